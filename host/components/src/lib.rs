@@ -1,0 +1,1 @@
+//! Builds the first-party components from source and carries their bytes.

@@ -1,0 +1,20 @@
+//! Tollgate's vocabulary and arithmetic.
+//!
+//! Pure: no I/O, clock, environment or randomness; time and chance are arguments. Nothing here knows of HTTP, SQL or
+//! WebAssembly, and nothing here uses floating point. Start with [`usage`] and [`points`], then [`ledger`].
+#![deny(clippy::float_arithmetic)]
+
+pub mod health;
+pub mod id;
+pub mod json;
+pub mod ledger;
+pub mod outcome;
+pub mod points;
+pub mod price;
+pub mod protocol;
+pub mod receipt;
+pub mod secret;
+pub mod sse;
+pub mod text;
+pub mod time;
+pub mod usage;

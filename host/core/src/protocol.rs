@@ -1,0 +1,89 @@
+//! Wire formats and the operations that they share.
+
+/// The wire format of a client or an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// OpenAI Chat Completions, with the calls that share its errors (embeddings, model lists).
+    OpenaiChat,
+    /// OpenAI Responses.
+    OpenaiResponses,
+    /// Anthropic Messages.
+    AnthropicMessages,
+    /// Google Gemini `generateContent`.
+    Gemini,
+}
+
+impl Protocol {
+    /// All of them, in the order of the WIT enum.
+    pub const ALL: [Self; 4] =
+        [Self::OpenaiChat, Self::OpenaiResponses, Self::AnthropicMessages, Self::Gemini];
+
+    /// The name used in logs, metrics, records and configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "openai-chat",
+            Self::OpenaiResponses => "openai-responses",
+            Self::AnthropicMessages => "anthropic-messages",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+/// What the client asks for, whatever its protocol calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Produce an answer: billed.
+    Generate,
+    /// Count tokens without running the request: never billed.
+    CountTokens,
+    /// Embed input: billed by input.
+    Embed,
+    /// Embed a batch: billed by input.
+    EmbedBatch,
+    /// List models: never billed.
+    ListModels,
+}
+
+impl Operation {
+    /// The name used in logs, metrics and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::CountTokens => "count-tokens",
+            Self::Embed => "embed",
+            Self::EmbedBatch => "embed-batch",
+            Self::ListModels => "list-models",
+        }
+    }
+
+    /// Whether the operation costs points at all.
+    #[must_use]
+    pub const fn billed(self) -> bool {
+        matches!(self, Self::Generate | Self::Embed | Self::EmbedBatch)
+    }
+}
+
+/// Whose credential serves an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// The caller's own (bring your own key).
+    User,
+    /// The operator's.
+    Platform,
+    /// Another user's, lent to the pool with recorded consent.
+    Shared,
+}
+
+impl Owner {
+    /// The name used in logs, metrics and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Platform => "platform",
+            Self::Shared => "shared",
+        }
+    }
+}

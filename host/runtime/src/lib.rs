@@ -1,0 +1,1 @@
+//! Runs policy and adapter components in sandboxes.

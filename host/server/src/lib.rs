@@ -1,0 +1,1 @@
+//! The gateway: listeners, the data path, the command line.

@@ -1,0 +1,1 @@
+//! Keeps accounts, keys, prices, transfers and records in SQLite.

@@ -1,0 +1,1 @@
+//! Adapter for OpenAI and servers that speak like it.

@@ -1,0 +1,1 @@
+//! Blocks or masks words and patterns.

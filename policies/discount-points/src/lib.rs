@@ -1,0 +1,1 @@
+//! Charges points: own keys cheaper than the platform.

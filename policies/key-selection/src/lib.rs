@@ -1,0 +1,1 @@
+//! Chooses the credential: own keys first, then the least loaded.

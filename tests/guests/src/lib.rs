@@ -1,0 +1,1 @@
+//! Components that misbehave on purpose.

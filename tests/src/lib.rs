@@ -1,0 +1,1 @@
+//! End-to-end promises, and the harness that checks them.
