@@ -36,8 +36,10 @@ pub struct Tier {
 }
 
 /// What one model costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPrice {
+    /// Name of the configured provider in whose model list it stands.
+    pub provider: String,
     /// Prices of an ordinary request.
     pub base: Rates,
     /// Prices of a long one, where the provider has such a tier.
