@@ -17,11 +17,13 @@ pub enum Outcome {
     UpstreamError,
     /// The gateway lost the request.
     Unknown,
+    /// The gateway refused the request (filter, balance, a bad body): nothing was sent, so no price rule ever sees it.
+    Refused,
 }
 
 impl Outcome {
-    /// All of them, in the order of the WIT enum.
-    pub const ALL: [Self; 7] = [
+    /// All of them: those of the WIT enum in its order, then [`Outcome::Refused`], which has no price.
+    pub const ALL: [Self; 8] = [
         Self::Ok,
         Self::Empty,
         Self::Partial,
@@ -29,6 +31,7 @@ impl Outcome {
         Self::CancelledAfterFirstByte,
         Self::UpstreamError,
         Self::Unknown,
+        Self::Refused,
     ];
 
     /// The name used in logs, metrics and records.
@@ -42,6 +45,7 @@ impl Outcome {
             Self::CancelledAfterFirstByte => "cancelled-after-first-byte",
             Self::UpstreamError => "upstream-error",
             Self::Unknown => "unknown",
+            Self::Refused => "refused",
         }
     }
 }
