@@ -1,1 +1,32 @@
-//! What a plugin author depends on: bindings, traits and export macros.
+//! What a plugin author depends on.
+//!
+//! A plugin is a type that implements the trait of its kind and is named in the export macro of its kind:
+//!
+//! | kind | trait | macro |
+//! |---|---|---|
+//! | provider adapter | [`adapter::Adapter`] | [`export_adapter!`] |
+//! | key-selection policy | [`key_selection::KeySelector`] | [`export_key_selector!`] |
+//! | pricing policy | [`pricing::Pricing`] | [`export_pricing!`] |
+//! | content filter | [`filtering::ContentFilter`] | [`export_content_filter!`] |
+//!
+//! The gateway calls `configure`, keeps what it returns inside the sandbox, and makes every later call on that value; a
+//! plugin therefore has no global state, and a native test is `MyPlugin::configure("{}")?.select(..)`.
+//! `wit/README.md` tells what the gateway promises and what it forbids.
+//!
+//! Build for `wasm32-wasip2` as a `cdylib`. The macros export only there: the names of WIT exports hold characters that
+//! native linkers refuse.
+
+extern crate self as tollgate_plugin;
+
+#[doc(hidden)]
+pub mod bindings;
+#[doc(hidden)]
+pub mod component;
+
+pub mod adapter;
+pub mod config;
+pub mod filtering;
+pub mod host;
+pub mod key_selection;
+pub mod pricing;
+pub mod types;

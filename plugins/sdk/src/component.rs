@@ -1,0 +1,125 @@
+//! Between the generated `Guest` traits, which are functions without a `self`, and the traits that authors implement.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::thread::LocalKey;
+
+use crate::adapter::{self, Adapter};
+use crate::bindings::{content_filter, key_selector, pricing_policy, provider_adapter};
+use crate::filtering::{self, ContentFilter};
+use crate::key_selection::{self, KeySelector};
+use crate::pricing::{self, Pricing};
+use crate::types::{Operation, Protocol, Usage};
+
+/// Where a component keeps what `configure` made.
+pub type Slot<T> = LocalKey<RefCell<Option<T>>>;
+
+/// A type that an export macro has given a place to be kept in.
+pub trait Placed: Sized + 'static {
+    /// That place.
+    const SLOT: &'static Slot<Self>;
+}
+
+/// The component that exports `T`.
+#[derive(Debug)]
+pub struct Component<T>(PhantomData<T>);
+
+impl<T: Placed> Component<T> {
+    fn configure<Plan>(made: Result<T, String>, plan: impl FnOnce(&T) -> Plan) -> Result<Plan, String> {
+        let plugin = made?;
+        let answer = plan(&plugin);
+        T::SLOT.set(Some(plugin));
+        Ok(answer)
+    }
+
+    /// # Panics
+    /// When the gateway has not configured the component, which is a fault that it must see.
+    fn call<Answer>(work: impl FnOnce(&T) -> Answer) -> Answer {
+        T::SLOT.with_borrow(|plugin| work(plugin.as_ref().expect("configure comes before every other call")))
+    }
+}
+
+impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::Guest for Component<T> {
+    fn configure(config: String) -> Result<adapter::Plan, String> {
+        log_panics();
+        Self::configure(T::configure(&config), T::plan)
+    }
+
+    fn read_usage(protocol: Protocol, operation: Operation, samples: Vec<u8>) -> Usage {
+        Self::call(|plugin| plugin.read_usage(protocol, operation, &samples))
+    }
+
+    fn classify(status: u16, retry_after_ms: Option<u64>, body: Vec<u8>) -> adapter::Failure {
+        Self::call(|plugin| plugin.classify(status, retry_after_ms, &body))
+    }
+}
+
+impl<T: KeySelector + Placed> key_selector::exports::tollgate::plugin::key_selection::Guest for Component<T> {
+    fn configure(config: String) -> Result<(), String> {
+        log_panics();
+        Self::configure(T::configure(&config), |_| ())
+    }
+
+    fn select(request: key_selection::Request, candidates: Vec<key_selection::Candidate>) -> Option<u32> {
+        Self::call(|plugin| plugin.select(request, &candidates))
+    }
+}
+
+impl<T: Pricing + Placed> pricing_policy::exports::tollgate::plugin::pricing::Guest for Component<T> {
+    fn configure(config: String) -> Result<(), String> {
+        Self::configure(T::configure(&config), |_| ())
+    }
+
+    fn hold(quote: pricing::Quote) -> i64 {
+        Self::call(|plugin| plugin.hold(quote))
+    }
+
+    fn settle(bill: pricing::Bill) -> pricing::Charge {
+        Self::call(|plugin| plugin.settle(bill))
+    }
+}
+
+impl<T: ContentFilter + Placed> content_filter::exports::tollgate::plugin::filtering::Guest for Component<T> {
+    fn configure(config: String) -> Result<filtering::Plan, String> {
+        log_panics();
+        Self::configure(T::configure(&config), T::plan)
+    }
+
+    fn inspect(
+        direction: filtering::Direction,
+        text: String,
+        matches: Vec<filtering::Found>,
+    ) -> filtering::Verdict {
+        Self::call(|plugin| plugin.inspect(direction, &text, &matches))
+    }
+}
+
+/// Lets a panic say in the gateway's log where it happened; the trap that follows tells only that it did.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| crate::log!(Error, "{panic}")));
+}
+
+/// Exports `$plugin` in a component; elsewhere only checks that it could be.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_component {
+    ($plugin:ty, $kind:path, $export:ident, $world:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            ::std::thread_local! {
+                static SLOT: ::std::cell::RefCell<::std::option::Option<$plugin>> =
+                    const { ::std::cell::RefCell::new(::std::option::Option::None) };
+            }
+            impl $crate::component::Placed for $plugin {
+                const SLOT: &'static $crate::component::Slot<Self> = &SLOT;
+            }
+            type Exported = $crate::component::Component<$plugin>;
+    $crate::bindings::$world::$export!(Exported with_types_in $crate::bindings::$world);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn fits<Plugin: $kind>() {}
+            fits::<$plugin>();
+        };
+    };
+}

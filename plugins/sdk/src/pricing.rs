@@ -1,0 +1,35 @@
+//! Pricing policies: world `pricing-policy` of `wit/policy.wit`, which documents every field.
+//!
+//! Pricing is pure: no clock, no randomness, no log, no state between calls.
+
+pub use crate::bindings::pricing_policy::exports::tollgate::plugin::pricing::{
+    Bill, Charge, Quote, Rates, Reason,
+};
+
+/// Says what a request costs, in micro-points (1 point = 1,000,000).
+pub trait Pricing: Sized + 'static {
+    /// Makes a policy from the JSON text of the binding's `config` table (`{}` when there is none).
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, in words for the operator; nothing changes in the gateway then.
+    fn configure(config: &str) -> Result<Self, String>;
+
+    /// The most that a request may cost, reserved on the caller's account. Called once, before dispatch.
+    fn hold(&self, quote: Quote) -> i64;
+
+    /// What a request costs now that it has ended. Called once.
+    fn settle(&self, bill: Bill) -> Charge;
+}
+
+/// Exports a type that implements [`Pricing`](crate::pricing::Pricing) as a component of world `pricing-policy`.
+#[macro_export]
+macro_rules! export_pricing {
+    ($plugin:ty) => {
+        $crate::__export_component!(
+            $plugin,
+            $crate::pricing::Pricing,
+            __export_pricing_policy,
+            pricing_policy
+        );
+    };
+}
