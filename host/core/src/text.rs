@@ -3,14 +3,16 @@
 //! The filter is secure by default: in a request, every string *value* is text unless there is a reason to pass it
 //! over, and what is not known is looked at. A string is passed over only when all three of these hold:
 //!
-//! 1. **The provider's own schema rules the place**: every name on the way down is one of [`is_schema`]. Below any
+//! 1. **The provider's own schema rules the place**: every name on the way down is one of `names::is_schema`. Below any
 //!    other name (tool arguments, tool schemas, whatever comes next year) the model may read what it finds as text, so
 //!    nothing is passed over there.
-//! 2. **The name says that it is no prose**: bytes ([`is_bytes`]) or an identifier ([`is_identifier`]).
+//! 2. **The name says that it is no prose**: bytes (`names::is_bytes`) or an identifier (`names::is_identifier`).
 //! 3. **It is spelled like that**: base64, or a base64 `data:` URL; short and without spaces for an identifier.
 //!
 //! So media do not cost a scan or match by chance, an id is not masked, and prose under such a name is still seen.
 //! Names of members are not text, and what is encoded (base64 of a text file) is not decoded.
+
+mod names;
 
 use crate::json::{self, JsonError, Kind, Scanner};
 use memchr::memchr;
@@ -29,7 +31,7 @@ pub enum Scope {
     /// What a client sends: every string value that is not passed over (see the module), joined by LF so that no
     /// match runs over two of them.
     Request,
-    /// One event of a streamed answer: the strings under a name of [`is_answer`] and all those of tool arguments,
+    /// One event of a streamed answer: the strings under a name of `names::is_answer` and all those of tool arguments,
     /// joined by nothing, because a sentence goes on from one to the next.
     Event,
 }
@@ -263,10 +265,10 @@ impl<'a> Walk<'a> {
         match self.scope {
             _ if raw.is_empty() => Use::Nothing,
             _ if place.zone == Zone::Free => Use::Text,
-            Scope::Event if is_answer(place.name) => Use::Text,
+            Scope::Event if names::is_answer(place.name) => Use::Text,
             Scope::Event => Use::Nothing,
-            Scope::Request if is_bytes(place.name) && spells_bytes(raw) => Use::Bytes,
-            Scope::Request if is_identifier(place.name) && spells_identifier(raw) => Use::Nothing,
+            Scope::Request if names::is_bytes(place.name) && spells_bytes(raw) => Use::Bytes,
+            Scope::Request if names::is_identifier(place.name) && spells_identifier(raw) => Use::Nothing,
             Scope::Request => Use::Text,
         }
     }
@@ -274,8 +276,8 @@ impl<'a> Walk<'a> {
     /// The zone inside of a member's value.
     fn zone_of(&self, name: &str, kind: Kind, around: Zone) -> Zone {
         let leaves = match (kind, self.scope) {
-            (Kind::Object | Kind::Array, Scope::Request) => !is_schema(name, kind),
-            (Kind::Object | Kind::Array, Scope::Event) => is_arguments(name),
+            (Kind::Object | Kind::Array, Scope::Request) => !names::is_schema(name, kind),
+            (Kind::Object | Kind::Array, Scope::Event) => names::is_arguments(name),
             _ => false,
         };
         if leaves { Zone::Free } else { around }
@@ -287,7 +289,7 @@ impl<'a> Walk<'a> {
             text.push_str(self.scope.separator());
         }
         let at = text.len();
-        text.push_str(&unescaped(self.body.get(raw.clone()).unwrap_or_default()));
+        json::unescape_into(text, self.body.get(raw.clone()).unwrap_or_default());
         self.extract.parts.push(Part { at, raw });
     }
 
@@ -302,56 +304,6 @@ fn unescaped(raw: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(raw),
         Some(_) => json::unescape(raw.as_bytes()),
     }
-}
-
-/// Names of objects and arrays whose members the providers' schemas define, so that nothing below is the user's own.
-///
-/// `input` and `output` are lists of items in OpenAI Responses; as objects they are tool arguments and results.
-fn is_schema(name: &str, kind: Kind) -> bool {
-    match name {
-        "messages" | "content" | "contents" | "parts" | "system" | "systemInstruction" => true,
-        "system_instruction" | "source" | "file" | "file_data" | "fileData" | "image_url" => true,
-        "input_audio" | "inlineData" | "inline_data" | "tool_calls" | "function" => true,
-        "functionCall" | "function_call" | "functionResponse" | "function_response" => true,
-        "thinking" | "reasoning" | "summary" | "extra_content" | "google" => true,
-        "tools" | "cache_control" | "metadata" | "requests" | "generateContentRequest" => true,
-        "input" | "output" => kind == Kind::Array,
-        _ => false,
-    }
-}
-
-/// Names of strings that hold media or signatures.
-fn is_bytes(name: &str) -> bool {
-    match name {
-        "data" | "file_data" | "url" | "image_url" | "signature" | "encrypted_content" => true,
-        "thoughtSignature" | "thought_signature" => true,
-        _ => false,
-    }
-}
-
-/// Names of strings that hold identifiers and fixed words.
-fn is_identifier(name: &str) -> bool {
-    match name {
-        "id" | "call_id" | "tool_call_id" | "tool_use_id" | "file_id" | "fileUri" | "file_uri" => true,
-        "previous_response_id" | "type" | "role" | "model" | "mime_type" | "mimeType" => true,
-        "media_type" | "format" | "user" | "user_id" | "safety_identifier" | "prompt_cache_key" => true,
-        "service_tier" => true,
-        _ => false,
-    }
-}
-
-/// Names of the strings of a streamed answer that people, or tools, read.
-fn is_answer(name: &str) -> bool {
-    match name {
-        "content" | "text" | "delta" | "partial_json" | "arguments" | "thinking" => true,
-        "reasoning_content" | "refusal" | "output_text" => true,
-        _ => false,
-    }
-}
-
-/// Names of tool arguments that are JSON, not a string of it.
-fn is_arguments(name: &str) -> bool {
-    matches!(name, "args" | "input")
 }
 
 /// Whether `raw` is base64 (either alphabet) or a base64 `data:` URL. Some writers escape each slash.
@@ -384,3 +336,6 @@ fn spells_identifier(raw: &str) -> bool {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/+".contains(&byte);
     raw.len() <= IDENTIFIER_BYTES_MAX && raw.bytes().all(is_sign)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! The one pass over the bytes that all reading of JSON is made of.
+
+use super::{JsonError, Kind, MAX_DEPTH, Value, code_unit, unescape};
+use memchr::memchr;
+use std::ops::Range;
+
+/// A position in a body that moves over checked JSON.
+///
+/// To read an object or array, [`open`](Self::open) it, and as long as there is [`more`](Self::more), read a
+/// [`key`](Self::key) (objects only) and a [`value`](Self::value). Nested values are read the same way or skipped whole.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    body: &'a [u8],
+    /// Never past the end of `body`.
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Stands before the first byte of `body`.
+    pub(crate) const fn new(body: &'a [u8]) -> Self {
+        Self { body, at: 0, depth: 0 }
+    }
+
+    /// Stands before byte `at` of the body, or at its end.
+    pub(super) fn go_to(&mut self, at: usize) {
+        self.at = at.min(self.body.len());
+    }
+
+    /// The offset of the next byte.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Skips white space and tells what value begins there, without reading it.
+    pub(crate) fn kind(&mut self) -> Result<Kind, JsonError> {
+        match self.next_visible() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            _ => Err(self.expected("expected a value")),
+        }
+    }
+
+    /// Reads over a value of any kind.
+    pub(crate) fn value(&mut self) -> Result<Value, JsonError> {
+        let kind = self.kind()?;
+        let start = self.at;
+        match kind {
+            Kind::Object => self.members(&mut |_, _| ())?,
+            Kind::Array => self.elements()?,
+            Kind::String => {
+                self.string()?;
+            }
+            Kind::Number => self.number()?,
+            Kind::Bool => self.word(if self.peek() == Some(b't') { b"true" } else { b"false" })?,
+            Kind::Null => self.word(b"null")?,
+        }
+        Ok(Value { start, end: self.at, kind })
+    }
+
+    /// Enters the object or array of this kind that begins here; tells whether anything is in it.
+    pub(crate) fn open(&mut self, kind: Kind) -> Result<bool, JsonError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.expected("nesting too deep"));
+        }
+        let (open, close, reason) = match kind {
+            Kind::Object => (b'{', b'}', "expected an object"),
+            _ => (b'[', b']', "expected an array"),
+        };
+        self.token(open, reason)?;
+        let empty = self.next_visible() == Some(close);
+        if empty {
+            self.at += 1;
+        } else {
+            self.depth += 1;
+        }
+        Ok(!empty)
+    }
+
+    /// After a member or element: tells whether another follows, and leaves the object or array when none does.
+    pub(crate) fn more(&mut self, kind: Kind) -> Result<bool, JsonError> {
+        let (close, reason) = match kind {
+            Kind::Object => (b'}', "expected a comma or the end of the object"),
+            _ => (b']', "expected a comma or the end of the array"),
+        };
+        let more = match self.next_visible() {
+            Some(b',') => true,
+            Some(byte) if byte == close => false,
+            _ => return Err(self.expected(reason)),
+        };
+        self.at += 1;
+        self.depth -= usize::from(!more);
+        Ok(more)
+    }
+
+    /// Reads a member's name and its colon; the range is what lies between the quotes.
+    pub(crate) fn key(&mut self) -> Result<Range<usize>, JsonError> {
+        if self.next_visible() != Some(b'"') {
+            return Err(self.expected("expected a member name"));
+        }
+        let key = self.string()?;
+        self.token(b':', "expected a colon")?;
+        Ok(key)
+    }
+
+    /// Reads over a string; the range is what lies between the quotes.
+    pub(crate) fn string(&mut self) -> Result<Range<usize>, JsonError> {
+        self.token(b'"', "expected a string")?;
+        let start = self.at;
+        loop {
+            self.at += plain_length(self.rest());
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => self.skip_escape()?,
+                Some(_) => return Err(self.expected("control character in a string")),
+                None => return Err(self.expected("string without an end")),
+            }
+        }
+        self.at += 1;
+        Ok(start..self.at - 1)
+    }
+
+    /// Checks that only white space is left.
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
+        match self.next_visible() {
+            None => Ok(()),
+            Some(_) => Err(self.expected("expected the end of the document")),
+        }
+    }
+
+    /// Reads over the object that begins here, as [`members_of`](super::members_of) says.
+    pub(super) fn members(&mut self, visit: &mut impl FnMut(&[u8], Value)) -> Result<(), JsonError> {
+        let body = self.body;
+        let mut more = self.open(Kind::Object)?;
+        while more {
+            let key = body.get(self.key()?).unwrap_or_default();
+            let value = self.value()?;
+            match memchr(b'\\', key) {
+                None => visit(key, value),
+                Some(_) => visit(unescape(key).as_bytes(), value),
+            }
+            more = self.more(Kind::Object)?;
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self) -> Result<(), JsonError> {
+        let mut more = self.open(Kind::Array)?;
+        while more {
+            self.value()?;
+            more = self.more(Kind::Array)?;
+        }
+        Ok(())
+    }
+
+    /// Moves to the value of the first member called `name` of the object that begins here.
+    pub(super) fn seek(&mut self, name: &str) -> Option<()> {
+        let mut more = self.open(Kind::Object).ok()?;
+        while more {
+            let key = self.body.get(self.key().ok()?)?;
+            if key == name.as_bytes() || (memchr(b'\\', key).is_some() && unescape(key) == name) {
+                return Some(());
+            }
+            self.value().ok()?;
+            more = self.more(Kind::Object).ok()?;
+        }
+        None
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        match self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count() {
+            0 => Err(self.expected("expected a digit")),
+            count => {
+                self.at += count;
+                Ok(())
+            }
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), JsonError> {
+        if !self.rest().starts_with(word) {
+            return Err(self.expected("expected a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn skip_escape(&mut self) -> Result<(), JsonError> {
+        let length = match self.rest() {
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            escape if code_unit(escape).is_some() => 6,
+            _ => return Err(self.expected("unknown escape")),
+        };
+        self.at += length;
+        Ok(())
+    }
+
+    fn token(&mut self, token: u8, reason: &'static str) -> Result<(), JsonError> {
+        if self.next_visible() != Some(token) {
+            return Err(self.expected(reason));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Skips white space; the byte after it, still unread.
+    fn next_visible(&mut self) -> Option<u8> {
+        while self.peek().is_some_and(is_space) {
+            self.at += 1;
+        }
+        self.peek()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.body.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.body.get(self.at..).unwrap_or_default()
+    }
+
+    const fn expected(&self, reason: &'static str) -> JsonError {
+        JsonError { offset: self.at, reason }
+    }
+}
+
+pub(super) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+/// How many bytes at the start of `bytes` are plain string content: no quote, backslash or control character.
+///
+/// Most strings are short and end within a few words; what is longer is likely long, and is read in blocks.
+fn plain_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some(word) = bytes.get(length..).and_then(<[u8]>::first_chunk) {
+        let specials = specials(u64::from_le_bytes(*word));
+        if specials != 0 {
+            return length + specials.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+        while let Some(block) = bytes.get(length..).and_then(<[u8]>::first_chunk::<64>)
+            // Without a branch per byte, so that the compiler compares many at once.
+            && block.iter().fold(true, |plain, &byte| plain & is_plain(byte))
+        {
+            length += 64;
+        }
+    }
+    length + bytes.iter().skip(length).take_while(|&&byte| is_plain(byte)).count()
+}
+
+const fn is_plain(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Eight bytes at once: the top bit of each byte that ends plain string content, exact up to the first of them.
+///
+/// A subtraction borrows from the byte after the one that it marks, so later marks may be wrong.
+const fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let quotes = word ^ (ONES * b'"' as u64);
+    let escapes = word ^ (ONES * b'\\' as u64);
+    let quotes = quotes.wrapping_sub(ONES) & !quotes;
+    let escapes = escapes.wrapping_sub(ONES) & !escapes;
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (quotes | escapes | controls) & (ONES << 7)
+}
