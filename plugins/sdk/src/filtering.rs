@@ -4,6 +4,9 @@ pub use crate::bindings::content_filter::exports::tollgate::plugin::filtering::{
     Action, Direction, Found, Plan, Rule, Syntax, Trigger, Verdict,
 };
 
+/// The gateway reports at most so many matches of one text.
+pub const MATCHES_MAX: usize = 256;
+
 /// Decides what may pass.
 pub trait ContentFilter: Sized + 'static {
     /// Makes a filter from the JSON text of the binding's `config` table (`{}` when there is none).
@@ -15,7 +18,7 @@ pub trait ContentFilter: Sized + 'static {
     /// The patterns that the gateway compiles and searches for. Called once, after `configure`.
     fn plan(&self) -> Plan;
 
-    /// Says what happens to a text in which `matches` (sorted by start, at most 256) were found.
+    /// Says what happens to a text in which `matches` (sorted by start, at most [`MATCHES_MAX`]) were found.
     fn inspect(&self, direction: Direction, text: &str, matches: &[Found]) -> Verdict;
 }
 

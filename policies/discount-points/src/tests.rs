@@ -1,0 +1,202 @@
+//! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in points.
+
+use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Rates, Reason};
+use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
+
+use super::DiscountPoints;
+
+const FREE: Rates = Rates {
+    input: 0,
+    cache_read: 0,
+    cache_write_short: 0,
+    cache_write_long: 0,
+    output: 0,
+    audio_input: 0,
+    audio_output: 0,
+    request: 0,
+};
+
+/// Claude Sonnet 5.5: 2 in, 0.1 read, 2.5 and 4 written, 10 out.
+const SONNET: Rates = Rates {
+    input: 2_000_000,
+    cache_read: 100_000,
+    cache_write_short: 2_500_000,
+    cache_write_long: 4_000_000,
+    output: 10_000_000,
+    ..FREE
+};
+
+/// GPT-6 Luna: 0.1 in, 0.01 read, 0.125 written, 0.5 out.
+const LUNA: Rates =
+    Rates { input: 100_000, cache_read: 10_000, cache_write_short: 125_000, output: 500_000, ..FREE };
+
+/// Gemini 2.5 Flash: 0.3 in, 1 for audio, 0.03 read, 2.5 out.
+const FLASH: Rates =
+    Rates { input: 300_000, audio_input: 1_000_000, cache_read: 30_000, output: 2_500_000, ..FREE };
+
+const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+
+fn policy(config: &str) -> DiscountPoints {
+    DiscountPoints::configure(config).unwrap()
+}
+
+fn bill(rates: Rates, usage: Usage) -> Bill {
+    Bill { rates, usage, outcome: Outcome::Ok, owner: Owner::Platform, at_ms: 0 }
+}
+
+fn quote(rates: Rates, input_tokens: u64, output_tokens_max: u64) -> Quote {
+    Quote {
+        rates,
+        input_tokens,
+        output_tokens_max,
+        own_credential: false,
+        platform_credential: true,
+        at_ms: 0,
+    }
+}
+
+fn amount(config: &str, bill: Bill) -> i64 {
+    policy(config).settle(bill).amount
+}
+
+#[test]
+fn a_claude_bill_charges_each_class_at_its_rate() {
+    let usage = Usage {
+        input: 1_200,             // 1,200 x 2    =  2,400
+        cache_read: 50_000,       // 50,000 x 0.1 =  5,000
+        cache_write_short: 3_000, // 3,000 x 2.5  =  7,500
+        cache_write_long: 1_000,  // 1,000 x 4    =  4,000
+        output: 700,              // 700 x 10     =  7,000
+        reasoning: 300,           // 300 x 10     =  3,000
+        ..EXACT
+    };
+    let charge = policy("{}").settle(bill(SONNET, usage));
+    assert_eq!(charge, Charge { amount: 28_900, reason: Reason::Full });
+    let own = policy("{}").settle(Bill { owner: Owner::User, ..bill(SONNET, usage) });
+    assert_eq!(own, Charge { amount: 2_890, reason: Reason::OwnCredential });
+    assert_eq!(amount("{}", Bill { owner: Owner::Shared, ..bill(SONNET, usage) }), 28_900);
+}
+
+#[test]
+fn an_audio_bill_keeps_audio_apart() {
+    // 1,000 x 0.3 + 2,000 x 1 + (10 + 500) x 2.5 = 300 + 2,000 + 1,275
+    let usage = Usage { input: 1_000, audio_input: 2_000, output: 10, reasoning: 500, ..EXACT };
+    assert_eq!(amount("{}", bill(FLASH, usage)), 3_575);
+}
+
+#[test]
+fn a_fraction_is_rounded_up_once_and_after_the_discount() {
+    // 1 x 0.1 + 1 x 0.01 + 1 x 0.5 = 0.61: one micro-point, not three.
+    let usage = Usage { input: 1, cache_read: 1, output: 1, ..EXACT };
+    assert_eq!(amount("{}", bill(LUNA, usage)), 1);
+    // 7 x 0.1 + 3 x 0.5 = 2.2; a tenth of it is 0.22, not a tenth of 3.
+    let usage = Usage { input: 7, output: 3, ..EXACT };
+    assert_eq!(amount("{}", bill(LUNA, usage)), 3);
+    assert_eq!(amount("{}", Bill { owner: Owner::User, ..bill(LUNA, usage) }), 1);
+    // 20 x 0.1 = 2 exactly: nothing to round.
+    assert_eq!(amount("{}", bill(LUNA, Usage { input: 20, ..EXACT })), 2);
+}
+
+#[test]
+fn the_rate_per_request_is_discounted_with_the_rest() {
+    let rates = Rates { request: 500, ..LUNA };
+    let usage = Usage { input: 100, ..EXACT };
+    assert_eq!(amount("{}", bill(rates, usage)), 510);
+    assert_eq!(amount("{}", Bill { owner: Owner::User, ..bill(rates, usage) }), 51);
+}
+
+#[test]
+fn missing_usage_is_charged_by_the_request_alone_and_zero_usage_is_not_missing() {
+    let rates = Rates { request: 500, ..SONNET };
+    let unseen = Usage { quality: Quality::Missing, input: 9_999, ..EXACT };
+    assert_eq!(amount("{}", bill(rates, unseen)), 500);
+    assert_eq!(amount("{}", bill(rates, EXACT)), 500);
+    assert_eq!(amount("{}", bill(SONNET, Usage::MISSING)), 0);
+}
+
+#[test]
+fn an_estimate_is_charged_like_an_exact_figure() {
+    let usage = Usage { output: 10, quality: Quality::Estimated, ..EXACT };
+    let cut = Bill { outcome: Outcome::Partial, ..bill(SONNET, usage) };
+    assert_eq!(amount("{}", cut), 100);
+}
+
+#[test]
+fn outcomes_that_delivered_nothing_are_free_and_the_list_is_the_operators() {
+    let usage = Usage { input: 1_000, ..EXACT };
+    let settle = |config, outcome| policy(config).settle(Bill { outcome, ..bill(SONNET, usage) });
+    for outcome in [Outcome::Empty, Outcome::UpstreamError, Outcome::CancelledBeforeFirstByte] {
+        assert_eq!(settle("{}", outcome), Charge { amount: 0, reason: Reason::Free });
+        assert_eq!(settle(r#"{"free_outcomes":[]}"#, outcome).amount, 2_000);
+    }
+    for outcome in [Outcome::Ok, Outcome::Partial, Outcome::CancelledAfterFirstByte, Outcome::Unknown] {
+        assert_eq!(settle("{}", outcome).amount, 2_000);
+    }
+    let all =
+        r#"{"free_outcomes":["ok","partial","cancelled-after-first-byte","unknown"],"minimum_charge":7}"#;
+    assert_eq!(settle(all, Outcome::Ok), Charge { amount: 0, reason: Reason::Free });
+    assert_eq!(settle(all, Outcome::Unknown), Charge { amount: 0, reason: Reason::Free });
+}
+
+#[test]
+fn the_minimum_is_charged_for_what_is_not_free() {
+    let config = r#"{"minimum_charge":50}"#;
+    assert_eq!(amount(config, bill(SONNET, Usage { output: 1, ..EXACT })), 50);
+    assert_eq!(amount(config, bill(SONNET, Usage { output: 6, ..EXACT })), 60);
+    assert_eq!(amount(config, Bill { outcome: Outcome::Empty, ..bill(SONNET, EXACT) }), 0);
+    assert_eq!(policy(config).hold(quote(SONNET, 0, 0)), 50);
+}
+
+#[test]
+fn a_hold_reserves_for_the_dearest_input_and_the_dearest_credential() {
+    // 1,000 x 4 (written for an hour) + 128,000 x 10 + 500 = 1,284,500
+    let asked = quote(Rates { request: 500, ..SONNET }, 1_000, 128_000);
+    let hold = |own_credential, platform_credential| {
+        policy("{}").hold(Quote { own_credential, platform_credential, ..asked })
+    };
+    assert_eq!(hold(false, true), 1_284_500);
+    assert_eq!(hold(true, true), 1_284_500);
+    assert_eq!(hold(true, false), 128_450);
+    let surcharge = r#"{"own_credential_ppm":2000000}"#;
+    assert_eq!(policy(surcharge).hold(Quote { own_credential: true, ..asked }), 2_569_000);
+}
+
+#[test]
+fn a_hold_covers_every_bill_within_its_quote() {
+    for rates in [SONNET, LUNA, FLASH] {
+        let reserved = policy("{}").hold(quote(rates, 1_000, 333));
+        for classes in 0..5_u32 {
+            let usage = Usage {
+                input: if classes == 0 { 1_000 } else { 400 },
+                cache_read: if classes == 1 { 600 } else { 0 },
+                cache_write_short: if classes == 2 { 600 } else { 0 },
+                cache_write_long: if classes == 3 { 600 } else { 0 },
+                audio_input: if classes == 4 { 600 } else { 0 },
+                output: 100,
+                reasoning: 233,
+                ..EXACT
+            };
+            assert!(amount("{}", bill(rates, usage)) <= reserved, "{rates:?} {usage:?}");
+        }
+    }
+}
+
+#[test]
+fn no_input_makes_a_charge_negative_or_panics() {
+    let most = Rates { input: i64::MAX, output: i64::MAX, request: i64::MAX, ..SONNET };
+    let usage = Usage { input: u64::MAX, output: u64::MAX, reasoning: u64::MAX, ..EXACT };
+    let dear = r#"{"platform_ppm":4294967295}"#;
+    assert_eq!(amount(dear, bill(most, usage)), i64::MAX);
+    assert_eq!(policy(dear).hold(quote(most, u64::MAX, u64::MAX)), i64::MAX);
+    let negative = Rates { input: i64::MIN, output: -1, request: -5, ..FREE };
+    assert_eq!(amount("{}", bill(negative, usage)), 0);
+    assert_eq!(policy("{}").hold(quote(negative, u64::MAX, u64::MAX)), 0);
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_named() {
+    let refused = |config: &str| DiscountPoints::configure(config).unwrap_err();
+    assert!(refused(r#"{"discount":10}"#).contains("`discount`"));
+    assert!(refused(r#"{"own_credential_ppm":0.1}"#).contains("0.1"));
+    assert!(refused(r#"{"free_outcomes":["failed"]}"#).contains("`failed`"));
+}
