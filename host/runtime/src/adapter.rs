@@ -1,0 +1,265 @@
+//! Provider adapters: the plan that the host runs natively, and the two calls that remain.
+
+use std::sync::Arc;
+
+use tollgate_core::failure::FailureClass;
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::usage::Usage;
+
+use crate::bindings::adapter_world::ProviderAdapter;
+use crate::error::{CallError, Digest};
+use crate::unit::Unit;
+
+/// Where one operation lives upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The wire format spoken there.
+    pub protocol: Protocol,
+    /// What is asked for.
+    pub operation: Operation,
+    /// Whether this is the address of the streamed form.
+    pub streaming: bool,
+    /// Path and query below the provider's base URL; starts with `/`. `{model}` stands for the model name,
+    /// percent-encoded.
+    pub path: String,
+}
+
+/// A request header that the host writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderTemplate {
+    /// Lower-case header name.
+    pub name: String,
+    /// `{credential}` stands for the secret.
+    pub value: String,
+}
+
+/// Where a response states its usage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageTap {
+    /// The wire format this is for.
+    pub protocol: Protocol,
+    /// Object member names from the top, joined by dots.
+    pub path: String,
+}
+
+/// A member whose string value is model output in a stream event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextTap {
+    /// The wire format this is for.
+    pub protocol: Protocol,
+    /// The member's name.
+    pub member: String,
+}
+
+/// A member that a streaming request must carry for the usage to be stated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOption {
+    /// The wire format this is for.
+    pub protocol: Protocol,
+    /// The top-level object.
+    pub object: String,
+    /// Its member, set to `true`.
+    pub member: String,
+    /// Top-level member that is an empty array in the event to withhold.
+    pub withhold_when_empty: String,
+}
+
+/// Everything about the provider that is data. Checked when the component is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AdapterPlan {
+    /// Addresses, at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Headers that carry the credential.
+    pub auth: Vec<HeaderTemplate>,
+    /// Headers written only where the client sent none of that name.
+    pub defaults: Vec<HeaderTemplate>,
+    /// Where usage is stated, in the order of the samples of [`Adapter::read_usage`].
+    pub usage_taps: Vec<UsageTap>,
+    /// Where output text is, to estimate a stream that was cut.
+    pub text_taps: Vec<TextTap>,
+    /// What a streaming request must ask for.
+    pub stream_options: Vec<StreamOption>,
+}
+
+/// Most entries of one list of a plan.
+const PLAN_ENTRIES_MAX: usize = 256;
+/// Longest text in a plan, in bytes.
+const PLAN_TEXT_BYTES_MAX: usize = 1024;
+
+impl AdapterPlan {
+    /// The first thing in the plan that cannot be run, in words for the operator.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let lengths = [
+            self.endpoints.len(),
+            self.auth.len(),
+            self.defaults.len(),
+            self.usage_taps.len(),
+            self.text_taps.len(),
+            self.stream_options.len(),
+        ];
+        if lengths.into_iter().any(|length| length > PLAN_ENTRIES_MAX) {
+            return Err(format!("a list has more than {PLAN_ENTRIES_MAX} entries"));
+        }
+        if self.endpoints.is_empty() {
+            return Err("it names no endpoint".to_owned());
+        }
+        self.endpoints.iter().try_for_each(Endpoint::check)?;
+        self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
+        let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
+        let names = self.usage_taps.iter().map(|tap| &tap.path);
+        let names = names.chain(self.text_taps.iter().map(|tap| &tap.member)).chain(members);
+        names.into_iter().try_for_each(|name| check_name(name))
+    }
+
+    /// The address of an operation, in the form asked for.
+    #[must_use]
+    pub fn endpoint(&self, protocol: Protocol, operation: Operation, streaming: bool) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| {
+            endpoint.protocol == protocol
+                && endpoint.operation == operation
+                && endpoint.streaming == streaming
+        })
+    }
+}
+
+impl Endpoint {
+    /// A path that is no path would let a component choose the host that the credential is sent to.
+    fn check(&self) -> Result<(), String> {
+        let visible = self.path.bytes().all(|byte| byte.is_ascii_graphic());
+        let absolute = self.path.starts_with('/') && !self.path.starts_with("//");
+        let fits = self.path.len() <= PLAN_TEXT_BYTES_MAX && !self.path.contains(['#', '\\']);
+        if visible && absolute && fits { Ok(()) } else { Err(format!("`{}` is no path", self.path)) }
+    }
+}
+
+impl HeaderTemplate {
+    fn check(&self) -> Result<(), String> {
+        let token =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        if self.name.is_empty() || self.name.len() > 128 || !self.name.bytes().all(token) {
+            return Err(format!("`{}` is no lower-case header name", self.name));
+        }
+        let shown = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        if self.value.len() > PLAN_TEXT_BYTES_MAX || !self.value.bytes().all(shown) {
+            return Err(format!("the value of header `{}` cannot be sent", self.name));
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > PLAN_TEXT_BYTES_MAX {
+        return Err("a member name is empty or too long".to_owned());
+    }
+    Ok(())
+}
+
+/// What an upstream failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub class: FailureClass,
+    /// Milliseconds until the credential may be tried again, when the provider said so.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// One provider adapter of a generation.
+#[derive(Debug)]
+pub struct Adapter {
+    pub(crate) unit: Arc<Unit<ProviderAdapter>>,
+    pub(crate) plan: AdapterPlan,
+}
+
+impl Adapter {
+    /// Name of its binding.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.unit.name()
+    }
+
+    /// Digest of the component.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.unit.digest()
+    }
+
+    /// What the host runs natively.
+    #[must_use]
+    pub const fn plan(&self) -> &AdapterPlan {
+        &self.plan
+    }
+
+    /// The usage that `samples` state: one tapped JSON value per line, in the order of the plan's taps. Called once per
+    /// billed response.
+    ///
+    /// # Errors
+    /// When the component failed; the usage is then unknown, never zero.
+    pub fn read_usage(
+        &self,
+        protocol: Protocol,
+        operation: Operation,
+        samples: &[u8],
+    ) -> Result<Usage, CallError> {
+        self.unit.call(|world, store| {
+            let adapter = world.tollgate_plugin_adapter();
+            let usage = adapter.call_read_usage(store, protocol.into(), operation.into(), samples)?;
+            Ok(Ok(usage.into()))
+        })
+    }
+
+    /// What an upstream answer with a status of 400 or more means. `body` is at most its first 16 KiB.
+    ///
+    /// # Errors
+    /// When the component failed.
+    pub fn classify(
+        &self,
+        status: u16,
+        retry_after_ms: Option<u64>,
+        body: &[u8],
+    ) -> Result<Failure, CallError> {
+        self.unit.call(|world, store| {
+            let failure =
+                world.tollgate_plugin_adapter().call_classify(store, status, retry_after_ms, body)?;
+            Ok(Ok(failure.into()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AdapterPlan, Endpoint, HeaderTemplate, Operation, Protocol};
+
+    fn plan(path: &str) -> AdapterPlan {
+        let endpoint = Endpoint {
+            protocol: Protocol::OpenaiChat,
+            operation: Operation::Generate,
+            streaming: false,
+            path: path.to_owned(),
+        };
+        AdapterPlan { endpoints: vec![endpoint], ..AdapterPlan::default() }
+    }
+
+    #[test]
+    fn a_plan_cannot_leave_its_provider() {
+        assert_eq!(plan("/v1/models/{model}:generate?alt=sse").check(), Ok(()));
+        for path in
+            ["", "v1", "//evil.example/v1", "http://evil.example/", "/v1 HTTP/1.1\r\nx: y", "/a\\b", "/a#b"]
+        {
+            assert!(plan(path).check().is_err(), "{path}");
+        }
+        assert!(AdapterPlan::default().check().is_err());
+    }
+
+    #[test]
+    fn a_plan_cannot_smuggle_headers() {
+        let check = |name: &str, value: &str| {
+            let header = HeaderTemplate { name: name.to_owned(), value: value.to_owned() };
+            AdapterPlan { auth: vec![header], ..plan("/") }.check().is_ok()
+        };
+        assert!(check("authorization", "Bearer {credential}"));
+        assert!(!check("Authorization", "x"));
+        assert!(!check("", "x"));
+        assert!(!check("a b", "x"));
+        assert!(!check("a", "x\r\nb: c"));
+    }
+}

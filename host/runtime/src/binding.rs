@@ -1,0 +1,225 @@
+//! What an operator says about components: which to run, as what, with which configuration and bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::ReloadError;
+use crate::policy::FilterPlan;
+
+/// What a component is used as: one world of `wit/` each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Speaks for one provider.
+    ProviderAdapter,
+    /// Chooses the credential of an attempt.
+    KeySelector,
+    /// Says what a request costs.
+    PricingPolicy,
+    /// Decides what text may pass.
+    ContentFilter,
+}
+
+impl Kind {
+    /// The name of its world, used in logs, records and configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProviderAdapter => "provider-adapter",
+            Self::KeySelector => "key-selector",
+            Self::PricingPolicy => "pricing-policy",
+            Self::ContentFilter => "content-filter",
+        }
+    }
+}
+
+/// What the gateway does when a component fails. The runtime only carries it; the data path acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// Refuse the request.
+    Closed,
+    /// Go on as if the component had allowed it.
+    Open,
+    /// Use the native rule instead.
+    Fallback,
+}
+
+impl OnError {
+    /// The name used in logs, records and configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// One component in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Unique among all bindings; adapters are looked up by it.
+    pub name: String,
+    /// File stem: `<plugins_dir>/<component>.wasm` where that exists, else the embedded component of this name.
+    pub component: String,
+    /// What it is used as.
+    pub kind: Kind,
+    /// JSON text, passed to `configure` as it is.
+    pub config: String,
+    /// What to do when it fails.
+    pub on_error: OnError,
+    /// Longest run of one call, in milliseconds.
+    pub deadline_ms: u32,
+    /// Most linear memory of one instance, in bytes.
+    pub memory_bytes_max: usize,
+}
+
+impl Binding {
+    /// Default of [`Binding::deadline_ms`].
+    pub const DEADLINE_MS: u32 = 5;
+    /// Default of [`Binding::memory_bytes_max`].
+    pub const MEMORY_BYTES_MAX: usize = 16 << 20;
+
+    /// A binding with the default bounds, an empty configuration and the default `on_error` of its kind.
+    #[must_use]
+    pub fn new(name: impl Into<String>, component: impl Into<String>, kind: Kind) -> Self {
+        let on_error = match kind {
+            Kind::KeySelector => OnError::Fallback,
+            Kind::ProviderAdapter | Kind::PricingPolicy | Kind::ContentFilter => OnError::Closed,
+        };
+        Self {
+            name: name.into(),
+            component: component.into(),
+            kind,
+            config: "{}".to_owned(),
+            on_error,
+            deadline_ms: Self::DEADLINE_MS,
+            memory_bytes_max: Self::MEMORY_BYTES_MAX,
+        }
+    }
+}
+
+/// Bounds that hold for every component.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest component file, in bytes.
+    pub file_bytes_max: u64,
+    /// Most functions in a component.
+    pub functions_max: u32,
+    /// Largest body of one function, in bytes: compile time grows faster than this.
+    pub function_bytes_max: u32,
+    /// Longest compilation. The gateway goes on with what it has meanwhile.
+    pub compile: Duration,
+    /// Longest `configure` of a fresh instance, in milliseconds.
+    pub configure_ms: u32,
+    /// Most bytes that one call may bring from the component into the host.
+    pub answer_bytes_max: usize,
+    /// Most linear memory that any binding may ask for, in bytes.
+    pub memory_bytes_ceiling: usize,
+}
+
+impl Limits {
+    /// The bounds that fit components of any language.
+    pub const DEFAULT: Self = Self {
+        file_bytes_max: 16 << 20,
+        functions_max: 65_536,
+        function_bytes_max: 512 << 10,
+        compile: Duration::from_secs(10),
+        configure_ms: 250,
+        answer_bytes_max: 4 << 20,
+        memory_bytes_ceiling: 256 << 20,
+    };
+}
+
+/// How long a changed component is watched before it counts as good.
+#[derive(Debug, Clone, Copy)]
+pub struct Probation {
+    /// First calls that count.
+    pub calls: u64,
+    /// Time that counts.
+    pub window: Duration,
+}
+
+impl Probation {
+    /// A thousand calls or one minute, whichever ends first.
+    pub const DEFAULT: Self = Self { calls: 1000, window: Duration::from_secs(60) };
+}
+
+/// A component that the binary itself carries.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// What bindings call it.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: &'static [u8],
+}
+
+/// Everything that the runtime is told at start.
+pub struct Settings {
+    /// Where component files are looked for first.
+    pub plugins_dir: Option<PathBuf>,
+    /// Where compiled code is kept between starts; nothing is kept when absent.
+    pub cache_dir: Option<PathBuf>,
+    /// What the binary carries.
+    pub embedded: Vec<Embedded>,
+    /// Threads that will call components: sizes the pool of instances.
+    pub workers: usize,
+    /// When a changed component counts as good.
+    pub probation: Probation,
+    /// Bounds for every component.
+    pub limits: Limits,
+    /// Whether the data path can run a filter's plan (its patterns compile): part of loading, so that a bad pattern
+    /// refuses the component instead of failing requests.
+    pub filter_check: fn(&FilterPlan) -> Result<(), String>,
+}
+
+/// Refuses bindings that contradict each other.
+pub(crate) fn check(bindings: &[Binding], limits: &Limits) -> Result<(), ReloadError> {
+    let refuse = |text: String| Err(ReloadError::Bindings(text));
+    for (at, binding) in bindings.iter().enumerate() {
+        let earlier = &bindings[..at];
+        if earlier.iter().any(|other| other.name == binding.name) {
+            return refuse(format!("`{}` is bound twice", binding.name));
+        }
+        if binding.kind != Kind::ProviderAdapter && earlier.iter().any(|other| other.kind == binding.kind) {
+            return refuse(format!("`{}` is a second {}", binding.name, binding.kind.name()));
+        }
+        if !is_file_stem(&binding.component) {
+            return refuse(format!("`{}` is no component name", binding.component));
+        }
+        if binding.deadline_ms == 0 {
+            return refuse(format!("`{}` has no time to run", binding.name));
+        }
+        if binding.memory_bytes_max > limits.memory_bytes_ceiling {
+            return refuse(format!("`{}` asks for more memory than any component may have", binding.name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `name` stays inside the directory it is joined to.
+fn is_file_stem(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Binding, Kind, Limits, check};
+
+    #[test]
+    fn contradicting_bindings_are_refused() {
+        let pricing = || Binding::new("price", "discount-points", Kind::PricingPolicy);
+        let refused = |bindings: &[Binding], words: &str| {
+            let text = check(bindings, &Limits::DEFAULT).unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        };
+        refused(&[pricing(), pricing()], "bound twice");
+        refused(&[pricing(), Binding { name: "other".into(), ..pricing() }], "a second pricing-policy");
+        refused(&[Binding { component: "../etc/passwd".into(), ..pricing() }], "no component name");
+        refused(&[Binding { component: ".hidden".into(), ..pricing() }], "no component name");
+        refused(&[Binding { deadline_ms: 0, ..pricing() }], "no time");
+        refused(&[Binding { memory_bytes_max: usize::MAX, ..pricing() }], "memory");
+        assert!(check(&[pricing()], &Limits::DEFAULT).is_ok());
+    }
+}

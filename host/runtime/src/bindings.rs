@@ -1,0 +1,300 @@
+//! What `bindgen!` makes of `wit/`, one module per world, and the conversions to the vocabulary of `tollgate-core`.
+//!
+//! Nothing outside this crate sees these types.
+
+use tollgate_core::failure::FailureClass;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::Rates;
+use tollgate_core::protocol::{Operation, Owner, Protocol};
+use tollgate_core::usage::{Quality, Usage};
+
+use crate::adapter::{AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, UsageTap};
+use crate::policy::{
+    Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, Quote, Reason, Syntax,
+    Trigger, Verdict,
+};
+
+/// World `provider-adapter`. It comes first: the interfaces that all worlds share are generated here.
+pub(crate) mod adapter_world {
+    wasmtime::component::bindgen!({ path: "../../wit", world: "provider-adapter" });
+}
+
+/// World `key-selector`.
+pub(crate) mod selector_world {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "key-selector",
+        with: {
+            "tollgate:plugin/types@0.1.0": crate::bindings::types,
+            "tollgate:plugin/host@0.1.0": crate::bindings::host,
+        },
+    });
+}
+
+/// World `pricing-policy`.
+pub(crate) mod pricing_world {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "pricing-policy",
+        with: { "tollgate:plugin/types@0.1.0": crate::bindings::types },
+    });
+}
+
+/// World `content-filter`.
+pub(crate) mod filter_world {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "content-filter",
+        with: { "tollgate:plugin/host@0.1.0": crate::bindings::host },
+    });
+}
+
+pub(crate) use adapter_world::exports::tollgate::plugin::adapter as wit_adapter;
+#[expect(unreachable_pub, reason = "what `bindgen!` makes re-exports what it is told to share")]
+pub use adapter_world::tollgate::plugin::{host, types};
+pub(crate) use filter_world::exports::tollgate::plugin::filtering as wit_filter;
+pub(crate) use pricing_world::exports::tollgate::plugin::pricing as wit_pricing;
+pub(crate) use selector_world::exports::tollgate::plugin::key_selection as wit_selector;
+
+/// Two enums with the same cases, converted one way.
+macro_rules! same_cases {
+    ($from:path => $to:path { $($case:ident),+ $(,)? }) => {
+        impl From<$from> for $to {
+            fn from(value: $from) -> Self {
+                match value {
+                    $(<$from>::$case => Self::$case,)+
+                }
+            }
+        }
+    };
+}
+
+same_cases!(Protocol => types::Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
+same_cases!(types::Protocol => Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
+same_cases!(Operation => types::Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels });
+same_cases!(types::Operation => Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels });
+same_cases!(Owner => types::Owner { User, Platform, Shared });
+same_cases!(Quality => types::Quality { Exact, Estimated, Missing });
+same_cases!(types::Quality => Quality { Exact, Estimated, Missing });
+same_cases!(wit_adapter::FailureClass => FailureClass {
+    InvalidCredential, Permission, QuotaExhausted, RateLimited, Overloaded, BadRequest, ContextTooLong,
+    ContentRefused, NotFound, Transient, Unknown,
+});
+same_cases!(Health => wit_selector::Health { Available, HalfOpen });
+same_cases!(wit_pricing::Reason => Reason { Full, OwnCredential, Free });
+same_cases!(Direction => wit_filter::Direction { Request, Response });
+same_cases!(wit_filter::Syntax => Syntax { Literal, Regex });
+same_cases!(wit_filter::Trigger => Trigger { OnMatch, Always });
+same_cases!(wit_filter::Action => Action { Allow, Block, Mask });
+
+impl From<Outcome> for types::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Ok,
+            Outcome::Empty => Self::Empty,
+            Outcome::Partial => Self::Partial,
+            Outcome::CancelledBeforeFirstByte => Self::CancelledBeforeFirstByte,
+            Outcome::CancelledAfterFirstByte => Self::CancelledAfterFirstByte,
+            Outcome::UpstreamError => Self::UpstreamError,
+            // The contract has no word for a request that the gateway refused: `Pricing::settle` answers for it.
+            Outcome::Unknown | Outcome::Refused => Self::Unknown,
+        }
+    }
+}
+
+impl From<&Usage> for types::Usage {
+    fn from(usage: &Usage) -> Self {
+        let Usage {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            quality,
+        } = *usage;
+        Self {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            quality: quality.into(),
+        }
+    }
+}
+
+impl From<types::Usage> for Usage {
+    fn from(usage: types::Usage) -> Self {
+        Self {
+            input: usage.input,
+            cache_read: usage.cache_read,
+            cache_write_short: usage.cache_write_short,
+            cache_write_long: usage.cache_write_long,
+            output: usage.output,
+            reasoning: usage.reasoning,
+            audio_input: usage.audio_input,
+            audio_output: usage.audio_output,
+            quality: usage.quality.into(),
+        }
+    }
+}
+
+impl From<&Rates> for wit_pricing::Rates {
+    fn from(rates: &Rates) -> Self {
+        let Rates {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            audio_input,
+            audio_output,
+            request,
+        } = *rates;
+        Self {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            audio_input,
+            audio_output,
+            request,
+        }
+    }
+}
+
+impl From<&Quote> for wit_pricing::Quote {
+    fn from(quote: &Quote) -> Self {
+        Self {
+            rates: (&quote.rates).into(),
+            input_tokens: quote.input_tokens,
+            output_tokens_max: quote.output_tokens_max,
+            own_credential: quote.own_credential,
+            platform_credential: quote.platform_credential,
+            at_ms: quote.at.millis(),
+        }
+    }
+}
+
+impl From<&Bill> for wit_pricing::Bill {
+    fn from(bill: &Bill) -> Self {
+        Self {
+            rates: (&bill.rates).into(),
+            usage: (&bill.usage).into(),
+            outcome: bill.outcome.into(),
+            owner: bill.owner.into(),
+            at_ms: bill.at.millis(),
+        }
+    }
+}
+
+impl From<wit_pricing::Charge> for Charge {
+    fn from(charge: wit_pricing::Charge) -> Self {
+        Self { amount: Micropoints::new(charge.amount), reason: charge.reason.into() }
+    }
+}
+
+impl From<&Candidate> for wit_selector::Candidate {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            handle: candidate.handle,
+            owner: candidate.owner.into(),
+            health: candidate.health.into(),
+            weight: candidate.weight,
+            in_flight: candidate.in_flight,
+            failures: candidate.failures,
+            idle_ms: candidate.idle_ms,
+        }
+    }
+}
+
+impl From<&Found> for wit_filter::Found {
+    fn from(found: &Found) -> Self {
+        Self { rule: found.rule, start: found.start, end: found.end }
+    }
+}
+
+impl From<wit_filter::Verdict> for Verdict {
+    fn from(verdict: wit_filter::Verdict) -> Self {
+        Self { action: verdict.action.into(), rule: verdict.rule, mask: verdict.mask }
+    }
+}
+
+impl From<wit_filter::Plan> for FilterPlan {
+    fn from(plan: wit_filter::Plan) -> Self {
+        let rule = |rule: wit_filter::Rule| FilterRule {
+            id: rule.id,
+            syntax: rule.syntax.into(),
+            pattern: rule.pattern,
+            ignore_case: rule.ignore_case,
+        };
+        Self {
+            rules: plan.rules.into_iter().map(rule).collect(),
+            trigger: plan.trigger.into(),
+            response_window_chars: plan.response_window_chars,
+        }
+    }
+}
+
+impl From<wit_adapter::Failure> for Failure {
+    fn from(failure: wit_adapter::Failure) -> Self {
+        Self { class: failure.class.into(), retry_after_ms: failure.retry_after_ms }
+    }
+}
+
+impl From<wit_adapter::Plan> for AdapterPlan {
+    fn from(plan: wit_adapter::Plan) -> Self {
+        let header =
+            |header: wit_adapter::HeaderTemplate| HeaderTemplate { name: header.name, value: header.value };
+        Self {
+            endpoints: plan.endpoints.into_iter().map(Endpoint::from).collect(),
+            auth: plan.auth.into_iter().map(header).collect(),
+            defaults: plan.defaults.into_iter().map(header).collect(),
+            usage_taps: plan.usage_taps.into_iter().map(UsageTap::from).collect(),
+            text_taps: plan.text_taps.into_iter().map(TextTap::from).collect(),
+            stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
+        }
+    }
+}
+
+impl From<wit_adapter::Endpoint> for Endpoint {
+    fn from(endpoint: wit_adapter::Endpoint) -> Self {
+        Self {
+            protocol: endpoint.protocol.into(),
+            operation: endpoint.operation.into(),
+            streaming: endpoint.streaming,
+            path: endpoint.path,
+        }
+    }
+}
+
+impl From<wit_adapter::UsageTap> for UsageTap {
+    fn from(tap: wit_adapter::UsageTap) -> Self {
+        Self { protocol: tap.protocol.into(), path: tap.path }
+    }
+}
+
+impl From<wit_adapter::TextTap> for TextTap {
+    fn from(tap: wit_adapter::TextTap) -> Self {
+        Self { protocol: tap.protocol.into(), member: tap.member }
+    }
+}
+
+impl From<wit_adapter::StreamOption> for StreamOption {
+    fn from(option: wit_adapter::StreamOption) -> Self {
+        Self {
+            protocol: option.protocol.into(),
+            object: option.object,
+            member: option.member,
+            withhold_when_empty: option.withhold_when_empty,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a store carries: the memory limit, and where the component's words go.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmtime::ResourceLimiter;
+
+use crate::bindings::{host, types};
+use crate::error::Digest;
+
+/// Lines a second that a component may log.
+const LINES_PER_SECOND: u32 = 20;
+/// Longest line kept, in bytes.
+const LINE_BYTES_MAX: usize = 2 << 10;
+/// Table elements that an instance may have.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Data of one store.
+pub(crate) struct State {
+    pub(crate) limiter: Limiter,
+    log: Arc<GuestLog>,
+    stderr: Vec<u8>,
+    /// The last complete line on standard error: usually the reason of a panic.
+    last_words: String,
+}
+
+impl State {
+    pub(crate) fn new(memory_bytes_max: usize, log: Arc<GuestLog>) -> Self {
+        let limiter = Limiter { memory_bytes_max, memory_bytes: 0, refused: false };
+        Self { limiter, log, stderr: Vec::new(), last_words: String::new() }
+    }
+
+    /// Standard output and error of the component: logged line by line.
+    pub(crate) fn write_stderr(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.flush_stderr(),
+                _ if self.stderr.len() < LINE_BYTES_MAX => self.stderr.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn flush_stderr(&mut self) {
+        if !self.stderr.is_empty() {
+            self.last_words = String::from_utf8_lossy(&self.stderr).into_owned();
+            self.stderr.clear();
+            self.log.line(host::Level::Warn, &self.last_words);
+        }
+    }
+
+    /// What the component said last, for the text of a fault.
+    pub(crate) fn last_words(&mut self) -> &str {
+        self.flush_stderr();
+        &self.last_words
+    }
+}
+
+impl types::Host for State {}
+
+impl host::Host for State {
+    fn log(&mut self, level: host::Level, message: String) {
+        self.log.line(level, &message);
+    }
+}
+
+/// Refuses growth past the binding's bound. The instance is ended at once: a component that was told "no" tends to spin
+/// or to answer nonsense.
+pub(crate) struct Limiter {
+    memory_bytes_max: usize,
+    /// Linear memory of the store.
+    pub(crate) memory_bytes: usize,
+    /// Whether growth was refused: the cause of whatever error follows.
+    pub(crate) refused: bool,
+}
+
+impl Limiter {
+    fn refuse(&mut self, what: &str) -> wasmtime::Result<bool> {
+        self.refused = true;
+        Err(wasmtime::format_err!("it asked for more {what} than it may have"))
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
+        if total > self.memory_bytes_max {
+            return self.refuse("memory");
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS_MAX { self.refuse("table space") } else { Ok(true) }
+    }
+
+    fn instances(&self) -> usize {
+        64
+    }
+
+    fn tables(&self) -> usize {
+        16
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+/// The log of one component, shared by all its instances.
+pub(crate) struct GuestLog {
+    name: Arc<str>,
+    digest: Digest,
+    window: Mutex<Window>,
+    /// Lines that were not written because there were too many.
+    pub(crate) dropped: AtomicU64,
+}
+
+struct Window {
+    since: Instant,
+    lines: u32,
+}
+
+impl GuestLog {
+    pub(crate) fn new(name: Arc<str>, digest: Digest) -> Self {
+        let window = Mutex::new(Window { since: Instant::now(), lines: 0 });
+        Self { name, digest, window, dropped: AtomicU64::new(0) }
+    }
+
+    fn line(&self, level: host::Level, text: &str) {
+        if !self.admit(Instant::now()) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let text = &text[..text.floor_char_boundary(LINE_BYTES_MAX)];
+        let (component, digest) = (&*self.name, self.digest);
+        match level {
+            host::Level::Error => {
+                tracing::error!(target: "tollgate::component", component, %digest, "{text}")
+            }
+            host::Level::Warn => tracing::warn!(target: "tollgate::component", component, %digest, "{text}"),
+            host::Level::Info => tracing::info!(target: "tollgate::component", component, %digest, "{text}"),
+            host::Level::Debug => {
+                tracing::debug!(target: "tollgate::component", component, %digest, "{text}")
+            }
+            host::Level::Trace => {
+                tracing::trace!(target: "tollgate::component", component, %digest, "{text}")
+            }
+        }
+    }
+
+    /// Whether a line at `now` is among the first of its second.
+    fn admit(&self, now: Instant) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(window.since) >= Duration::from_secs(1) {
+            *window = Window { since: now, lines: 0 };
+        }
+        window.lines = window.lines.saturating_add(1);
+        window.lines <= LINES_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Digest, GuestLog, LINE_BYTES_MAX, State};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    fn log() -> Arc<GuestLog> {
+        Arc::new(GuestLog::new("test".into(), Digest::of(b"")))
+    }
+
+    #[test]
+    fn twenty_lines_a_second_are_kept() {
+        let log = log();
+        let start = Instant::now() + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| log.admit(start)).count(), 20);
+        assert!(log.admit(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_line_without_end_stays_small() {
+        let mut state = State::new(0, log());
+        (0..1000).for_each(|_| state.write_stderr(&[b'x'; 1024]));
+        assert_eq!(state.last_words().len(), LINE_BYTES_MAX);
+    }
+}

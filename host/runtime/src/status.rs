@@ -1,0 +1,149 @@
+//! What operators see: the state of each component, and what happens to it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use crate::binding::Kind;
+use crate::error::{CallError, Digest, FaultKind};
+use crate::source::Source;
+use crate::vitals::Vitals;
+
+/// What a component is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentState {
+    /// It serves.
+    Active,
+    /// It serves, but a newer file or configuration was refused.
+    Refused {
+        /// Why, in words for the operator.
+        reason: String,
+    },
+    /// It serves again, because a newer version failed on trial.
+    RolledBack {
+        /// Digest of the version that failed.
+        from: Digest,
+        /// Its last error.
+        reason: String,
+    },
+    /// Its breaker is open: calls fail at once.
+    Tripped,
+}
+
+impl ComponentState {
+    /// The name used in logs, metrics and records.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Refused { .. } => "refused",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Tripped => "tripped",
+        }
+    }
+}
+
+/// One component of the current generation.
+#[derive(Debug, Clone)]
+pub struct ComponentStatus {
+    /// Name of the binding.
+    pub name: String,
+    /// What it is used as.
+    pub kind: Kind,
+    /// File stem or embedded name.
+    pub component: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Where they came from.
+    pub source: Source,
+    /// The first generation that it was part of.
+    pub generation: u64,
+    /// What it is doing.
+    pub state: ComponentState,
+    /// Calls so far, by this version.
+    pub calls: u64,
+    /// Faults so far, by this version, in the order of [`FaultKind::ALL`].
+    pub faults: [u64; FaultKind::ALL.len()],
+    /// Instances alive now.
+    pub instances: u64,
+    /// Log lines that were dropped because there were too many.
+    pub log_lines_dropped: u64,
+    /// The last fault, in words for the operator.
+    pub last_error: Option<String>,
+    /// When this version was loaded.
+    pub since: SystemTime,
+}
+
+impl ComponentStatus {
+    pub(crate) fn new(vitals: &Vitals, verdict: Option<ComponentState>) -> Self {
+        let state = if vitals.breaker.is_open() { Some(ComponentState::Tripped) } else { verdict };
+        Self {
+            name: vitals.binding.name.clone(),
+            kind: vitals.binding.kind,
+            component: vitals.binding.component.clone(),
+            digest: vitals.digest,
+            source: vitals.source.clone(),
+            generation: vitals.generation.load(Ordering::Relaxed),
+            state: state.unwrap_or(ComponentState::Active),
+            calls: vitals.calls(),
+            faults: vitals.faults(),
+            instances: vitals.instances.load(Ordering::Relaxed),
+            log_lines_dropped: vitals.log.dropped.load(Ordering::Relaxed),
+            last_error: vitals.last_error(),
+            since: vitals.loaded,
+        }
+    }
+
+    /// Faults of one kind.
+    #[must_use]
+    pub const fn faults_of(&self, kind: FaultKind) -> u64 {
+        self.faults[kind as usize]
+    }
+}
+
+/// Something worth a metric or a record. Given to the callback of [`crate::Runtime::start`] on the thread where it
+/// happened, a request's own one for faults: the callback must not block.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A new generation serves new requests.
+    Published {
+        /// Its id.
+        generation: u64,
+        /// Names of the bindings that changed.
+        changed: Vec<String>,
+    },
+    /// A new file or configuration was refused; what was there goes on.
+    Refused {
+        /// Name of the binding.
+        name: String,
+        /// Why, in words for the operator.
+        reason: String,
+    },
+    /// A new version failed on trial; the last good one serves again.
+    RolledBack {
+        /// Name of the binding.
+        name: Arc<str>,
+        /// The version that failed.
+        from: Digest,
+        /// The version that serves.
+        to: Digest,
+        /// Id of the generation that was published for it.
+        generation: u64,
+    },
+    /// A call failed.
+    Fault(CallError),
+    /// A breaker opened.
+    Tripped {
+        /// Name of the binding.
+        name: Arc<str>,
+        /// The component.
+        digest: Digest,
+    },
+    /// A breaker closed.
+    Recovered {
+        /// Name of the binding.
+        name: Arc<str>,
+        /// The component.
+        digest: Digest,
+    },
+}

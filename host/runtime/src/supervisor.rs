@@ -1,0 +1,47 @@
+//! The runtime's own thread: rolls back what fails on trial, and drops what no request uses any more, because unmapping
+//! code and pools takes too long for a thread that serves.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use crate::generation::Generation;
+use crate::runtime::Inner;
+use crate::vitals::Signal;
+
+/// How often old generations are looked at, while there are any.
+const ROUND: Duration = Duration::from_millis(50);
+/// How often trials are looked at.
+const ROUND_IDLE: Duration = Duration::from_secs(5);
+
+/// Starts the thread. It ends with the runtime.
+pub(crate) fn start(runtime: &Arc<Inner>, inbox: Receiver<Signal>) -> io::Result<()> {
+    let runtime = Arc::downgrade(runtime);
+    thread::Builder::new().name("tollgate-components".into()).spawn(move || run(&runtime, &inbox))?;
+    Ok(())
+}
+
+fn run(runtime: &Weak<Inner>, inbox: &Receiver<Signal>) {
+    let mut retired: Vec<Arc<Generation>> = Vec::new();
+    loop {
+        let round = if retired.is_empty() { ROUND_IDLE } else { ROUND };
+        match inbox.recv_timeout(round) {
+            Ok(Signal::Failing(vitals)) => {
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.roll_back(&vitals);
+                }
+            }
+            Ok(Signal::Bury(remains)) => drop(remains),
+            Ok(Signal::Retire(generation)) => retired.push(generation),
+            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.end_trials();
+                }
+            }
+        }
+        retired.retain(|generation| Arc::strong_count(generation) > 1);
+    }
+}

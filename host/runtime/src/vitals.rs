@@ -1,0 +1,223 @@
+//! How one component is doing: counters, breaker, last error. Shared by its unit, its instances and the status page.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::binding::{Binding, Limits, Probation};
+use crate::breaker::Breaker;
+use crate::engine::Clock;
+use crate::error::{CallError, Digest, Fault, FaultKind};
+use crate::generation::Generation;
+use crate::source::Source;
+use crate::state::GuestLog;
+use crate::status::Event;
+
+/// Faults of a component on trial that end the trial, when they are also a tenth of its calls.
+const TRIAL_FAULTS: u64 = 3;
+
+/// What all components of a runtime share.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) limits: Limits,
+    pub(crate) probation: Probation,
+    pub(crate) events: Box<dyn Fn(Event) + Send + Sync>,
+    pub(crate) signals: Sender<Signal>,
+}
+
+impl Host {
+    pub(crate) fn emit(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // The supervisor ends with the runtime; whoever outlives both has nobody to tell.
+        let _ = self.signals.send(signal);
+    }
+}
+
+/// The clock lives as long as anything that could still be called.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.clock.stop();
+    }
+}
+
+/// What the supervisor is told.
+pub(crate) enum Signal {
+    /// A component on trial faults too often.
+    Failing(Arc<Vitals>),
+    /// Drop this away from the threads that serve requests.
+    Bury(Box<dyn Any + Send>),
+    /// Drop this generation when no request uses it any more.
+    Retire(Arc<Generation>),
+    /// The runtime is gone.
+    Stop,
+}
+
+/// One component as one binding uses it.
+pub(crate) struct Vitals {
+    pub(crate) host: Arc<Host>,
+    pub(crate) binding: Binding,
+    pub(crate) name: Arc<str>,
+    pub(crate) component: Component,
+    pub(crate) digest: Digest,
+    pub(crate) config_digest: Digest,
+    pub(crate) source: Source,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) breaker: Breaker,
+    /// Instances alive now, on all threads.
+    pub(crate) instances: AtomicU64,
+    pub(crate) loaded: SystemTime,
+    /// Id of the first generation that it is part of; 0 before.
+    pub(crate) generation: AtomicU64,
+    /// Whether it replaced a good component and may be rolled back.
+    on_trial: AtomicBool,
+    since: Instant,
+    calls: AtomicU64,
+    faults: [AtomicU64; FaultKind::ALL.len()],
+    last_error: Mutex<Option<String>>,
+}
+
+impl Vitals {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        binding: Binding,
+        component: Component,
+        digest: Digest,
+        source: Source,
+    ) -> Arc<Self> {
+        let name: Arc<str> = binding.name.as_str().into();
+        let since = Instant::now();
+        Arc::new(Self {
+            config_digest: Digest::of(binding.config.as_bytes()),
+            log: Arc::new(GuestLog::new(Arc::clone(&name), digest)),
+            breaker: Breaker::new(since),
+            instances: AtomicU64::new(0),
+            loaded: SystemTime::now(),
+            generation: AtomicU64::new(0),
+            on_trial: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            faults: Default::default(),
+            last_error: Mutex::new(None),
+            host,
+            binding,
+            name,
+            component,
+            digest,
+            source,
+            since,
+        })
+    }
+
+    /// What tells this version of a component from others: its bytes and its configuration.
+    pub(crate) const fn version(&self) -> (Digest, Digest) {
+        (self.digest, self.config_digest)
+    }
+
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Counts by kind, in the order of [`FaultKind::ALL`].
+    pub(crate) fn faults(&self) -> [u64; FaultKind::ALL.len()] {
+        std::array::from_fn(|at| self.faults[at].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A call while the breaker is open: counted, neither logged nor reported one by one.
+    #[cold]
+    pub(crate) fn refuse(&self) -> CallError {
+        self.faults[FaultKind::Tripped as usize].fetch_add(1, Ordering::Relaxed);
+        self.error(Fault::new(FaultKind::Tripped, "its breaker is open after repeated faults"))
+    }
+
+    /// Counts, logs and reports a fault.
+    #[cold]
+    pub(crate) fn fail(self: &Arc<Self>, fault: Fault) -> CallError {
+        self.faults[fault.kind as usize].fetch_add(1, Ordering::Relaxed);
+        let error = self.error(fault);
+        tracing::warn!(
+            component = &*self.name, digest = %self.digest, kind = error.kind.name(), detail = error.detail,
+            "component fault"
+        );
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        let tripped = self.breaker.fault(Instant::now());
+        self.host.emit(Event::Fault(error.clone()));
+        if tripped {
+            tracing::error!(component = &*self.name, digest = %self.digest, "breaker open: not called for a while");
+            self.host.emit(Event::Tripped { name: Arc::clone(&self.name), digest: self.digest });
+        }
+        if self.on_trial() && (tripped || self.fails_its_trial()) {
+            self.host.signal(Signal::Failing(Arc::clone(self)));
+        }
+        error
+    }
+
+    /// The probe after a rest succeeded.
+    #[cold]
+    pub(crate) fn recover(&self) {
+        self.breaker.recover(Instant::now());
+        tracing::info!(component = &*self.name, digest = %self.digest, "breaker closed: it answers again");
+        self.host.emit(Event::Recovered { name: Arc::clone(&self.name), digest: self.digest });
+    }
+
+    fn error(&self, fault: Fault) -> CallError {
+        CallError {
+            kind: fault.kind,
+            name: Arc::clone(&self.name),
+            digest: self.digest,
+            on_error: self.binding.on_error,
+            detail: fault.detail,
+        }
+    }
+
+    pub(crate) fn begin_trial(&self) {
+        self.on_trial.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_trial(&self) {
+        self.on_trial.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether its first calls and its first minute are not over yet.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.on_trial.load(Ordering::Relaxed)
+            && self.calls() <= self.host.probation.calls
+            && self.since.elapsed() <= self.host.probation.window
+    }
+
+    /// Whether it has faulted at all, calls that were refused aside.
+    pub(crate) fn has_faulted(&self) -> bool {
+        self.fault_total() > 0
+    }
+
+    fn fails_its_trial(&self) -> bool {
+        let faults = self.fault_total();
+        faults >= TRIAL_FAULTS && faults.saturating_mul(10) > self.calls()
+    }
+
+    fn fault_total(&self) -> u64 {
+        let counted = FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::Tripped);
+        counted.map(|kind| self.faults[kind as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Drops `remains` on the runtime's own thread.
+    pub(crate) fn bury(&self, remains: Box<dyn Any + Send>) {
+        self.host.signal(Signal::Bury(remains));
+    }
+}
