@@ -198,7 +198,7 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// The lines of an event without their ends: CR, LF or CRLF.
+/// The lines of an event without their ends. A CRLF gives one empty line too many, which is no field.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
@@ -209,10 +209,7 @@ impl<'a> Iterator for Lines<'a> {
             return None;
         }
         let (line, rest) = self.0.split_at(memchr2(b'\n', b'\r', self.0).unwrap_or(self.0.len()));
-        self.0 = match rest {
-            [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
-            [] => rest,
-        };
+        self.0 = rest.get(1..).unwrap_or_default();
         Some(line)
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// A position in a body that moves over checked JSON.
 ///
 /// To read an object or array, [`open`](Self::open) it, and as long as there is [`more`](Self::more), read a
-/// [`key`](Self::key) (objects only) and a [`value`](Self::value). Nested values are read the same way or skipped whole.
+/// [`key`](Self::key) (objects only) and a [`value`](Self::value), or open that too.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
     body: &'a [u8],

@@ -151,10 +151,32 @@ fn an_error_says_what_was_expected_where() {
 }
 
 #[test]
+fn a_string_is_read_right_wherever_it_is_interrupted() {
+    for length in 0..150 {
+        for byte in [b'"', b'\\', 0, 0x1f] {
+            let body = [b"\"".as_slice(), &b"~".repeat(length), &[byte], b"x!~~~~~~~~~~~~~~\""].concat();
+            let read = Scanner::new(&body).string();
+            match byte {
+                b'"' => assert_eq!(read, Ok(1..length + 1)),
+                _ => assert_eq!(read.unwrap_err().offset, length + 1),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_control_character_is_quoted() {
+    let text: String = ('\0'..='\x7f').collect();
+    assert_eq!(serde_json::from_str::<String>(&quote(&text)).unwrap(), text);
+}
+
+#[test]
 fn nesting_has_a_bound() {
     let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
     assert!(members(nested(MAX_DEPTH).as_bytes(), |_, _| ()).is_ok());
     assert_eq!(members(nested(MAX_DEPTH + 1).as_bytes(), |_, _| ()).unwrap_err().reason, "nesting too deep");
+    let wide = format!("{{\"a\":[{}0]}}", "[[0]],".repeat(MAX_DEPTH));
+    assert!(members(wide.as_bytes(), |_, _| ()).is_ok());
     assert!(members(&b"{\"a\":".repeat(1_000_000), |_, _| ()).is_err());
 }
 
@@ -176,7 +198,8 @@ fn a_quick_look_reads_no_further_than_what_it_finds() {
 
 #[test]
 fn values_read_as_their_kind_and_no_other() {
-    let body = br#"{"n":18446744073709551615,"big":18446744073709551616,"f":1.0,"neg":-1,"s":"1","t":true,"e":[ ],"l":[0]}"#;
+    let body = br#"{"n":18446744073709551615,"big":18446744073709551616,"f":1.0,"neg":-1,
+        "s":"1","t":true,"e":[ ],"l":[0]}"#;
     let at = |name| find(body, &[name]).unwrap();
     assert_eq!(unsigned(body, at("n")), Some(u64::MAX));
     for name in ["big", "f", "neg", "s", "t"] {

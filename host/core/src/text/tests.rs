@@ -79,7 +79,11 @@ proptest! {
     }
 
     #[test]
-    fn no_body_and_no_range_panic(bytes in vec(any::<u8>(), 0..60), other in raw_string(), range in (0..50_usize, 0..50_usize)) {
+    fn no_body_and_no_range_panic(
+        bytes in vec(any::<u8>(), 0..60),
+        other in raw_string(),
+        range in (0..50_usize, 0..50_usize),
+    ) {
         let _ = extract(&bytes, Scope::Request);
         let body = format!(r#"{{"text":"{other}"}}"#);
         let extract = extract(body.as_bytes(), Scope::Event).unwrap();
@@ -137,13 +141,18 @@ fn media_and_identifiers_of_a_request_are_passed_over() {
             assert_eq!(text_of(&body, Scope::Request), "", "{body}");
         }
     }
+    let nested = json!({"content": [{"source": {"type": "base64", "data": image}, "type": "text"}]});
+    assert_eq!(text_of(&nested, Scope::Request), "");
     let slashed = br#"{"content":[{"source":{"type":"base64","data":"iVBO\/w=="}}]}"#;
     assert_eq!(extract(slashed, Scope::Request).unwrap().text, "");
 }
 
 #[test]
 fn prose_is_seen_wherever_it_hides() {
-    let check = |body: &Tree| assert_eq!(text_of(body, Scope::Request), "HIDDEN", "{body}");
+    let check = |body: &Tree| {
+        let text = text_of(body, Scope::Request);
+        assert_eq!(text.trim_end().trim_start_matches("data:text/plain,"), "HIDDEN", "{body}");
+    };
     // A name of bytes or of an identifier does not hide what is not spelled like one.
     let seen = |body: &Tree| assert!(text_of(body, Scope::Request).contains("HID DEN"), "{body}");
     seen(&json!({"messages": [{"content": [{"source": {"type": "base64", "data": "HID DEN"}}]}]}));
@@ -151,6 +160,8 @@ fn prose_is_seen_wherever_it_hides() {
     seen(&json!({"content": [{"image_url": {"url": "data:text/plain,HID DEN"}}]}));
     seen(&json!({"content": [{"image_url": {"url": "data:HID DEN;base64,AAAA"}}]}));
     seen(&json!({"user": "HID DEN"}));
+    check(&json!({"content": [{"source": {"data": "HIDDEN\n"}}]}));
+    check(&json!({"content": [{"image_url": {"url": "data:text/plain,HIDDEN"}}]}));
     // A document of text is text, whichever comes first.
     check(&json!({"content": [{"source": {"data": "HIDDEN", "type": "text"}}]}));
     check(&json!({"content": [{"source": {"a_type": 1, "data": "HIDDEN", "type": "text"}}]}));
@@ -179,7 +190,10 @@ fn an_identifier_is_short() {
 fn all_prose_of_a_request_is_text_one_string_a_line() {
     let body = json!({
         "model": "claude", "system": [{"type": "text", "text": "rules"}],
-        "messages": [{"role": "user", "content": "one"}, {"role": "user", "content": [{"type": "text", "text": "two\n"}]}],
+        "messages": [
+            {"role": "user", "content": "one"},
+            {"role": "user", "content": [{"type": "text", "text": "two\n"}]},
+        ],
         "tools": [{"name": "look", "description": "looks"}],
     });
     let mut lines: Vec<_> = text_of(&body, Scope::Request).split('\n').map(str::to_owned).collect();
