@@ -1,1 +1,23 @@
-//! The gateway: listeners, the data path, the command line.
+//! The gateway, as a library so that tests can run it in their own process. In reading order:
+//!
+//! [`config`] (what the operator says) → `app` (the only place where things are wired together) → `worker` (a serving
+//! thread) → `router` (paths to calls) → `proxy` (the data path, file by file). Beside them: `road` (a generation made ready
+//! for the road), `directory` (who may call, in memory), `admin` (the operators' listener), `cli` (the command line) and
+//! [`demo`] (a simulated provider).
+
+pub mod config;
+pub mod demo;
+
+mod admin;
+mod body;
+mod directory;
+mod matcher;
+mod metrics;
+mod net;
+mod pricefile;
+mod proxy;
+mod road;
+mod router;
+mod shared;
+mod telemetry;
+mod worker;

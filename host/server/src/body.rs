@@ -1,0 +1,109 @@
+//! Request bodies on their way upstream: the client's own bytes, chained around the few places that were spliced.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// A change to a body: these bytes of the original become those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Splice {
+    /// Bytes of the original; empty to insert.
+    pub(crate) range: Range<usize>,
+    /// What stands there instead.
+    pub(crate) with: Bytes,
+}
+
+/// A body of a few shared pieces.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Chained {
+    pieces: VecDeque<Bytes>,
+}
+
+impl From<Bytes> for Chained {
+    fn from(bytes: Bytes) -> Self {
+        let mut pieces = VecDeque::new();
+        if !bytes.is_empty() {
+            pieces.push_back(bytes);
+        }
+        Self { pieces }
+    }
+}
+
+impl Chained {
+    /// `original` with `splices` applied; nothing of it is copied. Splices must not overlap.
+    pub(crate) fn spliced(original: &Bytes, splices: &mut [Splice]) -> Self {
+        if splices.is_empty() {
+            return Self::from(original.clone());
+        }
+        splices.sort_by_key(|splice| splice.range.start);
+        let mut pieces = VecDeque::with_capacity(splices.len() * 2 + 1);
+        let mut push = |bytes: Bytes| {
+            if !bytes.is_empty() {
+                pieces.push_back(bytes);
+            }
+        };
+        let mut at = 0;
+        for splice in splices.iter() {
+            push(original.slice(at..splice.range.start));
+            push(splice.with.clone());
+            at = splice.range.end;
+        }
+        push(original.slice(at..));
+        Self { pieces }
+    }
+
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+}
+
+impl Body for Chained {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chained, Splice};
+    use bytes::Bytes;
+
+    fn check(original: &'static str, splices: &[(std::ops::Range<usize>, &'static str)], expected: &str) {
+        let mut splices: Vec<Splice> = splices
+            .iter()
+            .map(|(range, with)| Splice { range: range.clone(), with: Bytes::from_static(with.as_bytes()) })
+            .collect();
+        let chained = Chained::spliced(&Bytes::from_static(original.as_bytes()), &mut splices);
+        let joined: Vec<u8> = chained.pieces.iter().flatten().copied().collect();
+        assert_eq!(joined, expected.as_bytes());
+        assert_eq!(chained.len(), expected.len());
+    }
+
+    #[test]
+    fn splices_change_their_own_bytes_and_no_others() {
+        check("abcdef", &[], "abcdef");
+        check("abcdef", &[(2..4, "XYZ")], "abXYZef");
+        check("abcdef", &[(6..6, "!"), (0..1, "")], "bcdef!");
+        check("", &[(0..0, "x")], "x");
+    }
+}

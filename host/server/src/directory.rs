@@ -1,0 +1,113 @@
+//! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole.
+//!
+//! Two kinds of things live on through a replacement because requests hold them: accounts and credentials' health.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tollgate_core::health::Health;
+use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
+use tollgate_core::ledger::Account;
+use tollgate_core::price::PriceTable;
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+
+/// Hashes what is already a hash: the first eight bytes of a SHA-256.
+#[derive(Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+type ByDigest<V> = HashMap<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
+
+/// An account that several workers draw on.
+#[derive(Debug)]
+pub(crate) struct SharedAccount(Mutex<Account>);
+
+impl SharedAccount {
+    /// Takes an account in.
+    pub(crate) fn new(account: Account) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(account)))
+    }
+
+    /// The account, for a few instructions: never across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Account> {
+        // Account methods assert before they write, so a panic leaves the account as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A provider key, opened, with its state.
+#[derive(Debug)]
+pub(crate) struct Credential {
+    /// Its id in the store and the records.
+    pub(crate) id: CredentialId,
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// The configured provider that it is for.
+    pub(crate) provider: String,
+    /// The key itself.
+    pub(crate) secret: Secret,
+    /// The operator's weight.
+    pub(crate) weight: u32,
+    /// Counters and rest; kept through replacements of the directory.
+    pub(crate) health: Arc<Mutex<Health>>,
+}
+
+impl Credential {
+    /// The state, for a few instructions.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Someone who calls with one API key.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The account's owner.
+    pub(crate) user: UserId,
+    /// The key that was used.
+    pub(crate) api_key: ApiKeyId,
+    /// What calls are paid from.
+    pub(crate) account: Arc<SharedAccount>,
+    /// The user's own credentials, and nobody else's.
+    pub(crate) own: Arc<[Arc<Credential>]>,
+    /// When the key ends.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// All that is known at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) callers: ByDigest<Arc<Caller>>,
+    pub(crate) accounts: HashMap<UserId, Arc<SharedAccount>>,
+    pub(crate) platform: Vec<Arc<Credential>>,
+    pub(crate) health: HashMap<CredentialId, Arc<Mutex<Health>>>,
+    pub(crate) prices: Arc<PriceTable>,
+}
+
+impl Directory {
+    /// The caller whose key has this SHA-256.
+    pub(crate) fn caller(&self, digest: &[u8; 32]) -> Option<&Arc<Caller>> {
+        self.callers.get(digest)
+    }
+
+    /// Credentials that may serve `caller`: his own, then the platform's. No other user's is ever among them.
+    pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
+        caller.own.iter().chain(&self.platform)
+    }
+}

@@ -1,0 +1,195 @@
+//! A content filter's rules, compiled: searched natively so that the component is called only for what was found.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use tollgate_runtime::{FilterPlan, FilterRule, Found, Syntax};
+
+/// Most matches that a component is shown.
+const FOUND_MAX: usize = 256;
+/// Bytes that a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Compiled rules.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    /// Literals by letter, then literals whose ASCII letters match in either case.
+    literals: [Option<Literals>; 2],
+    regexes: Vec<(u32, Regex)>,
+}
+
+/// Rule sets kept compiled: those of the generations that may still be in use.
+const KEPT: usize = 4;
+
+/// The compiled rules of the components that are loaded, shared by all workers.
+#[derive(Debug, Default)]
+pub(crate) struct Matchers(Mutex<Vec<(FilterPlan, Arc<Matcher>)>>);
+
+impl Matchers {
+    /// The compiled form of a plan: made when its component is loaded, found when a worker begins to use it.
+    ///
+    /// # Errors
+    /// See [`Matcher::new`].
+    pub(crate) fn compiled(&self, plan: &FilterPlan) -> Result<Arc<Matcher>, String> {
+        let find = |kept: &[(FilterPlan, Arc<Matcher>)]| {
+            kept.iter().find(|(known, _)| known == plan).map(|(_, matcher)| Arc::clone(matcher))
+        };
+        if let Some(matcher) = find(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(matcher);
+        }
+        let matcher = Arc::new(Matcher::new(plan)?);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push((plan.clone(), Arc::clone(&matcher)));
+        Ok(matcher)
+    }
+}
+
+#[derive(Debug)]
+struct Literals {
+    automaton: AhoCorasick,
+    rules: Vec<u32>,
+}
+
+impl Literals {
+    fn new(rules: &[&FilterRule], ignore_case: bool) -> Result<Option<Self>, String> {
+        let of_this_kind: Vec<_> = rules.iter().filter(|rule| rule.ignore_case == ignore_case).collect();
+        if of_this_kind.is_empty() {
+            return Ok(None);
+        }
+        // Overlapping search needs standard matching: a rule must not hide behind another's match.
+        let automaton = AhoCorasickBuilder::new()
+            .match_kind(MatchKind::Standard)
+            .ascii_case_insensitive(ignore_case)
+            .build(of_this_kind.iter().map(|rule| &rule.pattern))
+            .map_err(|error| format!("the word list cannot be compiled: {error}"))?;
+        Ok(Some(Self { automaton, rules: of_this_kind.iter().map(|rule| rule.id).collect() }))
+    }
+}
+
+impl Matcher {
+    /// Compiles a plan.
+    ///
+    /// # Errors
+    /// The rule that cannot be compiled, and why: the generation is refused with it.
+    pub(crate) fn new(plan: &FilterPlan) -> Result<Self, String> {
+        let mut literals = Vec::new();
+        let mut regexes = Vec::new();
+        for rule in &plan.rules {
+            if rule.pattern.is_empty() {
+                return Err(format!("rule {} is empty and would match everywhere", rule.id));
+            }
+            match rule.syntax {
+                // ASCII letters fold in the automaton; others need the tables of the regex engine.
+                Syntax::Literal if !rule.ignore_case || rule.pattern.chars().all(folds_plainly) => literals.push(rule),
+                Syntax::Literal => regexes.push((rule.id, regex(rule, &escape(&rule.pattern))?)),
+                Syntax::Regex => regexes.push((rule.id, regex(rule, &rule.pattern)?)),
+            }
+        }
+        Ok(Self { literals: [Literals::new(&literals, false)?, Literals::new(&literals, true)?], regexes })
+    }
+
+    /// Whether there is nothing to look for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.regexes.is_empty() && self.literals.iter().all(Option::is_none)
+    }
+
+    /// All matches in order, at most 256.
+    pub(crate) fn find(&self, text: &str) -> Vec<Found> {
+        let mut found = Vec::new();
+        for literals in self.literals.iter().flatten() {
+            let matches = literals.automaton.find_overlapping_iter(text).take(FOUND_MAX);
+            found.extend(matches.filter_map(|m| place(literals.rules[m.pattern().as_usize()], m.start(), m.end())));
+        }
+        for (rule, regex) in &self.regexes {
+            found.extend(regex.find_iter(text).take(FOUND_MAX).filter_map(|m| place(*rule, m.start(), m.end())));
+        }
+        found.sort_by_key(|found| (found.start, found.end));
+        found.truncate(FOUND_MAX);
+        found
+    }
+}
+
+/// A match that covers something and lies within 4 GiB.
+fn place(rule: u32, start: usize, end: usize) -> Option<Found> {
+    if start == end {
+        return None;
+    }
+    Some(Found { rule, start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+}
+
+/// Whether a character has no other case, or an ASCII one only. The long s and the Kelvin sign fold to ASCII letters, which
+/// a word list can do without.
+fn folds_plainly(c: char) -> bool {
+    c.is_ascii() || !(c.is_lowercase() || c.is_uppercase())
+}
+
+fn escape(literal: &str) -> String {
+    let mut escaped = String::with_capacity(literal.len() * 2);
+    for c in literal.chars() {
+        if c.is_ascii_punctuation() {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+fn regex(rule: &FilterRule, pattern: &str) -> Result<Regex, String> {
+    Regex::builder()
+        .syntax(syntax::Config::new().case_insensitive(rule.ignore_case))
+        .configure(Regex::config().nfa_size_limit(Some(PATTERN_BYTES_MAX)))
+        .build(pattern)
+        .map_err(|error| format!("rule {} cannot be compiled: {error}", rule.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Matcher;
+    use tollgate_runtime::{FilterPlan, FilterRule, Syntax, Trigger};
+
+    fn matcher(rules: &[(Syntax, &str, bool)]) -> Result<Matcher, String> {
+        let rule = |(id, (syntax, pattern, ignore_case)): (usize, &(Syntax, &str, bool))| FilterRule {
+            id: u32::try_from(id).unwrap(),
+            syntax: *syntax,
+            pattern: (*pattern).to_owned(),
+            ignore_case: *ignore_case,
+        };
+        Matcher::new(&FilterPlan {
+            rules: rules.iter().enumerate().map(rule).collect(),
+            trigger: Trigger::OnMatch,
+            response_window_chars: 0,
+        })
+    }
+
+    fn check(rules: &[(Syntax, &str, bool)], text: &str, expected: &[(u32, &str)]) {
+        let found = matcher(rules).unwrap().find(text);
+        let found: Vec<_> = found.iter().map(|f| (f.rule, &text[f.start as usize..f.end as usize])).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn words_of_every_script_are_found_and_none_hides_another() {
+        use Syntax::Literal;
+        check(&[(Literal, "敏感词", true)], "这是敏感词吗", &[(0, "敏感词")]);
+        check(&[(Literal, "Secret", true)], "a sEcReT b", &[(0, "sEcReT")]);
+        check(&[(Literal, "Secret", false)], "a secret b", &[]);
+        check(&[(Literal, "ПРИВЕТ", true)], "скажи Привет", &[(0, "Привет")]);
+        check(&[(Literal, "a.b", true), (Literal, "É+", true)], "axb a.b é+", &[(0, "a.b"), (1, "é+")]);
+        check(&[(Literal, "foo", false), (Literal, "oobar", false)], "foobar", &[(0, "foo"), (1, "oobar")]);
+    }
+
+    #[test]
+    fn patterns_are_linear_and_bad_ones_are_refused_by_rule() {
+        use Syntax::Regex;
+        check(&[(Regex, r"\b\d{3}-\d{4}\b", false)], "call 555-1234 now", &[(0, "555-1234")]);
+        check(&[(Regex, r"x*", false)], "aaa", &[]);
+        assert!(matcher(&[(Regex, "ok", false), (Regex, "(", false)]).unwrap_err().contains("rule 1"));
+        assert!(matcher(&[(Regex, r"\w{5000}\w{5000}", false)]).unwrap_err().contains("rule 0"));
+        assert!(matcher(&[(Syntax::Literal, "", false)]).unwrap_err().contains("empty"));
+    }
+}

@@ -1,0 +1,309 @@
+//! What a caller is told when there is no answer: one error, said in each protocol's own words.
+//!
+//! The only place on the road that knows status codes. Every error has two texts: [`ProxyError::message`], which is safe to
+//! show, and the log line written where it is handled.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use tollgate_core::failure::FailureClass;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Protocol;
+
+use super::Outgoing;
+
+/// Why a request gets no answer of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProxyError {
+    /// No API key came along.
+    MissingKey,
+    /// The API key is unknown, disabled or expired.
+    InvalidKey,
+    /// No such path.
+    UnknownPath,
+    /// The path exists with other methods: these.
+    MethodNotAllowed(&'static str),
+    /// The model has no price, so nobody can say what it would cost.
+    UnknownModel(String),
+    /// The request is not what the protocol asks for.
+    BadRequest {
+        /// What is wrong.
+        message: String,
+        /// The field at fault, where one is.
+        field: Option<&'static str>,
+    },
+    /// The body is longer than the limit in bytes.
+    BodyTooLarge(usize),
+    /// The body came too slowly.
+    BodyTimeout,
+    /// The body is encoded in a way that is not understood.
+    UnsupportedEncoding,
+    /// The balance does not carry what the request may cost.
+    InsufficientPoints {
+        /// What it may cost.
+        needed: Micropoints,
+        /// What there is.
+        available: Micropoints,
+    },
+    /// The content filter refused the request.
+    Filtered,
+    /// There is no credential for this request.
+    NoCredential,
+    /// Every credential rests; the first is back in so many milliseconds.
+    AllCooling(u64),
+    /// Every attempt failed; the last one for this reason.
+    Upstream {
+        /// Why.
+        class: FailureClass,
+        /// Milliseconds until another try makes sense, where known.
+        retry_after_ms: Option<u64>,
+        /// Whether the credential was the caller's own.
+        own: bool,
+    },
+    /// The upstream took too long.
+    UpstreamTimeout,
+    /// A component failed and its binding says so.
+    Policy(&'static str),
+    /// The ledger cannot take the request on now.
+    Unavailable,
+    /// The gateway is at fault.
+    Internal,
+}
+
+/// One error in the words of the three protocol families.
+struct Words {
+    status: u16,
+    openai_type: &'static str,
+    openai_code: Option<&'static str>,
+    anthropic: &'static str,
+    gemini: &'static str,
+}
+
+const fn words(
+    status: u16,
+    openai_type: &'static str,
+    openai_code: Option<&'static str>,
+    anthropic: &'static str,
+    gemini: &'static str,
+) -> Words {
+    Words { status, openai_type, openai_code, anthropic, gemini }
+}
+
+impl ProxyError {
+    /// A bad request.
+    pub(crate) fn bad_request(message: impl Into<String>, field: Option<&'static str>) -> Self {
+        Self::BadRequest { message: message.into(), field }
+    }
+
+    fn words(&self) -> Words {
+        const INVALID: &str = "invalid_request_error";
+        match self {
+            Self::MissingKey | Self::InvalidKey => {
+                words(401, INVALID, Some("invalid_api_key"), "authentication_error", "UNAUTHENTICATED")
+            }
+            Self::UnknownPath => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
+            Self::MethodNotAllowed(_) => {
+                words(405, INVALID, Some("method_not_supported"), INVALID, "UNIMPLEMENTED")
+            }
+            Self::UnknownModel(_) => {
+                words(404, INVALID, Some("model_not_found"), "not_found_error", "NOT_FOUND")
+            }
+            Self::BadRequest { .. } => words(400, INVALID, None, INVALID, "INVALID_ARGUMENT"),
+            Self::BodyTooLarge(_) => words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT"),
+            Self::BodyTimeout => words(408, INVALID, Some("request_timeout"), INVALID, "DEADLINE_EXCEEDED"),
+            Self::UnsupportedEncoding => words(415, INVALID, None, INVALID, "INVALID_ARGUMENT"),
+            Self::InsufficientPoints { .. } => {
+                words(402, "insufficient_quota", Some("insufficient_quota"), "billing_error", "RESOURCE_EXHAUSTED")
+            }
+            Self::Filtered => words(400, INVALID, Some("content_filter"), INVALID, "INVALID_ARGUMENT"),
+            Self::NoCredential => words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE"),
+            Self::AllCooling(_) => words(
+                429,
+                "rate_limit_error",
+                Some("rate_limit_exceeded"),
+                "rate_limit_error",
+                "RESOURCE_EXHAUSTED",
+            ),
+            Self::Upstream { class, .. } => upstream_words(*class),
+            Self::UpstreamTimeout => {
+                words(504, "server_error", Some("upstream_timeout"), "timeout_error", "DEADLINE_EXCEEDED")
+            }
+            Self::Policy(_) => words(503, "server_error", Some("policy_failed"), "api_error", "UNAVAILABLE"),
+            Self::Unavailable => words(503, "server_error", Some("unavailable"), "api_error", "UNAVAILABLE"),
+            Self::Internal => words(500, "server_error", None, "api_error", "INTERNAL"),
+        }
+    }
+
+    /// The status that the caller sees.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.words().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The text that the caller sees. Names no credential, address or component.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::MissingKey => "No API key was sent. Pass it as `Authorization: Bearer`, `x-api-key`, \
+                                 `x-goog-api-key`, `api-key` or `?key=`."
+                .to_owned(),
+            Self::InvalidKey => "The API key is not valid.".to_owned(),
+            Self::UnknownPath => "There is nothing at this path.".to_owned(),
+            Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
+            Self::UnknownModel(model) => {
+                format!("The model `{model}` does not exist or is not offered here.")
+            }
+            Self::BadRequest { message, .. } => message.clone(),
+            Self::BodyTooLarge(limit) => format!("The request body is larger than {limit} bytes."),
+            Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
+            Self::UnsupportedEncoding => "Send the body without a content encoding.".to_owned(),
+            Self::InsufficientPoints { needed, available } => format!(
+                "The balance of {available} points does not cover this request, which may cost up to {needed}."
+            ),
+            Self::Filtered => "The request was refused by the content filter.".to_owned(),
+            Self::NoCredential => "No provider credential can serve this request.".to_owned(),
+            Self::AllCooling(_) => "All provider credentials are at their limits. Try again later.".to_owned(),
+            Self::Upstream { class, own, .. } => upstream_message(*class, *own).to_owned(),
+            Self::UpstreamTimeout => "The provider did not answer in time.".to_owned(),
+            Self::Policy(kind) => format!("The {kind} policy failed, so the request was not sent."),
+            Self::Unavailable => "The gateway cannot take requests now. Try again shortly.".to_owned(),
+            Self::Internal => "The gateway failed.".to_owned(),
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest { field, .. } => *field,
+            Self::UnknownModel(_) => Some("model"),
+            _ => None,
+        }
+    }
+
+    fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::AllCooling(ms) => Some(*ms),
+            Self::Upstream { retry_after_ms, .. } => *retry_after_ms,
+            Self::Unavailable => Some(1000),
+            _ => None,
+        }
+    }
+
+    /// The error body in the caller's protocol.
+    pub(crate) fn body(&self, protocol: Protocol, request_id: &str) -> String {
+        let words = self.words();
+        let message = tollgate_core::json::quote(&self.message());
+        match protocol {
+            Protocol::OpenaiChat | Protocol::OpenaiResponses => {
+                let text = |value: Option<&str>| value.map_or("null".to_owned(), |v| format!("\"{v}\""));
+                let (code, param) = (text(words.openai_code), text(self.field()));
+                let kind = words.openai_type;
+                format!(r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{code}}}}}"#)
+            }
+            Protocol::AnthropicMessages => format!(
+                r#"{{"type":"error","error":{{"type":"{}","message":{message}}},"request_id":"{request_id}"}}"#,
+                words.anthropic
+            ),
+            Protocol::Gemini => format!(
+                r#"{{"error":{{"code":{},"message":{message},"status":"{}"}}}}"#,
+                words.status, words.gemini
+            ),
+        }
+    }
+
+    /// The error as an event of a stream that has begun.
+    pub(crate) fn event(&self, protocol: Protocol, request_id: &str) -> Bytes {
+        let body = self.body(protocol, request_id);
+        let text = match protocol {
+            Protocol::OpenaiChat | Protocol::Gemini => format!("data: {body}\n\n"),
+            Protocol::AnthropicMessages => format!("event: error\ndata: {body}\n\n"),
+            Protocol::OpenaiResponses => {
+                let words = self.words();
+                let message = tollgate_core::json::quote(&self.message());
+                let code = words.openai_code.unwrap_or(words.openai_type);
+                format!(
+                    "event: error\ndata: {{\"type\":\"error\",\"code\":\"{code}\",\"message\":{message},\"param\":null,\"sequence_number\":0}}\n\n"
+                )
+            }
+        };
+        Bytes::from(text)
+    }
+
+    /// The whole answer.
+    pub(crate) fn response(&self, protocol: Protocol, request_id: &str) -> Response<Outgoing> {
+        let mut response = Response::new(Outgoing::from(Bytes::from(self.body(protocol, request_id))));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(ms) = self.retry_after_ms() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
+        }
+        if let Self::MethodNotAllowed(allowed) = self {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        if matches!(self, Self::MissingKey | Self::InvalidKey) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+fn upstream_words(class: FailureClass) -> Words {
+    match class {
+        FailureClass::RateLimited | FailureClass::QuotaExhausted => words(
+            429,
+            "rate_limit_error",
+            Some("rate_limit_exceeded"),
+            "rate_limit_error",
+            "RESOURCE_EXHAUSTED",
+        ),
+        FailureClass::Overloaded => {
+            words(503, "server_error", Some("server_is_overloaded"), "overloaded_error", "UNAVAILABLE")
+        }
+        FailureClass::Permission => {
+            words(403, "invalid_request_error", Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
+        }
+        _ => words(502, "server_error", Some("upstream_error"), "api_error", "UNAVAILABLE"),
+    }
+}
+
+const fn upstream_message(class: FailureClass, own: bool) -> &'static str {
+    match (class, own) {
+        (FailureClass::InvalidCredential, true) => "The provider refused your own credential.",
+        (FailureClass::QuotaExhausted, true) => "The quota of your own credential is used up.",
+        (FailureClass::Permission, true) => "Your own credential lacks access to this model.",
+        (FailureClass::Permission, false) => "The provider does not offer this model here.",
+        (FailureClass::RateLimited | FailureClass::QuotaExhausted, _) => {
+            "The provider's rate limit is reached. Try again later."
+        }
+        (FailureClass::Overloaded, _) => "The provider is overloaded. Try again later.",
+        _ => "The provider failed to answer.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProxyError;
+    use tollgate_core::protocol::Protocol;
+
+    #[test]
+    fn every_protocol_gets_its_own_shape() {
+        let error = ProxyError::UnknownModel("a\"b".to_owned());
+        let parse = |protocol| -> serde_json::Value {
+            serde_json::from_str(&error.body(protocol, "r1")).expect("an error body is JSON")
+        };
+        assert_eq!(parse(Protocol::OpenaiChat)["error"]["code"], "model_not_found");
+        assert_eq!(parse(Protocol::OpenaiChat)["error"]["param"], "model");
+        assert_eq!(parse(Protocol::AnthropicMessages)["error"]["type"], "not_found_error");
+        assert_eq!(parse(Protocol::Gemini)["error"]["status"], "NOT_FOUND");
+        assert_eq!(parse(Protocol::Gemini)["error"]["code"], 404);
+    }
+
+    #[test]
+    fn an_error_inside_a_stream_is_one_event_of_its_protocol() {
+        let text = |protocol| String::from_utf8(ProxyError::UpstreamTimeout.event(protocol, "r1").to_vec()).unwrap();
+        assert!(text(Protocol::OpenaiChat).starts_with("data: {\"error\""));
+        assert!(text(Protocol::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
+        assert!(text(Protocol::OpenaiResponses).contains("\"type\":\"error\""));
+        for protocol in Protocol::ALL {
+            assert!(text(protocol).ends_with("}\n\n"));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Step 7: one attempt at one upstream, up to the first byte of its answer. What goes wrong until then may be tried
+//! elsewhere; nothing after it is.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap};
+use http::response::Parts;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout, timeout_at};
+use tollgate_core::failure::FailureClass;
+use tollgate_runtime::Failure;
+
+use super::adapt::Outbound;
+use super::error::ProxyError;
+use super::select::Lease;
+use crate::config::Limits;
+use crate::net::pool::{Lent, Pool, SendError};
+
+/// Most bytes of an error answer that are read and passed on.
+const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of it that the adapter sees.
+const CLASSIFIED_BYTES_MAX: usize = 16 * 1024;
+
+/// An upstream that answers.
+pub(crate) struct Reply {
+    /// Status and headers.
+    pub(crate) head: Parts,
+    /// The first piece of the body; `None` when the wait for it was given up to keep the client's connection alive.
+    pub(crate) first: Option<Bytes>,
+    /// The rest.
+    pub(crate) body: Incoming,
+    /// The connection.
+    pub(crate) lent: Lent,
+}
+
+/// An attempt that gave no answer to relay.
+pub(crate) struct Failed {
+    /// What it means.
+    pub(crate) failure: Failure,
+    /// What the caller is told if this was the last attempt.
+    pub(crate) error: ProxyError,
+    /// The provider's own answer, for the caller to see where the request is at fault.
+    pub(crate) answer: Option<(Parts, Bytes)>,
+    /// Whether another attempt may be made.
+    pub(crate) retry: bool,
+    /// For the log and the record. Holds no secret: provider bodies are not part of it.
+    pub(crate) detail: String,
+}
+
+/// Sends one attempt and waits for the first byte of the answer.
+///
+/// # Errors
+/// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
+pub(crate) async fn send(pool: &Rc<Pool>, outbound: Outbound, lease: &Lease, limits: &Limits) -> Result<Reply, Failed> {
+    let deadline = Instant::now() + limits.upstream_first_byte_timeout_ms.duration();
+    let sending = pool.send(&lease.upstream.origin, outbound.request);
+    let (response, lent) = match timeout_at(deadline, sending).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(error)) => return Err(unsent(&error)),
+        Err(_) => return Err(silent()),
+    };
+    let (head, body) = response.into_parts();
+    if head.status.is_client_error() || head.status.is_server_error() {
+        return Err(refused(head, body, lent, lease).await);
+    }
+    if !head.status.is_success() {
+        return Err(transient(format!("status {}", head.status.as_u16())));
+    }
+    first_piece(head, body, lent, deadline, limits).await
+}
+
+/// Waits for the first piece of a good answer, but for a stream no longer than a client waits in silence.
+async fn first_piece(
+    head: Parts,
+    mut body: Incoming,
+    lent: Lent,
+    deadline: Instant,
+    limits: &Limits,
+) -> Result<Reply, Failed> {
+    let patience = Duration::from_millis(limits.stream_keep_alive_ms);
+    let give_up = is_event_stream(&head.headers) && !patience.is_zero();
+    let until = if give_up { deadline.min(Instant::now() + patience) } else { deadline };
+    loop {
+        match timeout_at(until, body.frame()).await {
+            Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body, lent }),
+            Err(_) => return Err(silent()),
+            Ok(None) => return Err(transient("an empty answer".to_owned())),
+            Ok(Some(Err(error))) => return Err(transient(format!("the answer broke before its first byte: {error}"))),
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Reply { head, first: Some(data), body, lent }),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Whether an answer is a stream of events.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// An error status: read, classified by the adapter, and weighed.
+async fn refused(head: Parts, body: Incoming, lent: Lent, lease: &Lease) -> Failed {
+    let body = error_body(body, lent).await;
+    let status = head.status.as_u16();
+    let told = retry_after_ms(&head.headers);
+    let seen = &body[..body.len().min(CLASSIFIED_BYTES_MAX)];
+    let adapter = &lease.upstream.adapter;
+    let failure = adapter
+        .classify(status, told, seen)
+        .unwrap_or(Failure { class: FailureClass::Unknown, retry_after_ms: told });
+    let class = failure.class;
+    let own = lease.credential().owner == tollgate_core::protocol::Owner::User;
+    Failed {
+        failure,
+        error: ProxyError::Upstream { class, retry_after_ms: failure.retry_after_ms, own },
+        answer: class.blames_request().then_some((head, body)),
+        retry: !class.blames_request(),
+        detail: format!("status {status}: {}", class.name()),
+    }
+}
+
+/// Reads an error body as far as it is wanted, without patience for a slow one.
+async fn error_body(mut body: Incoming, lent: Lent) -> Bytes {
+    let mut read = BytesMut::new();
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                read.extend_from_slice(&data[..data.len().min(ERROR_BODY_BYTES_MAX - read.len())]);
+            }
+            if read.len() == ERROR_BODY_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let in_time = timeout(Duration::from_secs(5), reading).await.is_ok();
+    if in_time && body.is_end_stream() {
+        lent.put_back();
+    }
+    read.freeze()
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds. A date is left to the adapter's own default.
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    number("retry-after-ms").or_else(|| number("retry-after").map(|seconds| seconds.saturating_mul(1000)))
+}
+
+fn unsent(error: &SendError) -> Failed {
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    transient(format!("{error}{cause}"))
+}
+
+fn transient(detail: String) -> Failed {
+    let class = FailureClass::Transient;
+    Failed {
+        failure: Failure { class, retry_after_ms: None },
+        error: ProxyError::Upstream { class, retry_after_ms: None, own: false },
+        answer: None,
+        retry: true,
+        detail,
+    }
+}
+
+/// Silence is not tried again: the upstream may be at work on the request, and a second one would be paid for twice.
+fn silent() -> Failed {
+    let detail = "no first byte in time".to_owned();
+    Failed { error: ProxyError::UpstreamTimeout, retry: false, ..transient(detail) }
+}

@@ -1,0 +1,350 @@
+//! The data path, its files in the order in which a request meets them:
+//!
+//! `read` → `authenticate` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `relay` ⇒ `meter` →
+//! `charge` (settle) → `record`.
+//!
+//! Nothing here reads a database or knows a provider by name.
+
+pub(crate) mod adapt;
+pub(crate) mod authenticate;
+pub(crate) mod charge;
+pub(crate) mod error;
+pub(crate) mod filter;
+pub(crate) mod forward;
+pub(crate) mod meter;
+pub(crate) mod models;
+pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod relay;
+pub(crate) mod select;
+pub(crate) mod window;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tollgate_core::id::{CredentialId, RequestId};
+use tollgate_core::outcome::Outcome;
+use tollgate_core::protocol::Protocol;
+use tollgate_core::time::Timestamp;
+
+pub(crate) use self::relay::Outgoing;
+
+use self::charge::{Pending, Ticket};
+use self::error::ProxyError;
+use self::forward::Reply;
+use self::meter::Meter;
+use self::read::Inbound;
+use self::relay::Relay;
+use self::select::Lease;
+use self::window::{Passed, Window};
+use crate::directory::{Caller, Directory};
+use crate::road::{Road, Shape};
+use crate::router::{self, Call, Route};
+use crate::worker::Worker;
+
+/// The header in which every answer names its request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
+
+/// One call of a client, from its head to its answer's first byte.
+pub(crate) struct Arrival {
+    /// Its id.
+    pub(crate) id: RequestId,
+    /// By the clock that cannot jump.
+    pub(crate) started: Instant,
+    /// By the calendar.
+    pub(crate) at: Timestamp,
+}
+
+/// Answers one request, whatever it is.
+pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Response<Outgoing> {
+    let arrival = worker.arrival();
+    let id = arrival.id.to_string();
+    let (parts, body) = request.into_parts();
+    let (protocol, answer) = match router::route(&parts.method, parts.uri.path()) {
+        Route::Call(call) => (call.protocol, proxy(&worker, arrival, call, parts, body).await),
+        Route::Models(name) => models::answer(&worker, arrival.at, parts, name),
+        Route::WrongMethod { protocol, allowed } => (protocol, Err(ProxyError::MethodNotAllowed(allowed))),
+        Route::Unknown(protocol) => (protocol, Err(ProxyError::UnknownPath)),
+    };
+    let mut response = answer.unwrap_or_else(|error| error.response(protocol, &id));
+    worker.shared.metrics.answered(protocol, response.status());
+    // A UUID is always a header value.
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// One call, in order. The caller is known before his body is read, so that a stranger's is not.
+async fn proxy(
+    worker: &Rc<Worker>,
+    arrival: Arrival,
+    call: Call,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Response<Outgoing>, ProxyError> {
+    let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
+    let key = authenticate::take_key(&mut headers, &mut query);
+    let directory = worker.shared.directory.load_full();
+    let caller = authenticate::caller(&directory, key.as_deref(), arrival.at)?;
+    adapt::strip(&mut headers);
+    let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
+    let road = worker.road();
+    let (inbound, ticket) = admit(worker, arrival, &road, &directory, &caller, inbound).await?;
+    dispatch(worker, &road, &directory, &caller, &inbound, ticket).await
+}
+
+/// Filter and reservation: what must be decided before anything is sent.
+async fn admit(
+    worker: &Worker,
+    arrival: Arrival,
+    road: &Rc<Road>,
+    directory: &Directory,
+    caller: &Arc<Caller>,
+    mut inbound: Inbound,
+) -> Result<(Inbound, Ticket), ProxyError> {
+    let call = shape(&inbound);
+    let mut pending = Pending {
+        id: arrival.id,
+        started: arrival.started,
+        admitted_at: arrival.at,
+        caller: Arc::clone(caller),
+        road: Rc::clone(road),
+        protocol: inbound.protocol,
+        operation: inbound.operation,
+        model: inbound.model.clone(),
+        streaming: inbound.streaming,
+        priced: None,
+        hold: None,
+        input_estimate: charge::input_estimate(&inbound),
+        attempts: 0,
+        lease: None,
+        status: 0,
+        first_byte: None,
+        meter: None,
+        filter_hash: None,
+        error: None,
+        outcome: Outcome::Refused,
+    };
+    let admitted = (|| {
+        pending.priced = charge::price(&directory.prices, &inbound)?;
+        filter::screen(road, &mut inbound).map_err(|refusal| {
+            pending.filter_hash = refusal.hash;
+            refusal.error
+        })?;
+        let Some(priced) = &pending.priced else { return Ok(()) };
+        let owners = select::owners(road, directory, caller, call);
+        let default_max = worker.shared.settings.limits.default_output_tokens_max;
+        let pricing = road.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
+        let amount = charge::quote(pricing, priced, &inbound, owners, default_max, arrival.at)?;
+        charge::reserve(caller, amount)?;
+        pending.hold = Some(amount);
+        Ok(())
+    })();
+    let hold = pending.hold;
+    let ticket = Ticket::new(pending, worker.ended.clone());
+    if let Err(error) = admitted {
+        ticket.fail(&error, Outcome::Refused);
+        return Err(error);
+    }
+    // The ticket exists before the wait: a client that leaves during it gets its hold voided.
+    if let Some(amount) = hold {
+        if let Err(error) = record::hold(worker, &inbound.model, caller, arrival.id, amount, arrival.at).await {
+            tracing::error!(%error, request = %arrival.id, "a hold could not be written");
+            ticket.fail(&ProxyError::Unavailable, Outcome::Refused);
+            return Err(ProxyError::Unavailable);
+        }
+    }
+    Ok((inbound, ticket))
+}
+
+const fn shape(inbound: &Inbound) -> Shape {
+    Shape { protocol: inbound.protocol, operation: inbound.operation, streaming: inbound.streaming }
+}
+
+/// Tries credentials until one answers, or none is left, or the failure is the request's own.
+async fn dispatch(
+    worker: &Rc<Worker>,
+    road: &Rc<Road>,
+    directory: &Directory,
+    caller: &Caller,
+    inbound: &Inbound,
+    mut ticket: Ticket,
+) -> Result<Response<Outgoing>, ProxyError> {
+    let call = shape(inbound);
+    let limits = &worker.shared.settings.limits;
+    let mut tried: Vec<CredentialId> = Vec::new();
+    let mut failure: Option<ProxyError> = None;
+    loop {
+        let selected = select::next(road, directory, caller, call, &tried, worker.now());
+        let lease = match selected {
+            Ok(lease) => lease,
+            // What the last attempt met says more than that no other is left.
+            Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
+        };
+        tried.push(lease.credential().id);
+        let attempt = match adapt::request(inbound, call, &lease) {
+            Ok(outbound) => outbound,
+            Err(error) => return Err(give_up(ticket, error)),
+        };
+        if let Some(pending) = ticket.pending() {
+            pending.attempts += 1;
+        }
+        let withhold = attempt.withhold.clone();
+        match forward::send(&worker.pool, attempt, &lease, limits).await {
+            Ok(reply) => {
+                lease.succeed();
+                return answer(worker, road, inbound, withhold, reply, lease, ticket).await;
+            }
+            Err(failed) => {
+                lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
+                note_failure(worker, &mut ticket, lease, &failed.detail);
+                if let Some((head, body)) = failed.answer {
+                    return Ok(refusal_of_upstream(&head, body, ticket));
+                }
+                if !failed.retry || tried.len() >= limits.attempts_max.0 as usize {
+                    return Err(give_up(ticket, failed.error));
+                }
+                failure = Some(failed.error);
+            }
+        }
+    }
+}
+
+fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {
+    ticket.fail(&error, Outcome::UpstreamError);
+    error
+}
+
+fn note_failure(worker: &Worker, ticket: &mut Ticket, lease: Lease, detail: &str) {
+    let credential = lease.credential();
+    worker.shared.metrics.attempt_failed();
+    if let Some(pending) = ticket.pending() {
+        tracing::warn!(
+            request = %pending.id, attempt = pending.attempts, provider = credential.provider,
+            credential = %credential.id, detail, "attempt failed"
+        );
+        pending.error = Some(detail.to_owned());
+        pending.lease = Some(lease);
+    }
+}
+
+/// The provider's own answer to a request that is at fault, word for word.
+fn refusal_of_upstream(head: &http::response::Parts, body: bytes::Bytes, mut ticket: Ticket) -> Response<Outgoing> {
+    if let Some(pending) = ticket.pending() {
+        pending.status = head.status.as_u16();
+    }
+    ticket.finish(Outcome::UpstreamError);
+    let mut response = Response::new(Outgoing::from(body));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = client_headers(&head.headers, false);
+    response
+}
+
+/// Turns an upstream's answer into the client's.
+async fn answer(
+    worker: &Rc<Worker>,
+    road: &Rc<Road>,
+    inbound: &Inbound,
+    withhold: Option<String>,
+    reply: Reply,
+    lease: Lease,
+    mut ticket: Ticket,
+) -> Result<Response<Outgoing>, ProxyError> {
+    let Reply { head, first, body, lent } = reply;
+    let events = forward::is_event_stream(&head.headers);
+    let taps = Rc::clone(lease.upstream.taps(inbound.protocol));
+    let (window, unchanged) = (Window::new(road), withhold.is_none());
+    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
+    if let Some(pending) = ticket.pending() {
+        pending.lease = Some(lease);
+    }
+    ticket.answered(head.status, meter);
+    let whole = !events && window.is_some();
+    let limits = &worker.shared.settings.limits;
+    let headers = client_headers(&head.headers, unchanged && window.is_none());
+    let relay = Relay::new(body, lent, first, ticket, window.filter(|_| !whole), events, limits);
+    let outgoing = if whole { screened_whole(road, relay).await? } else { Outgoing::Relay(Box::new(relay)) };
+    let mut response = Response::new(outgoing);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// An unstreamed answer that the filter must see as a whole: it is collected, and told apart before the client sees a byte.
+async fn screened_whole(road: &Rc<Road>, mut relay: Relay) -> Result<Outgoing, ProxyError> {
+    let Some(mut window) = Window::new(road) else { return Ok(Outgoing::Relay(Box::new(relay))) };
+    let mut collected = bytes::BytesMut::new();
+    relay.settle_later();
+    let mut body = Outgoing::Relay(Box::new(relay));
+    while let Some(frame) = body.frame().await {
+        let data = frame.ok().and_then(|frame| frame.into_data().ok());
+        let Some(data) = data else { return Err(ProxyError::UpstreamTimeout) };
+        collected.extend_from_slice(&data);
+    }
+    let Outgoing::Relay(mut relay) = body else { return Err(ProxyError::Internal) };
+    match window.whole(collected.freeze()) {
+        Passed::On(bytes) => {
+            relay.settle(Outcome::Ok);
+            Ok(Outgoing::from(bytes))
+        }
+        Passed::Blocked { hash, .. } => {
+            relay.refuse(hash);
+            Err(ProxyError::Filtered)
+        }
+    }
+}
+
+/// What of an upstream's headers the client sees: nothing about the connection, the operator's account or cookies.
+fn client_headers(upstream: &HeaderMap, unchanged: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(upstream.len() + 2);
+    for (name, value) in upstream {
+        if !stopped(name, unchanged) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+fn stopped(name: &HeaderName, unchanged: bool) -> bool {
+    match *name {
+        header::CONTENT_LENGTH => !unchanged,
+        header::CONNECTION
+        | header::TRANSFER_ENCODING
+        | header::TRAILER
+        | header::UPGRADE
+        | header::SET_COOKIE
+        | header::ALT_SVC
+        | header::STRICT_TRANSPORT_SECURITY
+        | header::WWW_AUTHENTICATE
+        | header::PROXY_AUTHENTICATE => true,
+        _ => {
+            let name = name.as_str();
+            name == "keep-alive" || name.contains("organization") || name.contains("project")
+        }
+    }
+}
+
+/// The protocol of a model list, by what the client's headers show.
+pub(crate) fn listing_protocol(parts: &Parts) -> Protocol {
+    let has = |name: &str| parts.headers.contains_key(name);
+    let query_key = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if has("anthropic-version") || (has("x-api-key") && !has(header::AUTHORIZATION.as_str())) {
+        Protocol::AnthropicMessages
+    } else if has("x-goog-api-key")
+        || query_key
+        || agent.contains("google-genai")
+        || parts.uri.path().starts_with("/v1beta")
+    {
+        Protocol::Gemini
+    } else {
+        Protocol::OpenaiChat
+    }
+}

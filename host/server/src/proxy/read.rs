@@ -1,0 +1,308 @@
+//! Step 1: takes the request in. Finds its route, collects its body, and peeks at the few members that the road needs;
+//! everything else stays as the client wrote it.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use std::ops::Range;
+use tokio::time::timeout;
+use tollgate_core::json::{self, Kind, Value};
+use tollgate_core::protocol::{Operation, Protocol};
+
+use super::error::ProxyError;
+use crate::body::Splice;
+use crate::config::Limits;
+use crate::router::Call;
+
+/// A request as the road carries it.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    /// The client's protocol.
+    pub(crate) protocol: Protocol,
+    /// What it asks for.
+    pub(crate) operation: Operation,
+    /// The model's name, without a `models/` prefix.
+    pub(crate) model: String,
+    /// Whether the answer is to be streamed.
+    pub(crate) streaming: bool,
+    /// The client's bytes.
+    pub(crate) body: Bytes,
+    /// What is changed in them on the way.
+    pub(crate) splices: Vec<Splice>,
+    /// The client's headers, without any that carry a key.
+    pub(crate) headers: HeaderMap,
+    /// The client's query, without a key.
+    pub(crate) query: String,
+    /// The most output tokens that the request allows, all its choices together.
+    pub(crate) output_tokens_max: Option<u64>,
+    /// Top-level members by name and place, for splices that an adapter declares.
+    pub(crate) members: Vec<Member>,
+}
+
+/// A top-level member of the body.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    /// Its name.
+    pub(crate) name: Box<[u8]>,
+    /// Its value.
+    pub(crate) value: Value,
+}
+
+impl Inbound {
+    /// The last top-level member of that name: which one counts where a name stands twice.
+    pub(crate) fn member(&self, name: &str) -> Option<Value> {
+        last(&self.members, name)
+    }
+}
+
+fn last(members: &[Member], name: &str) -> Option<Value> {
+    members.iter().rev().find(|member| *member.name == *name.as_bytes()).map(|member| member.value)
+}
+
+/// Reads a call's body and peeks into it.
+///
+/// # Errors
+/// 400 for what is not the protocol's, 408, 413 and 415 for bodies that cannot be taken.
+pub(crate) async fn inbound(
+    call: Call,
+    headers: HeaderMap,
+    query: String,
+    body: Incoming,
+    limits: &Limits,
+) -> Result<Inbound, ProxyError> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        return Err(ProxyError::UnsupportedEncoding);
+    }
+    let body = collect(body, limits).await?;
+    peek(call, headers, query, body)
+}
+
+/// Collects a body of bounded size and slowness. One piece is taken as it is; several are joined once.
+async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, ProxyError> {
+    let max = limits.request_body_bytes_max;
+    let announced = body.size_hint().lower();
+    if announced > max as u64 {
+        return Err(ProxyError::BodyTooLarge(max));
+    }
+    let patience = limits.body_read_timeout_ms.duration();
+    let mut first = Bytes::new();
+    let mut joined: Option<BytesMut> = None;
+    while let Some(frame) = timeout(patience, body.frame()).await.map_err(|_| ProxyError::BodyTimeout)? {
+        let frame = frame.map_err(|_| ProxyError::bad_request("The body ended before its announced length.", None))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = joined.as_ref().map_or(first.len(), BytesMut::len) + data.len();
+        if length > max {
+            return Err(ProxyError::BodyTooLarge(max));
+        }
+        match &mut joined {
+            Some(joined) => joined.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let capacity = usize::try_from(announced).unwrap_or(max).clamp(length, max);
+                let mut bytes = BytesMut::with_capacity(capacity);
+                bytes.extend_from_slice(&first);
+                bytes.extend_from_slice(&data);
+                joined = Some(bytes);
+            }
+        }
+    }
+    Ok(joined.map_or(first, BytesMut::freeze))
+}
+
+/// Checks that the body is a JSON object and finds what the road needs in it.
+fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
+    let mut members = Vec::with_capacity(16);
+    json::members(&body, |name, value| members.push(Member { name: name.into(), value }))
+        .map_err(|error| ProxyError::bad_request(format!("The body is not a JSON object: {error}."), None))?;
+    let streaming = match call.streaming {
+        Some(streaming) => streaming,
+        None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?.unwrap_or(false),
+    };
+    let model = match call.model {
+        Some(model) => model,
+        None => optional(&body, last(&members, "model"), json::string, "model", "a string")?
+            .ok_or_else(|| ProxyError::bad_request("`model` is missing.", Some("model")))?
+            .into_owned(),
+    };
+    let model = match model.strip_prefix("models/") {
+        Some(name) if call.protocol == Protocol::Gemini => name.to_owned(),
+        _ => model,
+    };
+    if model.is_empty() {
+        return Err(ProxyError::bad_request("`model` is empty.", Some("model")));
+    }
+    let splices = if call.gemini_chat { without(&body, &members, &["model", "stream"]) } else { Vec::new() };
+    let output_tokens_max = output_tokens_max(call.protocol, &body, &members)?;
+    Ok(Inbound {
+        protocol: call.protocol,
+        operation: call.operation,
+        model,
+        streaming,
+        splices,
+        headers,
+        query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
+        output_tokens_max,
+        members,
+        body,
+    })
+}
+
+/// Reads a member of a known type; absent and `null` are the same.
+fn optional<'a, T>(
+    body: &'a [u8],
+    value: Option<Value>,
+    read: impl Fn(&'a [u8], Value) -> Option<T>,
+    name: &'static str,
+    expected: &str,
+) -> Result<Option<T>, ProxyError> {
+    match value {
+        None => Ok(None),
+        Some(value) if value.kind == Kind::Null => Ok(None),
+        Some(value) => read(body, value)
+            .map(Some)
+            .ok_or_else(|| ProxyError::bad_request(format!("`{name}` must be {expected}."), Some(name))),
+    }
+}
+
+/// The most output tokens that the request allows: its limit times the number of answers it asks for.
+fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Result<Option<u64>, ProxyError> {
+    let number = |value, name| optional(body, value, json::unsigned, name, "a whole number that is not negative");
+    let (limit, choices) = match protocol {
+        Protocol::OpenaiChat => {
+            let newer = number(last(members, "max_completion_tokens"), "max_completion_tokens")?;
+            let older = number(last(members, "max_tokens"), "max_tokens")?;
+            (newer.or(older), number(last(members, "n"), "n")?)
+        }
+        Protocol::OpenaiResponses => (number(last(members, "max_output_tokens"), "max_output_tokens")?, None),
+        Protocol::AnthropicMessages => (number(last(members, "max_tokens"), "max_tokens")?, None),
+        Protocol::Gemini => {
+            let (limit, candidates) = generation_config(body, members);
+            (number(limit, "maxOutputTokens")?, number(candidates, "candidateCount")?)
+        }
+    };
+    Ok(limit.map(|limit| limit.saturating_mul(choices.unwrap_or(1).max(1))))
+}
+
+/// Gemini's limits, in either spelling that proto JSON takes.
+fn generation_config(body: &[u8], members: &[Member]) -> (Option<Value>, Option<Value>) {
+    let config = last(members, "generationConfig").or_else(|| last(members, "generation_config"));
+    let (mut limit, mut candidates) = (None, None);
+    if let Some(config) = config.filter(|value| value.kind == Kind::Object) {
+        // The whole body has been validated, so its parts cannot fail.
+        let _valid = json::members_of(body, config, |name, value| match name {
+            b"maxOutputTokens" | b"max_output_tokens" => limit = Some(value),
+            b"candidateCount" | b"candidate_count" => candidates = Some(value),
+            _ => {}
+        });
+    }
+    (limit, candidates)
+}
+
+/// Splices that take top-level members out, with the commas that parted them.
+fn without(body: &[u8], members: &[Member], names: &[&str]) -> Vec<Splice> {
+    let Some(open) = memchr::memchr(b'{', body) else { return Vec::new() };
+    let close = memchr::memrchr(b'}', body).unwrap_or(body.len());
+    let mut splices = Vec::new();
+    let (mut kept_end, mut kept_any, mut removed) = (open + 1, false, false);
+    for member in members {
+        if names.iter().any(|name| *member.name == *name.as_bytes()) {
+            removed = true;
+            continue;
+        }
+        if removed {
+            let with: &'static [u8] = if kept_any { b"," } else { b"" };
+            let start = name_start(body, member.value);
+            splices.push(Splice { range: kept_end..start, with: Bytes::from_static(with) });
+        }
+        (kept_end, kept_any, removed) = (member.value.end, true, false);
+    }
+    if removed {
+        splices.push(Splice { range: kept_end..close, with: Bytes::new() });
+    }
+    splices
+}
+
+/// Where the name of a member begins, its quote included.
+fn name_start(body: &[u8], value: Value) -> usize {
+    let quote = |range: Range<usize>| memchr::memrchr(b'"', &body[range]);
+    let Some(closing) = quote(0..value.start) else { return value.start };
+    // A quote inside the name is escaped: step over those.
+    let mut opening = quote(0..closing);
+    while let Some(at) = opening.filter(|&at| at > 0 && body[at - 1] == b'\\') {
+        opening = quote(0..at);
+    }
+    opening.unwrap_or(value.start)
+}
+
+/// The query that goes upstream: Tollgate's own Gemini envelope always streams as events.
+fn upstream_query(protocol: Protocol, gemini_chat: bool, streaming: bool, query: String) -> String {
+    if protocol == Protocol::Gemini && gemini_chat {
+        return if streaming { "alt=sse".to_owned() } else { String::new() };
+    }
+    query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inbound, peek};
+    use crate::body::Splice;
+    use crate::proxy::error::ProxyError;
+    use crate::router::{Route, route};
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+
+    fn read(path: &str, body: &str) -> Result<Inbound, ProxyError> {
+        let Route::Call(call) = route(&Method::POST, path) else { panic!("{path}") };
+        peek(call, HeaderMap::new(), String::new(), Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    fn applied(inbound: &Inbound) -> String {
+        let mut text = inbound.body.to_vec();
+        for Splice { range, with } in inbound.splices.iter().rev() {
+            text.splice(range.clone(), with.iter().copied());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_envelope_of_a_gemini_chat_loses_its_own_members_only() {
+        let check = |body: &str, left: &str| {
+            assert_eq!(applied(&read("/gemini/v1/chat", body).unwrap()), left, "{body}");
+        };
+        check(r#"{"model":"m","contents":[]}"#, r#"{"contents":[]}"#);
+        check(r#"{"contents":[],"model":"m"}"#, r#"{"contents":[]}"#);
+        check(r#"{"contents":[], "model":"m" , "stream":true}"#, r#"{"contents":[]}"#);
+        check(r#"{ "stream" : false,"contents":[],"model":"m","x":1}"#, r#"{"contents":[],"x":1}"#);
+        check(r#"{"model":"m"}"#, "{}");
+        check(r#"{"a\"b":1,"model":"m","c\"":"}"}"#, r#"{"a\"b":1,"c\"":"}"}"#);
+    }
+
+    #[test]
+    fn wrong_types_are_refused_by_name() {
+        let check = |path: &str, body: &str, names: &str| match read(path, body) {
+            Err(ProxyError::BadRequest { message, .. }) => assert!(message.contains(names), "{body}: {message}"),
+            other => panic!("{body}: {other:?}"),
+        };
+        check("/v1/chat/completions", "[]", "JSON object");
+        check("/v1/chat/completions", "{\"model\":\"m\"", "JSON object");
+        check("/v1/chat/completions", "{}", "`model` is missing");
+        check("/v1/chat/completions", r#"{"model":7}"#, "`model` must be a string");
+        check("/v1/chat/completions", r#"{"model":""}"#, "`model` is empty");
+        check("/v1/chat/completions", r#"{"model":"m","stream":"yes"}"#, "`stream` must be");
+        check("/v1/messages", r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be");
+        check("/v1/messages", r#"{"model":"m","max_tokens":1.5}"#, "`max_tokens` must be");
+        check("/gemini/v1/chat", r#"{"model":"m","generationConfig":{"maxOutputTokens":"9"}}"#, "maxOutputTokens");
+    }
+
+    #[test]
+    fn the_output_limit_counts_every_choice() {
+        let limit = |path: &str, body: &str| read(path, body).unwrap().output_tokens_max;
+        assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"n":3}"#), Some(27));
+        assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"max_completion_tokens":5}"#), Some(5));
+        assert_eq!(limit("/v1/responses", r#"{"model":"m","max_output_tokens":7}"#), Some(7));
+        assert_eq!(limit("/v1/messages", r#"{"model":"m","max_tokens":null}"#), None);
+        let gemini = r#"{"generation_config":{"max_output_tokens":4,"candidateCount":2}}"#;
+        assert_eq!(limit("/v1/models/m:generateContent", gemini), Some(8));
+    }
+}

@@ -1,0 +1,312 @@
+//! Step 8: the answer's bytes to the client, each when it comes, with the meter looking on.
+//!
+//! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It ends in
+//! one of three ways, and each hands the [`Ticket`] on exactly once: the upstream ended, the upstream broke, or hyper
+//! dropped it because the client left.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+use tollgate_core::outcome::Outcome;
+
+use super::charge::Ticket;
+use super::error::ProxyError;
+use super::filter::TextHash;
+use super::window::{Passed, Window};
+use crate::config::Limits;
+use crate::net::pool::Lent;
+
+/// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
+/// is nothing but a comment.
+const KEEP_ALIVE: &[u8] = b": ping\n";
+
+/// The body of an answer.
+pub(crate) enum Outgoing {
+    /// A body that is all there.
+    Full(Option<Bytes>),
+    /// One that is relayed.
+    Relay(Box<Relay>),
+}
+
+impl From<Bytes> for Outgoing {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+/// Why a relayed body ends early. hyper closes the connection on it, so that a client cannot take half for whole.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Cut {
+    /// The upstream's fault.
+    #[error("the upstream broke off")]
+    Upstream,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relay(relay) => relay.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Relay(relay) => relay.state == State::Ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relay(_) => SizeHint::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Bytes come and go.
+    Flowing,
+    /// The upstream has ended; what the window holds goes out next.
+    Draining,
+    /// Nothing more will come.
+    Ended,
+}
+
+/// An answer under way.
+pub(crate) struct Relay {
+    upstream: Incoming,
+    /// Given back to the pool when the answer has ended well; dropped with the relay otherwise, which closes it.
+    lent: Option<Lent>,
+    first: Option<Bytes>,
+    ticket: Ticket,
+    window: Option<Window>,
+    events: bool,
+    silence: Silence,
+    state: State,
+    /// Whether someone else says how it ended, because the client has yet to see a byte.
+    deferred: bool,
+}
+
+impl Relay {
+    /// Relays `first` and then `upstream`. `events` says whether the client reads a stream of events, in whose words an
+    /// error can still be told.
+    pub(crate) fn new(
+        upstream: Incoming,
+        lent: Lent,
+        first: Option<Bytes>,
+        ticket: Ticket,
+        window: Option<Window>,
+        events: bool,
+        limits: &Limits,
+    ) -> Self {
+        let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
+        let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
+        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive);
+        Self { upstream, lent: Some(lent), first, ticket, window, events, silence, state: State::Flowing, deferred: false }
+    }
+
+    /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
+    pub(crate) fn settle_later(&mut self) {
+        self.deferred = true;
+    }
+
+    /// The collected answer goes to the client.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        self.ticket.finish(outcome);
+    }
+
+    /// The filter refused the collected answer.
+    pub(crate) fn refuse(&mut self, hash: Option<TextHash>) {
+        self.ticket.filtered(hash);
+        self.ticket.refused(&ProxyError::Filtered);
+    }
+
+    fn ended_well(&mut self) {
+        if !self.deferred {
+            self.ticket.finish(Outcome::Ok);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        loop {
+            if self.state != State::Flowing {
+                return Poll::Ready(self.drain());
+            }
+            let piece = match self.first.take() {
+                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+                None => Pin::new(&mut self.upstream).poll_frame(cx),
+            };
+            match piece {
+                Poll::Pending => match self.silence.poll(cx, self.ticket.between_events()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Told::KeepAlive) => return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE)))),
+                    Poll::Ready(Told::TooLong) => return self.broken(&ProxyError::UpstreamTimeout),
+                },
+                Poll::Ready(None) => self.end(),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "the upstream broke off");
+                    return self.broken(&UPSTREAM_BROKE);
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.silence.broken();
+                    let passed = self.pass(data);
+                    // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
+                    if self.state == State::Flowing && self.upstream.is_end_stream() {
+                        self.end();
+                    }
+                    if !passed.is_empty() {
+                        return Poll::Ready(Some(Ok(passed)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What of a piece may go on now.
+    fn pass(&mut self, data: Bytes) -> Bytes {
+        let data = self.ticket.meter_pass(data);
+        match &mut self.window {
+            None => data,
+            Some(window) => match window.push(&data) {
+                Passed::On(bytes) => bytes,
+                Passed::Blocked { before, hash } => self.blocked(&before, hash),
+            },
+        }
+    }
+
+    /// The filter refused what comes next: the client gets what was clean, then an error.
+    fn blocked(&mut self, before: &Bytes, hash: Option<TextHash>) -> Bytes {
+        self.lent = None;
+        self.window = None;
+        self.state = State::Ended;
+        self.ticket.filtered(hash);
+        let event = self.ticket.error_event(&ProxyError::Filtered);
+        self.ticket.finish(Outcome::Partial);
+        [before.as_ref(), &event].concat().into()
+    }
+
+    /// The upstream has ended. What is still held back follows in [`Relay::drain`].
+    fn end(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            lent.put_back();
+        }
+        let rest = self.ticket.meter_end();
+        self.state = if rest.is_empty() && self.window.is_none() { State::Ended } else { State::Draining };
+        self.first = Some(rest);
+        if self.state == State::Ended {
+            self.ended_well();
+        }
+    }
+
+    /// What was held back until the end, once.
+    fn drain(&mut self) -> Option<Result<Bytes, Cut>> {
+        if self.state == State::Ended {
+            return None;
+        }
+        self.state = State::Ended;
+        let rest = self.first.take().unwrap_or_default();
+        let passed = match self.window.take() {
+            None => rest,
+            Some(mut window) => match window.finish(&rest) {
+                Passed::On(bytes) => bytes,
+                Passed::Blocked { before, hash } => return Some(Ok(self.blocked(&before, hash))),
+            },
+        };
+        self.ended_well();
+        Some(passed).filter(|bytes| !bytes.is_empty()).map(Ok)
+    }
+
+    /// The upstream failed after the first byte: an event tells, or the connection is cut.
+    fn broken(&mut self, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.state = State::Ended;
+        self.lent = None;
+        let told = self.events.then(|| self.ticket.error_event(error));
+        self.ticket.finish(if self.deferred { Outcome::UpstreamError } else { Outcome::Partial });
+        Poll::Ready(Some(told.ok_or(Cut::Upstream)))
+    }
+}
+
+const UPSTREAM_BROKE: ProxyError = ProxyError::Upstream {
+    class: tollgate_core::failure::FailureClass::Transient,
+    retry_after_ms: None,
+    own: false,
+};
+
+enum Told {
+    KeepAlive,
+    TooLong,
+}
+
+/// Counts the time without a byte. The timer is armed once and looks back when it fires, so that a byte costs no timer.
+struct Silence {
+    limit: Duration,
+    keep_alive: Option<Duration>,
+    /// The last byte of the upstream.
+    since: Instant,
+    /// The last byte to the client.
+    told: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn new(limit: Duration, keep_alive: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self { limit, keep_alive, since: now, told: now, timer: None }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+        self.told = self.since;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, between_events: bool) -> Poll<Told> {
+        loop {
+            let next = self.next();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= self.since + self.limit {
+                return Poll::Ready(Told::TooLong);
+            }
+            if self.keep_alive.is_some_and(|every| now >= self.told + every) {
+                self.told = now;
+                let next = self.next();
+                self.rearm(next);
+                if between_events {
+                    return Poll::Ready(Told::KeepAlive);
+                }
+                continue;
+            }
+            self.rearm(next);
+        }
+    }
+
+    fn next(&self) -> Instant {
+        let limit = self.since + self.limit;
+        self.keep_alive.map_or(limit, |every| limit.min(self.told + every))
+    }
+
+    fn rearm(&mut self, at: Instant) {
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(at);
+        }
+    }
+}

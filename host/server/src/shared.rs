@@ -1,0 +1,46 @@
+//! What all workers share, each part replaced as a whole or safe to touch from several threads.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tollgate_core::time::Timestamp;
+use tollgate_runtime::{Generation, Runtime};
+type Writer = ();
+
+use crate::config::{Config, Providers};
+use crate::directory::Directory;
+use crate::matcher::Matchers;
+use crate::metrics::Metrics;
+
+/// The gateway's state.
+pub(crate) struct Shared {
+    /// What the file said at start.
+    pub(crate) settings: Config,
+    /// Components.
+    pub(crate) runtime: Runtime,
+    /// Compiled filter rules of the components that are loaded.
+    pub(crate) matchers: Arc<Matchers>,
+    /// Callers, credentials, prices.
+    pub(crate) directory: ArcSwap<Directory>,
+    /// Upstreams, as last configured.
+    pub(crate) providers: ArcSwap<Providers>,
+    /// The generation whose pricing component last settled a request.
+    pub(crate) last_good: ArcSwapOption<Generation>,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// The way to the database.
+    pub(crate) writer: Writer,
+}
+
+/// The time by the calendar.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A new id's random part.
+pub(crate) fn random() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    fastrand::fill(&mut bytes);
+    bytes
+}
