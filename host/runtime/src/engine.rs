@@ -154,11 +154,13 @@ mod tests {
         let clock = Clock::start(make(4, 1 << 20).unwrap()).unwrap();
         for round in 1..=3 {
             clock.keep_running(1);
-            while !clock.parked.load(Ordering::SeqCst) {
+            let (ticks, until) =
+                (|| clock.ticks.load(Ordering::SeqCst), clock.run_until.load(Ordering::SeqCst));
+            assert!(until > round * super::TICKS_LINGER);
+            while ticks() < until || !clock.parked.load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
-            let ticks = clock.ticks.load(Ordering::SeqCst);
-            assert!(ticks >= round * super::TICKS_LINGER, "{ticks} ticks in round {round}");
+            assert_eq!(ticks(), until, "it goes on without need");
         }
         clock.stop();
     }

@@ -5,7 +5,7 @@
 //! costs that call at most its deadline and ends as a [`CallError`].
 //!
 //! Reading order: [`binding`](Binding) (what operators say), `source` and `loader` (from bytes to a component that may
-//! serve), `unit` and `slot` (how a call reaches an instance), `generation` and `runtime` (the transaction), `supervisor`,
+//! serve), `unit` and `slot` (how a call reaches an instance), `generation` and `reload` (the transaction), `supervisor`,
 //! `breaker` and `vitals` (what happens to those that fail).
 
 mod adapter;
@@ -18,6 +18,7 @@ mod error;
 mod generation;
 mod loader;
 mod policy;
+mod reload;
 mod runtime;
 mod slot;
 mod source;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use crate::reload::Occasion;
 use crate::runtime::Inner;
 
 /// Quiet time after the last event: files are complete then.
@@ -67,7 +68,8 @@ fn run(runtime: &Weak<Inner>, events: &Receiver<()>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(runtime) = runtime.upgrade() else { return };
-        runtime.rescan();
+        // A refusal is logged and in the status already.
+        let _ = runtime.transact(Occasion::Files, None);
     }
 }
 

@@ -1,0 +1,271 @@
+//! The reload: one transaction from what operators want to the generation that serves.
+//!
+//! Everything that can fail happens before anything changes. Two locks keep it so: one is held through a whole reload, and
+//! [`Book`] for moments only, by whoever publishes. A rollback therefore never waits for a compilation.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use wasmtime::component::Component;
+
+use crate::binding::{self, Binding};
+use crate::error::{Digest, LoadError, ReloadError};
+use crate::generation::{Generation, Loaded};
+use crate::runtime::Inner;
+use crate::status::{ComponentState, Event};
+use crate::vitals::{Signal, Vitals};
+use crate::{loader, source};
+
+/// What tells two versions of a component apart: bytes and configuration.
+type Version = (Digest, Digest);
+
+/// Why a reload happens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// An operator changed the bindings: all of them come into force, or none.
+    Bindings,
+    /// Files may have changed: each one counts for itself, and what was refused before is not tried again.
+    Files,
+}
+
+/// What is known beyond the current generation.
+#[derive(Default)]
+pub(crate) struct Book {
+    bindings: Vec<Binding>,
+    /// By binding: what served before a component that is still on trial.
+    last_good: HashMap<String, Loaded>,
+    /// By binding: the refusal of this version, or of a file that could not even be read.
+    refused: HashMap<String, (Option<Version>, LoadError)>,
+    /// By binding: the version that failed its trial, and its last error.
+    failed: HashMap<String, (Version, String)>,
+}
+
+/// What a reload does with one binding.
+enum Step {
+    /// What serves now goes on.
+    Keep(String),
+    /// A new version takes its place.
+    Replace(Loaded),
+}
+
+impl Inner {
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads what is new in `bindings` (those in force, where there are none) and publishes it.
+    pub(crate) fn transact(
+        &self,
+        occasion: Occasion,
+        bindings: Option<Vec<Binding>>,
+    ) -> Result<Arc<Generation>, ReloadError> {
+        let _one_at_a_time = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let bindings = bindings.unwrap_or_else(|| self.book().bindings.clone());
+        binding::check(&bindings, &self.host.limits)?;
+        let mut steps = Vec::with_capacity(bindings.len());
+        let mut refusal = None;
+        for binding in &bindings {
+            match self.step(binding, occasion) {
+                Ok(step) => steps.push(step),
+                Err(cause) => {
+                    let error = ReloadError::Load { name: binding.name.clone(), cause };
+                    if occasion == Occasion::Bindings {
+                        return Err(error);
+                    }
+                    refusal.get_or_insert(error);
+                    steps.push(Step::Keep(binding.name.clone()));
+                }
+            }
+        }
+        let generation = self.publish(bindings, steps);
+        refusal.map_or(Ok(generation), Err)
+    }
+
+    /// Decides about one binding, loading what is new.
+    fn step(&self, binding: &Binding, occasion: Occasion) -> Result<Step, LoadError> {
+        let limits = &self.host.limits;
+        let dir = self.plugins_dir.as_deref();
+        let found = source::find(&binding.component, dir, &self.embedded, limits.file_bytes_max);
+        let (bytes, source) = found.map_err(|cause| self.refuse(binding, None, occasion, cause))?;
+        let digest = Digest::of(&bytes);
+        let version = (digest, Digest::of(binding.config.as_bytes()));
+        if self.goes_on(binding, version) {
+            return Ok(Step::Keep(binding.name.clone()));
+        }
+        if let Some(cause) = self.book().known_refusal(binding, version, occasion) {
+            return Err(cause);
+        }
+        let component = match self.compiled(digest) {
+            Some(component) => Ok(component),
+            None => loader::inspect(&bytes, limits).and_then(|()| {
+                loader::compile(&self.host.engine, self.cache.as_ref(), digest, bytes, limits)
+            }),
+        };
+        let loaded = component.and_then(|component| {
+            let host = Arc::clone(&self.host);
+            let vitals = Vitals::new(host, binding.clone(), component, digest, source);
+            loader::load(vitals, self.filter_check)
+        });
+        loaded.map(Step::Replace).map_err(|cause| self.refuse(binding, Some(version), occasion, cause))
+    }
+
+    /// Whether what serves is what is asked for, or stands in for it since it failed its trial.
+    fn goes_on(&self, binding: &Binding, version: Version) -> bool {
+        let generation = self.current.load();
+        let Some(vitals) = generation.find(&binding.name).map(Loaded::vitals) else { return false };
+        let mut book = self.book();
+        if vitals.version() == version && vitals.binding == *binding {
+            book.settle(&binding.name, version);
+            return true;
+        }
+        book.failed.get(&binding.name).is_some_and(|(failed, _)| *failed == version)
+    }
+
+    /// Notes a refusal; logs and reports it once per version.
+    fn refuse(
+        &self,
+        binding: &Binding,
+        version: Option<Version>,
+        occasion: Occasion,
+        cause: LoadError,
+    ) -> LoadError {
+        let name = &binding.name;
+        let reason = cause.to_string();
+        let noted = self.book().refused.insert(name.clone(), (version, cause.clone()));
+        let known = noted.is_some_and(|(known, words)| known == version && words.to_string() == reason);
+        if !known || occasion == Occasion::Bindings {
+            let digest = version.map(|(digest, _)| digest.to_string()).unwrap_or_default();
+            tracing::error!(component = name, digest, reason, "component refused: nothing changed");
+            self.host.emit(Event::Refused { name: name.clone(), reason });
+        }
+        cause
+    }
+
+    /// The compiled form of a component that serves already, under another configuration or name.
+    fn compiled(&self, digest: Digest) -> Option<Component> {
+        let generation = self.current.load();
+        let same = generation.loaded().iter().map(Loaded::vitals).find(|vitals| vitals.digest == digest)?;
+        Some(same.component.clone())
+    }
+
+    /// Composes and publishes a generation, where anything changed. What is kept is taken from the generation of this
+    /// moment: a rollback may have come in between.
+    fn publish(&self, bindings: Vec<Binding>, steps: Vec<Step>) -> Arc<Generation> {
+        let mut book = self.book();
+        let current = self.current.load_full();
+        let mut changed = Vec::new();
+        let mut loaded = Vec::with_capacity(steps.len());
+        for step in steps {
+            match step {
+                // It was found in a generation a moment ago, and only a reload takes a binding away.
+                Step::Keep(name) => loaded.extend(current.find(&name).cloned()),
+                Step::Replace(new) => {
+                    let name = new.vitals().binding.name.clone();
+                    book.admit(&name, &new, current.find(&name));
+                    changed.push(name);
+                    loaded.push(new);
+                }
+            }
+        }
+        book.bindings = bindings;
+        let names = |list: &[Loaded]| -> Vec<Arc<str>> {
+            list.iter().map(|loaded| Arc::clone(&loaded.vitals().name)).collect()
+        };
+        if current.id() > 0 && changed.is_empty() && names(&loaded) == names(current.loaded()) {
+            return current;
+        }
+        book.forget_all_but(&loaded);
+        let next = self.swap(&current, loaded);
+        drop(book);
+        tracing::info!(generation = next.id(), ?changed, "generation published");
+        self.host.emit(Event::Published { generation: next.id(), changed });
+        next
+    }
+
+    /// Makes the next generation current. Only whoever holds the book may.
+    fn swap(&self, current: &Generation, loaded: Vec<Loaded>) -> Arc<Generation> {
+        let next = Arc::new(Generation::new(current.id() + 1, loaded, &self.generations_live));
+        let old = self.current.swap(Arc::clone(&next));
+        self.host.signal(Signal::Retire(old));
+        next
+    }
+
+    /// Puts the last good version back in the place of one that fails its trial.
+    pub(crate) fn roll_back(&self, failing: &Arc<Vitals>) {
+        let mut book = self.book();
+        let current = self.current.load_full();
+        let name = &failing.binding.name;
+        let serves = current.find(name).is_some_and(|loaded| Arc::ptr_eq(loaded.vitals(), failing));
+        let Some(good) = serves.then(|| book.last_good.remove(name)).flatten() else { return };
+        failing.end_trial();
+        let reason = failing.last_error().unwrap_or_default();
+        book.failed.insert(name.clone(), (failing.version(), reason));
+        let (from, to) = (failing.digest, good.vitals().digest);
+        let mut loaded = current.loaded().to_vec();
+        loaded
+            .iter_mut()
+            .filter(|loaded| Arc::ptr_eq(loaded.vitals(), failing))
+            .for_each(|it| *it = good.clone());
+        let next = self.swap(&current, loaded);
+        drop(book);
+        tracing::error!(component = name, %from, %to, "rolled back: the new version failed on trial");
+        let name = Arc::clone(&failing.name);
+        self.host.emit(Event::RolledBack { name, from, to, generation: next.id() });
+    }
+
+    /// Lets go of what served before components whose trial is over.
+    pub(crate) fn end_trials(&self) {
+        let generation = self.current.load();
+        let on_trial = |name: &str| generation.find(name).is_some_and(|loaded| loaded.vitals().on_trial());
+        self.book().last_good.retain(|name, _| on_trial(name));
+    }
+}
+
+impl Book {
+    /// What the status page says about a component beyond its own counters.
+    pub(crate) fn verdict(&self, vitals: &Vitals) -> Option<ComponentState> {
+        let name = &vitals.binding.name;
+        if let Some((_, error)) = self.refused.get(name) {
+            return Some(ComponentState::Refused { reason: error.to_string() });
+        }
+        let ((from, _), reason) = self.failed.get(name)?;
+        Some(ComponentState::RolledBack { from: *from, reason: reason.clone() })
+    }
+
+    /// What is asked for serves: complaints about the file are over, those about another configuration are not.
+    fn settle(&mut self, name: &str, version: Version) {
+        let (_, config) = version;
+        let other_config =
+            |refused: &(Option<Version>, LoadError)| refused.0.is_some_and(|it| it.1 != config);
+        if !self.refused.get(name).is_some_and(other_config) {
+            self.refused.remove(name);
+        }
+        self.failed.remove(name);
+    }
+
+    /// A look at the files does not try again what was refused already.
+    fn known_refusal(&self, binding: &Binding, version: Version, occasion: Occasion) -> Option<LoadError> {
+        let (refused, cause) = self.refused.get(&binding.name)?;
+        (occasion == Occasion::Files && *refused == Some(version)).then(|| cause.clone())
+    }
+
+    /// Notes that `new` takes the place of `old`.
+    fn admit(&mut self, name: &str, new: &Loaded, old: Option<&Loaded>) {
+        self.refused.remove(name);
+        self.failed.remove(name);
+        let Some(old) = old else { return };
+        // A version that is itself doubtful is nothing to go back to: the one before it is.
+        let doubtful = old.vitals().on_trial() && old.vitals().has_faulted();
+        if !doubtful || !self.last_good.contains_key(name) {
+            self.last_good.insert(name.to_owned(), old.clone());
+        }
+        new.vitals().begin_trial();
+    }
+
+    fn forget_all_but(&mut self, loaded: &[Loaded]) {
+        let bound = |name: &String| loaded.iter().any(|loaded| loaded.vitals().binding.name == *name);
+        self.last_good.retain(|name, _| bound(name));
+        self.refused.retain(|name, _| bound(name));
+        self.failed.retain(|name, _| bound(name));
+    }
+}
