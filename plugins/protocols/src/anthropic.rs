@@ -1,0 +1,300 @@
+//! Anthropic Messages.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use tollgate_plugin::adapter::{Failure, FailureClass};
+use tollgate_plugin::types::{Quality, Usage};
+
+use crate::failure;
+use crate::share::take;
+
+/// `usage` of a message, of `message_start` or of `message_delta`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct MessageUsage {
+    /// Neither read from a cache nor written to one.
+    input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    /// The sum over all lifetimes.
+    cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
+    /// Contains thinking.
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Option<u64>,
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
+}
+
+impl MessageUsage {
+    /// What a stream has stated: counts are cumulative, so each that `later` states replaces the one in `self`.
+    #[must_use]
+    pub fn overridden_by(self, later: Self) -> Self {
+        Self {
+            input_tokens: later.input_tokens.or(self.input_tokens),
+            cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
+            cache_creation_input_tokens: later
+                .cache_creation_input_tokens
+                .or(self.cache_creation_input_tokens),
+            cache_creation: later.cache_creation.or(self.cache_creation),
+            output_tokens: later.output_tokens.or(self.output_tokens),
+            output_tokens_details: later.output_tokens_details.or(self.output_tokens_details),
+        }
+    }
+
+    /// Disjoint classes. `finished` tells whether the message said how it ended: the output that `message_start` states is
+    /// only its first token.
+    #[must_use]
+    pub fn classes(&self, finished: bool) -> Usage {
+        if self.input_tokens.is_none() && self.output_tokens.is_none() {
+            return Usage::MISSING;
+        }
+        let stated = self.input_tokens.is_some() && self.output_tokens.is_some();
+        let creation = self.cache_creation.unwrap_or_default();
+        let mut cache_write_short = self.cache_creation_input_tokens.unwrap_or_else(|| creation.total());
+        let cache_write_long = take(&mut cache_write_short, creation.ephemeral_1h_input_tokens);
+        let mut output = self.output_tokens.unwrap_or(0);
+        let thinking = self.output_tokens_details.and_then(|details| details.thinking_tokens);
+        let reasoning = take(&mut output, thinking);
+        Usage {
+            input: self.input_tokens.unwrap_or(0),
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+            cache_write_short,
+            cache_write_long,
+            output,
+            reasoning,
+            audio_input: 0,
+            audio_output: 0,
+            quality: if stated && finished { Quality::Exact } else { Quality::Estimated },
+        }
+    }
+}
+
+impl CacheCreation {
+    fn total(self) -> u64 {
+        let of = |tokens: Option<u64>| tokens.unwrap_or(0);
+        of(self.ephemeral_5m_input_tokens).saturating_add(of(self.ephemeral_1h_input_tokens))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody<'a> {
+    #[serde(borrow)]
+    error: Option<ErrorDetail<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorDetail<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    details: Option<Details<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Details<'a> {
+    #[serde(borrow, default)]
+    error_code: Option<Cow<'a, str>>,
+}
+
+/// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said.
+#[must_use]
+pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
+    let error =
+        serde_json::from_slice::<ErrorBody<'_>>(body).ok().and_then(|body| body.error).unwrap_or_default();
+    let kind = error.kind.as_deref().unwrap_or("");
+    let message = error.message.as_deref().unwrap_or("");
+    let code = error.details.as_ref().and_then(|details| details.error_code.as_deref());
+    let class = match (status, kind) {
+        (_, "overloaded_error") => FailureClass::Overloaded,
+        (_, "billing_error") => FailureClass::QuotaExhausted,
+        (429, _) if code == Some("enforced_spend_limit_reached") => FailureClass::QuotaExhausted,
+        (400 | 401 | 403 | 404, _) => {
+            by_message(status, message).unwrap_or_else(|| failure::by_status(status))
+        }
+        _ => failure::by_status(status),
+    };
+    Failure { class, retry_after_ms }
+}
+
+/// Anthropic tells several failures apart in words only.
+fn by_message(status: u16, message: &str) -> Option<FailureClass> {
+    let says = |words: &str| message.contains(words);
+    let class = match status {
+        400 if says("credit balance is too low") || says("spend limit") || says("API usage limits") => {
+            FailureClass::QuotaExhausted
+        }
+        400 if says("organization has been disabled") => FailureClass::InvalidCredential,
+        // A subscription's token, used for what its terms do not allow: the token is well, the request is not.
+        400 if says("only authorized for use with Claude Code") => FailureClass::BadRequest,
+        400 if says("prompt is too long") || says("exceed context limit") => FailureClass::ContextTooLong,
+        400 if says("content filtering policy") => FailureClass::ContentRefused,
+        // An `Origin` header was forwarded: no key is wrong.
+        401 if says("CORS requests are not allowed") => FailureClass::BadRequest,
+        403 if says("token has been revoked") => FailureClass::InvalidCredential,
+        404 if message.starts_with("model:") => FailureClass::Permission,
+        _ => return None,
+    };
+    Some(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, FailureClass, MessageUsage, Quality, Usage, classify};
+
+    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+
+    fn usage(json: &str) -> MessageUsage {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn input_is_uncached_already_and_writes_are_split_by_lifetime() {
+        let usage = usage(
+            r#"{"input_tokens":2095,"cache_creation_input_tokens":1500,"cache_read_input_tokens":9000,
+                "cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000},
+                "output_tokens":503,"output_tokens_details":{"thinking_tokens":400},
+                "server_tool_use":{"web_search_requests":1},"service_tier":"standard"}"#,
+        );
+        let expected = Usage {
+            input: 2095,
+            cache_read: 9000,
+            cache_write_short: 500,
+            cache_write_long: 1000,
+            output: 103,
+            reasoning: 400,
+            ..EXACT
+        };
+        assert_eq!(usage.classes(true), expected);
+    }
+
+    #[test]
+    fn writes_without_a_split_are_short_and_a_split_without_a_sum_is_summed() {
+        let unsplit = usage(r#"{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":70}"#);
+        let counted = |usage: Usage| [usage.cache_write_short, usage.cache_write_long];
+        assert_eq!(counted(unsplit.classes(true)), [70, 0]);
+        let unsummed = usage(
+            r#"{"input_tokens":1,"output_tokens":1,
+                "cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":50}}"#,
+        );
+        assert_eq!(counted(unsummed.classes(true)), [20, 50]);
+        let nulls = r#"{"input_tokens":1,"output_tokens":1,"cache_creation":null,"cache_creation_input_tokens":null}"#;
+        assert_eq!(counted(usage(nulls).classes(true)), [0, 0]);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_overrides_its_start_and_never_adds() {
+        let start = usage(r#"{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}"#);
+        let end = usage(r#"{"output_tokens":15}"#);
+        assert_eq!(
+            start.overridden_by(end).classes(true),
+            Usage { input: 25, cache_read: 7, output: 15, ..EXACT }
+        );
+        let all = usage(r#"{"input_tokens":30,"cache_read_input_tokens":0,"output_tokens":15}"#);
+        assert_eq!(start.overridden_by(all).classes(true), Usage { input: 30, output: 15, ..EXACT });
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_is_an_estimate_and_nothing_at_all_is_missing() {
+        let start = usage(r#"{"input_tokens":25,"output_tokens":1}"#);
+        assert_eq!(
+            start.classes(false),
+            Usage { input: 25, output: 1, quality: Quality::Estimated, ..EXACT }
+        );
+        assert_eq!(usage("{}").classes(true), Usage::MISSING);
+        assert_eq!(usage(r#"{"input_tokens":0,"output_tokens":0}"#).classes(true), EXACT);
+        assert_eq!(usage(r#"{"output_tokens":4}"#).classes(true).quality, Quality::Estimated);
+    }
+
+    fn body(kind: &str, message: &str) -> String {
+        format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#
+        )
+    }
+
+    fn class(status: u16, kind: &str, message: &str) -> FailureClass {
+        classify(status, None, body(kind, message).as_bytes()).class
+    }
+
+    #[test]
+    fn a_refused_key_is_invalid() {
+        assert_eq!(class(401, "authentication_error", "invalid x-api-key"), FailureClass::InvalidCredential);
+        let revoked = "OAuth token has been revoked. Please obtain a new token.";
+        assert_eq!(class(403, "permission_error", revoked), FailureClass::InvalidCredential);
+        let disabled = "This organization has been disabled.";
+        assert_eq!(class(400, "invalid_request_error", disabled), FailureClass::InvalidCredential);
+    }
+
+    #[test]
+    fn a_forwarded_origin_blames_no_key() {
+        let message = "CORS requests are not allowed for this Organization";
+        assert_eq!(class(401, "authentication_error", message), FailureClass::BadRequest);
+    }
+
+    #[test]
+    fn money_that_is_gone_is_told_in_four_ways() {
+        assert_eq!(class(402, "billing_error", "Payment required"), FailureClass::QuotaExhausted);
+        for message in [
+            "Your credit balance is too low to access the Anthropic API.",
+            "This request would exceed the spend limit you set.",
+            "You have reached your specified API usage limits.",
+        ] {
+            assert_eq!(
+                class(400, "invalid_request_error", message),
+                FailureClass::QuotaExhausted,
+                "{message}"
+            );
+        }
+        let enforced = br#"{"type":"error","error":{"type":"rate_limit_error","message":"Limit",
+            "details":{"error_code":"enforced_spend_limit_reached"}}}"#;
+        assert_eq!(classify(429, None, enforced).class, FailureClass::QuotaExhausted);
+    }
+
+    #[test]
+    fn a_rate_limit_keeps_its_delay() {
+        let limited = classify(429, Some(30_000), body("rate_limit_error", "Slow down").as_bytes());
+        assert_eq!(limited, Failure { class: FailureClass::RateLimited, retry_after_ms: Some(30_000) });
+    }
+
+    #[test]
+    fn a_busy_provider_blames_no_key() {
+        assert_eq!(class(529, "overloaded_error", "Overloaded"), FailureClass::Overloaded);
+        assert_eq!(class(500, "overloaded_error", "Overloaded"), FailureClass::Overloaded);
+        assert_eq!(classify(529, None, b"").class, FailureClass::Overloaded);
+        assert_eq!(class(500, "api_error", "Internal server error"), FailureClass::Transient);
+        assert_eq!(class(504, "timeout_error", "Timed out"), FailureClass::Transient);
+    }
+
+    #[test]
+    fn a_subscription_used_for_something_else_blames_no_key() {
+        let message = "This credential is only authorized for use with Claude Code and cannot be used for other API requests.";
+        assert_eq!(class(400, "invalid_request_error", message), FailureClass::BadRequest);
+    }
+
+    #[test]
+    fn a_request_at_fault_is_told_by_its_words() {
+        let told = |message| class(400, "invalid_request_error", message);
+        assert_eq!(told("prompt is too long: 210000 tokens > 200000 maximum"), FailureClass::ContextTooLong);
+        assert_eq!(told("Output blocked by content filtering policy"), FailureClass::ContentRefused);
+        assert_eq!(told("messages: at least one message is required"), FailureClass::BadRequest);
+        assert_eq!(class(413, "request_too_large", "Too large"), FailureClass::BadRequest);
+        assert_eq!(class(422, "invalid_request_error", ""), FailureClass::BadRequest);
+        assert_eq!(class(404, "not_found_error", "Not found"), FailureClass::NotFound);
+    }
+
+    #[test]
+    fn a_key_without_the_model_is_not_a_bad_key() {
+        assert_eq!(class(403, "permission_error", "No access to this resource"), FailureClass::Permission);
+        assert_eq!(class(404, "not_found_error", "model: claude-mythos-5-1"), FailureClass::Permission);
+    }
+}

@@ -1,0 +1,320 @@
+//! Google Gemini `generateContent`.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use tollgate_plugin::adapter::{Failure, FailureClass};
+use tollgate_plugin::types::{Operation, Quality, Usage};
+
+use crate::share::take;
+use crate::{delay, failure};
+
+/// `usageMetadata`. Protocol Buffers leave zeros out of their JSON, so a count that is absent beside others may be zero.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageMetadata {
+    /// Contains what came from a cache.
+    prompt_token_count: Option<u64>,
+    cached_content_token_count: Option<u64>,
+    /// What tools put into the prompt; not part of the prompt's count.
+    tool_use_prompt_token_count: Option<u64>,
+    /// Visible output alone.
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+    total_token_count: Option<u64>,
+    #[serde(default)]
+    prompt_tokens_details: Option<Vec<ModalityCount>>,
+    #[serde(default)]
+    cache_tokens_details: Option<Vec<ModalityCount>>,
+    #[serde(default)]
+    candidates_tokens_details: Option<Vec<ModalityCount>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModalityCount {
+    #[serde(default)]
+    modality: Modality,
+    #[serde(default)]
+    token_count: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+enum Modality {
+    #[serde(rename = "AUDIO")]
+    Audio,
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+impl UsageMetadata {
+    /// Disjoint classes.
+    ///
+    /// Exact when all that the operation bills was stated or follows from the grand total: embeddings have no output.
+    #[must_use]
+    pub fn classes(&self, operation: Operation) -> Usage {
+        let Some(prompt) = self.prompt_token_count else { return Usage::MISSING };
+        let tools = self.tool_use_prompt_token_count.unwrap_or(0);
+        let reasoning = self.thoughts_token_count.unwrap_or(0);
+        let beside_candidates = prompt.saturating_add(tools).saturating_add(reasoning);
+        let left_over = self.total_token_count.map(|total| total.saturating_sub(beside_candidates));
+        let output = self.candidates_token_count.or(left_over);
+
+        let mut input = prompt;
+        let cache_read = take(&mut input, self.cached_content_token_count);
+        let fresh_audio =
+            audio(&self.prompt_tokens_details).saturating_sub(audio(&self.cache_tokens_details));
+        let audio_input = take(&mut input, Some(fresh_audio));
+        let exact = output.is_some() || operation != Operation::Generate;
+        let mut output = output.unwrap_or(0);
+        let audio_output = take(&mut output, Some(audio(&self.candidates_tokens_details)));
+        Usage {
+            input: input.saturating_add(tools),
+            cache_read,
+            cache_write_short: 0,
+            cache_write_long: 0,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            quality: if exact { Quality::Exact } else { Quality::Estimated },
+        }
+    }
+}
+
+fn audio(details: &Option<Vec<ModalityCount>>) -> u64 {
+    let counts = details.iter().flatten().filter(|count| count.modality == Modality::Audio);
+    counts.fold(0, |sum, count| sum.saturating_add(count.token_count.unwrap_or(0)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody<'a> {
+    #[serde(borrow)]
+    error: Option<Status<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+    #[serde(borrow, default)]
+    status: Cow<'a, str>,
+    #[serde(borrow, default)]
+    details: Vec<Detail<'a>>,
+}
+
+/// `ErrorInfo`, `RetryInfo` or `QuotaFailure`: each has one of these.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail<'a> {
+    #[serde(borrow, default)]
+    reason: Cow<'a, str>,
+    #[serde(borrow, default)]
+    retry_delay: Cow<'a, str>,
+    #[serde(borrow, default)]
+    violations: Vec<Violation<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Violation<'a> {
+    #[serde(borrow, default)]
+    quota_id: Cow<'a, str>,
+}
+
+/// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said; Google puts its delay
+/// into the body.
+#[must_use]
+pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
+    let error = parse(body).unwrap_or_default();
+    let class =
+        by_reason(&error).or_else(|| by_words(status, &error)).unwrap_or_else(|| failure::by_status(status));
+    let retry_after_ms = match class {
+        // The delay beside a daily quota is that of the minute's: the day is not over then.
+        FailureClass::QuotaExhausted => None,
+        _ => retry_after_ms.or_else(|| error.retry_delay_ms()),
+    };
+    Failure { class, retry_after_ms }
+}
+
+/// The error; of an array, which is how a stream without `alt=sse` wraps it, the first one.
+fn parse(body: &[u8]) -> Option<Status<'_>> {
+    let body = if body.trim_ascii_start().starts_with(b"[") {
+        let errors: Vec<ErrorBody<'_>> = serde_json::from_slice(body).ok()?;
+        errors.into_iter().next()?
+    } else {
+        serde_json::from_slice(body).ok()?
+    };
+    body.error
+}
+
+impl Status<'_> {
+    fn retry_delay_ms(&self) -> Option<u64> {
+        self.details.iter().find_map(|detail| delay::parse_duration_ms(&detail.retry_delay))
+    }
+
+    /// Whether a quota is gone that comes back tomorrow, not in a minute.
+    fn daily_quota_is_gone(&self) -> bool {
+        let mut violations = self.details.iter().flat_map(|detail| &detail.violations);
+        violations.any(|violation| violation.quota_id.contains("PerDay"))
+    }
+}
+
+/// A machine-readable reason outweighs the status: a wrong key comes as 400.
+fn by_reason(error: &Status<'_>) -> Option<FailureClass> {
+    error.details.iter().find_map(|detail| match &*detail.reason {
+        "API_KEY_INVALID"
+        | "API_KEY_EXPIRED"
+        | "CONSUMER_SUSPENDED"
+        | "CONSUMER_INVALID"
+        | "ACCESS_TOKEN_EXPIRED" => Some(FailureClass::InvalidCredential),
+        _ => None,
+    })
+}
+
+fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
+    let says = |words: &str| error.message.contains(words);
+    match (status, &*error.status) {
+        (400, "FAILED_PRECONDITION") => Some(FailureClass::Permission),
+        (400, _) if says("exceeds the maximum number of tokens") => Some(FailureClass::ContextTooLong),
+        // `Your API key was reported as leaked.` A file that the key may not see is 403 too, and no fault of the key.
+        (403, _) if says("API key") => Some(FailureClass::InvalidCredential),
+        (429, _) if error.daily_quota_is_gone() => Some(FailureClass::QuotaExhausted),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, FailureClass, Operation, Quality, Usage, UsageMetadata, classify};
+
+    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+
+    fn usage(json: &str, operation: Operation) -> Usage {
+        serde_json::from_str::<UsageMetadata>(json).unwrap().classes(operation)
+    }
+
+    fn generated(json: &str) -> Usage {
+        usage(json, Operation::Generate)
+    }
+
+    #[test]
+    fn the_prompt_contains_its_cache_and_candidates_do_not_contain_thoughts() {
+        let usage = generated(
+            r#"{"promptTokenCount":2000,"cachedContentTokenCount":1500,"toolUsePromptTokenCount":30,
+                "candidatesTokenCount":100,"thoughtsTokenCount":400,"totalTokenCount":2530,
+                "promptTokensDetails":[{"modality":"TEXT","tokenCount":2000}],"serviceTier":"standard"}"#,
+        );
+        assert_eq!(usage, Usage { input: 530, cache_read: 1500, output: 100, reasoning: 400, ..EXACT });
+    }
+
+    #[test]
+    fn audio_is_told_by_modality_and_cached_audio_is_cached() {
+        let usage = generated(
+            r#"{"promptTokenCount":1000,"cachedContentTokenCount":400,"candidatesTokenCount":90,"totalTokenCount":1090,
+                "promptTokensDetails":[{"modality":"TEXT","tokenCount":300},{"modality":"AUDIO","tokenCount":700}],
+                "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":400}],
+                "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":60},{"modality":"HOLOGRAM"}]}"#,
+        );
+        let expected =
+            Usage { input: 300, cache_read: 400, audio_input: 300, output: 30, audio_output: 60, ..EXACT };
+        assert_eq!(usage, expected);
+    }
+
+    #[test]
+    fn a_zero_that_was_left_out_follows_from_the_total() {
+        let silent = generated(r#"{"promptTokenCount":12,"totalTokenCount":12}"#);
+        assert_eq!(silent, Usage { input: 12, ..EXACT });
+        let unstated = generated(r#"{"promptTokenCount":12,"thoughtsTokenCount":5,"totalTokenCount":20}"#);
+        assert_eq!(unstated, Usage { input: 12, reasoning: 5, output: 3, ..EXACT });
+    }
+
+    #[test]
+    fn what_does_not_follow_is_an_estimate_or_missing() {
+        assert_eq!(generated(r#"{"promptTokenCount":12}"#).quality, Quality::Estimated);
+        assert_eq!(generated("{}"), Usage::MISSING);
+        assert_eq!(usage(r#"{"promptTokenCount":12}"#, Operation::EmbedBatch), Usage { input: 12, ..EXACT });
+    }
+
+    fn class(status: u16, body: &str) -> FailureClass {
+        classify(status, None, body.as_bytes()).class
+    }
+
+    fn error(code: u16, status: &str, message: &str, details: &str) -> String {
+        format!(
+            r#"{{"error":{{"code":{code},"message":"{message}","status":"{status}","details":[{details}]}}}}"#
+        )
+    }
+
+    const KEY_INVALID: &str = r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID",
+        "domain":"googleapis.com","metadata":{"service":"generativelanguage.googleapis.com"}}"#;
+
+    #[test]
+    fn a_wrong_key_comes_as_a_bad_request_and_is_still_a_wrong_key() {
+        let body = error(400, "INVALID_ARGUMENT", "API key not valid.", KEY_INVALID);
+        assert_eq!(class(400, &body), FailureClass::InvalidCredential);
+        assert_eq!(class(400, &format!("[{body}]")), FailureClass::InvalidCredential);
+        assert_eq!(class(401, &error(401, "UNAUTHENTICATED", "No.", "")), FailureClass::InvalidCredential);
+        let leaked = error(403, "PERMISSION_DENIED", "Your API key was reported as leaked.", "");
+        assert_eq!(class(403, &leaked), FailureClass::InvalidCredential);
+    }
+
+    #[test]
+    fn a_file_that_a_key_may_not_see_does_not_condemn_the_key() {
+        let body = error(403, "PERMISSION_DENIED", "You do not have permission to access the File x.", "");
+        assert_eq!(class(403, &body), FailureClass::Permission);
+    }
+
+    #[test]
+    fn a_region_or_an_account_that_lacks_the_model_is_a_matter_of_permission() {
+        let body = error(400, "FAILED_PRECONDITION", "User location is not supported for the API use.", "");
+        assert_eq!(class(400, &body), FailureClass::Permission);
+    }
+
+    #[test]
+    fn a_minute_quota_names_its_delay() {
+        let details = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":
+            [{"quotaMetric":"m","quotaId":"GenerateRequestsPerMinutePerProjectPerModel"}]},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"0.84s"}"#;
+        let body = error(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", details);
+        let expected = Failure { class: FailureClass::RateLimited, retry_after_ms: Some(840) };
+        assert_eq!(classify(429, None, body.as_bytes()), expected);
+        assert_eq!(classify(429, None, format!("[{body}\n]").as_bytes()), expected);
+        assert_eq!(class(429, ""), FailureClass::RateLimited);
+    }
+
+    #[test]
+    fn a_daily_quota_is_gone_for_longer_than_the_delay_beside_it() {
+        let details = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":
+            [{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier","quotaValue":"50"}]},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"31s"}"#;
+        let body = error(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", details);
+        let expected = Failure { class: FailureClass::QuotaExhausted, retry_after_ms: None };
+        assert_eq!(classify(429, None, body.as_bytes()), expected);
+        assert_eq!(class(402, ""), FailureClass::QuotaExhausted);
+    }
+
+    #[test]
+    fn a_busy_provider_blames_no_key() {
+        assert_eq!(class(503, &error(503, "UNAVAILABLE", "Overloaded.", "")), FailureClass::Overloaded);
+        assert_eq!(class(500, &error(500, "INTERNAL", "", "")), FailureClass::Transient);
+        assert_eq!(class(504, &error(504, "DEADLINE_EXCEEDED", "", "")), FailureClass::Transient);
+    }
+
+    #[test]
+    fn a_request_at_fault_is_told_by_its_words() {
+        let told = |message| class(400, &error(400, "INVALID_ARGUMENT", message, ""));
+        let long = "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).";
+        assert_eq!(told(long), FailureClass::ContextTooLong);
+        assert_eq!(told("Unknown name \\\"x\\\": Cannot find field."), FailureClass::BadRequest);
+        assert_eq!(class(404, &error(404, "NOT_FOUND", "models/x is not found", "")), FailureClass::NotFound);
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_leaves_the_status() {
+        for body in ["", "[]", "[{}]", "{\"error\":7}", "<html>"] {
+            assert_eq!(class(429, body), FailureClass::RateLimited, "{body}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! OpenAI Chat Completions, Embeddings and Responses, and the many servers that speak like them.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use tollgate_plugin::adapter::{Failure, FailureClass};
+use tollgate_plugin::types::{Operation, Quality, Usage};
+
+use crate::share::take;
+use crate::{delay, failure};
+
+/// `usage` of a chat completion, its stream, or an embedding.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct ChatUsage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    prompt_tokens_details: Option<InputDetails>,
+    completion_tokens_details: Option<OutputDetails>,
+}
+
+/// `usage` of a response.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct ResponsesUsage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    input_tokens_details: Option<InputDetails>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct InputDetails {
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct OutputDetails {
+    reasoning_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+}
+
+impl From<ChatUsage> for ResponsesUsage {
+    fn from(usage: ChatUsage) -> Self {
+        Self {
+            input_tokens: usage.prompt_tokens,
+            output_tokens: usage.completion_tokens,
+            total_tokens: usage.total_tokens,
+            input_tokens_details: usage.prompt_tokens_details,
+            output_tokens_details: usage.completion_tokens_details,
+        }
+    }
+}
+
+impl ResponsesUsage {
+    /// Disjoint classes. Both totals contain their details, which are taken out of them here.
+    ///
+    /// Exact when all that the operation bills was stated: embeddings have no output.
+    #[must_use]
+    pub fn classes(&self, operation: Operation) -> Usage {
+        let generates = operation == Operation::Generate;
+        let quality = match (self.input_tokens, self.output_tokens) {
+            (None, None) => return Usage::MISSING,
+            (Some(_), Some(_)) => Quality::Exact,
+            (Some(_), None) if !generates => Quality::Exact,
+            _ => Quality::Estimated,
+        };
+        let details = self.input_tokens_details.unwrap_or_default();
+        let mut input = self.input_tokens.unwrap_or(0);
+        let cache_read = take(&mut input, details.cached_tokens);
+        let cache_write_short = take(&mut input, details.cache_write_tokens);
+        let audio_input = take(&mut input, details.audio_tokens);
+
+        let details = self.output_tokens_details.unwrap_or_default();
+        let mut output = self.output_with_reasoning();
+        let reasoning = take(&mut output, details.reasoning_tokens);
+        let audio_output = take(&mut output, details.audio_tokens);
+        Usage {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long: 0,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            quality,
+        }
+    }
+
+    /// All output. OpenAI counts reasoning within it; some servers count it beside it, which their grand total gives away.
+    fn output_with_reasoning(&self) -> u64 {
+        let output = self.output_tokens.unwrap_or(0);
+        let reasoning = self.output_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);
+        let with_reasoning = output.saturating_add(reasoning);
+        let grand_total = with_reasoning.saturating_add(self.input_tokens.unwrap_or(0));
+        if self.total_tokens == Some(grand_total) { with_reasoning } else { output }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody<'a> {
+    #[serde(borrow)]
+    error: Option<ErrorDetail<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorDetail<'a> {
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    /// A string at OpenAI; other servers put a number here.
+    #[serde(borrow, default)]
+    code: Option<&'a serde_json::value::RawValue>,
+}
+
+/// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said.
+#[must_use]
+pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
+    let error =
+        serde_json::from_slice::<ErrorBody<'_>>(body).ok().and_then(|body| body.error).unwrap_or_default();
+    let kind = error.kind.as_deref().unwrap_or("");
+    let code = error.code.map_or("", |code| code.get().trim_matches('"'));
+    let message = error.message.as_deref().unwrap_or("");
+    let class = by_code(code).or_else(|| by_code(kind)).unwrap_or_else(|| failure::by_status(status));
+    let told = || delay::find_in_sentence(message);
+    let retry_after_ms = match class {
+        FailureClass::RateLimited => retry_after_ms.or_else(told),
+        _ => retry_after_ms,
+    };
+    Failure { class, retry_after_ms }
+}
+
+/// Codes and types that say more than the status does.
+fn by_code(code: &str) -> Option<FailureClass> {
+    match code {
+        "insufficient_quota"
+        | "credit_balance_exhausted"
+        | "organization_spend_limit_exceeded"
+        | "project_spend_limit_exceeded"
+        | "organization_usage_limit_exceeded"
+        | "billing_hard_limit_reached" => Some(FailureClass::QuotaExhausted),
+        "rate_limit_exceeded" | "slow_down" => Some(FailureClass::RateLimited),
+        "server_is_overloaded" => Some(FailureClass::Overloaded),
+        "context_length_exceeded" => Some(FailureClass::ContextTooLong),
+        "content_filter" | "content_policy_violation" | "moderation_blocked" => {
+            Some(FailureClass::ContentRefused)
+        }
+        "invalid_api_key" | "account_deactivated" => Some(FailureClass::InvalidCredential),
+        "unsupported_country_region_territory" => Some(FailureClass::Permission),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChatUsage, Failure, FailureClass, Operation, Quality, ResponsesUsage, Usage, classify};
+
+    fn chat(json: &str, operation: Operation) -> Usage {
+        ResponsesUsage::from(serde_json::from_str::<ChatUsage>(json).unwrap()).classes(operation)
+    }
+
+    fn responses(json: &str) -> Usage {
+        serde_json::from_str::<ResponsesUsage>(json).unwrap().classes(Operation::Generate)
+    }
+
+    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+
+    #[test]
+    fn chat_totals_are_split_into_disjoint_classes() {
+        let usage = chat(
+            r#"{"prompt_tokens":2006,"completion_tokens":300,"total_tokens":2306,
+                "prompt_tokens_details":{"cached_tokens":1920,"cache_write_tokens":40,"audio_tokens":6},
+                "completion_tokens_details":{"reasoning_tokens":192,"audio_tokens":8,
+                    "accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#,
+            Operation::Generate,
+        );
+        let expected = Usage {
+            input: 40,
+            cache_read: 1920,
+            cache_write_short: 40,
+            audio_input: 6,
+            output: 100,
+            reasoning: 192,
+            audio_output: 8,
+            ..EXACT
+        };
+        assert_eq!(usage, expected);
+    }
+
+    #[test]
+    fn responses_totals_are_split_alike() {
+        let usage = responses(
+            r#"{"input_tokens":1000,"input_tokens_details":{"cached_tokens":600,"cache_write_tokens":100},
+                "output_tokens":50,"output_tokens_details":{"reasoning_tokens":20},"total_tokens":1050}"#,
+        );
+        let expected =
+            Usage { input: 300, cache_read: 600, cache_write_short: 100, output: 30, reasoning: 20, ..EXACT };
+        assert_eq!(usage, expected);
+    }
+
+    #[test]
+    fn reasoning_that_a_server_counts_apart_is_not_lost() {
+        let usage = responses(
+            r#"{"input_tokens":10,"output_tokens":5,"total_tokens":115,
+                "output_tokens_details":{"reasoning_tokens":100}}"#,
+        );
+        assert_eq!(usage, Usage { input: 10, output: 5, reasoning: 100, ..EXACT });
+    }
+
+    #[test]
+    fn embeddings_have_no_output_to_state() {
+        let json = r#"{"prompt_tokens":8,"total_tokens":8}"#;
+        assert_eq!(chat(json, Operation::Embed), Usage { input: 8, ..EXACT });
+        assert_eq!(chat(json, Operation::Generate).quality, Quality::Estimated);
+    }
+
+    #[test]
+    fn zero_is_stated_and_absent_or_null_is_not() {
+        assert_eq!(responses(r#"{"input_tokens":0,"output_tokens":0}"#), EXACT);
+        assert_eq!(responses("{}"), Usage::MISSING);
+        let nulls = r#"{"prompt_tokens":null,"completion_tokens":null,"prompt_tokens_details":null}"#;
+        assert_eq!(chat(nulls, Operation::Generate), Usage::MISSING);
+    }
+
+    #[test]
+    fn parts_larger_than_their_total_do_not_add_tokens() {
+        let usage = responses(
+            r#"{"input_tokens":10,"input_tokens_details":{"cached_tokens":99,"cache_write_tokens":5},
+                "output_tokens":3,"output_tokens_details":{"reasoning_tokens":7}}"#,
+        );
+        assert_eq!(usage, Usage { cache_read: 10, reasoning: 3, ..EXACT });
+    }
+
+    fn class(status: u16, body: &str) -> FailureClass {
+        classify(status, None, body.as_bytes()).class
+    }
+
+    fn coded(kind: &str, code: &str) -> String {
+        format!(r#"{{"error":{{"message":"Told \"so\"","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+    }
+
+    #[test]
+    fn a_refused_key_is_invalid_and_a_refused_region_is_not() {
+        let body = coded("invalid_request_error", "invalid_api_key");
+        assert_eq!(class(401, &body), FailureClass::InvalidCredential);
+        assert_eq!(
+            class(401, r#"{"error":{"code":"401","message":"Access denied"}}"#),
+            FailureClass::InvalidCredential
+        );
+        let body = coded("request_forbidden", "unsupported_country_region_territory");
+        assert_eq!(class(403, &body), FailureClass::Permission);
+    }
+
+    #[test]
+    fn money_that_is_gone_is_no_rate_limit() {
+        assert_eq!(
+            class(429, &coded("insufficient_quota", "insufficient_quota")),
+            FailureClass::QuotaExhausted
+        );
+        for code in [
+            "credit_balance_exhausted",
+            "organization_spend_limit_exceeded",
+            "project_spend_limit_exceeded",
+            "organization_usage_limit_exceeded",
+        ] {
+            assert_eq!(
+                class(429, &coded("insufficient_quota", code)),
+                FailureClass::QuotaExhausted,
+                "{code}"
+            );
+            assert_eq!(class(429, &coded("other", code)), FailureClass::QuotaExhausted, "{code}");
+        }
+        assert_eq!(class(400, &coded("x", "billing_hard_limit_reached")), FailureClass::QuotaExhausted);
+        assert_eq!(class(402, ""), FailureClass::QuotaExhausted);
+    }
+
+    #[test]
+    fn a_rate_limit_tells_when_to_come_back() {
+        let limited = |retry_after_ms| Failure { class: FailureClass::RateLimited, retry_after_ms };
+        let body = coded("tokens", "rate_limit_exceeded");
+        assert_eq!(classify(429, Some(1500), body.as_bytes()), limited(Some(1500)));
+        assert_eq!(classify(429, None, body.as_bytes()), limited(None));
+        assert_eq!(class(429, &coded("requests", "slow_down")), FailureClass::RateLimited);
+        let said = br#"{"error":{"message":"Please try again in 120ms.","type":"tokens","code":null}}"#;
+        assert_eq!(classify(429, None, said), limited(Some(120)));
+        assert_eq!(classify(429, Some(7), said), limited(Some(7)));
+    }
+
+    #[test]
+    fn a_busy_provider_blames_no_key() {
+        assert_eq!(class(503, &coded("server_error", "server_is_overloaded")), FailureClass::Overloaded);
+        assert_eq!(class(503, "upstream connect error"), FailureClass::Overloaded);
+        for status in [500, 502, 504] {
+            assert_eq!(class(status, "<html>"), FailureClass::Transient);
+        }
+    }
+
+    #[test]
+    fn a_request_at_fault_is_told_by_its_kind() {
+        let kind = "invalid_request_error";
+        assert_eq!(class(400, &coded(kind, "context_length_exceeded")), FailureClass::ContextTooLong);
+        assert_eq!(class(400, &coded(kind, "content_filter")), FailureClass::ContentRefused);
+        assert_eq!(class(400, &coded(kind, "unknown_parameter")), FailureClass::BadRequest);
+        assert_eq!(class(404, &coded(kind, "model_not_found")), FailureClass::NotFound);
+        for status in [400, 413, 422] {
+            assert_eq!(class(status, ""), FailureClass::BadRequest, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_number_or_a_broken_body_does_not_hide_the_status() {
+        assert_eq!(class(429, r#"{"error":{"code":429,"message":"slow"}}"#), FailureClass::RateLimited);
+        assert_eq!(class(401, r#"{"error":"no such key"}"#), FailureClass::InvalidCredential);
+        assert_eq!(class(401, r#"{"error":{"message":"cut of"#), FailureClass::InvalidCredential);
+        assert_eq!(class(429, "[]"), FailureClass::RateLimited);
+    }
+}

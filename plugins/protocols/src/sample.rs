@@ -1,0 +1,27 @@
+//! What the gateway's usage taps saw: one JSON value per line, in the order of the adapter's plan.
+
+use serde::Deserialize;
+
+/// The value that tap number `tap` saw, read into `T`. `None` when it saw nothing, or nothing of that shape.
+#[must_use]
+pub fn read<'a, T: Deserialize<'a>>(samples: &'a [u8], tap: usize) -> Option<T> {
+    let line = samples.split(|&byte| byte == b'\n').nth(tap)?;
+    if line.is_empty() {
+        return None;
+    }
+    serde_json::from_slice(line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn each_tap_has_its_line_and_an_empty_one_is_nothing() {
+        assert_eq!(read::<u64>(b"1\n\n3", 0), Some(1));
+        assert_eq!(read::<u64>(b"1\n\n3", 1), None);
+        assert_eq!(read::<u64>(b"1\n\n3", 2), Some(3));
+        assert_eq!(read::<u64>(b"1\n\n3", 3), None);
+        assert_eq!(read::<u64>(b"1\n\"x\"", 1), None);
+    }
+}
