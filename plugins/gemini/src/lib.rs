@@ -1,1 +1,109 @@
-//! Adapter for Google Gemini.
+//! Adapter for Google Gemini: `generateContent`, its stream, its token counter and embeddings.
+//!
+//! Configuration: [`Connection`]. The version is `/v1beta`, which has every method and field that `/v1` has;
+//! `path_prefix = "/v1"` asks for the other.
+
+use tollgate_plugin::adapter::{Adapter, Failure, Plan, TextTap, UsageTap};
+use tollgate_plugin::types::{Operation, Protocol, Usage};
+use tollgate_protocols::connection::{Connection, Route};
+use tollgate_protocols::gemini::{self, UsageMetadata};
+use tollgate_protocols::sample;
+
+const VERSION: &str = "/v1beta";
+const PROTOCOL: Protocol = Protocol::Gemini;
+
+/// The stream is declared without `alt=sse`: whether it is events or one array is the client's choice, in its query.
+const ROUTES: [Route; 6] = [
+    route(Operation::Generate, false, "/models/{model}:generateContent"),
+    route(Operation::Generate, true, "/models/{model}:streamGenerateContent"),
+    route(Operation::CountTokens, false, "/models/{model}:countTokens"),
+    route(Operation::Embed, false, "/models/{model}:embedContent"),
+    route(Operation::EmbedBatch, false, "/models/{model}:batchEmbedContents"),
+    route(Operation::ListModels, false, "/models"),
+];
+
+const fn route(operation: Operation, streaming: bool, path: &'static str) -> Route {
+    Route { protocol: PROTOCOL, operation, streaming, path }
+}
+
+/// Stated by nearly every chunk of a stream; the last one, which the gateway keeps, holds the totals.
+const USAGE_TAP: &str = "usageMetadata";
+
+/// The adapter.
+#[derive(Debug)]
+pub struct Gemini {
+    connection: Connection,
+}
+
+impl Adapter for Gemini {
+    fn configure(config: &str) -> Result<Self, String> {
+        Ok(Self { connection: Connection::configure(config)? })
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            endpoints: ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route)).collect(),
+            auth: vec![self.connection.auth("x-goog-api-key")],
+            defaults: Vec::new(),
+            usage_taps: vec![UsageTap { protocol: PROTOCOL, path: USAGE_TAP.to_owned() }],
+            text_taps: vec![TextTap { protocol: PROTOCOL, member: "text".to_owned() }],
+            stream_options: Vec::new(),
+        }
+    }
+
+    fn read_usage(&self, _protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
+        let stated: Option<UsageMetadata> = sample::read(samples, 0);
+        stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
+    }
+
+    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
+        gemini::classify(status, retry_after_ms, body)
+    }
+}
+
+tollgate_plugin::export_adapter!(Gemini);
+
+#[cfg(test)]
+mod tests {
+    use super::{Adapter, Gemini, Operation, Protocol, Usage};
+    use tollgate_plugin::types::Quality;
+
+    #[test]
+    fn every_method_has_its_address_and_leaves_the_query_to_the_client() {
+        let plan = Gemini::configure("{}").unwrap().plan();
+        let paths: Vec<_> = plan.endpoints.iter().map(|endpoint| endpoint.path.as_str()).collect();
+        let expected = [
+            "/v1beta/models/{model}:generateContent",
+            "/v1beta/models/{model}:streamGenerateContent",
+            "/v1beta/models/{model}:countTokens",
+            "/v1beta/models/{model}:embedContent",
+            "/v1beta/models/{model}:batchEmbedContents",
+            "/v1beta/models",
+        ];
+        assert_eq!(paths, expected);
+        let streaming = plan.endpoints.iter().filter(|endpoint| endpoint.streaming);
+        assert_eq!(streaming.count(), 1);
+        assert_eq!(
+            (plan.auth[0].name.as_str(), plan.auth[0].value.as_str()),
+            ("x-goog-api-key", "{credential}")
+        );
+    }
+
+    #[test]
+    fn the_version_can_be_changed() {
+        let plan = Gemini::configure(r#"{"path_prefix":"/v1"}"#).unwrap().plan();
+        assert_eq!(plan.endpoints[0].path, "/v1/models/{model}:generateContent");
+    }
+
+    #[test]
+    fn usage_metadata_is_read_and_its_absence_is_not_zero() {
+        let gemini = Gemini::configure("{}").unwrap();
+        let read =
+            |samples: &str, operation| gemini.read_usage(Protocol::Gemini, operation, samples.as_bytes());
+        let samples = r#"{"promptTokenCount":12,"candidatesTokenCount":3,"totalTokenCount":15}"#;
+        let expected = Usage { input: 12, output: 3, quality: Quality::Exact, ..Usage::MISSING };
+        assert_eq!(read(samples, Operation::Generate), expected);
+        assert_eq!(read("", Operation::Generate), Usage::MISSING);
+        assert_eq!(read("", Operation::Embed), Usage::MISSING);
+    }
+}

@@ -1,1 +1,162 @@
-//! Adapter for OpenAI and servers that speak like it.
+//! Adapter for OpenAI and servers that speak like it: Chat Completions, Responses and embeddings.
+//!
+//! Configuration: [`Connection`]. A server that takes its key elsewhere or has its API below another path, such as
+//! `https://host/openai/v1`, needs no adapter of its own.
+
+use tollgate_plugin::adapter::{Adapter, Failure, Plan, StreamOption, TextTap, UsageTap};
+use tollgate_plugin::types::{Operation, Protocol, Usage};
+use tollgate_protocols::connection::{Connection, Route};
+use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage};
+use tollgate_protocols::sample;
+
+const VERSION: &str = "/v1";
+
+const ROUTES: [Route; 7] = [
+    route(Protocol::OpenaiChat, Operation::Generate, false, "/chat/completions"),
+    route(Protocol::OpenaiChat, Operation::Generate, true, "/chat/completions"),
+    route(Protocol::OpenaiChat, Operation::Embed, false, "/embeddings"),
+    route(Protocol::OpenaiChat, Operation::ListModels, false, "/models"),
+    route(Protocol::OpenaiResponses, Operation::Generate, false, "/responses"),
+    route(Protocol::OpenaiResponses, Operation::Generate, true, "/responses"),
+    route(Protocol::OpenaiResponses, Operation::CountTokens, false, "/responses/input_tokens"),
+];
+
+const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: &'static str) -> Route {
+    Route { protocol, operation, streaming, path }
+}
+
+/// Where usage is stated; the constants below name the lines.
+const USAGE_TAPS: [(Protocol, &str); 3] = [
+    (Protocol::OpenaiChat, "usage"),
+    (Protocol::OpenaiResponses, "usage"),
+    (Protocol::OpenaiResponses, "response.usage"),
+];
+const CHAT: usize = 0;
+const RESPONSE: usize = 1;
+const RESPONSE_STREAM: usize = 2;
+
+/// Members of stream events that hold output.
+const TEXT_TAPS: [(Protocol, &str); 5] = [
+    (Protocol::OpenaiChat, "content"),
+    (Protocol::OpenaiChat, "arguments"),
+    (Protocol::OpenaiChat, "reasoning_content"),
+    (Protocol::OpenaiChat, "refusal"),
+    (Protocol::OpenaiResponses, "delta"),
+];
+
+/// The adapter.
+#[derive(Debug)]
+pub struct Openai {
+    connection: Connection,
+}
+
+impl Adapter for Openai {
+    fn configure(config: &str) -> Result<Self, String> {
+        Ok(Self { connection: Connection::configure(config)? })
+    }
+
+    fn plan(&self) -> Plan {
+        let text_tap = |(protocol, member): (_, &str)| TextTap { protocol, member: member.to_owned() };
+        let usage_tap = |(protocol, path): (_, &str)| UsageTap { protocol, path: path.to_owned() };
+        Plan {
+            endpoints: ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route)).collect(),
+            auth: vec![self.connection.auth("authorization")],
+            defaults: Vec::new(),
+            usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
+            text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
+            stream_options: vec![StreamOption {
+                protocol: Protocol::OpenaiChat,
+                object: "stream_options".to_owned(),
+                member: "include_usage".to_owned(),
+                withhold_when_empty: "choices".to_owned(),
+            }],
+        }
+    }
+
+    fn read_usage(&self, protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
+        let stated: Option<ResponsesUsage> = if protocol == Protocol::OpenaiResponses {
+            sample::read(samples, RESPONSE_STREAM).or_else(|| sample::read(samples, RESPONSE))
+        } else {
+            sample::read::<ChatUsage>(samples, CHAT).map(ResponsesUsage::from)
+        };
+        stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
+    }
+
+    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
+        openai::classify(status, retry_after_ms, body)
+    }
+}
+
+tollgate_plugin::export_adapter!(Openai);
+
+#[cfg(test)]
+mod tests {
+    use super::{Adapter, Openai, Operation, Protocol, Usage};
+    use tollgate_plugin::types::Quality;
+
+    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+
+    fn read(protocol: Protocol, samples: &str) -> Usage {
+        Openai::configure("{}").unwrap().read_usage(protocol, Operation::Generate, samples.as_bytes())
+    }
+
+    #[test]
+    fn every_operation_has_its_address() {
+        let plan = Openai::configure("{}").unwrap().plan();
+        let path = |protocol, operation, streaming| {
+            let mut endpoints = plan.endpoints.iter();
+            let wanted = (protocol, operation, streaming);
+            endpoints
+                .find(|endpoint| (endpoint.protocol, endpoint.operation, endpoint.streaming) == wanted)
+                .map(|endpoint| endpoint.path.as_str())
+        };
+        for streaming in [false, true] {
+            assert_eq!(
+                path(Protocol::OpenaiChat, Operation::Generate, streaming),
+                Some("/v1/chat/completions")
+            );
+            assert_eq!(
+                path(Protocol::OpenaiResponses, Operation::Generate, streaming),
+                Some("/v1/responses")
+            );
+        }
+        assert_eq!(path(Protocol::OpenaiChat, Operation::Embed, false), Some("/v1/embeddings"));
+        let counting = path(Protocol::OpenaiResponses, Operation::CountTokens, false);
+        assert_eq!(counting, Some("/v1/responses/input_tokens"));
+        assert_eq!(path(Protocol::AnthropicMessages, Operation::Generate, false), None);
+    }
+
+    #[test]
+    fn another_server_is_a_matter_of_configuration() {
+        let config = r#"{"auth_header":"api-key","path_prefix":"/openai/v1"}"#;
+        let plan = Openai::configure(config).unwrap().plan();
+        assert_eq!(plan.endpoints[0].path, "/openai/v1/chat/completions");
+        assert_eq!((plan.auth[0].name.as_str(), plan.auth[0].value.as_str()), ("api-key", "{credential}"));
+    }
+
+    #[test]
+    fn a_chat_states_its_usage_on_the_first_line() {
+        let samples = "{\"prompt_tokens\":9,\"completion_tokens\":4,\"total_tokens\":13}\n\n";
+        assert_eq!(read(Protocol::OpenaiChat, samples), Usage { input: 9, output: 4, ..EXACT });
+        assert_eq!(read(Protocol::OpenaiChat, "\n\n"), Usage::MISSING);
+        assert_eq!(read(Protocol::OpenaiChat, ""), Usage::MISSING);
+        assert_eq!(read(Protocol::OpenaiChat, "7\n\n"), Usage::MISSING);
+    }
+
+    #[test]
+    fn a_response_states_it_in_either_of_two_places() {
+        let usage = r#"{"input_tokens":9,"output_tokens":4,"total_tokens":13}"#;
+        let expected = Usage { input: 9, output: 4, ..EXACT };
+        assert_eq!(read(Protocol::OpenaiResponses, &format!("\n{usage}\n")), expected);
+        assert_eq!(read(Protocol::OpenaiResponses, &format!("\n\n{usage}")), expected);
+    }
+
+    #[test]
+    fn the_lines_are_those_of_the_plan() {
+        let plan = Openai::configure("{}").unwrap().plan();
+        let path = |line: usize| (plan.usage_taps[line].protocol, plan.usage_taps[line].path.as_str());
+        assert_eq!(path(super::CHAT), (Protocol::OpenaiChat, "usage"));
+        assert_eq!(path(super::RESPONSE), (Protocol::OpenaiResponses, "usage"));
+        assert_eq!(path(super::RESPONSE_STREAM), (Protocol::OpenaiResponses, "response.usage"));
+    }
+}
