@@ -93,7 +93,8 @@ fn words(problem: &Problem) -> (u16, &'static str, String) {
         Problem::Quota => (
             402,
             "billing_error",
-            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.".into(),
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
+                .into(),
         ),
         Problem::ContextLength => {
             (400, INVALID, "prompt is too long: 1200000 tokens > 1000000 maximum".into())

@@ -88,7 +88,9 @@ fn words(problem: &Problem) -> (u16, &'static str, String, Value) {
             return (404, "NOT_FOUND", message, Value::Null);
         }
         Problem::NoRoute => (404, "NOT_FOUND", "Requested entity was not found."),
-        Problem::RateLimited => (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted: requests per minute."),
+        Problem::RateLimited => {
+            (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted: requests per minute.")
+        }
         Problem::Quota => (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota: requests per day."),
         Problem::ContextLength => {
             (400, "INVALID_ARGUMENT", "The input token count exceeds the maximum number of tokens allowed.")
@@ -258,7 +260,10 @@ fn embed_batch(model: &str, body: &Value) -> Result<Reply, Problem> {
 fn embed_one(model: &str, request: &Value) -> Result<(Value, usize, Option<Fault>), Problem> {
     let content = &request["content"];
     if !content.is_object() {
-        return Err(Problem::Invalid("content", "* EmbedContentRequest.content: contents is not specified".into()));
+        return Err(Problem::Invalid(
+            "content",
+            "* EmbedContentRequest.content: contents is not specified".into(),
+        ));
     }
     let prompt = Prompt::read(model, &Value::Null, &json!([content]))?.streamed(false)?;
     let asked = field(request, "outputDimensionality", "output_dimensionality").as_u64();

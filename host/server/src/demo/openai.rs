@@ -128,7 +128,8 @@ fn words(problem: &Problem) -> (u16, &'static str, Option<&'static str>, String)
 /// When there is none, or it is not one of OpenAI's.
 pub(super) fn model_of(body: &Value) -> Result<&str, Problem> {
     let model = body["model"].as_str();
-    let model = model.ok_or_else(|| Problem::Invalid("model", "you must provide a model parameter".into()))?;
+    let model =
+        model.ok_or_else(|| Problem::Invalid("model", "you must provide a model parameter".into()))?;
     if known(model) { Ok(model) } else { Err(Problem::UnknownModel(model.into())) }
 }
 
@@ -156,7 +157,8 @@ fn chat(call: &Call) -> Result<Reply, Problem> {
         let why = "The 'stream_options' parameter is only allowed when 'stream' is enabled.";
         return Err(Problem::Invalid("stream_options", why.into()));
     }
-    let bound = if body["max_tokens"].is_null() { &body["max_completion_tokens"] } else { &body["max_tokens"] };
+    let bound =
+        if body["max_tokens"].is_null() { &body["max_completion_tokens"] } else { &body["max_tokens"] };
     let prompt = Prompt::read(model, &Value::Null, turns)?.at_most(bound).streamed(stream)?;
     let reply = if stream {
         let with_usage = body["stream_options"]["include_usage"] == true;

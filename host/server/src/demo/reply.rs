@@ -27,7 +27,6 @@ pub(super) struct Prompt {
     pub(super) model: String,
     /// Tokens of the system text and all turns together.
     pub(super) input_tokens: usize,
-    pub(super) stream: bool,
     /// The fault that the caller asked for, when it is one that spoils an answer.
     pub(super) fault: Option<Fault>,
     message: String,
@@ -48,7 +47,6 @@ impl Prompt {
         Ok(Self {
             model: model.to_owned(),
             input_tokens: tokens(&text_of(system)).count() + tokens(&text_of(turns)).count(),
-            stream: false,
             fault,
             message,
             output_tokens_max: None,
@@ -60,15 +58,12 @@ impl Prompt {
         Self { output_tokens_max: output_tokens_max.as_u64(), ..self }
     }
 
-    /// Marks the answer as streamed.
+    /// Takes note whether the answer will be streamed.
     ///
     /// # Errors
     /// [`Problem::Internal`] when a mid-stream error was asked for and there is no stream to put it in.
     pub(super) fn streamed(self, stream: bool) -> Result<Self, Problem> {
-        if self.fault == Some(Fault::MidstreamError) && !stream {
-            return Err(Problem::Internal);
-        }
-        Ok(Self { stream, ..self })
+        if self.fault == Some(Fault::MidstreamError) && !stream { Err(Problem::Internal) } else { Ok(self) }
     }
 
     /// The answer: always the same for the same message.
@@ -208,7 +203,8 @@ impl Reply {
                 self.frames.push(error_event);
             }
             Some(Fault::Garbage) => {
-                self.frames = vec![Bytes::from_static(b"\x00\xff<html>\x80 this is not the answer\n\n{\"half\":")];
+                self.frames =
+                    vec![Bytes::from_static(b"\x00\xff<html>\x80 this is not the answer\n\n{\"half\":")];
             }
             _ => {}
         }

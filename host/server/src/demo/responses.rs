@@ -90,7 +90,7 @@ impl Response<'_> {
     fn finished(&self) -> Value {
         let mut response = self.started();
         response["status"] = json!(self.status());
-        response["output"] = json!([self.item(self.status(), json!([part(&self.answer.text())]))]);
+        response["output"] = json!([self.item(self.status(), &json!([part(&self.answer.text())]))]);
         response["usage"] = self.usage();
         if self.answer.truncated {
             response["incomplete_details"] = json!({"reason": "max_output_tokens"});
@@ -113,8 +113,7 @@ impl Response<'_> {
         self.call.id("msg_")
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a JSON literal is handed over by every caller")]
-    fn item(&self, status: &str, content: Value) -> Value {
+    fn item(&self, status: &str, content: &Value) -> Value {
         json!({"id": self.item_id(), "type": "message", "status": status, "role": "assistant", "content": content})
     }
 
@@ -124,7 +123,7 @@ impl Response<'_> {
         let mut events = Events::default();
         events.push("response.created", json!({"response": self.started()}));
         events.push("response.in_progress", json!({"response": self.started()}));
-        let item = self.item("in_progress", json!([]));
+        let item = self.item("in_progress", &json!([]));
         events.push("response.output_item.added", json!({"output_index": 0, "item": item}));
         events.push("response.content_part.added", self.of_part(json!({"part": part("")})));
         for piece in &self.answer.pieces {
@@ -133,7 +132,7 @@ impl Response<'_> {
         }
         events.push("response.output_text.done", self.of_part(json!({"text": text, "logprobs": []})));
         events.push("response.content_part.done", self.of_part(json!({"part": part(&text)})));
-        let item = self.item(self.status(), json!([part(&text)]));
+        let item = self.item(self.status(), &json!([part(&text)]));
         events.push("response.output_item.done", json!({"output_index": 0, "item": item}));
         let last = if self.answer.truncated { "response.incomplete" } else { "response.completed" };
         events.push(last, json!({"response": self.finished()}));
