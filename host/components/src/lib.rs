@@ -61,6 +61,8 @@ pub fn find_guest(name: &str) -> Option<&'static Guest> {
 mod tests {
     use super::COMPONENTS;
 
+    /// Half of each is the standard library and serde; compile time grows with the rest.
+    const BYTES_MAX: usize = 220 * 1024;
     /// The first eight bytes of a component (layer 1); a core module has layer 0 and would be refused.
     const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -68,12 +70,7 @@ mod tests {
     fn every_component_is_a_component_and_stays_small() {
         for component in COMPONENTS {
             assert!(component.bytes.starts_with(COMPONENT_MAGIC), "{}", component.name);
-            assert!(
-                component.bytes.len() < 150 * 1024,
-                "{}: {} bytes",
-                component.name,
-                component.bytes.len()
-            );
+            assert!(component.bytes.len() < BYTES_MAX, "{}: {} bytes", component.name, component.bytes.len());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Between the generated `Guest` traits, which are functions without a `self`, and the traits that authors implement.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::marker::PhantomData;
 use std::thread::LocalKey;
 
@@ -25,8 +26,13 @@ pub trait Placed: Sized + 'static {
 pub struct Component<T>(PhantomData<T>);
 
 impl<T: Placed> Component<T> {
-    fn configure<Plan>(made: Result<T, String>, plan: impl FnOnce(&T) -> Plan) -> Result<Plan, String> {
-        let plugin = made?;
+    fn configure<Plan>(
+        make: impl FnOnce(&str) -> Result<T, String>,
+        config: &str,
+        plan: impl FnOnce(&T) -> Plan,
+    ) -> Result<Plan, String> {
+        explain_panics();
+        let plugin = make(config)?;
         let answer = plan(&plugin);
         T::SLOT.set(Some(plugin));
         Ok(answer)
@@ -41,8 +47,7 @@ impl<T: Placed> Component<T> {
 
 impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::Guest for Component<T> {
     fn configure(config: String) -> Result<adapter::Plan, String> {
-        log_panics();
-        Self::configure(T::configure(&config), T::plan)
+        Self::configure(T::configure, &config, T::plan)
     }
 
     fn read_usage(protocol: Protocol, operation: Operation, samples: Vec<u8>) -> Usage {
@@ -56,8 +61,7 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
 
 impl<T: KeySelector + Placed> key_selector::exports::tollgate::plugin::key_selection::Guest for Component<T> {
     fn configure(config: String) -> Result<(), String> {
-        log_panics();
-        Self::configure(T::configure(&config), |_| ())
+        Self::configure(T::configure, &config, |_| ())
     }
 
     fn select(request: key_selection::Request, candidates: Vec<key_selection::Candidate>) -> Option<u32> {
@@ -67,7 +71,7 @@ impl<T: KeySelector + Placed> key_selector::exports::tollgate::plugin::key_selec
 
 impl<T: Pricing + Placed> pricing_policy::exports::tollgate::plugin::pricing::Guest for Component<T> {
     fn configure(config: String) -> Result<(), String> {
-        Self::configure(T::configure(&config), |_| ())
+        Self::configure(T::configure, &config, |_| ())
     }
 
     fn hold(quote: pricing::Quote) -> i64 {
@@ -81,8 +85,7 @@ impl<T: Pricing + Placed> pricing_policy::exports::tollgate::plugin::pricing::Gu
 
 impl<T: ContentFilter + Placed> content_filter::exports::tollgate::plugin::filtering::Guest for Component<T> {
     fn configure(config: String) -> Result<filtering::Plan, String> {
-        log_panics();
-        Self::configure(T::configure(&config), T::plan)
+        Self::configure(T::configure, &config, T::plan)
     }
 
     fn inspect(
@@ -94,9 +97,16 @@ impl<T: ContentFilter + Placed> content_filter::exports::tollgate::plugin::filte
     }
 }
 
-/// Lets a panic say in the gateway's log where it happened; the trap that follows tells only that it did.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| crate::log!(Error, "{panic}")));
+/// Lets a panic say on standard error, in one line, where it happened: the gateway logs that line and names it as the cause
+/// of the trap that follows. The standard library's own message ends with a note on backtraces, which there are none of.
+fn explain_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let (file, line) = panic.location().map_or(("", 0), |location| (location.file(), location.line()));
+        let text = format!("panicked at {file}:{line}: {message}\n");
+        // There is nobody to tell that nobody could be told.
+        let _unwritten = std::io::stderr().write_all(text.as_bytes());
+    }));
 }
 
 /// Exports `$plugin` in a component; elsewhere only checks that it could be.

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
-        let end = message.rfind(" at line ").unwrap_or(message.len());
-        format!("configuration: {}", message.get(..end).unwrap_or(&message))
+        let position = format!(" at line {} column {}", error.line(), error.column());
+        format!("configuration: {}", message.strip_suffix(&position).unwrap_or(&message))
     })
 }
 

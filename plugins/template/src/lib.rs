@@ -1,0 +1,76 @@
+//! A pricing policy: every delivered answer costs the same.
+//!
+//! Build and install:
+//!
+//! ```text
+//! cargo build --release --target wasm32-wasip2
+//! cp target/wasm32-wasip2/release/my_policy.wasm <data dir>/plugins/
+//! ```
+//!
+//! For another kind of plugin, implement `Adapter`, `KeySelector` or `ContentFilter` instead and end the file with the
+//! export macro of that kind; the SDK's first page has the table, `wit/README.md` the rules.
+
+use serde::Deserialize;
+use tollgate_plugin::config;
+use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Reason};
+use tollgate_plugin::types::Outcome;
+
+/// The policy is its configuration. Amounts are micro-points: 1 point = 1,000,000.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlatRate {
+    per_request: u32,
+}
+
+impl Pricing for FlatRate {
+    fn configure(config: &str) -> Result<Self, String> {
+        config::parse(config)
+    }
+
+    fn hold(&self, _quote: Quote) -> i64 {
+        self.per_request.into()
+    }
+
+    fn settle(&self, bill: Bill) -> Charge {
+        match bill.outcome {
+            Outcome::Ok => Charge { amount: self.per_request.into(), reason: Reason::Full },
+            _ => Charge { amount: 0, reason: Reason::Free },
+        }
+    }
+}
+
+tollgate_plugin::export_pricing!(FlatRate);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_plugin::pricing::Rates;
+    use tollgate_plugin::types::{Owner, Usage};
+
+    fn settle(outcome: Outcome) -> i64 {
+        let (request, owner) = (0, Owner::Platform);
+        let rates = Rates {
+            input: 2_000_000,
+            cache_read: 100_000,
+            cache_write_short: 2_500_000,
+            cache_write_long: 4_000_000,
+            output: 10_000_000,
+            audio_input: 0,
+            audio_output: 0,
+            request,
+        };
+        let policy = FlatRate::configure(r#"{"per_request": 250000}"#).unwrap();
+        policy.settle(Bill { rates, usage: Usage::MISSING, outcome, owner, at_ms: 0 }).amount
+    }
+
+    #[test]
+    fn only_a_delivered_answer_costs_something() {
+        assert_eq!(settle(Outcome::Ok), 250_000);
+        assert_eq!(settle(Outcome::UpstreamError), 0);
+    }
+
+    #[test]
+    fn the_price_must_be_set() {
+        assert!(FlatRate::configure("{}").is_err());
+    }
+}
