@@ -1,1 +1,29 @@
 //! End-to-end promises, and the harness that checks them.
+//!
+//! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
+//! [`client`] plays the caller. [`sdk`] runs the providers' official Python SDKs instead. The promises themselves are
+//! in `it/`.
+//!
+//! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
+//! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.
+
+pub mod client;
+pub mod http1;
+pub mod sdk;
+pub mod upstream;
+
+use std::time::Duration;
+
+/// Longer than anything that happens at all takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Awaits `event`.
+///
+/// # Panics
+/// When it has not happened within a minute, saying what was waited for.
+pub async fn patiently<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
