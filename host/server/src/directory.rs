@@ -93,10 +93,15 @@ pub(crate) struct Caller {
 /// All that is known at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
+    /// By the SHA-256 of their keys.
     pub(crate) callers: ByDigest<Arc<Caller>>,
+    /// By user, disabled ones included.
     pub(crate) accounts: HashMap<UserId, Arc<SharedAccount>>,
+    /// The operator's credentials.
     pub(crate) platform: Vec<Arc<Credential>>,
+    /// By credential, so that a replacement keeps it.
     pub(crate) health: HashMap<CredentialId, Arc<Mutex<Health>>>,
+    /// What models cost.
     pub(crate) prices: Arc<PriceTable>,
 }
 

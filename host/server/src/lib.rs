@@ -1,23 +1,33 @@
 //! The gateway, as a library so that tests can run it in their own process. In reading order:
 //!
-//! [`config`] (what the operator says) → `app` (the only place where things are wired together) → `worker` (a serving
+//! [`config`] (what the operator says) → [`app`] (the only place where things are wired together) → `worker` (a serving
 //! thread) → `router` (paths to calls) → `proxy` (the data path, file by file). Beside them: `road` (a generation made ready
 //! for the road), `directory` (who may call, in memory), `admin` (the operators' listener), `cli` (the command line) and
 //! [`demo`] (a simulated provider).
 
+pub mod app;
 pub mod config;
 pub mod demo;
+pub mod desk;
 
 mod admin;
 mod body;
+mod books;
+mod cli;
+mod components;
 mod directory;
+mod keys;
 mod matcher;
 mod metrics;
 mod net;
 mod pricefile;
 mod proxy;
+mod reload;
 mod road;
 mod router;
 mod shared;
 mod telemetry;
 mod worker;
+
+pub use books::FirstStart;
+pub use cli::main;

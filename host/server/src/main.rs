@@ -1,2 +1,7 @@
-//! The `tollgate` binary.
-fn main() {}
+//! The `tollgate` binary. Everything is in the library, so that tests run the same code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate_server::main()
+}

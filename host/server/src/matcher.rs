@@ -23,30 +23,27 @@ pub(crate) struct Matcher {
 /// Rule sets kept compiled: those of the generations that may still be in use.
 const KEPT: usize = 4;
 
-/// The compiled rules of the components that are loaded, shared by all workers.
-#[derive(Debug, Default)]
-pub(crate) struct Matchers(Mutex<Vec<(FilterPlan, Arc<Matcher>)>>);
+/// The compiled rules of the plans last loaded, shared by all workers: rules are a pure function of their plan.
+static COMPILED: Mutex<Vec<(FilterPlan, Arc<Matcher>)>> = Mutex::new(Vec::new());
 
-impl Matchers {
-    /// The compiled form of a plan: made when its component is loaded, found when a worker begins to use it.
-    ///
-    /// # Errors
-    /// See [`Matcher::new`].
-    pub(crate) fn compiled(&self, plan: &FilterPlan) -> Result<Arc<Matcher>, String> {
-        let find = |kept: &[(FilterPlan, Arc<Matcher>)]| {
-            kept.iter().find(|(known, _)| known == plan).map(|(_, matcher)| Arc::clone(matcher))
-        };
-        if let Some(matcher) = find(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(matcher);
-        }
-        let matcher = Arc::new(Matcher::new(plan)?);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.remove(0);
-        }
-        kept.push((plan.clone(), Arc::clone(&matcher)));
-        Ok(matcher)
+/// The compiled form of a plan: made when its component is loaded, found when a worker begins to use it.
+///
+/// # Errors
+/// See [`Matcher::new`].
+pub(crate) fn compiled(plan: &FilterPlan) -> Result<Arc<Matcher>, String> {
+    let known = |kept: &[(FilterPlan, Arc<Matcher>)]| {
+        kept.iter().find(|(known, _)| known == plan).map(|(_, matcher)| Arc::clone(matcher))
+    };
+    if let Some(matcher) = known(&COMPILED.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return Ok(matcher);
     }
+    let matcher = Arc::new(Matcher::new(plan)?);
+    let mut kept = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() == KEPT {
+        kept.remove(0);
+    }
+    kept.push((plan.clone(), Arc::clone(&matcher)));
+    Ok(matcher)
 }
 
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! Counters in Prometheus' text format. Names follow its conventions; labels are few and their values bounded.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -61,9 +60,6 @@ pub(crate) struct Metrics {
     first_byte: Histogram,
     plugin_calls: Family<Component, Gauge>,
     plugin_faults: Family<Fault, Gauge>,
-    reloads: Counter,
-    /// Requests settled; read by tests and the drain.
-    settled: AtomicU64,
 }
 
 impl Metrics {
@@ -81,8 +77,6 @@ impl Metrics {
             first_byte: histogram(),
             plugin_calls: Family::default(),
             plugin_faults: Family::default(),
-            reloads: Counter::default(),
-            settled: AtomicU64::new(0),
             registry: Registry::default(),
         };
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
@@ -104,7 +98,6 @@ impl Metrics {
         );
         registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
         registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
-        registry.register("plugin_events", "Reloads, refusals and rollbacks", metrics.reloads.clone());
         Self { registry, ..metrics }
     }
 
@@ -116,11 +109,6 @@ impl Metrics {
     /// An attempt failed.
     pub(crate) fn attempt_failed(&self) {
         self.attempts_failed.inc();
-    }
-
-    /// A component was reloaded, refused or rolled back.
-    pub(crate) fn plugin_event(&self) {
-        self.reloads.inc();
     }
 
     /// A call ended.
@@ -144,7 +132,6 @@ impl Metrics {
         for (class, tokens) in classes.into_iter().filter(|(_, tokens)| *tokens > 0) {
             self.tokens.get_or_create(&Class { class }).inc_by(tokens);
         }
-        self.settled.fetch_add(1, Relaxed);
     }
 
     /// The text that a scrape gets.

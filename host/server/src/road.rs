@@ -11,7 +11,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{Adapter, AdapterPlan, Filter, Generation, HeaderTemplate};
 
 use crate::config::{Provider, Providers};
-use crate::matcher::{Matcher, Matchers};
+use crate::matcher::{self, Matcher};
 use crate::net::pool::Origin;
 
 /// Everything that requests of one generation share on one worker.
@@ -28,7 +28,7 @@ pub(crate) struct Road {
 /// A provider with what its adapter said.
 pub(crate) struct Upstream {
     /// The configured name.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// The component.
     pub(crate) adapter: Arc<Adapter>,
     /// Where it is.
@@ -131,14 +131,14 @@ fn quoted(name: &str) -> Finder<'static> {
 impl Road {
     /// Joins a generation with the configured providers. A provider whose adapter is not loaded is left out: the
     /// generation could not have been published without it.
-    pub(crate) fn new(generation: Arc<Generation>, providers: Arc<Providers>, matchers: &Matchers) -> Rc<Self> {
+    pub(crate) fn new(generation: Arc<Generation>, providers: Arc<Providers>) -> Rc<Self> {
         let upstreams = providers
             .iter()
             .filter(|(_, provider)| provider.enabled)
             .filter_map(|(name, provider)| Some(Rc::new(Upstream::new(name, provider, generation.adapter(name)?))))
             .collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
-        let matcher = generation.filter().and_then(|filter| matchers.compiled(filter.plan()).ok());
+        let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
         Rc::new(Self { generation, providers, upstreams, matcher })
     }
 
@@ -154,7 +154,7 @@ impl Road {
 
     /// The upstream of a provider, where it takes such calls.
     pub(crate) fn upstream(&self, provider: &str, call: Shape) -> Option<&Rc<Upstream>> {
-        self.upstreams.iter().find(|upstream| upstream.name == provider && upstream.endpoint(call).is_some())
+        self.upstreams.iter().find(|upstream| *upstream.name == *provider && upstream.endpoint(call).is_some())
     }
 }
 
@@ -188,7 +188,7 @@ impl Upstream {
             }
         };
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             adapter: Arc::clone(adapter),
             // An authority that was parsed out of a URL is a header value.
             host: HeaderValue::from_str(origin.authority.as_str()).unwrap_or(HeaderValue::from_static("")),

@@ -1,15 +1,12 @@
 //! What all workers share, each part replaced as a whole or safe to touch from several threads.
 
-use std::sync::Arc;
-
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Generation, Runtime};
-type Writer = ();
+use tollgate_store::Writer;
 
 use crate::config::{Config, Providers};
 use crate::directory::Directory;
-use crate::matcher::Matchers;
 use crate::metrics::Metrics;
 
 /// The gateway's state.
@@ -18,8 +15,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Config,
     /// Components.
     pub(crate) runtime: Runtime,
-    /// Compiled filter rules of the components that are loaded.
-    pub(crate) matchers: Arc<Matchers>,
     /// Callers, credentials, prices.
     pub(crate) directory: ArcSwap<Directory>,
     /// Upstreams, as last configured.

@@ -72,7 +72,7 @@ impl Worker {
 }
 
 fn new_road(shared: &Shared) -> Rc<Road> {
-    Road::new(shared.runtime.current(), shared.providers.load_full(), &shared.matchers)
+    Road::new(shared.runtime.current(), shared.providers.load_full())
 }
 
 /// Serves until `stop` turns true and every request has ended or the drain's time is over; then settles what is left.

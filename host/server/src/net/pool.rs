@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -199,9 +198,4 @@ impl Lent {
             }
         });
     }
-}
-
-/// An empty body, for requests that carry none.
-pub(crate) fn no_body() -> Chained {
-    Chained::from(Bytes::new())
 }

@@ -39,7 +39,7 @@ fn bearer_token(value: &str) -> Option<String> {
 
 /// Removes `key=…` from a query and returns its value.
 fn take_query_key(query: &mut String) -> Option<String> {
-    if !query.contains("key") {
+    if query.is_empty() {
         return None;
     }
     let mut key = None;

@@ -64,7 +64,7 @@ pub(crate) struct Pending {
     /// What was asked.
     pub(crate) operation: Operation,
     /// The model.
-    pub(crate) model: String,
+    pub(crate) model: Arc<str>,
     /// Whether the answer streams.
     pub(crate) streaming: bool,
     /// Prices, for an operation that is billed.
@@ -288,8 +288,13 @@ pub(crate) struct Settled {
 
 /// The charge for a request that has ended: by its own generation's component, then by the last one that worked, then by
 /// the list price, but never more than was reserved in that last case.
-pub(crate) fn settle(pricing: &Pricing, last_good: Option<&Pricing>, bill: &Bill, hold: Micropoints) -> Settled {
-    for pricing in std::iter::repeat_n(pricing, SETTLE_TRIES).chain(last_good) {
+pub(crate) fn settle(
+    own: Option<&Pricing>,
+    last_good: Option<&Pricing>,
+    bill: &Bill,
+    hold: Micropoints,
+) -> Settled {
+    for pricing in own.into_iter().flat_map(|own| std::iter::repeat_n(own, SETTLE_TRIES)).chain(last_good) {
         match pricing.settle(bill) {
             Ok(charge) => {
                 let (component, config) = (*pricing.digest().as_bytes(), *pricing.config_digest().as_bytes());

@@ -255,21 +255,21 @@ fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]
     }
     let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     for (tap, sample) in taps.usage.iter().zip(samples).filter(|(tap, _)| tap.active) {
-        if array {
-            take_last(tap, sample, body);
-        } else {
-            take(tap, sample, body);
+        match tap.path.as_slice() {
+            [name] if array => take_last(tap, name, sample, body),
+            _ => {
+                take(tap, sample, body);
+            }
         }
     }
 }
 
 /// The last place in a streamed array where the tap's member stands.
-fn take_last(tap: &UsageTap, sample: &mut Vec<u8>, body: &[u8]) {
+fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
     let needle = tap.needle.needle();
     let Some(at) = memchr::memmem::rfind(body, needle) else { return };
     let after = &body[at + needle.len()..];
     let Some(value) = after.trim_ascii_start().strip_prefix(b":") else { return };
-    let name = tap.path.last().map_or("", String::as_str);
     let object = [b"{\"", name.as_bytes(), b"\":", value].concat();
     let last = UsageTap { active: true, needle: tap.needle.clone(), path: vec![name.to_owned()] };
     take(&last, sample, &object);
@@ -309,7 +309,7 @@ mod tests {
     use std::rc::Rc;
 
     const STREAM: &str = concat!(
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\\\"lo\"}}],\"usage\":null}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\\\"lo!\"}}],\"usage\":null}\n\n",
         "data: {\"choices\":[{\"delta\":{\"content\":\"usage\"}}],\"usage\":null}\n\n",
         "data: {\"choices\":[],\"usage\":{\"total\":7}}\n\n",
         "data: [DONE]\n\n",

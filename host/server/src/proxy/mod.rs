@@ -118,7 +118,7 @@ async fn admit(
         road: Rc::clone(road),
         protocol: inbound.protocol,
         operation: inbound.operation,
-        model: inbound.model.clone(),
+        model: Arc::from(inbound.model.as_str()),
         streaming: inbound.streaming,
         priced: None,
         hold: None,
@@ -147,7 +147,7 @@ async fn admit(
         pending.hold = Some(amount);
         Ok(())
     })();
-    let hold = pending.hold;
+    let (hold, model) = (pending.hold, Arc::clone(&pending.model));
     let ticket = Ticket::new(pending, worker.ended.clone());
     if let Err(error) = admitted {
         ticket.fail(&error, Outcome::Refused);
@@ -155,7 +155,7 @@ async fn admit(
     }
     // The ticket exists before the wait: a client that leaves during it gets its hold voided.
     if let Some(amount) = hold {
-        if let Err(error) = record::hold(worker, &inbound.model, caller, arrival.id, amount, arrival.at).await {
+        if let Err(error) = record::hold(worker, &model, caller, arrival.id, amount, arrival.at).await {
             tracing::error!(%error, request = %arrival.id, "a hold could not be written");
             ticket.fail(&ProxyError::Unavailable, Outcome::Refused);
             return Err(ProxyError::Unavailable);

@@ -1,4 +1,169 @@
-//! stub
-use crate::worker::Worker; use crate::directory::Caller; use tollgate_core::{id::RequestId, points::Micropoints, time::Timestamp};
-pub(crate) async fn hold(_w: &Worker, _m: &str, _c: &Caller, _i: RequestId, _a: Micropoints, _t: Timestamp) -> Result<(), std::io::Error> { Ok(()) }
-pub(crate) async fn settle(_s: &crate::shared::Shared, _p: Box<super::charge::Pending>) {}
+//! Step 10: what a request leaves behind. The hold before dispatch and the settlement with its record after it are the only
+//! two things that the road hands to the database, and it waits for the first alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_core::id::RequestId;
+use tollgate_core::ledger::Settlement;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Owner;
+use tollgate_core::receipt::Receipt;
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Usage;
+use tollgate_runtime::Bill;
+use tollgate_store::{Components, Entry, RequestRecord, WriteError};
+
+use super::charge::{self, Pending, Priced, Settled};
+use crate::directory::Caller;
+use crate::road::Road;
+use crate::shared::{Shared, now};
+use crate::worker::Worker;
+
+/// Writes a hold and waits until it is durable.
+///
+/// # Errors
+/// When it could not be written; the request must not be sent then.
+pub(crate) async fn hold(
+    worker: &Worker,
+    model: &Arc<str>,
+    caller: &Caller,
+    request: RequestId,
+    amount: Micropoints,
+    at: Timestamp,
+) -> Result<(), WriteError> {
+    let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
+    worker.shared.writer.commit(entry).await
+}
+
+/// Settles a request that has ended: usage, charge, account, record, counters.
+pub(crate) async fn settle(shared: &Shared, pending: Box<Pending>) {
+    let usage = charge::usage(&pending);
+    let outcome = charge::refined(pending.outcome, pending.operation, &usage);
+    let mut record = record(&pending, outcome, usage);
+    let user = pending.caller.user;
+    let at = now();
+    let entry = match (pending.hold, &pending.priced) {
+        (Some(held), Some(priced)) if pending.lease.is_some() && outcome != Outcome::Refused => {
+            let settlement = charged(shared, &pending, priced, held, &mut record);
+            Entry::Settle { request: pending.id, user, held, settlement, at, record: Box::new(record) }
+        }
+        (Some(held), _) => {
+            pending.caller.account.lock().void(held);
+            Entry::Void { request: pending.id, user, held, at, record: Box::new(record) }
+        }
+        (None, _) => Entry::Record(Box::new(record)),
+    };
+    let charge = match &entry {
+        Entry::Settle { record, .. } => record.charge,
+        _ => Micropoints::ZERO,
+    };
+    log(&pending, outcome, charge);
+    shared.metrics.ended(outcome, &usage, charge, pending.started.elapsed(), pending.first_byte);
+    let id = pending.id;
+    // Instances, credential and generation are free before the wait.
+    drop(pending);
+    if let Err(error) = shared.writer.enqueue(entry).await {
+        tracing::error!(%error, request = %id, "a settlement could not be written; the next start resolves its hold");
+    }
+}
+
+/// Charges the account and completes the record with what the charge rests on.
+fn charged(
+    shared: &Shared,
+    pending: &Pending,
+    priced: &Priced,
+    held: Micropoints,
+    record: &mut RequestRecord,
+) -> Settlement {
+    let owner = pending.lease.as_ref().map_or(Owner::Platform, |lease| lease.credential().owner);
+    let bill = Bill {
+        rates: *priced.price.rates(record.usage.prompt_total()),
+        usage: record.usage,
+        outcome: record.outcome,
+        owner,
+        at: pending.admitted_at,
+    };
+    let Settled { charge, component, config } = price(shared, pending, &bill, held);
+    record.charge = charge.amount;
+    record.components.pricing = Some(component);
+    let receipt = Receipt {
+        request: pending.id,
+        user: pending.caller.user,
+        model: pending.model.to_string(),
+        price_version: priced.version,
+        pricing_component: component,
+        config_digest: config,
+        owner,
+        rates: bill.rates,
+        usage: bill.usage,
+        outcome: bill.outcome,
+        admitted_at: pending.admitted_at,
+        charge: charge.amount,
+    };
+    record.receipt = Some(receipt.canonical_bytes());
+    pending.caller.account.lock().settle(held, charge.amount)
+}
+
+/// Asks the request's own generation, then the last one that priced well.
+fn price(shared: &Shared, pending: &Pending, bill: &Bill, held: Micropoints) -> Settled {
+    let own = &pending.road.generation;
+    let last_good = shared.last_good.load();
+    let other = last_good.as_ref().filter(|other| !Arc::ptr_eq(other, own));
+    let settled = charge::settle(own.pricing().map(Arc::as_ref), other.and_then(|other| other.pricing()).map(Arc::as_ref), bill, held);
+    let by_own = own.pricing().is_some_and(|pricing| *pricing.digest().as_bytes() == settled.component);
+    if by_own && last_good.as_ref().is_none_or(|known| !Arc::ptr_eq(known, own)) {
+        shared.last_good.store(Some(Arc::clone(own)));
+    }
+    settled
+}
+
+fn record(pending: &Pending, outcome: Outcome, usage: Usage) -> RequestRecord {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let lease = pending.lease.as_ref();
+    RequestRecord {
+        api_key: Some(pending.caller.api_key),
+        protocol: Some(pending.protocol),
+        operation: Some(pending.operation),
+        provider: lease.map(|lease| Arc::clone(&lease.upstream.name)),
+        model: Some(Arc::clone(&pending.model)),
+        credential: lease.map(|lease| lease.credential().id),
+        outcome,
+        status: Some(pending.status).filter(|status| *status != 0),
+        attempts: pending.attempts,
+        latency_ms: millis(pending.started.elapsed()),
+        ttft_ms: pending.first_byte.map(millis),
+        streamed: pending.streaming,
+        usage,
+        hold: pending.hold.unwrap_or_default(),
+        price_version: pending.priced.as_ref().map(|priced| priced.version),
+        components: components(&pending.road, pending),
+        filter_hash: pending.filter_hash.map(Vec::from),
+        error: pending.error.clone(),
+        ..RequestRecord::new(pending.id, pending.caller.user, pending.admitted_at)
+    }
+}
+
+/// The components that took part.
+fn components(road: &Road, pending: &Pending) -> Components {
+    let generation = &road.generation;
+    Components {
+        adapter: pending.lease.as_ref().map(|lease| *lease.upstream.adapter.digest().as_bytes()),
+        selector: generation.selector().filter(|_| pending.attempts > 0).map(|s| *s.digest().as_bytes()),
+        pricing: None,
+        filter: generation.filter().map(|filter| *filter.digest().as_bytes()),
+    }
+}
+
+/// The one line of a request. What went well is told in a low voice.
+fn log(pending: &Pending, outcome: Outcome, charge: Micropoints) {
+    let (id, model, status, attempts) = (pending.id, &*pending.model, pending.status, pending.attempts);
+    let (protocol, outcome_name, ms) = (pending.protocol.name(), outcome.name(), pending.started.elapsed().as_millis());
+    if matches!(outcome, Outcome::Ok | Outcome::Empty) {
+        tracing::info!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, "request");
+    } else {
+        let error = pending.error.as_deref().unwrap_or("");
+        tracing::warn!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, error, "request");
+    }
+}

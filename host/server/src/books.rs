@@ -1,0 +1,228 @@
+//! The way from the database to memory: everything at start, and what another process has changed since.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use tollgate_core::id::{CredentialId, UserId};
+use tollgate_core::ledger::Account;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+use tollgate_runtime::Event;
+use tollgate_store::{Entry, PluginEvent, Snapshot, Store, Writer};
+
+use crate::config::Config;
+use crate::demo;
+use crate::desk::{Desk, NewCredential};
+use crate::directory::{Caller, Credential, Directory, SharedAccount};
+use crate::keys;
+use crate::shared::{Shared, now};
+
+/// The setting that holds the hash of the admin secret.
+const ADMIN_SECRET: &str = "admin_secret_sha256";
+/// The user of a demonstration, and what it starts with.
+const DEMO_USER: &str = "demo";
+const DEMO_POINTS: Micropoints = Micropoints::from_points(1_000_000);
+
+/// What a first start made up.
+#[derive(Debug, Clone, Default)]
+pub struct FirstStart {
+    /// The admin secret.
+    pub admin_secret: Option<Secret>,
+    /// The key of the demonstration's user.
+    pub demo_key: Option<Secret>,
+}
+
+/// The opened database with what was read from it.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) books: Books,
+    pub(crate) directory: Directory,
+    pub(crate) admin_secret: [u8; 32],
+    pub(crate) first_start: FirstStart,
+}
+
+/// What is needed to notice changes.
+pub(crate) struct Books {
+    desk: Desk,
+    revision: i64,
+    seq: i64,
+}
+
+/// Opens the database, resolves what a crash left, and reads everything into memory.
+///
+/// # Errors
+/// When the database or the master key cannot be used, or another process serves from them.
+pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> {
+    let desk = Desk::open(config).await?;
+    let swept = desk.store().sweep(now()).await.context("resolving what the last run left")?;
+    if swept.released > 0 {
+        tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");
+    }
+    let mut first_start = FirstStart::default();
+    let admin_secret = admin_secret(desk.store(), &mut first_start).await?;
+    if demo {
+        first_start.demo_key = set_up_demo(&desk, config).await?;
+    }
+    let snapshot = desk.store().load().await?;
+    let (revision, seq) = (snapshot.revision, snapshot.seq);
+    let directory = directory(&desk, snapshot, &Directory::default());
+    let store = desk.store().clone();
+    Ok(Opened { store, books: Books { desk, revision, seq }, directory, admin_secret, first_start })
+}
+
+impl Books {
+    /// Takes up what another process has changed: users, keys, credentials, prices, grants.
+    ///
+    /// # Errors
+    /// When the database fails; memory is as it was then.
+    pub(crate) async fn refresh(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        let store = self.desk.store();
+        if store.revision().await? == self.revision {
+            return Ok(());
+        }
+        let snapshot = store.load().await?;
+        let revision = snapshot.revision;
+        let old = shared.directory.load();
+        let new = directory(&self.desk, snapshot, &old);
+        for credit in store.transfers_since(self.seq).await? {
+            self.seq = credit.seq;
+            // The account of a new user came with its balance, this grant included.
+            if let Some(account) = old.accounts.get(&credit.user) {
+                account.lock().credit(credit.amount)?;
+            }
+        }
+        self.revision = revision;
+        shared.directory.store(Arc::new(new));
+        Ok(())
+    }
+}
+
+/// Builds the directory of a snapshot. Accounts and credentials' health are taken over from the one before, because
+/// requests under way hold them.
+fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory) -> Directory {
+    let mut new = Directory { prices: Arc::new(snapshot.prices), ..Directory::default() };
+    for balance in snapshot.balances {
+        let known = old.accounts.get(&balance.user).map(Arc::clone);
+        let account = known.unwrap_or_else(|| SharedAccount::new(Account::new(balance.posted, balance.floor)));
+        new.accounts.insert(balance.user, account);
+    }
+    let mut own: HashMap<UserId, Vec<Arc<Credential>>> = HashMap::new();
+    for row in snapshot.credentials.into_iter().filter(|row| row.enabled) {
+        let Some(credential) = opened(desk, &row, old) else { continue };
+        new.health.insert(credential.id, Arc::clone(&credential.health));
+        match (row.owner, row.user) {
+            (Owner::Platform, _) => new.platform.push(credential),
+            (Owner::User, Some(user)) => own.entry(user).or_default().push(credential),
+            // Nobody can lend a credential yet.
+            (Owner::Shared, _) | (Owner::User, None) => {}
+        }
+    }
+    let enabled: Vec<UserId> = snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
+    let own: HashMap<UserId, Arc<[Arc<Credential>]>> = own.into_iter().map(|(user, list)| (user, list.into())).collect();
+    for key in snapshot.api_keys.into_iter().filter(|key| key.enabled && enabled.contains(&key.user)) {
+        let Some(account) = new.accounts.get(&key.user) else { continue };
+        let caller = Caller {
+            user: key.user,
+            api_key: key.id,
+            account: Arc::clone(account),
+            own: own.get(&key.user).map(Arc::clone).unwrap_or_default(),
+            expires_at: key.expires_at,
+        };
+        new.callers.insert(key.sha256, Arc::new(caller));
+    }
+    new
+}
+
+/// Opens a sealed credential. One that cannot be opened is left out, loudly: the rest of the gateway works.
+fn opened(desk: &Desk, row: &tollgate_store::Credential, old: &Directory) -> Option<Arc<Credential>> {
+    let health = |id: &CredentialId| old.health.get(id).map(Arc::clone).unwrap_or_default();
+    match row.open(desk.master()) {
+        Ok(secret) => Some(Arc::new(Credential {
+            id: row.id,
+            owner: row.owner,
+            provider: row.provider.clone(),
+            secret,
+            weight: row.weight,
+            health: health(&row.id),
+        })),
+        Err(error) => {
+            tracing::error!(credential = %row.id, %error, "a credential cannot be opened and is left out");
+            None
+        }
+    }
+}
+
+/// The hash of the admin secret; a first start makes one up.
+async fn admin_secret(store: &Store, first_start: &mut FirstStart) -> anyhow::Result<[u8; 32]> {
+    if let Some(digest) = store.setting(ADMIN_SECRET).await?.as_deref().and_then(from_hex) {
+        return Ok(digest);
+    }
+    let secret = keys::admin_secret().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+    let digest: [u8; 32] = Sha256::digest(secret.expose().as_bytes()).into();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    store.set_setting(ADMIN_SECRET, &hex).await?;
+    first_start.admin_secret = Some(secret);
+    Ok(digest)
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// A user with points, and platform credentials that the simulator takes. Returns the user's key when it was made now.
+async fn set_up_demo(desk: &Desk, config: &Config) -> anyhow::Result<Option<Secret>> {
+    if desk.users().await?.iter().any(|user| user.name == DEMO_USER) {
+        return Ok(None);
+    }
+    desk.add_user(DEMO_USER, DEMO_POINTS).await?;
+    for provider in config.providers.keys() {
+        desk.add_credential(NewCredential {
+            provider: provider.clone(),
+            user: None,
+            label: "demo".to_owned(),
+            weight: 100,
+            secret: Secret::new(format!("{}{provider}", demo::CREDENTIAL_PREFIX)),
+        })
+        .await?;
+    }
+    let (_, key) = desk.create_key(DEMO_USER, "demo", None).await?;
+    Ok(Some(key))
+}
+
+/// Keeps what happened to a component. Called on the thread where it happened, so it never waits: under a flood of faults
+/// the metric counts them all, and the table keeps those that there is room for.
+pub(crate) fn note(writer: &Writer, event: &Event) {
+    let row = |component: &str, digest: Option<[u8; 32]>, event: &str, detail: Option<String>| PluginEvent {
+        at: now(),
+        component: component.to_owned(),
+        kind: "component".to_owned(),
+        digest,
+        event: event.to_owned(),
+        detail,
+    };
+    let row = match event {
+        Event::Published { generation, changed } => {
+            row(&changed.join(","), None, "published", Some(format!("generation {generation}")))
+        }
+        Event::Refused { name, reason } => row(name, None, "refused", Some(reason.clone())),
+        Event::RolledBack { name, from, to, .. } => {
+            row(name, Some(*from.as_bytes()), "rolled-back", Some(format!("to {to}")))
+        }
+        Event::Fault(error) => row(&error.name, Some(*error.digest.as_bytes()), error.kind.name(), Some(error.detail.clone())),
+        Event::Tripped { name, digest } => row(name, Some(*digest.as_bytes()), "tripped", None),
+        Event::Recovered { name, digest } => row(name, Some(*digest.as_bytes()), "recovered", None),
+    };
+    if writer.try_enqueue(Entry::Event(row)).is_err() {
+        tracing::debug!("a component's event was not kept: the queue is full");
+    }
+}

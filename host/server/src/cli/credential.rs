@@ -1,0 +1,135 @@
+//! `tollgate credential`
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use tollgate_core::secret::Secret;
+
+use super::output::Output;
+use crate::config::Config;
+use crate::desk::{Desk, NewCredential};
+
+/// Provider keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum Credential {
+    /// Add a provider key. It is read from standard input or a file, never from the command line, and stored sealed.
+    Add(Add),
+    /// List provider keys by their last signs.
+    List,
+    /// Use a provider key no more.
+    Disable {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+    /// Use a provider key again.
+    Enable {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+    /// Delete a provider key.
+    Remove {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+}
+
+/// A provider key to add.
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// The configured provider that it is for: `openai`, `anthropic`, `google` or another of the configuration.
+    #[arg(long)]
+    provider: String,
+    /// Whose own key it is: only this user's calls use it, at the own-key price. Without it, it is the platform's.
+    #[arg(long)]
+    user: Option<String>,
+    /// A name to tell it by.
+    #[arg(long, default_value = "default")]
+    label: String,
+    /// Share of the load among keys of one owner, 1 to 1000.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    weight: u32,
+    /// File that holds the key; `-` or nothing for standard input.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl Credential {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        match self {
+            Self::Add(add) => add.run(&desk, config, output).await?,
+            Self::List => {
+                let rows: Vec<_> = desk
+                    .credentials()
+                    .await?
+                    .into_iter()
+                    .map(|credential| {
+                        vec![
+                            credential.provider.into(),
+                            credential.owner.name().into(),
+                            credential.user.into(),
+                            credential.label.into(),
+                            format!("…{}", credential.hint).into(),
+                            credential.weight.into(),
+                            credential.enabled.into(),
+                            credential.id.to_string().into(),
+                        ]
+                    })
+                    .collect();
+                let columns = ["provider", "owner", "user", "label", "key", "weight", "enabled", "id"];
+                output.many(&columns, &rows)?;
+            }
+            Self::Disable { id } => desk.set_credential_enabled(id.parse()?, false).await?,
+            Self::Enable { id } => desk.set_credential_enabled(id.parse()?, true).await?,
+            Self::Remove { id } => desk.remove_credential(id.parse()?).await?,
+        }
+        desk.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Add {
+    async fn run(self, desk: &Desk, config: &Config, output: &Output) -> anyhow::Result<()> {
+        if !config.providers.contains_key(&self.provider) {
+            let known: Vec<_> = config.providers.keys().map(String::as_str).collect();
+            bail!("there is no provider `{}`; configured are {}", self.provider, known.join(", "));
+        }
+        let secret = self.secret()?;
+        let hint = secret.hint().to_owned();
+        let id = desk
+            .add_credential(NewCredential {
+                provider: self.provider.clone(),
+                user: self.user.clone(),
+                label: self.label,
+                weight: self.weight,
+                secret,
+            })
+            .await?;
+        output.one(&[
+            ("id", id.to_string().into()),
+            ("provider", self.provider.into()),
+            ("owner", if self.user.is_some() { "user" } else { "platform" }.into()),
+            ("key", format!("…{hint}").into()),
+        ])
+    }
+
+    fn secret(&self) -> anyhow::Result<Secret> {
+        let text = match self.secret_file.as_deref().filter(|path| path.as_os_str() != "-") {
+            Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+            None => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).context("reading the key from standard input")?;
+                text
+            }
+        };
+        let text = text.trim().to_owned();
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits {
+            bail!("the key is empty or holds signs that no header can carry");
+        }
+        Ok(Secret::new(text))
+    }
+}

@@ -1,0 +1,144 @@
+//! `tollgate ledger`
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::Value;
+use tollgate_core::points::Micropoints;
+
+use super::output::{Output, line};
+use crate::config::Config;
+use crate::desk::Desk;
+
+/// The books.
+#[derive(Debug, Subcommand)]
+pub(super) enum Ledger {
+    /// Give a user points.
+    Grant {
+        /// The user.
+        user: String,
+        /// How many, as a decimal number with at most six places.
+        #[arg(value_parser = super::points)]
+        points: Micropoints,
+        /// Why, for the books.
+        #[arg(long, default_value = "grant")]
+        reason: String,
+    },
+    /// Show the balance of one user, or of all.
+    Balance {
+        /// The user.
+        user: Option<String>,
+    },
+    /// Show what was called, newest first.
+    Requests {
+        /// Only this user's.
+        #[arg(long)]
+        user: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show what a charge rests on.
+    Receipt {
+        /// The request's id, as the answer's `x-tollgate-request-id` header names it.
+        request: String,
+    },
+    /// Prove that the books are right: every rule checked over every row. Ends with 1 where one is broken.
+    Verify,
+}
+
+impl Ledger {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        let mut code = ExitCode::SUCCESS;
+        match self {
+            Self::Grant { user, points, reason } => {
+                desk.grant(&user, points, &reason).await?;
+                output.one(&[("user", user.into()), ("granted", points.to_string().into())])?;
+            }
+            Self::Balance { user } => balance(&desk, user.as_deref(), output).await?,
+            Self::Requests { user, limit } => requests(&desk, user.as_deref(), limit, output).await?,
+            Self::Receipt { request } => receipt(&desk, &request, output).await?,
+            Self::Verify => {
+                let report = desk.verify().await?;
+                output.one(&[
+                    ("transfers", report.transfers.into()),
+                    ("outstanding_points", Micropoints::new(report.outstanding).to_string().into()),
+                    ("violations", report.violations.len().into()),
+                ])?;
+                for violation in &report.violations {
+                    line(&format!("{}: {}", violation.rule, violation.detail))?;
+                }
+                if !report.violations.is_empty() {
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        desk.close().await;
+        Ok(code)
+    }
+}
+
+async fn balance(desk: &Desk, user: Option<&str>, output: &Output) -> anyhow::Result<()> {
+    let users = desk.users().await?;
+    if let Some(name) = user.filter(|name| !users.iter().any(|user| user.name == *name)) {
+        anyhow::bail!("there is no user `{name}`");
+    }
+    let rows: Vec<_> = users
+        .into_iter()
+        .filter(|row| user.is_none_or(|name| row.name == name))
+        .map(|row| vec![row.name.into(), row.balance.to_string().into()])
+        .collect();
+    output.many(&["user", "points"], &rows)
+}
+
+async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) -> anyhow::Result<()> {
+    let records = desk.requests(user, limit).await?;
+    let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
+    let rows: Vec<_> = records
+        .iter()
+        .map(|record| {
+            vec![
+                record.request.to_string().into(),
+                text(record.protocol.map(|protocol| protocol.name())),
+                text(record.model.as_deref()),
+                record.outcome.name().into(),
+                record.status.map_or(Value::Null, Value::from),
+                record.attempts.into(),
+                record.usage.prompt_total().into(),
+                record.usage.output_total().into(),
+                record.usage.quality.name().into(),
+                record.charge.to_string().into(),
+                record.latency_ms.into(),
+            ]
+        })
+        .collect();
+    let columns = [
+        "request", "protocol", "model", "outcome", "status", "attempts", "prompt", "output", "quality", "points", "ms",
+    ];
+    output.many(&columns, &rows)
+}
+
+async fn receipt(desk: &Desk, request: &str, output: &Output) -> anyhow::Result<()> {
+    let receipt = desk.receipt(request.parse()?).await?;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let usage = &receipt.usage;
+    output.one(&[
+        ("request", receipt.request.to_string().into()),
+        ("user", receipt.user.to_string().into()),
+        ("model", receipt.model.clone().into()),
+        ("outcome", receipt.outcome.name().into()),
+        ("owner", receipt.owner.name().into()),
+        ("price_version", receipt.price_version.into()),
+        ("pricing_component", hex(&receipt.pricing_component).into()),
+        ("pricing_config", hex(&receipt.config_digest).into()),
+        ("input", usage.input.into()),
+        ("cache_read", usage.cache_read.into()),
+        ("cache_write_short", usage.cache_write_short.into()),
+        ("cache_write_long", usage.cache_write_long.into()),
+        ("output", usage.output.into()),
+        ("reasoning", usage.reasoning.into()),
+        ("quality", usage.quality.name().into()),
+        ("charge", receipt.charge.to_string().into()),
+    ])
+}

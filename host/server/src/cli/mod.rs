@@ -1,0 +1,123 @@
+//! The command line. Every command works on the data directory alone, so that it needs no running server; a running one
+//! notices what changed within half a second.
+
+mod credential;
+mod key;
+mod ledger;
+mod output;
+mod plugin;
+mod price;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tollgate_core::points::Micropoints;
+
+use crate::config::Config;
+use self::output::Output;
+
+/// A gateway for large language models: one address for every provider, paid in points, ruled by components that are
+/// replaced while traffic flows.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// Configuration file. Without it `tollgate.toml` is read where it exists, else the defaults apply.
+    #[arg(long, short, global = true, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory, over what the configuration says.
+    #[arg(long, global = true, env = "TOLLGATE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients (the default).
+    Serve(serve::Serve),
+    /// People and teams: each has one account.
+    #[command(subcommand)]
+    User(user::User),
+    /// API keys that users call with.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Provider keys, the operator's and the users' own.
+    #[command(subcommand)]
+    Credential(credential::Credential),
+    /// Components: check a file, see what runs, reload.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// What models cost.
+    #[command(subcommand)]
+    Price(price::Price),
+    /// Balances, grants, requests, receipts, and the proof that the books are right.
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let (path, config) = cli.common.read()?;
+    let output = Output::new(cli.common.json);
+    let command = cli.command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
+    if let Command::Serve(serve) = command {
+        return serve.run(path, config, cli.common.data_dir.is_some());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(_) => unreachable!("served above"),
+            Command::User(user) => user.run(&config, &output).await,
+            Command::Key(key) => key.run(&config, &output).await,
+            Command::Credential(credential) => credential.run(&config, &output).await,
+            Command::Plugin(plugin) => plugin.run(&config, &output).await,
+            Command::Price(price) => price.run(&config, &output).await,
+            Command::Ledger(ledger) => ledger.run(&config, &output).await,
+        }
+    })
+}
+
+impl Common {
+    /// The configuration, and the file that it came from.
+    fn read(&self) -> anyhow::Result<(Option<PathBuf>, Config)> {
+        let standard = PathBuf::from("tollgate.toml");
+        let path = self.config.clone().or_else(|| standard.is_file().then_some(standard));
+        let mut config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        if let Some(dir) = &self.data_dir {
+            config.server.data_dir.clone_from(dir);
+        }
+        Ok((path, config))
+    }
+}
+
+/// Reads an amount of points.
+fn points(text: &str) -> Result<Micropoints, String> {
+    Micropoints::parse_points(text)
+        .filter(|points| points.get() >= 0)
+        .ok_or_else(|| "give a decimal number that is not negative, with at most six places".to_owned())
+}

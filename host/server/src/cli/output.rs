@@ -1,0 +1,71 @@
+//! What commands print: a table for people, JSON for programs, errors to standard error.
+
+use std::io::Write;
+
+use serde_json::{Map, Value};
+
+/// Where and how a command prints.
+pub(super) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(super) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// One thing: its fields line by line, or a JSON object.
+    pub(super) fn one(&self, fields: &[(&str, Value)]) -> anyhow::Result<()> {
+        if self.json {
+            return line(&object(fields).to_string());
+        }
+        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        fields.iter().try_for_each(|(name, value)| line(&format!("{name:width$}  {}", plain(value))))
+    }
+
+    /// Many things of one kind: a table, or a JSON array of objects.
+    pub(super) fn many(&self, columns: &[&str], rows: &[Vec<Value>]) -> anyhow::Result<()> {
+        if self.json {
+            let objects = rows.iter().map(|row| {
+                let fields: Vec<_> = columns.iter().copied().zip(row.iter().cloned()).collect();
+                object(&fields)
+            });
+            return line(&Value::Array(objects.collect()).to_string());
+        }
+        let texts: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
+        let width = |at: usize| {
+            let cells = texts.iter().map(|row| row[at].chars().count());
+            cells.chain([columns[at].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        let print = |cells: Vec<String>| {
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            line(padded.collect::<Vec<_>>().join("  ").trim_end())
+        };
+        print(columns.iter().map(|column| column.to_uppercase()).collect())?;
+        texts.into_iter().try_for_each(print)
+    }
+}
+
+fn object(fields: &[(&str, Value)]) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Map<_, _>>())
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// One line to standard output.
+pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(Into::into)
+}
+
+/// An error with its causes, to standard error.
+pub(super) fn complain(error: &anyhow::Error) {
+    // There is nowhere left to say that standard error is gone.
+    let _told = writeln!(std::io::stderr().lock(), "tollgate: {error:#}");
+}

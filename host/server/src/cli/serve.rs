@@ -1,0 +1,79 @@
+//! `tollgate serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output::line;
+use crate::app::{Gateway, Options};
+use crate::config::{Config, LogFilter, LogFormat};
+
+/// Where a demonstration keeps its data, apart from real data.
+const DEMO_DATA_DIR: &str = "tollgate-demo-data";
+
+/// Serves clients until SIGTERM or SIGINT, then lets what is under way finish.
+#[derive(Debug, Default, Args)]
+pub(super) struct Serve {
+    /// Start a simulated provider as well, and a user with points to try the gateway with. Needs no provider key.
+    #[arg(long)]
+    demo: bool,
+    /// Where clients connect, over what the configuration says.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where operators connect, over what the configuration says.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Log level or filter, over what the configuration says.
+    #[arg(long, value_name = "FILTER", env = "TOLLGATE_LOG", value_parser = filter)]
+    log_level: Option<LogFilter>,
+    /// Shape of log lines, over what the configuration says.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+fn filter(text: &str) -> Result<LogFilter, String> {
+    LogFilter::try_from(text.to_owned())
+}
+
+impl Serve {
+    pub(super) fn run(self, path: Option<PathBuf>, mut config: Config, dir_given: bool) -> anyhow::Result<ExitCode> {
+        if self.demo && !dir_given && path.is_none() {
+            config.server.data_dir = PathBuf::from(DEMO_DATA_DIR);
+        }
+        config.server.listen = self.listen.unwrap_or(config.server.listen);
+        config.server.admin_listen = self.admin_listen.unwrap_or(config.server.admin_listen);
+        config.log.level = self.log_level.unwrap_or(config.log.level);
+        config.log.format = self.log_format.unwrap_or(config.log.format);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mut terminate, mut interrupt) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        let gateway = Gateway::start(Options { config, config_path: path, demo: self.demo })?;
+        announce(&gateway)?;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        tracing::info!("stopping: no more connections, requests under way may finish");
+        gateway.stop()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says where the gateway is, and the secrets of a first start: they are printed here once and stored as hashes.
+fn announce(gateway: &Gateway) -> anyhow::Result<()> {
+    line(&format!("Tollgate serves clients at http://{} and operators at http://{}", gateway.address, gateway.admin_address))?;
+    if let Some(secret) = &gateway.first_start.admin_secret {
+        line(&format!("Admin secret (shown once): {}", secret.expose()))?;
+    }
+    if let Some(key) = &gateway.first_start.demo_key {
+        line(&format!("Demo API key (shown once): {}", key.expose()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Which components the configuration asks for, and what of the runtime's news is worth a line.
+
+use tollgate_components::COMPONENTS;
+use tollgate_runtime::{Binding, Embedded, Event, Kind, Limits, OnError, Probation, Settings};
+
+use crate::config::{self, Config, Policy};
+use crate::matcher;
+
+/// The runtime's settings.
+pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
+    Settings {
+        plugins_dir: Some(config.plugins_dir()),
+        cache_dir: Some(config.server.data_dir.join("cache")),
+        embedded: COMPONENTS
+            .iter()
+            .map(|component| Embedded { name: component.name.to_owned(), bytes: component.bytes })
+            .collect(),
+        workers,
+        probation: Probation::DEFAULT,
+        limits: Limits::DEFAULT,
+        filter_check: |plan| matcher::compiled(plan).map(|_| ()),
+    }
+}
+
+/// One binding per enabled provider, then the policies.
+pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
+    let adapters = config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
+        config: json(&provider.config),
+        ..Binding::new(name, &provider.adapter, Kind::ProviderAdapter)
+    });
+    let policies = &config.policies;
+    adapters
+        .chain([
+            policy("key-selection", Kind::KeySelector, &policies.key_selection),
+            policy("pricing", Kind::PricingPolicy, &policies.pricing),
+            policy("content-filter", Kind::ContentFilter, &policies.content_filter),
+        ])
+        .collect()
+}
+
+fn policy(name: &str, kind: Kind, policy: &Policy) -> Binding {
+    Binding {
+        config: json(&policy.config),
+        on_error: match policy.on_error {
+            config::OnError::Closed => OnError::Closed,
+            config::OnError::Open => OnError::Open,
+            config::OnError::Fallback => OnError::Fallback,
+        },
+        // At most a day in milliseconds, which fits.
+        deadline_ms: u32::try_from(policy.deadline_ms.get()).unwrap_or(u32::MAX),
+        memory_bytes_max: policy.memory_bytes_max,
+        ..Binding::new(name, &policy.component, kind)
+    }
+}
+
+fn json(table: &toml::Table) -> String {
+    serde_json::to_string(table).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Logs an event.
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::Published { generation, changed } => {
+            tracing::info!(generation, changed = changed.join(", "), "components are in force");
+        }
+        Event::Refused { name, reason } => tracing::error!(name, reason, "a component was refused"),
+        Event::RolledBack { name, from, to, generation } => {
+            tracing::error!(%name, %from, %to, generation, "a component failed on trial and was rolled back");
+        }
+        Event::Fault(error) => tracing::error!(%error, "a component failed"),
+        Event::Tripped { name, digest } => tracing::error!(%name, %digest, "a component is switched off for now"),
+        Event::Recovered { name, digest } => tracing::info!(%name, %digest, "a component works again"),
+    }
+}

@@ -1,0 +1,341 @@
+//! What an operator does to the books, whether by the command line or, later, by the management API: names in, checked
+//! changes out. Works on the database alone; a running server notices.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::{ModelPrice, PriceTable};
+use tollgate_core::protocol::Owner;
+use tollgate_core::receipt::Receipt;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, Sync, VerifyReport};
+
+use crate::config::{self, Config};
+use crate::keys;
+use crate::pricefile;
+use crate::shared::now;
+
+/// Who the books name for what is done at a terminal.
+const ACTOR: &str = "cli";
+/// Signs of an API key that stay visible.
+const KEY_HINT_SIGNS: usize = 8;
+/// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
+const MASTER_KEY_VARIABLE: &str = "TOLLGATE_MASTER_KEY";
+
+/// The opened books.
+pub struct Desk {
+    store: Store,
+    master: MasterKey,
+}
+
+/// A user with what the account holds.
+#[derive(Debug, Clone)]
+pub struct UserRow {
+    /// Id.
+    pub id: UserId,
+    /// Name.
+    pub name: String,
+    /// Whether calls are taken.
+    pub enabled: bool,
+    /// Points, without what is reserved.
+    pub balance: Micropoints,
+}
+
+/// An API key as it may be shown.
+#[derive(Debug, Clone)]
+pub struct KeyRow {
+    /// Id.
+    pub id: ApiKeyId,
+    /// The first signs.
+    pub hint: String,
+    /// The user's name.
+    pub user: String,
+    /// The key's name.
+    pub name: String,
+    /// Whether it is taken.
+    pub enabled: bool,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A credential as it may be shown.
+#[derive(Debug, Clone)]
+pub struct CredentialRow {
+    /// Id.
+    pub id: CredentialId,
+    /// Provider.
+    pub provider: String,
+    /// Whose.
+    pub owner: Owner,
+    /// The user's name, for a user's own.
+    pub user: Option<String>,
+    /// Name.
+    pub label: String,
+    /// The last signs.
+    pub hint: String,
+    /// Weight.
+    pub weight: u32,
+    /// Whether it is used.
+    pub enabled: bool,
+}
+
+/// A credential to add.
+#[derive(Debug)]
+pub struct NewCredential {
+    /// The configured provider.
+    pub provider: String,
+    /// The user whose own it is; `None` for the platform's.
+    pub user: Option<String>,
+    /// Name.
+    pub label: String,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// The key itself.
+    pub secret: Secret,
+}
+
+impl Desk {
+    /// Opens the books, and makes them where there are none: with the shipped prices, so that no model is free.
+    ///
+    /// # Errors
+    /// When the data directory, the database or the master key cannot be used.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let dir = &config.server.data_dir;
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let sync = match config.store.sync {
+            config::Sync::Full => Sync::Full,
+            config::Sync::Normal => Sync::Normal,
+        };
+        let path = dir.join("tollgate.db");
+        let store = Store::open(&path, Options { sync }).await.with_context(|| format!("opening {}", path.display()))?;
+        let master = master_key(dir.join("master.key")).context("loading the master key")?;
+        let desk = Self { store, master };
+        if desk.prices().await?.version() == 0 {
+            desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
+        }
+        Ok(desk)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
+    /// Closes the books.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+
+    /// Adds a user with an account.
+    ///
+    /// # Errors
+    /// When the name is taken or not a name.
+    pub async fn add_user(&self, name: &str, points: Micropoints) -> anyhow::Result<UserId> {
+        let id = self.store.create_user(name, now()).await.with_context(|| format!("adding user `{name}`"))?;
+        if points > Micropoints::ZERO {
+            self.store.grant(id, points, "first points", ACTOR, now()).await?;
+        }
+        Ok(id)
+    }
+
+    async fn user(&self, name: &str) -> anyhow::Result<UserId> {
+        Ok(self.store.find_user(name).await.with_context(|| format!("looking for user `{name}`"))?.id)
+    }
+
+    async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
+        Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
+    }
+
+    /// All users with their balances.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users(&self) -> anyhow::Result<Vec<UserRow>> {
+        let balances: HashMap<_, _> =
+            self.store.balances().await?.into_iter().map(|balance| (balance.user, balance.posted)).collect();
+        let row = |user: tollgate_store::User| UserRow {
+            balance: balances.get(&user.id).copied().unwrap_or_default(),
+            id: user.id,
+            name: user.name,
+            enabled: user.enabled,
+        };
+        Ok(self.store.list_users().await?.into_iter().map(row).collect())
+    }
+
+    /// Takes or refuses a user's calls.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn set_user_enabled(&self, name: &str, enabled: bool) -> anyhow::Result<()> {
+        let id = self.user(name).await?;
+        Ok(self.store.set_user_enabled(id, enabled).await?)
+    }
+
+    /// Makes an API key. Only its hash is stored: what is returned is all there will ever be of it.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn create_key(
+        &self,
+        user: &str,
+        name: &str,
+        expires_at: Option<Timestamp>,
+    ) -> anyhow::Result<(ApiKeyId, Secret)> {
+        let user = self.user(user).await?;
+        let key = keys::api_key().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        let hint = key.expose().get(..KEY_HINT_SIGNS).unwrap_or_default();
+        let new = NewApiKey { user, name, sha256: keys::digest(&key), hint, expires_at };
+        let id = self.store.create_api_key(&new, now()).await?;
+        Ok((id, key))
+    }
+
+    /// All API keys.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys(&self) -> anyhow::Result<Vec<KeyRow>> {
+        let names = self.user_names().await?;
+        let row = |key: tollgate_store::ApiKey| KeyRow {
+            user: names.get(&key.user).cloned().unwrap_or_default(),
+            id: key.id,
+            hint: key.hint,
+            name: key.name,
+            enabled: key.enabled,
+            expires_at: key.expires_at,
+        };
+        Ok(self.store.list_api_keys().await?.into_iter().map(row).collect())
+    }
+
+    /// Refuses an API key from now on.
+    ///
+    /// # Errors
+    /// Without such a key.
+    pub async fn revoke_key(&self, id: ApiKeyId) -> anyhow::Result<()> {
+        Ok(self.store.revoke_api_key(id).await?)
+    }
+
+    /// Seals a provider key and stores it.
+    ///
+    /// # Errors
+    /// Without such a user, or for a weight that is none.
+    pub async fn add_credential(&self, new: NewCredential) -> anyhow::Result<CredentialId> {
+        let user = match &new.user {
+            Some(name) => Some(self.user(name).await?),
+            None => None,
+        };
+        let owner = if user.is_some() { Owner::User } else { Owner::Platform };
+        let new = tollgate_store::NewCredential {
+            owner,
+            user,
+            provider: &new.provider,
+            label: &new.label,
+            weight: new.weight,
+            secret: &new.secret,
+        };
+        Ok(self.store.add_credential(&self.master, &new, now()).await?)
+    }
+
+    /// All credentials, without their secrets.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials(&self) -> anyhow::Result<Vec<CredentialRow>> {
+        let names = self.user_names().await?;
+        let row = |credential: tollgate_store::Credential| CredentialRow {
+            user: credential.user.and_then(|user| names.get(&user).cloned()),
+            id: credential.id,
+            provider: credential.provider,
+            owner: credential.owner,
+            label: credential.label,
+            hint: credential.hint,
+            weight: credential.weight,
+            enabled: credential.enabled,
+        };
+        Ok(self.store.list_credentials().await?.into_iter().map(row).collect())
+    }
+
+    /// Uses a credential or does not.
+    ///
+    /// # Errors
+    /// Without such a credential.
+    pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> anyhow::Result<()> {
+        Ok(self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?)
+    }
+
+    /// Forgets a credential.
+    ///
+    /// # Errors
+    /// Without such a credential.
+    pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
+        Ok(self.store.remove_credential(id).await?)
+    }
+
+    /// Gives a user points.
+    ///
+    /// # Errors
+    /// Without such a user, or for nothing.
+    pub async fn grant(&self, user: &str, points: Micropoints, reason: &str) -> anyhow::Result<()> {
+        let user = self.user(user).await?;
+        self.store.grant(user, points, reason, ACTOR, now()).await?;
+        Ok(())
+    }
+
+    /// The prices in force.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prices(&self) -> anyhow::Result<PriceTable> {
+        Ok(self.store.prices(None).await?)
+    }
+
+    /// Publishes a price list as a new version.
+    ///
+    /// # Errors
+    /// When it is not complete.
+    pub async fn publish_prices(&self, prices: HashMap<String, ModelPrice>) -> anyhow::Result<u64> {
+        Ok(self.store.publish_prices(&prices, now()).await?)
+    }
+
+    /// What was called, newest first.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn requests(&self, user: Option<&str>, limit: u32) -> anyhow::Result<Vec<RequestRecord>> {
+        let user = match user {
+            Some(name) => Some(self.user(name).await?),
+            None => None,
+        };
+        Ok(self.store.requests(&RequestFilter { user, limit, ..RequestFilter::default() }).await?)
+    }
+
+    /// What a charge rests on.
+    ///
+    /// # Errors
+    /// When nothing was charged for such a request.
+    pub async fn receipt(&self, request: RequestId) -> anyhow::Result<Receipt> {
+        let bytes = self.store.receipt(request).await?.context("this request was never charged")?;
+        Ok(Receipt::decode(&bytes)?)
+    }
+
+    /// Checks every rule of the books.
+    ///
+    /// # Errors
+    /// When the database fails; what is wrong with the books is in the report.
+    pub async fn verify(&self) -> anyhow::Result<VerifyReport> {
+        Ok(self.store.verify().await?)
+    }
+}
+
+fn master_key(path: PathBuf) -> anyhow::Result<MasterKey> {
+    match std::env::var(MASTER_KEY_VARIABLE) {
+        Ok(hex) => Ok(MasterKey::from_hex(&Secret::new(hex))?),
+        Err(_) => Ok(MasterKey::load_or_create(&path)?),
+    }
+}

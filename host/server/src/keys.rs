@@ -1,0 +1,64 @@
+//! Keys that Tollgate makes up: API keys and the admin secret. Stored as hashes, shown once.
+
+use sha2::{Digest, Sha256};
+use tollgate_core::secret::Secret;
+
+/// Digits of the random part: 22 of 62 signs are 130 bits.
+const LENGTH: usize = 22;
+const SIGNS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A new API key: `tg_`, 22 random signs, and six signs that let a scanner tell a real key from a look-alike.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub(crate) fn api_key() -> Result<Secret, getrandom::Error> {
+    make("tg_")
+}
+
+/// A new admin secret, made like an API key but for `tga_`.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub(crate) fn admin_secret() -> Result<Secret, getrandom::Error> {
+    make("tga_")
+}
+
+fn make(prefix: &str) -> Result<Secret, getrandom::Error> {
+    let mut key = String::with_capacity(prefix.len() + LENGTH + 6);
+    key.push_str(prefix);
+    while key.len() < prefix.len() + LENGTH {
+        let mut byte = [0];
+        getrandom::fill(&mut byte)?;
+        // Bytes past the last whole multiple of 62 would favour the first signs.
+        if byte[0] < 248 {
+            key.push(char::from(SIGNS[usize::from(byte[0]) % 62]));
+        }
+    }
+    let sum = checksum(&key);
+    key.push_str(&sum);
+    Ok(Secret::new(key))
+}
+
+/// The first six signs of the SHA-256 of what stands before them.
+fn checksum(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| char::from(SIGNS[usize::from(*byte) % 62])).collect()
+}
+
+/// The form in which a key is stored and looked up.
+pub(crate) fn digest(key: &Secret) -> [u8; 32] {
+    Sha256::digest(key.expose().as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{api_key, checksum};
+
+    #[test]
+    fn a_key_carries_its_own_checksum_and_none_is_like_another() {
+        let (one, other) = (api_key().unwrap(), api_key().unwrap());
+        assert_ne!(one.expose(), other.expose());
+        let (body, sum) = one.expose().split_at(one.expose().len() - 6);
+        assert!(body.starts_with("tg_") && body.len() == 25);
+        assert_eq!(checksum(body), sum);
+    }
+}

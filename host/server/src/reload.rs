@@ -1,0 +1,66 @@
+//! The configuration file while the gateway runs: providers and policies are taken up as one change, or not at all. What
+//! belongs to listeners, limits and the database needs a restart, and says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::components;
+use crate::config::Config;
+use crate::shared::Shared;
+
+/// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Takes up changes of the file for ever; SIGHUP looks at once.
+pub(crate) async fn watch(shared: Arc<Shared>, path: PathBuf) {
+    let mut known = std::fs::read(&path).unwrap_or_default();
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = hangup.recv() => tracing::info!("looking for changes, as told"),
+        }
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        // A file that is being written looks different at the next look; only one that has settled is read.
+        if bytes == known || !settled(&path, &bytes).await {
+            continue;
+        }
+        known = bytes;
+        take_up(&shared, &path).await;
+    }
+}
+
+async fn settled(path: &Path, bytes: &[u8]) -> bool {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    std::fs::read(path).is_ok_and(|again| again == bytes)
+}
+
+/// Reads the file and puts its providers and policies in force; what was there stays when anything is wrong.
+async fn take_up(shared: &Arc<Shared>, path: &Path) {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the changed configuration was refused; the one before stays in force");
+            return;
+        }
+    };
+    let old = &shared.settings;
+    if (&config.server, &config.limits, &config.store, &config.log) != (&old.server, &old.limits, &old.store, &old.log) {
+        tracing::warn!("changes of [server], [limits], [store] and [log] take a restart");
+    }
+    let runtime = shared.runtime.clone();
+    let bindings = components::bindings(&config);
+    match tokio::task::spawn_blocking(move || runtime.apply(bindings)).await {
+        Ok(Ok(generation)) => {
+            shared.providers.store(Arc::new(config.providers));
+            tracing::info!(generation = generation.id(), "the changed configuration is in force");
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the changed configuration was refused; the one before stays in force");
+        }
+        Err(error) => tracing::error!(%error, "the changed configuration could not be taken up"),
+    }
+}
