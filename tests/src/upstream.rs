@@ -480,6 +480,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_gate_lets_one_script_pass_for_each_opening() {
+        let gate = Gate::new();
+        let passes_at_once = async || {
+            tokio::select! { biased; () = gate.pass() => true, () = std::future::ready(()) => false }
+        };
+        assert!(!passes_at_once().await);
+        gate.open();
+        assert!(passes_at_once().await);
+        assert!(!passes_at_once().await);
+    }
+
+    #[tokio::test]
     async fn a_gate_holds_the_next_chunk_back_until_it_is_opened() {
         let (upstream, gate) = (Upstream::start().await, Gate::new());
         upstream.enqueue(Script::sse().chunk("one").gate(&gate).chunk("two").end());

@@ -154,6 +154,15 @@ async fn a_message_can_ask_for_every_refusal() {
 }
 
 #[tokio::test]
+async fn gemini_refuses_an_array_stream_in_an_array() {
+    let target = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
+    let answer = send("POST", target, GOOGLE, &contents("[[429]]")).await;
+    let body: Value = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
+    assert_eq!(body[0]["error"]["status"], "RESOURCE_EXHAUSTED");
+    assert_eq!(body[0]["error"]["details"][0]["retryDelay"], "2s");
+}
+
+#[tokio::test]
 async fn a_model_name_can_ask_for_a_fault_as_well() {
     let mut body = chat("hi", false);
     body["model"] = json!("gpt-demo-429");
