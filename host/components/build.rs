@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -56,7 +56,15 @@ const INHERITED: [&str; 9] = [
 /// Flags and wrappers of the outer build: clippy's wrapper would check the components instead of building them.
 const SCRUBBED: [&str; 4] = ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let Err(error) = run() else { return ExitCode::SUCCESS };
+    for line in error.to_string().lines() {
+        println!("cargo::error={line}");
+    }
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let workspace = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
     for source in SOURCES {
@@ -99,7 +107,7 @@ fn require_target() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let hint = format!("rustup {}", arguments.join(" "));
-    Err(format!("plugins are built for {TARGET}, which {} lacks; type:\n\n    {hint}\n", rustc()).into())
+    Err(format!("plugins are built for {TARGET}, which this toolchain lacks; type:\n    {hint}").into())
 }
 
 fn target_installed() -> Result<bool, Box<dyn Error>> {
@@ -113,9 +121,13 @@ fn rustc() -> String {
     env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned())
 }
 
-/// `<target>/components`, where `<target>` is the nearest directory around `out` that cargo has marked as its own.
+/// `<target>/components`, where `<target>` is the nearest directory around `out` that cargo has marked as its own, and not
+/// the one in it that is named after the platform.
 fn target_directory(out: &Path) -> PathBuf {
-    let marked = out.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    let platform = env::var_os("TARGET");
+    let marked = out.ancestors().find(|directory| {
+        directory.file_name() != platform.as_deref() && directory.join("CACHEDIR.TAG").is_file()
+    });
     marked.unwrap_or(out).join("components")
 }
 

@@ -274,6 +274,8 @@ mod tests {
             );
             assert_eq!(class(429, &coded("other", code)), FailureClass::QuotaExhausted, "{code}");
         }
+        let uncoded = r#"{"error":{"message":"Gone","type":"insufficient_quota","code":null}}"#;
+        assert_eq!(class(429, uncoded), FailureClass::QuotaExhausted);
         assert_eq!(class(400, &coded("x", "billing_hard_limit_reached")), FailureClass::QuotaExhausted);
         assert_eq!(class(402, ""), FailureClass::QuotaExhausted);
     }

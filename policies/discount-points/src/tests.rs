@@ -185,12 +185,14 @@ fn a_hold_covers_every_bill_within_its_quote() {
 fn no_input_makes_a_charge_negative_or_panics() {
     let most = Rates { input: i64::MAX, output: i64::MAX, request: i64::MAX, ..SONNET };
     let usage = Usage { input: u64::MAX, output: u64::MAX, reasoning: u64::MAX, ..EXACT };
-    let dear = r#"{"platform_ppm":4294967295}"#;
+    let dear = r#"{"platform_ppm":4294967294}"#;
     assert_eq!(amount(dear, bill(most, usage)), i64::MAX);
     assert_eq!(policy(dear).hold(quote(most, u64::MAX, u64::MAX)), i64::MAX);
     let negative = Rates { input: i64::MIN, output: -1, request: -5, ..FREE };
     assert_eq!(amount("{}", bill(negative, usage)), 0);
     assert_eq!(policy("{}").hold(quote(negative, u64::MAX, u64::MAX)), 0);
+    let rebate = Rates { request: -5, cache_read: -1_000_000, ..SONNET };
+    assert_eq!(amount("{}", bill(rebate, Usage { input: 10, cache_read: 10, ..EXACT })), 20);
 }
 
 #[test]
