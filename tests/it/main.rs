@@ -1,1 +1,3 @@
-//! The one test binary.
+//! The one test binary: each module is a group of promises, each test's name is one.
+
+mod passthrough;

@@ -1,13 +1,14 @@
 //! End-to-end promises, and the harness that checks them.
 //!
 //! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
-//! [`client`] plays the caller. [`sdk`] runs the providers' official Python SDKs instead. The promises themselves are
+//! [`client`] plays the caller; [`gateway`] stands between them. [`sdk`] runs the providers' official Python SDKs instead. The promises themselves are
 //! in `it/`.
 //!
 //! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
 //! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.
 
 pub mod client;
+pub mod gateway;
 pub mod http1;
 pub mod sdk;
 pub mod upstream;

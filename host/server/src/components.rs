@@ -10,7 +10,7 @@ use crate::matcher;
 pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
     Settings {
         plugins_dir: Some(config.plugins_dir()),
-        cache_dir: Some(config.server.data_dir.join("cache")),
+        cache_dir: Some(config.cache_dir()),
         embedded: COMPONENTS
             .iter()
             .map(|component| Embedded { name: component.name.to_owned(), bytes: component.bytes })

@@ -163,13 +163,15 @@ pub enum Sync {
 pub struct Plugins {
     /// Files in here replace built-in components; `None` is `plugins` below the data directory.
     pub dir: Option<PathBuf>,
+    /// Compiled code is kept here between starts; `None` is `cache` below the data directory.
+    pub cache_dir: Option<PathBuf>,
     /// Whether a changed file is taken up by itself.
     pub watch: bool,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { dir: None, watch: true }
+        Self { dir: None, cache_dir: None, watch: true }
     }
 }
 
@@ -491,6 +493,12 @@ impl Config {
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
+    }
+
+    /// Where compiled components are kept.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.plugins.cache_dir.clone().unwrap_or_else(|| self.server.data_dir.join("cache"))
     }
 
     /// Where plugins are looked for.

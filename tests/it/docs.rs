@@ -1,0 +1,398 @@
+//! What the documents say, held against the repository: commands, folders, the code map, and the invariants of
+//! ARCHITECTURE.md that can be read off the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "wit/README.md", "wit/CHANGELOG.md"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The Rust files below a directory, by their paths from the root.
+fn rust_files(directory: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root().join(directory)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.ends_with(".rs") {
+            files.push(path);
+        }
+    }
+    assert!(!files.is_empty(), "{directory} holds no Rust");
+    files
+}
+
+/// A source file without its comments and its tests: the code with its string literals emptied, and the literals.
+fn code_and_literals(path: &str) -> (String, Vec<String>) {
+    let source = read(path);
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let (mut code, mut literals, mut rest) = (String::new(), Vec::new(), source);
+    while let Some(at) = rest.find(['"', '\'', '/']) {
+        code.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if rest.starts_with("//") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else if rest.starts_with('"') {
+            let (literal, after) = literal(&code, &rest[1..]);
+            code.push_str("\"\"");
+            literals.push(literal.to_owned());
+            rest = after;
+        } else {
+            // A quoted quote or backslash would be taken for something else; lifetimes and other characters are plain.
+            let length =
+                ["'\"'", "'\\''", "'\\\\'"].iter().find(|it| rest.starts_with(**it)).map_or(1, |it| it.len());
+            code.push_str(&rest[..length]);
+            rest = &rest[length..];
+        }
+    }
+    (code + rest, literals)
+}
+
+/// Splits what follows an opening quote at the closing one. What stands before the quote tells a raw literal.
+fn literal<'a>(before: &str, text: &'a str) -> (&'a str, &'a str) {
+    let hashes = before.len() - before.trim_end_matches('#').len();
+    let end = if before.trim_end_matches('#').ends_with('r') {
+        let closing = format!("\"{}", "#".repeat(hashes));
+        (text.find(&closing), closing.len())
+    } else {
+        let mut escaped = false;
+        let closes = |sign: char| {
+            let closing = sign == '"' && !escaped;
+            escaped = sign == '\\' && !escaped;
+            closing
+        };
+        (text.find(closes), 1)
+    };
+    let (Some(at), length) = end else { panic!("a literal without an end: {text:.40}") };
+    (&text[..at], &text[at + length..])
+}
+
+/// The fenced blocks of a document in one language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let text = read(document);
+    let blocks =
+        text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
+    blocks.collect()
+}
+
+/// Lines of the README's shell blocks without their comments.
+fn shell_lines() -> Vec<String> {
+    let lines = blocks("README.md", "sh").join("\n").replace("\\\n", " ");
+    let bare = lines.lines().map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned());
+    bare.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// Texts in single backticks.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The part of a document from a heading to the next one of its level or above.
+fn section(document: &str, heading: &str) -> String {
+    let text = read(document);
+    let level = heading.split(' ').next().unwrap_or_default().len();
+    let mut lines = text.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "{document} has no heading `{heading}`");
+    let ends =
+        |line: &str| line.starts_with('#') && line.split(' ').next().unwrap_or_default().len() <= level;
+    lines.take_while(|line| !ends(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Name and manifest of each package of the workspace.
+fn manifests() -> BTreeMap<String, toml::Table> {
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let manifests =
+        members.iter().map(|member| member.as_str().unwrap()).filter(|member| !member.ends_with('*'));
+    manifests
+        .map(|member| (member.to_owned(), read(format!("{member}/Cargo.toml")).parse().unwrap()))
+        .collect()
+}
+
+/// Dependencies of a package; those for tests only are none.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let tables =
+        ["dependencies", "build-dependencies"].iter().filter_map(|table| manifest.get(*table)?.as_table());
+    tables.flat_map(|table| table.keys().cloned()).collect()
+}
+
+#[test]
+fn a_newcomer_needs_two_commands() {
+    let first = blocks("README.md", "sh").into_iter().next().expect("a shell block");
+    let commands: Vec<&str> =
+        first.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).collect();
+    assert_eq!(commands, ["cargo run --release -- serve --demo", "cargo test --workspace"]);
+}
+
+#[test]
+fn the_readme_and_ci_name_the_same_test_command() {
+    let documented =
+        shell_lines().into_iter().find(|line| line.starts_with("cargo test")).expect("a test command");
+    let run = read(".ci/run");
+    let steps: Vec<&str> = run.lines().filter_map(|line| line.strip_prefix("step \"tests\" ")).collect();
+    assert_eq!(steps, [documented]);
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    for document in DOCUMENTS {
+        let folder = Path::new(document).parent().unwrap().to_owned();
+        let text = read(document);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { PathBuf::from(document) } else { folder.join(path) };
+            assert!(root().join(&file).exists(), "{document} links to {target}");
+            assert!(
+                anchor.is_empty() || anchors(&read(&file)).contains(anchor),
+                "{document} links to {target}"
+            );
+        }
+    }
+}
+
+/// The names that a reader's browser gives to a document's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |sign: &char| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_');
+    headings
+        .map(|line| {
+            line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>()
+        })
+        .map(|heading| heading.replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn every_folder_that_the_readme_names_exists() {
+    let map = section("README.md", "## Folders");
+    let named: Vec<&str> = code_spans(&map).filter(|span| span.ends_with('/')).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for folder in named {
+        assert!(root().join(folder).is_dir(), "README.md names {folder}");
+    }
+}
+
+#[test]
+fn the_code_map_names_every_crate() {
+    let text = read("ARCHITECTURE.md");
+    for member in manifests().keys() {
+        assert!(text.contains(&format!("`{member}`")), "ARCHITECTURE.md does not say what {member} is for");
+    }
+}
+
+/// Checks that the files which a section names, and those which the folder holds, are the same.
+fn check_map(heading: &str, folder: &str) {
+    let map = section("ARCHITECTURE.md", heading);
+    let named: BTreeSet<&str> =
+        code_spans(&map).filter(|span| span.ends_with(".rs") && !span.contains('/')).collect();
+    let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    let names: Vec<String> = files.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let held = names.iter().map(String::as_str).filter(|name| name.ends_with(".rs") && *name != "lib.rs");
+    assert_eq!(named, held.collect(), "left: what `{heading}` names; right: what {folder} holds");
+}
+
+#[test]
+fn the_code_map_names_every_module_of_the_host() {
+    check_map("### `host/core`", "host/core/src");
+    check_map("### `host/runtime`", "host/runtime/src");
+    check_map("### `host/store`", "host/store/src");
+    check_map("### `host/server`", "host/server/src");
+    check_map("### `host/server/src/proxy`", "host/server/src/proxy");
+}
+
+#[test]
+fn every_command_line_in_the_readme_is_one_that_tollgate_has() {
+    let lines = shell_lines();
+    let calls =
+        lines.iter().filter_map(|line| line.split("tollgate ").nth(1)).filter(|call| !call.starts_with('-'));
+    let mut checked = 0;
+    for call in calls {
+        let words: Vec<&str> =
+            call.split_whitespace().take_while(|word| !matches!(*word, "|" | "<" | ">" | "&&")).collect();
+        let verbs = if words[0] == "serve" { &words[..1] } else { &words[..2] };
+        let help = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"))
+            .args(verbs)
+            .arg("--help")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(!help.is_empty(), "there is no `tollgate {}`", verbs.join(" "));
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            let name = flag.split('=').next().unwrap_or_default();
+            assert!(help.contains(name), "`tollgate {}` has no {name}", verbs.join(" "));
+        }
+        checked += 1;
+    }
+    assert!(checked >= 8, "{lines:?}");
+}
+
+#[test]
+fn every_configuration_in_the_readme_is_accepted() {
+    let examples = blocks("README.md", "toml");
+    assert!(!examples.is_empty());
+    for example in examples {
+        let read = toml::from_str::<tollgate_server::config::Config>(&example);
+        assert!(read.is_ok(), "{example}\n{}", read.unwrap_err());
+    }
+}
+
+#[test]
+fn wit_packages_agree_on_one_version() {
+    let files = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
+    let wits: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|it| it == "wit")).collect();
+    assert_eq!(wits.len(), 4, "{wits:?}");
+    let lines: BTreeSet<String> =
+        wits.iter().map(|path| read(path).lines().next().unwrap().to_owned()).collect();
+    let package = "tollgate:plugin@0.1.0";
+    assert_eq!(lines, BTreeSet::from([format!("package {package};")]));
+    for document in ["ARCHITECTURE.md", "CHANGELOG.md"] {
+        assert!(read(document).contains(package), "{document} names another version");
+    }
+}
+
+#[test]
+fn a_pricing_policy_imports_nothing() {
+    let text = read("wit/policy.wit");
+    let world = text.split("world pricing-policy {").nth(1).and_then(|rest| rest.split('}').next()).unwrap();
+    assert_eq!(world.trim(), "export pricing;");
+}
+
+#[test]
+fn core_depends_on_no_io_crate() {
+    let pure = ["memchr", "thiserror", "uuid", "zeroize"].map(str::to_owned);
+    assert_eq!(dependencies(&manifests()["host/core"]), BTreeSet::from(pure));
+}
+
+#[test]
+fn core_has_no_clock_no_chance_and_no_world() {
+    let outside = [
+        "SystemTime",
+        "Instant",
+        "now_v7",
+        "new_v4",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::io",
+        "std::thread",
+    ];
+    for path in rust_files("host/core/src") {
+        let (code, _) = code_and_literals(&path);
+        for word in outside {
+            assert!(!code.contains(word), "{path} names {word}");
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let manifests = manifests();
+    let ours = |member: &str| -> BTreeSet<String> {
+        let all = dependencies(&manifests[member]);
+        all.into_iter().filter(|name| name.starts_with("tollgate-")).collect()
+    };
+    let check = |member: &str, expected: &[&str]| {
+        let expected = expected.iter().map(|name| format!("tollgate-{name}")).collect();
+        assert_eq!(ours(member), expected, "{member}");
+    };
+    check("host/core", &[]);
+    check("host/components", &[]);
+    check("host/runtime", &["core"]);
+    check("host/store", &["core"]);
+    check("host/server", &["components", "core", "runtime", "store"]);
+    check("plugins/sdk", &[]);
+    check("plugins/protocols", &["plugin"]);
+    for adapter in ["plugins/openai", "plugins/claude", "plugins/gemini"] {
+        check(adapter, &["plugin", "protocols"]);
+    }
+    for policy in ["policies/key-selection", "policies/discount-points", "policies/content-filter"] {
+        check(policy, &["plugin"]);
+    }
+}
+
+#[test]
+fn only_the_runtime_knows_wasmtime_and_only_the_store_a_database() {
+    let owners = |driver: &str| -> Vec<String> {
+        let manifests = manifests();
+        let depends = manifests.iter().filter(|(_, manifest)| dependencies(manifest).contains(driver));
+        depends.map(|(member, _)| member.clone()).collect()
+    };
+    assert_eq!(owners("wasmtime"), ["host/runtime"]);
+    assert_eq!(owners("sqlx"), ["host/store"]);
+}
+
+/// Files that a request passes through on its way.
+fn road() -> Vec<String> {
+    let mut files = rust_files("host/server/src/proxy");
+    files.extend(["road", "worker", "directory", "body"].map(|name| format!("host/server/src/{name}.rs")));
+    files
+}
+
+/// The protocols' own words by which a client of theirs is known: none of them says where a request goes.
+const CLIENT_SIGNS: [&str; 3] = ["anthropic-version", "x-goog-api-key", "google-genai"];
+
+/// A provider is a row of the configuration. Identifiers may name wire formats (`Protocol::Gemini`); texts name who is
+/// called, and there must be none.
+#[test]
+fn the_host_names_no_provider_on_the_road() {
+    let providers = ["openai", "anthropic", "claude", "gemini", "google", "goog", "azure", "bedrock"];
+    for path in road() {
+        let (_, literals) = code_and_literals(&path);
+        for literal in literals.iter().filter(|literal| !CLIENT_SIGNS.contains(&literal.as_str())) {
+            let lower = literal.to_lowercase();
+            assert!(!providers.iter().any(|name| lower.contains(name)), "{path} says \"{literal}\"");
+        }
+    }
+}
+
+#[test]
+fn nothing_on_the_road_reads_the_database() {
+    for path in road() {
+        let (code, _) = code_and_literals(&path);
+        let writes = path.ends_with("proxy/record.rs");
+        assert!(writes || !code.contains("tollgate_store"), "{path} names the store");
+        assert!(!code.contains("Store"), "{path} names more of the store than its writer");
+        for word in ["std::fs", "block_on", "spawn_blocking"] {
+            assert!(!code.contains(word), "{path} names {word}");
+        }
+    }
+}
+
+/// Bodies are read in place; a tree is only built for the model list, which the gateway writes itself.
+#[test]
+fn no_body_on_the_road_becomes_a_tree() {
+    for path in road().into_iter().filter(|path| !path.ends_with("proxy/models.rs")) {
+        assert!(!code_and_literals(&path).0.contains("serde_json"), "{path} parses into a tree");
+    }
+}
+
+#[test]
+fn no_secret_is_within_reach_of_a_component_and_no_call_of_one_waits() {
+    for path in rust_files("host/runtime/src") {
+        let (code, _) = code_and_literals(&path);
+        assert!(!code.to_lowercase().contains("secret"), "{path} handles secrets");
+        assert!(!code.contains("async ") && !code.contains(".await"), "{path} waits");
+    }
+}
+
+#[test]
+fn operators_and_the_simulated_provider_stay_off_the_road() {
+    for path in rust_files("host/server/src/admin").into_iter().chain(rust_files("host/server/src/demo")) {
+        assert!(!code_and_literals(&path).0.contains("crate::proxy"), "{path} reaches into the road");
+    }
+}
