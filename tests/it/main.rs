@@ -1,3 +1,8 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
+mod crash;
 mod passthrough;
+mod reload;
+mod routes;
+mod sdk;
+mod streaming;

@@ -171,6 +171,14 @@ impl Connection {
         head.expect("a head that is HTTP").expect("an answer before the connection closes")
     }
 
+    /// The head of the next answer, if the server lives to send one.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn try_head(&mut self) -> io::Result<Option<Head>> {
+        patiently("the head of an answer", self.reader.head()).await
+    }
+
     /// The next bytes of the body as they come, or `None` at its end.
     ///
     /// # Errors

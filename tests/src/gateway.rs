@@ -247,7 +247,10 @@ pub fn config(upstream: &Upstream, data_dir: PathBuf) -> Config {
 }
 
 /// Fills an empty database and returns the API keys.
-async fn provision(
+///
+/// # Errors
+/// When the database does not take it.
+pub async fn provision(
     config: &Config,
     users: Vec<(&'static str, Micropoints)>,
     credentials: Vec<(&'static str, Option<&'static str>, &'static str, u32)>,

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod gateway;
 pub mod http1;
+pub mod process;
 pub mod sdk;
 pub mod upstream;
 

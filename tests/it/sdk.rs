@@ -1,0 +1,37 @@
+//! The providers' official Python SDKs, pointed at a gateway with its simulated provider, as the README shows it.
+
+use tollgate_core::secret::Secret;
+use tollgate_server::app::{Gateway, Options};
+use tollgate_server::config::{Config, LogFilter};
+use tollgate_tests::sdk;
+
+/// Runs a script against a demonstration.
+async fn check(script: &str) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut config = Config::default();
+    config.server.data_dir = dir.path().to_owned();
+    config.server.listen = "127.0.0.1:0".parse().expect("an address");
+    config.server.admin_listen = config.server.listen;
+    config.log.level = LogFilter("error".to_owned());
+    let start = || Gateway::start(Options { config, config_path: None, demo: true });
+    let gateway = tokio::task::spawn_blocking(start).await.expect("no panic").expect("the demonstration starts");
+    let key = gateway.first_start.demo_key.as_ref().map(Secret::expose).expect("a first start makes a key").to_owned();
+    let outcome = sdk::run(script, &format!("http://{}", gateway.address), &key).await;
+    tokio::task::spawn_blocking(|| gateway.stop()).await.expect("no panic").expect("the gateway stops well");
+    outcome.expect_passed();
+}
+
+#[tokio::test]
+async fn the_openai_sdk_works_against_the_demonstration() {
+    check("openai_chat.py").await;
+}
+
+#[tokio::test]
+async fn the_anthropic_sdk_works_against_the_demonstration() {
+    check("anthropic_messages.py").await;
+}
+
+#[tokio::test]
+async fn the_google_genai_sdk_works_against_the_demonstration() {
+    check("google_genai.py").await;
+}
