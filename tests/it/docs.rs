@@ -37,7 +37,7 @@ fn rust_files(directory: &str) -> Vec<String> {
 /// A source file without its comments and its tests: the code with its string literals emptied, and the literals.
 fn code_and_literals(path: &str) -> (String, Vec<String>) {
     let source = read(path);
-    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let (mut code, mut literals, mut rest) = (String::new(), Vec::new(), source);
     while let Some(at) = rest.find(['"', '\'', '/']) {
         code.push_str(&rest[..at]);
@@ -353,9 +353,9 @@ fn the_host_names_no_provider_on_the_road() {
     let providers = ["openai", "anthropic", "claude", "gemini", "google", "goog", "azure", "bedrock"];
     for path in road() {
         let (_, literals) = code_and_literals(&path);
-        for literal in literals.iter().filter(|literal| !CLIENT_SIGNS.contains(&literal.as_str())) {
-            let lower = literal.to_lowercase();
-            assert!(!providers.iter().any(|name| lower.contains(name)), "{path} says \"{literal}\"");
+        for literal in literals {
+            let text = CLIENT_SIGNS.iter().fold(literal.to_lowercase(), |text, sign| text.replace(sign, ""));
+            assert!(!providers.iter().any(|name| text.contains(name)), "{path} says \"{literal}\"");
         }
     }
 }
@@ -367,9 +367,8 @@ fn nothing_on_the_road_reads_the_database() {
         let writes = path.ends_with("proxy/record.rs");
         assert!(writes || !code.contains("tollgate_store"), "{path} names the store");
         assert!(!code.contains("Store"), "{path} names more of the store than its writer");
-        for word in ["std::fs", "block_on", "spawn_blocking"] {
-            assert!(!code.contains(word), "{path} names {word}");
-        }
+        let blocks = ["std::fs", "std::env", "spawn_blocking"].into_iter().find(|word| code.contains(word));
+        assert_eq!(blocks, None, "{path}");
     }
 }
 

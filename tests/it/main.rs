@@ -1,6 +1,7 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
 mod crash;
+mod docs;
 mod passthrough;
 mod reload;
 mod routes;
