@@ -52,10 +52,7 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => relay.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
@@ -117,7 +114,17 @@ impl Relay {
         let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive);
-        Self { upstream, lent: Some(lent), first, ticket, window, events, silence, state: State::Flowing, deferred: false }
+        Self {
+            upstream,
+            lent: Some(lent),
+            first,
+            ticket,
+            window,
+            events,
+            silence,
+            state: State::Flowing,
+            deferred: false,
+        }
     }
 
     /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
@@ -154,7 +161,9 @@ impl Relay {
             match piece {
                 Poll::Pending => match self.silence.poll(cx, self.ticket.between_events()) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Told::KeepAlive) => return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE)))),
+                    Poll::Ready(Told::KeepAlive) => {
+                        return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
+                    }
                     Poll::Ready(Told::TooLong) => return self.broken(&ProxyError::UpstreamTimeout),
                 },
                 Poll::Ready(None) => self.end(),
@@ -236,9 +245,16 @@ impl Relay {
     fn broken(&mut self, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
         self.state = State::Ended;
         self.lent = None;
-        let told = self.events.then(|| self.ticket.error_event(error));
+        let told = self.events.then(|| self.told(error));
         self.ticket.finish(if self.deferred { Outcome::UpstreamError } else { Outcome::Partial });
         Poll::Ready(Some(told.ok_or(Cut::Upstream)))
+    }
+
+    /// The error as an event of its own: a half event before it is ended first, or the two would be read as one.
+    fn told(&mut self, error: &ProxyError) -> Bytes {
+        let between_events = self.ticket.between_events();
+        let event = self.ticket.error_event(error);
+        if between_events { event } else { [b"\n\n", event.as_ref()].concat().into() }
     }
 }
 
