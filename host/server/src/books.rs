@@ -106,7 +106,8 @@ fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory) -> Directory {
     let mut new = Directory { prices: Arc::new(snapshot.prices), ..Directory::default() };
     for balance in snapshot.balances {
         let known = old.accounts.get(&balance.user).map(Arc::clone);
-        let account = known.unwrap_or_else(|| SharedAccount::new(Account::new(balance.posted, balance.floor)));
+        let account =
+            known.unwrap_or_else(|| SharedAccount::new(Account::new(balance.posted, balance.floor)));
         new.accounts.insert(balance.user, account);
     }
     let mut own: HashMap<UserId, Vec<Arc<Credential>>> = HashMap::new();
@@ -120,8 +121,10 @@ fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory) -> Directory {
             (Owner::Shared, _) | (Owner::User, None) => {}
         }
     }
-    let enabled: Vec<UserId> = snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
-    let own: HashMap<UserId, Arc<[Arc<Credential>]>> = own.into_iter().map(|(user, list)| (user, list.into())).collect();
+    let enabled: Vec<UserId> =
+        snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
+    let own: HashMap<UserId, Arc<[Arc<Credential>]>> =
+        own.into_iter().map(|(user, list)| (user, list.into())).collect();
     for key in snapshot.api_keys.into_iter().filter(|key| key.enabled && enabled.contains(&key.user)) {
         let Some(account) = new.accounts.get(&key.user) else { continue };
         let caller = Caller {
@@ -218,7 +221,9 @@ pub(crate) fn note(writer: &Writer, event: &Event) {
         Event::RolledBack { name, from, to, .. } => {
             row(name, Some(*from.as_bytes()), "rolled-back", Some(format!("to {to}")))
         }
-        Event::Fault(error) => row(&error.name, Some(*error.digest.as_bytes()), error.kind.name(), Some(error.detail.clone())),
+        Event::Fault(error) => {
+            row(&error.name, Some(*error.digest.as_bytes()), error.kind.name(), Some(error.detail.clone()))
+        }
         Event::Tripped { name, digest } => row(name, Some(*digest.as_bytes()), "tripped", None),
         Event::Recovered { name, digest } => row(name, Some(*digest.as_bytes()), "recovered", None),
     };

@@ -24,10 +24,11 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
 
 /// One binding per enabled provider, then the policies.
 pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
-    let adapters = config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
-        config: json(&provider.config),
-        ..Binding::new(name, &provider.adapter, Kind::ProviderAdapter)
-    });
+    let adapters =
+        config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
+            config: json(&provider.config),
+            ..Binding::new(name, &provider.adapter, Kind::ProviderAdapter)
+        });
     let policies = &config.policies;
     adapters
         .chain([
@@ -68,7 +69,9 @@ pub(crate) fn log(event: &Event) {
             tracing::error!(%name, %from, %to, generation, "a component failed on trial and was rolled back");
         }
         Event::Fault(error) => tracing::error!(%error, "a component failed"),
-        Event::Tripped { name, digest } => tracing::error!(%name, %digest, "a component is switched off for now"),
+        Event::Tripped { name, digest } => {
+            tracing::error!(%name, %digest, "a component is switched off for now")
+        }
         Event::Recovered { name, digest } => tracing::info!(%name, %digest, "a component works again"),
     }
 }

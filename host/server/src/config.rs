@@ -542,7 +542,10 @@ mod tests {
             &mut example.policies.pricing,
             &mut example.policies.content_filter,
         ] {
-            assert!(!std::mem::take(&mut policy.config).is_empty(), "shown with the component's own defaults");
+            assert!(
+                !std::mem::take(&mut policy.config).is_empty(),
+                "shown with the component's own defaults"
+            );
         }
         assert_eq!(example, Config::default());
     }

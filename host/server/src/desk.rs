@@ -2,7 +2,7 @@
 //! changes out. Works on the database alone; a running server notices.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
@@ -12,7 +12,9 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::receipt::Receipt;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, Sync, VerifyReport};
+use tollgate_store::{
+    MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, Sync, VerifyReport,
+};
 
 use crate::config::{self, Config};
 use crate::keys;
@@ -111,8 +113,10 @@ impl Desk {
             config::Sync::Normal => Sync::Normal,
         };
         let path = dir.join("tollgate.db");
-        let store = Store::open(&path, Options { sync }).await.with_context(|| format!("opening {}", path.display()))?;
-        let master = master_key(dir.join("master.key")).context("loading the master key")?;
+        let store = Store::open(&path, Options { sync })
+            .await
+            .with_context(|| format!("opening {}", path.display()))?;
+        let master = master_key(&dir.join("master.key")).context("loading the master key")?;
         let desk = Self { store, master };
         if desk.prices().await?.version() == 0 {
             desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
@@ -138,7 +142,8 @@ impl Desk {
     /// # Errors
     /// When the name is taken or not a name.
     pub async fn add_user(&self, name: &str, points: Micropoints) -> anyhow::Result<UserId> {
-        let id = self.store.create_user(name, now()).await.with_context(|| format!("adding user `{name}`"))?;
+        let id =
+            self.store.create_user(name, now()).await.with_context(|| format!("adding user `{name}`"))?;
         if points > Micropoints::ZERO {
             self.store.grant(id, points, "first points", ACTOR, now()).await?;
         }
@@ -333,9 +338,9 @@ impl Desk {
     }
 }
 
-fn master_key(path: PathBuf) -> anyhow::Result<MasterKey> {
+fn master_key(path: &Path) -> anyhow::Result<MasterKey> {
     match std::env::var(MASTER_KEY_VARIABLE) {
         Ok(hex) => Ok(MasterKey::from_hex(&Secret::new(hex))?),
-        Err(_) => Ok(MasterKey::load_or_create(&path)?),
+        Err(_) => Ok(MasterKey::load_or_create(path)?),
     }
 }

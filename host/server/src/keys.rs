@@ -41,7 +41,11 @@ fn make(prefix: &str) -> Result<Secret, getrandom::Error> {
 
 /// The first six signs of the SHA-256 of what stands before them.
 fn checksum(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| char::from(SIGNS[usize::from(*byte) % 62])).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(6)
+        .map(|byte| char::from(SIGNS[usize::from(*byte) % 62]))
+        .collect()
 }
 
 /// The form in which a key is stored and looked up.

@@ -82,7 +82,9 @@ impl Matcher {
             }
             match rule.syntax {
                 // ASCII letters fold in the automaton; others need the tables of the regex engine.
-                Syntax::Literal if !rule.ignore_case || rule.pattern.chars().all(folds_plainly) => literals.push(rule),
+                Syntax::Literal if !rule.ignore_case || rule.pattern.chars().all(folds_plainly) => {
+                    literals.push(rule)
+                }
                 Syntax::Literal => regexes.push((rule.id, regex(rule, &escape(&rule.pattern))?)),
                 Syntax::Regex => regexes.push((rule.id, regex(rule, &rule.pattern)?)),
             }
@@ -100,10 +102,14 @@ impl Matcher {
         let mut found = Vec::new();
         for literals in self.literals.iter().flatten() {
             let matches = literals.automaton.find_overlapping_iter(text).take(FOUND_MAX);
-            found.extend(matches.filter_map(|m| place(literals.rules[m.pattern().as_usize()], m.start(), m.end())));
+            found.extend(
+                matches.filter_map(|m| place(literals.rules[m.pattern().as_usize()], m.start(), m.end())),
+            );
         }
         for (rule, regex) in &self.regexes {
-            found.extend(regex.find_iter(text).take(FOUND_MAX).filter_map(|m| place(*rule, m.start(), m.end())));
+            found.extend(
+                regex.find_iter(text).take(FOUND_MAX).filter_map(|m| place(*rule, m.start(), m.end())),
+            );
         }
         found.sort_by_key(|found| (found.start, found.end));
         found.truncate(FOUND_MAX);

@@ -17,7 +17,8 @@ use tollgate_core::usage::Usage;
 use tollgate_runtime::{ComponentStatus, FaultKind};
 
 /// Bucket bounds in seconds: from the gateway's own time to that of a long answer.
-const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
@@ -83,7 +84,11 @@ impl Metrics {
         registry.register("outcomes", "Ended calls by outcome", metrics.ends.clone());
         registry.register("tokens", "Tokens by usage class", metrics.tokens.clone());
         registry.register("charged_micropoints", "Micro-points charged", metrics.charged.clone());
-        registry.register("attempts_failed", "Attempts at an upstream that failed", metrics.attempts_failed.clone());
+        registry.register(
+            "attempts_failed",
+            "Attempts at an upstream that failed",
+            metrics.attempts_failed.clone(),
+        );
         registry.register_with_unit(
             "request_duration",
             "From a call's head to the end of its answer",
@@ -112,7 +117,14 @@ impl Metrics {
     }
 
     /// A call ended.
-    pub(crate) fn ended(&self, outcome: Outcome, usage: &Usage, charge: Micropoints, took: Duration, first: Option<Duration>) {
+    pub(crate) fn ended(
+        &self,
+        outcome: Outcome,
+        usage: &Usage,
+        charge: Micropoints,
+        took: Duration,
+        first: Option<Duration>,
+    ) {
         self.ends.get_or_create(&End { outcome: outcome.name() }).inc();
         self.duration.observe(took.as_secs_f64());
         if let Some(first) = first {

@@ -65,7 +65,8 @@ pub(crate) fn parse(text: &str) -> Result<HashMap<String, ModelPrice>, String> {
     let mut prices = HashMap::with_capacity(file.model.len());
     for model in file.model {
         let name = model.name.clone();
-        let price = price(model, file.points_per_usd).map_err(|reason| format!("model `{name}`: {reason}"))?;
+        let price =
+            price(model, file.points_per_usd).map_err(|reason| format!("model `{name}`: {reason}"))?;
         if prices.insert(name.clone(), price).is_some() {
             return Err(format!("model `{name}` stands twice"));
         }
@@ -107,8 +108,10 @@ fn price(model: Model, points_per_usd: u32) -> Result<ModelPrice, String> {
 
 /// Dollars to micro-points; the unit (per million tokens, or per request) stays.
 fn rate(class: &str, usd: &str, points_per_usd: u32) -> Result<i64, String> {
-    let wrong = || format!("`{class} = \"{usd}\"` is not a price: give a decimal number with at most six places");
-    let millionths = Micropoints::parse_points(usd).filter(|amount| amount.get() >= 0).ok_or_else(wrong)?.get();
+    let wrong =
+        || format!("`{class} = \"{usd}\"` is not a price: give a decimal number with at most six places");
+    let millionths =
+        Micropoints::parse_points(usd).filter(|amount| amount.get() >= 0).ok_or_else(wrong)?.get();
     // A dollar has a million millionths and so many points, each a million micro-points: the millions cancel out.
     debug_assert_eq!(MICROPOINTS_PER_POINT, 1_000_000);
     millionths.checked_mul(i64::from(points_per_usd)).ok_or_else(wrong)

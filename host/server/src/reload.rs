@@ -48,7 +48,9 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
         }
     };
     let old = &shared.settings;
-    if (&config.server, &config.limits, &config.store, &config.log) != (&old.server, &old.limits, &old.store, &old.log) {
+    if (&config.server, &config.limits, &config.store, &config.log)
+        != (&old.server, &old.limits, &old.store, &old.log)
+    {
         tracing::warn!("changes of [server], [limits], [store] and [log] take a restart");
     }
     let runtime = shared.runtime.clone();

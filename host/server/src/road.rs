@@ -119,7 +119,8 @@ impl Taps {
             let last = path.last().map_or("", String::as_str);
             UsageTap { active: tap.protocol == protocol, needle: quoted(last), path }
         });
-        let text = plan.text_taps.iter().filter(|tap| tap.protocol == protocol).map(|tap| quoted(&tap.member));
+        let text =
+            plan.text_taps.iter().filter(|tap| tap.protocol == protocol).map(|tap| quoted(&tap.member));
         Self { usage: usage.collect(), text: text.collect() }
     }
 }
@@ -135,7 +136,9 @@ impl Road {
         let upstreams = providers
             .iter()
             .filter(|(_, provider)| provider.enabled)
-            .filter_map(|(name, provider)| Some(Rc::new(Upstream::new(name, provider, generation.adapter(name)?))))
+            .filter_map(|(name, provider)| {
+                Some(Rc::new(Upstream::new(name, provider, generation.adapter(name)?)))
+            })
             .collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
         let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
@@ -154,7 +157,9 @@ impl Road {
 
     /// The upstream of a provider, where it takes such calls.
     pub(crate) fn upstream(&self, provider: &str, call: Shape) -> Option<&Rc<Upstream>> {
-        self.upstreams.iter().find(|upstream| *upstream.name == *provider && upstream.endpoint(call).is_some())
+        self.upstreams
+            .iter()
+            .find(|upstream| *upstream.name == *provider && upstream.endpoint(call).is_some())
     }
 }
 

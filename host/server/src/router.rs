@@ -124,7 +124,13 @@ mod tests {
     use http::Method;
     use tollgate_core::protocol::{Operation, Protocol};
 
-    fn check(path: &str, protocol: Protocol, operation: Operation, model: Option<&str>, streaming: Option<bool>) {
+    fn check(
+        path: &str,
+        protocol: Protocol,
+        operation: Operation,
+        model: Option<&str>,
+        streaming: Option<bool>,
+    ) {
         let Route::Call(call) = route(&Method::POST, path) else { panic!("{path} is no call") };
         let found = (call.protocol, call.operation, call.model.as_deref(), call.streaming);
         assert_eq!(found, (protocol, operation, model, streaming), "{path}");
@@ -154,7 +160,9 @@ mod tests {
 
     #[test]
     fn no_path_is_matched_by_its_beginning() {
-        for path in ["/v1/messages/batches", "/v1/chat/completions/x", "/v1/models/m:runForever", "/v1/modelsx", "/"] {
+        for path in
+            ["/v1/messages/batches", "/v1/chat/completions/x", "/v1/models/m:runForever", "/v1/modelsx", "/"]
+        {
             assert!(matches!(route(&Method::POST, path), Route::Unknown(_)), "{path}");
         }
         assert_eq!(route(&Method::GET, "/v1beta/models"), Route::Models(None));

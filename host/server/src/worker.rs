@@ -79,7 +79,11 @@ fn new_road(shared: &Shared) -> Rc<Road> {
 ///
 /// # Errors
 /// When the runtime or the listener cannot be set up.
-pub(crate) fn run(shared: Arc<Shared>, listener: std::net::TcpListener, stop: watch::Receiver<bool>) -> io::Result<()> {
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Runtime::prepare_thread();
     let local = LocalSet::new();

@@ -48,8 +48,9 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: std::net::TcpListener) ->
                 let admin = Arc::clone(&admin);
                 async move { Ok::<_, Infallible>(answer(&admin, &request).await) }
             });
-            let serving =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "an admin connection ended early");
             }
@@ -64,7 +65,9 @@ async fn answer(admin: &Arc<Admin>, request: &Request<Incoming>) -> Answer {
         (&Method::GET, "/readyz") if admin.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
         (&Method::GET, "/readyz") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         (&Method::GET, "/metrics") => metrics(admin),
-        _ if !path.starts_with("/management/v1/") => problem(StatusCode::NOT_FOUND, "There is nothing at this path."),
+        _ if !path.starts_with("/management/v1/") => {
+            problem(StatusCode::NOT_FOUND, "There is nothing at this path.")
+        }
         _ if !authorised(admin, request.headers()) => {
             problem(StatusCode::UNAUTHORIZED, "Pass the admin secret as `Authorization: Bearer`.")
         }
@@ -92,7 +95,9 @@ fn metrics(admin: &Admin) -> Answer {
 fn text(status: StatusCode, body: &'static str) -> Answer {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -53,4 +53,3 @@ fn plugin(status: &ComponentStatus) -> Value {
         "since_ms": u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
     })
 }
-

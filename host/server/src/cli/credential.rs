@@ -118,7 +118,9 @@ impl Add {
 
     fn secret(&self) -> anyhow::Result<Secret> {
         let text = match self.secret_file.as_deref().filter(|path| path.as_os_str() != "-") {
-            Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
+            }
             None => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text).context("reading the key from standard input")?;

@@ -114,7 +114,8 @@ async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) 
         })
         .collect();
     let columns = [
-        "request", "protocol", "model", "outcome", "status", "attempts", "prompt", "output", "quality", "points", "ms",
+        "request", "protocol", "model", "outcome", "status", "attempts", "prompt", "output", "quality",
+        "points", "ms",
     ];
     output.many(&columns, &rows)
 }

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tollgate_core::points::Micropoints;
 
-use crate::config::Config;
 use self::output::Output;
+use crate::config::Config;
 
 /// A gateway for large language models: one address for every provider, paid in points, ruled by components that are
 /// replaced while traffic flows.

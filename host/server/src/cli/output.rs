@@ -48,7 +48,9 @@ impl Output {
 }
 
 fn object(fields: &[(&str, Value)]) -> Value {
-    Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Map<_, _>>())
+    Value::Object(
+        fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Map<_, _>>(),
+    )
 }
 
 fn plain(value: &Value) -> String {

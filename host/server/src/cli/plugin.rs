@@ -94,7 +94,8 @@ impl Check {
         settings.plugins_dir = Some(dir.path().to_owned());
         settings.cache_dir = None;
         settings.embedded.clear();
-        let binding = Binding { config: self.config_json, ..Binding::new("checked", "checked", self.kind.into()) };
+        let binding =
+            Binding { config: self.config_json, ..Binding::new("checked", "checked", self.kind.into()) };
         let runtime = Runtime::start(settings, vec![binding], |_| {})
             .with_context(|| format!("{} is refused", self.file.display()))?;
         let Some(status) = runtime.status().into_iter().next() else { bail!("nothing was loaded") };

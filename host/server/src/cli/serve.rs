@@ -39,7 +39,12 @@ fn filter(text: &str) -> Result<LogFilter, String> {
 }
 
 impl Serve {
-    pub(super) fn run(self, path: Option<PathBuf>, mut config: Config, dir_given: bool) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(
+        self,
+        path: Option<PathBuf>,
+        mut config: Config,
+        dir_given: bool,
+    ) -> anyhow::Result<ExitCode> {
         if self.demo && !dir_given && path.is_none() {
             config.server.data_dir = PathBuf::from(DEMO_DATA_DIR);
         }
@@ -68,7 +73,10 @@ impl Serve {
 
 /// Says where the gateway is, and the secrets of a first start: they are printed here once and stored as hashes.
 fn announce(gateway: &Gateway) -> anyhow::Result<()> {
-    line(&format!("Tollgate serves clients at http://{} and operators at http://{}", gateway.address, gateway.admin_address))?;
+    line(&format!(
+        "Tollgate serves clients at http://{} and operators at http://{}",
+        gateway.address, gateway.admin_address
+    ))?;
     if let Some(secret) = &gateway.first_start.admin_secret {
         line(&format!("Admin secret (shown once): {}", secret.expose()))?;
     }

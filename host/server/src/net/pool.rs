@@ -91,8 +91,11 @@ impl Pool {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         Rc::new(Self { connector, connect_timeout, idle: RefCell::default() })
     }
 
@@ -143,8 +146,10 @@ impl Pool {
 
     async fn connect(&self, origin: &Origin) -> Result<Sender, SendError> {
         let authority = &origin.authority;
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| SendError::Connect { authority: authority.clone(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| SendError::Connect {
+            authority: authority.clone(),
+            source,
+        };
         let uri = Uri::builder()
             .scheme(origin.scheme.clone())
             .authority(authority.clone())

@@ -63,14 +63,16 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 pub(crate) fn request(inbound: &Inbound, call: Shape, lease: &Lease) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
     let target = upstream.target(call, &inbound.model, &inbound.query).ok_or(ProxyError::NoCredential)?;
-    let uri: Uri = target.parse().map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
+    let uri: Uri = target
+        .parse()
+        .map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
     let mut splices = inbound.splices.clone();
     let mut withhold = None;
-    if let Some(option) = upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming) {
-        if let Some(splice) = splice_option(inbound, option) {
-            splices.push(splice);
-            withhold = Some(option.withhold_when_empty.clone());
-        }
+    if let Some(option) = upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
+        && let Some(splice) = splice_option(inbound, option)
+    {
+        splices.push(splice);
+        withhold = Some(option.withhold_when_empty.clone());
     }
     let body = Chained::spliced(&inbound.body, &mut splices);
     let mut headers = inbound.headers.clone();

@@ -19,9 +19,8 @@ const HEADERS: [HeaderName; 3] = [
 /// `Authorization: Bearer` comes first, then `x-api-key`, `x-goog-api-key`, `api-key` and `?key=`. All of them are removed
 /// whichever is used, so that none can go upstream.
 pub(crate) fn take_key(headers: &mut HeaderMap, query: &mut String) -> Option<String> {
-    let bearer = headers
-        .remove(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok().and_then(bearer_token));
+    let bearer =
+        headers.remove(header::AUTHORIZATION).and_then(|value| value.to_str().ok().and_then(bearer_token));
     let mut found = bearer;
     for name in HEADERS {
         if let Some(value) = headers.remove(name) {
@@ -64,7 +63,11 @@ fn take_query_key(query: &mut String) -> Option<String> {
 /// # Errors
 /// [`ProxyError::MissingKey`] without one; [`ProxyError::InvalidKey`] for every other reason, so that an answer tells
 /// nothing about which keys exist.
-pub(crate) fn caller(directory: &Directory, key: Option<&str>, now: Timestamp) -> Result<Arc<Caller>, ProxyError> {
+pub(crate) fn caller(
+    directory: &Directory,
+    key: Option<&str>,
+    now: Timestamp,
+) -> Result<Arc<Caller>, ProxyError> {
     let key = key.ok_or(ProxyError::MissingKey)?;
     let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
     let caller = directory.caller(&digest).ok_or(ProxyError::InvalidKey)?;

@@ -145,7 +145,11 @@ impl Ticket {
 
     /// The answer is complete: what the meter still held back.
     pub(crate) fn meter_end(&mut self) -> Bytes {
-        self.pending.as_deref_mut().and_then(|pending| pending.meter.as_mut()).map(Meter::end).unwrap_or_default()
+        self.pending
+            .as_deref_mut()
+            .and_then(|pending| pending.meter.as_mut())
+            .map(Meter::end)
+            .unwrap_or_default()
     }
 
     /// Whether a comment may be put into the stream here.
@@ -181,7 +185,11 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let delivered = self.pending.as_deref().is_some_and(|pending| pending.first_byte.is_some());
-        self.finish(if delivered { Outcome::CancelledAfterFirstByte } else { Outcome::CancelledBeforeFirstByte });
+        self.finish(if delivered {
+            Outcome::CancelledAfterFirstByte
+        } else {
+            Outcome::CancelledBeforeFirstByte
+        });
     }
 }
 
@@ -236,22 +244,31 @@ pub(crate) fn quote(
 /// 402 when the balance does not carry it.
 pub(crate) fn reserve(caller: &Caller, amount: Micropoints) -> Result<(), ProxyError> {
     let reserved = caller.account.lock().hold(amount);
-    reserved.map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })
+    reserved
+        .map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })
 }
 
-/// What a request used, by what its answer said or, where it was cut, by what passed.
-pub(crate) fn usage(pending: &Pending) -> Usage {
+/// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.
+pub(crate) fn measured(pending: &Pending) -> (Outcome, Usage) {
+    let failed = pending.outcome == Outcome::Ok && pending.meter.as_ref().is_some_and(Meter::failed);
+    let outcome = if failed { Outcome::Partial } else { pending.outcome };
+    let usage = usage(pending, outcome);
+    (refined(outcome, pending.operation, &usage), usage)
+}
+
+fn usage(pending: &Pending, outcome: Outcome) -> Usage {
     let (Some(meter), Some(lease)) = (&pending.meter, &pending.lease) else { return Usage::default() };
     let adapter = &lease.upstream.adapter;
     let stated = meter
         .samples()
         .and_then(|samples| adapter.read_usage(pending.protocol, pending.operation, &samples).ok())
         .filter(|usage| usage.quality != Quality::Missing);
-    let cut = !matches!(pending.outcome, Outcome::Ok | Outcome::Empty);
+    let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
         Some(usage) if !cut => usage,
         Some(usage) => at_least_what_passed(usage, meter),
-        None if meter.forwarded_bytes() == 0 => Usage::default(),
+        // Nothing of what passed was an answer: nothing is known, and nothing is made up.
+        None if meter.estimated_output() == 0 => Usage::default(),
         None => Usage {
             input: pending.input_estimate,
             output: meter.estimated_output(),
@@ -270,10 +287,17 @@ fn at_least_what_passed(usage: Usage, meter: &Meter) -> Usage {
     Usage { output: usage.output + missing, quality: Quality::Estimated, ..usage }
 }
 
-/// An answer that ended well and has no content is no success.
-pub(crate) fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
-    let empty = operation == Operation::Generate && usage.quality == Quality::Exact && usage.output_total() == 0;
-    if outcome == Outcome::Ok && empty { Outcome::Empty } else { outcome }
+/// What an answer that ended in order really was: one without content is empty, and one in which nothing could be read is
+/// partial.
+fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
+    if outcome != Outcome::Ok || !operation.billed() {
+        return outcome;
+    }
+    match usage.quality {
+        Quality::Missing => Outcome::Partial,
+        Quality::Exact if operation == Operation::Generate && usage.output_total() == 0 => Outcome::Empty,
+        Quality::Exact | Quality::Estimated => Outcome::Ok,
+    }
 }
 
 /// A charge, and the component that named it.

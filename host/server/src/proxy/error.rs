@@ -112,11 +112,17 @@ impl ProxyError {
             Self::BodyTooLarge(_) => words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT"),
             Self::BodyTimeout => words(408, INVALID, Some("request_timeout"), INVALID, "DEADLINE_EXCEEDED"),
             Self::UnsupportedEncoding => words(415, INVALID, None, INVALID, "INVALID_ARGUMENT"),
-            Self::InsufficientPoints { .. } => {
-                words(402, "insufficient_quota", Some("insufficient_quota"), "billing_error", "RESOURCE_EXHAUSTED")
-            }
+            Self::InsufficientPoints { .. } => words(
+                402,
+                "insufficient_quota",
+                Some("insufficient_quota"),
+                "billing_error",
+                "RESOURCE_EXHAUSTED",
+            ),
             Self::Filtered => words(400, INVALID, Some("content_filter"), INVALID, "INVALID_ARGUMENT"),
-            Self::NoCredential => words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE"),
+            Self::NoCredential => {
+                words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE")
+            }
             Self::AllCooling(_) => words(
                 429,
                 "rate_limit_error",
@@ -160,7 +166,9 @@ impl ProxyError {
             ),
             Self::Filtered => "The request was refused by the content filter.".to_owned(),
             Self::NoCredential => "No provider credential can serve this request.".to_owned(),
-            Self::AllCooling(_) => "All provider credentials are at their limits. Try again later.".to_owned(),
+            Self::AllCooling(_) => {
+                "All provider credentials are at their limits. Try again later.".to_owned()
+            }
             Self::Upstream { class, own, .. } => upstream_message(*class, *own).to_owned(),
             Self::UpstreamTimeout => "The provider did not answer in time.".to_owned(),
             Self::Policy(kind) => format!("The {kind} policy failed, so the request was not sent."),
@@ -195,7 +203,9 @@ impl ProxyError {
                 let text = |value: Option<&str>| value.map_or("null".to_owned(), |v| format!("\"{v}\""));
                 let (code, param) = (text(words.openai_code), text(self.field()));
                 let kind = words.openai_type;
-                format!(r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{code}}}}}"#)
+                format!(
+                    r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{code}}}}}"#
+                )
             }
             Protocol::AnthropicMessages => format!(
                 r#"{{"type":"error","error":{{"type":"{}","message":{message}}},"request_id":"{request_id}"}}"#,
@@ -257,9 +267,13 @@ fn upstream_words(class: FailureClass) -> Words {
         FailureClass::Overloaded => {
             words(503, "server_error", Some("server_is_overloaded"), "overloaded_error", "UNAVAILABLE")
         }
-        FailureClass::Permission => {
-            words(403, "invalid_request_error", Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
-        }
+        FailureClass::Permission => words(
+            403,
+            "invalid_request_error",
+            Some("permission_denied"),
+            "permission_error",
+            "PERMISSION_DENIED",
+        ),
         _ => words(502, "server_error", Some("upstream_error"), "api_error", "UNAVAILABLE"),
     }
 }
@@ -298,7 +312,8 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_stream_is_one_event_of_its_protocol() {
-        let text = |protocol| String::from_utf8(ProxyError::UpstreamTimeout.event(protocol, "r1").to_vec()).unwrap();
+        let text =
+            |protocol| String::from_utf8(ProxyError::UpstreamTimeout.event(protocol, "r1").to_vec()).unwrap();
         assert!(text(Protocol::OpenaiChat).starts_with("data: {\"error\""));
         assert!(text(Protocol::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
         assert!(text(Protocol::OpenaiResponses).contains("\"type\":\"error\""));

@@ -53,7 +53,9 @@ pub(crate) fn screen(road: &Road, inbound: &mut Inbound) -> Result<(), Refusal> 
 
 /// Splices that cover the masked characters.
 pub(crate) fn masks(body: &[u8], extract: &Extract, ranges: &[Range<usize>]) -> impl Iterator<Item = Splice> {
-    text::mask(body, extract, ranges).into_iter().map(|(range, with)| Splice { range, with: Bytes::from(with) })
+    text::mask(body, extract, ranges)
+        .into_iter()
+        .map(|(range, with)| Splice { range, with: Bytes::from(with) })
 }
 
 /// What becomes of a text.
@@ -69,24 +71,46 @@ pub(crate) enum Decision {
     Failed,
 }
 
-/// Asks the component about a text, where its plan says so.
+/// Asks the component about a text, where its plan says so: once, or once per excerpt of a text too long to show.
 pub(crate) fn decide(filter: &Filter, direction: Direction, text: &str, found: &[Found]) -> Decision {
     if found.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Decision::Pass;
     }
-    let (shown, shift) = excerpt(text, found);
-    let shifted: Vec<Found> = found
-        .iter()
-        .filter(|found| found.end as usize - shift <= shown.len())
-        .map(|found| Found { rule: found.rule, start: found.start - shift as u32, end: found.end - shift as u32 })
-        .collect();
-    match filter.inspect(direction, shown, &shifted) {
+    let mut covered = Vec::new();
+    for excerpt in excerpts(text, found) {
+        match inspect(filter, direction, text, &excerpt) {
+            Decision::Pass => {}
+            Decision::Mask(ranges) => covered.extend(ranges),
+            decision @ (Decision::Block(_) | Decision::Failed) => return decision,
+        }
+    }
+    if covered.is_empty() { Decision::Pass } else { Decision::Mask(covered) }
+}
+
+fn inspect(filter: &Filter, direction: Direction, text: &str, excerpt: &Excerpt<'_>) -> Decision {
+    let found = excerpt.found;
+    let verdict = match (u32::try_from(excerpt.range.start), text.get(excerpt.range.clone())) {
+        (Ok(0), Some(shown)) => filter.inspect(direction, shown, found),
+        (Ok(shift), Some(shown)) => {
+            let moved = |found: &Found| Found {
+                rule: found.rule,
+                start: found.start - shift,
+                end: found.end - shift,
+            };
+            filter.inspect(direction, shown, &found.iter().map(moved).collect::<Vec<_>>())
+        }
+        // Matches lie within 4 GiB and excerpts on character boundaries.
+        _ => return Decision::Failed,
+    };
+    match verdict {
         Ok(verdict) => weigh(&verdict, text, found),
         Err(error) => match error.on_error {
             OnError::Open => Decision::Pass,
             OnError::Closed => Decision::Failed,
             // The gateway's own rule: whatever a rule names does not pass.
-            OnError::Fallback => found.first().map_or(Decision::Pass, |found| Decision::Block(hash(text, found))),
+            OnError::Fallback => {
+                found.first().map_or(Decision::Pass, |found| Decision::Block(hash(text, found)))
+            }
         },
     }
 }
@@ -109,13 +133,72 @@ fn hash(text: &str, found: &Found) -> TextHash {
     Sha256::digest(text.get(found.start as usize..found.end as usize).unwrap_or("")).into()
 }
 
-/// The part of a long text around the first match, on character boundaries, and where it begins.
-fn excerpt<'a>(text: &'a str, found: &[Found]) -> (&'a str, usize) {
+/// A part of a text, and the matches in it.
+struct Excerpt<'a> {
+    range: Range<usize>,
+    found: &'a [Found],
+}
+
+/// Cuts a text into parts that a component can be shown, so that every match lies in one of them with some text around it.
+/// A text without matches is shown whole, piece by piece.
+fn excerpts<'a>(text: &str, found: &'a [Found]) -> Vec<Excerpt<'a>> {
     if text.len() <= SHOWN_BYTES_MAX {
-        return (text, 0);
+        return vec![Excerpt { range: 0..text.len(), found }];
     }
-    let first = found.first().map_or(0, |found| found.start as usize);
-    let start = text.floor_char_boundary(first.saturating_sub(SHOWN_BYTES_MAX / 4));
-    let end = text.floor_char_boundary(start + SHOWN_BYTES_MAX);
-    (&text[start..end], start)
+    let mut excerpts = Vec::new();
+    let (mut at, mut rest) = (0, found);
+    while at < text.len() && (found.is_empty() || !rest.is_empty()) {
+        let (start, least) = match rest.first() {
+            Some(first) => ((first.start as usize).saturating_sub(SHOWN_BYTES_MAX / 4), first.end as usize),
+            None => (at, at),
+        };
+        let start = text.floor_char_boundary(start);
+        let end = text.floor_char_boundary(start + SHOWN_BYTES_MAX).max(least);
+        let (inside, after) =
+            rest.split_at(rest.iter().take_while(|found| found.end as usize <= end).count());
+        excerpts.push(Excerpt { range: start..end, found: inside });
+        (at, rest) = (end, after);
+    }
+    excerpts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHOWN_BYTES_MAX, excerpts};
+    use tollgate_runtime::Found;
+
+    #[test]
+    fn every_match_of_a_long_text_lies_in_one_excerpt() {
+        let text = "é".repeat(SHOWN_BYTES_MAX * 2);
+        let places = [0, 10, SHOWN_BYTES_MAX - 2, SHOWN_BYTES_MAX, SHOWN_BYTES_MAX * 3 + 2, text.len() - 4];
+        let found: Vec<Found> = places
+            .iter()
+            .map(|&at| Found {
+                rule: 0,
+                start: u32::try_from(at).unwrap(),
+                end: u32::try_from(at + 4).unwrap(),
+            })
+            .collect();
+        let excerpts = excerpts(&text, &found);
+        assert_eq!(excerpts.iter().map(|excerpt| excerpt.found.len()).sum::<usize>(), found.len());
+        for excerpt in &excerpts {
+            assert!(text.get(excerpt.range.clone()).is_some(), "on character boundaries");
+            for found in excerpt.found {
+                assert!(
+                    excerpt.range.start <= found.start as usize && found.end as usize <= excerpt.range.end
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_text_without_matches_is_shown_whole() {
+        let text = "é".repeat(SHOWN_BYTES_MAX + 1);
+        let mut at = 0;
+        for excerpt in excerpts(&text, &[]) {
+            assert_eq!(excerpt.range.start, at);
+            at = excerpt.range.end;
+        }
+        assert_eq!(at, text.len());
+    }
 }

@@ -54,7 +54,12 @@ pub(crate) struct Failed {
 ///
 /// # Errors
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
-pub(crate) async fn send(pool: &Rc<Pool>, outbound: Outbound, lease: &Lease, limits: &Limits) -> Result<Reply, Failed> {
+pub(crate) async fn send(
+    pool: &Rc<Pool>,
+    outbound: Outbound,
+    lease: &Lease,
+    limits: &Limits,
+) -> Result<Reply, Failed> {
     let deadline = Instant::now() + limits.upstream_first_byte_timeout_ms.duration();
     let sending = pool.send(&lease.upstream.origin, outbound.request);
     let (response, lent) = match timeout_at(deadline, sending).await {
@@ -88,7 +93,9 @@ async fn first_piece(
             Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body, lent }),
             Err(_) => return Err(silent()),
             Ok(None) => return Err(transient("an empty answer".to_owned())),
-            Ok(Some(Err(error))) => return Err(transient(format!("the answer broke before its first byte: {error}"))),
+            Ok(Some(Err(error))) => {
+                return Err(transient(format!("the answer broke before its first byte: {error}")));
+            }
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if !data.is_empty() => return Ok(Reply { head, first: Some(data), body, lent }),
                 _ => {}

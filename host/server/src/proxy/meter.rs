@@ -4,8 +4,10 @@
 //! passing events and keeps only the values found; the component reads those once, at the end.
 
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use tollgate_core::json::{self, Kind};
 use tollgate_core::sse::{self, Frame, Framer};
 
@@ -23,7 +25,8 @@ pub(crate) struct Meter {
     taps: Rc<Taps>,
     samples: Vec<Vec<u8>>,
     text_bytes: u64,
-    forwarded_bytes: u64,
+    /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
+    failed: bool,
     shape: Shape,
 }
 
@@ -57,18 +60,12 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, shape: Shape) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        Self { taps, samples, text_bytes: 0, forwarded_bytes: 0, shape }
+        Self { taps, samples, text_bytes: 0, failed: false, shape }
     }
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
-        let passed = self.observe(chunk);
-        self.forwarded_bytes += passed.len() as u64;
-        passed
-    }
-
-    fn observe(&mut self, chunk: Bytes) -> Bytes {
-        let Self { taps, samples, text_bytes, shape, .. } = self;
+        let Self { taps, samples, text_bytes, failed, shape, .. } = self;
         match shape {
             Shape::Opaque => chunk,
             Shape::Whole { pieces, bytes } => {
@@ -82,6 +79,7 @@ impl Meter {
             }
             Shape::Events { framer, withhold: None } => {
                 let read = framer.push(&chunk, |frame| {
+                    *failed |= tells_of_failure(frame.bytes());
                     tap(taps, samples, text_bytes, frame.bytes());
                 });
                 if read.is_err() {
@@ -92,6 +90,7 @@ impl Meter {
             Shape::Events { framer, withhold: Some(withhold) } => {
                 let mut passing = Passing::new(withhold, &chunk);
                 let read = framer.push(&chunk, |frame| {
+                    *failed |= tells_of_failure(frame.bytes());
                     let usage = tap(taps, samples, text_bytes, frame.bytes());
                     passing.event(&frame, usage);
                 });
@@ -127,16 +126,14 @@ impl Meter {
             }
             Shape::Events { framer, withhold } => {
                 let usage = framer.finish().is_some_and(|event| tap(taps, samples, text_bytes, event));
-                let held = withhold.filter(|_| !usage).map(|withhold| withhold.held).unwrap_or_default();
-                self.forwarded_bytes += held.len() as u64;
-                held
+                withhold.filter(|_| !usage).map(|withhold| withhold.held).unwrap_or_default()
             }
         }
     }
 
-    /// Bytes that went to the client.
-    pub(crate) const fn forwarded_bytes(&self) -> u64 {
-        self.forwarded_bytes
+    /// Whether the stream told of an error before it ended.
+    pub(crate) const fn failed(&self) -> bool {
+        self.failed
     }
 
     /// Output tokens by the text that passed, at four bytes a token.
@@ -203,7 +200,11 @@ impl<'a> Passing<'a> {
         if self.run.end == 0 && whole_events == 0 {
             // No event ended in this chunk: all of it joins what is held.
             let held = self.copied.take().unwrap_or_default();
-            self.withhold.held = if held.is_empty() { self.chunk.clone() } else { [&held, self.chunk.as_ref()].concat().into() };
+            self.withhold.held = if held.is_empty() {
+                self.chunk.clone()
+            } else {
+                [&held, self.chunk.as_ref()].concat().into()
+            };
             return Bytes::new();
         }
         self.withhold.held = self.chunk.slice(whole_events..);
@@ -213,6 +214,23 @@ impl<'a> Passing<'a> {
         self.flush_run();
         self.copied.take().unwrap_or_default().freeze()
     }
+}
+
+/// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a response
+/// that carries one.
+fn tells_of_failure(event: &[u8]) -> bool {
+    static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+    if NEEDLE.find(event).is_none() {
+        return false;
+    }
+    let Some(data) = sse::data(event) else { return false };
+    let told = |path: &[&str]| json::find(&data, path).is_some_and(|value| value.kind != Kind::Null);
+    let named = || {
+        json::find(&data, &["type"])
+            .and_then(|value| json::string(&data, value))
+            .is_some_and(|name| name == "error")
+    };
+    told(&["error"]) || told(&["response", "error"]) || named()
 }
 
 /// Looks into one event; whether it states usage.
@@ -276,7 +294,7 @@ fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
 }
 
 /// Bytes of the string that follows a member's name in an event; 0 where there is none.
-fn text_length(event: &[u8], needle: &memchr::memmem::Finder<'_>) -> u64 {
+fn text_length(event: &[u8], needle: &Finder<'_>) -> u64 {
     let Some(at) = needle.find(event) else { return 0 };
     let after = event[at + needle.needle().len()..].trim_ascii_start();
     let Some(value) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { return 0 };
@@ -339,7 +357,6 @@ mod tests {
             assert_eq!(String::from_utf8(passed).unwrap(), expected, "cut at {cut}");
             assert_eq!(meter.samples().as_deref(), Some(&b"{\"total\":7}\n"[..]), "cut at {cut}");
             assert_eq!(meter.estimated_output(), 4, "13 bytes of text, cut at {cut}");
-            assert_eq!(meter.forwarded_bytes(), expected.len() as u64);
         }
     }
 

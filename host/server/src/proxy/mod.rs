@@ -154,12 +154,12 @@ async fn admit(
         return Err(error);
     }
     // The ticket exists before the wait: a client that leaves during it gets its hold voided.
-    if let Some(amount) = hold {
-        if let Err(error) = record::hold(worker, &model, caller, arrival.id, amount, arrival.at).await {
-            tracing::error!(%error, request = %arrival.id, "a hold could not be written");
-            ticket.fail(&ProxyError::Unavailable, Outcome::Refused);
-            return Err(ProxyError::Unavailable);
-        }
+    if let Some(amount) = hold
+        && let Err(error) = record::hold(worker, &model, caller, arrival.id, amount, arrival.at).await
+    {
+        tracing::error!(%error, request = %arrival.id, "a hold could not be written");
+        ticket.fail(&ProxyError::Unavailable, Outcome::Refused);
+        return Err(ProxyError::Unavailable);
     }
     Ok((inbound, ticket))
 }
@@ -236,7 +236,11 @@ fn note_failure(worker: &Worker, ticket: &mut Ticket, lease: Lease, detail: &str
 }
 
 /// The provider's own answer to a request that is at fault, word for word.
-fn refusal_of_upstream(head: &http::response::Parts, body: bytes::Bytes, mut ticket: Ticket) -> Response<Outgoing> {
+fn refusal_of_upstream(
+    head: &http::response::Parts,
+    body: bytes::Bytes,
+    mut ticket: Ticket,
+) -> Response<Outgoing> {
     if let Some(pending) = ticket.pending() {
         pending.status = head.status.as_u16();
     }
@@ -334,7 +338,8 @@ fn stopped(name: &HeaderName, unchanged: bool) -> bool {
 /// The protocol of a model list, by what the client's headers show.
 pub(crate) fn listing_protocol(parts: &Parts) -> Protocol {
     let has = |name: &str| parts.headers.contains_key(name);
-    let query_key = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    let query_key =
+        parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
     let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if has("anthropic-version") || (has("x-api-key") && !has(header::AUTHORIZATION.as_str())) {
         Protocol::AnthropicMessages

@@ -28,11 +28,8 @@ pub(crate) fn answer(
     let directory = worker.shared.directory.load();
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|_| {
         let road = worker.road();
-        let mut models: Vec<_> = directory
-            .prices
-            .models()
-            .filter(|(_, price)| speaks(&road, price, protocol))
-            .collect();
+        let mut models: Vec<_> =
+            directory.prices.models().filter(|(_, price)| speaks(&road, price, protocol)).collect();
         models.sort_unstable_by_key(|(name, _)| *name);
         match name {
             None => Ok(list(protocol, &models)),

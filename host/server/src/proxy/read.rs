@@ -89,7 +89,8 @@ async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, ProxyErro
     let mut first = Bytes::new();
     let mut joined: Option<BytesMut> = None;
     while let Some(frame) = timeout(patience, body.frame()).await.map_err(|_| ProxyError::BodyTimeout)? {
-        let frame = frame.map_err(|_| ProxyError::bad_request("The body ended before its announced length.", None))?;
+        let frame = frame
+            .map_err(|_| ProxyError::bad_request("The body ended before its announced length.", None))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = joined.as_ref().map_or(first.len(), BytesMut::len) + data.len();
         if length > max {
@@ -117,7 +118,8 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         .map_err(|error| ProxyError::bad_request(format!("The body is not a JSON object: {error}."), None))?;
     let streaming = match call.streaming {
         Some(streaming) => streaming,
-        None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?.unwrap_or(false),
+        None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?
+            .unwrap_or(false),
     };
     let model = match call.model {
         Some(model) => model,
@@ -167,7 +169,8 @@ fn optional<'a, T>(
 
 /// The most output tokens that the request allows: its limit times the number of answers it asks for.
 fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Result<Option<u64>, ProxyError> {
-    let number = |value, name| optional(body, value, json::unsigned, name, "a whole number that is not negative");
+    let number =
+        |value, name| optional(body, value, json::unsigned, name, "a whole number that is not negative");
     let (limit, choices) = match protocol {
         Protocol::OpenaiChat => {
             let newer = number(last(members, "max_completion_tokens"), "max_completion_tokens")?;
@@ -281,7 +284,9 @@ mod tests {
     #[test]
     fn wrong_types_are_refused_by_name() {
         let check = |path: &str, body: &str, names: &str| match read(path, body) {
-            Err(ProxyError::BadRequest { message, .. }) => assert!(message.contains(names), "{body}: {message}"),
+            Err(ProxyError::BadRequest { message, .. }) => {
+                assert!(message.contains(names), "{body}: {message}")
+            }
             other => panic!("{body}: {other:?}"),
         };
         check("/v1/chat/completions", "[]", "JSON object");
@@ -292,14 +297,21 @@ mod tests {
         check("/v1/chat/completions", r#"{"model":"m","stream":"yes"}"#, "`stream` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":1.5}"#, "`max_tokens` must be");
-        check("/gemini/v1/chat", r#"{"model":"m","generationConfig":{"maxOutputTokens":"9"}}"#, "maxOutputTokens");
+        check(
+            "/gemini/v1/chat",
+            r#"{"model":"m","generationConfig":{"maxOutputTokens":"9"}}"#,
+            "maxOutputTokens",
+        );
     }
 
     #[test]
     fn the_output_limit_counts_every_choice() {
         let limit = |path: &str, body: &str| read(path, body).unwrap().output_tokens_max;
         assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"n":3}"#), Some(27));
-        assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"max_completion_tokens":5}"#), Some(5));
+        assert_eq!(
+            limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"max_completion_tokens":5}"#),
+            Some(5)
+        );
         assert_eq!(limit("/v1/responses", r#"{"model":"m","max_output_tokens":7}"#), Some(7));
         assert_eq!(limit("/v1/messages", r#"{"model":"m","max_tokens":null}"#), None);
         let gemini = r#"{"generation_config":{"max_output_tokens":4,"candidateCount":2}}"#;

@@ -39,8 +39,7 @@ pub(crate) async fn hold(
 
 /// Settles a request that has ended: usage, charge, account, record, counters.
 pub(crate) async fn settle(shared: &Shared, pending: Box<Pending>) {
-    let usage = charge::usage(&pending);
-    let outcome = charge::refined(pending.outcome, pending.operation, &usage);
+    let (outcome, usage) = charge::measured(&pending);
     let mut record = record(&pending, outcome, usage);
     let user = pending.caller.user;
     let at = now();
@@ -111,7 +110,12 @@ fn price(shared: &Shared, pending: &Pending, bill: &Bill, held: Micropoints) -> 
     let own = &pending.road.generation;
     let last_good = shared.last_good.load();
     let other = last_good.as_ref().filter(|other| !Arc::ptr_eq(other, own));
-    let settled = charge::settle(own.pricing().map(Arc::as_ref), other.and_then(|other| other.pricing()).map(Arc::as_ref), bill, held);
+    let settled = charge::settle(
+        own.pricing().map(Arc::as_ref),
+        other.and_then(|other| other.pricing()).map(Arc::as_ref),
+        bill,
+        held,
+    );
     let by_own = own.pricing().is_some_and(|pricing| *pricing.digest().as_bytes() == settled.component);
     if by_own && last_good.as_ref().is_none_or(|known| !Arc::ptr_eq(known, own)) {
         shared.last_good.store(Some(Arc::clone(own)));
@@ -159,7 +163,8 @@ fn components(road: &Road, pending: &Pending) -> Components {
 /// The one line of a request. What went well is told in a low voice.
 fn log(pending: &Pending, outcome: Outcome, charge: Micropoints) {
     let (id, model, status, attempts) = (pending.id, &*pending.model, pending.status, pending.attempts);
-    let (protocol, outcome_name, ms) = (pending.protocol.name(), outcome.name(), pending.started.elapsed().as_millis());
+    let (protocol, outcome_name, ms) =
+        (pending.protocol.name(), outcome.name(), pending.started.elapsed().as_millis());
     if matches!(outcome, Outcome::Ok | Outcome::Empty) {
         tracing::info!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, "request");
     } else {

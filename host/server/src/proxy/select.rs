@@ -100,7 +100,9 @@ pub(crate) fn next(
                 candidates.push(candidate);
                 found.push((credential, upstream));
             }
-            Err(remaining_ms) => soonest_ms = Some(soonest_ms.map_or(remaining_ms, |ms| ms.min(remaining_ms))),
+            Err(remaining_ms) => {
+                soonest_ms = Some(soonest_ms.map_or(remaining_ms, |ms| ms.min(remaining_ms)))
+            }
         }
     }
     if candidates.is_empty() {

@@ -152,7 +152,10 @@ impl Window {
             if let Some((shift, extract)) = extract(&held.bytes) {
                 let data = held.bytes.slice(shift..);
                 let mut splices: Vec<Splice> = masks(&data, &extract, &inside)
-                    .map(|splice| Splice { range: splice.range.start + shift..splice.range.end + shift, ..splice })
+                    .map(|splice| Splice {
+                        range: splice.range.start + shift..splice.range.end + shift,
+                        ..splice
+                    })
                     .collect();
                 held.bytes = apply(&held.bytes, &mut splices);
             }
