@@ -1,0 +1,94 @@
+//! What is measured of one target in one round.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::client;
+use crate::target::Target;
+use crate::upstream::{EVENTS, Pace, Script};
+
+/// Longest that one phase may take.
+const PHASE_MAX: Duration = Duration::from_secs(120);
+/// Time in which the last requests of a phase are settled.
+const SETTLING: Duration = Duration::from_millis(50);
+/// Connections under full load.
+pub(crate) const CONNECTIONS: usize = 16;
+/// Streams at once that are written at the pace of a model.
+pub(crate) const PACED_STREAMS: usize = 64;
+/// The pace of each.
+pub(crate) const PACE: Duration = Duration::from_millis(5);
+/// Requests per millisecond when latency is measured.
+pub(crate) const REQUESTS_PER_MS: usize = 2;
+
+/// How much of everything.
+pub(crate) struct Plan {
+    pub(crate) requests: u64,
+    warm_up: u64,
+    latency_ms: usize,
+    pub(crate) streams: u64,
+}
+
+impl Plan {
+    pub(crate) const fn new(requests: u64) -> Self {
+        Self { requests, warm_up: requests / 10, latency_ms: 3000, streams: requests / 60 }
+    }
+}
+
+/// CPU time and wall time of so many things.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) count: u64,
+    pub(crate) wall: Duration,
+    /// Of the proxy; zero where there is none.
+    pub(crate) cpu: Duration,
+    /// Calls into components; zero where there are none.
+    pub(crate) calls: u64,
+}
+
+/// Everything that one round found.
+#[derive(Debug, Clone)]
+pub(crate) struct Round {
+    pub(crate) requests: Sample,
+    /// Sorted.
+    pub(crate) latencies: Vec<Duration>,
+    /// Of each stream's chunks, as fast as they go.
+    pub(crate) burst: Sample,
+    /// And at a model's pace.
+    pub(crate) paced: Sample,
+}
+
+/// Measures one target.
+pub(crate) async fn round(plan: &Plan, target: &Target, script: &Script) -> anyhow::Result<Round> {
+    let plain = target.plain();
+    timeout(PHASE_MAX, client::closed(&plain, CONNECTIONS, plan.warm_up)).await??;
+    let requests = sample(target, plan.requests, client::closed(&plain, CONNECTIONS, plan.requests)).await?;
+    let open = client::open(&plain, CONNECTIONS, REQUESTS_PER_MS, plan.latency_ms);
+    let mut latencies = timeout(PHASE_MAX, open).await??;
+    latencies.sort_unstable();
+    script.pace.set(Pace::Burst);
+    let burst = streams(target, CONNECTIONS, plan.streams).await?;
+    script.pace.set(Pace::Every(PACE));
+    let paced = streams(target, PACED_STREAMS, 2 * PACED_STREAMS as u64).await?;
+    Ok(Round { requests, latencies, burst, paced })
+}
+
+/// Counts chunks: what the upstream wrote, however it arrives.
+async fn streams(target: &Target, connections: usize, count: u64) -> anyhow::Result<Sample> {
+    let exchange = target.stream();
+    sample(target, count * EVENTS as u64, client::closed(&exchange, connections, count)).await
+}
+
+async fn sample(
+    target: &Target,
+    count: u64,
+    load: impl Future<Output = anyhow::Result<Duration>>,
+) -> anyhow::Result<Sample> {
+    let (cpu, calls) = (target.cpu()?, target.component_calls().await?);
+    let wall = timeout(PHASE_MAX, load).await??;
+    // Settlements follow their answers, and a request's cost includes its own.
+    tokio::time::sleep(SETTLING).await;
+    let cpu = target.cpu()?.saturating_sub(cpu);
+    let calls = target.component_calls().await?.saturating_sub(calls);
+    Ok(Sample { count, wall, cpu, calls })
+}
