@@ -1,8 +1,10 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
+mod cancellation;
 mod crash;
 mod docs;
 mod passthrough;
+mod plugin_faults;
 mod reload;
 mod routes;
 mod sdk;
