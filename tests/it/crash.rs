@@ -20,7 +20,8 @@ const CALLERS: usize = 8;
 const POINTS: Micropoints = Micropoints::from_points(1_000_000);
 /// 10 prompt and 5 output tokens of gpt-4o at the platform's price.
 const PRICE: i64 = 75_000;
-const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+const ANSWER: &str =
+    r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 
 /// Calls in a loop until the gateway dies; the ids of the requests whose answers came whole.
 async fn call_until_it_dies(addr: std::net::SocketAddr, key: String) -> Vec<RequestId> {
@@ -55,15 +56,17 @@ async fn fifty_kills_under_load_lose_no_settled_charge_and_double_none() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = config_file(dir.path(), &upstream, "");
     let config = Config::read(&path).expect("a configuration");
-    let keys = gateway::provision(&config, vec![("alice", POINTS)], vec![("openai", None, "platform-openai", 100)])
-        .await
-        .expect("an empty database takes users");
+    let keys =
+        gateway::provision(&config, vec![("alice", POINTS)], vec![("openai", None, "platform-openai", 100)])
+            .await
+            .expect("an empty database takes users");
     let mut answered: Vec<RequestId> = Vec::new();
     let mut settled: HashMap<RequestId, RequestRecord> = HashMap::new();
     for round in 0..ROUNDS {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
-        let callers: Vec<_> =
-            (0..CALLERS).map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone()))).collect();
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone())))
+            .collect();
         // The more rounds, the later the blow falls, so that it falls everywhere between two requests.
         let until = upstream.requests().len() + 20 + round;
         while upstream.requests().len() < until {

@@ -3,6 +3,7 @@
 mod cancellation;
 mod crash;
 mod docs;
+mod failover;
 mod passthrough;
 mod plugin_faults;
 mod reload;

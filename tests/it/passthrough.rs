@@ -28,8 +28,11 @@ async fn the_callers_key_stays_and_the_platforms_goes_up() {
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     let key = rig.key("alice").to_owned();
     let body = json!({"model": "gpt-4o", "messages": []});
-    for (name, value) in [("authorization", format!("Bearer {key}")), ("x-api-key", key.clone()), ("api-key", key.clone())] {
-        let request = Request::post("/v1/chat/completions", &body).header(name, &value).header("cookie", "a=b");
+    for (name, value) in
+        [("authorization", format!("Bearer {key}")), ("x-api-key", key.clone()), ("api-key", key.clone())]
+    {
+        let request =
+            Request::post("/v1/chat/completions", &body).header(name, &value).header("cookie", "a=b");
         let reply = tollgate_tests::client::call(rig.addr(), &request).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert!(reply.header("x-tollgate-request-id").is_some());
@@ -39,7 +42,8 @@ async fn the_callers_key_stays_and_the_platforms_goes_up() {
         assert!(!everything.contains(&key) && !everything.contains("cookie"), "{everything}");
     }
     let by_query = format!("/v1beta/models/gemini-2.5-flash:generateContent?key={key}&x=1");
-    let reply = tollgate_tests::client::call(rig.addr(), &Request::post(&by_query, &json!({"contents": []}))).await;
+    let reply =
+        tollgate_tests::client::call(rig.addr(), &Request::post(&by_query, &json!({"contents": []}))).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let seen = rig.upstream.next().await;
     assert_eq!(seen.target, "/v1beta/models/gemini-2.5-flash:generateContent?x=1");

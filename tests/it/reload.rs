@@ -13,7 +13,8 @@ use tollgate_tests::upstream::{Gate, Script};
 
 const STREAMS: usize = 50;
 const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}],\"usage\":null}\n\n";
-const END: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":5}}\n\ndata: [DONE]\n\n";
+const END: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":5}}\n\ndata: [DONE]\n\n";
 
 fn discount_points() -> &'static [u8] {
     tollgate_components::find("discount-points").expect("the first-party component").bytes
@@ -125,7 +126,8 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_leave_no_generation_
 /// Resident memory of this process.
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").expect("a Linux system");
-    let pages: usize = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    let pages: usize =
+        status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
     pages * 4096
 }
 
@@ -136,8 +138,12 @@ async fn a_broken_a_torn_and_a_wrong_file_change_nothing_but_the_status() {
     let before = rig.plugin("pricing").await;
     let good = discount_points();
     let selector = tollgate_components::find("key-selection").expect("the first-party component").bytes;
-    let bad: [(&str, &[u8]); 4] =
-        [("empty", b""), ("garbage", b"\0asm but not quite"), ("torn", &good[..good.len() / 2]), ("wrong world", selector)];
+    let bad: [(&str, &[u8]); 4] = [
+        ("empty", b""),
+        ("garbage", b"\0asm but not quite"),
+        ("torn", &good[..good.len() / 2]),
+        ("wrong world", selector),
+    ];
     for (name, bytes) in bad {
         let reply = rig.install("discount-points", bytes).await;
         assert_eq!(reply.status, 422, "{name}: {}", reply.text());
@@ -157,7 +163,8 @@ async fn a_broken_a_torn_and_a_wrong_file_change_nothing_but_the_status() {
 async fn a_changed_file_is_taken_up_without_being_told() {
     let rig = Rig::start().await;
     let before = rig.plugin("pricing").await["digest"].clone();
-    std::fs::write(rig.config.plugins_dir().join("discount-points.wasm"), rebuilt(discount_points(), 7)).expect("a file");
+    std::fs::write(rig.config.plugins_dir().join("discount-points.wasm"), rebuilt(discount_points(), 7))
+        .expect("a file");
     patiently("the new component", async {
         while rig.plugin("pricing").await["digest"] == before {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

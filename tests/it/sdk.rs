@@ -5,8 +5,8 @@ use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::{Config, LogFilter};
 use tollgate_tests::sdk;
 
-/// Runs a script against a demonstration.
-async fn check(script: &str) {
+/// Starts a demonstration, and ends it when `visit` has ended: base URL (no path) and API key are its own.
+pub(crate) async fn at_a_demonstration<F: Future>(visit: impl FnOnce(String, String) -> F) -> F::Output {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut config = Config::default();
     config.server.data_dir = dir.path().to_owned();
@@ -14,11 +14,17 @@ async fn check(script: &str) {
     config.server.admin_listen = config.server.listen;
     config.log.level = LogFilter("error".to_owned());
     let start = || Gateway::start(Options { config, config_path: None, demo: true });
-    let gateway = tokio::task::spawn_blocking(start).await.expect("no panic").expect("the demonstration starts");
-    let key = gateway.first_start.demo_key.as_ref().map(Secret::expose).expect("a first start makes a key").to_owned();
-    let outcome = sdk::run(script, &format!("http://{}", gateway.address), &key).await;
+    let gateway =
+        tokio::task::spawn_blocking(start).await.expect("no panic").expect("the demonstration starts");
+    let key = gateway.first_start.demo_key.as_ref().map(Secret::expose).expect("a first start makes a key");
+    let seen = visit(format!("http://{}", gateway.address), key.to_owned()).await;
     tokio::task::spawn_blocking(|| gateway.stop()).await.expect("no panic").expect("the gateway stops well");
-    outcome.expect_passed();
+    seen
+}
+
+/// Runs a script against a demonstration.
+async fn check(script: &str) {
+    at_a_demonstration(async |url, key| sdk::run(script, &url, &key).await).await.expect_passed();
 }
 
 #[tokio::test]

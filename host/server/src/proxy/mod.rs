@@ -185,6 +185,7 @@ async fn dispatch(
         let selected = select::next(road, directory, caller, call, &tried, worker.now());
         let lease = match selected {
             Ok(lease) => lease,
+            Err(error @ ProxyError::Policy(_)) => return Err(give_up(ticket, error)),
             // What the last attempt met says more than that no other is left.
             Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
         };
