@@ -1,0 +1,224 @@
+//! What the writer writes: holds, their resolutions, records and events.
+
+use std::sync::Arc;
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
+use tollgate_core::ledger::Settlement;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Usage;
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
+/// One thing to write; whole or not at all.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// Reserves points before dispatch. The only entry that a request waits for.
+    Hold {
+        /// The request, whose id is also the hold's.
+        request: RequestId,
+        /// Who pays.
+        user: UserId,
+        /// Micro-points to reserve.
+        amount: Micropoints,
+        /// The model asked for.
+        model: Arc<str>,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Charges a request against its hold and gives the rest back.
+    Settle {
+        /// The request.
+        request: RequestId,
+        /// Who pays.
+        user: UserId,
+        /// What the hold reserved.
+        held: Micropoints,
+        /// Where the charge comes from.
+        settlement: Settlement,
+        /// Now.
+        at: Timestamp,
+        /// What happened.
+        record: Box<RequestRecord>,
+    },
+    /// Releases a hold without a charge.
+    Void {
+        /// The request.
+        request: RequestId,
+        /// Whose hold it is.
+        user: UserId,
+        /// What the hold reserved.
+        held: Micropoints,
+        /// Now.
+        at: Timestamp,
+        /// What happened.
+        record: Box<RequestRecord>,
+    },
+    /// Records a request that held nothing: one that is never billed, or was refused.
+    Record(Box<RequestRecord>),
+    /// Something that happened to a plugin.
+    Event(PluginEvent),
+}
+
+impl Entry {
+    /// Whether a caller can be told "no" and nothing is lost.
+    pub(crate) const fn is_hold(&self) -> bool {
+        matches!(self, Self::Hold { .. })
+    }
+}
+
+/// The components that served a request; `None` where no component of the kind took part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Components {
+    /// The provider adapter.
+    pub adapter: Option<Digest>,
+    /// The key selector.
+    pub selector: Option<Digest>,
+    /// The pricing policy.
+    pub pricing: Option<Digest>,
+    /// The content filter.
+    pub filter: Option<Digest>,
+}
+
+/// What is kept of a request: one row, written once, when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// The request.
+    pub request: RequestId,
+    /// Who called.
+    pub user: UserId,
+    /// With which API key.
+    pub api_key: Option<ApiKeyId>,
+    /// What the client spoke; `None` when the request was lost before it could be recorded.
+    pub protocol: Option<Protocol>,
+    /// What it asked for.
+    pub operation: Option<Operation>,
+    /// The configured provider that served it, or would have.
+    pub provider: Option<Arc<str>>,
+    /// The model that it named.
+    pub model: Option<Arc<str>>,
+    /// The credential of the last attempt.
+    pub credential: Option<CredentialId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status that the client saw; `None` when it saw none.
+    pub status: Option<u16>,
+    /// Tries at an upstream.
+    pub attempts: u32,
+    /// From the request's first byte to the end, in milliseconds.
+    pub latency_ms: u64,
+    /// To the first byte of the answer, in milliseconds.
+    pub ttft_ms: Option<u64>,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// Tokens.
+    pub usage: Usage,
+    /// What was reserved.
+    pub hold: Micropoints,
+    /// What was charged.
+    pub charge: Micropoints,
+    /// The price table in force at admission.
+    pub price_version: Option<u64>,
+    /// The components that took part.
+    pub components: Components,
+    /// Canonical bytes of the receipt, where something was priced.
+    pub receipt: Option<Vec<u8>>,
+    /// What the content filter says of the text that it refused: a digest, never the text.
+    pub filter_hash: Option<Vec<u8>>,
+    /// What went wrong, without secrets and without content.
+    pub error: Option<String>,
+    /// When the request arrived.
+    pub started_at: Timestamp,
+}
+
+impl RequestRecord {
+    /// The record of a request of which nothing else is known: [`Outcome::Unknown`], no attempt, no charge.
+    #[must_use]
+    pub fn new(request: RequestId, user: UserId, started_at: Timestamp) -> Self {
+        Self {
+            request,
+            user,
+            api_key: None,
+            protocol: None,
+            operation: None,
+            provider: None,
+            model: None,
+            credential: None,
+            outcome: Outcome::Unknown,
+            status: None,
+            attempts: 0,
+            latency_ms: 0,
+            ttft_ms: None,
+            streamed: false,
+            usage: Usage::default(),
+            hold: Micropoints::ZERO,
+            charge: Micropoints::ZERO,
+            price_version: None,
+            components: Components::default(),
+            receipt: None,
+            filter_hash: None,
+            error: None,
+            started_at,
+        }
+    }
+}
+
+/// Something that happened to a plugin: loaded, refused, faulted, rolled back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginEvent {
+    /// When.
+    pub at: Timestamp,
+    /// The component's name.
+    pub component: String,
+    /// What kind of component it is.
+    pub kind: String,
+    /// SHA-256 of its bytes.
+    pub digest: Option<Digest>,
+    /// What happened, as one word.
+    pub event: String,
+    /// The rest of the story.
+    pub detail: Option<String>,
+}
+
+/// Which of a request's movements a transfer is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Movement {
+    Hold = 0,
+    Resolution = 1,
+    Overrun = 2,
+    BadDebt = 3,
+}
+
+/// The id of a request's movement: the same each time, so that a repeated entry is refused by the primary key.
+///
+/// A hold has the request's own id. The others turn that UUIDv7 into a custom one (version 8) which keeps the time in
+/// front, so that their index entries are appended too, and gives four random bits up for the movement.
+pub(crate) fn transfer_id(request: RequestId, movement: Movement) -> TransferId {
+    let mut bytes = *request.as_bytes();
+    if !matches!(movement, Movement::Hold) {
+        bytes[6] = 0x80 | (bytes[6] & 0x0f);
+        bytes[8] = 0x80 | ((movement as u8) << 2) | (bytes[8] & 0x03);
+    }
+    TransferId::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Movement, transfer_id};
+    use tollgate_core::id::RequestId;
+    use tollgate_core::time::Timestamp;
+
+    #[test]
+    fn each_movement_of_a_request_has_its_own_id_and_keeps_its_time() {
+        let request = RequestId::new(Timestamp::from_millis(1_800_000_000_000), [0xff; 10]);
+        let ids = [Movement::Hold, Movement::Resolution, Movement::Overrun, Movement::BadDebt]
+            .map(|movement| transfer_id(request, movement));
+        assert_eq!(ids[0].as_bytes(), request.as_bytes());
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(id.as_bytes()[..6], request.as_bytes()[..6]);
+            assert!(!ids[..at].contains(id));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong, at the two boundaries: managing the store, and writing to the ledger.
+
+use std::path::PathBuf;
+
+/// Why the store could not be opened, read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database answered with an error.
+    #[error("{doing}")]
+    Database {
+        /// What was being done, in the words of a log.
+        doing: &'static str,
+        /// What it answered.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A file beside the database (its lock, the master key) could not be read or written.
+    #[error("{doing} {}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The linked SQLite may corrupt a database in WAL mode.
+    #[error("SQLite {0} can corrupt its write-ahead log; 3.51.3 or newer is needed")]
+    SqliteTooOld(String),
+    /// A newer Tollgate migrated the database.
+    #[error("the database is at schema version {found}, written by a newer Tollgate; this one knows {known}")]
+    NewerSchema {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest that this build knows.
+        known: i64,
+    },
+    /// A migration failed, or one that was already applied has changed.
+    #[error("migrating the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Another process serves from this database.
+    #[error("another process serves from {}", .0.display())]
+    InUse(PathBuf),
+    /// Nothing has this id or name.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The name is taken, or the key is already there.
+    #[error("the {0} already exists")]
+    Exists(&'static str),
+    /// An argument makes no sense; the text says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// The sweep could not release a hold.
+    #[error("releasing a hold that a crash left")]
+    Sweep(#[source] WriteError),
+    /// Stored bytes are not what their column promises.
+    #[error("a stored {0} is damaged")]
+    Damaged(&'static str),
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
+}
+
+/// Why an entry is not in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The request has such an entry already: a hold taken twice, a hold resolved twice. Harmless.
+    #[error("the ledger has this entry already")]
+    Duplicate,
+    /// The entry breaks a rule of the schema (no such hold, no such user) and never will be written.
+    #[error("the ledger refuses the entry: {0}")]
+    Refused(String),
+    /// The database failed; the hold was not written.
+    #[error("the ledger is unavailable")]
+    Unavailable,
+    /// The writer has been closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// Names what was being done when a query failed.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { doing, source })
+    }
+}
+
+/// Whether a uniqueness rule refused the row.
+pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether a rule of the schema refused the row, in which case trying again changes nothing.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    const SQLITE_CONSTRAINT: i32 = 19;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_CONSTRAINT)
+}

@@ -1,0 +1,78 @@
+//! Everything that a server decides from, read in one transaction.
+
+use sqlx::SqliteConnection;
+use tollgate_core::price::PriceTable;
+
+use crate::api_key::{self, ApiKey};
+use crate::balance::{self, Balance};
+use crate::credential::{self, Credential};
+use crate::error::{Doing, StoreError};
+use crate::open::Store;
+use crate::price;
+use crate::row::{Row, fields};
+use crate::user::{self, User};
+
+/// What the database held at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// [`Store::revision`] of that moment.
+    pub revision: i64,
+    /// The last transfer that the balances contain; [`Store::transfers_since`] tells of later grants.
+    pub seq: i64,
+    /// All users.
+    pub users: Vec<User>,
+    /// All API keys, revoked and expired ones too.
+    pub api_keys: Vec<ApiKey>,
+    /// All credentials, disabled ones too, still sealed.
+    pub credentials: Vec<Credential>,
+    /// The price table in force; of version 0 and empty when none was published.
+    pub prices: PriceTable,
+    /// One balance per user. A server that already runs keeps its own and applies grants.
+    pub balances: Vec<Balance>,
+}
+
+impl Store {
+    /// Reads everything. A server calls it at its start, after [`Store::sweep`], and when the revision changes.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    pub async fn load(&self) -> Result<Snapshot, StoreError> {
+        let mut tx = self.pool().begin().await.doing("loading")?;
+        let revision = number(&mut tx, "SELECT value FROM revision").await?;
+        let seq = number(&mut tx, "SELECT COALESCE(MAX(seq), 0) FROM transfer").await?;
+        let snapshot = Snapshot {
+            revision,
+            seq,
+            users: rows(&mut tx, "user", user::SELECT, user::user).await?,
+            api_keys: rows(&mut tx, "API key", api_key::SELECT, api_key::api_key).await?,
+            credentials: rows(&mut tx, "credential", credential::SELECT, credential::credential).await?,
+            prices: price::latest(&mut tx).await?,
+            balances: balance::all(&mut tx).await?,
+        };
+        tx.commit().await.doing("loading")?;
+        Ok(snapshot)
+    }
+
+    /// The balances of all users at this moment, open holds counted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn balances(&self) -> Result<Vec<Balance>, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("reading balances")?;
+        balance::all(&mut connection).await
+    }
+}
+
+async fn number(connection: &mut SqliteConnection, query: &'static str) -> Result<i64, StoreError> {
+    sqlx::query_scalar(query).fetch_one(connection).await.doing("loading")
+}
+
+async fn rows<T>(
+    connection: &mut SqliteConnection,
+    what: &'static str,
+    query: &'static str,
+    read: impl Fn(&mut Row<'_>) -> Option<T>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = sqlx::query(query).fetch_all(connection).await.doing("loading")?;
+    rows.iter().map(|row| fields(what, row, &read)).collect()
+}

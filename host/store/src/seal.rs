@@ -1,0 +1,227 @@
+//! Seals provider credentials at rest: XChaCha20-Poly1305 under one master key.
+//!
+//! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: a sealed key that is
+//! copied to another row, owner or provider does not open.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use tollgate_core::id::CredentialId;
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+
+use crate::error::StoreError;
+
+/// Why a secret stays closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Another key sealed it, or it was changed or moved to another row.
+    #[error("the credential cannot be opened with this master key")]
+    Open,
+    /// The cipher refused the text; it does so only past 256 GiB.
+    #[error("the credential cannot be sealed")]
+    Seal,
+    /// The master key is not 64 hexadecimal digits.
+    #[error("a master key is 64 hexadecimal digits")]
+    Key,
+    /// The system has no randomness to give.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+/// The key that seals all credentials. Losing it loses them.
+#[derive(Clone)]
+pub struct MasterKey(XChaCha20Poly1305);
+
+/// A sealed secret, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Fresh for each seal.
+    pub nonce: [u8; 24],
+    /// Ciphertext and tag.
+    pub bytes: Vec<u8>,
+}
+
+/// The row that a sealed secret belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The credential.
+    pub id: CredentialId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The provider that it is for.
+    pub provider: &'a str,
+}
+
+impl Place<'_> {
+    /// The variable part stands last, so no two places have the same bytes.
+    fn aad(&self) -> Vec<u8> {
+        let owner: u8 = match self.owner {
+            Owner::User => 0,
+            Owner::Platform => 1,
+            Owner::Shared => 2,
+        };
+        [b"tollgate credential 1".as_slice(), self.id.as_bytes(), &[owner], self.provider.as_bytes()].concat()
+    }
+}
+
+impl MasterKey {
+    /// Takes 64 hexadecimal digits, as the environment gives them.
+    ///
+    /// # Errors
+    /// [`SealError::Key`] for anything else.
+    pub fn from_hex(text: &Secret) -> Result<Self, SealError> {
+        let digits = text.expose().trim().as_bytes();
+        let mut key = zeroize::Zeroizing::new([0_u8; 32]);
+        if digits.len() != 64 {
+            return Err(SealError::Key);
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+        }
+        Ok(Self(XChaCha20Poly1305::new((&*key).into())))
+    }
+
+    /// Reads the key from `path`; where there is no file, makes a key and writes it, readable by its owner only.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, holds no key, or others may read it.
+    pub fn load_or_create(path: &Path) -> Result<Self, StoreError> {
+        match File::open(path) {
+            Ok(file) => Self::load(file, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::create(path),
+            Err(source) => Err(file_error("opening", path, source)),
+        }
+    }
+
+    fn load(mut file: File, path: &Path) -> Result<Self, StoreError> {
+        let read = |source| file_error("reading", path, source);
+        if file.metadata().map_err(read)?.permissions().mode() & 0o077 != 0 {
+            return Err(file_error(
+                "reading",
+                path,
+                std::io::Error::other("others may read it; set its mode to 0600"),
+            ));
+        }
+        let mut text = String::with_capacity(80);
+        let outcome = file.read_to_string(&mut text);
+        let text = Secret::new(text);
+        outcome.map_err(read)?;
+        Ok(Self::from_hex(&text)?)
+    }
+
+    fn create(path: &Path) -> Result<Self, StoreError> {
+        let mut key = zeroize::Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *key).map_err(|_| SealError::Random)?;
+        let mut text = String::with_capacity(65);
+        for byte in key.iter() {
+            text.push(char::from(HEX[usize::from(byte >> 4)]));
+            text.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+        let text = Secret::new(text);
+        let written =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+                file.write_all(text.expose().as_bytes())?;
+                file.sync_all()
+            });
+        written.map_err(|source| file_error("writing", path, source))?;
+        Ok(Self::from_hex(&text)?)
+    }
+
+    /// Seals a secret for its row.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] when the system gives no nonce.
+    pub fn seal(&self, place: &Place<'_>, secret: &Secret) -> Result<Sealed, SealError> {
+        let mut nonce = [0; 24];
+        getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: &place.aad() };
+        let bytes = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
+        Ok(Sealed { nonce, bytes })
+    }
+
+    /// Opens what was sealed for this row.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] when anything differs: the key, the bytes, the row.
+    pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
+        let payload = Payload { msg: &sealed.bytes, aad: &place.aad() };
+        let text = self.0.decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| SealError::Open)?;
+        String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn nibble(digit: u8) -> Result<u8, SealError> {
+    let value = char::from(digit).to_digit(16).ok_or(SealError::Key)?;
+    u8::try_from(value).map_err(|_| SealError::Key)
+}
+
+fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::File { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MasterKey, Place, SealError, Sealed};
+    use std::os::unix::fs::PermissionsExt;
+    use tollgate_core::id::CredentialId;
+    use tollgate_core::protocol::Owner;
+    use tollgate_core::secret::Secret;
+
+    fn key(digit: &str) -> MasterKey {
+        MasterKey::from_hex(&Secret::new(digit.repeat(64))).unwrap()
+    }
+
+    const PLACE: Place<'static> =
+        Place { id: CredentialId::from_bytes([7; 16]), owner: Owner::Platform, provider: "openai" };
+
+    #[test]
+    fn a_sealed_secret_opens_only_with_its_key_and_in_its_row() {
+        let sealed = key("a").seal(&PLACE, &Secret::new("sk-secret".into())).unwrap();
+        assert!(!sealed.bytes.windows(9).any(|window| window == b"sk-secret"));
+        assert_eq!(key("a").open(&PLACE, &sealed).unwrap().expose(), "sk-secret");
+
+        let check = |key: &MasterKey, place: Place<'_>, sealed: &Sealed| {
+            assert_eq!(key.open(&place, sealed).unwrap_err(), SealError::Open);
+        };
+        check(&key("b"), PLACE, &sealed);
+        check(&key("a"), Place { id: CredentialId::from_bytes([8; 16]), ..PLACE }, &sealed);
+        check(&key("a"), Place { owner: Owner::Shared, ..PLACE }, &sealed);
+        check(&key("a"), Place { provider: "openai2", ..PLACE }, &sealed);
+        let mut bytes = sealed.bytes.clone();
+        bytes[0] ^= 1;
+        check(&key("a"), PLACE, &Sealed { bytes, ..sealed });
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_and_kept_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let sealed =
+            MasterKey::load_or_create(&path).unwrap().seal(&PLACE, &Secret::new("x".into())).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(MasterKey::load_or_create(&path).unwrap().open(&PLACE, &sealed).unwrap().expose(), "x");
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        MasterKey::load_or_create(&path).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in ["", "abc", &"g".repeat(64), &"a".repeat(65)] {
+            assert_eq!(MasterKey::from_hex(&Secret::new(text.into())).unwrap_err(), SealError::Key, "{text}");
+        }
+    }
+}

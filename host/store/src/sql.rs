@@ -1,0 +1,317 @@
+//! Rows into SQL: one text per batch size, so that a whole group commit is one prepared call.
+//!
+//! A call to SQLite costs a hop to sqlx's worker thread and back. A batch is therefore one text — begin, insert the transfers,
+//! insert the records, commit — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
+//! statements stay prepared. The rows of padding are all NULL and a WHERE drops them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sqlx::Arguments;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Encode, Sqlite, Type};
+use tollgate_core::id::RequestId;
+use tollgate_core::usage::Usage;
+
+use crate::entry::{Entry, Movement, RequestRecord, transfer_id};
+
+/// The accounts that every database has.
+pub(crate) mod account {
+    pub(crate) const ISSUANCE: i64 = 1;
+    pub(crate) const REVENUE: i64 = 2;
+    pub(crate) const BAD_DEBT: i64 = 3;
+}
+
+/// What a transfer does: see the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Hold = 1,
+    Post = 2,
+    Void = 3,
+    Single = 4,
+}
+
+/// Why a transfer was made: see the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    Request = 1,
+    Overrun = 2,
+    BadDebt = 3,
+    Grant = 4,
+}
+
+/// Who wrote a transfer: see the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Writer = 0,
+    Management = 1,
+}
+
+const TRANSFER_COLUMNS: &str =
+    "id, kind, debit, credit, amount, resolves, request, code, memo, origin, at_ms";
+const TRANSFER_WIDTH: usize = 11;
+
+const RECORD_COLUMNS: &str = "request, user_id, api_key, protocol, operation, provider, model, credential, outcome, \
+    status, attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, \
+    reasoning, audio_input, audio_output, quality, hold, charge, price_version, components, receipt, filter_hash, error, \
+    started_at";
+const RECORD_WIDTH: usize = 31;
+
+/// A row of `transfer`, its sequence number aside.
+#[derive(Debug, Clone)]
+pub(crate) struct TransferRow {
+    pub(crate) id: [u8; 16],
+    pub(crate) kind: Kind,
+    pub(crate) debit: i64,
+    pub(crate) credit: i64,
+    pub(crate) amount: i64,
+    pub(crate) resolves: Option<[u8; 16]>,
+    pub(crate) request: Option<[u8; 16]>,
+    pub(crate) code: Code,
+    pub(crate) memo: Option<Arc<str>>,
+    pub(crate) origin: Origin,
+    pub(crate) at_ms: i64,
+}
+
+/// The rows of some entries, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Rows<'a> {
+    pub(crate) transfers: Vec<TransferRow>,
+    /// With the id of the row's component set.
+    pub(crate) records: Vec<(&'a RequestRecord, Option<i64>)>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.records.is_empty()
+    }
+
+    /// Adds the rows of `entry`. `payer` is the account of its user, `components` the id of its component set.
+    pub(crate) fn push(&mut self, entry: &'a Entry, payer: i64, components: Option<i64>) {
+        match entry {
+            Entry::Hold { request, amount, model, at, .. } => self.transfers.push(TransferRow {
+                kind: Kind::Hold,
+                amount: amount.get(),
+                resolves: None,
+                memo: Some(Arc::clone(model)),
+                ..movement(*request, Movement::Hold, payer, at.millis())
+            }),
+            Entry::Settle { request, settlement, at, record, .. } => {
+                let mut add = |which, debit, amount: i64, kind, code| {
+                    self.transfers.push(TransferRow {
+                        kind,
+                        amount,
+                        code,
+                        resolves: (kind == Kind::Post).then_some(*request.as_bytes()),
+                        request: (kind == Kind::Single).then_some(*request.as_bytes()),
+                        ..movement(*request, which, debit, at.millis())
+                    });
+                };
+                add(Movement::Resolution, payer, settlement.posted.get(), Kind::Post, Code::Request);
+                if settlement.overrun.get() != 0 {
+                    add(Movement::Overrun, payer, settlement.overrun.get(), Kind::Single, Code::Overrun);
+                }
+                if settlement.bad_debt.get() != 0 {
+                    add(
+                        Movement::BadDebt,
+                        account::BAD_DEBT,
+                        settlement.bad_debt.get(),
+                        Kind::Single,
+                        Code::BadDebt,
+                    );
+                }
+                self.records.push((record, components));
+            }
+            Entry::Void { request, held, at, record, .. } => {
+                self.transfers.push(TransferRow {
+                    kind: Kind::Void,
+                    amount: held.get(),
+                    ..movement(*request, Movement::Resolution, payer, at.millis())
+                });
+                self.records.push((record, components));
+            }
+            Entry::Record(record) => self.records.push((record, components)),
+            Entry::Event(_) => {}
+        }
+    }
+}
+
+/// The transfer of a request from `debit` to revenue, as most are.
+fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> TransferRow {
+    TransferRow {
+        id: *transfer_id(request, which).as_bytes(),
+        kind: Kind::Void,
+        debit,
+        credit: account::REVENUE,
+        amount: 0,
+        resolves: Some(*request.as_bytes()),
+        request: None,
+        code: Code::Request,
+        memo: None,
+        origin: Origin::Writer,
+        at_ms: stored(at_ms),
+    }
+}
+
+/// An unsigned number as SQLite keeps it; beyond 63 bits it sticks at the end.
+pub(crate) fn stored(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The reverse of [`stored`]; a negative number, which nothing here writes, reads as 0.
+pub(crate) fn loaded(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Whether a batch brings its own transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Frame {
+    /// The text begins and commits.
+    Transaction,
+    /// The caller did, or will.
+    Bare,
+}
+
+/// The texts, each made once.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(HashMap<(Frame, usize, usize), Arc<str>>);
+
+impl Texts {
+    /// The text and the arguments that insert `rows`.
+    pub(crate) fn insert(&mut self, frame: Frame, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
+        let transfers = padded(rows.transfers.len());
+        let records = padded(rows.records.len());
+        let text = match self.0.entry((frame, transfers, records)) {
+            Slot::Occupied(slot) => Arc::clone(slot.get()),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(text(frame, transfers, records).into())),
+        };
+        let mut binds = Binds(SqliteArguments::default());
+        binds.0.reserve(transfers * TRANSFER_WIDTH + records * RECORD_WIDTH, 0);
+        for row in &rows.transfers {
+            binds.transfer(row);
+        }
+        binds.nulls((transfers - rows.transfers.len()) * TRANSFER_WIDTH);
+        for (record, components) in &rows.records {
+            binds.record(record, *components);
+        }
+        // The padding of the records comes last: what is not bound is NULL.
+        (text, binds.0)
+    }
+}
+
+fn padded(rows: usize) -> usize {
+    if rows == 0 { 0 } else { rows.next_power_of_two() }
+}
+
+fn text(frame: Frame, transfers: usize, records: usize) -> String {
+    let mut text = String::new();
+    if frame == Frame::Transaction {
+        text.push_str("BEGIN IMMEDIATE;");
+    }
+    insert(&mut text, "transfer", TRANSFER_COLUMNS, TRANSFER_WIDTH, transfers);
+    insert(&mut text, "request_record", RECORD_COLUMNS, RECORD_WIDTH, records);
+    if frame == Frame::Transaction {
+        text.push_str("COMMIT");
+    }
+    text
+}
+
+fn insert(text: &mut String, table: &str, columns: &str, width: usize, rows: usize) {
+    if rows == 0 {
+        return;
+    }
+    let row = format!("({})", vec!["?"; width].join(","));
+    let values = vec![row; rows].join(",");
+    // Writing into a String cannot fail.
+    let _ = write!(
+        text,
+        "INSERT INTO {table} ({columns}) SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL;"
+    );
+}
+
+/// Collects arguments in the order of the columns.
+struct Binds(SqliteArguments);
+
+impl Binds {
+    fn add<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) {
+        // Encoding fails only for types that hold no SQLite value; none of ours is such.
+        let added = self.0.add(value);
+        debug_assert!(added.is_ok());
+    }
+
+    fn nulls(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add(None::<i64>);
+        }
+    }
+
+    fn transfer(&mut self, row: &TransferRow) {
+        self.add(row.id.as_slice());
+        self.add(row.kind as i64);
+        self.add(row.debit);
+        self.add(row.credit);
+        self.add(row.amount);
+        self.add(row.resolves.as_ref().map(<[u8; 16]>::as_slice));
+        self.add(row.request.as_ref().map(<[u8; 16]>::as_slice));
+        self.add(row.code as i64);
+        self.add(row.memo.clone());
+        self.add(row.origin as i64);
+        self.add(row.at_ms);
+    }
+
+    fn record(&mut self, record: &RequestRecord, components: Option<i64>) {
+        self.add(record.request.as_bytes().as_slice());
+        self.add(record.user.as_bytes().as_slice());
+        self.add(record.api_key.as_ref().map(|id| id.as_bytes().as_slice()));
+        self.add(record.protocol.map(|protocol| protocol.name()));
+        self.add(record.operation.map(|operation| operation.name()));
+        self.add(record.provider.clone());
+        self.add(record.model.clone());
+        self.add(record.credential.as_ref().map(|id| id.as_bytes().as_slice()));
+        self.add(record.outcome.name());
+        self.add(record.status.map(i64::from));
+        self.add(i64::from(record.attempts));
+        self.add(stored(record.latency_ms));
+        self.add(record.ttft_ms.map(stored));
+        self.add(i64::from(record.streamed));
+        self.usage(&record.usage);
+        self.add(record.hold.get());
+        self.add(record.charge.get());
+        self.add(record.price_version.map(stored));
+        self.add(components);
+        self.add(record.receipt.as_deref());
+        self.add(record.filter_hash.as_deref());
+        self.add(record.error.as_deref());
+        self.add(stored(record.started_at.millis()));
+    }
+
+    fn usage(&mut self, usage: &Usage) {
+        let counts = [
+            usage.input,
+            usage.cache_read,
+            usage.cache_write_short,
+            usage.cache_write_long,
+            usage.output,
+            usage.reasoning,
+            usage.audio_input,
+            usage.audio_output,
+        ];
+        for count in counts {
+            self.add(stored(count));
+        }
+        self.add(usage.quality.name());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RECORD_COLUMNS, RECORD_WIDTH, TRANSFER_COLUMNS, TRANSFER_WIDTH};
+
+    #[test]
+    fn each_column_has_its_argument() {
+        assert_eq!(TRANSFER_COLUMNS.split(',').count(), TRANSFER_WIDTH);
+        assert_eq!(RECORD_COLUMNS.split(',').count(), RECORD_WIDTH);
+    }
+}

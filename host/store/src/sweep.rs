@@ -1,0 +1,93 @@
+//! Resolves what a crash left: holds without a settlement.
+//!
+//! The rule, for now in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
+//! is recorded with [`Outcome::Unknown`] and no charge.
+//!
+//! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
+
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::points::Micropoints;
+use tollgate_core::time::Timestamp;
+
+use crate::balance::open_holds;
+use crate::entry::{Entry, RequestRecord};
+use crate::error::{Doing, StoreError, WriteError};
+use crate::open::Store;
+use crate::row::{Row, fields};
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepReport {
+    /// Holds that were released.
+    pub released: usize,
+    /// What they had reserved, in micro-points.
+    pub amount: Micropoints,
+}
+
+struct OpenHold {
+    request: RequestId,
+    user: UserId,
+    amount: Micropoints,
+    model: Option<String>,
+    at: Timestamp,
+}
+
+impl Store {
+    /// Releases every open hold. A server calls it once, before it serves; doing it again changes nothing.
+    ///
+    /// From the first call on, this process is the one that serves from the database: no other may sweep away its holds.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
+    pub async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
+        self.lock()?;
+        let writer = self.writer()?;
+        let mut report = SweepReport::default();
+        for hold in self.open_holds().await? {
+            let amount = hold.amount;
+            match writer.commit(release(hold, now)).await {
+                Ok(()) => {
+                    report.released += 1;
+                    report.amount = report.amount.checked_add(amount).unwrap_or(Micropoints::new(i64::MAX));
+                }
+                Err(WriteError::Duplicate) => {}
+                Err(error) => return Err(StoreError::Sweep(error)),
+            }
+        }
+        Ok(report)
+    }
+
+    async fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT open.id, account.owner, open.amount, open.memo, open.at_ms FROM (",
+            open_holds!(),
+            ") AS open JOIN account ON account.id = open.debit ORDER BY open.seq",
+        ))
+        .fetch_all(self.pool())
+        .await
+        .doing("reading open holds")?;
+        rows.iter().map(|row| fields("hold", row, open_hold)).collect()
+    }
+}
+
+fn open_hold(row: &mut Row<'_>) -> Option<OpenHold> {
+    Some(OpenHold {
+        request: RequestId::from_bytes(row.bytes()?),
+        user: UserId::from_bytes(row.bytes()?),
+        amount: Micropoints::new(row.get()?),
+        model: row.get()?,
+        at: Timestamp::from_millis(row.u64()?),
+    })
+}
+
+fn release(hold: OpenHold, now: Timestamp) -> Entry {
+    let OpenHold { request, user, amount, model, at } = hold;
+    let record = RequestRecord {
+        model: model.map(Into::into),
+        hold: amount,
+        latency_ms: now.since_ms(at),
+        error: Some("the gateway stopped before the request ended".to_owned()),
+        ..RequestRecord::new(request, user, at)
+    };
+    Entry::Void { request, user, held: amount, at: now, record: Box::new(record) }
+}
