@@ -6,6 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tollgate_tests::sdk;
+
+use crate::sdk::at_a_demonstration;
+
 const DOCUMENTS: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "wit/README.md", "wit/CHANGELOG.md"];
 
@@ -18,20 +22,20 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The Rust files below a directory, by their paths from the root.
+/// What a directory holds: the path of each entry from the root, and whether it is a directory itself.
+fn entries(directory: &str) -> Vec<(String, bool)> {
+    let entries = fs::read_dir(root().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let entries = entries.map(|entry| entry.expect("an entry can be read"));
+    entries
+        .map(|entry| (format!("{directory}/{}", entry.file_name().to_string_lossy()), entry.path().is_dir()))
+        .collect()
+}
+
+/// The Rust files below a directory.
 fn rust_files(directory: &str) -> Vec<String> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(root().join(directory)).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type().unwrap().is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.ends_with(".rs") {
-            files.push(path);
-        }
-    }
-    assert!(!files.is_empty(), "{directory} holds no Rust");
-    files
+    let below =
+        |(path, is_directory): (String, bool)| if is_directory { rust_files(&path) } else { vec![path] };
+    entries(directory).into_iter().flat_map(below).filter(|path| path.ends_with(".rs")).collect()
 }
 
 /// A source file without its comments and its tests: the code with its string literals emptied, and the literals.
@@ -111,15 +115,17 @@ fn section(document: &str, heading: &str) -> String {
     lines.take_while(|line| !ends(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// Name and manifest of each package of the workspace.
+fn manifest(directory: &str) -> toml::Table {
+    let path = format!("{directory}/Cargo.toml");
+    read(&path).parse().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Directory and manifest of each package of the workspace, but for the components that misbehave.
 fn manifests() -> BTreeMap<String, toml::Table> {
-    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
-    let members = workspace["workspace"]["members"].as_array().unwrap();
-    let manifests =
-        members.iter().map(|member| member.as_str().unwrap()).filter(|member| !member.ends_with('*'));
-    manifests
-        .map(|member| (member.to_owned(), read(format!("{member}/Cargo.toml")).parse().unwrap()))
-        .collect()
+    let workspace = manifest(".");
+    let members = workspace["workspace"]["members"].as_array().expect("a list of members");
+    let members = members.iter().filter_map(|member| member.as_str()).filter(|member| !member.ends_with('*'));
+    members.map(|member| (member.to_owned(), manifest(member))).collect()
 }
 
 /// Dependencies of a package; those for tests only are none.
@@ -199,10 +205,12 @@ fn check_map(heading: &str, folder: &str) {
     let map = section("ARCHITECTURE.md", heading);
     let named: BTreeSet<&str> =
         code_spans(&map).filter(|span| span.ends_with(".rs") && !span.contains('/')).collect();
-    let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap());
-    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    let names: Vec<String> = files.map(|entry| entry.file_name().into_string().unwrap()).collect();
-    let held = names.iter().map(String::as_str).filter(|name| name.ends_with(".rs") && *name != "lib.rs");
+    let files = entries(folder);
+    let files = files
+        .iter()
+        .filter(|(_, is_directory)| !is_directory)
+        .filter_map(|(path, _)| path.rsplit('/').next());
+    let held = files.filter(|name| name.ends_with(".rs") && *name != "lib.rs");
     assert_eq!(named, held.collect(), "left: what `{heading}` names; right: what {folder} holds");
 }
 
@@ -251,10 +259,51 @@ fn every_configuration_in_the_readme_is_accepted() {
     }
 }
 
+/// The README's words for what a test must put in their place.
+const SHOWN_URL: &str = "http://127.0.0.1:8080";
+const SHOWN_KEY: &str = "TOLLGATE_KEY";
+
+#[tokio::test]
+async fn every_curl_of_the_readme_gets_its_answer() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no curl here");
+        return;
+    }
+    at_a_demonstration(|url, key| async move {
+        let calls = blocks("README.md", "sh").into_iter().filter(|block| block.starts_with("curl"));
+        let mut protocols = 0;
+        for call in calls {
+            let mut shell = tokio::process::Command::new("sh");
+            shell.args(["-c", &call.replace(SHOWN_URL, &url)]).env(SHOWN_KEY, &key);
+            let answer = shell.output().await.unwrap();
+            let said = String::from_utf8_lossy(&answer.stdout);
+            assert!(said.contains("morning") && said.contains("usage"), "{call}\n{said}");
+            protocols += 1;
+        }
+        assert_eq!(protocols, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_sdk_snippet_of_the_readme_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let snippets = blocks("README.md", "python");
+    assert_eq!(snippets.len(), 3);
+    at_a_demonstration(|url, key| async move {
+        for (number, snippet) in snippets.iter().enumerate() {
+            let script = dir.path().join(format!("{number}.py"));
+            fs::write(&script, snippet.replace(SHOWN_URL, &url).replace(SHOWN_KEY, "API_KEY")).unwrap();
+            sdk::run(script.to_str().unwrap(), &url, &key).await.expect_passed();
+        }
+    })
+    .await;
+}
+
 #[test]
 fn wit_packages_agree_on_one_version() {
-    let files = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
-    let wits: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|it| it == "wit")).collect();
+    let files = entries("wit").into_iter().map(|(path, _)| path);
+    let wits: Vec<String> = files.filter(|path| path.ends_with(".wit")).collect();
     assert_eq!(wits.len(), 4, "{wits:?}");
     let lines: BTreeSet<String> =
         wits.iter().map(|path| read(path).lines().next().unwrap().to_owned()).collect();
