@@ -68,7 +68,7 @@ pub struct Binding {
     pub config: String,
     /// What to do when it fails.
     pub on_error: OnError,
-    /// Longest run of one call, in milliseconds.
+    /// Longest run of one call, in milliseconds: the time that the machine runs something else does not count.
     pub deadline_ms: u32,
     /// Most linear memory of one instance, in bytes.
     pub memory_bytes_max: usize,

@@ -56,13 +56,15 @@ fn pool(instances: u32, memory_bytes_ceiling: usize) -> PoolingAllocationConfig 
 
 /// Advances the engine's epoch once a millisecond while a call may be running, and sleeps otherwise.
 ///
-/// Invariant: a call whose deadline is at epoch `d` ends, because `run_until` reaches `d` before the call starts and the
-/// thread parks only at a tick past `run_until`.
+/// Invariant: a call whose deadline is at epoch `d` meets it, because `run_until` reaches `d` before the call starts, and
+/// the thread parks only at a tick past `run_until` while nobody holds it.
 pub(crate) struct Clock {
     engine: Engine,
     /// Ticks so far; never ahead of the engine's epoch.
     ticks: AtomicU64,
     run_until: AtomicU64,
+    /// Calls that are past their first alarm.
+    held: AtomicU64,
     parked: AtomicBool,
     stop: AtomicBool,
     thread: std::sync::OnceLock<Thread>,
@@ -75,6 +77,7 @@ impl Clock {
             engine,
             ticks: AtomicU64::new(0),
             run_until: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             parked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             thread: std::sync::OnceLock::new(),
@@ -96,6 +99,15 @@ impl Clock {
         }
     }
 
+    /// Keeps the clock running until [`Clock::release`]. It must be running already.
+    pub(crate) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.fetch_sub(1, Ordering::SeqCst);
+    }
+
     #[cold]
     fn extend(&self, until: u64) {
         self.run_until.fetch_max(until, Ordering::SeqCst);
@@ -106,7 +118,7 @@ impl Clock {
 
     fn run(&self) {
         while !self.stop.load(Ordering::SeqCst) {
-            if self.ticks.load(Ordering::SeqCst) >= self.run_until.load(Ordering::SeqCst) {
+            if self.is_idle() {
                 self.park();
                 continue;
             }
@@ -119,11 +131,15 @@ impl Clock {
     /// Parks unless someone asked for ticks meanwhile: either the caller sees `parked`, or this sees `run_until`.
     fn park(&self) {
         self.parked.store(true, Ordering::SeqCst);
-        let idle = self.ticks.load(Ordering::SeqCst) >= self.run_until.load(Ordering::SeqCst);
-        if idle && !self.stop.load(Ordering::SeqCst) {
+        if self.is_idle() && !self.stop.load(Ordering::SeqCst) {
             thread::park();
         }
         self.parked.store(false, Ordering::SeqCst);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.held.load(Ordering::SeqCst) == 0
+            && self.ticks.load(Ordering::SeqCst) >= self.run_until.load(Ordering::SeqCst)
     }
 
     fn wake(&self) {

@@ -4,7 +4,7 @@
 //! components through typed handles: [`Adapter`], [`Selector`], [`Pricing`], [`Filter`]. Whatever a component does, it
 //! costs that call at most its deadline and ends as a [`CallError`].
 //!
-//! Reading order: [`binding`](Binding) (what operators say), `source` and `loader` (from bytes to a component that may
+//! Reading order: [`binding`](Binding) (what operators say), `source`, `compile` and `loader` (from bytes to a component that may
 //! serve), `unit` and `slot` (how a call reaches an instance), `generation` and `reload` (the transaction), `supervisor`,
 //! `breaker` and `vitals` (what happens to those that fail).
 
@@ -13,6 +13,8 @@ mod binding;
 mod bindings;
 mod breaker;
 mod cache;
+mod compile;
+mod deadline;
 mod engine;
 mod error;
 mod generation;

@@ -1,28 +1,22 @@
-//! From bytes to a component that may serve: inspected, compiled, linked to nothing but what its kind is given, and tried.
+//! From a compiled component to one that may serve: linked to nothing but what its kind is given, configured and tried.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
-use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
-use wasmtime::{Engine, Store};
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use crate::adapter::Adapter;
-use crate::binding::{Kind, Limits};
+use crate::binding::Kind;
 use crate::bindings::host;
 use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
-use crate::cache::Cache;
-use crate::error::{Digest, Fault, LoadError};
+use crate::error::{Fault, LoadError};
 use crate::generation::Loaded;
 use crate::policy::{Bill, Candidate, Filter, FilterPlan, Health, Pricing, Quote, Selector, check_choice};
 use crate::slot::SlotIndex;
@@ -36,85 +30,8 @@ use crate::world::World;
 const TYPES: &str = "tollgate:plugin/types@0.1.0";
 /// The gateway's own functions; not for pricing, which is pure.
 const HOST: &str = "tollgate:plugin/host@0.1.0";
-/// Compilations that may have outlived their deadline before new ones are refused.
-const COMPILATIONS_MAX: usize = 3;
-/// Compiling deep expressions recurses.
-const COMPILE_STACK_BYTES: usize = 16 << 20;
 /// Most rules of a filter.
 const FILTER_RULES_MAX: usize = 10_000;
-
-/// Refuses bytes that are no component, and those made to exhaust the compiler: its time grows with the number of
-/// functions and faster than the length of one.
-pub(crate) fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
-    let malformed = |error: wasmparser::BinaryReaderError| LoadError::Malformed(error.to_string());
-    if !Parser::is_component(bytes) {
-        return Err(LoadError::Malformed("it does not begin like one".to_owned()));
-    }
-    let mut functions = 0;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(malformed)? {
-            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
-                return Err(LoadError::Malformed("it is a core module".to_owned()));
-            }
-            Payload::CodeSectionEntry(body) => {
-                functions += 1;
-                let length = body.range().len();
-                if functions > limits.functions_max {
-                    return Err(LoadError::TooComplex(format!(
-                        "more than {} functions",
-                        limits.functions_max
-                    )));
-                }
-                if length > limits.function_bytes_max as usize {
-                    return Err(LoadError::TooComplex(format!("a function of {length} bytes")));
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Compiles away from the calling thread and gives up on it after a while.
-///
-/// A compilation cannot be interrupted. One that takes too long goes on by itself, and while too many do, new ones are
-/// refused.
-pub(crate) fn compile(
-    engine: &Engine,
-    cache: Option<&Arc<Cache>>,
-    digest: Digest,
-    bytes: Cow<'static, [u8]>,
-    limits: &Limits,
-) -> Result<Component, LoadError> {
-    static RUNNING: AtomicUsize = AtomicUsize::new(0);
-    if let Some(component) = cache.and_then(|cache| cache.load(engine, &digest)) {
-        return Ok(component);
-    }
-    if RUNNING.load(Ordering::Relaxed) >= COMPILATIONS_MAX {
-        return Err(LoadError::Compile("earlier compilations are still running".to_owned()));
-    }
-    RUNNING.fetch_add(1, Ordering::Relaxed);
-    let (engine, cache) = (engine.clone(), cache.cloned());
-    let (done, outcome) = mpsc::channel();
-    let work = move || {
-        let compiled = Component::new(&engine, &bytes).map_err(|error| format!("{error:#}"));
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(cache), Ok(component)) = (&cache, &compiled) {
-            cache.store(&digest, component);
-        }
-        // Nobody listens any more when it took too long.
-        let _ = done.send(compiled);
-    };
-    let spawned = thread::Builder::new().name("tollgate-compile".into()).stack_size(COMPILE_STACK_BYTES);
-    spawned.spawn(work).map_err(|error| LoadError::Compile(error.to_string()))?;
-    match outcome.recv_timeout(limits.compile) {
-        Ok(compiled) => compiled.map_err(LoadError::Compile),
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(LoadError::CompileTimeout { limit: limits.compile }),
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(LoadError::Compile("the compiler panicked".to_owned()))
-        }
-    }
-}
 
 /// Links a compiled component as what its binding says, and tries it: a first instance is configured and, where a harmless
 /// call exists, called.

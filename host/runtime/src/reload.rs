@@ -83,9 +83,9 @@ impl Inner {
 
     /// Decides about one binding, loading what is new.
     fn step(&self, binding: &Binding, occasion: Occasion) -> Result<Step, LoadError> {
-        let limits = &self.host.limits;
         let dir = self.plugins_dir.as_deref();
-        let found = source::find(&binding.component, dir, &self.embedded, limits.file_bytes_max);
+        let bytes_max = self.host.limits.file_bytes_max;
+        let found = source::find(&binding.component, dir, &self.embedded, bytes_max);
         let (bytes, source) = found.map_err(|cause| self.refuse(binding, None, occasion, cause))?;
         let digest = Digest::of(&bytes);
         let version = (digest, Digest::of(binding.config.as_bytes()));
@@ -97,9 +97,7 @@ impl Inner {
         }
         let component = match self.compiled(digest) {
             Some(component) => Ok(component),
-            None => loader::inspect(&bytes, limits).and_then(|()| {
-                loader::compile(&self.host.engine, self.cache.as_ref(), digest, bytes, limits)
-            }),
+            None => self.compiler.compile(digest, bytes),
         };
         let loaded = component.and_then(|component| {
             let host = Arc::clone(&self.host);

@@ -15,6 +15,7 @@ use crate::bindings::filter_world::ContentFilter;
 use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::cache::Cache;
+use crate::compile::Compiler;
 use crate::engine::{self, Clock};
 use crate::error::{ReloadError, StartError};
 use crate::generation::{Generation, Loaded};
@@ -34,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) plugins_dir: Option<PathBuf>,
     pub(crate) embedded: Vec<Embedded>,
     pub(crate) filter_check: fn(&FilterPlan) -> Result<(), String>,
-    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) compiler: Compiler,
     pub(crate) current: ArcSwap<Generation>,
     pub(crate) generations_live: Arc<AtomicUsize>,
     /// Held through a whole reload: one at a time.
@@ -69,7 +70,11 @@ impl Runtime {
         });
         let generations_live = Arc::new(AtomicUsize::new(0));
         let inner = Arc::new(Inner {
-            cache: open_cache(settings.cache_dir, &host.engine),
+            compiler: Compiler::new(
+                host.engine.clone(),
+                open_cache(settings.cache_dir, &host.engine),
+                settings.limits,
+            ),
             host,
             plugins_dir: settings.plugins_dir,
             embedded: settings.embedded,
@@ -118,7 +123,7 @@ impl Runtime {
         let Some(dir) = &self.0.plugins_dir else { return Ok(()) };
         let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.is_none() {
-            *watch = Some(Watch::start(dir.clone(), Arc::downgrade(&self.0))?);
+            *watch = Some(Watch::start(dir, Arc::downgrade(&self.0))?);
         }
         Ok(())
     }
@@ -154,10 +159,10 @@ impl Runtime {
 }
 
 /// A cache that cannot be used costs time at start, nothing else.
-fn open_cache(dir: Option<PathBuf>, engine: &Engine) -> Option<Arc<Cache>> {
+fn open_cache(dir: Option<PathBuf>, engine: &Engine) -> Option<Cache> {
     let dir = dir?;
     match Cache::open(&dir, engine) {
-        Ok(cache) => Some(Arc::new(cache)),
+        Ok(cache) => Some(cache),
         Err(error) => {
             tracing::warn!(dir = %dir.display(), %error, "compiled components are not kept");
             None

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::{Store, Trap};
 
+use crate::deadline::Deadline;
 use crate::error::{Fault, FaultKind};
 use crate::state::State;
 use crate::unit::Unit;
@@ -137,19 +138,21 @@ impl<W: World> Instance<W> {
     pub(crate) fn make(unit: &Arc<Unit<W>>) -> Result<(Box<Self>, Configured<W>), Fault> {
         let vitals = Arc::clone(&unit.vitals);
         let host = &vitals.host;
-        let state = State::new(vitals.binding.memory_bytes_max, Arc::clone(&vitals.log));
+        let deadline = Deadline::new(Arc::clone(&host.clock));
+        let state = State::new(vitals.binding.memory_bytes_max, deadline, Arc::clone(&vitals.log));
         let mut store = Store::new(&host.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(host.limits.answer_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
-        arm(&mut store, &vitals, host.limits.configure_ms);
+        Deadline::install(&mut store);
+        Deadline::arm(&mut store, host.limits.configure_ms);
         let world = guarded(&mut store, |store| W::instantiate(&unit.pre, store))?;
         vitals.instances.fetch_add(1, Ordering::Relaxed);
         let (id, alive) = (unit.slot.id(), Arc::downgrade(unit));
         let mut instance =
             Box::new(Self { id, unit: alive, vitals, world, store, calls: 0, baseline_bytes: 0 });
         let Self { world, store, vitals, .. } = &mut *instance;
-        arm(store, vitals, vitals.host.limits.configure_ms);
+        Deadline::arm(store, vitals.host.limits.configure_ms);
         let configured = guarded(store, |store| world.configure(store, &vitals.binding.config))?;
         instance.baseline_bytes = instance.store.data().limiter.memory_bytes;
         Ok((instance, configured))
@@ -162,7 +165,7 @@ impl<W: World> Instance<W> {
     ) -> Result<R, Fault> {
         self.calls += 1;
         let Self { world, store, vitals, .. } = self;
-        arm(store, vitals, vitals.binding.deadline_ms);
+        Deadline::arm(store, vitals.binding.deadline_ms);
         guarded(store, |store| call(world, store))?
     }
 
@@ -171,14 +174,6 @@ impl<W: World> Instance<W> {
         let allowed = self.baseline_bytes.saturating_mul(2).max(self.baseline_bytes + GROWTH_BYTES_MIN);
         self.calls >= CALLS_MAX || memory > allowed
     }
-}
-
-/// Sets the deadline `ms` from now. The tick under way does not count: hence one more.
-#[inline]
-fn arm(store: &mut Store<State>, vitals: &Vitals, ms: u32) {
-    let ticks = u64::from(ms) + 1;
-    store.set_epoch_deadline(ticks);
-    vitals.host.clock.keep_running(ticks);
 }
 
 /// Runs `call` on this thread's instance of `unit`, made now if there is none.
@@ -213,7 +208,9 @@ fn guarded<R>(
     store: &mut Store<State>,
     run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, Fault> {
-    match panic::catch_unwind(AssertUnwindSafe(|| run(store))) {
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(store)));
+    store.data_mut().deadline.disarm();
+    match outcome {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(name(store.data_mut(), &error)),
         Err(_) => Err(Fault::new(FaultKind::Host, "the host panicked during the call")),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 
 use crate::bindings::{host, types};
+use crate::deadline::Deadline;
 use crate::error::Digest;
 
 /// Lines a second that a component may log.
@@ -20,6 +21,7 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Data of one store.
 pub(crate) struct State {
     pub(crate) limiter: Limiter,
+    pub(crate) deadline: Deadline,
     log: Arc<GuestLog>,
     stderr: Vec<u8>,
     /// The last complete line on standard error: usually the reason of a panic.
@@ -27,9 +29,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(memory_bytes_max: usize, log: Arc<GuestLog>) -> Self {
+    pub(crate) fn new(memory_bytes_max: usize, deadline: Deadline, log: Arc<GuestLog>) -> Self {
         let limiter = Limiter { memory_bytes_max, memory_bytes: 0, refused: false };
-        Self { limiter, log, stderr: Vec::new(), last_words: String::new() }
+        Self { limiter, deadline, log, stderr: Vec::new(), last_words: String::new() }
     }
 
     /// Standard output and error of the component: logged line by line.
@@ -183,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_stays_small() {
-        let mut state = State::new(0, log());
+        let clock = crate::engine::Clock::start(wasmtime::Engine::default()).unwrap();
+        let mut state = State::new(0, super::Deadline::new(clock), log());
         (0..1000).for_each(|_| state.write_stderr(&[b'x'; 1024]));
         assert_eq!(state.last_words().len(), LINE_BYTES_MAX);
     }

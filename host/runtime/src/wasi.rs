@@ -160,7 +160,9 @@ fn null(store: &mut StoreContextMut<'_, State>, ty: &Type) -> Result<Val> {
 fn release(store: &mut StoreContextMut<'_, State>, values: &[Val]) -> Result<()> {
     for value in values {
         match value {
-            Val::Resource(handle) => drop(handle.try_into_resource::<Nothing>(&mut *store)?),
+            Val::Resource(handle) => {
+                handle.try_into_resource::<Nothing>(&mut *store)?;
+            }
             Val::List(values) | Val::Tuple(values) => release(store, values)?,
             Val::Record(fields) => {
                 for (_, value) in fields {

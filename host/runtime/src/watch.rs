@@ -5,7 +5,7 @@
 //! watch that could not be set), a poll finds the change.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Weak;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -31,9 +31,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(dir: PathBuf, runtime: Weak<Inner>) -> io::Result<Self> {
+    pub(crate) fn start(dir: &Path, runtime: Weak<Inner>) -> io::Result<Self> {
         let (alive, events) = mpsc::channel();
-        let watcher = watch(&dir, alive.clone())
+        let watcher = watch(dir, alive.clone())
             .inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "no file events here: polling"))
             .ok();
         thread::Builder::new().name("tollgate-watch".into()).spawn(move || run(&runtime, &events))?;

@@ -15,11 +15,12 @@ impl KeySelector for Bloat {
 
     fn select(&self, request: Request, candidates: &[Candidate]) -> Option<u32> {
         let mut hoard = Vec::new();
-        while request.attempt == 1 {
-            hoard.push(black_box(vec![1_u8; 1 << 20]));
-        }
-        if request.attempt == 2 {
-            std::mem::forget(black_box(vec![1_u8; 2 << 20]));
+        match request.attempt {
+            0 => {}
+            1 => loop {
+                hoard.push(black_box(vec![1_u8; 1 << 20]));
+            },
+            _ => std::mem::forget(black_box(vec![1_u8; 2 << 20])),
         }
         candidates.first().map(|candidate| candidate.handle)
     }

@@ -12,10 +12,12 @@ impl KeySelector for Spin {
     }
 
     fn select(&self, request: Request, candidates: &[Candidate]) -> Option<u32> {
-        while request.attempt > 0 {
+        if request.attempt == 0 {
+            return candidates.first().map(|candidate| candidate.handle);
+        }
+        loop {
             std::hint::spin_loop();
         }
-        candidates.first().map(|candidate| candidate.handle)
     }
 }
 

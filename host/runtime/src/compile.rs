@@ -1,0 +1,110 @@
+//! From bytes to machine code, away from the threads that serve, within bounds of size and time.
+
+use std::borrow::Cow;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::binding::Limits;
+use crate::cache::Cache;
+use crate::error::{Digest, LoadError};
+
+/// Compilations that may have outlived their deadline before new ones are refused.
+const OVERDUE_MAX: usize = 2;
+/// Compiling deep expressions recurses.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Compiles one component at a time, and keeps what it made where there is a cache.
+pub(crate) struct Compiler {
+    engine: Engine,
+    cache: Option<Arc<Cache>>,
+    limits: Limits,
+    /// Compilations under way, those included that nobody waits for any more.
+    running: Arc<AtomicUsize>,
+}
+
+impl Compiler {
+    pub(crate) fn new(engine: Engine, cache: Option<Cache>, limits: Limits) -> Self {
+        Self { engine, cache: cache.map(Arc::new), limits, running: Arc::default() }
+    }
+
+    /// The compiled form of `bytes`, whose digest this is.
+    pub(crate) fn compile(&self, digest: Digest, bytes: Cow<'static, [u8]>) -> Result<Component, LoadError> {
+        inspect(&bytes, &self.limits)?;
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &digest)) {
+            return Ok(component);
+        }
+        if self.running.load(Ordering::Relaxed) >= OVERDUE_MAX {
+            return Err(LoadError::Compile("earlier compilations are still running".to_owned()));
+        }
+        self.compile_elsewhere(digest, bytes)
+    }
+
+    /// A compilation cannot be interrupted: one that takes too long is left to end by itself.
+    fn compile_elsewhere(&self, digest: Digest, bytes: Cow<'static, [u8]>) -> Result<Component, LoadError> {
+        let (engine, cache, running) = (self.engine.clone(), self.cache.clone(), Arc::clone(&self.running));
+        let (done, outcome) = mpsc::channel();
+        running.fetch_add(1, Ordering::Relaxed);
+        let work = move || {
+            let compiled = panic::catch_unwind(AssertUnwindSafe(|| Component::new(&engine, &bytes)));
+            running.fetch_sub(1, Ordering::Relaxed);
+            let compiled = match compiled {
+                Ok(compiled) => compiled.map_err(|error| format!("{error:#}")),
+                Err(_) => Err("the compiler panicked".to_owned()),
+            };
+            if let (Some(cache), Ok(component)) = (&cache, &compiled) {
+                cache.store(&digest, component);
+            }
+            // Nobody listens any more when it took too long.
+            let _ = done.send(compiled);
+        };
+        let thread = thread::Builder::new().name("tollgate-compile".into()).stack_size(STACK_BYTES);
+        thread.spawn(work).map_err(|error| {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+            LoadError::Compile(error.to_string())
+        })?;
+        match outcome.recv_timeout(self.limits.compile) {
+            Ok(compiled) => compiled.map_err(LoadError::Compile),
+            Err(RecvTimeoutError::Timeout) => Err(LoadError::CompileTimeout { limit: self.limits.compile }),
+            Err(RecvTimeoutError::Disconnected) => Err(LoadError::Compile("its thread ended".to_owned())),
+        }
+    }
+}
+
+/// Refuses bytes that are no component, and those made to exhaust the compiler: its time grows with the number of
+/// functions and faster than the length of one.
+fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+    let malformed = |error: BinaryReaderError| LoadError::Malformed(error.to_string());
+    if !Parser::is_component(bytes) {
+        return Err(LoadError::Malformed("it does not begin like one".to_owned()));
+    }
+    let mut functions = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(malformed)? {
+            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
+                return Err(LoadError::Malformed("it is a core module".to_owned()));
+            }
+            Payload::CodeSectionEntry(body) => {
+                functions += 1;
+                let length = body.range().len();
+                if functions > limits.functions_max {
+                    return Err(LoadError::TooComplex(format!(
+                        "more than {} functions",
+                        limits.functions_max
+                    )));
+                }
+                if length > limits.function_bytes_max as usize {
+                    return Err(LoadError::TooComplex(format!("a function of {length} bytes")));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! How long a call may run.
+//!
+//! A deadline by the clock on the wall would blame a component for the time in which the machine ran something else, and on
+//! a busy machine that is most of it. So the epoch's deadline comes at half of the budget; from there on the time counts
+//! that the thread itself has run, and the call ends when the other half is used up. A call that is over in time, which is
+//! nearly every one, never asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::engine::Clock;
+use crate::state::State;
+
+/// The budget of the call under way.
+pub(crate) struct Deadline {
+    clock: Arc<Clock>,
+    /// What is left after the first alarm.
+    second_half: Duration,
+    /// The thread's own time at the first alarm, if there was one. The clock is held from then on.
+    alarmed: Option<Duration>,
+}
+
+impl Deadline {
+    pub(crate) const fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, second_half: Duration::ZERO, alarmed: None }
+    }
+
+    /// Lets calls into `store` end at their deadline.
+    pub(crate) fn install(store: &mut Store<State>) {
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.alarm()));
+    }
+
+    /// Gives the next call `ms` milliseconds. The tick under way does not count: hence one more.
+    #[inline]
+    pub(crate) fn arm(store: &mut Store<State>, ms: u32) {
+        let first_half = u64::from(ms / 2) + 1;
+        store.set_epoch_deadline(first_half);
+        let deadline = &mut store.data_mut().deadline;
+        deadline.second_half = Duration::from_millis((ms - ms / 2).into());
+        deadline.clock.keep_running(first_half);
+    }
+
+    /// The call is over.
+    #[inline]
+    pub(crate) fn disarm(&mut self) {
+        if self.alarmed.take().is_some() {
+            self.clock.release();
+        }
+    }
+
+    #[cold]
+    fn alarm(&mut self) -> UpdateDeadline {
+        let now = thread_time();
+        let start = *self.alarmed.get_or_insert_with(|| {
+            self.clock.hold();
+            now
+        });
+        let left = self.second_half.saturating_sub(now.saturating_sub(start));
+        if left.is_zero() {
+            return UpdateDeadline::Interrupt;
+        }
+        let ticks = left.as_micros().div_ceil(1000);
+        UpdateDeadline::Continue(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+/// For how long this thread has run.
+fn thread_time() -> Duration {
+    // The clock of a running thread is never negative.
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}

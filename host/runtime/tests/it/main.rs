@@ -1,0 +1,11 @@
+//! What the runtime promises, one module per promise.
+#![expect(clippy::unwrap_used, reason = "what fails to be set up fails the test")]
+
+mod cache;
+mod faults;
+mod harness;
+mod refusals;
+mod reload;
+mod rollback;
+mod sandbox;
+mod watch;

@@ -1,0 +1,92 @@
+//! A new version that faults at once is taken back.
+
+use tollgate_runtime::{ComponentState, Event, Probation, Settings};
+
+use crate::harness::{Bench, component, digest, eventually, guest, rebuilt, selector, settings};
+
+/// A selector that served well was replaced by one that traps.
+fn replaced() -> Bench {
+    let bench = Bench::start(vec![selector("key-selection")]);
+    bench.select(1).unwrap();
+    bench.install("key-selection", guest("trap"));
+    bench.runtime.rescan().unwrap();
+    bench
+}
+
+fn rolled_back(event: &Event) -> bool {
+    matches!(event, Event::RolledBack { .. })
+}
+
+#[test]
+fn the_last_good_version_serves_again() {
+    let bench = replaced();
+    let pinned = bench.runtime.current();
+    for _ in 0..3 {
+        bench.select(1).unwrap_err();
+    }
+    bench.await_event(rolled_back);
+    let (good, bad) = (digest(component("key-selection")), digest(guest("trap")));
+    assert_eq!(bench.runtime.current().id(), pinned.id() + 1);
+    assert_eq!(bench.runtime.current().selector().unwrap().digest(), good);
+    assert!(bench.select(1).is_ok());
+    assert!(matches!(bench.status().state, ComponentState::RolledBack { from, .. } if from == bad));
+
+    // The file that failed is not tried again, neither by a poll nor by an operator's reload of other things.
+    assert_eq!(bench.runtime.rescan().unwrap().id(), pinned.id() + 1);
+    assert_eq!(bench.runtime.apply(vec![selector("key-selection")]).unwrap().id(), pinned.id() + 1);
+    // A changed one is.
+    bench.install("key-selection", &rebuilt(guest("trap"), 1));
+    assert_eq!(bench.runtime.rescan().unwrap().id(), pinned.id() + 2);
+    assert_eq!(bench.status().state, ComponentState::Active);
+}
+
+#[test]
+fn the_old_file_put_back_ends_the_matter() {
+    let bench = replaced();
+    (0..3).for_each(|_| drop(bench.select(1).unwrap_err()));
+    bench.await_event(rolled_back);
+    bench.install("key-selection", component("key-selection"));
+    bench.runtime.rescan().unwrap();
+    assert_eq!(bench.status().state, ComponentState::Active);
+}
+
+#[test]
+fn rare_faults_do_not_roll_back() {
+    let bench = replaced();
+    let id = bench.runtime.current().id();
+    for call in 0..200 {
+        // Four faults among two hundred calls: fewer than a tenth, and too few for the breaker.
+        let attempt = u32::from(call % 50 == 49);
+        let _ = bench.select(attempt);
+    }
+    eventually("the supervisor", || bench.runtime.generations_live() == 1);
+    assert_eq!(bench.runtime.current().id(), id);
+    assert!(!bench.events().iter().any(rolled_back));
+}
+
+#[test]
+fn after_the_trial_nothing_is_rolled_back() {
+    let few = |dir: &std::path::Path| {
+        let probation = Probation { calls: 10, window: Probation::DEFAULT.window };
+        Settings { probation, ..settings(dir) }
+    };
+    let bench = Bench::try_start(few, vec![selector("key-selection")]).unwrap();
+    bench.install("key-selection", guest("trap"));
+    let id = bench.runtime.rescan().unwrap().id();
+    (0..10).for_each(|_| assert!(bench.select(0).is_ok()));
+    (0..5).for_each(|_| drop(bench.select(1).unwrap_err()));
+    eventually("the supervisor", || bench.runtime.generations_live() == 1);
+    assert_eq!(bench.runtime.current().id(), id);
+    assert_eq!(bench.status().state, ComponentState::Tripped);
+}
+
+#[test]
+fn a_second_bad_version_rolls_back_to_the_good_one() {
+    let bench = replaced();
+    bench.select(1).unwrap_err();
+    bench.install("key-selection", &rebuilt(guest("trap"), 2));
+    bench.runtime.rescan().unwrap();
+    (0..3).for_each(|_| drop(bench.select(1).unwrap_err()));
+    bench.await_event(rolled_back);
+    assert_eq!(bench.runtime.current().selector().unwrap().digest(), digest(component("key-selection")));
+}

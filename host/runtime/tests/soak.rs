@@ -1,0 +1,76 @@
+//! Two hundred reloads leave nothing behind. By itself, because it looks at the memory of the process.
+#![expect(clippy::unwrap_used, reason = "what fails to be set up fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tollgate_runtime::{
+    Binding, Candidate, Embedded, Health, Kind, Limits, Probation, Runtime, SelectRequest, Settings,
+};
+
+fn settings(dir: &Path) -> Settings {
+    let bytes = tollgate_components::find_guest("liar").unwrap().bytes;
+    Settings {
+        plugins_dir: Some(dir.to_owned()),
+        cache_dir: None,
+        embedded: vec![Embedded { name: "liar".to_owned(), bytes }],
+        workers: 3,
+        probation: Probation::DEFAULT,
+        limits: Limits::DEFAULT,
+        filter_check: |_| Ok(()),
+    }
+}
+
+fn call(runtime: &Runtime) {
+    let candidate = Candidate {
+        handle: 1,
+        owner: tollgate_core::protocol::Owner::User,
+        health: Health::Available,
+        weight: 100,
+        in_flight: 0,
+        failures: 0,
+        idle_ms: 0,
+    };
+    let generation = runtime.current();
+    let chosen = generation.selector().unwrap().select(SelectRequest { seed: 1, attempt: 0 }, &[candidate]);
+    assert_eq!(chosen.unwrap(), Some(1));
+}
+
+/// Memory of this process that is in use, in bytes.
+fn resident_bytes() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn two_hundred_reloads_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let binding = Binding::new("selector", "liar", Kind::KeySelector);
+    let runtime = Runtime::start(settings(dir.path()), vec![binding], |_| {}).unwrap();
+    let original = tollgate_components::find_guest("liar").unwrap().bytes;
+    let mut before = 0;
+    for round in 0..200_u32 {
+        let note =
+            [[0, 8, 4].as_slice(), b"note", &u16::try_from(round).unwrap().to_le_bytes(), &[0]].concat();
+        fs::write(dir.path().join("liar.wasm"), [original, &note].concat()).unwrap();
+        runtime.rescan().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| call(&runtime));
+            call(&runtime);
+        });
+        if round == 50 {
+            before = resident_bytes();
+        }
+    }
+    assert_eq!(runtime.current().id(), 201);
+    let start = Instant::now();
+    while runtime.generations_live() > 1 {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} generations live", runtime.generations_live());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(runtime.status()[0].instances, 1);
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "{} KiB more after 150 reloads", grown >> 10);
+}
