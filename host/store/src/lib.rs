@@ -39,5 +39,5 @@ pub use request::RequestFilter;
 pub use seal::MasterKey;
 pub use sweep::SweepReport;
 pub use user::User;
-pub use verify::{VerifyReport, Violation};
+pub use verify::{VIOLATIONS_MAX, VerifyReport, Violation};
 pub use writer::{Full, Writer};

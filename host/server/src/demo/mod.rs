@@ -3,14 +3,14 @@
 //! It speaks the three wire protocols as the real providers do (ids, usage blocks, event order, headers, error
 //! bodies), so that a newcomer's first call, the official SDKs and the load bench work without a provider key. It
 //! accepts any credential that starts with `demo-`, in the header that the real provider reads, and refuses others
-//! with the provider's own error. The answer is [`reply::Prompt::answer`]: the last user message, said back.
+//! with the provider's own error. The answer is `reply::Prompt::answer`: the last user message, said back.
 //!
 //! **Faults on request.** A model name that contains `demo-<fault>`, or a last user message that contains
-//! `[[<fault>]]`, brings out one of the faults of [`fault::Fault`]: `401`, `429`, `500`, `529`, `quota`, `context`,
+//! `[[<fault>]]`, brings out one of the faults of `fault::Fault`: `401`, `429`, `500`, `529`, `quota`, `context`,
 //! `slow`, `cut`, `midstream-error`, `empty`, `hang`, `garbage`.
 //!
 //! It is no part of the data path and knows nothing of the gateway: `proxy/` reaches it as it reaches any upstream.
-//! It listens on loopback only. Start reading at [`handle`]; each provider is one file with a `handle` of its own.
+//! It listens on loopback only. Start reading at `handle`; each provider is one file with a `handle` of its own.
 
 mod anthropic;
 mod fault;
