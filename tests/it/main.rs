@@ -1,5 +1,7 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
+mod bad_input;
+mod bad_wire;
 mod cancellation;
 mod crash;
 mod docs;
