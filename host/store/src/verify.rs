@@ -56,18 +56,16 @@ const CHECKS: [Check; 10] = [
     },
     Check {
         rule: "I2 balances equal the sum of their transfers",
-        query: concat!(
-            "SELECT 'account ' || account.id || ' holds ' || COALESCE(posted.posted, 0) || ', its transfers sum to ' \
-             || COALESCE(folded.posted, 0) FROM account \
-             LEFT JOIN (SELECT balance.account, balance.posted FROM balance) AS posted ON posted.account = account.id \
-             LEFT JOIN (SELECT account, SUM(delta) AS posted FROM (\
-             SELECT debit AS account, -amount AS delta FROM transfer \
-             WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot) \
-             UNION ALL SELECT credit, amount FROM transfer \
-             WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot)) AS moves GROUP BY account) \
-             AS folded ON folded.account = account.id \
-             WHERE COALESCE(posted.posted, 0) <> COALESCE(folded.posted, 0)"
-        ),
+        query: "SELECT 'account ' || account.id || ' holds ' || COALESCE(posted.posted, 0) || ', its transfers sum to ' \
+                || COALESCE(folded.posted, 0) FROM account \
+                LEFT JOIN (SELECT balance.account, balance.posted FROM balance) AS posted ON posted.account = account.id \
+                LEFT JOIN (SELECT account, SUM(delta) AS posted FROM (\
+                SELECT debit AS account, -amount AS delta FROM transfer \
+                WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot) \
+                UNION ALL SELECT credit, amount FROM transfer \
+                WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot)) AS moves GROUP BY account) \
+                AS folded ON folded.account = account.id \
+                WHERE COALESCE(posted.posted, 0) <> COALESCE(folded.posted, 0)",
     },
     Check {
         rule: "I3 no account below its floor",

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::balance;
 use crate::commit::Ledger;
 use crate::entry::Entry;
-use crate::error::{StoreError, WriteError};
+use crate::error::WriteError;
 
 /// Entries that may wait for the writer; beyond, callers wait.
 const QUEUE_MAX: usize = 8192;
