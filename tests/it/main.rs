@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_wire;
 mod cancellation;
+mod charging;
 mod crash;
 mod docs;
 mod failover;
