@@ -27,7 +27,7 @@ async fn ask(rig: &Rig) -> Connection {
 }
 
 fn millis(ms: u64) -> Millis {
-    Millis::try_from(ms).unwrap()
+    Millis::try_from(ms).expect("a time within bounds")
 }
 
 /// Checks that a client who left before the first byte paid nothing and took the upstream with it.

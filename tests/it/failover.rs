@@ -175,7 +175,8 @@ async fn a_rate_limited_credential_rests_and_the_next_request_goes_to_the_other_
 /// Checks that an answer says when to come back.
 fn check_limited(reply: &Reply, seconds: std::ops::RangeInclusive<u64>) {
     assert_eq!(reply.status, 429, "{}", reply.text());
-    let wait: u64 = reply.header("retry-after").expect("a time to wait").parse().unwrap();
+    let wait: u64 =
+        reply.header("retry-after").expect("a time to wait").parse().expect("a number of seconds");
     assert!(seconds.contains(&wait), "{wait} s");
 }
 
@@ -183,8 +184,8 @@ fn check_limited(reply: &Reply, seconds: std::ops::RangeInclusive<u64>) {
 async fn when_all_credentials_rest_the_caller_is_told_for_how_long_in_the_protocols_words() {
     let rig = pair().await;
     rig.upstream.respond(|_| limited());
-    let protocols: [(fn() -> Request, [Value; 3]); 3] = [
-        (chat, [json!("rate_limit_exceeded"), json!("rate_limit_error"), Value::Null]),
+    let protocols = [
+        (chat as fn() -> Request, [json!("rate_limit_exceeded"), json!("rate_limit_error"), Value::Null]),
         (messages, [Value::Null, json!("rate_limit_error"), Value::Null]),
         (gemini, [json!(429), Value::Null, json!("RESOURCE_EXHAUSTED")]),
     ];

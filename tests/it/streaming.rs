@@ -102,7 +102,7 @@ async fn quick_rig() -> Rig {
 }
 
 fn millis(ms: u64) -> Millis {
-    Millis::try_from(ms).unwrap()
+    Millis::try_from(ms).expect("a time within bounds")
 }
 
 async fn open(rig: &Rig, request: Request) -> Connection {
