@@ -1,0 +1,126 @@
+//! Ledger writes as the road makes them: each caller waits for its hold to be durable, and then hands over the settlement
+//! with the request's record, for which nobody waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::ledger::Settlement;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::{Quality, Usage};
+use tollgate_store::{Entry, Options, RequestRecord, Store, Sync, Writer};
+
+const HELD: Micropoints = Micropoints::new(200);
+const CHARGED: Micropoints = Micropoints::new(130);
+/// Bytes of a receipt with a name of usual length.
+const RECEIPT_BYTES: usize = 300;
+
+/// Entries for requests that each have an id of their own.
+struct Requests {
+    user: UserId,
+    model: Arc<str>,
+    count: AtomicU64,
+}
+
+impl Requests {
+    fn new(user: UserId) -> Self {
+        Self { user, model: Arc::from(tollgate_benches::MODEL), count: AtomicU64::new(0) }
+    }
+
+    /// Ids grow with time, as those of requests do.
+    fn next(&self) -> (RequestId, Timestamp) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let at = Timestamp::from_millis(1_700_000_000_000 + count / 16);
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&count.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        (RequestId::new(at, random), at)
+    }
+
+    fn hold(&self, request: RequestId, at: Timestamp) -> Entry {
+        Entry::Hold { request, user: self.user, amount: HELD, model: Arc::clone(&self.model), at }
+    }
+
+    fn settle(&self, request: RequestId, at: Timestamp) -> Entry {
+        let usage = Usage { input: 220, output: 180, quality: Quality::Exact, ..Usage::default() };
+        let record = RequestRecord {
+            protocol: Some(Protocol::OpenaiChat),
+            operation: Some(Operation::Generate),
+            model: Some(Arc::clone(&self.model)),
+            outcome: Outcome::Ok,
+            status: Some(200),
+            attempts: 1,
+            usage,
+            hold: HELD,
+            charge: CHARGED,
+            price_version: Some(1),
+            receipt: Some(vec![0; RECEIPT_BYTES]),
+            ..RequestRecord::new(request, self.user, at)
+        };
+        let settlement = Settlement { posted: CHARGED, ..Settlement::default() };
+        Entry::Settle { request, user: self.user, held: HELD, settlement, at, record: Box::new(record) }
+    }
+}
+
+/// A database in a directory of its own, with a user who can pay.
+async fn open(sync: Sync) -> Result<(TempDir, Store, Arc<Requests>), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::open(&dir.path().join("ledger.db"), Options { sync }).await?;
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let user = store.create_user("bench", now).await?;
+    store.grant(user, Micropoints::from_points(1_000_000), "bench", "bench", now).await?;
+    Ok((dir, store, Arc::new(Requests::new(user))))
+}
+
+/// `rounds` requests by each of `waiters` callers at once, until all of it is durable.
+async fn run(writer: &Writer, requests: &Arc<Requests>, waiters: u64, rounds: u64) -> Duration {
+    let mut tasks = JoinSet::new();
+    let start = Instant::now();
+    for _ in 0..waiters {
+        let (writer, requests) = (writer.clone(), Arc::clone(requests));
+        tasks.spawn(async move {
+            for _ in 0..rounds {
+                let (request, at) = requests.next();
+                writer.commit(requests.hold(request, at)).await?;
+                writer.enqueue(requests.settle(request, at)).await?;
+            }
+            writer.flush().await
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        assert!(matches!(ended, Ok(Ok(()))), "the ledger took no entry: {ended:?}");
+    }
+    start.elapsed()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut criterion = Criterion::default().configure_from_args();
+    let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    for (name, sync) in [("full", Sync::Full), ("normal", Sync::Normal)] {
+        let (_dir, store, requests) = runtime.block_on(open(sync))?;
+        let writer = store.writer()?;
+        let mut group = criterion.benchmark_group(format!("ledger/hold_settle_record/sync_{name}"));
+        for waiters in [1, 16, 64, 256] {
+            group.throughput(Throughput::Elements(waiters));
+            group.bench_function(waiters.to_string(), |bencher| {
+                bencher.iter_custom(|rounds| runtime.block_on(run(&writer, &requests, waiters, rounds)));
+            });
+        }
+        group.finish();
+        let report = runtime.block_on(async {
+            let report = store.verify().await;
+            store.close().await;
+            report
+        })?;
+        assert!(report.violations.is_empty(), "a fast ledger that is wrong: {:?}", report.violations);
+    }
+    criterion.final_summary();
+    Ok(())
+}
