@@ -226,7 +226,9 @@ mod tests {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let (which, amount) = ((bits >> 32) as usize, i64::from(bits as u32 >> 8) % 150);
+            let [.., a, b, c, d] = bits.to_be_bytes();
+            let which = usize::from(u16::from_be_bytes([a, b]));
+            let amount = i64::from(u16::from_be_bytes([c, d])) % 150;
             Some(match bits % 9 {
                 0 => Op::Credit(amount),
                 1..=4 => Op::Hold(amount),
