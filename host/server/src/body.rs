@@ -1,5 +1,6 @@
 //! Request bodies on their way upstream: the client's own bytes, chained around the few places that were spliced.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::Range;
@@ -35,12 +36,14 @@ impl From<Bytes> for Chained {
 }
 
 impl Chained {
-    /// `original` with `splices` applied; nothing of it is copied. Splices must not overlap.
+    /// `original` with `splices` applied; nothing of it is copied. Of two that overlap the wider one counts: the
+    /// filter may cover text inside a member that the road takes out or replaces as a whole.
     pub(crate) fn spliced(original: &Bytes, splices: &mut [Splice]) -> Self {
         if splices.is_empty() {
             return Self::from(original.clone());
         }
-        splices.sort_by_key(|splice| splice.range.start);
+        // What begins at one place: insertions, then the widest.
+        splices.sort_by_key(|Splice { range, .. }| (range.start, !range.is_empty(), Reverse(range.end)));
         let mut pieces = VecDeque::with_capacity(splices.len() * 2 + 1);
         let mut push = |bytes: Bytes| {
             if !bytes.is_empty() {
@@ -49,6 +52,9 @@ impl Chained {
         };
         let mut at = 0;
         for splice in splices.iter() {
+            if splice.range.start < at {
+                continue;
+            }
             push(original.slice(at..splice.range.start));
             push(splice.with.clone());
             at = splice.range.end;
@@ -105,5 +111,12 @@ mod tests {
         check("abcdef", &[(2..4, "XYZ")], "abXYZef");
         check("abcdef", &[(6..6, "!"), (0..1, "")], "bcdef!");
         check("", &[(0..0, "x")], "x");
+    }
+
+    #[test]
+    fn a_splice_inside_of_another_is_gone_with_it() {
+        check("abcdef", &[(2..3, "*"), (1..5, "X")], "aXf");
+        check("abcdef", &[(1..2, "*"), (1..5, ""), (5..5, "!")], "a!f");
+        check("abcdef", &[(1..3, "X"), (1..1, "^")], "a^Xdef");
     }
 }

@@ -112,6 +112,9 @@ impl Ticket {
     pub(crate) fn finish(&mut self, outcome: Outcome) {
         if let Some(mut pending) = self.pending.take() {
             pending.outcome = outcome;
+            if let Some(meter) = &mut pending.meter {
+                meter.read_kept();
+            }
             // The settling task ends after all tickets: nobody is left to tell if it is gone.
             let _gone = self.ended.send(pending);
         }
@@ -267,8 +270,9 @@ fn usage(pending: &Pending, outcome: Outcome) -> Usage {
     match stated {
         Some(usage) if !cut => usage,
         Some(usage) => at_least_what_passed(usage, meter),
-        // Nothing of what passed was an answer: nothing is known, and nothing is made up.
-        None if meter.estimated_output() == 0 => Usage::default(),
+        // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to tell
+        // by, and Gemini states no usage for them: what came back for them was paid by its input.
+        None if pending.operation == Operation::Generate && meter.estimated_output() == 0 => Usage::default(),
         None => Usage {
             input: pending.input_estimate,
             output: meter.estimated_output(),

@@ -131,6 +131,14 @@ impl Meter {
         }
     }
 
+    /// Reads what was kept of one body, cut or not: who leaves before its last byte has had the rest.
+    pub(crate) fn read_kept(&mut self) {
+        if matches!(self.shape, Shape::Whole { .. }) {
+            // Of one body nothing is held back.
+            let _nothing = self.end();
+        }
+    }
+
     /// Whether the stream told of an error before it ended.
     pub(crate) const fn failed(&self) -> bool {
         self.failed
