@@ -30,6 +30,8 @@ use crate::world::World;
 const TYPES: &str = "tollgate:plugin/types@0.1.0";
 /// The gateway's own functions; not for pricing, which is pure.
 const HOST: &str = "tollgate:plugin/host@0.1.0";
+/// Longest text that a component may give an operator to read.
+const WORDS_BYTES_MAX: usize = 2 << 10;
 /// Most rules of a filter.
 const FILTER_RULES_MAX: usize = 10_000;
 
@@ -98,7 +100,13 @@ fn prepare<W: World>(
     let unit = Arc::new(Unit { pre, slot: SlotIndex::take(), vitals });
     let configured = unit.rehearse(smoke);
     let plan = configured.map_err(|fault| LoadError::Canary { kind: fault.kind, detail: fault.detail })?;
-    Ok((unit, plan.map_err(LoadError::Configure)?))
+    Ok((unit, plan.map_err(|words| LoadError::Configure(shortened(words)))?))
+}
+
+/// A component's own words, as far as a person would read them.
+fn shortened(mut words: String) -> String {
+    words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
+    words
 }
 
 /// One choice between two candidates.

@@ -36,8 +36,15 @@ pub(crate) struct Book {
     last_good: HashMap<String, Loaded>,
     /// By binding: the refusal of this version, or of a file that could not even be read.
     refused: HashMap<String, (Option<Version>, LoadError)>,
-    /// By binding: the version that failed its trial, and its last error.
-    failed: HashMap<String, (Version, String)>,
+    /// By binding: what failed its trial.
+    failed: HashMap<String, Failed>,
+}
+
+/// A component that was rolled back. With other bounds it may do better, so it is known by its whole binding.
+struct Failed {
+    digest: Digest,
+    binding: Binding,
+    last_error: String,
 }
 
 /// What a reload does with one binding.
@@ -112,11 +119,12 @@ impl Inner {
         let generation = self.current.load();
         let Some(vitals) = generation.find(&binding.name).map(Loaded::vitals) else { return false };
         let mut book = self.book();
-        if vitals.version() == version && vitals.binding == *binding {
+        if vitals.digest == version.0 && vitals.binding == *binding {
             book.settle(&binding.name, version);
             return true;
         }
-        book.failed.get(&binding.name).is_some_and(|(failed, _)| *failed == version)
+        let same = |failed: &Failed| failed.digest == version.0 && failed.binding == *binding;
+        book.failed.get(&binding.name).is_some_and(same)
     }
 
     /// Notes a refusal; logs and reports it once per version.
@@ -196,8 +204,9 @@ impl Inner {
         let serves = current.find(name).is_some_and(|loaded| Arc::ptr_eq(loaded.vitals(), failing));
         let Some(good) = serves.then(|| book.last_good.remove(name)).flatten() else { return };
         failing.end_trial();
-        let reason = failing.last_error().unwrap_or_default();
-        book.failed.insert(name.clone(), (failing.version(), reason));
+        let last_error = failing.last_error().unwrap_or_default();
+        let failed = Failed { digest: failing.digest, binding: failing.binding.clone(), last_error };
+        book.failed.insert(name.clone(), failed);
         let (from, to) = (failing.digest, good.vitals().digest);
         let mut loaded = current.loaded().to_vec();
         loaded
@@ -226,8 +235,8 @@ impl Book {
         if let Some((_, error)) = self.refused.get(name) {
             return Some(ComponentState::Refused { reason: error.to_string() });
         }
-        let ((from, _), reason) = self.failed.get(name)?;
-        Some(ComponentState::RolledBack { from: *from, reason: reason.clone() })
+        let failed = self.failed.get(name)?;
+        Some(ComponentState::RolledBack { from: failed.digest, reason: failed.last_error.clone() })
     }
 
     /// What is asked for serves: complaints about the file are over, those about another configuration are not.

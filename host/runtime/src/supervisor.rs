@@ -11,10 +11,10 @@ use crate::generation::Generation;
 use crate::runtime::Inner;
 use crate::vitals::Signal;
 
-/// How often old generations are looked at, while there are any.
-const ROUND: Duration = Duration::from_millis(50);
-/// How often trials are looked at.
-const ROUND_IDLE: Duration = Duration::from_secs(5);
+/// How soon old generations are looked at after one was replaced; twice as long each time after that.
+const ROUND_MIN: Duration = Duration::from_millis(20);
+/// How often anything is looked at.
+const ROUND_MAX: Duration = Duration::from_secs(5);
 
 /// Starts the thread. It ends with the runtime.
 pub(crate) fn start(runtime: &Arc<Inner>, inbox: Receiver<Signal>) -> io::Result<()> {
@@ -25,8 +25,8 @@ pub(crate) fn start(runtime: &Arc<Inner>, inbox: Receiver<Signal>) -> io::Result
 
 fn run(runtime: &Weak<Inner>, inbox: &Receiver<Signal>) {
     let mut retired: Vec<Arc<Generation>> = Vec::new();
+    let mut round = ROUND_MAX;
     loop {
-        let round = if retired.is_empty() { ROUND_IDLE } else { ROUND };
         match inbox.recv_timeout(round) {
             Ok(Signal::Failing(vitals)) => {
                 if let Some(runtime) = runtime.upgrade() {
@@ -34,9 +34,13 @@ fn run(runtime: &Weak<Inner>, inbox: &Receiver<Signal>) {
                 }
             }
             Ok(Signal::Bury(remains)) => drop(remains),
-            Ok(Signal::Retire(generation)) => retired.push(generation),
+            Ok(Signal::Retire(generation)) => {
+                retired.push(generation);
+                round = ROUND_MIN;
+            }
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
+                round = (round * 2).min(ROUND_MAX);
                 if let Some(runtime) = runtime.upgrade() {
                     runtime.end_trials();
                 }

@@ -116,11 +116,6 @@ impl Vitals {
         })
     }
 
-    /// What tells this version of a component from others: its bytes and its configuration.
-    pub(crate) const fn version(&self) -> (Digest, Digest) {
-        (self.digest, self.config_digest)
-    }
-
     #[inline]
     pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! A new version that faults at once is taken back.
 
-use tollgate_runtime::{ComponentState, Event, Probation, Settings};
+use tollgate_runtime::{Binding, ComponentState, Event, Probation, Settings};
 
 use crate::harness::{Bench, component, digest, eventually, guest, rebuilt, selector, settings};
 
@@ -38,6 +38,16 @@ fn the_last_good_version_serves_again() {
     bench.install("key-selection", &rebuilt(guest("trap"), 1));
     assert_eq!(bench.runtime.rescan().unwrap().id(), pinned.id() + 2);
     assert_eq!(bench.status().state, ComponentState::Active);
+}
+
+#[test]
+fn other_bounds_are_another_chance() {
+    let bench = replaced();
+    (0..3).for_each(|_| drop(bench.select(1).unwrap_err()));
+    bench.await_event(rolled_back);
+    let roomier = Binding { deadline_ms: 100, ..selector("key-selection") };
+    let generation = bench.runtime.apply(vec![roomier]).unwrap();
+    assert_eq!(generation.selector().unwrap().digest(), digest(guest("trap")));
 }
 
 #[test]
