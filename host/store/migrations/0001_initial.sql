@@ -1,5 +1,5 @@
 -- Ids are 16-byte UUIDs, digests 32 bytes, times milliseconds since 1970-01-01 UTC, amounts micro-points.
--- Nothing here is SQLite's alone but BLOB, WITHOUT ROWID, AUTOINCREMENT and the syntax of the triggers.
+-- Nothing here is SQLite's alone but BLOB, WITHOUT ROWID and the syntax of the triggers.
 
 -- Who may call.
 
@@ -81,8 +81,9 @@ INSERT INTO account (id, kind) VALUES (1, 'issuance'), (2, 'revenue'), (3, 'bad-
 -- and singles move `amount` from `debit` to `credit`. The id of a hold is that of its request.
 -- code: 1 request, 2 overrun, 3 bad debt, 4 grant. memo: the model of a hold, the actor and reason of a grant.
 -- origin: 0 the server's writer, 1 management (which a running server must be told of).
+-- Rows are never deleted, so that `seq` only grows.
 CREATE TABLE transfer (
-    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq       INTEGER PRIMARY KEY,
     id        BLOB    NOT NULL UNIQUE,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
     debit     INTEGER NOT NULL REFERENCES account (id),
@@ -168,7 +169,7 @@ CREATE TABLE request_record (
 ) WITHOUT ROWID;
 
 CREATE TABLE plugin_event (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         INTEGER PRIMARY KEY,
     at_ms      INTEGER NOT NULL,
     component  TEXT    NOT NULL,
     kind       TEXT    NOT NULL,

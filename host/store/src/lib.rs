@@ -34,7 +34,7 @@ pub use entry::{Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
 pub use grant::{Credit, Granted};
 pub use load::Snapshot;
-pub use open::{Options, Store, Sync};
+pub use open::{Durability, Options, Store};
 pub use request::RequestFilter;
 pub use seal::MasterKey;
 pub use sweep::SweepReport;

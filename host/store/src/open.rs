@@ -19,7 +19,7 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
 /// When a commit counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sync {
+pub enum Durability {
     /// Once the disk has it: survives a loss of power.
     #[default]
     Full,
@@ -31,7 +31,7 @@ pub enum Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// When a commit counts as durable.
-    pub sync: Sync,
+    pub sync: Durability,
 }
 
 /// The database. Cheap to clone, and usable from any tokio runtime with timers.
@@ -125,8 +125,8 @@ impl Store {
 
 fn connect_options(path: &Path, options: Options) -> SqliteConnectOptions {
     let synchronous = match options.sync {
-        Sync::Full => SqliteSynchronous::Full,
-        Sync::Normal => SqliteSynchronous::Normal,
+        Durability::Full => SqliteSynchronous::Full,
+        Durability::Normal => SqliteSynchronous::Normal,
     };
     SqliteConnectOptions::new()
         .filename(path)
