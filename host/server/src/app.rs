@@ -215,7 +215,6 @@ fn start_components(config: &Config, workers: usize, store: &Store) -> anyhow::R
     let writer = store.writer()?;
     let settings = components::settings(config, workers);
     let runtime = Runtime::start(settings, components::bindings(config), move |event| {
-        components::log(&event);
         books::note(&writer, &event);
     })
     .context("starting the components")?;

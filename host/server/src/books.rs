@@ -84,13 +84,14 @@ impl Books {
             return Ok(());
         }
         let snapshot = store.load().await?;
-        let revision = snapshot.revision;
+        let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
         let old = shared.directory.load();
         let new = directory(&self.desk, snapshot, &old);
         for credit in store.transfers_since(self.seq).await? {
             self.seq = credit.seq;
-            // The account of a new user came with its balance, this grant included.
-            if let Some(account) = old.accounts.get(&credit.user) {
+            // The account of a new user came with its balance, and with the grants that are part of it.
+            let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
+            if let Some(account) = new.accounts.get(&credit.user).filter(|_| known) {
                 account.lock().credit(credit.amount)?;
             }
         }

@@ -1,7 +1,7 @@
-//! Which components the configuration asks for, and what of the runtime's news is worth a line.
+//! Which components the configuration asks for, and how they are bound.
 
 use tollgate_components::COMPONENTS;
-use tollgate_runtime::{Binding, Embedded, Event, Kind, Limits, OnError, Probation, Settings};
+use tollgate_runtime::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 
 use crate::config::{self, Config, Policy};
 use crate::matcher;
@@ -56,22 +56,4 @@ fn policy(name: &str, kind: Kind, policy: &Policy) -> Binding {
 
 fn json(table: &toml::Table) -> String {
     serde_json::to_string(table).unwrap_or_else(|_| "{}".to_owned())
-}
-
-/// Logs an event.
-pub(crate) fn log(event: &Event) {
-    match event {
-        Event::Published { generation, changed } => {
-            tracing::info!(generation, changed = changed.join(", "), "components are in force");
-        }
-        Event::Refused { name, reason } => tracing::error!(name, reason, "a component was refused"),
-        Event::RolledBack { name, from, to, generation } => {
-            tracing::error!(%name, %from, %to, generation, "a component failed on trial and was rolled back");
-        }
-        Event::Fault(error) => tracing::error!(%error, "a component failed"),
-        Event::Tripped { name, digest } => {
-            tracing::error!(%name, %digest, "a component is switched off for now")
-        }
-        Event::Recovered { name, digest } => tracing::info!(%name, %digest, "a component works again"),
-    }
 }

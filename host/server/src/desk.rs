@@ -2,6 +2,8 @@
 //! changes out. Works on the database alone; a running server notices.
 
 use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -107,7 +109,9 @@ impl Desk {
     /// When the data directory, the database or the master key cannot be used.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let dir = &config.server.data_dir;
-        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        // Nobody else's business: the database holds what was called, and the master key lies beside it.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.with_context(|| format!("creating {}", dir.display()))?;
         let sync = match config.store.sync {
             config::Sync::Full => Sync::Full,
             config::Sync::Normal => Sync::Normal,

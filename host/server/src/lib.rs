@@ -10,6 +10,10 @@ pub mod config;
 pub mod demo;
 pub mod desk;
 
+/// Buffers come and go with each request: the allocator is on the road.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod admin;
 mod body;
 mod books;

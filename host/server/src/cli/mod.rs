@@ -22,7 +22,7 @@ use crate::config::Config;
 /// A gateway for large language models: one address for every provider, paid in points, ruled by components that are
 /// replaced while traffic flows.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, about, max_term_width = 100)]
+#[command(name = "tollgate", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

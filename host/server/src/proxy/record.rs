@@ -160,13 +160,14 @@ fn components(road: &Road, pending: &Pending) -> Components {
     }
 }
 
-/// The one line of a request. What went well is told in a low voice.
+/// The one line of a request. What went well is told at `debug`: the record keeps it, and a line costs more than all else
+/// that the road adds to a request.
 fn log(pending: &Pending, outcome: Outcome, charge: Micropoints) {
     let (id, model, status, attempts) = (pending.id, &*pending.model, pending.status, pending.attempts);
     let (protocol, outcome_name, ms) =
         (pending.protocol.name(), outcome.name(), pending.started.elapsed().as_millis());
     if matches!(outcome, Outcome::Ok | Outcome::Empty) {
-        tracing::info!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, "request");
+        tracing::debug!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, "request");
     } else {
         let error = pending.error.as_deref().unwrap_or("");
         tracing::warn!(request = %id, protocol, model, status, attempts, outcome = outcome_name, ms, points = %charge, error, "request");
