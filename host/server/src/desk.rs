@@ -15,7 +15,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{
-    MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, Sync, VerifyReport,
+    Durability, MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, VerifyReport,
 };
 
 use crate::config::{self, Config};
@@ -113,8 +113,8 @@ impl Desk {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.with_context(|| format!("creating {}", dir.display()))?;
         let sync = match config.store.sync {
-            config::Sync::Full => Sync::Full,
-            config::Sync::Normal => Sync::Normal,
+            config::Sync::Full => Durability::Full,
+            config::Sync::Normal => Durability::Normal,
         };
         let path = dir.join("tollgate.db");
         let store = Store::open(&path, Options { sync })
