@@ -1,0 +1,331 @@
+//! The command line: every command helps, does what it says to the books, speaks JSON to programs, and refuses with a reason.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A data directory with a command line.
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path
+    }
+
+    fn run_with(&self, args: &[&str], input: &str) -> Output {
+        let mut child = tollgate(self.dir.path())
+            .arg("--data-dir")
+            .arg(self.dir.path().join("data"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        // A command that reads nothing may be gone already.
+        let _unread = child.stdin.take().expect("its input").write_all(input.as_bytes());
+        child.wait_with_output().expect("it ends")
+    }
+
+    /// Runs a command that must succeed; its output as text.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run_with(args, "");
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The same as JSON.
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.ok(&[&["--json"], args].concat());
+        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{args:?}: {error} in {output:?}"))
+    }
+
+    /// Runs a command that must fail with 1; what it complains of.
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.run_with(args, "");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// The command, in a directory where no configuration lies about.
+fn tollgate(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"));
+    command.current_dir(dir);
+    for variable in [
+        "TOLLGATE_CONFIG",
+        "TOLLGATE_DATA_DIR",
+        "TOLLGATE_LOG",
+        "TOLLGATE_MASTER_KEY",
+        "TOLLGATE_ADMIN_SECRET",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Sub-commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let words = names.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    words.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_and_sub_command_explains_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut open, mut seen) = (vec![Vec::<String>::new()], Vec::new());
+    while let Some(path) = open.pop() {
+        let output = tollgate(dir.path()).args(&path).arg("--help").output().expect("the binary runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{path:?}");
+        let help = text(&output.stdout);
+        assert!(help.contains("Usage:") && help.contains("--json"), "{path:?}: {help}");
+        open.extend(listed(&help).into_iter().map(|name| [path.clone(), vec![name]].concat()));
+        seen.push(path.join(" "));
+    }
+    for command in [
+        "serve",
+        "user add",
+        "user disable",
+        "key create",
+        "key revoke",
+        "credential add",
+        "credential remove",
+        "plugin check",
+        "plugin reload",
+        "price publish",
+        "ledger grant",
+        "ledger receipt",
+        "ledger verify",
+    ] {
+        assert!(seen.iter().any(|known| known == command), "{command} is missing in {seen:?}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0, "help leaves nothing behind");
+}
+
+#[test]
+fn users_keys_and_points_are_added_listed_and_taken_away() {
+    let desk = Desk::new();
+    let added = desk.json(&["user", "add", "alice", "--points", "12.5"]);
+    assert_eq!((&added["name"], &added["points"]), (&json!("alice"), &json!("12.5")));
+    assert!(desk.refused(&["user", "add", "alice"]).contains("alice"));
+    assert!(desk.refused(&["user", "disable", "nobody"]).contains("nobody"));
+    desk.ok(&["user", "disable", "alice"]);
+    assert_eq!(desk.json(&["user", "list"])[0]["enabled"], false);
+    desk.ok(&["user", "enable", "alice"]);
+    assert_eq!(desk.json(&["user", "list"])[0]["enabled"], true);
+
+    let made = desk.json(&["key", "create", "--user", "alice", "--name", "laptop", "--expires-in", "30"]);
+    let (key, id) = (made["key"].as_str().expect("a key"), made["id"].as_str().expect("an id"));
+    assert!(key.starts_with("tg_"));
+    let listed = desk.ok(&["key", "list"]);
+    assert!(listed.contains("laptop") && listed.contains(id) && !listed.contains(key), "{listed}");
+    let row = desk.json(&["key", "list"])[0].clone();
+    assert!(row["enabled"] == true && row["expires_at_ms"].is_u64());
+    desk.ok(&["key", "revoke", id]);
+    assert_eq!(desk.json(&["key", "list"])[0]["enabled"], false);
+    assert!(desk.refused(&["key", "create", "--user", "nobody"]).contains("nobody"));
+    desk.refused(&["key", "revoke", "no-id"]);
+
+    desk.ok(&["ledger", "grant", "alice", "0.000001", "--reason", "because"]);
+    assert_eq!(desk.json(&["ledger", "balance", "alice"]), json!([{"user": "alice", "points": "12.500001"}]));
+    assert!(desk.ok(&["ledger", "balance"]).contains("12.500001"));
+    assert!(desk.refused(&["ledger", "balance", "nobody"]).contains("nobody"));
+    assert!(desk.refused(&["ledger", "grant", "nobody", "1"]).contains("nobody"));
+    // What is no amount is refused by the parser of arguments, with its own code.
+    for amount in ["1.0000001", "1e3", "many"] {
+        assert_eq!(
+            desk.run_with(&["ledger", "grant", "alice", amount], "").status.code(),
+            Some(2),
+            "{amount}"
+        );
+    }
+    assert_eq!(desk.json(&["ledger", "requests"]), json!([]));
+    assert_eq!(desk.json(&["ledger", "requests", "--user", "alice", "--limit", "5"]), json!([]));
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    assert!(!desk.refused(&["ledger", "receipt", unknown]).is_empty());
+    let report = desk.json(&["ledger", "verify"]);
+    assert_eq!((&report["violations"], &report["outstanding_points"]), (&json!(0), &json!("12.500001")));
+}
+
+#[test]
+fn a_provider_key_comes_by_standard_input_or_file_and_is_never_shown_again() {
+    let desk = Desk::new();
+    let secret = "sk-plain-0123456789-tail";
+    let added =
+        desk.run_with(&["--json", "credential", "add", "--provider", "openai"], &format!("{secret}\n"));
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let added: Value = serde_json::from_slice(&added.stdout).expect("JSON");
+    assert_eq!((&added["owner"], &added["provider"]), (&json!("platform"), &json!("openai")));
+    desk.ok(&["user", "add", "alice"]);
+    let file = desk.file("secret", secret).display().to_string();
+    let own = [
+        "credential",
+        "add",
+        "--provider",
+        "google",
+        "--user",
+        "alice",
+        "--label",
+        "mine",
+        "--weight",
+        "7",
+        "--secret-file",
+        &file,
+    ];
+    let own = desk.json(&own)["id"].as_str().expect("an id").to_owned();
+    let listed = desk.json(&["credential", "list"]);
+    assert_eq!((listed.as_array().expect("a list").len(), listed.to_string().contains(secret)), (2, false));
+    let mine = || {
+        desk.json(&["credential", "list"])
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|row| row["id"] == own)
+            .cloned()
+    };
+    let row = mine().expect("its row");
+    assert_eq!(
+        (&row["owner"], &row["user"], &row["weight"], &row["enabled"]),
+        (&json!("user"), &json!("alice"), &json!(7), &json!(true))
+    );
+    desk.ok(&["credential", "disable", &own]);
+    assert_eq!(mine().expect("its row")["enabled"], false);
+    desk.ok(&["credential", "enable", &own]);
+    assert_eq!(mine().expect("its row")["enabled"], true);
+    desk.ok(&["credential", "remove", &own]);
+    assert!(mine().is_none());
+    desk.refused(&["credential", "remove", &own]);
+    assert!(
+        desk.refused(&["credential", "add", "--provider", "nobody"]).contains("openai"),
+        "names the known ones"
+    );
+    assert!(desk.refused(&["credential", "add", "--provider", "openai"]).contains("empty"));
+    for bad in ["two words", "a\u{e9}"] {
+        let output = desk.run_with(&["credential", "add", "--provider", "openai"], bad);
+        assert_eq!(output.status.code(), Some(1), "{bad}");
+        assert!(!text(&output.stderr).contains(bad));
+    }
+}
+
+#[test]
+fn prices_are_published_whole_or_refused_with_the_reason() {
+    let desk = Desk::new();
+    assert!(desk.json(&["price", "list"]).as_array().expect("a list").len() > 40, "shipped");
+    let classes = [
+        "input",
+        "cache_read",
+        "cache_write_short",
+        "cache_write_long",
+        "output",
+        "audio_input",
+        "audio_output",
+    ];
+    let list = |without: &str, usd: &str| {
+        let rates: String = classes
+            .iter()
+            .filter(|class| **class != without)
+            .map(|class| format!("{class} = \"{usd}\"\n"))
+            .collect();
+        format!(
+            "points_per_usd = 2\n[[model]]\nname = \"m\"\nprovider = \"openai\"\noutput_tokens_max = 9\n{rates}"
+        )
+    };
+    for (name, content, reason) in [
+        ("a class is missing", list("cache_read", "1"), "cache_read"),
+        ("no number", list("", "cheap"), "model `m`"),
+        ("below zero", list("", "-1"), "model `m`"),
+        ("an unknown member", list("", "1") + "discount = \"1\"\n", "discount"),
+        ("no TOML", "[[".to_owned(), "line 1"),
+        ("no model", "points_per_usd = 2\nmodel = []".to_owned(), "no model"),
+        (
+            "a model twice",
+            format!("{0}{1}", list("", "1"), list("", "1").replace("points_per_usd = 2\n", "")),
+            "twice",
+        ),
+    ] {
+        let file = desk.file("bad.toml", content).display().to_string();
+        let complaint = desk.refused(&["price", "publish", &file]);
+        assert!(complaint.contains(reason) && complaint.contains("bad.toml"), "{name}: {complaint}");
+    }
+    assert!(desk.refused(&["price", "publish", "/nowhere/x.toml"]).contains("/nowhere/x.toml"));
+    let file = desk.file("good.toml", list("", "1.5")).display().to_string();
+    assert_eq!(desk.json(&["price", "publish", &file]), json!({"version": 2, "models": 1}));
+    let row = desk.json(&["price", "list"])[0].clone();
+    assert_eq!((&row["model"], &row["input"]), (&json!("m"), &json!("3")));
+}
+
+#[test]
+fn a_component_is_checked_without_a_server() {
+    let desk = Desk::new();
+    let good = tollgate_components::find("discount-points").expect("a component").bytes;
+    let good = desk.file("good.wasm", good).display().to_string();
+    let garbage = desk.file("garbage.wasm", b"\0asm but not really").display().to_string();
+    let checked = desk.json(&["plugin", "check", &good, "--kind", "pricing-policy"]);
+    assert_eq!(
+        (&checked["kind"], checked["digest"].as_str().map(str::len)),
+        (&json!("pricing-policy"), Some(64))
+    );
+    desk.ok(&[
+        "plugin",
+        "check",
+        &good,
+        "--kind",
+        "pricing-policy",
+        "--config-json",
+        r#"{"platform_ppm":5}"#,
+    ]);
+    for (file, more) in [
+        (&good, &["--kind", "content-filter"][..]),
+        (&good, &["--kind", "pricing-policy", "--config-json", r#"{"platform_ppm":"x"}"#]),
+        (&garbage, &["--kind", "pricing-policy"]),
+    ] {
+        let complaint = desk.refused(&[&["plugin", "check", file], more].concat());
+        assert!(complaint.contains(file.as_str()) && complaint.contains("refused"), "{complaint}");
+    }
+    assert!(
+        desk.refused(&["plugin", "check", "/nowhere.wasm", "--kind", "pricing-policy"])
+            .contains("/nowhere.wasm")
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_file_line_and_reason() {
+    let desk = Desk::new();
+    for (content, line, reason) in [
+        ("[server]\nlissten = \"127.0.0.1:1\"", "line 2", "unknown field `lissten`"),
+        ("[limits]\n\nattempts_max = 99", "line 3", "between 1 and 16"),
+        ("[server]\nlisten = 8080", "line 2", "invalid type"),
+        ("[providers.openai]\nbase_url = \"api.openai.com\"", "line 2", "scheme"),
+        ("[policies.pricing]\non_error = \"shrug\"", "line 2", "shrug"),
+        ("nonsense", "line 1", "expected"),
+    ] {
+        let path = desk.file("wrong.toml", content).display().to_string();
+        for command in [&["serve"][..], &["user", "list"]] {
+            let complaint = desk.refused(&[&["--config", &path], command].concat());
+            let told = complaint.contains(&path) && complaint.contains(line) && complaint.contains(reason);
+            assert!(told, "{content:?}: {complaint}");
+        }
+    }
+    assert!(desk.refused(&["--config", "/nowhere/t.toml", "serve"]).contains("/nowhere/t.toml"));
+    // A policy's own configuration is the component's to judge, at start.
+    let path = desk.file("policy.toml", "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[policies.pricing]\nconfig = { platform_ppm = \"x\" }");
+    let complaint = desk.refused(&["--config", &path.display().to_string(), "serve"]);
+    assert!(complaint.contains("pricing"), "{complaint}");
+}
