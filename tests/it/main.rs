@@ -1,12 +1,17 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
+mod answer_filter;
 mod bad_input;
 mod bad_wire;
 mod cancellation;
 mod charging;
+mod commands;
+mod content_filter;
 mod crash;
+mod credentials;
 mod docs;
 mod failover;
+mod operators;
 mod passthrough;
 mod plugin_faults;
 mod reload;
