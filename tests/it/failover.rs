@@ -167,8 +167,10 @@ async fn a_rate_limited_credential_rests_and_the_next_request_goes_to_the_other_
     let secrets = secrets(&rig);
     assert_eq!(secrets.len(), 7);
     assert!(secrets[1..].iter().all(|secret| *secret != secrets[0]), "{secrets:?}");
-    let attempts: Vec<u32> = rig.records(6).await.iter().map(|record| record.attempts).collect();
-    assert_eq!(attempts, [2, 1, 1, 1, 1, 1]);
+    // Records of one millisecond are in no order.
+    let mut attempts: Vec<u32> = rig.records(6).await.iter().map(|record| record.attempts).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 1, 1, 1, 1, 2]);
     rig.stop().await;
 }
 
