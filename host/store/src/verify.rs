@@ -124,8 +124,8 @@ const CHECKS: [Check; 10] = [
         rule: "I14 no transfer is missing",
         query: "SELECT 'transfers after ' || before || ' up to ' || (seq - 1) || ' are gone' FROM (\
                 SELECT seq, LAG(seq, 1, 0) OVER (ORDER BY seq) AS before FROM transfer \
-                UNION ALL SELECT sequence.seq + 1, COALESCE((SELECT MAX(seq) FROM transfer), 0) \
-                FROM sqlite_sequence AS sequence WHERE sequence.name = 'transfer') AS neighbours WHERE seq <> before + 1",
+                UNION ALL SELECT seq + 1, COALESCE((SELECT MAX(seq) FROM transfer), 0) FROM balance_snapshot \
+                WHERE seq > COALESCE((SELECT MAX(seq) FROM transfer), 0)) AS neighbours WHERE seq <> before + 1",
     },
 ];
 
