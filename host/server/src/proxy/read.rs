@@ -15,6 +15,9 @@ use crate::body::Splice;
 use crate::config::Limits;
 use crate::router::Call;
 
+/// Longest name of a model: it is recorded, whoever asks for it.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// A request as the road carries it.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -133,6 +136,9 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
     };
     if model.is_empty() {
         return Err(ProxyError::bad_request("`model` is empty.", Some("model")));
+    }
+    if model.len() > MODEL_BYTES_MAX {
+        return Err(ProxyError::bad_request("`model` is too long.", Some("model")));
     }
     let splices = if call.gemini_chat { without(&body, &members, &["model", "stream"]) } else { Vec::new() };
     let output_tokens_max = output_tokens_max(call.protocol, &body, &members)?;
@@ -294,6 +300,11 @@ mod tests {
         check("/v1/chat/completions", "{}", "`model` is missing");
         check("/v1/chat/completions", r#"{"model":7}"#, "`model` must be a string");
         check("/v1/chat/completions", r#"{"model":""}"#, "`model` is empty");
+        check(
+            "/v1/chat/completions",
+            &format!(r#"{{"model":"{}"}}"#, "m".repeat(257)),
+            "`model` is too long",
+        );
         check("/v1/chat/completions", r#"{"model":"m","stream":"yes"}"#, "`stream` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":1.5}"#, "`max_tokens` must be");

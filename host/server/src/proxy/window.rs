@@ -97,15 +97,22 @@ impl Window {
         self.release(usize::MAX)
     }
 
-    /// Screens a whole body that is not a stream.
+    /// Screens a whole body that is not a stream of events: an object, or an array of them.
     pub(crate) fn whole(&mut self, body: Bytes) -> Passed {
         let Some((filter, matcher)) = self.road.filter() else { return Passed::On(body) };
-        let Ok(extract) = text::extract(&body, Scope::Event) else { return Passed::On(body) };
+        let (before, after): (&[u8], &[u8]) = match body.trim_ascii_start().first() {
+            Some(b'[') => (b"{\"all\":", b"}"),
+            _ => (b"", b""),
+        };
+        let object = Bytes::from([before, body.as_ref(), after].concat());
+        // What cannot be read cannot be screened.
+        let Ok(extract) = text::extract(&object, Scope::Event) else { return UNSCREENED };
         match judge(filter, matcher, &extract.text, 0) {
             Decision::Pass => Passed::On(body),
             Decision::Mask(ranges) => {
-                let mut splices: Vec<Splice> = masks(&body, &extract, &ranges).collect();
-                Passed::On(apply(&body, &mut splices))
+                let mut splices: Vec<Splice> = masks(&object, &extract, &ranges).collect();
+                let covered = apply(&object, &mut splices);
+                Passed::On(covered.slice(before.len()..covered.len() - after.len()))
             }
             Decision::Block(hash) => Passed::Blocked { before: Bytes::new(), hash: Some(hash) },
             Decision::Failed => Passed::Blocked { before: Bytes::new(), hash: None },
