@@ -2,7 +2,7 @@
 //! bindings comes into force is in `reload`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +66,7 @@ impl Runtime {
             probation: settings.probation,
             events: Box::new(events),
             signals,
+            instances: AtomicU64::new(0),
             engine,
         });
         let generations_live = Arc::new(AtomicUsize::new(0));
@@ -141,6 +142,12 @@ impl Runtime {
     #[must_use]
     pub fn generations_live(&self) -> usize {
         self.0.generations_live.load(Ordering::Relaxed)
+    }
+
+    /// Instances that exist, those included whose component no longer serves.
+    #[must_use]
+    pub fn instances_live(&self) -> u64 {
+        self.0.host.instances.load(Ordering::Relaxed)
     }
 
     /// Prepares the calling thread for components: without it, its first call pays a few hundred microseconds.

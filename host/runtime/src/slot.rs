@@ -127,6 +127,7 @@ pub(crate) struct Instance<W: World> {
 impl<W: World> Drop for Instance<W> {
     fn drop(&mut self) {
         self.vitals.instances.fetch_sub(1, Ordering::Relaxed);
+        self.vitals.host.instances.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -148,6 +149,7 @@ impl<W: World> Instance<W> {
         Deadline::arm(&mut store, host.limits.configure_ms);
         let world = guarded(&mut store, |store| W::instantiate(&unit.pre, store))?;
         vitals.instances.fetch_add(1, Ordering::Relaxed);
+        host.instances.fetch_add(1, Ordering::Relaxed);
         let (id, alive) = (unit.slot.id(), Arc::downgrade(unit));
         let mut instance =
             Box::new(Self { id, unit: alive, vitals, world, store, calls: 0, baseline_bytes: 0 });

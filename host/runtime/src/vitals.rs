@@ -29,6 +29,8 @@ pub(crate) struct Host {
     pub(crate) probation: Probation,
     pub(crate) events: Box<dyn Fn(Event) + Send + Sync>,
     pub(crate) signals: Sender<Signal>,
+    /// Instances alive now, of whatever component.
+    pub(crate) instances: AtomicU64,
 }
 
 impl Host {

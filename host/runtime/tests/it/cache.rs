@@ -101,6 +101,20 @@ fn compiled_code_in_the_plugins_directory_is_no_component() {
 }
 
 #[test]
+fn a_file_that_was_refused_is_not_compiled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("compiled");
+    let with_cache = |dir: &Path| Settings { cache_dir: Some(cache.clone()), ..settings(dir) };
+    let bench = Bench::try_start(with_cache, vec![selector("key-selection")]).unwrap();
+    bench.install("key-selection", component("content-filter"));
+    assert!(bench.runtime.rescan().is_err());
+    assert_eq!(kept(&cache).len(), 2);
+    kept(&cache).iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert!(bench.runtime.rescan().is_err());
+    assert!(kept(&cache).is_empty());
+}
+
+#[test]
 fn a_directory_that_others_may_write_to_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tollgate_runtime::{ComponentState, Source};
+use tollgate_runtime::{Binding, ComponentState, Runtime, Source};
 
 use crate::harness::{
     Bench, component, digest, eventually, guest, hold, price, pricing, rebuilt, select, selector,
@@ -72,6 +72,25 @@ fn bindings_can_be_added_and_taken_away() {
     let generation = bench.runtime.apply(Vec::new()).unwrap();
     assert!(generation.pricing().is_none() && generation.selector().is_none());
     assert!(bench.runtime.status().is_empty());
+}
+
+#[test]
+fn a_thread_lets_go_of_what_no_longer_serves() {
+    let bench = Bench::start(vec![selector("liar")]);
+    bench.select(0).unwrap();
+    let renamed = Binding { name: "another".to_owned(), ..selector("liar") };
+    bench.runtime.apply(vec![renamed]).unwrap();
+    assert_eq!(bench.runtime.instances_live(), 1);
+    eventually("the old instance to go", || {
+        bench.select(0).unwrap();
+        bench.runtime.instances_live() == 1
+    });
+
+    bench.runtime.apply(Vec::new()).unwrap();
+    eventually("the last instance to go", || {
+        Runtime::sweep_thread();
+        bench.runtime.instances_live() == 0
+    });
 }
 
 #[test]
