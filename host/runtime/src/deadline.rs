@@ -78,3 +78,28 @@ fn thread_time() -> Duration {
     // The clock of a running thread is never negative.
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, Deadline};
+    use std::thread;
+    use std::time::Duration;
+    use wasmtime::{Engine, UpdateDeadline};
+
+    #[test]
+    fn time_in_which_the_thread_did_not_run_does_not_count() {
+        let clock = Clock::start(Engine::default()).unwrap();
+        let half = Duration::from_millis(20);
+        let mut deadline = Deadline { second_half: half, ..Deadline::new(clock) };
+        for _ in 0..3 {
+            assert!(matches!(deadline.alarm(), UpdateDeadline::Continue(1..=20)));
+            thread::sleep(half);
+        }
+        while matches!(deadline.alarm(), UpdateDeadline::Continue(_)) {
+            std::hint::spin_loop();
+        }
+        // The next call begins anew.
+        deadline.disarm();
+        assert!(matches!(deadline.alarm(), UpdateDeadline::Continue(20)));
+    }
+}
