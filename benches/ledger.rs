@@ -16,7 +16,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
-use tollgate_store::{Entry, Options, RequestRecord, Store, Sync, Writer};
+use tollgate_store::{Durability, Entry, Options, RequestRecord, Store, Writer};
 
 const HELD: Micropoints = Micropoints::new(200);
 const CHARGED: Micropoints = Micropoints::new(130);
@@ -70,7 +70,7 @@ impl Requests {
 }
 
 /// A database in a directory of its own, with a user who can pay.
-async fn open(sync: Sync) -> Result<(TempDir, Store, Arc<Requests>), Box<dyn std::error::Error>> {
+async fn open(sync: Durability) -> Result<(TempDir, Store, Arc<Requests>), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let store = Store::open(&dir.path().join("ledger.db"), Options { sync }).await?;
     let now = Timestamp::from_millis(1_700_000_000_000);
@@ -103,7 +103,7 @@ async fn run(writer: &Writer, requests: &Arc<Requests>, waiters: u64, rounds: u6
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    for (name, sync) in [("full", Sync::Full), ("normal", Sync::Normal)] {
+    for (name, sync) in [("full", Durability::Full), ("normal", Durability::Normal)] {
         let (_dir, store, requests) = runtime.block_on(open(sync))?;
         let writer = store.writer()?;
         let mut group = criterion.benchmark_group(format!("ledger/hold_settle_record/sync_{name}"));

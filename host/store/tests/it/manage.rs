@@ -1,0 +1,265 @@
+//! Users, keys, credentials, prices, grants, and how a running server notices.
+
+use std::collections::HashMap;
+
+use tollgate_core::id::UserId;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::price::{ModelPrice, Rates, Tier};
+use tollgate_core::protocol::{Operation, Owner, Protocol};
+use tollgate_core::secret::Secret;
+use tollgate_core::usage::{Quality, Usage};
+use tollgate_store::{
+    Components, Credit, Entry, MasterKey, NewApiKey, NewCredential, RequestFilter, RequestRecord, Store,
+    StoreError,
+};
+
+use crate::{GRANTED, NOW, Rig, options, paid, points, request};
+
+fn key(digit: &str) -> MasterKey {
+    MasterKey::from_hex(&Secret::new(digit.repeat(64))).unwrap()
+}
+
+fn api_key(user: UserId, sha256: [u8; 32]) -> NewApiKey<'static> {
+    NewApiKey { user, name: "laptop", sha256, hint: "tg_abcd", expires_at: Some(NOW.plus_ms(1)) }
+}
+
+fn price() -> ModelPrice {
+    let base = Rates { input: 1, output: 2, ..Rates::default() };
+    let long_prompt = Some(Tier { above_tokens: 200_000, rates: Rates { input: 9, ..base } });
+    ModelPrice { provider: "openai".into(), base, long_prompt, output_tokens_max: 100 }
+}
+
+#[tokio::test]
+async fn a_grant_of_another_process_is_seen_once_and_requests_are_not() {
+    let rig = Rig::new().await;
+    let loaded = rig.store.load().await.unwrap();
+    let id = request();
+    rig.writer.commit(rig.hold(id, 10)).await.unwrap();
+    rig.writer.commit(rig.settle(id, 10, paid(10))).await.unwrap();
+    assert_eq!(rig.store.revision().await.unwrap(), loaded.revision);
+    assert_eq!(rig.store.transfers_since(loaded.seq).await.unwrap(), []);
+
+    let other = Store::open(&rig.path(), options()).await.unwrap();
+    let granted = other.grant(rig.user, points(7), "sorry", "bob", NOW).await.unwrap();
+    assert_ne!(rig.store.revision().await.unwrap(), loaded.revision);
+    let credit = Credit { seq: granted.seq, user: rig.user, amount: points(7) };
+    assert_eq!(rig.store.transfers_since(loaded.seq).await.unwrap(), [credit]);
+    assert_eq!(rig.store.transfers_since(granted.seq).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_grant_needs_points_and_a_user() {
+    let rig = Rig::new().await;
+    let nobody = UserId::from_bytes([9; 16]);
+    let missing = rig.store.grant(nobody, points(1), "", "", NOW).await;
+    assert!(matches!(missing, Err(StoreError::NotFound("user"))));
+    for amount in [0, -1] {
+        let refused = rig.store.grant(rig.user, points(amount), "", "", NOW).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))));
+    }
+    assert_eq!(rig.balance().await.posted, GRANTED);
+}
+
+#[tokio::test]
+async fn every_change_that_a_server_must_notice_changes_the_revision() {
+    let rig = Rig::new().await;
+    let store = &rig.store;
+    let mut seen = vec![store.revision().await.unwrap()];
+    macro_rules! changes {
+        ($($change:expr),* $(,)?) => {$(
+            $change.await.unwrap();
+            let now = store.revision().await.unwrap();
+            assert!(!seen.contains(&now), stringify!($change));
+            seen.push(now);
+        )*};
+    }
+    let secret = Secret::new("sk-0123456789abcd".into());
+    let new = NewCredential {
+        owner: Owner::Platform,
+        user: None,
+        provider: "openai",
+        label: "main",
+        weight: 100,
+        secret: &secret,
+    };
+    let master = key("a");
+    changes![
+        store.create_user("bob", NOW),
+        store.set_user_enabled(rig.user, false),
+        store.set_floor(rig.user, points(-5)),
+        store.create_api_key(&api_key(rig.user, [1; 32]), NOW),
+        store.add_credential(&master, &new, NOW),
+        store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW),
+        store.set_setting("theme", "dark"),
+        store.set_setting("theme", "light"),
+    ];
+    let loaded = store.load().await.unwrap();
+    changes![
+        store.revoke_api_key(loaded.api_keys[0].id),
+        store.set_credential_enabled(loaded.credentials[0].id, false, Some("401")),
+        store.remove_credential(loaded.credentials[0].id),
+    ];
+    assert_eq!(store.setting("theme").await.unwrap().as_deref(), Some("light"));
+}
+
+#[tokio::test]
+async fn a_load_has_everything_as_it_was_stored() {
+    let rig = Rig::new().await;
+    let secret = Secret::new("sk-0123456789abcd".into());
+    let new = NewCredential {
+        owner: Owner::User,
+        user: Some(rig.user),
+        provider: "openai",
+        label: "mine",
+        weight: 7,
+        secret: &secret,
+    };
+    rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
+    let id = rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
+    rig.store.set_credential_enabled(id, false, Some("401")).await.unwrap();
+    let version = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW).await.unwrap();
+
+    let loaded = rig.store.load().await.unwrap();
+    assert_eq!((loaded.users[0].name.as_str(), loaded.users[0].enabled), ("alice", true));
+    let stored = &loaded.api_keys[0];
+    assert_eq!((stored.sha256, stored.expires_at, stored.enabled), ([1; 32], Some(NOW.plus_ms(1)), true));
+    let credential = &loaded.credentials[0];
+    assert_eq!((credential.user, credential.weight, credential.hint.as_str()), (Some(rig.user), 7, "abcd"));
+    assert_eq!((credential.enabled, credential.disabled_reason.as_deref()), (false, Some("401")));
+    assert_eq!(credential.open(&key("a")).unwrap().expose(), secret.expose());
+    credential.open(&key("b")).unwrap_err();
+    assert_eq!((loaded.prices.version(), loaded.prices.find("m")), (version, Some(&price())));
+    assert_eq!(loaded.balances, [rig.balance().await]);
+}
+
+#[tokio::test]
+async fn no_secret_reaches_the_files() {
+    let rig = Rig::new().await;
+    let secret = Secret::new("sk-canary-0123456789".into());
+    let new = NewCredential {
+        owner: Owner::Platform,
+        user: None,
+        provider: "p",
+        label: "",
+        weight: 1,
+        secret: &secret,
+    };
+    rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
+    for file in std::fs::read_dir(rig.folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(9).any(|window| window == b"sk-canary"));
+    }
+}
+
+#[tokio::test]
+async fn a_price_table_that_bills_too_little_is_refused() {
+    let rig = Rig::new().await;
+    let check = async |price: ModelPrice| {
+        let refused = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+    };
+    check(ModelPrice { provider: String::new(), ..price() }).await;
+    check(ModelPrice { output_tokens_max: 0, ..price() }).await;
+    check(ModelPrice { base: Rates { audio_output: -1, ..price().base }, ..price() }).await;
+    check(ModelPrice { long_prompt: Some(Tier { above_tokens: 0, rates: price().base }), ..price() }).await;
+    assert!(matches!(rig.store.publish_prices(&HashMap::new(), NOW).await, Err(StoreError::Invalid(_))));
+    assert_eq!(rig.store.prices(None).await.unwrap().version(), 0);
+    assert!(matches!(rig.store.prices(Some(1)).await, Err(StoreError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn an_old_price_table_stays_as_it_was() {
+    let rig = Rig::new().await;
+    let publish = async |price: ModelPrice| {
+        rig.store.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await.unwrap()
+    };
+    let first = publish(price()).await;
+    let second = publish(ModelPrice { output_tokens_max: 5, ..price() }).await;
+    assert_eq!(rig.store.prices(Some(first)).await.unwrap().find("m"), Some(&price()));
+    assert_eq!(rig.store.prices(None).await.unwrap().version(), second);
+}
+
+#[tokio::test]
+async fn names_and_keys_are_unique() {
+    let rig = Rig::new().await;
+    assert!(matches!(rig.store.create_user("alice", NOW).await, Err(StoreError::Exists("user"))));
+    assert!(matches!(rig.store.create_user("", NOW).await, Err(StoreError::Invalid(_))));
+    rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
+    let again = rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await;
+    assert!(matches!(again, Err(StoreError::Exists(_))));
+    let nobody = rig.store.create_api_key(&api_key(UserId::from_bytes([9; 16]), [2; 32]), NOW).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+    assert_eq!(rig.store.find_user("alice").await.unwrap().id, rig.user);
+}
+
+#[tokio::test]
+async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
+    let rig = Rig::new().await;
+    let full = RequestRecord {
+        api_key: Some(tollgate_core::id::ApiKeyId::from_bytes([2; 16])),
+        protocol: Some(Protocol::AnthropicMessages),
+        operation: Some(Operation::CountTokens),
+        provider: Some("anthropic".into()),
+        model: Some("m".into()),
+        credential: Some(tollgate_core::id::CredentialId::from_bytes([3; 16])),
+        outcome: Outcome::Refused,
+        status: Some(403),
+        attempts: 2,
+        latency_ms: 30,
+        ttft_ms: Some(20),
+        streamed: true,
+        usage: Usage {
+            input: 1,
+            cache_read: 2,
+            cache_write_short: 3,
+            cache_write_long: 4,
+            output: 5,
+            reasoning: 6,
+            audio_input: 7,
+            audio_output: 8,
+            quality: Quality::Estimated,
+        },
+        price_version: Some(4),
+        components: Components {
+            adapter: Some([1; 32]),
+            selector: None,
+            pricing: Some([2; 32]),
+            filter: Some([3; 32]),
+        },
+        receipt: Some(vec![1, 2, 3]),
+        filter_hash: Some(vec![4]),
+        error: Some("refused".into()),
+        ..RequestRecord::new(request(), rig.user, NOW)
+    };
+    let bare = RequestRecord::new(request(), rig.user, NOW);
+    for record in [&full, &bare] {
+        rig.writer.commit(Entry::Record(Box::new(record.clone()))).await.unwrap();
+    }
+    let page = async |filter: RequestFilter| rig.store.requests(&filter).await.unwrap();
+    let all = RequestFilter { limit: 10, ..RequestFilter::default() };
+    assert_eq!(page(all.clone()).await, [bare.clone(), full.clone()]);
+    assert_eq!(
+        page(RequestFilter { before: Some(bare.request), ..all.clone() }).await,
+        std::slice::from_ref(&full)
+    );
+    assert_eq!(
+        page(RequestFilter { outcome: Some(Outcome::Unknown), ..all.clone() }).await,
+        std::slice::from_ref(&bare)
+    );
+    assert_eq!(page(RequestFilter { user: Some(UserId::from_bytes([9; 16])), ..all }).await, []);
+    assert_eq!(rig.store.receipt(full.request).await.unwrap(), full.receipt);
+    assert_eq!(rig.store.receipt(bare.request).await.unwrap(), None);
+    assert!(matches!(rig.store.receipt(request()).await, Err(StoreError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_tollgate_is_refused() {
+    let rig = Rig::new().await;
+    rig.tamper(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .await;
+    let refused = Store::open(&rig.path(), options()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 1 }), "{refused}");
+}
