@@ -90,7 +90,8 @@ mod tests {
     fn time_in_which_the_thread_did_not_run_does_not_count() {
         let clock = Clock::start(Engine::default()).unwrap();
         let half = Duration::from_millis(20);
-        let mut deadline = Deadline { second_half: half, ..Deadline::new(clock) };
+        let mut deadline = Deadline::new(clock);
+        deadline.second_half = half;
         for _ in 0..3 {
             assert!(matches!(deadline.alarm(), UpdateDeadline::Continue(1..=20)));
             thread::sleep(half);
