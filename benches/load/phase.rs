@@ -1,6 +1,6 @@
 //! What is measured of one target in one round.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -49,8 +49,11 @@ pub(crate) struct Sample {
 /// Everything that one round found.
 #[derive(Debug, Clone)]
 pub(crate) struct Round {
+    /// Each connection busy all the time.
     pub(crate) requests: Sample,
-    /// Sorted.
+    /// So many per millisecond, the same for every target.
+    pub(crate) paced_requests: Sample,
+    /// Of these, sorted.
     pub(crate) latencies: Vec<Duration>,
     /// Of each stream's chunks, as fast as they go.
     pub(crate) burst: Sample,
@@ -63,20 +66,32 @@ pub(crate) async fn round(plan: &Plan, target: &Target, script: &Script) -> anyh
     let plain = target.plain();
     timeout(PHASE_MAX, client::closed(&plain, CONNECTIONS, plan.warm_up)).await??;
     let requests = sample(target, plan.requests, client::closed(&plain, CONNECTIONS, plan.requests)).await?;
-    let open = client::open(&plain, CONNECTIONS, REQUESTS_PER_MS, plan.latency_ms);
-    let mut latencies = timeout(PHASE_MAX, open).await??;
-    latencies.sort_unstable();
+    let (paced_requests, latencies) = open(plan, target).await?;
     script.pace.set(Pace::Burst);
     let burst = streams(target, CONNECTIONS, plan.streams).await?;
     script.pace.set(Pace::Every(PACE));
     let paced = streams(target, PACED_STREAMS, 2 * PACED_STREAMS as u64).await?;
-    Ok(Round { requests, latencies, burst, paced })
+    Ok(Round { requests, paced_requests, latencies, burst, paced })
 }
 
 /// Counts chunks: what the upstream wrote, however it arrives.
 async fn streams(target: &Target, connections: usize, count: u64) -> anyhow::Result<Sample> {
     let exchange = target.stream();
     sample(target, count * EVENTS as u64, client::closed(&exchange, connections, count)).await
+}
+
+/// Requests at a rate that leaves every target time to spare: what they cost there, and how long each took.
+async fn open(plan: &Plan, target: &Target) -> anyhow::Result<(Sample, Vec<Duration>)> {
+    let mut latencies = Vec::new();
+    let plain = target.plain();
+    let load = async {
+        let start = Instant::now();
+        latencies = client::open(&plain, CONNECTIONS, REQUESTS_PER_MS, plan.latency_ms).await?;
+        Ok(start.elapsed())
+    };
+    let sample = sample(target, (plan.latency_ms * REQUESTS_PER_MS) as u64, load).await?;
+    latencies.sort_unstable();
+    Ok((sample, latencies))
 }
 
 async fn sample(

@@ -63,7 +63,13 @@ pub(crate) fn print(plan: &Plan, targets: &[Target], rounds: &[Vec<Round>]) -> a
         .collect::<anyhow::Result<_>>()?;
     let [direct, nginx, ..] = rows.as_slice() else { return Ok(()) };
     println!("\nMedians of {} rounds; x: of nginx's.", direct.rounds.len());
-    print_requests(plan, &rows, nginx);
+    let name = format!(
+        "{} requests, 1 KiB each way, {CONNECTIONS} connections, each busy all the time",
+        plan.requests
+    );
+    print_requests(&name, &rows, nginx, |round| round.requests);
+    let name = format!("the same, {REQUESTS_PER_MS} requests every ms");
+    print_requests(&name, &rows, nginx, |round| round.paced_requests);
     print_latency(&rows, direct);
     let name =
         format!("streams of {EVENTS} events, each written by itself without pause, {CONNECTIONS} at once");
@@ -74,32 +80,12 @@ pub(crate) fn print(plan: &Plan, targets: &[Target], rounds: &[Vec<Round>]) -> a
     Ok(())
 }
 
-fn print_requests(plan: &Plan, rows: &[Row<'_>], nginx: &Row<'_>) {
-    println!("\n{} requests, 1 KiB each way, {CONNECTIONS} connections", plan.requests);
-    println!(
-        "{:22} {:>10} {:>6} {:>10} {:>6} {:>6} {:>10}",
-        "", "us CPU", "x", "requests/s", "x", "busy", "component"
-    );
-    println!("{:22} {:>10} {:>6} {:>10} {:>6} {:>6} {:>10}", "", "a request", "", "", "", "", "calls each");
-    let (cost, rate) =
-        (nginx.median(|round| round.requests.cost()), nginx.median(|round| round.requests.rate()));
-    for row in rows {
-        let own_cost = row.median(|round| round.requests.cost());
-        let own_rate = row.median(|round| round.requests.rate());
-        let busy = row.median(|round| round.requests.busy()) * 100.0;
-        let calls = row.median(|round| round.requests.calls_per(1));
-        println!(
-            "{:22} {own_cost:10.2} {:6.2} {own_rate:10.0} {:6.2} {busy:5.0}% {calls:10.2}",
-            row.target.name,
-            own_cost / cost,
-            own_rate / rate
-        );
-    }
-    println!("1 core, at nginx's cost: {:.0} requests/s", 1e6 / cost);
+fn print_requests(name: &str, rows: &[Row<'_>], nginx: &Row<'_>, of: impl Fn(&Round) -> Sample + Copy) {
+    print_costs(name, ["a request", "requests/s", "a request"], 1, rows, nginx, of);
 }
 
 fn print_latency(rows: &[Row<'_>], direct: &Row<'_>) {
-    println!("\nlatency at {REQUESTS_PER_MS} requests every ms, in us (added: beyond direct)");
+    println!("\nlatency of these, in us (added: beyond direct)");
     println!("{:22} {:>8} {:>8} {:>8} {:>8}", "", "p50", "added", "p99", "added");
     for row in rows {
         let (p50, p99) = (row.latency(500), row.latency(990));
@@ -109,20 +95,32 @@ fn print_latency(rows: &[Row<'_>], direct: &Row<'_>) {
 }
 
 fn print_streams(name: &str, rows: &[Row<'_>], nginx: &Row<'_>, of: impl Fn(&Round) -> Sample + Copy) {
+    print_costs(name, ["a chunk", "chunks/s", "a stream"], EVENTS as u64, rows, nginx, of);
+}
+
+/// `units` says of what the CPU time, the rate and the calls of components are given; `things` make one of the last.
+fn print_costs(
+    name: &str,
+    units: [&str; 3],
+    things: u64,
+    rows: &[Row<'_>],
+    nginx: &Row<'_>,
+    of: impl Fn(&Round) -> Sample + Copy,
+) {
     println!("\n{name}");
     println!(
         "{:22} {:>10} {:>6} {:>10} {:>6} {:>6} {:>10}",
-        "", "us CPU", "x", "chunks/s", "x", "busy", "component"
+        "", "us CPU", "x", units[1], "x", "busy", "Wasm calls"
     );
-    println!("{:22} {:>10} {:>6} {:>10} {:>6} {:>6} {:>10}", "", "a chunk", "", "", "", "", "calls/strm");
+    println!("{:22} {:>10} {:>6} {:>10} {:>6} {:>6} {:>10}", "", units[0], "", "", "", "", units[2]);
     let (cost, rate) = (nginx.median(|round| of(round).cost()), nginx.median(|round| of(round).rate()));
     for row in rows {
         let own_cost = row.median(|round| of(round).cost());
         let own_rate = row.median(|round| of(round).rate());
         let busy = row.median(|round| of(round).busy()) * 100.0;
-        let calls = row.median(|round| of(round).calls_per(EVENTS as u64));
+        let calls = row.median(|round| of(round).calls_per(things));
         println!(
-            "{:22} {own_cost:10.3} {:6.2} {own_rate:10.0} {:6.2} {busy:5.0}% {calls:10.2}",
+            "{:22} {own_cost:10.2} {:6.2} {own_rate:10.0} {:6.2} {busy:5.0}% {calls:10.2}",
             row.target.name,
             own_cost / cost,
             own_rate / rate
