@@ -21,8 +21,8 @@ use crate::upstream::{ANSWER_BYTES, EVENTS};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Platform credentials; with the user's own one, so many candidates has the key selector.
 const PLATFORM_CREDENTIALS: usize = 7;
-/// Literal words of the content filter, beside its patterns. None of them is in any body.
-const FILTER_WORDS: usize = 100;
+/// Syllables of the content filter's words: a hundred of them, none of which is in any body.
+const SYLLABLES: [&str; 10] = ["bar", "cho", "dru", "fen", "gil", "hov", "jax", "kem", "lun", "mip"];
 
 /// One row of the report.
 pub(crate) struct Target {
@@ -309,7 +309,8 @@ fn tollgate_config(
     upstream: SocketAddr,
     sync: &str,
 ) -> String {
-    let words: Vec<String> = (0..FILTER_WORDS).map(|at| format!("\"forbidden-word-{at}\"")).collect();
+    let pairs = SYLLABLES.iter().flat_map(|first| SYLLABLES.iter().map(move |second| (first, second)));
+    let words: Vec<String> = pairs.map(|(first, second)| format!("\"{first}{second}on\"")).collect();
     let words = words.join(", ");
     let data = dir.join("data");
     let data = data.display();
