@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
@@ -10,7 +11,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_runtime::{
     Adapter, Bill, Binding, CallError, Candidate, Direction, Embedded, FaultKind, Filter, Found, Generation,
-    Health, Kind, Limits, Pricing, Probation, Quote, Runtime, SelectRequest, Selector, Settings,
+    Health, Kind, Limits, Pricing, Probation, Runtime, SelectRequest, Selector, Settings,
 };
 
 /// Bytes of the larger payloads.
@@ -153,6 +154,7 @@ fn bench_selector(group: &mut BenchmarkGroup<'_, WallTime>, selector: &Selector)
 }
 
 fn bench_pricing(group: &mut BenchmarkGroup<'_, WallTime>, pricing: &Pricing) {
+    // Natively: the first-party policy declares its rule.
     group.bench_function("hold", |b| b.iter(|| pricing.hold(black_box(&quote()))));
     let usage =
         Usage { input: 156, cache_read: 64, output: 180, quality: Quality::Exact, ..Usage::default() };
@@ -171,18 +173,17 @@ fn bench_filter(group: &mut BenchmarkGroup<'_, WallTime>, filter: &Filter) {
     }
 }
 
-/// Everything that one passthrough request does inside components.
+/// Everything that one passthrough request does inside components; its hold is not among it.
 fn bench_request(group: &mut BenchmarkGroup<'_, WallTime>, components: &Components<'_>) {
     let Components { adapter, selector, pricing, filter } = *components;
     let (text, found) = text_with(1);
     let candidates = candidates(8);
     let samples = samples(adapter, &CHAT_USAGE.replace('\n', ""));
     let rest = || -> Result<i64, CallError> {
-        let held = pricing.hold(black_box(&quote()))?;
         let chosen = selector.select(SelectRequest { seed: 7, attempt: 0 }, black_box(&candidates))?;
         let usage = components.read_usage(black_box(&samples))?;
         let charge = pricing.settle(&bill(usage))?;
-        Ok(held.get() + charge.amount.get() + i64::from(chosen.unwrap_or(0)))
+        Ok(charge.amount.get() + i64::from(chosen.unwrap_or(0)))
     };
     // The mark: the filter is called, though with these rules the road calls it only for what matched.
     group.bench_function("all_wasm_work_of_a_request", |b| {

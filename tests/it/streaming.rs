@@ -6,7 +6,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::usage::Quality;
 use tollgate_server::config::{Millis, Sync};
 use tollgate_store::RequestRecord;
-use tollgate_tests::client::{Connection, Request};
+use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::{Gate, Script};
 
@@ -132,6 +132,29 @@ async fn each_event_reaches_the_client_before_the_next_is_sent_and_to_the_byte()
         }
         assert_eq!(client.body().await.unwrap(), b"");
         check_exact(rig.records(count + 1).await.last().unwrap(), wire.charge);
+    }
+    rig.stop().await;
+}
+
+/// Calls into components so far.
+async fn component_calls(rig: &Rig) -> u64 {
+    let metrics = client::call(rig.admin_addr(), &Request::get("/metrics")).await.text();
+    let series = metrics.lines().filter(|line| line.starts_with("tollgate_plugin_calls{"));
+    series.map(|line| line.rsplit_once(' ').and_then(|(_, calls)| calls.parse::<u64>().ok()).unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_stream_of_three_hundred_events_costs_three_calls_into_components() {
+    let rig = Rig::start().await;
+    for (count, wire) in WIRES.into_iter().enumerate() {
+        let [first, middle, rest @ ..] = wire.events else { panic!("a first, a middle and an end") };
+        let script = (0..300).fold(Script::sse().chunk(first), |script, _| script.chunk(middle));
+        rig.upstream.enqueue(rest.iter().fold(script, |script, event| script.chunk(event)).end());
+        let before = component_calls(&rig).await;
+        assert_eq!(rig.call(wire.request()).await.text().matches(middle).count(), 300);
+        check_exact(rig.records(count + 1).await.last().unwrap(), wire.charge);
+        // `select`, `read-usage`, `settle`.
+        assert_eq!(component_calls(&rig).await - before, 3, "{}", wire.target);
     }
     rig.stop().await;
 }

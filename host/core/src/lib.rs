@@ -6,6 +6,7 @@
 
 pub mod failure;
 pub mod health;
+pub mod hold;
 pub mod id;
 pub mod json;
 pub mod ledger;

@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+/// Tokens that a rate is for.
+pub const TOKENS_PER_RATE: u64 = 1_000_000;
+
 /// Micro-points per million tokens of each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {

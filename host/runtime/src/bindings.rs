@@ -3,6 +3,7 @@
 //! Nothing outside this crate sees these types.
 
 use tollgate_core::failure::FailureClass;
+use tollgate_core::hold::{Quote, RatedHold};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
@@ -11,8 +12,8 @@ use tollgate_core::usage::{Quality, Usage};
 
 use crate::adapter::{AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, UsageTap};
 use crate::policy::{
-    Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, Quote, Reason, Syntax,
-    Trigger, Verdict,
+    Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
+    Reason, Syntax, Trigger, Verdict,
 };
 
 /// World `provider-adapter`. It comes first: the interfaces that all worlds share are generated here.
@@ -181,6 +182,18 @@ impl From<&Quote> for wit_pricing::Quote {
             platform_credential: quote.platform_credential,
             at_ms: quote.at.millis(),
         }
+    }
+}
+
+impl From<wit_pricing::Plan> for PricingPlan {
+    fn from(plan: wit_pricing::Plan) -> Self {
+        let hold = match plan.hold {
+            wit_pricing::HoldRule::Rated(wit_pricing::RatedHold { own_ppm, platform_ppm, minimum }) => {
+                HoldRule::Rated(RatedHold { own_ppm, platform_ppm, minimum: Micropoints::new(minimum) })
+            }
+            wit_pricing::HoldRule::Ask => HoldRule::Ask,
+        };
+        Self { hold }
     }
 }
 

@@ -42,6 +42,13 @@ struct History {
     probing: bool,
 }
 
+impl History {
+    /// While the breaker is open: whether its rest is not over, or one call is already finding out.
+    fn rests(&self, now: Instant) -> bool {
+        self.probing || now < self.open_until
+    }
+}
+
 impl Breaker {
     pub(crate) fn new(now: Instant) -> Self {
         let history =
@@ -57,10 +64,16 @@ impl Breaker {
         self.admit_open(now())
     }
 
+    /// Whether [`admit`](Self::admit) would refuse a call now. Changes nothing.
+    #[inline]
+    pub(crate) fn rests(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.is_open() && self.history().rests(now())
+    }
+
     #[cold]
     fn admit_open(&self, now: Instant) -> Admission {
         let mut history = self.history();
-        if history.probing || now < history.open_until {
+        if history.rests(now) {
             return Admission::Refuse;
         }
         history.probing = true;
@@ -133,6 +146,18 @@ mod tests {
         assert_eq!(breaker.admit(|| later), Admission::Refuse);
         breaker.recover(later);
         assert_eq!(breaker.admit(|| later), Admission::Pass);
+    }
+
+    #[test]
+    fn whether_it_rests_can_be_asked_without_taking_the_probe() {
+        let (breaker, start) = tripped();
+        let later = start + Duration::from_secs(1);
+        assert!(breaker.rests(|| start));
+        assert!(!breaker.rests(|| later));
+        assert_eq!(breaker.admit(|| later), Admission::Probe);
+        assert!(breaker.rests(|| later), "one call finds out");
+        breaker.recover(later);
+        assert!(!breaker.rests(|| later));
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings}
 pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
 pub use generation::Generation;
 pub use policy::{
-    Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, Pricing,
-    Quote, Reason, SelectRequest, Selector, Syntax, Trigger, Verdict,
+    Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, HoldRule,
+    Pricing, PricingPlan, Reason, SelectRequest, Selector, Syntax, Trigger, Verdict,
 };
 pub use runtime::Runtime;
 pub use source::Source;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
@@ -18,7 +19,9 @@ use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::error::{Fault, LoadError};
 use crate::generation::Loaded;
-use crate::policy::{Bill, Candidate, Filter, FilterPlan, Health, Pricing, Quote, Selector, check_choice};
+use crate::policy::{
+    Bill, Candidate, Filter, FilterPlan, Health, HoldRule, Pricing, PricingPlan, Selector, check_choice,
+};
 use crate::slot::SlotIndex;
 use crate::state::State;
 use crate::unit::Unit;
@@ -44,7 +47,7 @@ pub(crate) fn load(
     let pre = link(&vitals)?;
     Ok(match vitals.binding.kind {
         Kind::ProviderAdapter => {
-            let (unit, plan) = prepare(pre, vitals, |_, _| Ok(Ok(())))?;
+            let (unit, plan) = prepare(pre, vitals, |_, _, _| Ok(Ok(())))?;
             let plan: crate::adapter::AdapterPlan = plan;
             plan.check().map_err(LoadError::Plan)?;
             Loaded::Adapter(Arc::new(Adapter { unit, plan }))
@@ -54,11 +57,12 @@ pub(crate) fn load(
             Loaded::Selector(Arc::new(Selector { unit }))
         }
         Kind::PricingPolicy => {
-            let (unit, ()) = prepare(pre, vitals, try_pricing)?;
-            Loaded::Pricing(Arc::new(Pricing { unit }))
+            let (unit, plan) = prepare(pre, vitals, try_pricing)?;
+            plan.check().map_err(LoadError::Plan)?;
+            Loaded::Pricing(Arc::new(Pricing { unit, plan }))
         }
         Kind::ContentFilter => {
-            let (unit, plan) = prepare(pre, vitals, |_, _| Ok(Ok(())))?;
+            let (unit, plan) = prepare(pre, vitals, |_, _, _| Ok(Ok(())))?;
             let plan: FilterPlan = plan;
             if plan.rules.len() > FILTER_RULES_MAX {
                 return Err(LoadError::Plan(format!("more than {FILTER_RULES_MAX} rules")));
@@ -93,7 +97,7 @@ fn link(vitals: &Vitals) -> Result<InstancePre<State>, LoadError> {
 fn prepare<W: World>(
     pre: InstancePre<State>,
     vitals: Arc<Vitals>,
-    smoke: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<(), Fault>>,
+    smoke: impl FnOnce(&W, &mut Store<State>, &W::Plan) -> wasmtime::Result<Result<(), Fault>>,
 ) -> Result<(Arc<Unit<W>>, W::Plan), LoadError> {
     let pre =
         W::check(pre).map_err(|error| LoadError::World { kind: W::KIND, cause: format!("{error:#}") })?;
@@ -110,7 +114,11 @@ fn shortened(mut words: String) -> String {
 }
 
 /// One choice between two candidates.
-fn try_selector(world: &KeySelector, store: &mut Store<State>) -> wasmtime::Result<Result<(), Fault>> {
+fn try_selector(
+    world: &KeySelector,
+    store: &mut Store<State>,
+    (): &(),
+) -> wasmtime::Result<Result<(), Fault>> {
     let candidate = |handle| Candidate {
         handle,
         owner: Owner::Platform,
@@ -127,8 +135,12 @@ fn try_selector(world: &KeySelector, store: &mut Store<State>) -> wasmtime::Resu
     Ok(check_choice(chosen, &candidates).map(drop))
 }
 
-/// One small request, held and settled.
-fn try_pricing(world: &PricingPolicy, store: &mut Store<State>) -> wasmtime::Result<Result<(), Fault>> {
+/// One small request, settled and, by a policy that wants to be asked, held.
+fn try_pricing(
+    world: &PricingPolicy,
+    store: &mut Store<State>,
+    plan: &PricingPlan,
+) -> wasmtime::Result<Result<(), Fault>> {
     let rates = Rates { input: 1_000_000, output: 2_000_000, ..Rates::default() };
     let at = Timestamp::from_millis(1_700_000_000_000);
     let quote = Quote {
@@ -142,7 +154,10 @@ fn try_pricing(world: &PricingPolicy, store: &mut Store<State>) -> wasmtime::Res
     let usage = Usage { input: 10, output: 10, quality: Quality::Exact, ..Usage::default() };
     let bill = Bill { rates, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
     let pricing = world.tollgate_plugin_pricing();
-    let hold = pricing.call_hold(&mut *store, (&quote).into())?;
+    let hold = match plan.hold {
+        HoldRule::Rated(rule) => rule.amount(&quote).get(),
+        HoldRule::Ask => pricing.call_hold(&mut *store, (&quote).into())?,
+    };
     let charge = pricing.call_settle(store, (&bill).into())?;
     let sound = hold >= 0 && charge.amount >= 0;
     let complaint = || Fault::guest(format!("it priced a small request at {hold} and {}", charge.amount));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::hold::{Quote, RatedHold};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
@@ -53,21 +54,32 @@ pub struct SelectRequest {
     pub attempt: u32,
 }
 
-/// A request about to be dispatched.
+/// How a pricing policy finds the hold of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quote {
-    /// The model's price.
-    pub rates: Rates,
-    /// Upper estimate of prompt tokens.
-    pub input_tokens: u64,
-    /// The most output tokens that the request allows.
-    pub output_tokens_max: u64,
-    /// Whether a credential of the caller's own may serve it.
-    pub own_credential: bool,
-    /// Whether a platform or shared credential may serve it.
-    pub platform_credential: bool,
-    /// When it was admitted.
-    pub at: Timestamp,
+pub enum HoldRule {
+    /// By a rule that the host computes.
+    Rated(RatedHold),
+    /// By a call.
+    Ask,
+}
+
+/// What the host does natively on behalf of a pricing policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PricingPlan {
+    /// How holds are found.
+    pub hold: HoldRule,
+}
+
+impl PricingPlan {
+    /// What cannot be run, in words for the operator.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.hold {
+            HoldRule::Rated(RatedHold { minimum, .. }) if minimum < Micropoints::ZERO => {
+                Err(format!("a minimum hold of {} micro-points is negative", minimum.get()))
+            }
+            HoldRule::Rated(_) | HoldRule::Ask => Ok(()),
+        }
+    }
 }
 
 /// A request that has ended.
@@ -243,6 +255,7 @@ pub(crate) fn check_choice(chosen: Option<u32>, candidates: &[Candidate]) -> Res
 #[derive(Debug)]
 pub struct Pricing {
     pub(crate) unit: Arc<Unit<PricingPolicy>>,
+    pub(crate) plan: PricingPlan,
 }
 
 impl Pricing {
@@ -258,11 +271,25 @@ impl Pricing {
         self.unit.config_digest()
     }
 
-    /// The most that a request may cost. Called once per request before dispatch.
+    /// What the host does natively.
+    #[must_use]
+    pub const fn plan(&self) -> &PricingPlan {
+        &self.plan
+    }
+
+    /// The most that a request may cost: by the plan's rule, or else by a call. Called once per request before dispatch.
     ///
     /// # Errors
-    /// When the component failed or asked for a negative amount.
+    /// When the component failed or asked for a negative amount. Also while its breaker is open, whatever its plan: it
+    /// could not settle what is admitted now.
     pub fn hold(&self, quote: &Quote) -> Result<Micropoints, CallError> {
+        match self.plan.hold {
+            HoldRule::Rated(rule) => self.unit.awake().map(|()| rule.amount(quote)),
+            HoldRule::Ask => self.ask_hold(quote),
+        }
+    }
+
+    fn ask_hold(&self, quote: &Quote) -> Result<Micropoints, CallError> {
         self.unit.call(|world, store| {
             let amount = world.tollgate_plugin_pricing().call_hold(store, quote.into())?;
             Ok(not_negative(amount).map(Micropoints::new))

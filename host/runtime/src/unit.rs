@@ -38,6 +38,15 @@ impl<W: World> Unit<W> {
         self.vitals.config_digest
     }
 
+    /// Whether a call could be made now. For what the host does on behalf of a component, without calling it.
+    ///
+    /// # Errors
+    /// While the breaker refuses calls. Once its rest is over, the next call probes, and this stands in nobody's way.
+    #[inline]
+    pub(crate) fn awake(&self) -> Result<(), CallError> {
+        if self.vitals.breaker.rests(Instant::now) { Err(self.vitals.refuse()) } else { Ok(()) }
+    }
+
     /// Calls the component on this thread's instance.
     #[inline]
     pub(crate) fn call<R>(
@@ -63,11 +72,11 @@ impl<W: World> Unit<W> {
     /// The plan, from a first instance that is dropped again.
     pub(crate) fn rehearse(
         self: &Arc<Self>,
-        smoke: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<(), Fault>>,
+        smoke: impl FnOnce(&W, &mut Store<State>, &W::Plan) -> wasmtime::Result<Result<(), Fault>>,
     ) -> Result<Result<W::Plan, String>, Fault> {
         let (mut instance, configured) = slot::Instance::make(self)?;
-        if configured.is_ok() {
-            instance.enter(smoke)?;
+        if let Ok(plan) = &configured {
+            instance.enter(|world, store| smoke(world, store, plan))?;
         }
         Ok(configured)
     }

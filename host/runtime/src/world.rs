@@ -11,7 +11,7 @@ use crate::bindings::adapter_world::{ProviderAdapter, ProviderAdapterPre};
 use crate::bindings::filter_world::{ContentFilter, ContentFilterPre};
 use crate::bindings::pricing_world::{PricingPolicy, PricingPolicyPre};
 use crate::bindings::selector_world::{KeySelector, KeySelectorPre};
-use crate::policy::FilterPlan;
+use crate::policy::{FilterPlan, PricingPlan};
 use crate::slot::Slots;
 use crate::state::State;
 
@@ -67,5 +67,5 @@ macro_rules! world {
 
 world!(ProviderAdapter, ProviderAdapterPre, ProviderAdapter, tollgate_plugin_adapter, AdapterPlan);
 world!(KeySelector, KeySelectorPre, KeySelector, tollgate_plugin_key_selection, ());
-world!(PricingPolicy, PricingPolicyPre, PricingPolicy, tollgate_plugin_pricing, ());
+world!(PricingPolicy, PricingPolicyPre, PricingPolicy, tollgate_plugin_pricing, PricingPlan);
 world!(ContentFilter, ContentFilterPre, ContentFilter, tollgate_plugin_filtering, FilterPlan);

@@ -70,8 +70,8 @@ impl<T: KeySelector + Placed> key_selector::exports::tollgate::plugin::key_selec
 }
 
 impl<T: Pricing + Placed> pricing_policy::exports::tollgate::plugin::pricing::Guest for Component<T> {
-    fn configure(config: String) -> Result<(), String> {
-        Self::configure(T::configure, &config, |_| ())
+    fn configure(config: String) -> Result<pricing::Plan, String> {
+        Self::configure(T::configure, &config, T::plan)
     }
 
     fn hold(quote: pricing::Quote) -> i64 {

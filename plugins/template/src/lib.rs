@@ -12,7 +12,7 @@
 
 use serde::Deserialize;
 use tollgate_plugin::config;
-use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Reason};
+use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Reason};
 use tollgate_plugin::types::Outcome;
 
 /// The policy is its configuration. Amounts are micro-points: 1 point = 1,000,000.
@@ -25,6 +25,11 @@ pub struct FlatRate {
 impl Pricing for FlatRate {
     fn configure(config: &str) -> Result<Self, String> {
         config::parse(config)
+    }
+
+    /// Every request holds the same, so the gateway need not ask. Without this method it calls `hold` each time.
+    fn plan(&self) -> Plan {
+        Plan::rated(RatedHold { own_ppm: 0, platform_ppm: 0, minimum: self.per_request.into() })
     }
 
     fn hold(&self, _quote: Quote) -> i64 {

@@ -11,11 +11,14 @@
 //! factor, rounded up once at the end. Usage that is missing although something was delivered is charged the rate per
 //! request alone (and the minimum): the gateway estimates before it asks, so that is what is left when nothing was seen.
 //!
+//! Held is the same sum over the dearest classes that the request may turn out to use, at the larger factor of those that may
+//! apply. That rule is data (`rated`), so the gateway computes it and asks only for the charge.
+//!
 //! Sums are exact in 128 bits and the result is kept within `0..=i64::MAX`.
 
 use serde::Deserialize;
 use tollgate_plugin::config;
-use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Rates, Reason};
+use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Rates, Reason};
 use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
 
 /// Rates are micro-points for so many tokens.
@@ -78,6 +81,14 @@ impl FreeOutcome {
 impl Pricing for DiscountPoints {
     fn configure(config: &str) -> Result<Self, String> {
         config::parse(config)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::rated(RatedHold {
+            own_ppm: self.own_credential_ppm,
+            platform_ppm: self.platform_ppm,
+            minimum: self.minimum_charge.into(),
+        })
     }
 
     fn hold(&self, quote: Quote) -> i64 {

@@ -1,6 +1,8 @@
 //! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in points.
 
-use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Rates, Reason};
+use proptest::prelude::*;
+use tollgate_core::{hold, points::Micropoints, price, time::Timestamp};
+use tollgate_plugin::pricing::{Bill, Charge, HoldRule, Plan, Pricing, Quote, RatedHold, Rates, Reason};
 use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
 
 use super::DiscountPoints;
@@ -201,4 +203,86 @@ fn a_mistake_in_the_configuration_is_named() {
     assert!(refused(r#"{"discount":10}"#).contains("`discount`"));
     assert!(refused(r#"{"own_credential_ppm":0.1}"#).contains("0.1"));
     assert!(refused(r#"{"free_outcomes":["failed"]}"#).contains("`failed`"));
+}
+
+/// What the gateway reserves by the rule that the policy declares.
+fn reserved(policy: &DiscountPoints, quote: &Quote) -> i64 {
+    let Plan { hold: HoldRule::Rated(RatedHold { own_ppm, platform_ppm, minimum }) } = policy.plan() else {
+        panic!("the rule is arithmetic: there is nothing to ask")
+    };
+    let rates = price::Rates {
+        input: quote.rates.input,
+        cache_read: quote.rates.cache_read,
+        cache_write_short: quote.rates.cache_write_short,
+        cache_write_long: quote.rates.cache_write_long,
+        output: quote.rates.output,
+        audio_input: quote.rates.audio_input,
+        audio_output: quote.rates.audio_output,
+        request: quote.rates.request,
+    };
+    let rule = hold::RatedHold { own_ppm, platform_ppm, minimum: Micropoints::new(minimum) };
+    let quote = hold::Quote {
+        rates,
+        input_tokens: quote.input_tokens,
+        output_tokens_max: quote.output_tokens_max,
+        own_credential: quote.own_credential,
+        platform_credential: quote.platform_credential,
+        at: Timestamp::from_millis(quote.at_ms),
+    };
+    rule.amount(&quote).get()
+}
+
+/// Ordinary rates, in fractions of a micro-point a token, and the ends of their type.
+fn rates() -> impl Strategy<Value = Rates> {
+    let rate = prop_oneof![8 => 0..50_000_000_i64, 1 => any::<i64>(), 1 => Just(i64::MAX)];
+    prop::array::uniform8(rate).prop_map(|rates| {
+        let [
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            audio_input,
+            audio_output,
+            request,
+        ] = rates;
+        Rates {
+            input,
+            cache_read,
+            cache_write_short,
+            cache_write_long,
+            output,
+            audio_input,
+            audio_output,
+            request,
+        }
+    })
+}
+
+fn tokens() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..2_000_000_u64, 1 => any::<u64>(), 1 => Just(u64::MAX)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+
+    #[test]
+    fn the_declared_rule_reserves_what_the_policy_would_ask_for(
+        rates in rates(),
+        input_tokens in tokens(),
+        output_tokens_max in tokens(),
+        own_credential: bool,
+        platform_credential: bool,
+        factors: [u32; 2],
+        minimum_charge in 0..100_000_u32,
+    ) {
+        let [platform_ppm, own_credential_ppm] = factors;
+        let configured =
+            DiscountPoints { platform_ppm, own_credential_ppm, minimum_charge, ..DiscountPoints::default() };
+        let quote =
+            Quote { own_credential, platform_credential, ..quote(rates, input_tokens, output_tokens_max) };
+        for policy in [configured, DiscountPoints::default()] {
+            prop_assert_eq!(reserved(&policy, &quote), policy.hold(quote));
+        }
+    }
 }

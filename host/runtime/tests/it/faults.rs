@@ -76,6 +76,37 @@ fn nobody_can_earn_points_with_a_request() {
 }
 
 #[test]
+fn a_hold_that_is_a_rule_costs_no_call() {
+    let bench = Bench::start(vec![pricing("refund", r#"{"hold":"rated"}"#)]);
+    let generation = bench.runtime.current();
+    // The same for any request, though the component would ask for something else.
+    assert_eq!((hold(&generation, 10).unwrap(), hold(&generation, 2000).unwrap()), (7, 7));
+    assert_eq!((bench.status().calls, bench.status().instances), (0, 0));
+    assert_eq!((price(&generation, 10).unwrap(), bench.status().calls), (1, 1));
+
+    let asked = bench.runtime.apply(vec![pricing("refund", "{}")]).unwrap();
+    assert_eq!((hold(&asked, 10).unwrap(), bench.status().calls), (1, 1));
+    assert_eq!(hold(&generation, 10).unwrap(), 7, "what has begun keeps its rule");
+}
+
+#[test]
+fn nothing_is_held_for_a_policy_that_is_left_alone_after_faults() {
+    let bench = Bench::start(vec![pricing("refund", r#"{"hold":"rated"}"#)]);
+    let generation = bench.runtime.current();
+    for _ in 0..5 {
+        assert_eq!(hold(&generation, 2000).unwrap(), 7);
+        assert_eq!(price(&generation, 2000).unwrap_err().kind, FaultKind::Guest);
+    }
+    assert_eq!(hold(&generation, 10).unwrap_err().kind, FaultKind::Tripped);
+
+    // After its rest requests are let through, and the first that is settled finds out that it works again.
+    crate::harness::eventually("the end of its rest", || hold(&generation, 10).is_ok());
+    assert_eq!(bench.status().state, ComponentState::Tripped);
+    assert_eq!(price(&generation, 10).unwrap(), 1);
+    assert_eq!(bench.status().state, ComponentState::Active);
+}
+
+#[test]
 fn an_answer_is_never_larger_than_the_question_allows() {
     let roomy = Binding {
         memory_bytes_max: 64 << 20,

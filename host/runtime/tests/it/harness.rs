@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
@@ -14,7 +15,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_runtime::{
     Bill, Binding, CallError, Candidate, ComponentStatus, Digest, Embedded, Event, Generation, Health, Kind,
-    Limits, Probation, Quote, Runtime, SelectRequest, Settings, StartError,
+    Limits, Probation, Runtime, SelectRequest, Settings, StartError,
 };
 
 /// A running runtime with its own plugins directory and everything that it reported.

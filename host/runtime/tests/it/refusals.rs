@@ -197,3 +197,11 @@ fn a_plan_that_the_data_path_cannot_run_is_refused() {
     let Err(StartError::Load(error)) = started.map(drop) else { panic!("it started") };
     assert!(matches!(cause(Err::<(), _>(error)), LoadError::Plan(text) if text == "more"));
 }
+
+#[test]
+fn a_rule_that_would_hold_less_than_nothing_is_refused() {
+    let bench = Bench::start(vec![pricing("refund", r#"{"hold":"rated"}"#)]);
+    let error = cause(bench.runtime.apply(vec![pricing("refund", r#"{"hold":"negative"}"#)]));
+    let words = "its plan cannot be run: a minimum hold of -1 micro-points is negative";
+    assert_eq!((error.to_string().as_str(), bench.runtime.current().id()), (words, 1));
+}

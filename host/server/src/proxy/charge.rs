@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
+use tollgate_core::hold::Quote;
 use tollgate_core::id::RequestId;
 use tollgate_core::ledger::Insufficient;
 use tollgate_core::outcome::Outcome;
@@ -20,7 +21,7 @@ use tollgate_core::price::{ModelPrice, PriceTable, Rates};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
-use tollgate_runtime::{Bill, Charge, Pricing, Quote, Reason};
+use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
 use super::error::ProxyError;
 use super::filter::TextHash;
@@ -213,10 +214,10 @@ pub(crate) fn input_estimate(inbound: &Inbound) -> u64 {
     (inbound.body.len() as u64).div_ceil(BYTES_PER_PROMPT_TOKEN)
 }
 
-/// The most that a request may cost, by the pricing component.
+/// The most that a request may cost, by the rule that the pricing policy has declared; it is called only where it has none.
 ///
 /// # Errors
-/// A pricing fault always refuses: what cannot be priced is not sent.
+/// A pricing fault always refuses, and so does a policy at rest after faults: what cannot be priced is not sent.
 pub(crate) fn quote(
     pricing: &Pricing,
     priced: &Priced,

@@ -1,17 +1,26 @@
-//! A pricing policy that charges less than nothing for large requests.
+//! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text says.
 
-use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Reason};
+use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Reason};
 
 /// Takes any configuration.
 #[derive(Debug)]
-pub struct Refund;
+pub struct Refund(Plan);
 
 /// Tokens above which a request earns its caller money.
 const LARGE: u64 = 1000;
 
 impl Pricing for Refund {
-    fn configure(_config: &str) -> Result<Self, String> {
-        Ok(Self)
+    fn configure(config: &str) -> Result<Self, String> {
+        let flat = |minimum| Plan::rated(RatedHold { own_ppm: 0, platform_ppm: 0, minimum });
+        Ok(Self(match config {
+            r#"{"hold":"rated"}"# => flat(7),
+            r#"{"hold":"negative"}"# => flat(-1),
+            _ => Plan::ASK,
+        }))
+    }
+
+    fn plan(&self) -> Plan {
+        self.0
     }
 
     fn hold(&self, quote: Quote) -> i64 {
