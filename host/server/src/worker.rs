@@ -13,9 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
@@ -84,10 +85,12 @@ pub(crate) fn run(
     listener: std::net::TcpListener,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A runtime whose tasks are all local: a `LocalSet` inside of another runtime has a queue of its own, and a system call for each
+    // task that is woken by a socket.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     Runtime::prepare_thread();
-    let local = LocalSet::new();
-    local.block_on(&runtime, async move {
+    runtime.block_on(async move {
         let (ended, endings) = unbounded_channel();
         let settling = tokio::task::spawn_local(settle(Arc::clone(&shared), endings));
         let worker = Worker::new(shared, ended);
