@@ -1,15 +1,31 @@
-//! The wire protocols of providers, as far as an adapter needs to read them.
+//! The wire protocols of providers: what they mean, and how to say it in another one.
 //!
-//! One module per family of providers, each with the same two questions: what do the usage fields mean in disjoint
-//! classes, and what does a failure mean. Everything is a pure function of bytes; nothing panics, whatever the bytes.
+//! [`translate`] turns requests, answers, streams and errors of one protocol into another's; each protocol has a folder
+//! that knows its own shapes and no other's, and all share one model of a conversation.
 //!
-//! Field names and error shapes are those of the providers' own SDKs, read 2026-11.
+//! The other public modules answer two questions for adapters that pass bytes on as they are, one module per family of
+//! providers: what do the usage fields mean in disjoint classes, and what does a failure mean.
+//!
+//! Everything is a pure function of bytes; nothing panics, whatever the bytes. Field names and error shapes are those of
+//! the providers' own SDKs, read 2026-11.
 
 pub mod anthropic;
+mod chat;
 pub mod connection;
 pub mod delay;
 pub mod failure;
 pub mod gemini;
+mod id;
+mod json;
+mod messages;
+mod model;
+mod nesting;
 pub mod openai;
+mod openai_terms;
 pub mod sample;
 pub mod share;
+mod sse;
+pub mod target;
+pub mod translate;
+
+pub use model::Refused;

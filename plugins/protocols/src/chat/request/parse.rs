@@ -1,0 +1,338 @@
+//! What a client of Chat Completions asks for.
+
+use std::borrow::Cow;
+
+use crate::json::{Node, Object, Text};
+use crate::model::{
+    Allowed, Arguments, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Signature, Source,
+    Tool, ToolChoice, Turn,
+};
+use crate::openai_terms::{self, option};
+use tollgate_plugin::types::Protocol;
+
+/// Parses a request.
+///
+/// # Errors
+/// What is no request of this protocol, or can be said in no other.
+pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
+    let body = document.object()?;
+    let mut request = Request::default();
+    openai_terms::parse_options(&body, &mut request)?;
+    request.turns = body.need("messages")?.list(|message| turn(&message))?;
+    if let Some(tools) = body.take("tools") {
+        request.tools = tools.list(|node| tool(&node))?;
+    }
+    request.tool_choice = option(body.take("tool_choice"), tool_choice)?;
+    if let Some(node) = body.take("response_format") {
+        request.format = format(&node)?.map(|format| node.at(format));
+    }
+    if let Some(options) = body.take("stream_options") {
+        stream_options(&options, &mut request)?;
+    }
+    sampling(&body, &mut request)?;
+    request.reasoning.effort = option(body.take("reasoning_effort"), openai_terms::effort)?;
+    request.verbosity = openai_terms::verbosity(body.take("verbosity"))?;
+    if let Some(modalities) = body.take("modalities") {
+        modalities.items(only_text)?;
+    }
+    body.finish()?;
+    Ok(request)
+}
+
+fn only_text(modality: Node<'_, '_>) -> Result<(), Refused> {
+    match &*modality.string()? {
+        "text" => Ok(()),
+        _ => Err(modality.refuse("only text can be answered in the upstream's protocol")),
+    }
+}
+
+/// Obfuscation pads events against eavesdroppers; translated events have other lengths anyway.
+fn stream_options(node: &Node<'_, '_>, request: &mut Request<'_>) -> Result<(), Refused> {
+    let options = node.object()?;
+    options.leave_out(&["include_obfuscation"]);
+    if let Some(usage) = options.take("include_usage") {
+        request.stream_usage = usage.boolean()?;
+    }
+    options.finish()
+}
+
+fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
+    let sampling = &mut request.sampling;
+    let deprecated = body.take("max_tokens");
+    let limit = body.take("max_completion_tokens").or(deprecated);
+    sampling.max_tokens = limit.map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.frequency_penalty = option(body.take("frequency_penalty"), |node| node.number())?
+        .filter(|penalty| penalty.value.approximate() != 0.0);
+    sampling.presence_penalty = option(body.take("presence_penalty"), |node| node.number())?
+        .filter(|penalty| penalty.value.approximate() != 0.0);
+    sampling.seed = option(body.take("seed"), |node| node.number())?;
+    sampling.stop = option(body.take("stop"), stop)?.filter(|stop| !stop.value.is_empty());
+    sampling.candidates =
+        option(body.take("n"), |node| node.number())?.filter(|n| n.value.whole() != Some(1));
+    let top = body.take("top_logprobs").map(|top| top.whole()).transpose()?.unwrap_or(0);
+    sampling.logprobs = option(body.take("logprobs"), Node::boolean)?
+        .filter(|wanted| wanted.value)
+        .map(|wanted| crate::model::At { value: top, path: wanted.path });
+    Ok(())
+}
+
+fn stop<'a>(node: &Node<'a, '_>) -> Result<Vec<Text<'a>>, Refused> {
+    if node.is_string() { Ok(vec![node.text()?]) } else { node.list(|stop| stop.text()) }
+}
+
+fn turn<'a>(node: &Node<'a, '_>) -> Result<Turn<'a>, Refused> {
+    let message = node.object()?;
+    let role = message.need("role")?;
+    let turn = match &*role.string()? {
+        "system" | "developer" => Turn { role: Role::System, parts: content(message.need("content")?)? },
+        "user" => Turn { role: Role::User, parts: content(message.need("content")?)? },
+        "assistant" => Turn { role: Role::Assistant, parts: answer(&message)? },
+        "tool" => Turn { role: Role::User, parts: vec![outcome(node, &message)?] },
+        _ => return Err(role.refuse("is not a role that Tollgate knows")),
+    };
+    message.finish()?;
+    Ok(turn)
+}
+
+/// The call is found by its id: its name, which old clients repeat, is not needed.
+fn outcome<'a>(node: &Node<'a, '_>, message: &Object<'a, '_>) -> Result<Part<'a>, Refused> {
+    message.leave_out(&["name"]);
+    let id = message.need("tool_call_id")?.string()?;
+    let parts = content(message.need("content")?)?;
+    let body = Body::Outcome(Outcome { id, parts, failed: false });
+    Ok(Part { body, cache: None, path: node.place() })
+}
+
+/// What the model said before. Its annotations were for the reader; its voice is kept by OpenAI alone.
+fn answer<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
+    message.leave_out(&["annotations"]);
+    let mut parts = thoughts(message)?;
+    if let Some(node) = message.take("content") {
+        parts.extend(content(node)?.into_iter().filter(|part| !part.is_empty_text()));
+    }
+    if let Some(node) = message.take("refusal") {
+        parts.push(Part { body: Body::Refusal(node.text()?), cache: None, path: node.place() });
+    }
+    if let Some(calls) = message.take("tool_calls") {
+        calls.items(|node| {
+            parts.push(call(&node)?);
+            Ok(())
+        })?;
+    }
+    Ok(parts)
+}
+
+fn thoughts<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
+    let plain = message.take("reasoning_content");
+    let plain = message.take("reasoning").or(plain);
+    if let Some(details) = message.take("reasoning_details") {
+        return thoughts_in(&details);
+    }
+    let Some(node) = plain else { return Ok(Vec::new()) };
+    let body = Body::Thinking { text: node.text()?, signature: None };
+    Ok(vec![Part { body, cache: None, path: node.place() }])
+}
+
+/// A stream hands thoughts out in pieces, of which the last one has the proof; they come back as they were handed out.
+fn thoughts_in<'a>(details: &Node<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
+    let mut thoughts: Vec<Part<'a>> = Vec::new();
+    for part in details.list(|node| thought(&node))? {
+        match (thoughts.last_mut().map(|last| &mut last.body), &part.body) {
+            (
+                Some(Body::Thinking { text, signature: proof @ None }),
+                Body::Thinking { text: more, signature },
+            ) => {
+                text.append(more);
+                proof.clone_from(signature);
+            }
+            _ => thoughts.push(part),
+        }
+    }
+    Ok(thoughts)
+}
+
+/// One of `reasoning_details`: `format`, `index` and `id` are bookkeeping of whoever wrote it.
+fn thought<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
+    let detail = node.object()?;
+    detail.leave_out(&["type", "format", "index", "id"]);
+    let text = detail.take("text");
+    let text = detail.take("summary").or(text).map_or(Ok(Text::EMPTY), |text| text.text())?;
+    let signature = detail.take("signature");
+    let signature = detail.take("data").or(signature).map(|proof| proof.text()).transpose()?;
+    detail.finish()?;
+    let signature = signature.map(|proof| Signature::open(Protocol::OpenaiChat, proof));
+    Ok(Part { body: Body::Thinking { text, signature }, cache: None, path: node.place() })
+}
+
+fn call<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
+    let call = node.object()?;
+    call.leave_out(&["index"]);
+    function_type(&call)?;
+    let id = call.need("id")?.string()?;
+    let signature = call.take("extra_content").map(|extra| google_signature(&extra)).transpose()?.flatten();
+    let function = call.need("function")?.object()?;
+    let name = function.need("name")?.string()?;
+    let arguments = Arguments::Encoded(function.need("arguments")?.text()?);
+    function.finish()?;
+    call.finish()?;
+    let body = Body::Call(Call { id, name, arguments, signature });
+    Ok(Part { body, cache: None, path: node.place() })
+}
+
+/// # Errors
+/// It is something that only OpenAI can run.
+fn function_type(object: &Object<'_, '_>) -> Result<(), Refused> {
+    match object.take("type") {
+        Some(kind) if kind.string()? != "function" => {
+            Err(kind.refuse("only functions can be called through the upstream's protocol"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What Google's own layer for clients of this protocol puts on a call.
+pub(in crate::chat) fn google_signature<'a>(extra: &Node<'a, '_>) -> Result<Option<Signature<'a>>, Refused> {
+    let extra = extra.object()?;
+    let Some(google) = extra.take("google") else { return Ok(None) };
+    let google = google.object()?;
+    let signature = google.take("thought_signature").map(|signature| signature.text()).transpose()?;
+    Ok(signature.map(|value| Signature::own(Protocol::Gemini, value)))
+}
+
+fn content<'a>(node: Node<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
+    if node.is_string() {
+        return Ok(vec![Part { body: Body::text(node.text()?), cache: None, path: node.place() }]);
+    }
+    node.list(|node| part(&node))
+}
+
+fn part<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
+    let part = node.object()?;
+    let cache = openai_terms::cache_mark(&part)?;
+    let kind = part.need("type")?;
+    let body = match &*kind.string()? {
+        "text" => Body::text(part.need("text")?.text()?),
+        "refusal" => Body::Refusal(part.need("refusal")?.text()?),
+        "image_url" => image(part.need("image_url")?)?,
+        "file" => file(part.need("file")?)?,
+        "input_audio" => audio(part.need("input_audio")?)?,
+        _ => return Err(kind.refuse("is not a part that Tollgate knows")),
+    };
+    part.finish()?;
+    Ok(Part { body, cache, path: node.place() })
+}
+
+fn image<'a>(node: Node<'a, '_>) -> Result<Body<'a>, Refused> {
+    let image = node.object()?;
+    let source = Source::of_url(image.need("url")?.text()?);
+    let detail = image.take("detail").map(|detail| detail.text()).transpose()?;
+    image.finish()?;
+    Ok(Body::Image { source, detail })
+}
+
+fn file<'a>(node: Node<'a, '_>) -> Result<Body<'a>, Refused> {
+    let file = node.object()?;
+    let name = file.take("filename").map(|name| name.text()).transpose()?;
+    let source = match (file.take("file_data"), file.take("file_id")) {
+        (Some(data), None) => match Source::of_url(data.text()?) {
+            source @ Source::Base64 { .. } => source,
+            _ => return Err(data.refuse("must be a data: URL with base64")),
+        },
+        (None, Some(id)) => Source::Id { origin: Protocol::OpenaiChat, id: id.text()? },
+        _ => return Err(file.refuse("must have either file_data or file_id")),
+    };
+    file.finish()?;
+    Ok(Body::File { source, name })
+}
+
+fn audio<'a>(node: Node<'a, '_>) -> Result<Body<'a>, Refused> {
+    let audio = node.object()?;
+    let data = audio.need("data")?.text()?;
+    let media = Cow::Owned(["audio/", &audio.need("format")?.string()?].concat());
+    audio.finish()?;
+    Ok(Body::Audio { media, data })
+}
+
+fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
+    let tool = node.object()?;
+    function_type(&tool)?;
+    let cache = openai_terms::cache_mark(&tool)?;
+    let function = tool.need("function")?.object()?;
+    let parsed = Tool {
+        name: function.need("name")?.string()?,
+        description: function.take("description").map(|text| text.text()).transpose()?,
+        schema: function.take("parameters").map(|schema| schema.object().map(|_| schema.raw())).transpose()?,
+        strict: function.take("strict").map(|strict| strict.boolean()).transpose()?,
+        cache,
+    };
+    function.finish()?;
+    tool.finish()?;
+    Ok(parsed)
+}
+
+fn tool_choice<'a>(node: &Node<'a, '_>) -> Result<ToolChoice<'a>, Refused> {
+    if node.is_string() {
+        return match &*node.string()? {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Any),
+            _ => Err(node.refuse("is not a choice that Tollgate knows")),
+        };
+    }
+    let choice = node.object()?;
+    let parsed = match choice.take("allowed_tools") {
+        Some(allowed) => {
+            choice.leave_out(&["type"]);
+            ToolChoice::Only(allowed_tools(&allowed)?)
+        }
+        None => ToolChoice::One(function_name(&choice)?),
+    };
+    choice.finish()?;
+    Ok(parsed)
+}
+
+fn allowed_tools<'a>(node: &Node<'a, '_>) -> Result<Allowed<'a>, Refused> {
+    let allowed = node.object()?;
+    let must = allowed.need("mode")?.string()? == "required";
+    let names = allowed.need("tools")?.list(|tool| {
+        let tool = tool.object()?;
+        let name = function_name(&tool)?;
+        tool.finish()?;
+        Ok(name)
+    })?;
+    allowed.finish()?;
+    Ok(Allowed { names, must })
+}
+
+fn function_name<'a>(object: &Object<'a, '_>) -> Result<Cow<'a, str>, Refused> {
+    function_type(object)?;
+    let function = object.need("function")?.object()?;
+    let name = function.need("name")?.string()?;
+    function.finish()?;
+    Ok(name)
+}
+
+fn format<'a>(node: &Node<'a, '_>) -> Result<Option<Format<'a>>, Refused> {
+    let format = node.object()?;
+    let kind = format.need("type")?;
+    let parsed = match &*kind.string()? {
+        "text" => None,
+        "json_object" => Some(Format::Object),
+        "json_schema" => Some(Format::Schema(schema(&format.need("json_schema")?)?)),
+        _ => return Err(kind.refuse("is not a format that Tollgate knows")),
+    };
+    format.finish()?;
+    Ok(parsed)
+}
+
+fn schema<'a>(node: &Node<'a, '_>) -> Result<Schema<'a>, Refused> {
+    let object = node.object()?;
+    let schema = Schema {
+        name: Some(object.need("name")?.text()?),
+        description: object.take("description").map(|text| text.text()).transpose()?,
+        schema: object.take("schema").map(|schema| schema.object().map(|_| schema.raw())).transpose()?,
+        strict: object.take("strict").map(|strict| strict.boolean()).transpose()?,
+    };
+    object.finish()?;
+    Ok(schema)
+}

@@ -1,0 +1,362 @@
+//! Taking JSON apart so that nothing is overlooked.
+//!
+//! A parser *takes* the members that it knows; [`Object::finish`] refuses the first one that is left over, by its path.
+//! Answers of a provider are read with the same words but without `finish`: a member that is new to us is no reason to
+//! throw away an answer that was paid for.
+//!
+//! One level is read at a time and nothing recurses, so the depth of a document cannot exhaust the stack.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Number, Raw, Text};
+use crate::model::{At, Refused};
+
+/// Where a value is in its document: `messages[2].content`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Path<'p> {
+    /// The document.
+    Root,
+    /// A member of the object at a path.
+    Member(&'p Path<'p>, &'p str),
+    /// An element of the array at a path.
+    Index(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Member(Self::Root, name) => formatter.write_str(name),
+            Self::Member(parent, name) => write!(formatter, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(formatter, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A value in a document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node<'a, 'p> {
+    raw: &'a str,
+    path: Path<'p>,
+}
+
+impl<'a, 'p> Node<'a, 'p> {
+    /// The whole of a document.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub(crate) fn document(bytes: &'a [u8]) -> Result<Self, Refused> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Refused::new("", "the body is not UTF-8 text"))?;
+        let raw: &RawValue = serde_json::from_str(text)
+            .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
+        Ok(Self { raw: raw.get(), path: Path::Root })
+    }
+
+    /// An error that names this value.
+    pub(crate) fn refuse(&self, why: impl Into<Cow<'static, str>>) -> Refused {
+        Refused::new(self.path.to_string(), why)
+    }
+
+    /// `value`, which knows its place from now on.
+    pub(crate) fn at<T>(&self, value: T) -> At<T> {
+        At { value, path: self.place() }
+    }
+
+    /// The path as text, for what has to remember it.
+    pub(crate) fn place(&self) -> Box<str> {
+        self.path.to_string().into()
+    }
+
+    pub(crate) fn raw(&self) -> Raw<'a> {
+        Raw(self.raw)
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.raw == "null"
+    }
+
+    pub(crate) fn is_string(&self) -> bool {
+        self.raw.starts_with('"')
+    }
+
+    /// Whether it is this string, which needs no escapes.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        self.text().is_ok_and(|given| given.decode() == text)
+    }
+
+    pub(crate) fn is_object(&self) -> bool {
+        self.raw.starts_with('{')
+    }
+
+    /// # Errors
+    /// It is not a string.
+    pub(crate) fn text(&self) -> Result<Text<'a>, Refused> {
+        let inside = self.raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        inside.map(Text::escaped).ok_or_else(|| self.refuse("must be a string"))
+    }
+
+    /// The characters of a string.
+    ///
+    /// # Errors
+    /// It is not a string.
+    pub(crate) fn string(&self) -> Result<Cow<'a, str>, Refused> {
+        Ok(self.text()?.into_decoded())
+    }
+
+    /// # Errors
+    /// It is neither `true` nor `false`.
+    pub(crate) fn boolean(&self) -> Result<bool, Refused> {
+        match self.raw {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.refuse("must be true or false")),
+        }
+    }
+
+    /// # Errors
+    /// It is not a number.
+    pub(crate) fn number(&self) -> Result<Number<'a>, Refused> {
+        if self.raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            Ok(Number(self.raw))
+        } else {
+            Err(self.refuse("must be a number"))
+        }
+    }
+
+    /// # Errors
+    /// It is not a whole number of at most 64 bits without a sign.
+    pub(crate) fn whole(&self) -> Result<u64, Refused> {
+        self.number()?.whole().ok_or_else(|| self.refuse("must be a whole number, zero or more"))
+    }
+
+    /// Calls `each` for each element.
+    ///
+    /// # Errors
+    /// It is not an array, or `each` refuses an element.
+    pub(crate) fn items(
+        &self,
+        mut each: impl FnMut(Node<'a, '_>) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        if !self.raw.starts_with('[') {
+            return Err(self.refuse("must be an array"));
+        }
+        let elements = self.elements()?;
+        for (index, raw) in elements.into_iter().enumerate() {
+            each(Node { raw: raw.get(), path: Path::Index(&self.path, index) })?;
+        }
+        Ok(())
+    }
+
+    /// Parses each element.
+    ///
+    /// # Errors
+    /// As [`Node::items`].
+    pub(crate) fn list<T>(
+        &self,
+        mut parse: impl FnMut(Node<'a, '_>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
+        let mut list = Vec::new();
+        self.items(|element| {
+            list.push(parse(element)?);
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    fn elements(&self) -> Result<Vec<&'a RawValue>, Refused> {
+        serde_json::Deserializer::from_str(self.raw)
+            .deserialize_seq(Elements)
+            .map_err(|error| self.refuse(error.to_string()))
+    }
+
+    /// # Errors
+    /// It is not an object.
+    pub(crate) fn object(&self) -> Result<Object<'a, 'p>, Refused> {
+        if !self.is_object() {
+            return Err(self.refuse("must be an object"));
+        }
+        let members = serde_json::Deserializer::from_str(self.raw)
+            .deserialize_map(Members)
+            .map_err(|error| self.refuse(error.to_string()))?;
+        Ok(Object { members, path: self.path })
+    }
+
+    /// Reads a value of a fixed shape, such as a provider's usage. `None` when it has another.
+    pub(crate) fn shaped<T: serde::Deserialize<'a>>(&self) -> Option<T> {
+        serde_json::from_str(self.raw).ok()
+    }
+}
+
+struct Elements;
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            elements.push(element);
+        }
+        Ok(elements)
+    }
+}
+
+#[derive(Debug)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    raw: &'a str,
+    taken: Cell<bool>,
+}
+
+struct Members;
+
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &RawValue>()? {
+            members.push(Member { name, raw: raw.get(), taken: Cell::new(false) });
+        }
+        Ok(members)
+    }
+}
+
+/// The members of an object, of which each is taken at most once.
+#[derive(Debug)]
+pub(crate) struct Object<'a, 'p> {
+    members: Vec<Member<'a>>,
+    path: Path<'p>,
+}
+
+impl<'a> Object<'a, '_> {
+    /// A member that is there; `null` is as good as absent.
+    pub(crate) fn take(&self, name: &'static str) -> Option<Node<'a, '_>> {
+        self.take_if(name, |given| given == name)
+    }
+
+    /// A member whose name is told by `is`; `name` stands for it in paths.
+    pub(crate) fn take_if(&self, name: &'static str, is: impl Fn(&str) -> bool) -> Option<Node<'a, '_>> {
+        let member = self.members.iter().find(|member| !member.taken.get() && is(&member.name))?;
+        member.taken.set(true);
+        let node = Node { raw: member.raw, path: Path::Member(&self.path, name) };
+        (!node.is_null()).then_some(node)
+    }
+
+    /// A member that must be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn need(&self, name: &'static str) -> Result<Node<'a, '_>, Refused> {
+        self.take(name).ok_or_else(|| self.lacks(name))
+    }
+
+    /// The error that a member is missing.
+    pub(crate) fn lacks(&self, name: &'static str) -> Refused {
+        Refused::new(Path::Member(&self.path, name).to_string(), "is required")
+    }
+
+    /// Leaves members out, by name. Every call says why that is harmless.
+    pub(crate) fn leave_out(&self, names: &[&str]) {
+        for member in self.members.iter().filter(|member| names.contains(&&*member.name)) {
+            member.taken.set(true);
+        }
+    }
+
+    /// # Errors
+    /// A member was not taken: nobody knows what it means at the upstream.
+    pub(crate) fn finish(&self) -> Result<(), Refused> {
+        let left = self.members.iter().find(|member| !member.taken.get() && member.raw != "null");
+        left.map_or(Ok(()), |member| {
+            let again = self.members.iter().any(|other| other.taken.get() && other.name == member.name);
+            let why = if again { "is given twice" } else { "has no equivalent in the upstream's protocol" };
+            Err(Refused::new(Path::Member(&self.path, &member.name).to_string(), why))
+        })
+    }
+
+    /// An error that names this object.
+    pub(crate) fn refuse(&self, why: impl Into<Cow<'static, str>>) -> Refused {
+        Refused::new(self.path.to_string(), why)
+    }
+
+    /// The members that nobody took, in their order.
+    pub(crate) fn rest(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
+        let left = self.members.iter().filter(|member| !member.taken.get());
+        left.map(|member| (&*member.name, Raw(member.raw)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Node, Refused};
+
+    fn outcome(
+        json: &str,
+        parse: impl Fn(Node<'_, '_>) -> Result<(), Refused>,
+    ) -> Result<(), (String, String)> {
+        Node::document(json.as_bytes())
+            .and_then(parse)
+            .map_err(|refused| (refused.path.into_owned(), refused.why.into_owned()))
+    }
+
+    #[test]
+    fn what_nobody_takes_is_refused_by_its_path() {
+        let parse = |node: Node<'_, '_>| {
+            let object = node.object()?;
+            object.need("list")?.items(|element| {
+                let element = element.object()?;
+                element.take("a");
+                element.leave_out(&["quiet"]);
+                element.finish()
+            })?;
+            object.finish()
+        };
+        let path = |json: &str| outcome(json, parse).map_err(|(path, _)| path);
+        assert_eq!(path(r#"{"list":[{"a":1,"quiet":2},{}]}"#), Ok(()));
+        assert_eq!(path(r#"{"list":[{"a":1},{"b":null,"c":2}]}"#), Err("list[1].c".into()));
+        assert_eq!(path(r#"{"list":[],"x":1}"#), Err("x".into()));
+        assert_eq!(path("{}"), Err("list".into()));
+        let twice = outcome(r#"{"list":[{"a":1,"a":2}]}"#, parse);
+        assert_eq!(twice, Err(("list[0].a".into(), "is given twice".into())));
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_by_its_path() {
+        let why = |json: &str, parse: fn(Node<'_, '_>) -> Result<(), Refused>| {
+            outcome(json, |node| parse(node.object()?.need("x")?)).unwrap_err()
+        };
+        let x = |why: &str| ("x".to_owned(), why.to_owned());
+        assert_eq!(why(r#"{"x":1}"#, |node| node.text().map(drop)), x("must be a string"));
+        assert_eq!(why(r#"{"x":"1"}"#, |node| node.number().map(drop)), x("must be a number"));
+        assert_eq!(why(r#"{"x":1}"#, |node| node.boolean().map(drop)), x("must be true or false"));
+        assert_eq!(why(r#"{"x":{}}"#, |node| node.items(|_| Ok(()))), x("must be an array"));
+        assert_eq!(why(r#"{"x":[]}"#, |node| node.object().map(drop)), x("must be an object"));
+        assert!(why(r#"{"x":-1}"#, |node| node.whole().map(drop)).1.starts_with("must be a whole number"));
+    }
+
+    #[test]
+    fn depth_and_garbage_do_no_harm() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(outcome(&deep, |node| node.object()?.need("x")?.items(|_| Ok(()))).is_ok());
+        for body in ["", "{", "nul", "\"\\ud8\"", "{\"a\":}", "[1,]"] {
+            assert!(Node::document(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(Node::document(b"\"\xff\"").is_err());
+    }
+}

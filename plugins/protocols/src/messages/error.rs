@@ -1,0 +1,56 @@
+//! How Messages says that something failed.
+
+use crate::anthropic;
+use crate::json::{Node, Text, Writer};
+use crate::model::Failed;
+use crate::target::Context;
+use tollgate_plugin::adapter::FailureClass;
+
+/// The status that says that Anthropic is busy.
+const OVERLOADED: u16 = 529;
+
+/// Reads an answer with a status of 400 or more.
+pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
+    let failure = anthropic::classify(status, None, body);
+    let message = Node::document(body).ok().and_then(|document| {
+        document.object().ok()?.take("error")?.object().ok()?.take("message")?.string().ok()
+    });
+    let message = message.unwrap_or_default();
+    Failed { class: failure.class, status, message, retry_after_ms: failure.retry_after_ms }
+}
+
+/// The status and the body for a client.
+pub(crate) fn print(failed: &Failed<'_>, context: &Context) -> (u16, String) {
+    let status = failed.public_status(OVERLOADED);
+    let mut writer = Writer::default();
+    writer.object(|w| {
+        print_members(w, failed);
+        w.field("request_id", Text::plain(&context.request_id));
+    });
+    (status, writer.take())
+}
+
+/// The members that a failure has in a stream, too.
+pub(in crate::messages) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
+    w.field("type", "error");
+    w.object_at("error", |w| {
+        w.field("type", kind(failed));
+        w.field("message", failed.public_message());
+    });
+}
+
+fn kind(failed: &Failed<'_>) -> &'static str {
+    match failed.class {
+        FailureClass::Permission if failed.status == 404 => "not_found_error",
+        FailureClass::Permission => "permission_error",
+        FailureClass::QuotaExhausted | FailureClass::RateLimited => "rate_limit_error",
+        FailureClass::Overloaded => "overloaded_error",
+        FailureClass::BadRequest if failed.status == 413 => "request_too_large",
+        FailureClass::BadRequest | FailureClass::ContextTooLong | FailureClass::ContentRefused => {
+            "invalid_request_error"
+        }
+        FailureClass::NotFound => "not_found_error",
+        FailureClass::Transient if matches!(failed.status, 408 | 504) => "timeout_error",
+        FailureClass::InvalidCredential | FailureClass::Transient | FailureClass::Unknown => "api_error",
+    }
+}

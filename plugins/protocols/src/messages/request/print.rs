@@ -1,0 +1,343 @@
+//! What a server of Messages is asked.
+//!
+//! Left out, as they mean nothing there: thoughts that another provider signed or nobody did, how closely to look at an
+//! image, labels for another provider's records, and its hint which requests share a cache. What the application says in
+//! the middle of the conversation goes to its beginning, unless the model takes it where it is.
+
+use crate::id;
+use crate::json::{Number, Raw, Text, Writer};
+use crate::model::{
+    Allowed, Body, Budget, CacheMark, Call, Effort, Format, Outcome, Part, Refused, Request, Role, Signature,
+    Source, Tier, Tool, ToolChoice, Turn, refuse_given,
+};
+use crate::target::Target;
+use tollgate_plugin::types::Protocol;
+
+/// The smallest number of tokens to think with.
+const BUDGET_MIN: u64 = 1024;
+
+/// Prints a request.
+///
+/// # Errors
+/// What cannot be said in this protocol.
+pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
+    refuse_foreign(request, target)?;
+    let system = if target.abilities.system_turns { Vec::new() } else { request.take_system() };
+    request.merge_turns();
+    let request = &*request;
+    let mut writer = Writer::default();
+    writer.object(|w| {
+        w.field("model", target.model);
+        print_limit(w, request, target);
+        if !system.is_empty() {
+            let parts = || system.iter().flat_map(|turn| &turn.parts);
+            w.array_at("system", |w| parts().try_for_each(|part| print_part(w, part)))?;
+        }
+        w.array_at("messages", |w| request.turns.iter().try_for_each(|turn| print_turn(w, turn)))?;
+        print_tools(w, request)?;
+        print_reasoning(w, request, target)?;
+        print_sampling(w, request, target)?;
+        if let Some(user) = &request.user {
+            w.object_at("metadata", |w| w.field("user_id", user));
+        }
+        if let Some(tier) = &request.tier {
+            match tier.value {
+                // Committed capacity is used when there is some, without asking by name.
+                Tier::Auto | Tier::Priority => w.field("service_tier", "auto"),
+                Tier::Standard => w.field("service_tier", "standard_only"),
+                Tier::Flex | Tier::Batch => return Err(tier.refuse("Anthropic has no such tier")),
+            }
+        }
+        print_cache_mark(w, request.cache);
+        if request.stream {
+            w.field("stream", true);
+        }
+        Ok(())
+    })?;
+    Ok(writer.take())
+}
+
+fn refuse_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
+    let sampling = &request.sampling;
+    if target.abilities.sampling {
+        refuse_given(sampling.frequency_penalty.as_ref(), "Anthropic has no penalties")?;
+        refuse_given(sampling.presence_penalty.as_ref(), "Anthropic has no penalties")?;
+    }
+    refuse_given(sampling.seed.as_ref(), "Anthropic has no seed")?;
+    refuse_given(sampling.candidates.as_ref(), "Anthropic gives one answer per request")?;
+    refuse_given(sampling.logprobs.as_ref(), "Anthropic does not tell how likely tokens are")?;
+    refuse_given(request.verbosity.as_ref(), "Anthropic has no verbosity")
+}
+
+/// The limit is required. Tokens to think with count within it.
+fn print_limit(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
+    match request.sampling.max_tokens {
+        Some(limit) => w.field("max_tokens", limit),
+        None => w.field("max_tokens", target.max_output_tokens),
+    }
+}
+
+fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
+    let sampling = &request.sampling;
+    if target.abilities.sampling {
+        let hot = sampling.temperature.as_ref().filter(|heat| heat.value.approximate() > 1.0);
+        refuse_given(hot, "Anthropic takes a temperature between 0 and 1")?;
+        w.optional("temperature", sampling.temperature.as_ref());
+        w.optional("top_p", sampling.top_p.as_ref());
+        w.optional("top_k", sampling.top_k.as_ref());
+    }
+    if let Some(stop) = &sampling.stop {
+        if stop.value.iter().any(|stop| stop.decode().trim().is_empty()) {
+            return Err(stop.refuse("Anthropic takes no blank stop sequence"));
+        }
+        w.array_at("stop_sequences", |w| stop.value.iter().for_each(|stop| w.value(stop)));
+    }
+    Ok(())
+}
+
+/// How hard to think, and the shape of the answer, which share an object.
+fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
+    let reasoning = &request.reasoning;
+    let mut effort = None;
+    if target.abilities.thinking_budget {
+        match reasoning.as_budget() {
+            Some(Budget::Tokens(tokens)) => print_budget(w, request, target, tokens),
+            Some(Budget::Adaptive) => print_budget(w, request, target, 8192),
+            Some(Budget::Off) if target.abilities.reasoning => print_thinking(w, "disabled", None),
+            Some(Budget::Off) | None => {}
+        }
+    } else {
+        effort = reasoning.as_effort();
+        let adaptive = reasoning.budget.as_ref().is_some_and(|budget| budget.value == Budget::Adaptive);
+        match effort {
+            Some(Effort::None) => print_thinking(w, "disabled", None),
+            None if !adaptive => {}
+            _ => print_thinking(w, "adaptive", None),
+        }
+    }
+    let format = match &request.format {
+        None => None,
+        Some(format) => match &format.value {
+            Format::Schema(schema) => Some(schema.schema.unwrap_or(Raw("{\"type\":\"object\"}"))),
+            Format::Object => {
+                return Err(format.refuse("Anthropic gives JSON by schema only: use json_schema"));
+            }
+        },
+    };
+    let effort = effort.filter(|effort| *effort != Effort::None).map(|effort| effort.max(Effort::Low));
+    if effort.is_some() || format.is_some() {
+        w.object_at("output_config", |w| {
+            w.optional("effort", effort.map(Effort::name));
+            if let Some(schema) = format {
+                w.object_at("format", |w| {
+                    w.field("type", "json_schema");
+                    w.field("schema", schema);
+                });
+            }
+        });
+    }
+    Ok(())
+}
+
+/// At most half of the limit, so that there is room for the answer; no thoughts where that is too little.
+fn print_budget(w: &mut Writer, request: &Request<'_>, target: &Target<'_>, tokens: u64) {
+    let limit = request.sampling.max_tokens.and_then(Number::whole).unwrap_or(target.max_output_tokens);
+    let tokens = tokens.min(limit / 2);
+    if tokens >= BUDGET_MIN {
+        print_thinking(w, "enabled", Some(tokens));
+    }
+}
+
+fn print_thinking(w: &mut Writer, kind: &str, budget: Option<u64>) {
+    w.object_at("thinking", |w| {
+        w.field("type", kind);
+        w.optional("budget_tokens", budget);
+    });
+}
+
+fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    if request.tools.is_empty() {
+        return print_no_tools(w, request);
+    }
+    let choice = request.tool_choice.as_ref();
+    let only = choice.and_then(|choice| match &choice.value {
+        ToolChoice::Only(allowed) => Some(allowed),
+        _ => None,
+    });
+    let may = |tool: &&Tool<'_>| only.is_none_or(|only| only.names.contains(&tool.name));
+    w.array_at("tools", |w| {
+        request.tools.iter().filter(may).for_each(|tool| print_tool(w, tool));
+    });
+    let one_call = request.one_call.is_some();
+    if choice.is_none() && !one_call {
+        return Ok(());
+    }
+    w.object_at("tool_choice", |w| {
+        match choice.map(|choice| &choice.value) {
+            Some(ToolChoice::None) => return w.field("type", "none"),
+            Some(ToolChoice::Any | ToolChoice::Only(Allowed { must: true, .. })) => w.field("type", "any"),
+            Some(ToolChoice::One(name)) => {
+                w.field("type", "tool");
+                w.field("name", name);
+            }
+            _ => w.field("type", "auto"),
+        }
+        if one_call {
+            w.field("disable_parallel_tool_use", true);
+        }
+    });
+    Ok(())
+}
+
+/// A conversation with calls needs their tools declared, even where none may be called any more.
+fn print_no_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    if let Some(choice) = &request.tool_choice
+        && !matches!(choice.value, ToolChoice::Auto | ToolChoice::None)
+    {
+        return Err(choice.refuse("needs tools to choose from"));
+    }
+    let called = request.called();
+    if !called.is_empty() {
+        w.array_at("tools", |w| {
+            for name in called {
+                w.object(|w| {
+                    w.field("name", name);
+                    w.field("input_schema", Raw("{\"type\":\"object\"}"));
+                });
+            }
+        });
+        w.object_at("tool_choice", |w| w.field("type", "none"));
+    }
+    Ok(())
+}
+
+fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
+    w.object(|w| {
+        w.field("name", &tool.name);
+        w.optional("description", tool.description.as_ref());
+        w.field("input_schema", tool.schema.unwrap_or(Raw("{\"type\":\"object\",\"properties\":{}}")));
+        w.optional("strict", tool.strict.filter(|strict| *strict));
+        print_cache_mark(w, tool.cache);
+    });
+}
+
+fn print_cache_mark(w: &mut Writer, mark: Option<CacheMark>) {
+    let Some(mark) = mark else { return };
+    w.object_at("cache_control", |w| {
+        w.field("type", "ephemeral");
+        if mark == CacheMark::Long {
+            w.field("ttl", "1h");
+        }
+    });
+}
+
+/// A turn without content is left out: it is refused, and says nothing.
+fn print_turn(w: &mut Writer, turn: &Turn<'_>) -> Result<(), Refused> {
+    if !turn.parts.iter().any(is_sent) {
+        return Ok(());
+    }
+    w.object(|w| {
+        let role = match turn.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        w.field("role", role);
+        w.array_at("content", |w| turn.parts.iter().try_for_each(|part| print_part(w, part)))
+    })
+}
+
+/// Empty text is refused there, and so are thoughts without Anthropic's own signature.
+fn is_sent(part: &Part<'_>) -> bool {
+    match &part.body {
+        Body::Thinking { signature, .. } => {
+            signature.as_ref().is_some_and(|signature| signature.origin == Protocol::AnthropicMessages)
+        }
+        _ => !part.is_empty_text(),
+    }
+}
+
+fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
+    if !is_sent(part) {
+        return Ok(());
+    }
+    w.object(|w| {
+        match &part.body {
+            Body::Text { text, .. } | Body::Refusal(text) => {
+                w.field("type", "text");
+                w.field("text", text);
+            }
+            Body::Image { source, .. } => {
+                w.field("type", "image");
+                w.object_at("source", |w| print_source(w, part, source))?;
+            }
+            Body::File { source, name } => {
+                w.field("type", "document");
+                w.object_at("source", |w| print_source(w, part, source))?;
+                w.optional("title", name.as_ref());
+            }
+            Body::Audio { .. } => return Err(part.refuse("Anthropic takes no audio")),
+            Body::Call(call) => print_call(w, part, call)?,
+            Body::Outcome(outcome) => print_outcome(w, outcome)?,
+            Body::Thinking { text, signature } => print_thought(w, text, signature.as_ref()),
+        }
+        print_cache_mark(w, part.cache);
+        Ok(())
+    })
+}
+
+fn print_source(w: &mut Writer, part: &Part<'_>, source: &Source<'_>) -> Result<(), Refused> {
+    match source {
+        Source::Url(url) => {
+            w.field("type", "url");
+            w.field("url", url);
+        }
+        Source::Base64 { media, data } => {
+            w.field("type", "base64");
+            w.field("media_type", media);
+            w.field("data", data);
+        }
+        Source::Plain(text) => {
+            w.field("type", "text");
+            w.field("media_type", "text/plain");
+            w.field("data", text);
+        }
+        Source::Id { .. } => return Err(part.refuse("Anthropic cannot reach what was uploaded to another provider")),
+    }
+    Ok(())
+}
+
+fn print_call(w: &mut Writer, part: &Part<'_>, call: &Call<'_>) -> Result<(), Refused> {
+    let input = call.arguments.object().ok_or_else(|| part.refuse("arguments must be a JSON object"))?;
+    w.field("type", "tool_use");
+    w.field("id", id::fitting(&call.id, usize::MAX));
+    w.field("name", &call.name);
+    w.field("input", Raw(&input));
+    Ok(())
+}
+
+fn print_outcome(w: &mut Writer, outcome: &Outcome<'_>) -> Result<(), Refused> {
+    w.field("type", "tool_result");
+    w.field("tool_use_id", id::fitting(&outcome.id, usize::MAX));
+    if outcome.parts.iter().any(is_sent) {
+        w.array_at("content", |w| outcome.parts.iter().try_for_each(|part| print_part(w, part)))?;
+    }
+    if outcome.failed {
+        w.field("is_error", true);
+    }
+    Ok(())
+}
+
+fn print_thought(w: &mut Writer, text: &Text<'_>, signature: Option<&Signature<'_>>) {
+    match signature {
+        Some(signature) if signature.redacted => {
+            w.field("type", "redacted_thinking");
+            w.field("data", &signature.value);
+        }
+        _ => {
+            w.field("type", "thinking");
+            w.field("thinking", text);
+            w.optional("signature", signature.map(|signature| &signature.value));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A `message`: what `POST /v1/messages` answers.
+
+use crate::anthropic::MessageUsage;
+use crate::json::{Node, Object, Raw, Text, Writer};
+use crate::messages::request::parse_block;
+use crate::model::{
+    Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier,
+};
+use crate::target::Context;
+use tollgate_plugin::types::{Protocol, Usage};
+
+/// Parses an answer. Kinds of blocks that only a request for Anthropic's own tools brings are left out.
+///
+/// # Errors
+/// It is no answer of this protocol.
+pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
+    let message = document.object()?;
+    let mut parts = Vec::new();
+    message.need("content")?.items(|node| {
+        let block = node.object()?;
+        let kind = block.need("type")?.string()?;
+        parts.extend(parse_block(&kind, &block)?.map(Part::from));
+        Ok(())
+    })?;
+    let finish = finish(&message)?;
+    parts.extend(explanation(&message)?);
+    let usage = message.take("usage");
+    Ok(Response {
+        id: message.take("id").map(|id| id.text()).transpose()?,
+        model: message.take("model").map(|model| model.text()).transpose()?,
+        created: None,
+        candidates: vec![Candidate { parts, finish, logprobs: Vec::new() }],
+        usage: usage.and_then(|usage| usage.shaped::<MessageUsage>()).unwrap_or_default().classes(true),
+        tier: usage.and_then(|usage| tier(&usage)),
+    })
+}
+
+/// Takes the reason for the end; an answer that states none, or one that is new, ended well.
+pub(in crate::messages) fn finish<'a>(object: &Object<'a, '_>) -> Result<Finish<'a>, Refused> {
+    let sequence = object.take("stop_sequence").map(|sequence| sequence.text()).transpose()?;
+    let reason = object.take("stop_reason").map(|reason| reason.string()).transpose()?;
+    Ok(match reason.as_deref() {
+        Some("stop_sequence") => Finish::StopSequence(sequence),
+        Some("max_tokens" | "compaction") => Finish::Length,
+        Some("model_context_window_exceeded") => Finish::ContextFull,
+        Some("tool_use") => Finish::Calls,
+        Some("pause_turn") => Finish::Pause,
+        Some("refusal") => Finish::Filtered,
+        _ => Finish::Stop,
+    })
+}
+
+/// Why the provider would not say more, where it explains.
+pub(in crate::messages) fn explanation<'a>(object: &Object<'a, '_>) -> Result<Option<Part<'a>>, Refused> {
+    let Some(details) = object.take("stop_details") else { return Ok(None) };
+    let explanation = details.object()?.take("explanation").map(|text| text.text()).transpose()?;
+    Ok(explanation.map(|text| Part::from(Body::Refusal(text))))
+}
+
+pub(in crate::messages) fn tier(usage: &Node<'_, '_>) -> Option<Tier> {
+    match &*usage.object().ok()?.take("service_tier")?.string().ok()? {
+        "standard" => Some(Tier::Standard),
+        "priority" => Some(Tier::Priority),
+        "batch" => Some(Tier::Batch),
+        _ => None,
+    }
+}
+
+/// Prints an answer; of several, the first one: no client of this protocol can ask for more.
+pub(crate) fn print(response: Response<'_>, context: &Context) -> String {
+    let mut writer = Writer::default();
+    let candidate = response.candidates.into_iter().next();
+    writer.object(|w| {
+        w.field("id", context.answer_id("msg", response.id));
+        w.field("type", "message");
+        w.field("role", "assistant");
+        w.field("model", context.answer_model(response.model));
+        let (parts, finish) =
+            candidate.map_or_else(|| (Vec::new(), Finish::Filtered), |one| (one.parts, one.finish));
+        w.array_at("content", |w| parts.iter().for_each(|part| print_part(w, part)));
+        let calls = parts.iter().any(|part| matches!(part.body, Body::Call(_)));
+        print_finish(w, &finish, calls);
+        w.object_at("usage", |w| print_usage(w, &response.usage, response.tier));
+    });
+    writer.take()
+}
+
+fn print_part(w: &mut Writer, part: &Part<'_>) {
+    match &part.body {
+        Body::Text { text, .. } | Body::Refusal(text) if text.is_empty() => {}
+        Body::Text { text, citations } => w.object(|w| {
+            w.field("type", "text");
+            w.field("text", text);
+            if !citations.is_empty() {
+                w.array_at("citations", |w| {
+                    citations.iter().for_each(|citation| print_citation(w, citation));
+                });
+            }
+        }),
+        Body::Refusal(text) => w.object(|w| {
+            w.field("type", "text");
+            w.field("text", text);
+        }),
+        Body::Call(call) => print_call(w, call),
+        Body::Thinking { text, signature } => print_thinking(w, text, signature.as_ref()),
+        // Models speak; they make no images or sounds that this protocol could carry, and answer no calls.
+        Body::Image { .. } | Body::File { .. } | Body::Audio { .. } | Body::Outcome(_) => {}
+    }
+}
+
+/// A source on the web, as a search of Anthropic's would state it.
+pub(in crate::messages) fn print_citation(w: &mut Writer, citation: &Citation<'_>) {
+    w.object(|w| {
+        w.field("type", "web_search_result_location");
+        w.field("url", &citation.url);
+        w.field("title", citation.title.as_ref().unwrap_or(&Text::EMPTY));
+        w.field("cited_text", "");
+        w.field("encrypted_index", "");
+    });
+}
+
+/// What Gemini wants back with a call travels in a thought before it.
+fn print_call(w: &mut Writer, call: &Call<'_>) {
+    if let Some(signature) = &call.signature {
+        print_thinking(w, &Text::EMPTY, Some(signature));
+    }
+    w.object(|w| {
+        w.field("type", "tool_use");
+        w.field("id", crate::id::fitting(&call.id, usize::MAX));
+        w.field("name", &call.name);
+        w.field("input", Raw(&call.arguments.object_or_wrapped()));
+    });
+}
+
+fn print_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&Signature<'_>>) {
+    w.object(|w| match signature {
+        Some(signature) if signature.redacted => {
+            w.field("type", "redacted_thinking");
+            w.field("data", signature.sealed(Protocol::AnthropicMessages));
+        }
+        _ => {
+            w.field("type", "thinking");
+            w.field("thinking", text);
+            let sealed = signature.map(|signature| signature.sealed(Protocol::AnthropicMessages));
+            w.field("signature", sealed.unwrap_or(Text::EMPTY));
+        }
+    });
+}
+
+/// `calls` tells whether the answer has any: whatever the upstream says, they have to be answered.
+pub(in crate::messages) fn print_finish(w: &mut Writer, finish: &Finish<'_>, calls: bool) {
+    let reason = match finish {
+        Finish::Stop | Finish::StopSequence(_) if calls => "tool_use",
+        Finish::Stop => "end_turn",
+        Finish::StopSequence(Some(_)) => "stop_sequence",
+        Finish::StopSequence(None) => "end_turn",
+        Finish::Length => "max_tokens",
+        Finish::ContextFull => "model_context_window_exceeded",
+        Finish::Calls => "tool_use",
+        Finish::Pause => "pause_turn",
+        Finish::Filtered => "refusal",
+    };
+    w.field("stop_reason", reason);
+    match finish {
+        Finish::StopSequence(Some(text)) if !calls => w.field("stop_sequence", text),
+        _ => w.null("stop_sequence"),
+    }
+}
+
+/// The counts, which exclude each other here but for thoughts. What nobody stated is 0, as there must be a number.
+pub(in crate::messages) fn print_usage(w: &mut Writer, usage: &Usage, tier: Option<Tier>) {
+    w.field("input_tokens", usage.input.saturating_add(usage.audio_input));
+    w.field("cache_creation_input_tokens", usage.cache_write_short.saturating_add(usage.cache_write_long));
+    w.field("cache_read_input_tokens", usage.cache_read);
+    w.object_at("cache_creation", |w| {
+        w.field("ephemeral_5m_input_tokens", usage.cache_write_short);
+        w.field("ephemeral_1h_input_tokens", usage.cache_write_long);
+    });
+    let output = usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output);
+    w.field("output_tokens", output);
+    if usage.reasoning > 0 {
+        w.object_at("output_tokens_details", |w| w.field("thinking_tokens", usage.reasoning));
+    }
+    let tier = tier.and_then(|tier| match tier {
+        Tier::Auto => None,
+        Tier::Standard | Tier::Flex => Some("standard"),
+        Tier::Priority => Some("priority"),
+        Tier::Batch => Some("batch"),
+    });
+    w.optional("service_tier", tier);
+}

@@ -1,0 +1,249 @@
+//! What a client asks for.
+
+use std::borrow::Cow;
+
+use super::{At, CacheMark, Role, Turn};
+use crate::json::{Number, Raw, Text};
+
+/// A request, whatever protocol it came in.
+///
+/// Options that are absent, `null` or at a value that changes nothing are `None`.
+#[derive(Debug, Default)]
+pub(crate) struct Request<'a> {
+    pub(crate) turns: Vec<Turn<'a>>,
+    /// Whether the answer should come as events.
+    pub(crate) stream: bool,
+    /// Whether a chat client wants the usage of a stream.
+    pub(crate) stream_usage: bool,
+    pub(crate) tools: Vec<Tool<'a>>,
+    pub(crate) tool_choice: Option<At<ToolChoice<'a>>>,
+    /// No more than one call at a time.
+    pub(crate) one_call: Option<At<()>>,
+    pub(crate) format: Option<At<Format<'a>>>,
+    pub(crate) sampling: Sampling<'a>,
+    pub(crate) reasoning: Reasoning,
+    /// Who the client's own user is, for the provider's abuse detection.
+    pub(crate) user: Option<Text<'a>>,
+    /// Labels for the provider's records: an object of strings.
+    pub(crate) labels: Option<Raw<'a>>,
+    pub(crate) tier: Option<At<Tier>>,
+    /// `low` or `high`.
+    pub(crate) verbosity: Option<At<Text<'a>>>,
+    /// OpenAI's hint which requests share a cache.
+    pub(crate) cache_key: Option<Text<'a>>,
+    /// Whether everything up to the last part should be cached.
+    pub(crate) cache: Option<CacheMark>,
+}
+
+impl<'a> Request<'a> {
+    /// The names of the tools that earlier turns called, each once.
+    pub(crate) fn called(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for call in self.turns.iter().flat_map(Turn::calls) {
+            if !names.contains(&&*call.name) {
+                names.push(&call.name);
+            }
+        }
+        names
+    }
+
+    /// Moves what the application says out of the conversation, in order. When nothing else is there, its last turn stays,
+    /// as the user's: these providers do not answer without one.
+    pub(crate) fn take_system(&mut self) -> Vec<Turn<'a>> {
+        let turns = std::mem::take(&mut self.turns);
+        let (mut system, others): (Vec<_>, Vec<_>) =
+            turns.into_iter().partition(|turn| turn.role == Role::System);
+        self.turns = others;
+        if self.turns.is_empty()
+            && let Some(last) = system.pop()
+        {
+            self.turns.push(Turn { role: Role::User, ..last });
+        }
+        system
+    }
+
+    /// Makes one turn of neighbours of one role, and puts what tools answered first in it: that is where the providers
+    /// that have no role for tools look for it.
+    pub(crate) fn merge_turns(&mut self) {
+        let mut merged: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
+        for turn in self.turns.drain(..) {
+            match merged.last_mut() {
+                Some(last) if last.role == turn.role => last.parts.extend(turn.parts),
+                _ => merged.push(turn),
+            }
+        }
+        for turn in &mut merged {
+            turn.parts.sort_by_key(|part| !part.is_outcome());
+        }
+        self.turns = merged;
+    }
+}
+
+/// What may be called.
+#[derive(Debug)]
+pub(crate) struct Tool<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) description: Option<Text<'a>>,
+    /// JSON Schema of the arguments.
+    pub(crate) schema: Option<Raw<'a>>,
+    /// Whether the arguments must follow the schema.
+    pub(crate) strict: Option<bool>,
+    pub(crate) cache: Option<CacheMark>,
+}
+
+/// Whether tools are to be called.
+#[derive(Debug)]
+pub(crate) enum ToolChoice<'a> {
+    Auto,
+    None,
+    /// At least one.
+    Any,
+    One(Cow<'a, str>),
+    /// As if only these tools were there.
+    Only(Allowed<'a>),
+}
+
+/// A choice among some of the tools.
+#[derive(Debug)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) names: Vec<Cow<'a, str>>,
+    /// Whether one of them must be called.
+    pub(crate) must: bool,
+}
+
+/// What the answer must look like; text when there is none.
+#[derive(Debug)]
+pub(crate) enum Format<'a> {
+    /// Any JSON object.
+    Object,
+    Schema(Schema<'a>),
+}
+
+/// JSON that follows a schema.
+#[derive(Debug)]
+pub(crate) struct Schema<'a> {
+    pub(crate) name: Option<Text<'a>>,
+    pub(crate) description: Option<Text<'a>>,
+    pub(crate) schema: Option<Raw<'a>>,
+    pub(crate) strict: Option<bool>,
+}
+
+/// How the answer is drawn and where it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Sampling<'a> {
+    /// Tokens, reasoning included.
+    pub(crate) max_tokens: Option<Number<'a>>,
+    pub(crate) temperature: Option<At<Number<'a>>>,
+    pub(crate) top_p: Option<At<Number<'a>>>,
+    pub(crate) top_k: Option<At<Number<'a>>>,
+    pub(crate) frequency_penalty: Option<At<Number<'a>>>,
+    pub(crate) presence_penalty: Option<At<Number<'a>>>,
+    pub(crate) seed: Option<At<Number<'a>>>,
+    /// Not empty.
+    pub(crate) stop: Option<At<Vec<Text<'a>>>>,
+    /// How many answers; more than one.
+    pub(crate) candidates: Option<At<Number<'a>>>,
+    /// How many alternatives beside each token; zero for the chosen one only.
+    pub(crate) logprobs: Option<At<u64>>,
+}
+
+/// How hard to think.
+#[derive(Debug, Default)]
+pub(crate) struct Reasoning {
+    pub(crate) effort: Option<At<Effort>>,
+    pub(crate) budget: Option<At<Budget>>,
+    /// Whether the client wants to see the thoughts.
+    pub(crate) visible: Option<bool>,
+}
+
+impl Reasoning {
+    /// As words: what was said, or what a budget amounts to.
+    pub(crate) fn as_effort(&self) -> Option<Effort> {
+        self.effort.as_ref().map(|effort| effort.value).or_else(|| {
+            match self.budget.as_ref()?.value {
+                Budget::Off => Some(Effort::None),
+                Budget::Adaptive => None,
+                Budget::Tokens(tokens) => Some(Effort::of_tokens(tokens)),
+            }
+        })
+    }
+
+    /// As tokens: what was said, or what an effort amounts to. `None` leaves it to the provider.
+    pub(crate) fn as_budget(&self) -> Option<Budget> {
+        let said = self.budget.as_ref().map(|budget| budget.value);
+        said.or_else(|| Some(self.effort.as_ref()?.value.as_budget()))
+    }
+}
+
+/// How hard to think, in words; ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+impl Effort {
+    const NAMES: [(Self, &'static str); 7] = [
+        (Self::None, "none"),
+        (Self::Minimal, "minimal"),
+        (Self::Low, "low"),
+        (Self::Medium, "medium"),
+        (Self::High, "high"),
+        (Self::Xhigh, "xhigh"),
+        (Self::Max, "max"),
+    ];
+
+    /// As OpenAI spells it; Anthropic and Google spell theirs alike but for the case.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.into_iter().find(|named| named.0 == self).map_or("none", |named| named.1)
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let named = Self::NAMES.into_iter().find(|named| named.1.eq_ignore_ascii_case(name));
+        named.map(|named| named.0)
+    }
+
+    /// The smallest effort whose budget holds `tokens`.
+    fn of_tokens(tokens: u64) -> Self {
+        match tokens {
+            0..=1024 => Self::Low,
+            1025..=8192 => Self::Medium,
+            8193..=24_576 => Self::High,
+            _ => Self::Xhigh,
+        }
+    }
+
+    /// Tokens as Google's own OpenAI layer counts them.
+    fn as_budget(self) -> Budget {
+        match self {
+            Self::None => Budget::Off,
+            Self::Minimal | Self::Low => Budget::Tokens(1024),
+            Self::Medium => Budget::Tokens(8192),
+            Self::High | Self::Xhigh | Self::Max => Budget::Tokens(24_576),
+        }
+    }
+}
+
+/// How hard to think, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Budget {
+    Off,
+    /// As the model sees fit.
+    Adaptive,
+    Tokens(u64),
+}
+
+/// How soon the answer is wanted, and at what price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    Auto,
+    Standard,
+    Flex,
+    Priority,
+    Batch,
+}

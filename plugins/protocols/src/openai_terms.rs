@@ -1,0 +1,219 @@
+//! What Chat Completions and Responses spell alike.
+
+use crate::json::{Node, Object, Text, Writer};
+use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenLogprob};
+use crate::target::Target;
+use tollgate_plugin::types::{Protocol, Usage};
+
+/// Takes the options that both protocols have.
+///
+/// Left out, because the answer does not depend on them: `store`, `prompt_cache_retention` and `prompt_cache_options`
+/// concern what OpenAI keeps.
+///
+/// # Errors
+/// One of them has the wrong type or an unknown value.
+pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
+    body.leave_out(&["model", "store", "prompt_cache_retention", "prompt_cache_options"]);
+    request.stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
+    if let Some(node) = body.take("parallel_tool_calls")
+        && !node.boolean()?
+    {
+        request.one_call = Some(node.at(()));
+    }
+    let sampling = &mut request.sampling;
+    sampling.temperature = option(body.take("temperature"), |node| node.number())?;
+    sampling.top_p = option(body.take("top_p"), |node| node.number())?
+        .filter(|top_p| top_p.value.approximate() != 1.0);
+    request.cache_key = body.take("prompt_cache_key").map(|node| node.text()).transpose()?;
+    let user = body.take("user").map(|node| node.text()).transpose()?;
+    request.user = body.take("safety_identifier").map(|node| node.text()).transpose()?.or(user);
+    request.labels = body.take("metadata").map(|node| node.object().map(|_| node.raw())).transpose()?;
+    request.tier = option(body.take("service_tier"), tier)?;
+    Ok(())
+}
+
+/// A value and its place, where it is given.
+///
+/// # Errors
+/// As `parse`.
+pub(crate) fn option<'a, 'p, T>(
+    node: Option<Node<'a, 'p>>,
+    parse: impl FnOnce(&Node<'a, 'p>) -> Result<T, Refused>,
+) -> Result<Option<At<T>>, Refused> {
+    node.map(|node| parse(&node).map(|value| node.at(value))).transpose()
+}
+
+fn tier(node: &Node<'_, '_>) -> Result<Tier, Refused> {
+    tier_named(&node.string()?).ok_or_else(|| node.refuse("is not a service tier that Tollgate knows"))
+}
+
+/// What OpenAI calls a tier.
+pub(crate) fn tier_named(name: &str) -> Option<Tier> {
+    match name {
+        "auto" => Some(Tier::Auto),
+        "default" => Some(Tier::Standard),
+        "flex" => Some(Tier::Flex),
+        "priority" | "fast" | "scale" => Some(Tier::Priority),
+        _ => None,
+    }
+}
+
+/// What OpenAI calls a tier; it has no name for that of batches, which are not answered here.
+pub(crate) const fn tier_name(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Auto => "auto",
+        Tier::Standard | Tier::Batch => "default",
+        Tier::Flex => "flex",
+        Tier::Priority => "priority",
+    }
+}
+
+/// Writes the options that both protocols have. `metadata` is left out: it labels what OpenAI stores, which is nothing.
+pub(crate) fn print_options(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
+    if request.one_call.is_some() && !request.tools.is_empty() {
+        w.field("parallel_tool_calls", false);
+    }
+    if target.abilities.sampling {
+        w.optional("temperature", request.sampling.temperature.as_ref());
+        w.optional("top_p", request.sampling.top_p.as_ref());
+    }
+    w.optional("prompt_cache_key", request.cache_key.as_ref());
+    w.optional("safety_identifier", request.user.as_ref());
+    w.optional("service_tier", request.tier.as_ref().map(|tier| tier_name(tier.value)));
+}
+
+/// The effort to ask for; a model that cannot think is not told not to.
+pub(crate) fn print_effort(w: &mut Writer, name: &str, request: &Request<'_>, target: &Target<'_>) {
+    let effort = request.reasoning.as_effort();
+    let effort = effort.filter(|effort| target.abilities.reasoning || *effort != Effort::None);
+    w.optional(name, effort.map(Effort::name));
+}
+
+/// # Errors
+/// It is no effort that Tollgate knows.
+pub(crate) fn effort(node: &Node<'_, '_>) -> Result<Effort, Refused> {
+    Effort::named(&node.string()?).ok_or_else(|| node.refuse("is not an effort that Tollgate knows"))
+}
+
+/// The mark on a content part; minutes unless it asks for more.
+///
+/// # Errors
+/// It is not an object.
+pub(crate) fn cache_mark(part: &Object<'_, '_>) -> Result<Option<CacheMark>, Refused> {
+    let Some(node) = part.take("prompt_cache_breakpoint") else { return Ok(None) };
+    let mark = node.object()?;
+    mark.leave_out(&["mode"]);
+    let long = mark.take("ttl").is_some();
+    mark.finish()?;
+    Ok(Some(if long { CacheMark::Long } else { CacheMark::Short }))
+}
+
+/// `low` or `high`; `medium` is what everyone gets.
+///
+/// # Errors
+/// It is not a string.
+pub(crate) fn verbosity<'a>(node: Option<Node<'a, '_>>) -> Result<Option<At<Text<'a>>>, Refused> {
+    let verbosity = option(node, Node::text)?;
+    Ok(verbosity.filter(|verbosity| verbosity.value.decode() != "medium"))
+}
+
+/// An address that OpenAI fetches, or a `data:` URL; `None` for what it cannot reach.
+pub(crate) fn url<'s>(source: &'s Source<'_>) -> Option<Text<'s>> {
+    match source {
+        Source::Url(url) => Some(url.borrowed()),
+        Source::Base64 { media, data } => {
+            let mut url = Text::plain(&["data:", media, ";base64,"].concat());
+            url.append(data);
+            Some(url)
+        }
+        Source::Id { .. } | Source::Plain(_) => None,
+    }
+}
+
+/// The name of a file that was uploaded to OpenAI.
+pub(crate) fn file_id<'s>(source: &'s Source<'_>) -> Option<&'s Text<'s>> {
+    match source {
+        Source::Id { origin: Protocol::OpenaiChat | Protocol::OpenaiResponses, id } => Some(id),
+        _ => None,
+    }
+}
+
+/// How likely tokens were.
+///
+/// # Errors
+/// The shape is another.
+pub(crate) fn parse_logprobs<'a>(list: &Node<'a, '_>) -> Result<Vec<TokenLogprob<'a>>, Refused> {
+    list.list(|node| {
+        let token = node.object()?;
+        let alternatives = match token.take("top_logprobs") {
+            Some(list) => list.list(|node| token_logprob(&node.object()?, Vec::new()))?,
+            None => Vec::new(),
+        };
+        token_logprob(&token, alternatives)
+    })
+}
+
+fn token_logprob<'a>(
+    token: &Object<'a, '_>,
+    alternatives: Vec<TokenLogprob<'a>>,
+) -> Result<TokenLogprob<'a>, Refused> {
+    Ok(TokenLogprob {
+        token: token.need("token")?.text()?,
+        logprob: token.need("logprob")?.number()?,
+        bytes: token.take("bytes").map(|bytes| bytes.raw()),
+        alternatives,
+    })
+}
+
+/// The elements of an array that says how likely tokens were.
+pub(crate) fn print_logprobs(w: &mut Writer, tokens: &[TokenLogprob<'_>]) {
+    for token in tokens {
+        w.object(|w| {
+            print_token(w, token);
+            w.array_at("top_logprobs", |w| {
+                for alternative in &token.alternatives {
+                    w.object(|w| print_token(w, alternative));
+                }
+            });
+        });
+    }
+}
+
+fn print_token(w: &mut Writer, token: &TokenLogprob<'_>) {
+    w.field("token", &token.token);
+    w.field("logprob", token.logprob);
+    match token.bytes {
+        Some(bytes) => w.field("bytes", bytes),
+        None => w.array_at("bytes", |w| {
+            for byte in token.token.decode().bytes() {
+                w.value(u64::from(byte));
+            }
+        }),
+    }
+}
+
+/// What both protocols count in totals. Their totals contain their details.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals {
+    pub(crate) input: u64,
+    pub(crate) cached: u64,
+    pub(crate) cache_written: u64,
+    pub(crate) output: u64,
+}
+
+impl Totals {
+    pub(crate) const fn of(usage: &Usage) -> Self {
+        let cache_written = usage.cache_write_short.saturating_add(usage.cache_write_long);
+        let cache = usage.cache_read.saturating_add(cache_written);
+        Self {
+            input: usage.input.saturating_add(usage.audio_input).saturating_add(cache),
+            cached: usage.cache_read,
+            cache_written,
+            output: usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output),
+        }
+    }
+
+    pub(crate) const fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}

@@ -1,0 +1,69 @@
+//! Who is to answer, as far as a translation has to know it.
+
+use crate::id;
+use crate::json::Text;
+
+/// The upstream's model and the facts that time and chance would otherwise have to tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The name of the model at the upstream.
+    pub model: &'a str,
+    /// What the model can do.
+    pub abilities: Abilities,
+    /// Tokens that an answer may have where the client sets no limit and the protocol wants one.
+    pub max_output_tokens: u64,
+    /// Whether the client asked for a stream by its path, as Gemini's clients do. Others say it in the body.
+    pub streaming: bool,
+    /// The gateway's name for this request: what the upstream leaves without an id gets one that is made of it.
+    pub request_id: &'a str,
+    /// Seconds since 1970, for answers that must state when they were made.
+    pub now_s: u64,
+}
+
+/// What a model can do, as far as models of one protocol differ. What a model cannot do and the answer can do without is
+/// left out of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Abilities {
+    /// It takes temperature, top-p, top-k and penalties.
+    pub sampling: bool,
+    /// It takes a number of tokens to think with (Claude before Opus 4.7). Otherwise it is told how hard to think in words.
+    pub thinking_budget: bool,
+    /// It takes instructions in the middle of the conversation (the newest Claude). Otherwise they go to its beginning.
+    pub system_turns: bool,
+    /// It can think, so that it can be told not to.
+    pub reasoning: bool,
+}
+
+impl<'a> Target<'a> {
+    /// A model that can do all that its protocol has words for, but takes instructions at the beginning only.
+    #[must_use]
+    pub const fn new(model: &'a str) -> Self {
+        let abilities =
+            Abilities { sampling: true, thinking_budget: true, system_turns: false, reasoning: true };
+        Self { model, abilities, max_output_tokens: 8192, streaming: false, request_id: "", now_s: 0 }
+    }
+}
+
+/// What an answer has to know of the request that it belongs to.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The name of the model at the upstream, for answers that do not state it.
+    pub(crate) model: String,
+    pub(crate) request_id: String,
+    pub(crate) now_s: u64,
+    /// Whether a chat client wants the usage of a stream.
+    pub(crate) stream_usage: bool,
+}
+
+impl Context {
+    /// The answer's id: the upstream's, or one that is made of the request's.
+    pub(crate) fn answer_id<'a>(&self, prefix: &str, stated: Option<Text<'a>>) -> Text<'a> {
+        let stated = stated.filter(|id| !id.is_empty());
+        stated.unwrap_or_else(|| Text::plain(&id::made(prefix, &self.request_id, 0)))
+    }
+
+    /// The model that answered.
+    pub(crate) fn answer_model<'a>(&self, stated: Option<Text<'a>>) -> Text<'a> {
+        stated.filter(|model| !model.is_empty()).unwrap_or_else(|| Text::plain(&self.model))
+    }
+}

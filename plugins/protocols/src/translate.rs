@@ -1,0 +1,233 @@
+//! From one protocol to another: what a client asks, and what it gets.
+//!
+//! Any pair is one protocol's parser and another one's printer; nothing here or there knows of pairs. Where client and
+//! upstream speak the same protocol the original bytes go through and none of this is called.
+
+use crate::json::{Node, Writer};
+use crate::model::{Event, Failed, Refused, Request, Response, Start, StreamReader, StreamWriter};
+use crate::sse::Framer;
+use crate::target::{Context, Target};
+use crate::{chat, messages};
+use tollgate_plugin::adapter::FailureClass;
+use tollgate_plugin::types::Protocol;
+
+/// Who speaks what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The client's protocol.
+    pub client: Protocol,
+    /// The upstream's.
+    pub upstream: Protocol,
+}
+
+/// A request for the upstream.
+#[derive(Debug)]
+pub struct Translated {
+    /// JSON.
+    pub body: Vec<u8>,
+    /// Whether the client wants a stream: the upstream's address may depend on it.
+    pub streaming: bool,
+    /// What the translation of the answer needs.
+    pub context: Context,
+}
+
+/// A failure for the client.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// Milliseconds until another try may succeed, where the upstream's body told.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Pair {
+    /// Translates a request.
+    ///
+    /// # Errors
+    /// The request is no good, or cannot be said in the upstream's protocol: see [`Pair::refuse`].
+    pub fn request(self, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
+        let document = Node::document(body)?;
+        let mut request = parse_request(self.client, &document)?;
+        request.stream |= target.streaming;
+        let context = Context {
+            model: target.model.to_owned(),
+            request_id: target.request_id.to_owned(),
+            now_s: target.now_s,
+            stream_usage: request.stream_usage,
+        };
+        let streaming = request.stream;
+        let body = print_request(self.upstream, &mut request, target)?.into_bytes();
+        Ok(Translated { body, streaming, context })
+    }
+
+    /// Translates a whole answer with a status below 400.
+    ///
+    /// # Errors
+    /// The upstream's answer is not of its protocol: a failure of the upstream, to be answered with 502.
+    pub fn response(self, body: &[u8], context: &Context) -> Result<Vec<u8>, Refused> {
+        let document = Node::document(body)?;
+        let response = parse_response(self.upstream, &document)?;
+        Ok(print_response(self.client, response, context).into_bytes())
+    }
+
+    /// Translates an answer with a status of 400 or more.
+    #[must_use]
+    pub fn error(self, status: u16, body: &[u8], context: &Context) -> Failure {
+        let failed = match self.upstream {
+            Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::parse_error(status, body),
+            Protocol::AnthropicMessages => messages::parse_error(status, body),
+            Protocol::Gemini => unreachable!(),
+        };
+        self.fail(&failed, context)
+    }
+
+    /// The answer to a request that cannot be translated.
+    #[must_use]
+    pub fn refuse(self, refused: &Refused, context: &Context) -> Failure {
+        let message = refused.to_string().into();
+        let class = FailureClass::BadRequest;
+        self.fail(&Failed { class, status: 400, message, retry_after_ms: None }, context)
+    }
+
+    fn fail(self, failed: &Failed<'_>, context: &Context) -> Failure {
+        let (status, body) = match self.client {
+            Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::print_error(failed),
+            Protocol::AnthropicMessages => messages::print_error(failed, context),
+            Protocol::Gemini => unreachable!(),
+        };
+        Failure { status, body: body.into_bytes(), retry_after_ms: failed.retry_after_ms }
+    }
+
+    /// Begins to translate a stream.
+    #[must_use]
+    pub fn stream(self, context: &Context) -> Stream {
+        let reader: Box<dyn StreamReader> = match self.upstream {
+            Protocol::OpenaiChat => Box::new(chat::StreamReader::default()),
+            Protocol::AnthropicMessages => Box::new(messages::StreamReader::default()),
+            Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        };
+        let writer: Box<dyn StreamWriter> = match self.client {
+            Protocol::OpenaiChat => Box::new(chat::StreamWriter::new(context)),
+            Protocol::AnthropicMessages => Box::new(messages::StreamWriter::new(context)),
+            Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        };
+        let sink = Sink { writer, out: Writer::default(), started: false, ended: false };
+        Stream { framer: Framer::default(), reader, sink }
+    }
+}
+
+fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
+    match protocol {
+        Protocol::OpenaiChat => chat::parse_request(document),
+        Protocol::AnthropicMessages => messages::parse_request(document),
+        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+    }
+}
+
+fn print_request(
+    protocol: Protocol,
+    request: &mut Request<'_>,
+    target: &Target<'_>,
+) -> Result<String, Refused> {
+    match protocol {
+        Protocol::OpenaiChat => chat::print_request(request, target),
+        Protocol::AnthropicMessages => messages::print_request(request, target),
+        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+    }
+}
+
+fn parse_response<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
+    match protocol {
+        Protocol::OpenaiChat => chat::parse_response(document),
+        Protocol::AnthropicMessages => messages::parse_response(document),
+        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+    }
+}
+
+fn print_response(protocol: Protocol, response: Response<'_>, context: &Context) -> String {
+    match protocol {
+        Protocol::OpenaiChat => chat::print_response(response, context),
+        Protocol::AnthropicMessages => messages::print_response(response, context),
+        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+    }
+}
+
+/// An answer that is translated as it comes.
+///
+/// The output depends on the bytes only, not on how they are cut. After a failure nothing more comes out.
+pub struct Stream {
+    framer: Framer,
+    reader: Box<dyn StreamReader>,
+    sink: Sink,
+}
+
+/// What events are written to.
+struct Sink {
+    writer: Box<dyn StreamWriter>,
+    out: Writer,
+    started: bool,
+    ended: bool,
+}
+
+impl Stream {
+    /// Takes the next bytes of the upstream and returns what they mean for the client; possibly nothing yet.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Self { framer, reader, sink } = self;
+        if !sink.ended && framer.push(bytes, |data| sink.read(&mut **reader, data)).is_err() {
+            sink.fail("the provider sent an event that is too long");
+        }
+        self.sink.out.take().into_bytes()
+    }
+
+    /// Ends the stream. One that stopped before it said how it ended becomes a failure in the client's protocol.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let Self { framer, reader, sink } = self;
+        framer.finish(|data| sink.read(&mut **reader, data));
+        if self.reader.is_complete() {
+            self.sink.emit(Event::End);
+        } else {
+            self.sink.fail("the provider's stream ended early");
+        }
+        self.sink.out.take().into_bytes()
+    }
+}
+
+impl Sink {
+    fn read(&mut self, reader: &mut dyn StreamReader, data: &[u8]) {
+        match std::str::from_utf8(data) {
+            _ if self.ended => {}
+            Ok(data) => reader.read(data, &mut |event| self.emit(event)),
+            Err(_) => self.fail("the provider sent an event that is not UTF-8 text"),
+        }
+    }
+
+    /// Nothing comes before the start, and nothing after the end.
+    fn emit(&mut self, event: Event<'_>) {
+        if self.ended {
+            return;
+        }
+        match &event {
+            Event::Start(_) if self.started => return,
+            Event::Start(_) => self.started = true,
+            Event::Failed(_) => self.ended = true,
+            _ => {
+                self.ended = matches!(event, Event::End);
+                self.start();
+            }
+        }
+        self.writer.write(event, &mut self.out);
+    }
+
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            let start = Start { id: None, model: None, created: None };
+            self.writer.write(Event::Start(start), &mut self.out);
+        }
+    }
+
+    fn fail(&mut self, message: &'static str) {
+        self.emit(Event::Failed(Failed::in_stream(FailureClass::Transient, message)));
+    }
+}
