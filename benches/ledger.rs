@@ -89,7 +89,7 @@ async fn run(writer: &Writer, requests: &Arc<Requests>, waiters: u64, rounds: u6
             for _ in 0..rounds {
                 let (request, at) = requests.next();
                 writer.commit(requests.hold(request, at)).await?;
-                writer.enqueue(requests.settle(request, at)).await?;
+                writer.post(requests.settle(request, at))?;
             }
             writer.flush().await
         });
@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for (name, sync) in [("full", Durability::Full), ("normal", Durability::Normal)] {
         let (_dir, store, requests) = runtime.block_on(open(sync))?;
-        let writer = store.writer()?;
+        let writer = runtime.block_on(store.writer())?;
         let mut group = criterion.benchmark_group(format!("ledger/hold_settle_record/sync_{name}"));
         for waiters in [1, 16, 64, 256] {
             group.throughput(Throughput::Elements(waiters));

@@ -1,7 +1,9 @@
 //! Wire formats and the operations that they share.
 
+use serde::{Deserialize, Serialize};
+
 /// The wire format of a client or an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// OpenAI Chat Completions, with the calls that share its errors (embeddings, model lists).
     OpenaiChat,
@@ -31,7 +33,7 @@ impl Protocol {
 }
 
 /// What the client asks for, whatever its protocol calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operation {
     /// Produce an answer: billed.
     Generate,
@@ -66,7 +68,7 @@ impl Operation {
 }
 
 /// Whose credential serves an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// The caller's own (bring your own key).
     User,

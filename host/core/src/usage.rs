@@ -1,7 +1,9 @@
 //! Token counts in disjoint classes.
 
+use serde::{Deserialize, Serialize};
+
 /// How far a usage figure can be trusted. Missing is never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Quality {
     /// Stated by the provider.
     Exact,
@@ -25,7 +27,7 @@ impl Quality {
 }
 
 /// Tokens of one request; a token is counted in one class only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Prompt tokens that no cache served or stored.
     pub input: u64,

@@ -11,7 +11,7 @@ use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tollgate_runtime::Runtime;
-use tollgate_store::Store;
+use tollgate_store::{Store, Writer};
 
 use crate::admin::{self, Admin};
 use crate::books::{self, FirstStart};
@@ -69,7 +69,8 @@ impl Gateway {
         let workers = worker_count(&config);
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let opened = control.block_on(books::open(&config, options.demo))?;
-        let runtime = start_components(&config, workers, &opened.store)?;
+        let writer = control.block_on(opened.store.writer())?;
+        let runtime = start_components(&config, workers, writer.clone())?;
         let listeners = net::listener::bind(config.server.listen, workers)
             .with_context(|| format!("listening on {}", config.server.listen))?;
         let admin_listener = net::listener::bind(config.server.admin_listen, 1)
@@ -81,7 +82,7 @@ impl Gateway {
             providers: ArcSwap::new(Arc::new(config.providers.clone())),
             last_good: ArcSwapOption::empty(),
             metrics: Metrics::new(),
-            writer: opened.store.writer()?,
+            writer,
             settings: config,
         });
         let admin = Arc::new(Admin {
@@ -209,10 +210,9 @@ fn point_to(config: &mut Config, simulator: &Simulator) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_components(config: &Config, workers: usize, store: &Store) -> anyhow::Result<Runtime> {
+fn start_components(config: &Config, workers: usize, writer: Writer) -> anyhow::Result<Runtime> {
     let dir = config.plugins_dir();
     create_dir(&dir)?;
-    let writer = store.writer()?;
     let settings = components::settings(config, workers);
     let runtime = Runtime::start(settings, components::bindings(config), move |event| {
         books::note(&writer, &event);

@@ -228,7 +228,7 @@ pub(crate) fn note(writer: &Writer, event: &Event) {
         Event::Tripped { name, digest } => row(name, Some(*digest.as_bytes()), "tripped", None),
         Event::Recovered { name, digest } => row(name, Some(*digest.as_bytes()), "recovered", None),
     };
-    if writer.try_enqueue(Entry::Event(row)).is_err() {
-        tracing::debug!("a component's event was not kept: the queue is full");
+    if writer.post(Entry::Event(row)).is_err() {
+        tracing::debug!("a component's event was not kept");
     }
 }

@@ -14,6 +14,7 @@ pub mod desk;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod acks;
 mod admin;
 mod body;
 mod books;

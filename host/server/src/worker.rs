@@ -22,6 +22,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Runtime;
 
+use crate::acks::Acks;
 use crate::net::pool::Pool;
 use crate::net::stall::StallGuard;
 use crate::proxy::charge::{Ended, Pending};
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     /// Where requests go when they end.
     pub(crate) ended: Ended,
+    /// Tells holds when they are durable.
+    pub(crate) acks: Acks,
     road: RefCell<Rc<Road>>,
 }
 
@@ -47,7 +50,8 @@ impl Worker {
     fn new(shared: Arc<Shared>, ended: Ended) -> Rc<Self> {
         let pool = Pool::new(shared.settings.limits.upstream_connect_timeout_ms.duration());
         let road = RefCell::new(new_road(&shared));
-        Rc::new(Self { shared, pool, ended, road })
+        let acks = Acks::new(shared.writer.clone());
+        Rc::new(Self { shared, pool, ended, acks, road })
     }
 
     /// The newest generation, made ready for the road.
@@ -94,12 +98,15 @@ pub(crate) fn run(
         let (ended, endings) = unbounded_channel();
         let settling = tokio::task::spawn_local(settle(Arc::clone(&shared), endings));
         let worker = Worker::new(shared, ended);
+        let acks = worker.acks.clone();
+        let acknowledging = tokio::task::spawn_local(async move { acks.run().await });
         let served = match TcpListener::from_std(listener) {
             Ok(listener) => serve(worker, listener, stop).await,
             Err(error) => Err(error),
         };
         // Every ticket is gone with its connection, and with them the last sender: this ends when all are settled.
         let _settled = settling.await;
+        acknowledging.abort();
         served
     })
 }
@@ -107,7 +114,7 @@ pub(crate) fn run(
 /// Settles requests one after the other as they end.
 async fn settle(shared: Arc<Shared>, mut endings: UnboundedReceiver<Box<Pending>>) {
     while let Some(pending) = endings.recv().await {
-        record::settle(&shared, pending).await;
+        record::settle(&shared, pending);
     }
 }
 

@@ -1,8 +1,9 @@
-//! The writer's connection: puts a batch of entries into the database, all in one commit where nothing objects.
+//! The writer's connection: puts batches of entries into the tables, all in one commit with the position in the journal up to
+//! which they reach.
 //!
-//! The fast way inserts the batch as one text. When a rule of the schema objects (a hold resolved twice, say), the transaction is
-//! rolled back and the careful way writes entry by entry under savepoints, so that only the offender is refused. Any
-//! other error, a failed COMMIT first of all, leaves the state unknown: see [`Ledger::find`].
+//! The fast way inserts hundreds of rows with one text. When a rule of the schema objects (a hold resolved twice, say), the
+//! transaction is rolled back and the careful way writes entry by entry under savepoints, so that only the offender is refused.
+//! After any other error, a failed COMMIT first of all, [`Tables::position`] says whether the batch was written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,20 +14,24 @@ use tollgate_core::id::UserId;
 
 use crate::entry::{Components, Entry, PluginEvent};
 use crate::error::{WriteError, is_duplicate, is_refusal};
-use crate::sql::{Frame, Rows, Texts, stored};
+use crate::journal::Position;
+use crate::sql::{Rows, Texts, loaded, stored};
+
+/// Entries of one insertion: so many rows of two transfers and a record each have fewer arguments than SQLite allows.
+const CHUNK_ENTRIES: usize = 512;
 
 /// What became of each entry, in their order.
 pub(crate) type Answers = Vec<Result<(), WriteError>>;
 
 /// The one connection that writes transfers and records.
-pub(crate) struct Ledger {
+pub(crate) struct Tables {
     connection: SqliteConnection,
     texts: Texts,
     accounts: HashMap<UserId, i64>,
     component_sets: HashMap<Components, i64>,
 }
 
-impl Ledger {
+impl Tables {
     pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         // One text per pair of powers of two up to 1,024 transfers and 512 records.
         let connection = options.clone().statement_cache_capacity(256).connect().await?;
@@ -38,59 +43,79 @@ impl Ledger {
         self.connection.close().await
     }
 
-    /// Writes all entries in one commit.
+    /// Up to where the tables hold the journal.
+    pub(crate) async fn position(&mut self) -> Result<Position, sqlx::Error> {
+        let (sequence, offset): (i64, i64) =
+            sqlx::query_as("SELECT sequence, position FROM journal").fetch_one(&mut self.connection).await?;
+        Ok(Position { sequence: loaded(sequence), offset: loaded(offset) })
+    }
+
+    /// Writes all entries, and the position that they reach up to, in one commit.
     ///
     /// # Errors
-    /// When the database failed: then it is unknown what was written, and this connection is of no more use.
-    pub(crate) async fn write<'e>(
+    /// When the database failed: then this connection is of no more use.
+    pub(crate) async fn write(
         &mut self,
-        entries: impl Iterator<Item = &'e Entry> + Clone,
+        entries: &[Entry],
+        position: Position,
     ) -> Result<Answers, sqlx::Error> {
-        self.learn(entries.clone()).await?;
-        let mut rows = Rows::default();
-        let mut answers = Answers::new();
-        for entry in entries.clone() {
-            answers.push(self.push(&mut rows, entry));
-        }
-        let (text, arguments) = self.texts.insert(Frame::Transaction, &rows);
-        let written = if rows.is_empty() { Ok(()) } else { self.run(text, arguments).await };
-        let answers = match written {
-            Ok(()) => answers,
+        self.learn(entries).await?;
+        self.statement("BEGIN IMMEDIATE").await?;
+        let answers = match self.write_together(entries).await {
+            Ok(answers) => answers,
             Err(error) if is_refusal(&error) => {
                 self.statement("ROLLBACK").await?;
-                self.write_one_by_one(entries.clone()).await?
+                self.statement("BEGIN IMMEDIATE").await?;
+                self.write_one_by_one(entries).await?
             }
             Err(error) => return Err(error),
         };
-        for event in
-            entries.filter_map(|entry| if let Entry::Event(event) = entry { Some(event) } else { None })
-        {
-            self.write_event(event).await?;
+        sqlx::query("UPDATE journal SET sequence = ?, position = ?")
+            .bind(stored(position.sequence))
+            .bind(stored(position.offset))
+            .execute(&mut self.connection)
+            .await?;
+        self.statement("COMMIT").await?;
+        Ok(answers)
+    }
+
+    async fn write_together(&mut self, entries: &[Entry]) -> Result<Answers, sqlx::Error> {
+        let mut answers = Answers::new();
+        for chunk in entries.chunks(CHUNK_ENTRIES) {
+            let mut rows = Rows::default();
+            answers.extend(chunk.iter().map(|entry| self.push(&mut rows, entry)));
+            if !rows.is_empty() {
+                let (text, arguments) = self.texts.insert(&rows);
+                self.run(text, arguments).await?;
+            }
+        }
+        for entry in entries {
+            if let Entry::Event(event) = entry {
+                self.write_event(event).await?;
+            }
         }
         Ok(answers)
     }
 
-    async fn write_one_by_one<'e>(
-        &mut self,
-        entries: impl Iterator<Item = &'e Entry>,
-    ) -> Result<Answers, sqlx::Error> {
+    async fn write_one_by_one(&mut self, entries: &[Entry]) -> Result<Answers, sqlx::Error> {
         let mut answers = Answers::new();
-        self.statement("BEGIN IMMEDIATE").await?;
         for entry in entries {
             let mut rows = Rows::default();
             let answer = match self.push(&mut rows, entry) {
                 Ok(()) if !rows.is_empty() => self.write_guarded(&rows).await?,
                 answer => answer,
             };
+            if let Entry::Event(event) = entry {
+                self.write_event(event).await?;
+            }
             answers.push(answer);
         }
-        self.statement("COMMIT").await?;
         Ok(answers)
     }
 
     /// Writes the rows of one entry, or none of them.
     async fn write_guarded(&mut self, rows: &Rows<'_>) -> Result<Result<(), WriteError>, sqlx::Error> {
-        let (text, arguments) = self.texts.insert(Frame::Bare, rows);
+        let (text, arguments) = self.texts.insert(rows);
         self.statement("SAVEPOINT entry").await?;
         let answer = match self.run(text, arguments).await {
             Ok(()) => Ok(()),
@@ -108,24 +133,6 @@ impl Ledger {
         Ok(answer)
     }
 
-    /// Whether the entry is in the database: asked of a new connection after a failure.
-    pub(crate) async fn find(&mut self, entry: &Entry) -> Result<bool, sqlx::Error> {
-        let (text, id) = match entry {
-            Entry::Hold { request, .. } => ("SELECT 1 FROM transfer WHERE id = ?", request),
-            Entry::Settle { request, .. } | Entry::Void { request, .. } => {
-                ("SELECT 1 FROM transfer WHERE resolves = ?", request)
-            }
-            Entry::Record(record) => ("SELECT 1 FROM request_record WHERE request = ?", &record.request),
-            // An event twice in the log is better than one that is missing.
-            Entry::Event(_) => return Ok(false),
-        };
-        let found: Option<i64> = sqlx::query_scalar(text)
-            .bind(id.as_bytes().as_slice())
-            .fetch_optional(&mut self.connection)
-            .await?;
-        Ok(found.is_some())
-    }
-
     fn push<'e>(&self, rows: &mut Rows<'e>, entry: &'e Entry) -> Result<(), WriteError> {
         let payer = match user_of(entry) {
             Some(user) => *self
@@ -139,7 +146,7 @@ impl Ledger {
     }
 
     /// Looks up the accounts and component sets that are not known yet: once per user and per loaded plugin.
-    async fn learn<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) -> Result<(), sqlx::Error> {
+    async fn learn(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
         for entry in entries {
             if let Some(user) = user_of(entry)
                 && !self.accounts.contains_key(&user)

@@ -1,5 +1,6 @@
 //! What the writer writes: holds, their resolutions, records and events.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::ledger::Settlement;
@@ -13,7 +14,7 @@ use tollgate_core::usage::Usage;
 pub type Digest = [u8; 32];
 
 /// One thing to write; whole or not at all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// Reserves points before dispatch. The only entry that a request waits for.
     Hold {
@@ -67,10 +68,15 @@ impl Entry {
     pub(crate) const fn is_hold(&self) -> bool {
         matches!(self, Self::Hold { .. })
     }
+
+    /// Whether someone's points hang on it.
+    pub(crate) const fn resolves_hold(&self) -> bool {
+        matches!(self, Self::Settle { .. } | Self::Void { .. })
+    }
 }
 
 /// The components that served a request; `None` where no component of the kind took part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Components {
     /// The provider adapter.
     pub adapter: Option<Digest>,
@@ -83,7 +89,7 @@ pub struct Components {
 }
 
 /// What is kept of a request: one row, written once, when it has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// The request.
     pub request: RequestId,
@@ -124,8 +130,10 @@ pub struct RequestRecord {
     /// The components that took part.
     pub components: Components,
     /// Canonical bytes of the receipt, where something was priced.
+    #[serde(with = "serde_bytes")]
     pub receipt: Option<Vec<u8>>,
     /// What the content filter says of the text that it refused: a digest, never the text.
+    #[serde(with = "serde_bytes")]
     pub filter_hash: Option<Vec<u8>>,
     /// What went wrong, without secrets and without content.
     pub error: Option<String>,
@@ -166,7 +174,7 @@ impl RequestRecord {
 }
 
 /// Something that happened to a plugin: loaded, refused, faulted, rolled back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
     /// When.
     pub at: Timestamp,

@@ -1,11 +1,11 @@
 //! Keeps accounts, keys, prices, transfers and records in SQLite.
 //!
 //! Only this crate writes SQL. The data path never reads from here: a server loads a [`Snapshot`] at its start, decides in memory,
-//! and hands what it decided to the [`Writer`], which commits in groups. Management (the command line, the API) changes rows
+//! and hands what it decided to the [`Writer`], which puts it into a journal at once and into the tables soon. Management (the command line, the API) changes rows
 //! through [`Store`], and the revision counter tells a running server to look again.
 //!
-//! Start with the migration (`migrations/0001_initial.sql`), then `entry.rs`, `writer.rs` and `commit.rs`: the hot
-//! path. `balance.rs`, `sweep.rs` and `verify.rs` keep the books right; the rest is one file per resource.
+//! Start with the migration (`migrations/0001_initial.sql`), then `entry.rs`, `writer.rs` and `journal/`: the hot path. `fold.rs`
+//! and `commit.rs` bring its entries into the tables, `recover.rs` those that a crash left. `balance.rs`, `sweep.rs` and `verify.rs` keep the books right; the rest is one file per resource.
 
 mod api_key;
 mod balance;
@@ -13,10 +13,13 @@ mod commit;
 mod credential;
 mod entry;
 mod error;
+mod fold;
 mod grant;
+mod journal;
 mod load;
 mod open;
 mod price;
+mod recover;
 mod request;
 mod row;
 pub mod seal;
@@ -40,4 +43,4 @@ pub use seal::MasterKey;
 pub use sweep::SweepReport;
 pub use user::User;
 pub use verify::{VIOLATIONS_MAX, VerifyReport, Violation};
-pub use writer::{Full, Writer};
+pub use writer::{Mark, Synced, Writer};

@@ -1,15 +1,20 @@
 //! Opens the database: settings, version check, migrations, and the lock of the one that serves.
+//!
+//! Whoever holds the lock may write to the journal, and read what a run that did not end well left in it. A server holds it for as
+//! long as it lives; others only while they catch up with a journal that no one writes to.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
+use tokio::sync::OnceCell;
 
 use crate::error::{Doing, StoreError};
+use crate::recover;
 use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -38,23 +43,30 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
 
+/// How long a server waits for one that only catches up.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 struct Inner {
     pool: SqlitePool,
     options: SqliteConnectOptions,
+    durability: Durability,
     path: PathBuf,
-    writer: OnceLock<Writer>,
-    /// Held from the first sweep on, by the process that serves.
-    lock: OnceLock<File>,
+    /// Held from the first use of the writer on, by the process that serves.
+    lock: OnceCell<File>,
+    writer: OnceCell<Writer>,
 }
 
 impl Store {
-    /// Opens the database at `path`, makes it where there is none, and migrates it.
+    /// Opens the database at `path`, makes it where there is none, and migrates it. Where a process ended without bringing all
+    /// of its journal into the tables, that is done now.
     ///
     /// # Errors
     /// When the file cannot be opened, SQLite is older than 3.51.3, or a newer Tollgate migrated the database.
     pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let options = connect_options(path, options);
+        let durability = options.sync;
+        let options = connect_options(path, durability);
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .idle_timeout(None)
@@ -65,27 +77,35 @@ impl Store {
             .doing("opening the database")?;
         check_version(&pool).await?;
         migrate(&pool).await?;
-        let (writer, lock) = Default::default();
-        Ok(Self(Arc::new(Inner { pool, options, path: path.to_owned(), writer, lock })))
+        let (lock, writer) = Default::default();
+        let store = Self(Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, writer }));
+        if let Some(_lock) = store.try_lock()? {
+            recover::catch_up(path, &store.ledger_options()).await?;
+        }
+        Ok(store)
     }
 
-    /// The writer, whose thread starts with the first call.
+    /// The writer, whose threads start with the first call.
+    ///
+    /// From then on this process is the one that serves from the database.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn writer(&self) -> Result<Writer, StoreError> {
-        if let Some(writer) = self.0.writer.get() {
-            return Ok(writer.clone());
-        }
-        let started = Writer::start(self.0.options.clone(), self.0.pool.clone());
-        let writer = started.map_err(|source| self.file_error("starting the writer of", source))?;
-        // When two callers start one each, the second one's thread ends with its last handle.
-        Ok(self.0.writer.get_or_init(|| writer).clone())
+    /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system gives no
+    /// thread.
+    pub async fn writer(&self) -> Result<Writer, StoreError> {
+        self.lock().await?;
+        let started = self.0.writer.get_or_try_init(async || {
+            let options = self.ledger_options();
+            let start = recover::begin(&self.0.path, &options).await?;
+            Writer::start(&self.0.path, self.0.durability, options, self.0.pool.clone(), start)
+                .map_err(|source| self.file_error("starting the writer of", source))
+        });
+        started.await.cloned()
     }
 
-    /// Writes what was handed to the writer, where it was started, and closes every connection.
+    /// Brings what was handed to the writer into the tables, where it was started, and closes every connection.
     ///
-    /// Returns how many entries a failing database did not take; 0 on an orderly end.
+    /// Returns how many entries are lost, because neither journal nor tables could be written; 0 on an orderly end.
     pub async fn close(&self) -> usize {
         let lost = match self.0.writer.get() {
             Some(writer) => writer.close().await,
@@ -100,22 +120,38 @@ impl Store {
         &self.0.pool
     }
 
+    /// How the writer's own connection is opened. Its commits allow the journal to be written over, so they wait for the disk.
+    fn ledger_options(&self) -> SqliteConnectOptions {
+        self.0.options.clone().synchronous(SqliteSynchronous::Full)
+    }
+
     /// Makes this process the one that serves from the database, until it ends.
-    pub(crate) fn lock(&self) -> Result<(), StoreError> {
-        if self.0.lock.get().is_some() {
-            return Ok(());
-        }
+    pub(crate) async fn lock(&self) -> Result<(), StoreError> {
+        let locked = self.0.lock.get_or_try_init(async || {
+            let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+            loop {
+                match self.try_lock()? {
+                    Some(file) => return Ok(file),
+                    None if tokio::time::Instant::now() >= deadline => {
+                        return Err(StoreError::InUse(self.0.path.clone()));
+                    }
+                    None => tokio::time::sleep(LOCK_PAUSE).await,
+                }
+            }
+        });
+        locked.await.map(drop)
+    }
+
+    /// The lock, unless another has it. It is held as long as the file is open.
+    fn try_lock(&self) -> Result<Option<File>, StoreError> {
         let mut name = self.0.path.clone().into_os_string();
         name.push(".lock");
         let file = File::create(PathBuf::from(name)).map_err(|source| self.file_error("locking", source))?;
         match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(self.0.path.clone())),
-            Err(std::fs::TryLockError::Error(source)) => return Err(self.file_error("locking", source)),
+            Ok(()) => Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(source)) => Err(self.file_error("locking", source)),
         }
-        // Another thread may have been faster, but not with success: the lock is ours.
-        let _ = self.0.lock.set(file);
-        Ok(())
     }
 
     fn file_error(&self, doing: &'static str, source: std::io::Error) -> StoreError {
@@ -123,8 +159,8 @@ impl Store {
     }
 }
 
-fn connect_options(path: &Path, options: Options) -> SqliteConnectOptions {
-    let synchronous = match options.sync {
+fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions {
+    let synchronous = match durability {
         Durability::Full => SqliteSynchronous::Full,
         Durability::Normal => SqliteSynchronous::Normal,
     };

@@ -1,7 +1,7 @@
-//! Rows into SQL: one text per batch size, so that a whole group commit is one prepared call.
+//! Rows into SQL: one text per number of rows, so that hundreds of them are one prepared call.
 //!
-//! A call to SQLite costs a hop to sqlx's worker thread and back. A batch is therefore one text — begin, insert the transfers,
-//! insert the records, commit — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
+//! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the hundred — transfers,
+//! then records — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
 //! statements stay prepared. The rows of padding are all NULL and a WHERE drops them.
 
 use std::collections::HashMap;
@@ -165,27 +165,18 @@ pub(crate) fn loaded(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// Whether a batch brings its own transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Frame {
-    /// The text begins and commits.
-    Transaction,
-    /// The caller did, or will.
-    Bare,
-}
-
 /// The texts, each made once.
 #[derive(Debug, Default)]
-pub(crate) struct Texts(HashMap<(Frame, usize, usize), Arc<str>>);
+pub(crate) struct Texts(HashMap<(usize, usize), Arc<str>>);
 
 impl Texts {
     /// The text and the arguments that insert `rows`.
-    pub(crate) fn insert(&mut self, frame: Frame, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
+    pub(crate) fn insert(&mut self, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
         let transfers = padded(rows.transfers.len());
         let records = padded(rows.records.len());
-        let text = match self.0.entry((frame, transfers, records)) {
+        let text = match self.0.entry((transfers, records)) {
             Slot::Occupied(slot) => Arc::clone(slot.get()),
-            Slot::Vacant(slot) => Arc::clone(slot.insert(text(frame, transfers, records).into())),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records).into())),
         };
         let mut binds = Binds(SqliteArguments::default());
         binds.0.reserve(transfers * TRANSFER_WIDTH + records * RECORD_WIDTH, 0);
@@ -205,16 +196,10 @@ fn padded(rows: usize) -> usize {
     if rows == 0 { 0 } else { rows.next_power_of_two() }
 }
 
-fn text(frame: Frame, transfers: usize, records: usize) -> String {
+fn text(transfers: usize, records: usize) -> String {
     let mut text = String::new();
-    if frame == Frame::Transaction {
-        text.push_str("BEGIN IMMEDIATE;");
-    }
     insert(&mut text, "transfer", TRANSFER_COLUMNS, TRANSFER_WIDTH, transfers);
     insert(&mut text, "request_record", RECORD_COLUMNS, RECORD_WIDTH, records);
-    if frame == Frame::Transaction {
-        text.push_str("COMMIT");
-    }
     text
 }
 

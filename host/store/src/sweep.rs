@@ -11,7 +11,7 @@ use tollgate_core::time::Timestamp;
 
 use crate::balance::open_holds;
 use crate::entry::{Entry, RequestRecord};
-use crate::error::{Doing, StoreError, WriteError};
+use crate::error::{Doing, StoreError};
 use crate::open::Store;
 use crate::row::{Row, fields};
 
@@ -40,20 +40,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
     pub async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
-        self.lock()?;
-        let writer = self.writer()?;
+        let writer = self.writer().await?;
+        // What the last run left in the journal may resolve some, and has been read by now.
         let mut report = SweepReport::default();
         for hold in self.open_holds().await? {
-            let amount = hold.amount;
-            match writer.commit(release(hold, now)).await {
-                Ok(()) => {
-                    report.released += 1;
-                    report.amount = report.amount.checked_add(amount).unwrap_or(Micropoints::new(i64::MAX));
-                }
-                Err(WriteError::Duplicate) => {}
-                Err(error) => return Err(StoreError::Sweep(error)),
-            }
+            report.released += 1;
+            report.amount = report.amount.checked_add(hold.amount).unwrap_or(Micropoints::new(i64::MAX));
+            writer.post(release(hold, now)).map_err(StoreError::Sweep)?;
         }
+        writer.flush().await.map_err(StoreError::Sweep)?;
         Ok(report)
     }
 

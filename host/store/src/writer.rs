@@ -1,358 +1,421 @@
-//! The group-committed writer: one thread, one connection, as many entries per commit as are waiting.
+//! What the road hands over: entries go to the journal here, and from there into the tables on a thread of their own.
 //!
-//! Callers on any runtime hand entries over a bounded queue. A hold has someone waiting and is committed at once, together with
-//! whatever else is there; settlements and records have nobody waiting and may linger [`LINGER`] to share a commit.
-//! When the database fails, holds are refused and everything else is kept and tried again: a settlement is never
-//! dropped while the process lives. Nothing is tried again before its id has been looked up.
+//! A hold is in the journal when [`Writer::commit`] returns, and on the disk where [`Durability::Full`] is asked for; nothing
+//! on its way waits for SQLite. Settlements and records have nobody waiting: they share the next hold's write, or one
+//! of their own [`LINGER`] later. While the journal cannot be written holds are refused and everything else is kept; a
+//! settlement is never dropped while the process lives.
+//!
+//! Two threads stand behind: `ledger` (see [`crate::fold`]) and, with [`Durability::Full`], `ledger-sync`.
 
-use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, watch};
 
-use crate::balance;
-use crate::commit::Ledger;
 use crate::entry::Entry;
 use crate::error::WriteError;
+use crate::fold;
+use crate::journal::{Journal, Position};
+use crate::open::Durability;
 
-/// Entries that may wait for the writer; beyond, callers wait.
-const QUEUE_MAX: usize = 8192;
-/// Entries in one commit.
-const BATCH_MAX: usize = 512;
-/// How long entries without a waiter may wait for company.
-const LINGER: Duration = Duration::from_millis(2);
-/// How long a hold waits for others when holds came together the last time: about a third of what a commit takes. Each entry
-/// that shares a commit saves most of the price of its own, and a caller who is alone never waits.
-const GATHER: Duration = Duration::from_micros(200);
-/// First and longest pause between tries at a database that fails.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Failed tries after which a writer that is closing gives up.
-const CLOSING_TRIES_MAX: u32 = 5;
-/// Entries after which balances are summed up anew.
-const SNAPSHOT_ENTRIES: u64 = 250_000;
-/// And the time after which they are, when there was any.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
+/// Entries that may wait for the tables; beyond, holds are refused.
+const BACKLOG_MAX: usize = 65_536;
+/// Entries after which they are brought into the tables at once.
+const FOLD_ENTRIES: usize = 8192;
+/// How long an entry that nobody waits for may wait for company before it is written.
+pub(crate) const LINGER: Duration = Duration::from_millis(2);
+/// Bytes of such entries that are written at once.
+const LINGER_BYTES: usize = 64 * 1024;
 
-/// Hands entries to the writer's thread. Cheap to clone, and usable from any runtime.
+/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. Its threads end with its last clone.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Message>,
+    ledger: Arc<Ledger>,
+    _end: Arc<End>,
 }
 
-/// The queue is full, or the writer closed: here is the entry back.
-#[derive(Debug, thiserror::Error)]
-#[error("the ledger's queue is full")]
-pub struct Full(pub Box<Entry>);
+/// A place in the order of entries: see [`Writer::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(u64);
 
-#[derive(Debug)]
-enum Message {
-    Write(Waiting),
-    /// Answered once everything before it is written.
-    Flush(oneshot::Sender<()>),
-    /// Answered, with the number of entries that could not be written, once the thread is about to end.
-    Close(oneshot::Sender<usize>),
+/// How far the disk keeps the journal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Synced {
+    kept: u64,
+    lost: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    entry: Entry,
-    done: Option<oneshot::Sender<Result<(), WriteError>>>,
-}
-
-impl Waiting {
-    fn answer(self, answer: Result<(), WriteError>) {
-        match self.done {
-            // A caller that no longer waits has no use for the answer.
-            Some(done) => drop(done.send(answer)),
-            None => report(&self.entry, answer),
+impl Synced {
+    /// Whether an entry is durable; `None` when that is yet to be seen.
+    ///
+    /// # Errors
+    /// [`WriteError::Unavailable`] when the disk failed.
+    #[must_use = "an entry may not be durable yet"]
+    pub fn settles(&self, Mark(mark): Mark) -> Option<Result<(), WriteError>> {
+        if mark <= self.lost {
+            Some(Err(WriteError::Unavailable))
+        } else {
+            (mark <= self.kept).then_some(Ok(()))
         }
     }
 }
 
-/// Says in the log what nobody waits for.
-fn report(entry: &Entry, answer: Result<(), WriteError>) {
-    match answer {
-        Ok(()) => {}
-        Err(WriteError::Duplicate) => tracing::debug!(?entry, "the ledger has this entry already"),
-        Err(error) => tracing::error!(?entry, %error, "an entry was not written"),
+/// What the callers and the threads share.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    state: Mutex<State>,
+    /// With [`Durability::Full`]: wakes the thread that waits for the disk.
+    to_sync: Option<Condvar>,
+    synced: watch::Sender<Synced>,
+    /// Entries that are in the tables, or refused by them.
+    folded: watch::Sender<u64>,
+    /// There are entries in the journal's buffer for whose write nobody waits.
+    lingering: Notify,
+    /// There are entries that are not in the tables.
+    pub(crate) arrived: Notify,
+    /// They should be brought there now.
+    pub(crate) urgent: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    journal: Journal,
+    /// Entries that are not in the tables, in order.
+    waiting: Vec<Entry>,
+    /// How many of them, at the end, are in the journal's buffer only.
+    unwritten: usize,
+    /// All entries so far.
+    accepted: u64,
+    /// Whether the thread that waits for the disk has nothing to do.
+    sync_idles: bool,
+    /// The disk failed to keep the segment: go on in the other one.
+    distrusted: bool,
+    closed: bool,
+    /// Entries that were neither written nor brought into the tables when the writer ended.
+    lost: usize,
+}
+
+/// Entries on their way into the tables.
+pub(crate) struct Batch {
+    pub(crate) entries: Vec<Entry>,
+    /// Where the journal is read up to once the tables hold them.
+    pub(crate) position: Position,
+    /// Entries so far, these included.
+    upto: u64,
+    /// How many are not in the journal, because it could not be written.
+    unwritten: usize,
+}
+
+/// Ends the threads when the last writer is gone.
+#[derive(Debug)]
+struct End(Arc<Ledger>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
 impl Writer {
-    /// Starts the thread. `pool` serves the sums of balances, which must not hold up commits.
-    pub(crate) fn start(options: SqliteConnectOptions, pool: SqlitePool) -> Result<Self, std::io::Error> {
-        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and `pool` serves
+    /// the sums of balances, which must not hold up commits.
+    pub(crate) fn start(
+        database: &Path,
+        durability: Durability,
+        options: SqliteConnectOptions,
+        pool: SqlitePool,
+        start: Position,
+    ) -> io::Result<Self> {
+        let full = durability == Durability::Full;
+        let ledger = Arc::new(Ledger::new(Journal::open(database, start, full)?, full));
+        let (folding, syncing) = (Arc::clone(&ledger), Arc::clone(&ledger));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            let task =
-                Task { messages, held_back: VecDeque::new(), closing: Vec::new(), waited: 0, options, pool };
-            runtime.block_on(task.run());
-        })?;
-        Ok(Self { queue })
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || runtime.block_on(fold::run(folding, options, pool)))?;
+        if full {
+            std::thread::Builder::new().name("ledger-sync".to_owned()).spawn(move || syncing.sync())?;
+        }
+        Ok(Self { _end: Arc::new(End(Arc::clone(&ledger))), ledger })
     }
 
-    /// Writes `entry` and waits until it is durable. The data path calls it once per billed request, for the hold.
+    /// Writes `entry` to the journal. It survives the end of this process from here on; whether it survives a loss of
+    /// power is for [`Writer::synced`] to say where [`Writer::waits_for_disk`].
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too much waits
+    /// for the tables. Other entries are kept and tried again.
+    pub fn append(&self, entry: Entry) -> Result<Mark, WriteError> {
+        self.ledger.append(entry)
+    }
+
+    /// Whether an appended entry is durable only once [`Writer::synced`] says so.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        self.ledger.to_sync.is_some()
+    }
+
+    /// Tells how far the disk keeps the journal, each time it has been told to.
+    #[must_use]
+    pub fn synced(&self) -> watch::Receiver<Synced> {
+        self.ledger.synced.subscribe()
+    }
+
+    /// Writes `entry` and waits until it is durable. The data path does so once per billed request, for the hold.
     ///
     /// Cancel-safe in this sense: a future that is dropped after its first poll may or may not have written the entry.
     ///
     /// # Errors
-    /// See [`WriteError`]. `Unavailable` is only ever the answer to a hold; other entries wait for the database.
+    /// As for [`Writer::append`]; `Unavailable` also when the disk failed. A refused hold may be durable after all: release it.
     pub async fn commit(&self, entry: Entry) -> Result<(), WriteError> {
-        let (done, answer) = oneshot::channel();
-        let message = Message::Write(Waiting { entry, done: Some(done) });
-        self.queue.send(message).await.map_err(|_| WriteError::Closed)?;
-        answer.await.unwrap_or(Err(WriteError::Closed))
+        let mark = self.append(entry)?;
+        if !self.waits_for_disk() {
+            return Ok(());
+        }
+        let mut synced = self.synced();
+        let settled = synced.wait_for(|synced| synced.settles(mark).is_some()).await;
+        settled.ok().and_then(|synced| synced.settles(mark)).unwrap_or(Err(WriteError::Closed))
     }
 
-    /// Hands `entry` over without waiting for the commit; waits for room in the queue when there is none.
+    /// Hands `entry` over without waiting for anything.
     ///
     /// # Errors
-    /// [`WriteError::Closed`]; what becomes of the entry later is logged.
-    pub async fn enqueue(&self, entry: Entry) -> Result<(), WriteError> {
-        let message = Message::Write(Waiting { entry, done: None });
-        self.queue.send(message).await.map_err(|_| WriteError::Closed)
+    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too much waits for the
+    /// tables. What becomes of an entry later is logged.
+    pub fn post(&self, entry: Entry) -> Result<(), WriteError> {
+        self.ledger.post(entry)
     }
 
-    /// Hands `entry` over if there is room.
+    /// Waits until everything handed over so far is in the tables.
     ///
     /// # Errors
-    /// [`Full`] with the entry when there is none, or when the writer has closed.
-    pub fn try_enqueue(&self, entry: Entry) -> Result<(), Full> {
-        self.queue.try_send(Message::Write(Waiting { entry, done: None })).map_err(|error| {
-            let (mpsc::error::TrySendError::Full(message) | mpsc::error::TrySendError::Closed(message)) =
-                error;
-            let Message::Write(waiting) = message else { unreachable!("a write was sent") };
-            Full(Box::new(waiting.entry))
-        })
-    }
-
-    /// Waits until everything handed over so far is durable.
-    ///
-    /// # Errors
-    /// [`WriteError::Closed`].
+    /// [`WriteError::Closed`] when the writer ended before that.
     pub async fn flush(&self) -> Result<(), WriteError> {
-        let (done, answer) = oneshot::channel();
-        self.queue.send(Message::Flush(done)).await.map_err(|_| WriteError::Closed)?;
-        answer.await.map_err(|_| WriteError::Closed)
-    }
-
-    /// Writes what was handed over, sums the balances up and ends the thread. Entries handed over later are refused.
-    ///
-    /// Returns how many entries a failing database did not take; 0 on an orderly end. Closing twice is harmless.
-    pub async fn close(&self) -> usize {
-        let (done, answer) = oneshot::channel();
-        match self.queue.send(Message::Close(done)).await {
-            Ok(()) => answer.await.unwrap_or(0),
-            Err(_) => 0,
-        }
-    }
-}
-
-/// One group of entries and who wants to know when it is written.
-#[derive(Default)]
-struct Batch {
-    writes: Vec<Waiting>,
-    flushes: Vec<oneshot::Sender<()>>,
-}
-
-impl Batch {
-    /// Whether it should be committed now rather than wait for company.
-    fn is_urgent(&self) -> bool {
-        !self.flushes.is_empty()
-            || self.writes.len() >= BATCH_MAX
-            || self.writes.iter().any(|waiting| waiting.done.is_some())
-    }
-}
-
-struct Task {
-    messages: mpsc::Receiver<Message>,
-    /// Received while the database was failing, in order; comes before the queue.
-    held_back: VecDeque<Message>,
-    closing: Vec<oneshot::Sender<usize>>,
-    /// Entries of the last batch that had someone waiting.
-    waited: usize,
-    options: SqliteConnectOptions,
-    pool: SqlitePool,
-}
-
-impl Task {
-    async fn run(mut self) {
-        let mut ledger = None;
-        let mut unsummed = 0;
-        let mut summed_at = Instant::now();
-        let mut lost = 0;
-        while let Some(batch) = self.next_batch().await {
-            unsummed += batch.writes.len() as u64;
-            lost += self.commit(&mut ledger, batch.writes).await;
-            for flushed in batch.flushes {
-                let _ = flushed.send(());
+        let target = {
+            let state = self.ledger.lock();
+            if state.closed {
+                return Err(WriteError::Closed);
             }
-            if unsummed >= SNAPSHOT_ENTRIES || (unsummed > 0 && summed_at.elapsed() >= SNAPSHOT_INTERVAL) {
-                tokio::spawn(refresh_balances(self.pool.clone()));
-                (unsummed, summed_at) = (0, Instant::now());
-            }
-        }
-        if let Some(ledger) = ledger {
-            refresh_balances(self.pool.clone()).await;
-            log_failure("closing the ledger", ledger.close().await);
-        }
-        for closed in self.closing {
-            let _ = closed.send(lost);
-        }
-    }
-
-    /// What to commit next; `None` once the writer is closed, or forgotten by all callers, and everything is written.
-    async fn next_batch(&mut self) -> Option<Batch> {
-        let mut batch = Batch::default();
-        let mut received = Vec::with_capacity(BATCH_MAX);
-        received.extend(self.held_back.drain(..BATCH_MAX.min(self.held_back.len())));
-        if received.is_empty() && self.messages.recv_many(&mut received, BATCH_MAX).await == 0 {
-            return None;
-        }
-        self.sort(&mut batch, &mut received);
-        let deadline = Instant::now() + LINGER;
-        while !batch.is_urgent() && self.closing.is_empty() && self.held_back.is_empty() {
-            let room = BATCH_MAX - batch.writes.len();
-            match timeout_at(deadline, self.messages.recv_many(&mut received, room)).await {
-                Ok(1..) => self.sort(&mut batch, &mut received),
-                Ok(0) | Err(_) => break,
-            }
-        }
-        if self.waited > 1 {
-            self.gather(&mut batch);
-        }
-        self.waited = batch.writes.iter().filter(|waiting| waiting.done.is_some()).count();
-        Some(batch)
-    }
-
-    /// Gives callers who are about to ask the time to do so. The timers of the runtime are too coarse for it, and nothing
-    /// else runs on this thread.
-    fn gather(&mut self, batch: &mut Batch) {
-        if self.closing.is_empty() && batch.flushes.is_empty() {
-            std::thread::sleep(GATHER);
-        }
-        let mut received = Vec::new();
-        while batch.writes.len() + received.len() < BATCH_MAX {
-            let Ok(message) = self.messages.try_recv() else { break };
-            received.push(message);
-        }
-        self.sort(batch, &mut received);
-    }
-
-    fn sort(&mut self, batch: &mut Batch, received: &mut Vec<Message>) {
-        for message in received.drain(..) {
-            match message {
-                Message::Write(waiting) => batch.writes.push(waiting),
-                Message::Flush(flushed) => batch.flushes.push(flushed),
-                Message::Close(closed) => {
-                    // What is in the queue by now is still received; senders are refused from here on.
-                    self.messages.close();
-                    self.closing.push(closed);
-                }
-            }
-        }
-    }
-
-    /// Writes a batch, however long the database takes to recover. Returns how many entries were given up.
-    async fn commit(&mut self, ledger: &mut Option<Ledger>, mut writes: Vec<Waiting>) -> usize {
-        let mut in_doubt = false;
-        let mut pause = BACKOFF.0;
-        for tries in 1.. {
-            match self.try_commit(ledger, &mut writes, &mut in_doubt).await {
-                Ok(()) => return 0,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, tries, "writing the ledger")
-                }
-            }
-            // Whatever state the connection is in, it is not used again; dropping it rolls back.
-            *ledger = None;
-            if tries > 1 {
-                self.refuse_holds(&mut writes);
-            }
-            if !self.closing.is_empty() && tries >= CLOSING_TRIES_MAX {
-                break;
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
-        }
-        let lost = writes.len();
-        writes.into_iter().for_each(|waiting| waiting.answer(Err(WriteError::Unavailable)));
-        lost
-    }
-
-    /// One try; empties `writes` when it succeeds. After a failed one it is in doubt what is written, until a new
-    /// connection has looked.
-    async fn try_commit(
-        &self,
-        slot: &mut Option<Ledger>,
-        writes: &mut Vec<Waiting>,
-        in_doubt: &mut bool,
-    ) -> Result<(), sqlx::Error> {
-        let ledger = match slot {
-            Some(ledger) => ledger,
-            None => slot.insert(Ledger::open(&self.options).await?),
+            state.accepted
         };
-        if *in_doubt {
-            forget_written(ledger, writes).await?;
+        self.ledger.urgent.notify_one();
+        let mut folded = self.ledger.folded.subscribe();
+        folded.wait_for(|folded| *folded >= target).await.map_err(|_| WriteError::Closed)?;
+        if *folded.borrow() == u64::MAX { Err(WriteError::Closed) } else { Ok(()) }
+    }
+
+    /// Brings what was handed over into the tables, sums the balances up and ends the threads. Entries handed over later are
+    /// refused.
+    ///
+    /// Returns how many entries are neither in the tables nor in the journal, because both failed; 0 on an orderly end. Closing
+    /// twice is harmless.
+    pub async fn close(&self) -> usize {
+        self.ledger.close();
+        let mut folded = self.ledger.folded.subscribe();
+        // The sender lives in what we hold: there is no error.
+        let _ended = folded.wait_for(|folded| *folded == u64::MAX).await;
+        self.ledger.lock().lost
+    }
+}
+
+impl Ledger {
+    fn new(journal: Journal, full: bool) -> Self {
+        let state = State {
+            journal,
+            waiting: Vec::new(),
+            unwritten: 0,
+            accepted: 0,
+            sync_idles: false,
+            distrusted: false,
+            closed: false,
+            lost: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            to_sync: full.then(Condvar::new),
+            synced: watch::Sender::default(),
+            folded: watch::Sender::default(),
+            lingering: Notify::new(),
+            arrived: Notify::new(),
+            urgent: Notify::new(),
         }
-        *in_doubt = true;
-        let answers = ledger.write(writes.iter().map(|waiting| &waiting.entry)).await?;
-        for (waiting, answer) in writes.drain(..).zip(answers) {
-            waiting.answer(answer);
+    }
+
+    /// Nothing that holds the lock panics; if it did, what is written is still written.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, entry: Entry) -> Result<Mark, WriteError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(WriteError::Closed);
         }
+        let refusable = entry.is_hold();
+        if refusable && (state.waiting.len() >= BACKLOG_MAX || state.distrusted) {
+            return Err(WriteError::Unavailable);
+        }
+        let before = state.journal.push(&entry);
+        if !state.write() && refusable {
+            state.journal.retract(before);
+            return Err(WriteError::Unavailable);
+        }
+        let mark = Mark(state.journal.written());
+        self.accept(&mut state, entry);
+        self.wake_sync(&mut state);
+        Ok(mark)
+    }
+
+    fn post(&self, entry: Entry) -> Result<(), WriteError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(WriteError::Closed);
+        }
+        if state.waiting.len() >= 2 * BACKLOG_MAX && !entry.resolves_hold() {
+            return Err(WriteError::Unavailable);
+        }
+        if state.journal.push(&entry) == 0 {
+            self.lingering.notify_one();
+        }
+        state.unwritten += 1;
+        if state.journal.unwritten() >= LINGER_BYTES {
+            state.write();
+        }
+        self.accept(&mut state, entry);
         Ok(())
     }
 
-    /// While the database keeps failing: refuses the holds of the batch and of the queue, whose callers cannot wait, and keeps
-    /// all else, as much as the queue may hold once more; beyond that callers wait for room.
-    ///
-    /// A refused hold of the batch may be durable after all. Nothing will settle it, so the next sweep releases it.
-    fn refuse_holds(&mut self, batch: &mut Vec<Waiting>) {
-        for waiting in batch.extract_if(.., |waiting| waiting.entry.is_hold()) {
-            waiting.answer(Err(WriteError::Unavailable));
+    fn accept(&self, state: &mut State, entry: Entry) {
+        state.accepted += 1;
+        state.waiting.push(entry);
+        match state.waiting.len() {
+            1 => self.arrived.notify_one(),
+            FOLD_ENTRIES => self.urgent.notify_one(),
+            _ => {}
         }
-        while self.held_back.len() < QUEUE_MAX {
-            match self.messages.try_recv() {
-                Ok(Message::Write(waiting)) if waiting.entry.is_hold() => {
-                    waiting.answer(Err(WriteError::Unavailable))
-                }
-                Ok(Message::Close(closed)) => {
-                    self.messages.close();
-                    self.closing.push(closed);
-                }
-                Ok(message) => self.held_back.push_back(message),
-                Err(_) => break,
+    }
+
+    fn wake_sync(&self, state: &mut State) {
+        if let Some(to_sync) = self.to_sync.as_ref().filter(|_| state.sync_idles) {
+            state.sync_idles = false;
+            to_sync.notify_one();
+        }
+    }
+
+    /// Writes entries that lingered long enough, for ever.
+    pub(crate) async fn write_lingering(&self) {
+        loop {
+            self.lingering.notified().await;
+            tokio::time::sleep(LINGER).await;
+            let mut state = self.lock();
+            if state.write() {
+                self.wake_sync(&mut state);
+            } else {
+                // Once more in a while; the next fold takes care of what cannot be written at all.
+                self.lingering.notify_one();
             }
         }
     }
-}
 
-/// After a failed try: answers the entries that turn out to be written, and the holds that turn out not to be; the
-/// rest stays to be tried again.
-async fn forget_written(ledger: &mut Ledger, writes: &mut Vec<Waiting>) -> Result<(), sqlx::Error> {
-    let mut found = Vec::with_capacity(writes.len());
-    for waiting in &*writes {
-        found.push(ledger.find(&waiting.entry).await?);
+    /// What is to be brought into the tables next; `None` when there is nothing.
+    ///
+    /// Must not be called before the tables hold the last batch: the segment of the one before it may be written over.
+    pub(crate) fn take(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        let unwritten = if state.write() {
+            self.wake_sync(&mut state);
+            0
+        } else {
+            // The tables are their only way to durability now.
+            state.journal.retract(0);
+            std::mem::take(&mut state.unwritten)
+        };
+        if state.journal.is_full() || state.distrusted {
+            state.journal.turn();
+            state.distrusted = false;
+        }
+        if state.waiting.is_empty() {
+            return None;
+        }
+        let entries = std::mem::take(&mut state.waiting);
+        Some(Batch { entries, position: state.journal.end(), upto: state.accepted, unwritten })
     }
-    for (waiting, found) in std::mem::take(writes).into_iter().zip(found) {
-        match found {
-            true => waiting.answer(Ok(())),
-            false if waiting.entry.is_hold() => waiting.answer(Err(WriteError::Unavailable)),
-            false => writes.push(waiting),
+
+    /// The tables hold the batch.
+    pub(crate) fn folded(&self, batch: &Batch) {
+        self.folded.send_replace(batch.upto);
+    }
+
+    /// The thread ends; `given_up` could not be brought into the tables.
+    pub(crate) fn ended(&self, given_up: Option<&Batch>) {
+        {
+            let mut state = self.lock();
+            state.closed = true;
+            state.lost = given_up.map_or(0, |batch| batch.unwritten);
+        }
+        self.folded.send_replace(u64::MAX);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_one();
+        self.urgent.notify_one();
+        if let Some(to_sync) = &self.to_sync {
+            to_sync.notify_one();
         }
     }
-    Ok(())
+
+    /// Has the disk keep what was written, as often as there is more, until the writer is closed.
+    fn sync(&self) {
+        let Some(to_sync) = &self.to_sync else { return };
+        let mut done = 0;
+        loop {
+            let (files, mark) = {
+                let mut state = self.lock();
+                while state.journal.written() == done {
+                    if state.closed {
+                        return;
+                    }
+                    state.sync_idles = true;
+                    state = to_sync.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                (state.journal.unsynced(), state.journal.written())
+            };
+            let kept = files.iter().try_for_each(|file| file.sync_data());
+            if let Err(error) = &kept {
+                tracing::error!(%error, "the disk did not keep the journal");
+                self.lock().distrusted = true;
+                self.urgent.notify_one();
+            }
+            self.synced.send_modify(|synced| match kept {
+                Ok(()) => synced.kept = mark,
+                Err(_) => synced.lost = mark,
+            });
+            done = mark;
+        }
+    }
 }
 
-async fn refresh_balances(pool: SqlitePool) {
-    log_failure("summing up balances", balance::refresh(&pool).await);
-}
-
-fn log_failure<E: std::error::Error + 'static>(doing: &'static str, outcome: Result<(), E>) {
-    if let Err(error) = outcome {
-        tracing::warn!(error = &error as &dyn std::error::Error, doing);
+impl State {
+    /// Writes the journal's buffer, and says whether it is empty now.
+    fn write(&mut self) -> bool {
+        match self.journal.write() {
+            Ok(()) => {
+                self.unwritten = 0;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal could not be written");
+                false
+            }
+        }
     }
 }

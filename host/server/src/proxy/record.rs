@@ -34,11 +34,11 @@ pub(crate) async fn hold(
     at: Timestamp,
 ) -> Result<(), WriteError> {
     let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
-    worker.shared.writer.commit(entry).await
+    worker.acks.commit(entry).await
 }
 
 /// Settles a request that has ended: usage, charge, account, record, counters.
-pub(crate) async fn settle(shared: &Shared, pending: Box<Pending>) {
+pub(crate) fn settle(shared: &Shared, pending: Box<Pending>) {
     let (outcome, usage) = charge::measured(&pending);
     let mut record = record(&pending, outcome, usage);
     let user = pending.caller.user;
@@ -63,7 +63,7 @@ pub(crate) async fn settle(shared: &Shared, pending: Box<Pending>) {
     let id = pending.id;
     // Instances, credential and generation are free before the wait.
     drop(pending);
-    if let Err(error) = shared.writer.enqueue(entry).await {
+    if let Err(error) = shared.writer.post(entry) {
         tracing::error!(%error, request = %id, "a settlement could not be written; the next start resolves its hold");
     }
 }

@@ -36,11 +36,25 @@ impl Rig {
         let store = Store::open(&folder.path().join("t.db"), options()).await.unwrap();
         let user = store.create_user("alice", NOW).await.unwrap();
         store.grant(user, GRANTED, "welcome", "test", NOW).await.unwrap();
-        Self { writer: store.writer().unwrap(), store, user, folder }
+        Self { writer: store.writer().await.unwrap(), store, user, folder }
     }
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("t.db")
+    }
+
+    /// What the files would be if the process were killed here, opened by another.
+    async fn killed(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // A kill strikes between two commits, never between two files.
+        let mut lock = self.raw().await;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let store = Store::open(&folder.path().join("t.db"), options()).await.unwrap();
+        Self { writer: store.writer().await.unwrap(), store, user: self.user, folder }
     }
 
     /// Ends the writer and opens the same file again.
@@ -50,7 +64,7 @@ impl Rig {
         let Self { store, user, folder, .. } = self;
         drop(store);
         let store = Store::open(&path, options()).await.unwrap();
-        Self { writer: store.writer().unwrap(), store, user, folder }
+        Self { writer: store.writer().await.unwrap(), store, user, folder }
     }
 
     async fn raw(&self) -> SqliteConnection {
@@ -62,16 +76,24 @@ impl Rig {
         sqlx::raw_sql(sql).execute(&mut self.raw().await).await.unwrap();
     }
 
+    /// Waits until the tables hold what was handed over.
+    async fn flush(&self) {
+        self.writer.flush().await.unwrap();
+    }
+
     async fn count(&self, sql: &'static str) -> i64 {
+        self.flush().await;
         sqlx::query_scalar(sql).fetch_one(&mut self.raw().await).await.unwrap()
     }
 
     async fn balance(&self) -> Balance {
+        self.flush().await;
         let balances = self.store.balances().await.unwrap();
         balances.into_iter().find(|balance| balance.user == self.user).unwrap()
     }
 
     async fn assert_books_are_right(&self) {
+        self.flush().await;
         assert_eq!(self.store.verify().await.unwrap().violations, []);
     }
 

@@ -11,6 +11,7 @@ async fn check(tamper: &'static str, rule: &str) {
     }
     rig.writer.commit(rig.settle(settled, 100, paid(70))).await.unwrap();
     rig.writer.commit(rig.void(void, 100)).await.unwrap();
+    rig.flush().await;
     let rig = rig.reopen().await;
     rig.assert_books_are_right().await;
 

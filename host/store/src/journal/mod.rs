@@ -1,0 +1,249 @@
+//! The journal: an entry is in a file before anyone relies on it, and in the tables a moment later.
+//!
+//! One write at the end of a file is the least that durability can cost; a commit to tables and their indexes is
+//! many times that, and far cheaper for a thousand requests at once than for one. So the road waits for the former alone, and
+//! the ledger's thread brings the entries into the tables in large commits, each of which also moves the position up to
+//! which the journal has been read (table `journal`). A start reads what lies behind it.
+//!
+//! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is written over only
+//! when the tables hold all of it.
+
+mod frame;
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) use self::frame::UnknownFormat;
+use crate::entry::Entry;
+
+/// Bytes after which it is the other segment's turn.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// Sequence numbers that a run of the process may have used beyond the one that the tables know.
+pub(crate) const SEQUENCES_AHEAD: u64 = 2;
+
+/// A place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Which turn.
+    pub(crate) sequence: u64,
+    /// Byte in its segment.
+    pub(crate) offset: u64,
+}
+
+impl Position {
+    /// Where to begin so that nothing which was ever written can be taken for new.
+    pub(crate) const fn after_restart(self) -> Self {
+        Self { sequence: self.sequence + SEQUENCES_AHEAD, offset: 0 }
+    }
+}
+
+/// The end of the journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    segments: [Arc<File>; 2],
+    /// Up to where frames are written.
+    end: Position,
+    /// Frames that are not written yet.
+    buffer: Vec<u8>,
+    /// Bytes written since the start.
+    written: u64,
+    /// The other segment, when it was left before the disk was told to keep it.
+    left: Option<Arc<File>>,
+}
+
+impl Journal {
+    /// Opens the segments beside `database` to write from `start` on. `allocate` takes their room now, so that the disk has no
+    /// more to keep track of than their bytes when it is told to keep them.
+    pub(crate) fn open(database: &Path, start: Position, allocate: bool) -> io::Result<Self> {
+        let open = |index| -> io::Result<_> {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(segment_path(database, index))?;
+            if allocate && file.metadata()?.len() < SEGMENT_BYTES {
+                file.write_all_at(&vec![0; usize::try_from(SEGMENT_BYTES).unwrap_or(0)], 0)?;
+                file.sync_all()?;
+            }
+            Ok(Arc::new(file))
+        };
+        let segments = [open(0)?, open(1)?];
+        Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None })
+    }
+
+    /// Adds an entry to what is written next. Returns how long the buffer was, for [`Journal::retract`].
+    pub(crate) fn push(&mut self, entry: &Entry) -> usize {
+        let before = self.buffer.len();
+        frame::push(&mut self.buffer, self.end.sequence, entry);
+        before
+    }
+
+    /// Forgets what was added since [`Journal::push`] returned `length`.
+    pub(crate) fn retract(&mut self, length: usize) {
+        self.buffer.truncate(length);
+    }
+
+    /// Bytes that are yet to be written.
+    pub(crate) const fn unwritten(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Writes the buffer, which a failure leaves as it was: the next try writes over what a failed one may have left.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.segment().write_all_at(&self.buffer, self.end.offset)?;
+        let length = self.buffer.len() as u64;
+        self.end.offset += length;
+        self.written += length;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Up to where frames are written.
+    pub(crate) const fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Bytes written since the start.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether the segment has had its share.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.end.offset >= SEGMENT_BYTES
+    }
+
+    /// Goes on in the other segment, all of which must be in the tables. The buffer must be empty: its frames bear this
+    /// turn's number.
+    pub(crate) fn turn(&mut self) {
+        debug_assert!(self.buffer.is_empty());
+        self.left = Some(Arc::clone(self.segment()));
+        self.end = Position { sequence: self.end.sequence + 1, offset: 0 };
+    }
+
+    /// The files that the disk must be told to keep for everything written so far to be durable.
+    pub(crate) fn unsynced(&mut self) -> Vec<Arc<File>> {
+        self.left.take().into_iter().chain([Arc::clone(self.segment())]).collect()
+    }
+
+    fn segment(&self) -> &Arc<File> {
+        &self.segments[usize::from(self.end.sequence % 2 == 1)]
+    }
+}
+
+/// Why the journal that a run left behind cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    /// The system said no.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// Another version wrote it.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
+}
+
+/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it had its next turn.
+pub(crate) fn replay(database: &Path, start: Position) -> Result<Vec<Entry>, ReplayError> {
+    let mut entries = frame::read(&segment(database, start)?, start.sequence)?;
+    let next = Position { sequence: start.sequence + 1, offset: 0 };
+    entries.extend(frame::read(&segment(database, next)?, next.sequence)?);
+    Ok(entries)
+}
+
+/// The bytes of a segment from a position on; none where there is no file.
+fn segment(database: &Path, from: Position) -> io::Result<Vec<u8>> {
+    let path = segment_path(database, u8::from(from.sequence % 2 == 1));
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    let skipped = usize::try_from(from.offset).unwrap_or(usize::MAX);
+    Ok(bytes.get(skipped..).unwrap_or_default().to_vec())
+}
+
+/// `tollgate.db` has `tollgate.db.journal-0` and `tollgate.db.journal-1` beside it.
+fn segment_path(database: &Path, index: u8) -> PathBuf {
+    let mut name = OsString::from(database);
+    name.push(format!(".journal-{index}"));
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Journal, Position, replay};
+    use crate::entry::{Entry, PluginEvent};
+    use tollgate_core::time::Timestamp;
+
+    const START: Position = Position { sequence: 4, offset: 0 };
+
+    fn event(detail: &str) -> Entry {
+        Entry::Event(PluginEvent {
+            at: Timestamp::from_millis(5),
+            component: "c".into(),
+            kind: "pricing".into(),
+            digest: None,
+            event: "loaded".into(),
+            detail: Some(detail.to_owned()),
+        })
+    }
+
+    fn write(journal: &mut Journal, details: &[&str]) {
+        for detail in details {
+            journal.push(&event(detail));
+        }
+        journal.write().unwrap();
+    }
+
+    #[test]
+    fn a_start_reads_what_lies_behind_the_position_over_a_turn_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("t.db");
+        let mut journal = Journal::open(&database, START, false).unwrap();
+        write(&mut journal, &["a"]);
+        let position = journal.end();
+        write(&mut journal, &["b", "c"]);
+        journal.turn();
+        write(&mut journal, &["d"]);
+        let found = |from| replay(&database, from).unwrap();
+        assert_eq!(found(position), [event("b"), event("c"), event("d")]);
+        assert_eq!(found(Position { sequence: 5, offset: 0 }), [event("d")]);
+        assert_eq!(found(journal.end()), []);
+        assert_eq!(found(position.after_restart()), []);
+    }
+
+    #[test]
+    fn a_segment_that_is_written_over_gives_up_its_old_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("t.db");
+        let mut journal = Journal::open(&database, START, false).unwrap();
+        write(&mut journal, &["a", "b", "c", "d"]);
+        journal.turn();
+        write(&mut journal, &["e"]);
+        journal.turn();
+        write(&mut journal, &["f"]);
+        let third = Position { sequence: 6, offset: 0 };
+        assert_eq!(replay(&database, third).unwrap(), [event("f")]);
+    }
+
+    #[test]
+    fn what_is_retracted_was_never_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("t.db");
+        let mut journal = Journal::open(&database, START, false).unwrap();
+        journal.push(&event("a"));
+        let before = journal.push(&event("b"));
+        journal.retract(before);
+        journal.push(&event("c"));
+        journal.write().unwrap();
+        assert_eq!(replay(&database, START).unwrap(), [event("a"), event("c")]);
+    }
+}
