@@ -1,5 +1,18 @@
 //! Google Gemini `generateContent`.
 
+mod error;
+mod proto;
+mod request;
+mod response;
+mod schema;
+mod signature;
+mod stream;
+
+pub(crate) use error::{parse as parse_error, print as print_error};
+pub(crate) use request::{parse as parse_request, print as print_request};
+pub(crate) use response::{parse as parse_response, print as print_response};
+pub(crate) use stream::{StreamReader, StreamWriter};
+
 use std::borrow::Cow;
 
 use serde::Deserialize;

@@ -1,9 +1,13 @@
 //! What Chat Completions and Responses spell alike.
 
+use crate::id;
 use crate::json::{Node, Object, Text, Writer};
 use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenLogprob};
 use crate::target::Target;
 use tollgate_plugin::types::{Protocol, Usage};
+
+/// Longer names of users are refused there.
+const USER_MAX: usize = 64;
 
 /// Takes the options that both protocols have.
 ///
@@ -78,7 +82,9 @@ pub(crate) fn print_options(w: &mut Writer, request: &Request<'_>, target: &Targ
         w.optional("top_p", request.sampling.top_p.as_ref());
     }
     w.optional("prompt_cache_key", request.cache_key.as_ref());
-    w.optional("safety_identifier", request.user.as_ref());
+    if let Some(user) = &request.user {
+        w.field("safety_identifier", id::fitting(&user.decode(), USER_MAX));
+    }
     w.optional("service_tier", request.tier.as_ref().map(|tier| tier_name(tier.value)));
 }
 

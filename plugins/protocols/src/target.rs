@@ -14,6 +14,8 @@ pub struct Target<'a> {
     pub max_output_tokens: u64,
     /// Whether the client asked for a stream by its path, as Gemini's clients do. Others say it in the body.
     pub streaming: bool,
+    /// Whether such a client did not ask for events (`alt=sse`), so that its stream is one array in JSON.
+    pub json_array: bool,
     /// The gateway's name for this request: what the upstream leaves without an id gets one that is made of it.
     pub request_id: &'a str,
     /// Seconds since 1970, for answers that must state when they were made.
@@ -40,7 +42,7 @@ impl<'a> Target<'a> {
     pub const fn new(model: &'a str) -> Self {
         let abilities =
             Abilities { sampling: true, thinking_budget: true, system_turns: false, reasoning: true };
-        Self { model, abilities, max_output_tokens: 8192, streaming: false, request_id: "", now_s: 0 }
+        Self { model, abilities, max_output_tokens: 8192, streaming: false, json_array: false, request_id: "", now_s: 0 }
     }
 }
 
@@ -53,6 +55,8 @@ pub struct Context {
     pub(crate) now_s: u64,
     /// Whether a chat client wants the usage of a stream.
     pub(crate) stream_usage: bool,
+    /// Whether a Gemini client's stream is an array.
+    pub(crate) json_array: bool,
 }
 
 impl Context {

@@ -7,7 +7,7 @@ use crate::json::{Node, Writer};
 use crate::model::{Event, Failed, Refused, Request, Response, Start, StreamReader, StreamWriter};
 use crate::sse::Framer;
 use crate::target::{Context, Target};
-use crate::{chat, messages};
+use crate::{chat, gemini, messages};
 use tollgate_plugin::adapter::FailureClass;
 use tollgate_plugin::types::Protocol;
 
@@ -56,6 +56,7 @@ impl Pair {
             request_id: target.request_id.to_owned(),
             now_s: target.now_s,
             stream_usage: request.stream_usage,
+            json_array: target.json_array,
         };
         let streaming = request.stream;
         let body = print_request(self.upstream, &mut request, target)?.into_bytes();
@@ -68,7 +69,8 @@ impl Pair {
     /// The upstream's answer is not of its protocol: a failure of the upstream, to be answered with 502.
     pub fn response(self, body: &[u8], context: &Context) -> Result<Vec<u8>, Refused> {
         let document = Node::document(body)?;
-        let response = parse_response(self.upstream, &document)?;
+        let mut response = parse_response(self.upstream, &document)?;
+        response.name_calls(&context.request_id);
         Ok(print_response(self.client, response, context).into_bytes())
     }
 
@@ -78,7 +80,7 @@ impl Pair {
         let failed = match self.upstream {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::parse_error(status, body),
             Protocol::AnthropicMessages => messages::parse_error(status, body),
-            Protocol::Gemini => unreachable!(),
+            Protocol::Gemini => gemini::parse_error(status, body),
         };
         self.fail(&failed, context)
     }
@@ -95,7 +97,7 @@ impl Pair {
         let (status, body) = match self.client {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::print_error(failed),
             Protocol::AnthropicMessages => messages::print_error(failed, context),
-            Protocol::Gemini => unreachable!(),
+            Protocol::Gemini => gemini::print_error(failed),
         };
         Failure { status, body: body.into_bytes(), retry_after_ms: failed.retry_after_ms }
     }
@@ -106,12 +108,14 @@ impl Pair {
         let reader: Box<dyn StreamReader> = match self.upstream {
             Protocol::OpenaiChat => Box::new(chat::StreamReader::default()),
             Protocol::AnthropicMessages => Box::new(messages::StreamReader::default()),
-            Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+            Protocol::Gemini => Box::new(gemini::StreamReader::default()),
+            Protocol::OpenaiResponses => unreachable!(),
         };
         let writer: Box<dyn StreamWriter> = match self.client {
             Protocol::OpenaiChat => Box::new(chat::StreamWriter::new(context)),
             Protocol::AnthropicMessages => Box::new(messages::StreamWriter::new(context)),
-            Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+            Protocol::Gemini => Box::new(gemini::StreamWriter::new(context)),
+            Protocol::OpenaiResponses => unreachable!(),
         };
         let sink = Sink { writer, out: Writer::default(), started: false, ended: false };
         Stream { framer: Framer::default(), reader, sink }
@@ -122,7 +126,8 @@ fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Requ
     match protocol {
         Protocol::OpenaiChat => chat::parse_request(document),
         Protocol::AnthropicMessages => messages::parse_request(document),
-        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        Protocol::Gemini => gemini::parse_request(document),
+        Protocol::OpenaiResponses => unreachable!(),
     }
 }
 
@@ -134,7 +139,8 @@ fn print_request(
     match protocol {
         Protocol::OpenaiChat => chat::print_request(request, target),
         Protocol::AnthropicMessages => messages::print_request(request, target),
-        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        Protocol::Gemini => gemini::print_request(request, target),
+        Protocol::OpenaiResponses => unreachable!(),
     }
 }
 
@@ -142,7 +148,8 @@ fn parse_response<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Res
     match protocol {
         Protocol::OpenaiChat => chat::parse_response(document),
         Protocol::AnthropicMessages => messages::parse_response(document),
-        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        Protocol::Gemini => gemini::parse_response(document),
+        Protocol::OpenaiResponses => unreachable!(),
     }
 }
 
@@ -150,7 +157,8 @@ fn print_response(protocol: Protocol, response: Response<'_>, context: &Context)
     match protocol {
         Protocol::OpenaiChat => chat::print_response(response, context),
         Protocol::AnthropicMessages => messages::print_response(response, context),
-        Protocol::OpenaiResponses | Protocol::Gemini => unreachable!(),
+        Protocol::Gemini => gemini::print_response(response, context),
+        Protocol::OpenaiResponses => unreachable!(),
     }
 }
 

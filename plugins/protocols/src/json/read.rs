@@ -186,6 +186,14 @@ impl<'a, 'p> Node<'a, 'p> {
         Ok(Object { members, path: self.path })
     }
 
+    /// The text of an object that is carried as it is.
+    ///
+    /// # Errors
+    /// It is not an object.
+    pub(crate) fn object_text(&self) -> Result<Cow<'a, str>, Refused> {
+        if self.is_object() { Ok(Cow::Borrowed(self.raw)) } else { Err(self.refuse("must be an object")) }
+    }
+
     /// Reads a value of a fixed shape, such as a provider's usage. `None` when it has another.
     pub(crate) fn shaped<T: serde::Deserialize<'a>>(&self) -> Option<T> {
         serde_json::from_str(self.raw).ok()
@@ -295,10 +303,18 @@ impl<'a> Object<'a, '_> {
         Refused::new(self.path.to_string(), why)
     }
 
-    /// The members that nobody took, in their order.
-    pub(crate) fn rest(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
-        let left = self.members.iter().filter(|member| !member.taken.get());
-        left.map(|member| (&*member.name, Raw(member.raw)))
+    /// Calls `each` with the name and the value of every member that nobody took, in their order, and takes them.
+    ///
+    /// # Errors
+    /// `each` refuses one.
+    pub(crate) fn rest(
+        &self,
+        mut each: impl FnMut(&str, Node<'a, '_>) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        for member in self.members.iter().filter(|member| !member.taken.replace(true)) {
+            each(&member.name, Node { raw: member.raw, path: Path::Member(&self.path, &member.name) })?;
+        }
+        Ok(())
     }
 }
 

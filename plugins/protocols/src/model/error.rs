@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::Refused;
 use tollgate_plugin::adapter::FailureClass;
 
 /// A failure, as the client is to see it.
@@ -20,6 +21,12 @@ impl<'a> Failed<'a> {
     /// Something in the middle of a stream.
     pub(crate) fn in_stream(class: FailureClass, message: impl Into<Cow<'a, str>>) -> Self {
         Self { class, status: 0, message: message.into(), retry_after_ms: None }
+    }
+
+    /// An event that is not of the provider's protocol.
+    pub(crate) fn unreadable(refused: &Refused) -> Self {
+        let message = format!("the provider sent an event that cannot be read: {refused}");
+        Self::in_stream(FailureClass::Transient, message)
     }
 
     /// The message for the client. What concerns the gateway's own credential is not told: it may quote it.

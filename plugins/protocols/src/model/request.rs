@@ -85,7 +85,7 @@ pub(crate) struct Tool<'a> {
     pub(crate) name: Cow<'a, str>,
     pub(crate) description: Option<Text<'a>>,
     /// JSON Schema of the arguments.
-    pub(crate) schema: Option<Raw<'a>>,
+    pub(crate) schema: Option<Cow<'a, str>>,
     /// Whether the arguments must follow the schema.
     pub(crate) strict: Option<bool>,
     pub(crate) cache: Option<CacheMark>,
@@ -124,7 +124,7 @@ pub(crate) enum Format<'a> {
 pub(crate) struct Schema<'a> {
     pub(crate) name: Option<Text<'a>>,
     pub(crate) description: Option<Text<'a>>,
-    pub(crate) schema: Option<Raw<'a>>,
+    pub(crate) schema: Option<Cow<'a, str>>,
     pub(crate) strict: Option<bool>,
 }
 

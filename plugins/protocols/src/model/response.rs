@@ -1,6 +1,7 @@
 //! What a provider answers, whole.
 
-use super::{Part, Tier};
+use super::{Body, Part, Tier};
+use crate::id;
 use crate::json::{Number, Raw, Text};
 use tollgate_plugin::types::Usage;
 
@@ -15,6 +16,22 @@ pub(crate) struct Response<'a> {
     pub(crate) candidates: Vec<Candidate<'a>>,
     pub(crate) usage: Usage,
     pub(crate) tier: Option<Tier>,
+}
+
+impl Response<'_> {
+    /// Gives an id to every call that the upstream left without one; `request` keeps them apart from those of others.
+    pub(crate) fn name_calls(&mut self, request: &str) {
+        let parts = self.candidates.iter_mut().flat_map(|candidate| &mut candidate.parts);
+        let mut count = 0;
+        for part in parts {
+            if let Body::Call(call) = &mut part.body {
+                if call.id.is_empty() {
+                    call.id = id::made("call", request, count).into();
+                }
+                count += 1;
+            }
+        }
+    }
 }
 
 /// One of the answers.

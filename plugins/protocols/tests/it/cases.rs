@@ -11,9 +11,10 @@ use tollgate_protocols::target::{Context, Target};
 use tollgate_protocols::translate::Pair;
 
 /// The protocols and their names, in the order of the sections.
-pub const PROTOCOLS: [(Protocol, &str); 2] = [
+pub const PROTOCOLS: [(Protocol, &str); 3] = [
     (Protocol::OpenaiChat, "openai-chat"),
     (Protocol::AnthropicMessages, "anthropic-messages"),
+    (Protocol::Gemini, "gemini"),
 ];
 
 /// What is translated.

@@ -261,7 +261,7 @@ fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     let parsed = Tool {
         name: function.need("name")?.string()?,
         description: function.take("description").map(|text| text.text()).transpose()?,
-        schema: function.take("parameters").map(|schema| schema.object().map(|_| schema.raw())).transpose()?,
+        schema: function.take("parameters").map(|schema| schema.object_text()).transpose()?,
         strict: function.take("strict").map(|strict| strict.boolean()).transpose()?,
         cache,
     };
@@ -330,7 +330,7 @@ fn schema<'a>(node: &Node<'a, '_>) -> Result<Schema<'a>, Refused> {
     let schema = Schema {
         name: Some(object.need("name")?.text()?),
         description: object.take("description").map(|text| text.text()).transpose()?,
-        schema: object.take("schema").map(|schema| schema.object().map(|_| schema.raw())).transpose()?,
+        schema: object.take("schema").map(|schema| schema.object_text()).transpose()?,
         strict: object.take("strict").map(|strict| strict.boolean()).transpose()?,
     };
     object.finish()?;

@@ -4,7 +4,7 @@
 //! marks (OpenAI caches what repeats by itself).
 
 use crate::id;
-use crate::json::{Text, Writer};
+use crate::json::{Raw, Text, Writer};
 use crate::model::{
     Allowed, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Source, Tool, ToolChoice, Turn,
     refuse_given,
@@ -92,7 +92,7 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
         w.object_at("function", |w| {
             w.field("name", &tool.name);
             w.optional("description", tool.description.as_ref());
-            w.optional("parameters", tool.schema);
+            w.optional("parameters", tool.schema.as_deref().map(Raw));
             w.optional("strict", tool.strict);
         });
     });
@@ -127,7 +127,7 @@ fn print_schema(w: &mut Writer, schema: &Schema<'_>) {
     let name = schema.name.as_ref().map_or(Text::escaped("answer"), Text::borrowed);
     w.field("name", name);
     w.optional("description", schema.description.as_ref());
-    w.optional("schema", schema.schema);
+    w.optional("schema", schema.schema.as_deref().map(Raw));
     w.optional("strict", schema.strict);
 }
 

@@ -7,7 +7,6 @@ use crate::chat::response;
 use crate::json::{Node, Object};
 use crate::model::{self, Delta, Event, Failed, Refused, Start};
 use crate::openai;
-use tollgate_plugin::adapter::FailureClass;
 
 /// Reads the chunks of one answer.
 #[derive(Debug, Default)]
@@ -23,7 +22,7 @@ impl model::StreamReader for StreamReader {
         if data.trim() == DONE {
             emit(Event::End);
         } else if let Err(refused) = self.chunk(data, emit) {
-            emit(Event::Failed(Failed::in_stream(FailureClass::Transient, refused.to_string())));
+            emit(Event::Failed(Failed::unreadable(&refused)));
         }
     }
 

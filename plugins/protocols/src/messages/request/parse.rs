@@ -244,12 +244,10 @@ fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
         return Err(kind.refuse("only Anthropic runs this tool"));
     }
     tool.leave_out(&["eager_input_streaming"]);
-    let schema = tool.need("input_schema")?;
-    schema.object()?;
     let parsed = Tool {
         name: tool.need("name")?.string()?,
         description: tool.take("description").map(|text| text.text()).transpose()?,
-        schema: Some(schema.raw()),
+        schema: Some(tool.need("input_schema")?.object_text()?),
         strict: tool.take("strict").map(|strict| strict.boolean()).transpose()?,
         cache: cache_mark(&tool)?,
     };
@@ -301,7 +299,7 @@ fn output_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(
     if let Some(node) = config.take("format") {
         let format = node.object()?;
         format.leave_out(&["type"]);
-        let schema = format.need("schema")?.raw();
+        let schema = format.need("schema")?.object_text()?;
         format.finish()?;
         let schema = Schema { name: None, description: None, schema: Some(schema), strict: Some(true) };
         request.format = Some(At { value: Format::Schema(schema), path: node.place() });

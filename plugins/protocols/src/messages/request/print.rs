@@ -118,7 +118,7 @@ fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -
     let format = match &request.format {
         None => None,
         Some(format) => match &format.value {
-            Format::Schema(schema) => Some(schema.schema.unwrap_or(Raw("{\"type\":\"object\"}"))),
+            Format::Schema(schema) => Some(Raw(schema.schema.as_deref().unwrap_or("{\"type\":\"object\"}"))),
             Format::Object => {
                 return Err(format.refuse("Anthropic gives JSON by schema only: use json_schema"));
             }
@@ -215,7 +215,7 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
         w.field("name", &tool.name);
         w.optional("description", tool.description.as_ref());
-        w.field("input_schema", tool.schema.unwrap_or(Raw("{\"type\":\"object\",\"properties\":{}}")));
+        w.field("input_schema", Raw(tool.schema.as_deref().unwrap_or("{\"type\":\"object\",\"properties\":{}}")));
         w.optional("strict", tool.strict.filter(|strict| *strict));
         print_cache_mark(w, tool.cache);
     });

@@ -4,7 +4,6 @@ use crate::anthropic::{self, MessageUsage};
 use crate::json::{Node, Object, Text};
 use crate::messages::response;
 use crate::model::{self, Body, Delta, Event, Failed, Refused, Signature, Start};
-use tollgate_plugin::adapter::FailureClass;
 use tollgate_plugin::types::Protocol;
 
 /// Reads the events of one answer.
@@ -21,7 +20,7 @@ type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 impl model::StreamReader for StreamReader {
     fn read(&mut self, data: &str, emit: Emit<'_>) {
         if let Err(refused) = self.event(data, emit) {
-            emit(Event::Failed(Failed::in_stream(FailureClass::Transient, refused.to_string())));
+            emit(Event::Failed(Failed::unreadable(&refused)));
         }
     }
 
