@@ -19,7 +19,7 @@ use crate::config::{BaseUrl, Config};
 use crate::demo::Simulator;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
-use crate::{components, net, reload, telemetry, worker};
+use crate::{allocator, components, net, reload, telemetry, worker};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -106,6 +106,7 @@ impl Gateway {
                 spawn("worker", move || worker::run(shared, listener, stopping))
             })
             .collect::<std::io::Result<Vec<_>>>()?;
+        allocator::trim();
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,

@@ -10,12 +10,9 @@ pub mod config;
 pub mod demo;
 pub mod desk;
 
-/// Buffers come and go with each request: the allocator is on the road.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod acks;
 mod admin;
+mod allocator;
 mod body;
 mod books;
 mod cli;

@@ -61,7 +61,7 @@ impl Folder {
             if !self.fold(&batch).await {
                 return Some(batch);
             }
-            self.ledger.folded(&batch);
+            self.ledger.folded(batch);
             if unsummed >= SNAPSHOT_ENTRIES || summed_at.elapsed() >= SNAPSHOT_INTERVAL {
                 tokio::spawn(refresh_balances(self.pool.clone()));
                 (unsummed, summed_at) = (0, Instant::now());

@@ -91,6 +91,8 @@ struct State {
     waiting: Vec<Entry>,
     /// How many of them, at the end, are in the journal's buffer only.
     unwritten: usize,
+    /// Room for entries after these.
+    spare: Vec<Entry>,
     /// All entries so far.
     accepted: u64,
     /// Whether the thread that waits for the disk has nothing to do.
@@ -232,6 +234,7 @@ impl Ledger {
         let state = State {
             journal,
             waiting: Vec::new(),
+            spare: Vec::new(),
             unwritten: 0,
             accepted: 0,
             sync_idles: false,
@@ -348,13 +351,18 @@ impl Ledger {
         if state.waiting.is_empty() {
             return None;
         }
-        let entries = std::mem::take(&mut state.waiting);
+        let spare = std::mem::take(&mut state.spare);
+        let entries = std::mem::replace(&mut state.waiting, spare);
         Some(Batch { entries, position: state.journal.end(), upto: state.accepted, unwritten })
     }
 
     /// The tables hold the batch.
-    pub(crate) fn folded(&self, batch: &Batch) {
-        self.folded.send_replace(batch.upto);
+    pub(crate) fn folded(&self, batch: Batch) {
+        let Batch { mut entries, upto, .. } = batch;
+        entries.clear();
+        // Its room serves the batch after the next: growing anew costs each entry more than keeping it does.
+        self.lock().spare = entries;
+        self.folded.send_replace(upto);
     }
 
     /// The thread ends; `given_up` could not be brought into the tables.

@@ -162,7 +162,6 @@ impl Pool {
             Err(_) => return Err(SendError::ConnectTimeout { authority: authority.clone() }),
         };
         let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
             .handshake(io)
             .await
             .map_err(|error| failed(error.into()))?;
