@@ -135,7 +135,7 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failur
 }
 
 /// Codes and types that say more than the status does.
-fn by_code(code: &str) -> Option<FailureClass> {
+pub(crate) fn by_code(code: &str) -> Option<FailureClass> {
     match code {
         "insufficient_quota"
         | "credit_balance_exhausted"

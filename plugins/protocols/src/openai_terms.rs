@@ -26,8 +26,8 @@ pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>
     }
     let sampling = &mut request.sampling;
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
-    sampling.top_p = option(body.take("top_p"), |node| node.number())?
-        .filter(|top_p| top_p.value.approximate() != 1.0);
+    sampling.top_p =
+        option(body.take("top_p"), |node| node.number())?.filter(|top_p| top_p.value.approximate() != 1.0);
     request.cache_key = body.take("prompt_cache_key").map(|node| node.text()).transpose()?;
     let user = body.take("user").map(|node| node.text()).transpose()?;
     request.user = body.take("safety_identifier").map(|node| node.text()).transpose()?.or(user);

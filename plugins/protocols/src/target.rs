@@ -42,7 +42,15 @@ impl<'a> Target<'a> {
     pub const fn new(model: &'a str) -> Self {
         let abilities =
             Abilities { sampling: true, thinking_budget: true, system_turns: false, reasoning: true };
-        Self { model, abilities, max_output_tokens: 8192, streaming: false, json_array: false, request_id: "", now_s: 0 }
+        Self {
+            model,
+            abilities,
+            max_output_tokens: 8192,
+            streaming: false,
+            json_array: false,
+            request_id: "",
+            now_s: 0,
+        }
     }
 }
 
@@ -57,17 +65,24 @@ pub struct Context {
     pub(crate) stream_usage: bool,
     /// Whether a Gemini client's stream is an array.
     pub(crate) json_array: bool,
+    /// What the answer to a Responses client repeats of its request: members, from the comma on.
+    pub(crate) echo: String,
 }
 
 impl Context {
     /// The answer's id: the upstream's, or one that is made of the request's.
     pub(crate) fn answer_id<'a>(&self, prefix: &str, stated: Option<Text<'a>>) -> Text<'a> {
-        let stated = stated.filter(|id| !id.is_empty());
-        stated.unwrap_or_else(|| Text::plain(&id::made(prefix, &self.request_id, 0)))
+        stated_or(stated, || id::made(prefix, &self.request_id, 0))
     }
 
     /// The model that answered.
     pub(crate) fn answer_model<'a>(&self, stated: Option<Text<'a>>) -> Text<'a> {
-        stated.filter(|model| !model.is_empty()).unwrap_or_else(|| Text::plain(&self.model))
+        stated_or(stated, || self.model.clone())
     }
+}
+
+fn stated_or<'a>(stated: Option<Text<'a>>, other: impl FnOnce() -> String) -> Text<'a> {
+    let Some(mut stated) = stated.filter(|stated| !stated.is_empty()) else { return Text::plain(&other()) };
+    stated.replace_halves();
+    stated
 }

@@ -3,13 +3,14 @@
 //! Any pair is one protocol's parser and another one's printer; nothing here or there knows of pairs. Where client and
 //! upstream speak the same protocol the original bytes go through and none of this is called.
 
+use crate::halves::Halves;
 use crate::json::{Node, Writer};
 use crate::model::{Event, Failed, Refused, Request, Response, Start, StreamReader, StreamWriter};
 use crate::sse::Framer;
 use crate::target::{Context, Target};
-use crate::{chat, gemini, messages};
+use crate::{chat, gemini, messages, responses};
 use tollgate_plugin::adapter::FailureClass;
-use tollgate_plugin::types::Protocol;
+use tollgate_plugin::types::{Protocol, Usage};
 
 /// Who speaks what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,7 @@ impl Pair {
     pub fn request(self, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
         let document = Node::document(body)?;
         let mut request = parse_request(self.client, &document)?;
+        request.join_pieces();
         request.stream |= target.streaming;
         let context = Context {
             model: target.model.to_owned(),
@@ -57,6 +59,10 @@ impl Pair {
             now_s: target.now_s,
             stream_usage: request.stream_usage,
             json_array: target.json_array,
+            echo: match self.client {
+                Protocol::OpenaiResponses => responses::echo(&document),
+                _ => String::new(),
+            },
         };
         let streaming = request.stream;
         let body = print_request(self.upstream, &mut request, target)?.into_bytes();
@@ -74,29 +80,27 @@ impl Pair {
         Ok(print_response(self.client, response, context).into_bytes())
     }
 
-    /// Translates an answer with a status of 400 or more.
+    /// Translates an answer with a status of 400 or more. `request_id` is the gateway's name for the request.
     #[must_use]
-    pub fn error(self, status: u16, body: &[u8], context: &Context) -> Failure {
+    pub fn error(self, status: u16, body: &[u8], request_id: &str) -> Failure {
         let failed = match self.upstream {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::parse_error(status, body),
             Protocol::AnthropicMessages => messages::parse_error(status, body),
             Protocol::Gemini => gemini::parse_error(status, body),
         };
-        self.fail(&failed, context)
+        self.fail(&failed, request_id)
     }
 
     /// The answer to a request that cannot be translated.
     #[must_use]
-    pub fn refuse(self, refused: &Refused, context: &Context) -> Failure {
-        let message = refused.to_string().into();
-        let class = FailureClass::BadRequest;
-        self.fail(&Failed { class, status: 400, message, retry_after_ms: None }, context)
+    pub fn refuse(self, refused: &Refused, request_id: &str) -> Failure {
+        self.fail(&Failed::of_refused(refused), request_id)
     }
 
-    fn fail(self, failed: &Failed<'_>, context: &Context) -> Failure {
+    fn fail(self, failed: &Failed<'_>, request_id: &str) -> Failure {
         let (status, body) = match self.client {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => chat::print_error(failed),
-            Protocol::AnthropicMessages => messages::print_error(failed, context),
+            Protocol::AnthropicMessages => messages::print_error(failed, request_id),
             Protocol::Gemini => gemini::print_error(failed),
         };
         Failure { status, body: body.into_bytes(), retry_after_ms: failed.retry_after_ms }
@@ -109,15 +113,16 @@ impl Pair {
             Protocol::OpenaiChat => Box::new(chat::StreamReader::default()),
             Protocol::AnthropicMessages => Box::new(messages::StreamReader::default()),
             Protocol::Gemini => Box::new(gemini::StreamReader::default()),
-            Protocol::OpenaiResponses => unreachable!(),
+            Protocol::OpenaiResponses => Box::new(responses::StreamReader::default()),
         };
         let writer: Box<dyn StreamWriter> = match self.client {
             Protocol::OpenaiChat => Box::new(chat::StreamWriter::new(context)),
             Protocol::AnthropicMessages => Box::new(messages::StreamWriter::new(context)),
             Protocol::Gemini => Box::new(gemini::StreamWriter::new(context)),
-            Protocol::OpenaiResponses => unreachable!(),
+            Protocol::OpenaiResponses => Box::new(responses::StreamWriter::new(context)),
         };
-        let sink = Sink { writer, out: Writer::default(), started: false, ended: false };
+        let sink =
+            Sink { writer, halves: Halves::default(), out: Writer::default(), started: false, ended: false };
         Stream { framer: Framer::default(), reader, sink }
     }
 }
@@ -127,7 +132,7 @@ fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Requ
         Protocol::OpenaiChat => chat::parse_request(document),
         Protocol::AnthropicMessages => messages::parse_request(document),
         Protocol::Gemini => gemini::parse_request(document),
-        Protocol::OpenaiResponses => unreachable!(),
+        Protocol::OpenaiResponses => responses::parse_request(document),
     }
 }
 
@@ -140,7 +145,7 @@ fn print_request(
         Protocol::OpenaiChat => chat::print_request(request, target),
         Protocol::AnthropicMessages => messages::print_request(request, target),
         Protocol::Gemini => gemini::print_request(request, target),
-        Protocol::OpenaiResponses => unreachable!(),
+        Protocol::OpenaiResponses => responses::print_request(request, target),
     }
 }
 
@@ -149,7 +154,7 @@ fn parse_response<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Res
         Protocol::OpenaiChat => chat::parse_response(document),
         Protocol::AnthropicMessages => messages::parse_response(document),
         Protocol::Gemini => gemini::parse_response(document),
-        Protocol::OpenaiResponses => unreachable!(),
+        Protocol::OpenaiResponses => responses::parse_response(document),
     }
 }
 
@@ -158,7 +163,7 @@ fn print_response(protocol: Protocol, response: Response<'_>, context: &Context)
         Protocol::OpenaiChat => chat::print_response(response, context),
         Protocol::AnthropicMessages => messages::print_response(response, context),
         Protocol::Gemini => gemini::print_response(response, context),
-        Protocol::OpenaiResponses => unreachable!(),
+        Protocol::OpenaiResponses => responses::print_response(response, context),
     }
 }
 
@@ -174,6 +179,7 @@ pub struct Stream {
 /// What events are written to.
 struct Sink {
     writer: Box<dyn StreamWriter>,
+    halves: Halves,
     out: Writer,
     started: bool,
     ended: bool,
@@ -212,8 +218,8 @@ impl Sink {
     }
 
     /// Nothing comes before the start, and nothing after the end.
-    fn emit(&mut self, event: Event<'_>) {
-        if self.ended {
+    fn emit(&mut self, mut event: Event<'_>) {
+        if self.ended || !self.halves.mend(&mut event) {
             return;
         }
         match &event {
@@ -230,7 +236,7 @@ impl Sink {
 
     fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
-            let start = Start { id: None, model: None, created: None };
+            let start = Start { id: None, model: None, created: None, usage: Usage::MISSING };
             self.writer.write(Event::Start(start), &mut self.out);
         }
     }

@@ -12,8 +12,7 @@ const OVERLOADED: u16 = 503;
 pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     let failure = openai::classify(status, None, body);
     let message = Node::document(body).ok().and_then(|document| message(&document));
-    let message = message.unwrap_or_default();
-    Failed { class: failure.class, status, message, retry_after_ms: failure.retry_after_ms }
+    Failed::of_answer(&failure, status, message)
 }
 
 /// The words of `{"error":{"message":…}}`, or of the `{"error":"…"}` that some servers send.
@@ -38,7 +37,10 @@ pub(in crate::chat) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     w.object_at("error", |w| {
         w.field("message", failed.public_message());
         w.field("type", kind(failed));
-        w.null("param");
+        match &failed.param {
+            Some(param) => w.field("param", param),
+            None => w.null("param"),
+        }
         match code(failed.class) {
             Some(code) => w.field("code", code),
             None => w.null("code"),

@@ -107,9 +107,7 @@ pub(in crate::chat) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, 
     })
 }
 
-pub(in crate::chat) fn parse_logprobs<'a>(
-    choice: &Object<'a, '_>,
-) -> Result<Vec<TokenLogprob<'a>>, Refused> {
+pub(in crate::chat) fn parse_logprobs<'a>(choice: &Object<'a, '_>) -> Result<Vec<TokenLogprob<'a>>, Refused> {
     let Some(logprobs) = choice.take("logprobs") else { return Ok(Vec::new()) };
     let content = logprobs.object()?.take("content").map(|list| openai_terms::parse_logprobs(&list));
     content.unwrap_or(Ok(Vec::new()))
@@ -211,7 +209,9 @@ impl<'s, 'a> Answer<'s, 'a> {
         }
         self.print_thoughts(w);
         if !self.calls.is_empty() {
-            w.array_at("tool_calls", |w| self.calls.iter().for_each(|call| w.object(|w| print_call(w, call))));
+            w.array_at("tool_calls", |w| {
+                self.calls.iter().for_each(|call| w.object(|w| print_call(w, call)))
+            });
         }
     }
 

@@ -20,8 +20,7 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
         });
         first
     });
-    let message = message.unwrap_or_default();
-    Failed { class: failure.class, status, message, retry_after_ms: failure.retry_after_ms }
+    Failed::of_answer(&failure, status, message)
 }
 
 fn message<'a>(body: &Node<'a, '_>) -> Option<std::borrow::Cow<'a, str>> {

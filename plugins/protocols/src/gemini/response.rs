@@ -7,7 +7,8 @@ use crate::gemini::proto::Proto as _;
 use crate::gemini::signature;
 use crate::json::{Node, Number, Object, Raw, Text, Writer};
 use crate::model::{
-    Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier, TokenLogprob,
+    Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier,
+    TokenLogprob,
 };
 use crate::target::Context;
 use tollgate_plugin::types::{Operation, Quality, Usage};
@@ -108,7 +109,8 @@ fn part<'a>(part: &Object<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refu
         parts.push(Part::from(Body::Thinking { text: text.unwrap_or(Text::EMPTY), signature }));
     } else {
         parts.extend(text.filter(|text| !text.is_empty()).map(|text| Part::from(Body::text(text))));
-        let proof = signature.map(|signature| Body::Thinking { text: Text::EMPTY, signature: Some(signature) });
+        let proof =
+            signature.map(|signature| Body::Thinking { text: Text::EMPTY, signature: Some(signature) });
         parts.extend(proof.map(Part::from));
     }
     Ok(())
@@ -118,9 +120,21 @@ fn part<'a>(part: &Object<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refu
 pub(super) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> {
     Ok(match &*reason.string()? {
         "MAX_TOKENS" | "CONTINUATION" => Finish::Length,
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
-        | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION" | "IMAGE_OTHER" | "ESCALATION" | "MODEL_ARMOR"
-        | "PUP_LIMITED_DISABLED" | "OTHER" | "NO_IMAGE" => Finish::Filtered,
+        "SAFETY"
+        | "RECITATION"
+        | "LANGUAGE"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION"
+        | "IMAGE_OTHER"
+        | "ESCALATION"
+        | "MODEL_ARMOR"
+        | "PUP_LIMITED_DISABLED"
+        | "OTHER"
+        | "NO_IMAGE" => Finish::Filtered,
         _ => Finish::Stop,
     })
 }

@@ -51,7 +51,8 @@ fn member(
         "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties"
             if !value.raw().0.starts_with(|first: char| first.is_ascii_digit()) =>
         {
-            let number = value.string()?.parse::<u64>().map_err(|_| value.refuse("must be a whole number"))?;
+            let number =
+                value.string()?.parse::<u64>().map_err(|_| value.refuse("must be a whole number"))?;
             w.field(name, number);
         }
         _ => w.field(name, value.raw()),

@@ -42,7 +42,7 @@ impl<'a> Text<'a> {
         if !self.0.contains('\\') {
             return Cow::Borrowed(&self.0);
         }
-        let literal = ["\"", &self.0, "\""].concat();
+        let literal = self.literal();
         let mut json = serde_json::Deserializer::from_str(&literal);
         Cow::Owned(json.deserialize_bytes(Lossy).unwrap_or_default())
     }
@@ -58,6 +58,36 @@ impl<'a> Text<'a> {
     /// Puts `next` behind these characters.
     pub(crate) fn append(&mut self, next: &Text<'_>) {
         self.0.to_mut().push_str(&next.0);
+    }
+
+    /// Whether it has an escape that could be half a surrogate pair.
+    pub(crate) fn may_have_halves(&self) -> bool {
+        self.0.contains("\\ud") || self.0.contains("\\uD")
+    }
+
+    /// Takes the first half of a surrogate pair off the end.
+    pub(crate) fn take_last_half(&mut self) -> Option<Text<'static>> {
+        let start = self.0.len().checked_sub(6)?;
+        let (before, half) = self.0.split_at_checked(start)?;
+        let unit = half.strip_prefix("\\u").and_then(|digits| u16::from_str_radix(digits, 16).ok())?;
+        let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        if !(0xD800..0xDC00).contains(&unit) || backslashes % 2 == 1 {
+            return None;
+        }
+        let half = Text(Cow::Owned(half.to_owned()));
+        self.0.to_mut().truncate(start);
+        Some(half)
+    }
+
+    /// Spells the text anew, if it has half a surrogate pair, with U+FFFD in its place.
+    pub(crate) fn replace_halves(&mut self) {
+        if self.may_have_halves() && serde_json::from_str::<String>(&self.literal()).is_err() {
+            *self = Text::plain(&self.decode());
+        }
+    }
+
+    fn literal(&self) -> String {
+        ["\"", &self.0, "\""].concat()
     }
 
     /// What follows the first `bytes` of the spelling, which end a character there.

@@ -1,9 +1,8 @@
 //! How Messages says that something failed.
 
 use crate::anthropic;
-use crate::json::{Node, Text, Writer};
+use crate::json::{Node, Writer};
 use crate::model::Failed;
-use crate::target::Context;
 use tollgate_plugin::adapter::FailureClass;
 
 /// The status that says that Anthropic is busy.
@@ -15,17 +14,16 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     let message = Node::document(body).ok().and_then(|document| {
         document.object().ok()?.take("error")?.object().ok()?.take("message")?.string().ok()
     });
-    let message = message.unwrap_or_default();
-    Failed { class: failure.class, status, message, retry_after_ms: failure.retry_after_ms }
+    Failed::of_answer(&failure, status, message)
 }
 
 /// The status and the body for a client.
-pub(crate) fn print(failed: &Failed<'_>, context: &Context) -> (u16, String) {
+pub(crate) fn print(failed: &Failed<'_>, request_id: &str) -> (u16, String) {
     let status = failed.public_status(OVERLOADED);
     let mut writer = Writer::default();
     writer.object(|w| {
         print_members(w, failed);
-        w.field("request_id", Text::plain(&context.request_id));
+        w.field("request_id", request_id);
     });
     (status, writer.take())
 }

@@ -3,9 +3,7 @@
 use crate::anthropic::MessageUsage;
 use crate::json::{Node, Object, Raw, Text, Writer};
 use crate::messages::request::parse_block;
-use crate::model::{
-    Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier,
-};
+use crate::model::{Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier};
 use crate::target::Context;
 use tollgate_plugin::types::{Protocol, Usage};
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refused;
-use tollgate_plugin::adapter::FailureClass;
+use tollgate_plugin::adapter::{Failure, FailureClass};
 
 /// A failure, as the client is to see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +15,28 @@ pub(crate) struct Failed<'a> {
     pub(crate) message: Cow<'a, str>,
     /// Milliseconds until another try may succeed.
     pub(crate) retry_after_ms: Option<u64>,
+    /// The member of the client's request that is at fault.
+    pub(crate) param: Option<Cow<'a, str>>,
 }
 
 impl<'a> Failed<'a> {
     /// Something in the middle of a stream.
     pub(crate) fn in_stream(class: FailureClass, message: impl Into<Cow<'a, str>>) -> Self {
-        Self { class, status: 0, message: message.into(), retry_after_ms: None }
+        Self { class, status: 0, message: message.into(), retry_after_ms: None, param: None }
+    }
+
+    /// An answer with a status of 400 or more.
+    pub(crate) fn of_answer(failure: &Failure, status: u16, message: Option<Cow<'a, str>>) -> Self {
+        let message = message.unwrap_or_default();
+        let retry_after_ms = failure.retry_after_ms;
+        Self { class: failure.class, status, message, retry_after_ms, param: None }
+    }
+
+    /// A request that cannot be translated.
+    pub(crate) fn of_refused(refused: &'a Refused) -> Self {
+        let param = Some(Cow::Borrowed(&*refused.path)).filter(|path| !path.is_empty());
+        let message = refused.to_string().into();
+        Self { class: FailureClass::BadRequest, status: 400, message, retry_after_ms: None, param }
     }
 
     /// An event that is not of the provider's protocol.

@@ -48,6 +48,8 @@ pub(crate) struct Start<'a> {
     pub(crate) model: Option<Text<'a>>,
     /// Seconds since 1970.
     pub(crate) created: Option<u64>,
+    /// What is known of the usage by then.
+    pub(crate) usage: Usage,
 }
 
 /// What is added to an answer.

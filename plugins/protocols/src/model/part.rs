@@ -50,6 +50,28 @@ impl<'a> From<Body<'a>> for Part<'a> {
     }
 }
 
+impl<'a> Part<'a> {
+    /// Takes in `next`, if it goes on with what this is; returns it otherwise.
+    pub(crate) fn join(&mut self, next: Self) -> Option<Self> {
+        match (&mut self.body, &next.body) {
+            (Body::Text { text, citations: sources }, Body::Text { text: more, citations })
+                if self.cache.is_none() =>
+            {
+                text.append(more);
+                sources.extend(citations.iter().cloned());
+                self.cache = next.cache;
+                None
+            }
+            (Body::Thinking { text, signature: proof @ None }, Body::Thinking { text: more, signature }) => {
+                text.append(more);
+                proof.clone_from(signature);
+                None
+            }
+            _ => Some(next),
+        }
+    }
+}
+
 impl Part<'_> {
     /// Whether it is text without a character.
     pub(crate) fn is_empty_text(&self) -> bool {
@@ -120,9 +142,15 @@ impl<'a> Body<'a> {
 #[derive(Debug)]
 pub(crate) enum Source<'a> {
     Url(Text<'a>),
-    Base64 { media: Cow<'a, str>, data: Text<'a> },
+    Base64 {
+        media: Cow<'a, str>,
+        data: Text<'a>,
+    },
     /// The name of something uploaded before to the provider whose protocol is `origin`.
-    Id { origin: Protocol, id: Text<'a> },
+    Id {
+        origin: Protocol,
+        id: Text<'a>,
+    },
     /// The document is plain text.
     Plain(Text<'a>),
 }
@@ -182,8 +210,7 @@ impl Arguments<'_> {
                 if text.trim().is_empty() {
                     return Some(Cow::Borrowed("{}"));
                 }
-                let is_object =
-                    Node::document(text.as_bytes()).is_ok_and(|document| document.is_object());
+                let is_object = Node::document(text.as_bytes()).is_ok_and(|document| document.is_object());
                 is_object.then_some(text)
             }
         }

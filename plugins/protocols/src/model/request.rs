@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{At, CacheMark, Role, Turn};
+use super::{At, CacheMark, Part, Role, Turn};
 use crate::json::{Number, Raw, Text};
 
 /// A request, whatever protocol it came in.
@@ -60,6 +60,22 @@ impl<'a> Request<'a> {
             self.turns.push(Turn { role: Role::User, ..last });
         }
         system
+    }
+
+    /// Joins what belongs together in the model's turns: pieces of text, and thoughts with what proves them. Clients give
+    /// a stream back in the pieces in which they got it.
+    pub(crate) fn join_pieces(&mut self) {
+        for turn in self.turns.iter_mut().filter(|turn| turn.role == Role::Assistant) {
+            let mut parts: Vec<Part<'a>> = Vec::with_capacity(turn.parts.len());
+            for part in turn.parts.drain(..) {
+                let rest = match parts.last_mut() {
+                    Some(last) => last.join(part),
+                    None => Some(part),
+                };
+                parts.extend(rest);
+            }
+            turn.parts = parts;
+        }
     }
 
     /// Makes one turn of neighbours of one role, and puts what tools answered first in it: that is where the providers
@@ -159,12 +175,10 @@ pub(crate) struct Reasoning {
 impl Reasoning {
     /// As words: what was said, or what a budget amounts to.
     pub(crate) fn as_effort(&self) -> Option<Effort> {
-        self.effort.as_ref().map(|effort| effort.value).or_else(|| {
-            match self.budget.as_ref()?.value {
-                Budget::Off => Some(Effort::None),
-                Budget::Adaptive => None,
-                Budget::Tokens(tokens) => Some(Effort::of_tokens(tokens)),
-            }
+        self.effort.as_ref().map(|effort| effort.value).or_else(|| match self.budget.as_ref()?.value {
+            Budget::Off => Some(Effort::None),
+            Budget::Adaptive => None,
+            Budget::Tokens(tokens) => Some(Effort::of_tokens(tokens)),
         })
     }
 

@@ -11,15 +11,16 @@ use tollgate_protocols::target::{Context, Target};
 use tollgate_protocols::translate::Pair;
 
 /// The protocols and their names, in the order of the sections.
-pub const PROTOCOLS: [(Protocol, &str); 3] = [
+pub(crate) const PROTOCOLS: [(Protocol, &str); 4] = [
     (Protocol::OpenaiChat, "openai-chat"),
+    (Protocol::OpenaiResponses, "openai-responses"),
     (Protocol::AnthropicMessages, "anthropic-messages"),
     (Protocol::Gemini, "gemini"),
 ];
 
 /// What is translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// From a client.
     Request,
     /// From an upstream, whole.
@@ -32,7 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their folders.
-    pub const ALL: [(Self, &str); 4] = [
+    pub(crate) const ALL: [(Self, &str); 4] = [
         (Self::Request, "request"),
         (Self::Response, "response"),
         (Self::Stream, "stream"),
@@ -42,23 +43,25 @@ impl Kind {
 
 /// One file.
 #[derive(Debug)]
-pub struct Case {
-    pub kind: Kind,
+pub(crate) struct Case {
+    pub(crate) kind: Kind,
     /// What comes in is of this protocol.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// The file's name without its ending.
-    pub feature: String,
-    pub path: PathBuf,
+    pub(crate) feature: String,
+    pub(crate) path: PathBuf,
     text: String,
 }
 
 impl Case {
     /// All cases, in a fixed order.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut cases = Vec::new();
         for (kind, folder) in Kind::ALL {
             for (protocol, name) in PROTOCOLS {
-                for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder).join(name)) {
+                for path in
+                    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder).join(name))
+                {
                     let feature = path.file_stem().unwrap().to_str().unwrap().to_owned();
                     let text = fs::read_to_string(&path).unwrap();
                     cases.push(Self { kind, protocol, feature, path, text });
@@ -69,8 +72,13 @@ impl Case {
         cases
     }
 
+    /// What it shows.
+    pub(crate) fn title(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
     /// What comes in.
-    pub fn input(&self) -> &str {
+    pub(crate) fn input(&self) -> &str {
         let start = self.text.find("\n== ").expect("a section") + 1;
         let body = &self.text[start..];
         let body = &body[body.find('\n').unwrap() + 1..];
@@ -78,7 +86,7 @@ impl Case {
     }
 
     /// The whole text as it should be.
-    pub fn expected(&self) -> String {
+    pub(crate) fn expected(&self) -> String {
         let input = self.input();
         let end = input.as_ptr() as usize - self.text.as_ptr() as usize + input.len();
         let mut text = self.text[..end].to_owned();
@@ -91,12 +99,12 @@ impl Case {
     }
 
     /// Whether the file says what comes out.
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.text == self.expected()
     }
 
     /// What comes out for another protocol, readable.
-    pub fn output(&self, other: Protocol) -> String {
+    pub(crate) fn output(&self, other: Protocol) -> String {
         let input = self.input();
         match self.kind {
             Kind::Request => self.request(other).unwrap_or_else(|refused| format!("refused: {refused}")),
@@ -116,7 +124,7 @@ impl Case {
             Kind::Error => {
                 let (status, body) = input.split_once('\n').unwrap();
                 let pair = Pair { client: other, upstream: self.protocol };
-                let failure = pair.error(status.parse().unwrap(), body.as_bytes(), &context(other));
+                let failure = pair.error(status.parse().unwrap(), body.as_bytes(), REQUEST_ID);
                 let body = indent(&String::from_utf8(failure.body).unwrap());
                 let retry = failure.retry_after_ms.map(|ms| format!(" (retry after {ms} ms)"));
                 format!("{}{}\n{body}", failure.status, retry.unwrap_or_default())
@@ -131,19 +139,22 @@ impl Case {
     }
 }
 
+/// What the gateway calls the request.
+pub(crate) const REQUEST_ID: &str = "0198c2a4-9f3e-7cc1-8a52-0d1f6b3c4e5f";
+
 /// A model of an upstream.
-pub fn target(upstream: Protocol) -> Target<'static> {
+pub(crate) fn target(upstream: Protocol) -> Target<'static> {
     let model = match upstream {
         Protocol::OpenaiChat | Protocol::OpenaiResponses => "gpt-6-sol",
         Protocol::AnthropicMessages => "claude-sonnet-4-5",
         Protocol::Gemini => "gemini-3.8-flash",
     };
-    let request_id = "0198c2a4-9f3e-7cc1-8a52-0d1f6b3c4e5f";
+    let request_id = REQUEST_ID;
     Target { request_id, now_s: 1_763_712_000, ..Target::new(model) }
 }
 
 /// Of a client that wants the usage of its stream.
-pub fn context(client: Protocol) -> Context {
+pub(crate) fn context(client: Protocol) -> Context {
     let body = match client {
         Protocol::OpenaiChat => r#"{"messages":[],"stream_options":{"include_usage":true}}"#,
         Protocol::OpenaiResponses => r#"{"input":"Hi"}"#,

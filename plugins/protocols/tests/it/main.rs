@@ -1,5 +1,12 @@
 //! Translation, seen from outside: what goes in, and what comes out.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
 mod cases;
+mod coverage;
 mod golden;
+mod hostile;
+mod rules;
 mod splits;
+mod stream_rules;

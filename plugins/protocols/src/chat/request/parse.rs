@@ -126,29 +126,11 @@ fn thoughts<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
     let plain = message.take("reasoning_content");
     let plain = message.take("reasoning").or(plain);
     if let Some(details) = message.take("reasoning_details") {
-        return thoughts_in(&details);
+        return details.list(|node| thought(&node));
     }
     let Some(node) = plain else { return Ok(Vec::new()) };
     let body = Body::Thinking { text: node.text()?, signature: None };
     Ok(vec![Part { body, cache: None, path: node.place() }])
-}
-
-/// A stream hands thoughts out in pieces, of which the last one has the proof; they come back as they were handed out.
-fn thoughts_in<'a>(details: &Node<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
-    let mut thoughts: Vec<Part<'a>> = Vec::new();
-    for part in details.list(|node| thought(&node))? {
-        match (thoughts.last_mut().map(|last| &mut last.body), &part.body) {
-            (
-                Some(Body::Thinking { text, signature: proof @ None }),
-                Body::Thinking { text: more, signature },
-            ) => {
-                text.append(more);
-                proof.clone_from(signature);
-            }
-            _ => thoughts.push(part),
-        }
-    }
-    Ok(thoughts)
 }
 
 /// One of `reasoning_details`: `format`, `index` and `id` are bookkeeping of whoever wrote it.

@@ -6,8 +6,8 @@
 use crate::id;
 use crate::json::{Raw, Text, Writer};
 use crate::model::{
-    Allowed, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Source, Tool, ToolChoice, Turn,
-    refuse_given,
+    Allowed, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Source, Tool, ToolChoice,
+    Turn, refuse_given,
 };
 use crate::openai_terms;
 use crate::target::Target;
@@ -20,7 +20,10 @@ const CALL_ID_MAX: usize = 40;
 /// # Errors
 /// What cannot be said in this protocol.
 pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
-    refuse_given(request.sampling.top_k.as_ref().filter(|_| target.abilities.sampling), "OpenAI has no top-k")?;
+    refuse_given(
+        request.sampling.top_k.as_ref().filter(|_| target.abilities.sampling),
+        "OpenAI has no top-k",
+    )?;
     let mut writer = Writer::default();
     writer.object(|w| {
         w.field("model", target.model);
@@ -181,7 +184,9 @@ fn print_message(w: &mut Writer, role: &str, parts: &[&Part<'_>]) -> Result<(), 
 
 /// A single text as a string, which every server takes.
 fn print_content(w: &mut Writer, parts: &[&Part<'_>]) -> Result<(), Refused> {
-    if let [Part { body: Body::Text { text, .. }, .. }] = parts {
+    if let [Part { body: Body::Text { text, .. } | Body::File { source: Source::Plain(text), .. }, .. }] =
+        parts
+    {
         w.field("content", text);
         return Ok(());
     }
@@ -213,7 +218,10 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
             w.field("type", "input_audio");
             w.object_at("input_audio", |w| {
                 w.field("data", data);
-                w.field("format", audio_format(media).ok_or_else(|| part.refuse("OpenAI takes audio as wav or mp3"))?);
+                w.field(
+                    "format",
+                    audio_format(media).ok_or_else(|| part.refuse("OpenAI takes audio as wav or mp3"))?,
+                );
                 Ok(())
             })
         }
@@ -247,7 +255,7 @@ fn audio_format(media: &str) -> Option<&'static str> {
     }
 }
 
-/// What the model said before, as one message: its texts are pieces of one.
+/// What the model said before, as one message.
 fn print_answer(w: &mut Writer, parts: &[Part<'_>]) -> Result<(), Refused> {
     let mut text: Option<Text<'_>> = None;
     let mut refusal = None;

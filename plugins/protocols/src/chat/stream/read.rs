@@ -7,6 +7,7 @@ use crate::chat::response;
 use crate::json::{Node, Object};
 use crate::model::{self, Delta, Event, Failed, Refused, Start};
 use crate::openai;
+use tollgate_plugin::types::Usage;
 
 /// Reads the chunks of one answer.
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ impl StreamReader {
                 id: chunk.take("id").map(|id| id.text()).transpose()?,
                 model: chunk.take("model").map(|model| model.text()).transpose()?,
                 created: chunk.take("created").and_then(|created| created.whole().ok()),
+                usage: Usage::MISSING,
             }));
         }
         if let Some(tier) = response::parse_tier(&chunk) {
@@ -63,12 +65,12 @@ impl StreamReader {
 
     fn choice(&mut self, choice: &Object<'_, '_>, emit: Emit<'_>) -> Result<(), Refused> {
         let candidate = choice.take("index").map_or(Ok(0), |index| index.whole())?;
-        if let Some(delta) = choice.take("delta") {
-            deltas(&delta.object()?, &mut |delta| emit(Event::Delta { candidate, delta }))?;
-        }
         let logprobs = response::parse_logprobs(choice)?;
         if !logprobs.is_empty() {
             emit(Event::Delta { candidate, delta: Delta::Logprobs(logprobs) });
+        }
+        if let Some(delta) = choice.take("delta") {
+            deltas(&delta.object()?, &mut |delta| emit(Event::Delta { candidate, delta }))?;
         }
         if let Some(reason) = choice.take("finish_reason") {
             self.finished = true;

@@ -315,7 +315,8 @@ fn sampling<'a>(config: &Object<'a, '_>, sampling: &mut Sampling<'a>) -> Result<
     let limit = config.field("maxOutputTokens");
     sampling.max_tokens = limit.map(|limit| limit.whole().and(limit.number())).transpose()?;
     let number = |name| option(config.field(name), Node::number);
-    let unless = |neutral: f64| move |option: &At<crate::json::Number<'a>>| option.value.approximate() != neutral;
+    let unless =
+        |neutral: f64| move |option: &At<crate::json::Number<'a>>| option.value.approximate() != neutral;
     sampling.temperature = number("temperature")?;
     sampling.top_p = number("topP")?.filter(unless(1.0));
     sampling.top_k = number("topK")?;

@@ -302,7 +302,8 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
             Ok(())
         }
         Body::Image { .. } | Body::File { .. } => {
-            Err(part.refuse("Gemini fetches nothing by URL and knows no other provider's uploads: send base64"))
+            Err(part
+                .refuse("Gemini fetches nothing by URL and knows no other provider's uploads: send base64"))
         }
         Body::Call(_) | Body::Outcome(_) | Body::Thinking { .. } => {
             Err(part.refuse("this kind of part cannot stand here in Gemini"))

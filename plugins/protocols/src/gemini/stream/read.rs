@@ -4,6 +4,7 @@ use crate::gemini::proto::Proto as _;
 use crate::gemini::{error, response};
 use crate::json::{Node, Object};
 use crate::model::{self, Body, Candidate, Delta, Event, Failed, Finish, Refused, Start};
+use tollgate_plugin::types::Usage;
 
 /// Reads the chunks of one answer.
 #[derive(Debug, Default)]
@@ -38,11 +39,14 @@ impl StreamReader {
             emit(Event::Failed(error::parse(status, data.as_bytes())));
             return Ok(());
         }
+        let usage_node = chunk.field("usageMetadata");
+        let usage = usage_node.map_or(Usage::MISSING, |usage| response::parse_usage(&usage));
         if !std::mem::replace(&mut self.started, true) {
             emit(Event::Start(Start {
                 id: chunk.field("responseId").map(|id| id.text()).transpose()?,
                 model: chunk.field("modelVersion").map(|model| model.text()).transpose()?,
                 created: None,
+                usage,
             }));
         }
         if let Some(candidates) = chunk.field("candidates") {
@@ -53,9 +57,9 @@ impl StreamReader {
             self.deltas(0, blocked, emit);
             emit(Event::Finish { candidate: 0, finish: Finish::Filtered });
         }
-        if let Some(usage) = chunk.field("usageMetadata") {
-            emit(Event::Usage(response::parse_usage(&usage)));
-            if let Some(tier) = response::tier(&usage) {
+        if let Some(node) = usage_node {
+            emit(Event::Usage(usage));
+            if let Some(tier) = response::tier(&node) {
                 emit(Event::Tier(tier));
             }
         }
@@ -75,6 +79,9 @@ impl StreamReader {
 
     fn deltas(&mut self, candidate: u64, content: Candidate<'_>, emit: Emit<'_>) {
         let mut emit = |delta: Delta<'_>| emit(Event::Delta { candidate, delta });
+        if !content.logprobs.is_empty() {
+            emit(Delta::Logprobs(content.logprobs));
+        }
         for part in content.parts {
             match part.body {
                 Body::Text { text, citations } => {
@@ -99,9 +106,6 @@ impl StreamReader {
                 }
                 _ => {}
             }
-        }
-        if !content.logprobs.is_empty() {
-            emit(Delta::Logprobs(content.logprobs));
         }
     }
 }

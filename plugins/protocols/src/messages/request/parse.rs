@@ -15,8 +15,8 @@ use tollgate_plugin::types::Protocol;
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
     body.leave_out(&["model"]);
-    let mut request = Request::default();
-    request.stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
+    let stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
+    let mut request = Request { stream, ..Request::default() };
     if let Some(system) = body.take("system") {
         request.turns.push(Turn { role: Role::System, parts: content(&system)? });
     }
@@ -58,10 +58,11 @@ fn standard_speed(body: &Object<'_, '_>) -> Result<(), Refused> {
 
 fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
     let sampling = &mut request.sampling;
-    sampling.max_tokens = body.take("max_tokens").map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.max_tokens =
+        body.take("max_tokens").map(|limit| limit.whole().and(limit.number())).transpose()?;
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
-    sampling.top_p = option(body.take("top_p"), |node| node.number())?
-        .filter(|top_p| top_p.value.approximate() != 1.0);
+    sampling.top_p =
+        option(body.take("top_p"), |node| node.number())?.filter(|top_p| top_p.value.approximate() != 1.0);
     sampling.top_k = option(body.take("top_k"), |node| node.number())?;
     sampling.stop = option(body.take("stop_sequences"), |node| node.list(|stop| stop.text()))?
         .filter(|stop| !stop.value.is_empty());
@@ -127,9 +128,7 @@ pub(in crate::messages) fn block<'a>(
             skip_citations(block)?;
             Body::text(block.need("text")?.text()?)
         }
-        "image" => {
-            Body::Image { source: source(&block.need("source")?)?, detail: None }
-        }
+        "image" => Body::Image { source: source(&block.need("source")?)?, detail: None },
         "document" => document(block)?,
         "tool_use" => Body::Call(tool_use(block)?),
         "thinking" => {
@@ -140,8 +139,7 @@ pub(in crate::messages) fn block<'a>(
             Body::Thinking { text, signature: signature.map(open) }
         }
         "redacted_thinking" => {
-            let mut signature =
-                Signature::open(Protocol::AnthropicMessages, block.need("data")?.text()?);
+            let mut signature = Signature::open(Protocol::AnthropicMessages, block.need("data")?.text()?);
             signature.redacted = true;
             Body::Thinking { text: Text::EMPTY, signature: Some(signature) }
         }

@@ -215,7 +215,10 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
         w.field("name", &tool.name);
         w.optional("description", tool.description.as_ref());
-        w.field("input_schema", Raw(tool.schema.as_deref().unwrap_or("{\"type\":\"object\",\"properties\":{}}")));
+        w.field(
+            "input_schema",
+            Raw(tool.schema.as_deref().unwrap_or("{\"type\":\"object\",\"properties\":{}}")),
+        );
         w.optional("strict", tool.strict.filter(|strict| *strict));
         print_cache_mark(w, tool.cache);
     });
@@ -302,7 +305,9 @@ fn print_source(w: &mut Writer, part: &Part<'_>, source: &Source<'_>) -> Result<
             w.field("media_type", "text/plain");
             w.field("data", text);
         }
-        Source::Id { .. } => return Err(part.refuse("Anthropic cannot reach what was uploaded to another provider")),
+        Source::Id { .. } => {
+            return Err(part.refuse("Anthropic cannot reach what was uploaded to another provider"));
+        }
     }
     Ok(())
 }

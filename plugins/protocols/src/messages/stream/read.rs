@@ -71,17 +71,17 @@ impl StreamReader {
     }
 
     fn start(&mut self, message: &Object<'_, '_>, emit: Emit<'_>) -> Result<(), Refused> {
+        let usage = message.take("usage");
+        self.usage = usage.and_then(|usage| usage.shaped()).unwrap_or_default();
         emit(Event::Start(Start {
             id: message.take("id").map(|id| id.text()).transpose()?,
             model: message.take("model").map(|model| model.text()).transpose()?,
             created: None,
+            usage: self.usage.classes(false),
         }));
-        if let Some(usage) = message.take("usage") {
-            self.usage = usage.shaped().unwrap_or_default();
-            emit(Event::Usage(self.usage.classes(false)));
-            if let Some(tier) = response::tier(&usage) {
-                emit(Event::Tier(tier));
-            }
+        emit(Event::Usage(self.usage.classes(false)));
+        if let Some(tier) = usage.and_then(|usage| response::tier(&usage)) {
+            emit(Event::Tier(tier));
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ impl StreamWriter {
         }
     }
 
-    /// The usage is that of the end for most upstreams, so that the counts here are zero; `message_delta` has them all.
+    /// Most upstreams state their usage at the end, so that the counts here are zero; `message_delta` has them all.
     fn start(&mut self, start: Start<'_>, out: &mut Writer) {
         self.started = true;
         event_of(out, "message_start", |w| {
@@ -94,7 +94,7 @@ impl StreamWriter {
                 w.array_at("content", |_| ());
                 w.null("stop_reason");
                 w.null("stop_sequence");
-                w.object_at("usage", |w| response::print_usage(w, &self.usage, None));
+                w.object_at("usage", |w| response::print_usage(w, &start.usage, None));
             });
         });
     }

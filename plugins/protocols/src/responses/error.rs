@@ -1,0 +1,28 @@
+//! How a stream of Responses says that something failed; outside of streams it is as in Chat Completions.
+
+use crate::chat;
+use crate::json::{Object, Writer};
+use crate::model::{Failed, Refused};
+use crate::openai;
+use tollgate_plugin::adapter::FailureClass;
+
+/// Reads `code` and `message` of a failure.
+///
+/// # Errors
+/// It is no failure of this protocol.
+pub(super) fn parse<'a>(error: &Object<'a, '_>) -> Result<Failed<'a>, Refused> {
+    let code = error.take("code").map(|code| code.string()).transpose()?.unwrap_or_default();
+    let message = error.take("message").map(|message| message.string()).transpose()?.unwrap_or_default();
+    let class = match &*code {
+        "server_error" => FailureClass::Transient,
+        code => openai::by_code(code).unwrap_or(FailureClass::Unknown),
+    };
+    Ok(Failed::in_stream(class, message))
+}
+
+/// The members of the event, but for its type and number.
+pub(super) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
+    w.field("code", chat::error_code(failed.class).unwrap_or("server_error"));
+    w.field("message", failed.public_message());
+    w.null("param");
+}

@@ -1,0 +1,74 @@
+//! What is translated, and what is refused, as a table for people: `COVERAGE.md`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::cases::{Case, Kind, PROTOCOLS};
+use tollgate_plugin::types::Protocol;
+
+const HEAD: &str = "# What is translated\n\n\
+    Written by the tests of this crate from the cases in `testdata/`; do not edit. `TOLLGATE_BLESS=1 cargo test -p\n\
+    tollgate-protocols` writes it anew.\n\n\
+    A cell says what becomes of a feature between two protocols: it **passes** (the case shows as what), or it is refused,\n\
+    with the member and the reason that the client gets in a 400. Where both sides speak the same protocol the original\n\
+    bytes go through, whatever is in them. A feature that a protocol has no words for is not in its table; the last line of\n\
+    each table names those.\n";
+
+const HEADINGS: [(Kind, &str, &str); 4] = [
+    (Kind::Request, "Requests of a client of", "to an upstream of"),
+    (Kind::Response, "Whole answers of an upstream of", "for a client of"),
+    (Kind::Stream, "Streams of an upstream of", "for a client of"),
+    (Kind::Error, "Errors of an upstream of", "for a client of"),
+];
+
+fn document(cases: &[Case]) -> String {
+    let mut out = HEAD.to_owned();
+    for (kind, from, to) in HEADINGS {
+        let features: BTreeSet<&str> =
+            cases.iter().filter(|case| case.kind == kind).map(|case| case.feature.as_str()).collect();
+        for (protocol, name) in PROTOCOLS {
+            let of_table = |case: &&Case| case.kind == kind && case.protocol == protocol;
+            let rows: Vec<&Case> = cases.iter().filter(of_table).collect();
+            writeln!(out, "\n## {from} {name}\n").unwrap();
+            table(&mut out, &rows, protocol, to);
+            let missing: Vec<&str> = features
+                .iter()
+                .copied()
+                .filter(|feature| rows.iter().all(|case| case.feature != *feature))
+                .collect();
+            if !missing.is_empty() {
+                writeln!(out, "\nNot applicable: {}.", missing.join(", ")).unwrap();
+            }
+        }
+    }
+    out
+}
+
+fn table(out: &mut String, rows: &[&Case], protocol: Protocol, to: &str) {
+    let others = || PROTOCOLS.into_iter().filter(|(other, _)| *other != protocol);
+    write!(out, "| feature |").unwrap();
+    others().for_each(|(_, name)| write!(out, " {to} {name} |").unwrap());
+    writeln!(out, "\n|---|---|---|---|").unwrap();
+    for case in rows {
+        write!(out, "| `{}`: {} |", case.feature, case.title()).unwrap();
+        others().for_each(|(other, _)| write!(out, " {} |", cell(&case.output(other))).unwrap());
+        writeln!(out).unwrap();
+    }
+}
+
+fn cell(output: &str) -> String {
+    let refused = output.starts_with("refused: ") || output.starts_with("unreadable: ");
+    if refused { output.replace('|', "\\|") } else { "passes".to_owned() }
+}
+
+#[test]
+fn the_table_of_coverage_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("COVERAGE.md");
+    let expected = document(&Case::all());
+    if std::env::var_os("TOLLGATE_BLESS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == expected, "COVERAGE.md is stale: run with TOLLGATE_BLESS=1");
+}
