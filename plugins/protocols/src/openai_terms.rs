@@ -12,12 +12,12 @@ const USER_MAX: usize = 64;
 /// Takes the options that both protocols have.
 ///
 /// Left out, because the answer does not depend on them: `store`, `prompt_cache_retention` and `prompt_cache_options`
-/// concern what OpenAI keeps.
+/// concern what OpenAI keeps, and `metadata` labels it.
 ///
 /// # Errors
 /// One of them has the wrong type or an unknown value.
 pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
-    body.leave_out(&["model", "store", "prompt_cache_retention", "prompt_cache_options"]);
+    body.leave_out(&["model", "store", "metadata", "prompt_cache_retention", "prompt_cache_options"]);
     request.stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
     if let Some(node) = body.take("parallel_tool_calls")
         && !node.boolean()?
@@ -31,7 +31,6 @@ pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>
     request.cache_key = body.take("prompt_cache_key").map(|node| node.text()).transpose()?;
     let user = body.take("user").map(|node| node.text()).transpose()?;
     request.user = body.take("safety_identifier").map(|node| node.text()).transpose()?.or(user);
-    request.labels = body.take("metadata").map(|node| node.object().map(|_| node.raw())).transpose()?;
     request.tier = option(body.take("service_tier"), tier)?;
     Ok(())
 }
@@ -72,7 +71,7 @@ pub(crate) const fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-/// Writes the options that both protocols have. `metadata` is left out: it labels what OpenAI stores, which is nothing.
+/// Writes the options that both protocols have.
 pub(crate) fn print_options(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
     if request.one_call.is_some() && !request.tools.is_empty() {
         w.field("parallel_tool_calls", false);

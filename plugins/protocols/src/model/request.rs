@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{At, CacheMark, Part, Role, Turn};
-use crate::json::{Number, Raw, Text};
+use crate::json::{Number, Text};
 
 /// A request, whatever protocol it came in.
 ///
@@ -24,8 +24,6 @@ pub(crate) struct Request<'a> {
     pub(crate) reasoning: Reasoning,
     /// Who the client's own user is, for the provider's abuse detection.
     pub(crate) user: Option<Text<'a>>,
-    /// Labels for the provider's records: an object of strings.
-    pub(crate) labels: Option<Raw<'a>>,
     pub(crate) tier: Option<At<Tier>>,
     /// `low` or `high`.
     pub(crate) verbosity: Option<At<Text<'a>>>,

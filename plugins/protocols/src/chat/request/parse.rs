@@ -35,6 +35,10 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     if let Some(modalities) = body.take("modalities") {
         modalities.items(only_text)?;
     }
+    if let Some(bias) = body.take("logit_bias") {
+        let refused = bias.refuse("tokens have other numbers at another model");
+        bias.object()?.rest(|_, _| Err(refused.clone()))?;
+    }
     body.finish()?;
     Ok(request)
 }

@@ -1,9 +1,8 @@
 //! What a server of Gemini is asked.
 //!
 //! Left out, as they mean nothing there: thoughts that Gemini did not sign, ids of calls (names and order tell what answers
-//! what), names of files, how closely to look at an image, cache marks and keys (Gemini caches what repeats by itself), who
-//! the client's user is, and labels for another provider's records. What the application says in the middle of the
-//! conversation goes to its beginning.
+//! what), names of files, how closely to look at an image, cache marks and keys (Gemini caches what repeats by itself), and
+//! who the client's user is. What the application says in the middle of the conversation goes to its beginning.
 
 use crate::gemini::signature;
 use crate::json::{Raw, Text, Writer};
@@ -255,7 +254,7 @@ fn print_answer(w: &mut Writer, parts: &[Part<'_>], target: &Target<'_>) -> Resu
                 let skip = Text::escaped(signature::SKIP);
                 let needs = first_call && !is_before_three(target.model);
                 first_call = false;
-                print_call(w, part, call, own.or_else(|| needs.then_some(&skip)))?;
+                print_call(w, call, own.or_else(|| needs.then_some(&skip)));
             }
             _ => print_part(w, part)?,
         }
@@ -269,13 +268,8 @@ fn print_answer(w: &mut Writer, parts: &[Part<'_>], target: &Target<'_>) -> Resu
     Ok(())
 }
 
-fn print_call(
-    w: &mut Writer,
-    part: &Part<'_>,
-    call: &Call<'_>,
-    signature: Option<&Text<'_>>,
-) -> Result<(), Refused> {
-    let arguments = call.arguments.object().ok_or_else(|| part.refuse("arguments must be a JSON object"))?;
+fn print_call(w: &mut Writer, call: &Call<'_>, signature: Option<&Text<'_>>) {
+    let arguments = call.arguments.object_or_wrapped();
     w.object(|w| {
         w.object_at("functionCall", |w| {
             w.field("name", &call.name);
@@ -283,7 +277,6 @@ fn print_call(
         });
         w.optional("thoughtSignature", signature);
     });
-    Ok(())
 }
 
 fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {

@@ -8,13 +8,14 @@ use crate::model::{
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
 
-/// Parses a request.
+/// Parses a request. `context_management` lets Anthropic clear what is old, to save tokens: it is left out, and everything
+/// is sent. So is `diagnostics`, which asks why a cache was missed.
 ///
 /// # Errors
 /// What is no request of this protocol, or can be said in no other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
-    body.leave_out(&["model"]);
+    body.leave_out(&["model", "context_management", "diagnostics"]);
     let stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
     let mut request = Request { stream, ..Request::default() };
     if let Some(system) = body.take("system") {

@@ -1,7 +1,7 @@
 //! What a server of Messages is asked.
 //!
 //! Left out, as they mean nothing there: thoughts that another provider signed or nobody did, how closely to look at an
-//! image, labels for another provider's records, and its hint which requests share a cache. What the application says in
+//! image, and the hint of another provider which requests share a cache. What the application says in
 //! the middle of the conversation goes to its beginning, unless the model takes it where it is.
 
 use crate::id;
@@ -280,7 +280,7 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
                 w.optional("title", name.as_ref());
             }
             Body::Audio { .. } => return Err(part.refuse("Anthropic takes no audio")),
-            Body::Call(call) => print_call(w, part, call)?,
+            Body::Call(call) => print_call(w, call),
             Body::Outcome(outcome) => print_outcome(w, outcome)?,
             Body::Thinking { text, signature } => print_thought(w, text, signature.as_ref()),
         }
@@ -312,13 +312,12 @@ fn print_source(w: &mut Writer, part: &Part<'_>, source: &Source<'_>) -> Result<
     Ok(())
 }
 
-fn print_call(w: &mut Writer, part: &Part<'_>, call: &Call<'_>) -> Result<(), Refused> {
-    let input = call.arguments.object().ok_or_else(|| part.refuse("arguments must be a JSON object"))?;
+fn print_call(w: &mut Writer, call: &Call<'_>) {
+    let input = call.arguments.object_or_wrapped();
     w.field("type", "tool_use");
     w.field("id", id::fitting(&call.id, usize::MAX));
     w.field("name", &call.name);
     w.field("input", Raw(&input));
-    Ok(())
 }
 
 fn print_outcome(w: &mut Writer, outcome: &Outcome<'_>) -> Result<(), Refused> {

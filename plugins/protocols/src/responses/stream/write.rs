@@ -340,8 +340,12 @@ impl StreamWriter {
         }
     }
 
+    /// Clients take nothing for a stream that does not begin with `response.created`.
     fn fail(&mut self, failed: &Failed<'_>, out: &mut Writer) {
         self.ended = true;
+        if self.sequence == 0 {
+            self.start(Start { id: None, model: None, created: None, usage: Usage::MISSING }, out);
+        }
         event(&mut self.sequence, out, "error", |w| error::print_members(w, failed));
     }
 
