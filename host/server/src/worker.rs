@@ -32,6 +32,8 @@ use crate::shared::{Shared, now, random};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often idle upstream connections are looked at.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What one thread serves with.
 pub(crate) struct Worker {
@@ -98,6 +100,8 @@ pub(crate) fn run(
         let (ended, endings) = unbounded_channel();
         let settling = tokio::task::spawn_local(settle(Arc::clone(&shared), endings));
         let worker = Worker::new(shared, ended);
+        let pool = Rc::clone(&worker.pool);
+        let pruning = tokio::task::spawn_local(async move { prune(&pool).await });
         let acks = worker.acks.clone();
         let acknowledging = tokio::task::spawn_local(async move { acks.run().await });
         let served = match TcpListener::from_std(listener) {
@@ -107,8 +111,17 @@ pub(crate) fn run(
         // Every ticket is gone with its connection, and with them the last sender: this ends when all are settled.
         let _settled = settling.await;
         acknowledging.abort();
+        pruning.abort();
         served
     })
+}
+
+/// Closes idle upstream connections in time, for ever.
+async fn prune(pool: &Pool) {
+    loop {
+        tokio::time::sleep(PRUNE_INTERVAL).await;
+        pool.prune();
+    }
 }
 
 /// Settles requests one after the other as they end.

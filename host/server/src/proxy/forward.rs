@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
 use http::response::Parts;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
 use tollgate_runtime::Failure;
@@ -17,7 +16,7 @@ use super::adapt::Outbound;
 use super::error::ProxyError;
 use super::select::Lease;
 use crate::config::Limits;
-use crate::net::pool::{Lent, Pool, SendError};
+use crate::net::pool::{Answer, Pool, SendError};
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -31,9 +30,7 @@ pub(crate) struct Reply {
     /// The first piece of the body; `None` when the wait for it was given up to keep the client's connection alive.
     pub(crate) first: Option<Bytes>,
     /// The rest.
-    pub(crate) body: Incoming,
-    /// The connection.
-    pub(crate) lent: Lent,
+    pub(crate) body: Answer,
 }
 
 /// An attempt that gave no answer to relay.
@@ -62,26 +59,25 @@ pub(crate) async fn send(
 ) -> Result<Reply, Failed> {
     let deadline = Instant::now() + limits.upstream_first_byte_timeout_ms.duration();
     let sending = pool.send(&lease.upstream.origin, outbound.request);
-    let (response, lent) = match timeout_at(deadline, sending).await {
+    let response = match timeout_at(deadline, sending).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => return Err(unsent(&error)),
         Err(_) => return Err(silent()),
     };
     let (head, body) = response.into_parts();
     if head.status.is_client_error() || head.status.is_server_error() {
-        return Err(refused(head, body, lent, lease).await);
+        return Err(refused(head, body, lease).await);
     }
     if !head.status.is_success() {
         return Err(transient(format!("status {}", head.status.as_u16())));
     }
-    first_piece(head, body, lent, deadline, limits).await
+    first_piece(head, body, deadline, limits).await
 }
 
 /// Waits for the first piece of a good answer, but for a stream no longer than a client waits in silence.
 async fn first_piece(
     head: Parts,
-    mut body: Incoming,
-    lent: Lent,
+    mut body: Answer,
     deadline: Instant,
     limits: &Limits,
 ) -> Result<Reply, Failed> {
@@ -90,14 +86,14 @@ async fn first_piece(
     let until = if give_up { deadline.min(Instant::now() + patience) } else { deadline };
     loop {
         match timeout_at(until, body.frame()).await {
-            Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body, lent }),
+            Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body }),
             Err(_) => return Err(silent()),
             Ok(None) => return Err(transient("an empty answer".to_owned())),
             Ok(Some(Err(error))) => {
                 return Err(transient(format!("the answer broke before its first byte: {error}")));
             }
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Reply { head, first: Some(data), body, lent }),
+                Ok(data) if !data.is_empty() => return Ok(Reply { head, first: Some(data), body }),
                 _ => {}
             },
         }
@@ -111,8 +107,8 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// An error status: read, classified by the adapter, and weighed.
-async fn refused(head: Parts, body: Incoming, lent: Lent, lease: &Lease) -> Failed {
-    let body = error_body(body, lent).await;
+async fn refused(head: Parts, body: Answer, lease: &Lease) -> Failed {
+    let body = error_body(body).await;
     let status = head.status.as_u16();
     let told = retry_after_ms(&head.headers);
     let seen = &body[..body.len().min(CLASSIFIED_BYTES_MAX)];
@@ -132,7 +128,7 @@ async fn refused(head: Parts, body: Incoming, lent: Lent, lease: &Lease) -> Fail
 }
 
 /// Reads an error body as far as it is wanted, without patience for a slow one.
-async fn error_body(mut body: Incoming, lent: Lent) -> Bytes {
+async fn error_body(mut body: Answer) -> Bytes {
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -144,10 +140,8 @@ async fn error_body(mut body: Incoming, lent: Lent) -> Bytes {
             }
         }
     };
-    let in_time = timeout(Duration::from_secs(5), reading).await.is_ok();
-    if in_time && body.is_end_stream() {
-        lent.put_back();
-    }
+    // As much as came in time.
+    let _in_time = timeout(Duration::from_secs(5), reading).await;
     read.freeze()
 }
 

@@ -262,7 +262,7 @@ async fn answer(
     lease: Lease,
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
-    let Reply { head, first, body, lent } = reply;
+    let Reply { head, first, body } = reply;
     let events = forward::is_event_stream(&head.headers);
     let taps = Rc::clone(lease.upstream.taps(inbound.protocol));
     let (window, unchanged) = (Window::new(road), withhold.is_none());
@@ -274,7 +274,7 @@ async fn answer(
     let whole = !events && window.is_some();
     let limits = &worker.shared.settings.limits;
     let headers = client_headers(&head.headers, unchanged && window.is_none());
-    let relay = Relay::new(body, lent, first, ticket, window.filter(|_| !whole), events, limits);
+    let relay = Relay::new(body, first, ticket, window.filter(|_| !whole), events, limits);
     let outgoing = if whole { screened_whole(road, relay).await? } else { Outgoing::Relay(Box::new(relay)) };
     let mut response = Response::new(outgoing);
     *response.status_mut() = head.status;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::outcome::Outcome;
 
@@ -20,7 +19,7 @@ use super::error::ProxyError;
 use super::filter::TextHash;
 use super::window::{Passed, Window};
 use crate::config::Limits;
-use crate::net::pool::Lent;
+use crate::net::pool::Answer;
 
 /// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
 /// is nothing but a comment.
@@ -80,15 +79,16 @@ enum State {
     Flowing,
     /// The upstream has ended; what the window holds goes out next.
     Draining,
+    /// The upstream broke off, and the client is to see that; but first what it has of the answer.
+    Breaking,
     /// Nothing more will come.
     Ended,
 }
 
 /// An answer under way.
 pub(crate) struct Relay {
-    upstream: Incoming,
-    /// Given back to the pool when the answer has ended well; dropped with the relay otherwise, which closes it.
-    lent: Option<Lent>,
+    /// Goes back to the pool when the answer has ended well; dropped with the relay otherwise, which closes it.
+    upstream: Answer,
     first: Option<Bytes>,
     ticket: Ticket,
     window: Option<Window>,
@@ -103,8 +103,7 @@ impl Relay {
     /// Relays `first` and then `upstream`. `events` says whether the client reads a stream of events, in whose words an
     /// error can still be told.
     pub(crate) fn new(
-        upstream: Incoming,
-        lent: Lent,
+        upstream: Answer,
         first: Option<Bytes>,
         ticket: Ticket,
         window: Option<Window>,
@@ -114,17 +113,7 @@ impl Relay {
         let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive);
-        Self {
-            upstream,
-            lent: Some(lent),
-            first,
-            ticket,
-            window,
-            events,
-            silence,
-            state: State::Flowing,
-            deferred: false,
-        }
+        Self { upstream, first, ticket, window, events, silence, state: State::Flowing, deferred: false }
     }
 
     /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
@@ -151,8 +140,13 @@ impl Relay {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         loop {
-            if self.state != State::Flowing {
-                return Poll::Ready(self.drain());
+            match self.state {
+                State::Flowing => {}
+                State::Breaking => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(Cut::Upstream)));
+                }
+                State::Draining | State::Ended => return Poll::Ready(self.drain()),
             }
             let piece = match self.first.take() {
                 Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
@@ -164,12 +158,12 @@ impl Relay {
                     Poll::Ready(Told::KeepAlive) => {
                         return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
                     }
-                    Poll::Ready(Told::TooLong) => return self.broken(&ProxyError::UpstreamTimeout),
+                    Poll::Ready(Told::TooLong) => return self.broken(cx, &ProxyError::UpstreamTimeout),
                 },
                 Poll::Ready(None) => self.end(),
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "the upstream broke off");
-                    return self.broken(&UPSTREAM_BROKE);
+                    return self.broken(cx, &UPSTREAM_BROKE);
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
@@ -201,7 +195,7 @@ impl Relay {
 
     /// The filter refused what comes next: the client gets what was clean, then an error.
     fn blocked(&mut self, before: &Bytes, hash: Option<TextHash>) -> Bytes {
-        self.lent = None;
+        self.upstream.close();
         self.window = None;
         self.state = State::Ended;
         self.ticket.filtered(hash);
@@ -212,9 +206,6 @@ impl Relay {
 
     /// The upstream has ended. What is still held back follows in [`Relay::drain`].
     fn end(&mut self) {
-        if let Some(lent) = self.lent.take() {
-            lent.put_back();
-        }
         let rest = self.ticket.meter_end();
         self.state = if rest.is_empty() && self.window.is_none() { State::Ended } else { State::Draining };
         self.first = Some(rest);
@@ -242,12 +233,18 @@ impl Relay {
     }
 
     /// The upstream failed after the first byte: an event tells, or the connection is cut.
-    fn broken(&mut self, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn broken(&mut self, cx: &Context<'_>, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
         self.state = State::Ended;
-        self.lent = None;
+        self.upstream.close();
         let told = self.events.then(|| self.told(error));
         self.ticket.finish(if self.deferred { Outcome::UpstreamError } else { Outcome::Partial });
-        Poll::Ready(Some(told.ok_or(Cut::Upstream)))
+        if told.is_none() {
+            // An error here would make hyper drop what it has not flushed yet.
+            self.state = State::Breaking;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(told.map(Ok))
     }
 
     /// The error as an event of its own: a half event before it is ended first, or the two would be read as one.
