@@ -52,6 +52,7 @@ impl Pair {
         let document = Node::document(body)?;
         let mut request = parse_request(self.client, &document)?;
         request.join_pieces();
+        request.put_outcomes_first();
         request.stream |= target.streaming;
         let context = Context {
             model: target.model.to_owned(),

@@ -37,7 +37,8 @@ pub(crate) trait StreamReader {
 
 /// Puts one protocol's stream together.
 pub(crate) trait StreamWriter {
-    /// Writes what `event` means, if anything can be written yet.
+    /// Writes what `event` means, if anything can be written yet. The first event is a start, the last one an end or a
+    /// failure.
     fn write(&mut self, event: Event<'_>, out: &mut Writer);
 }
 

@@ -25,6 +25,11 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
+    /// Whether tools answer in it.
+    pub(crate) fn has_outcomes(&self) -> bool {
+        self.role == Role::User && self.parts.iter().any(Part::is_outcome)
+    }
+
     /// What it asks tools to do.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &Call<'a>> {
         self.parts.iter().filter_map(|part| match &part.body {

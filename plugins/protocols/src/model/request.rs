@@ -76,8 +76,31 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Makes one turn of neighbours of one role, and puts what tools answered first in it: that is where the providers
-    /// that have no role for tools look for it.
+    /// Puts what tools answered right behind the calls, which is the only place where any provider takes it: what the user
+    /// said in between comes after it.
+    pub(crate) fn put_outcomes_first(&mut self) {
+        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
+        for turn in self.turns.drain(..) {
+            match turns.last_mut() {
+                Some(last) if last.role == Role::User && turn.has_outcomes() => {
+                    last.parts.extend(turn.parts);
+                    last.parts.sort_by_key(|part| !part.is_outcome());
+                }
+                _ => turns.push(turn),
+            }
+        }
+        self.turns = turns;
+    }
+
+    /// Leaves out text without a character, which some providers refuse, and the turns that had nothing else.
+    pub(crate) fn drop_empty(&mut self) {
+        for turn in &mut self.turns {
+            turn.parts.retain(|part| !part.is_empty_text());
+        }
+        self.turns.retain(|turn| !turn.parts.is_empty());
+    }
+
+    /// Makes one turn of neighbours of one role.
     pub(crate) fn merge_turns(&mut self) {
         let mut merged: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
         for turn in self.turns.drain(..) {
@@ -85,9 +108,6 @@ impl<'a> Request<'a> {
                 Some(last) if last.role == turn.role => last.parts.extend(turn.parts),
                 _ => merged.push(turn),
             }
-        }
-        for turn in &mut merged {
-            turn.parts.sort_by_key(|part| !part.is_outcome());
         }
         self.turns = merged;
     }

@@ -95,3 +95,23 @@ fn any_mix_of_pieces_gives_the_same_calls() {
         }
     }
 }
+
+#[test]
+fn a_call_that_waits_begins_when_the_one_before_it_is_complete() {
+    let client = Protocol::AnthropicMessages;
+    let mut stream = Pair { client, upstream: Protocol::OpenaiChat }.stream(&context(client));
+    let mut feed = |pieces: &str| {
+        let event =
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"tool_calls\":[{pieces}]}}}}]}}\n\n");
+        String::from_utf8(stream.feed(event.as_bytes())).unwrap()
+    };
+    let both = feed(
+        r#"{"index":0,"id":"a","function":{"name":"f","arguments":""}},
+           {"index":1,"id":"b","function":{"name":"g","arguments":"{"}}"#
+            .replace('\n', "")
+            .as_str(),
+    );
+    assert!(both.contains(r#""name":"f""#) && !both.contains(r#""name":"g""#), "{both}");
+    let first = feed(r#"{"index":0,"function":{"arguments":"{}"}}"#);
+    assert!(first.contains(r#""name":"g""#), "{first}");
+}

@@ -18,7 +18,6 @@ pub(crate) struct StreamWriter {
     candidates: Vec<Candidate>,
     usage: Usage,
     tier: Option<Tier>,
-    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -40,9 +39,6 @@ struct Call {
 
 impl model::StreamWriter for StreamWriter {
     fn write(&mut self, event: Event<'_>, out: &mut Writer) {
-        if self.ended {
-            return;
-        }
         match event {
             Event::Start(start) => self.start(start, out),
             Event::Delta { candidate, delta } => self.delta(candidate, delta, out),
@@ -52,7 +48,6 @@ impl model::StreamWriter for StreamWriter {
             Event::Usage(usage) => self.usage = usage,
             Event::Tier(tier) => self.tier = Some(tier),
             Event::Failed(failed) => {
-                self.ended = true;
                 out.literal("data: ");
                 out.object(|w| error::print_members(w, &failed));
                 out.literal("\n\n");
@@ -70,7 +65,6 @@ impl StreamWriter {
             candidates: Vec::new(),
             usage: Usage::MISSING,
             tier: None,
-            ended: false,
         }
     }
 
@@ -220,7 +214,6 @@ impl StreamWriter {
     }
 
     fn end(&mut self, out: &mut Writer) {
-        self.ended = true;
         for (index, candidate) in (0_u64..).zip(&self.candidates) {
             let finish = candidate.finish.as_ref().unwrap_or(&Finish::Stop);
             let reason = response::finish_name(finish, !candidate.calls.is_empty());

@@ -23,6 +23,7 @@ pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<St
         request.one_call.as_ref().filter(|_| !request.tools.is_empty()),
         "Gemini cannot be told to make one call at a time",
     )?;
+    request.drop_empty();
     let system = request.take_system();
     request.merge_turns();
     let request = &*request;

@@ -17,7 +17,6 @@ pub(crate) struct StreamWriter {
     tier: Option<Tier>,
     /// Whether something was written.
     begun: bool,
-    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +37,6 @@ struct Call {
 
 impl model::StreamWriter for StreamWriter {
     fn write(&mut self, event: Event<'_>, out: &mut Writer) {
-        if self.ended {
-            return;
-        }
         match event {
             Event::Start(start) => self.start(start, out),
             Event::Delta { candidate, delta } => self.delta(candidate, delta, out),
@@ -50,7 +46,6 @@ impl model::StreamWriter for StreamWriter {
             Event::Usage(usage) => self.usage = usage,
             Event::Tier(tier) => self.tier = Some(tier),
             Event::Failed(failed) => {
-                self.ended = true;
                 self.chunk(out, |w| w.object(|w| error::print_members(w, &failed)));
                 self.close(out);
             }
@@ -68,7 +63,6 @@ impl StreamWriter {
             usage: Usage::MISSING,
             tier: None,
             begun: false,
-            ended: false,
         }
     }
 
@@ -202,6 +196,5 @@ impl StreamWriter {
             w.literal(&tail);
         });
         self.close(out);
-        self.ended = true;
     }
 }

@@ -22,6 +22,7 @@ const BUDGET_MIN: u64 = 1024;
 /// What cannot be said in this protocol.
 pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
     refuse_foreign(request, target)?;
+    request.drop_empty();
     let system = if target.abilities.system_turns { Vec::new() } else { request.take_system() };
     request.merge_turns();
     let request = &*request;

@@ -13,7 +13,6 @@ use tollgate_plugin::types::{Protocol, Usage};
 pub(crate) struct StreamWriter {
     context: Context,
     started: bool,
-    ended: bool,
     open: Option<Block>,
     /// The index of the next block.
     next: u64,
@@ -45,9 +44,6 @@ struct Call {
 
 impl model::StreamWriter for StreamWriter {
     fn write(&mut self, event: Event<'_>, out: &mut Writer) {
-        if self.ended {
-            return;
-        }
         match event {
             Event::Start(start) => self.start(start, out),
             // No client of this protocol can ask for more than one.
@@ -57,7 +53,6 @@ impl model::StreamWriter for StreamWriter {
             Event::Usage(usage) => self.usage = usage,
             Event::Tier(tier) => self.tier = Some(tier),
             Event::Failed(failed) => {
-                self.ended = true;
                 event_of(out, "error", |w| error::print_members(w, &failed));
             }
             Event::End => self.end(out),
@@ -70,7 +65,6 @@ impl StreamWriter {
         Self {
             context: context.clone(),
             started: false,
-            ended: false,
             open: None,
             next: 0,
             waiting: Vec::new(),
@@ -288,7 +282,6 @@ impl StreamWriter {
     }
 
     fn end(&mut self, out: &mut Writer) {
-        self.ended = true;
         self.close_all(out);
         event_of(out, "message_delta", |w| {
             w.field("type", "message_delta");

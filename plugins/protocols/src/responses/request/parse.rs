@@ -106,21 +106,14 @@ fn input<'a>(node: &Node<'a, '_>, turns: &mut Vec<Turn<'a>>) -> Result<(), Refus
     node.items(|item| {
         let turn = turn(&item)?;
         match turns.last_mut() {
-            Some(last) if belong_together(last, &turn) => last.parts.extend(turn.parts),
+            // What the model said and called is one turn elsewhere.
+            Some(last) if last.role == Role::Assistant && turn.role == Role::Assistant => {
+                last.parts.extend(turn.parts);
+            }
             _ => turns.push(turn),
         }
         Ok(())
     })
-}
-
-/// Whether two items are one turn elsewhere: what the model said and called, and the answers of tools.
-fn belong_together(last: &Turn<'_>, next: &Turn<'_>) -> bool {
-    let outcomes = |turn: &Turn<'_>| turn.parts.iter().all(Part::is_outcome);
-    match (last.role, next.role) {
-        (Role::Assistant, Role::Assistant) => true,
-        (Role::User, Role::User) => outcomes(last) && outcomes(next),
-        _ => false,
-    }
 }
 
 /// Ids and states of items are OpenAI's bookkeeping, and so is the phase of an answer.

@@ -27,14 +27,10 @@ pub(crate) struct StreamWriter {
     finish: Finish<'static>,
     usage: Usage,
     tier: Option<Tier>,
-    ended: bool,
 }
 
 impl model::StreamWriter for StreamWriter {
     fn write(&mut self, event: Event<'_>, out: &mut Writer) {
-        if self.ended {
-            return;
-        }
         match event {
             Event::Start(start) => self.start(start, out),
             // No client of this protocol can ask for more than one.
@@ -62,7 +58,6 @@ impl StreamWriter {
             finish: Finish::Stop,
             usage: Usage::MISSING,
             tier: None,
-            ended: false,
         }
     }
 
@@ -342,7 +337,6 @@ impl StreamWriter {
 
     /// Clients take nothing for a stream that does not begin with `response.created`.
     fn fail(&mut self, failed: &Failed<'_>, out: &mut Writer) {
-        self.ended = true;
         if self.sequence == 0 {
             self.start(Start { id: None, model: None, created: None, usage: Usage::MISSING }, out);
         }
@@ -350,7 +344,6 @@ impl StreamWriter {
     }
 
     fn end(&mut self, out: &mut Writer) {
-        self.ended = true;
         self.close_all(out);
         let end = End { finish: &self.finish, usage: &self.usage, tier: self.tier };
         let name = match end.status() {
