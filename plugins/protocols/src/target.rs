@@ -1,7 +1,8 @@
 //! Who is to answer, as far as a translation has to know it.
 
 use crate::id;
-use crate::json::Text;
+use crate::json::{Node, Text, Writer};
+use crate::model::Refused;
 
 /// The upstream's model and the facts that time and chance would otherwise have to tell.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +56,9 @@ impl<'a> Target<'a> {
 }
 
 /// What an answer has to know of the request that it belongs to.
-#[derive(Debug, Clone)]
+///
+/// It outlives the call that made it: the answer may be translated elsewhere, from what [`Context::to_json`] kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// The name of the model at the upstream, for answers that do not state it.
     pub(crate) model: String,
@@ -70,6 +73,38 @@ pub struct Context {
 }
 
 impl Context {
+    /// All of it, as text to keep until the answer comes.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut writer = Writer::default();
+        writer.object(|w| {
+            w.field("model", &self.model);
+            w.field("request_id", &self.request_id);
+            w.field("now_s", self.now_s);
+            w.field("stream_usage", self.stream_usage);
+            w.field("json_array", self.json_array);
+            w.field("echo", &self.echo);
+        });
+        writer.take()
+    }
+
+    /// What [`Context::to_json`] kept.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_json(json: &str) -> Result<Self, Refused> {
+        let document = Node::document(json.as_bytes())?;
+        let kept = document.object()?;
+        Ok(Self {
+            model: kept.need("model")?.string()?.into_owned(),
+            request_id: kept.need("request_id")?.string()?.into_owned(),
+            now_s: kept.need("now_s")?.whole()?,
+            stream_usage: kept.need("stream_usage")?.boolean()?,
+            json_array: kept.need("json_array")?.boolean()?,
+            echo: kept.need("echo")?.string()?.into_owned(),
+        })
+    }
+
     /// The answer's id: the upstream's, or one that is made of the request's.
     pub(crate) fn answer_id<'a>(&self, prefix: &str, stated: Option<Text<'a>>) -> Text<'a> {
         stated_or(stated, || id::made(prefix, &self.request_id, 0))

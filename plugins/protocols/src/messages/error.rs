@@ -1,5 +1,7 @@
 //! How Messages says that something failed.
 
+use std::borrow::Cow;
+
 use crate::anthropic;
 use crate::json::{Node, Writer};
 use crate::model::Failed;
@@ -11,10 +13,16 @@ const OVERLOADED: u16 = 529;
 /// Reads an answer with a status of 400 or more.
 pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     let failure = anthropic::classify(status, None, body);
-    let message = Node::document(body).ok().and_then(|document| {
-        document.object().ok()?.take("error")?.object().ok()?.take("message")?.string().ok()
-    });
+    let message = Node::document(body).ok().and_then(|document| message(&document));
     Failed::of_answer(&failure, status, message)
+}
+
+/// The words of `{"error":{"message":…}}`, or of the `{"message":…}` that Bedrock sends.
+fn message<'a>(document: &Node<'a, '_>) -> Option<Cow<'a, str>> {
+    let body = document.object().ok()?;
+    let error = body.take("error").and_then(|error| error.object().ok());
+    let error = error.as_ref().unwrap_or(&body);
+    error.take("message")?.string().ok()
 }
 
 /// The status and the body for a client.
@@ -22,15 +30,15 @@ pub(crate) fn print(failed: &Failed<'_>, request_id: &str) -> (u16, String) {
     let status = failed.public_status(OVERLOADED);
     let mut writer = Writer::default();
     writer.object(|w| {
+        w.field("type", "error");
         print_members(w, failed);
         w.field("request_id", request_id);
     });
     (status, writer.take())
 }
 
-/// The members that a failure has in a stream, too.
+/// The members that a failure has in a stream, too, beside its type.
 pub(in crate::messages) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
-    w.field("type", "error");
     w.object_at("error", |w| {
         w.field("type", kind(failed));
         w.field("message", failed.public_message());

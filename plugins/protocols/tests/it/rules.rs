@@ -2,7 +2,7 @@
 
 use crate::cases::{REQUEST_ID, context, target};
 use tollgate_plugin::types::Protocol;
-use tollgate_protocols::target::{Abilities, Target};
+use tollgate_protocols::target::{Abilities, Context, Target};
 use tollgate_protocols::translate::Pair;
 
 const CHAT_TO_CLAUDE: Pair = Pair { client: Protocol::OpenaiChat, upstream: Protocol::AnthropicMessages };
@@ -128,6 +128,15 @@ fn an_answer_to_a_responses_client_repeats_its_request() {
     for member in [r#""instructions":"Be brief.""#, r#""temperature":0.30"#, r#""metadata":{"a":"b"}"#] {
         assert!(answer.contains(member), "{answer}");
     }
+}
+
+#[test]
+fn the_context_of_an_answer_can_be_kept_as_text() {
+    let pair = Pair { client: Protocol::OpenaiResponses, upstream: Protocol::Gemini };
+    let body = r#"{"input":"Hi","instructions":"\"Hé\" \ud83d\ude00","tools":[]}"#;
+    let context = pair.request(body.as_bytes(), &target(Protocol::Gemini)).unwrap().context;
+    assert_eq!(Context::from_json(&context.to_json()).unwrap(), context);
+    assert!(Context::from_json("{}").is_err());
 }
 
 #[test]

@@ -12,7 +12,6 @@ use tollgate_plugin::types::{Protocol, Usage};
 #[derive(Debug)]
 pub(crate) struct StreamWriter {
     context: Context,
-    started: bool,
     open: Option<Block>,
     /// The index of the next block.
     next: u64,
@@ -64,7 +63,6 @@ impl StreamWriter {
     pub(crate) fn new(context: &Context) -> Self {
         Self {
             context: context.clone(),
-            started: false,
             open: None,
             next: 0,
             waiting: Vec::new(),
@@ -77,9 +75,7 @@ impl StreamWriter {
 
     /// Most upstreams state their usage at the end, so that the counts here are zero; `message_delta` has them all.
     fn start(&mut self, start: Start<'_>, out: &mut Writer) {
-        self.started = true;
         event_of(out, "message_start", |w| {
-            w.field("type", "message_start");
             w.object_at("message", |w| {
                 w.field("id", self.context.answer_id("msg", start.id));
                 w.field("type", "message");
@@ -245,7 +241,6 @@ impl StreamWriter {
         let index = self.next;
         self.next += 1;
         event_of(out, "content_block_start", |w| {
-            w.field("type", "content_block_start");
             w.field("index", index);
             w.object_at("content_block", members);
         });
@@ -253,7 +248,6 @@ impl StreamWriter {
 
     fn block_delta(&self, out: &mut Writer, kind: &str, members: impl FnOnce(&mut Writer)) {
         event_of(out, "content_block_delta", |w| {
-            w.field("type", "content_block_delta");
             w.field("index", self.next - 1);
             w.object_at("delta", |w| {
                 w.field("type", kind);
@@ -265,7 +259,6 @@ impl StreamWriter {
     fn close(&mut self, out: &mut Writer) {
         if self.open.take().is_some() {
             event_of(out, "content_block_stop", |w| {
-                w.field("type", "content_block_stop");
                 w.field("index", self.next - 1);
             });
         }
@@ -284,11 +277,10 @@ impl StreamWriter {
     fn end(&mut self, out: &mut Writer) {
         self.close_all(out);
         event_of(out, "message_delta", |w| {
-            w.field("type", "message_delta");
             w.object_at("delta", |w| response::print_finish(w, &self.finish, self.calls));
             w.object_at("usage", |w| response::print_usage(w, &self.usage, self.tier));
         });
-        event_of(out, "message_stop", |w| w.field("type", "message_stop"));
+        event_of(out, "message_stop", |_| ());
     }
 }
 
@@ -297,6 +289,9 @@ fn event_of(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
     out.literal("event: ");
     out.literal(name);
     out.literal("\ndata: ");
-    out.object(members);
+    out.object(|w| {
+        w.field("type", name);
+        members(w);
+    });
     out.literal("\n\n");
 }
