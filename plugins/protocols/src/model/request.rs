@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{At, CacheMark, Part, Role, Turn};
+use super::{At, CacheMark, Part, Refused, Role, Turn};
 use crate::json::{Number, Text};
 
 /// A request, whatever protocol it came in.
@@ -123,6 +123,24 @@ pub(crate) struct Tool<'a> {
     /// Whether the arguments must follow the schema.
     pub(crate) strict: Option<bool>,
     pub(crate) cache: Option<CacheMark>,
+    /// Where its name stood in the client's request.
+    pub(crate) path: Box<str>,
+}
+
+impl Tool<'_> {
+    /// Checks the name against what a provider accepts: so many characters, of letters, digits, `_`, `-` and `more`.
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub(crate) fn check_name(&self, max: usize, more: &str) -> Result<(), Refused> {
+        let fits =
+            |symbol: char| symbol.is_ascii_alphanumeric() || "_-".contains(symbol) || more.contains(symbol);
+        if (1..=max).contains(&self.name.len()) && self.name.chars().all(fits) {
+            return Ok(());
+        }
+        let why = format!("the upstream takes names of 1 to {max} letters, digits and any of _-{more}");
+        Err(Refused::new(self.path.to_string(), why))
+    }
 }
 
 /// Whether tools are to be called.

@@ -244,8 +244,10 @@ fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     function_type(&tool)?;
     let cache = openai_terms::cache_mark(&tool)?;
     let function = tool.need("function")?.object()?;
+    let name = function.need("name")?;
     let parsed = Tool {
-        name: function.need("name")?.string()?,
+        name: name.string()?,
+        path: name.place(),
         description: function.take("description").map(|text| text.text()).transpose()?,
         schema: function.take("parameters").map(|schema| schema.object_text()).transpose()?,
         strict: function.take("strict").map(|strict| strict.boolean()).transpose()?,

@@ -15,6 +15,9 @@ use crate::target::Target;
 /// Longer ids of calls are refused there.
 const CALL_ID_MAX: usize = 40;
 
+/// Longer names of tools are refused there.
+const TOOL_NAME_MAX: usize = 64;
+
 /// Prints a request.
 ///
 /// # Errors
@@ -69,6 +72,7 @@ fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) ->
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| request.tools.iter().for_each(|tool| print_tool(w, tool)));
     }

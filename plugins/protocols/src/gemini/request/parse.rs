@@ -245,8 +245,10 @@ fn tool<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<(), Refuse
 fn declaration<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     let function = node.object()?;
     let schema = json_schema(&function, "parameters", "parametersJsonSchema")?;
+    let name = function.need("name")?;
     let tool = Tool {
-        name: function.need("name")?.string()?,
+        name: name.string()?,
+        path: name.place(),
         description: function.take("description").map(|text| text.text()).transpose()?,
         schema,
         strict: None,

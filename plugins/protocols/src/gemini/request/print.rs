@@ -13,6 +13,9 @@ use crate::model::{
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
 
+/// Longer names of tools are refused there.
+const TOOL_NAME_MAX: usize = 128;
+
 /// Prints a request. Model and streaming are in the address.
 ///
 /// # Errors
@@ -121,6 +124,7 @@ fn is_before_three(model: &str) -> bool {
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ".:"))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| {
             w.object(|w| {

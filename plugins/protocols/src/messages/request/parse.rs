@@ -243,8 +243,10 @@ fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
         return Err(kind.refuse("only Anthropic runs this tool"));
     }
     tool.leave_out(&["eager_input_streaming"]);
+    let name = tool.need("name")?;
     let parsed = Tool {
-        name: tool.need("name")?.string()?,
+        name: name.string()?,
+        path: name.place(),
         description: tool.take("description").map(|text| text.text()).transpose()?,
         schema: Some(tool.need("input_schema")?.object_text()?),
         strict: tool.take("strict").map(|strict| strict.boolean()).transpose()?,

@@ -16,6 +16,9 @@ use tollgate_plugin::types::Protocol;
 /// The smallest number of tokens to think with.
 const BUDGET_MIN: u64 = 1024;
 
+/// Longer names of tools are refused there.
+const TOOL_NAME_MAX: usize = 128;
+
 /// Prints a request.
 ///
 /// # Errors
@@ -157,6 +160,7 @@ fn print_thinking(w: &mut Writer, kind: &str, budget: Option<u64>) {
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if request.tools.is_empty() {
         return print_no_tools(w, request);
     }

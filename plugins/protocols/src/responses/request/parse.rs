@@ -262,8 +262,10 @@ fn texts<'a>(list: &Node<'a, '_>) -> Result<Text<'a>, Refused> {
 fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     let tool = node.object()?;
     function_type(&tool)?;
+    let name = tool.need("name")?;
     let parsed = Tool {
-        name: tool.need("name")?.string()?,
+        name: name.string()?,
+        path: name.place(),
         description: tool.take("description").map(|text| text.text()).transpose()?,
         schema: tool.take("parameters").map(|schema| schema.object_text()).transpose()?,
         strict: tool.take("strict").map(|strict| strict.boolean()).transpose()?,

@@ -16,6 +16,9 @@ use tollgate_plugin::types::Protocol;
 /// Longer ids of calls are refused there.
 const CALL_ID_MAX: usize = 64;
 
+/// Longer names of tools are refused there.
+const TOOL_NAME_MAX: usize = 64;
+
 /// Prints a request.
 ///
 /// # Errors
@@ -104,6 +107,7 @@ fn print_format(w: &mut Writer, format: &Format<'_>) {
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
+    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| request.tools.iter().for_each(|tool| print_tool(w, tool)));
     }
