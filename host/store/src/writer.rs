@@ -269,8 +269,10 @@ impl Ledger {
             return Err(WriteError::Unavailable);
         }
         let before = state.journal.push(&entry);
+        state.unwritten += 1;
         if !state.write() && refusable {
             state.journal.retract(before);
+            state.unwritten -= 1;
             return Err(WriteError::Unavailable);
         }
         let mark = Mark(state.journal.written());
@@ -344,12 +346,14 @@ impl Ledger {
             state.journal.retract(0);
             std::mem::take(&mut state.unwritten)
         };
-        if state.journal.is_full() || state.distrusted {
+        let turns = state.journal.is_full() || state.distrusted;
+        if state.waiting.is_empty() && !turns {
+            return None;
+        }
+        if turns {
+            // With a batch, even one of nothing: it moves the position, and a start reads two segments from there and no more.
             state.journal.turn();
             state.distrusted = false;
-        }
-        if state.waiting.is_empty() {
-            return None;
         }
         let spare = std::mem::take(&mut state.spare);
         let entries = std::mem::replace(&mut state.waiting, spare);
@@ -439,5 +443,89 @@ impl State {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BACKLOG_MAX, Ledger};
+    use crate::entry::{Entry, RequestRecord};
+    use crate::error::WriteError;
+    use crate::journal::{Journal, Position};
+    use tollgate_core::id::{RequestId, UserId};
+    use tollgate_core::points::Micropoints;
+    use tollgate_core::time::Timestamp;
+
+    const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const HELD: Micropoints = Micropoints::new(5);
+
+    fn ids() -> (RequestId, UserId) {
+        (RequestId::new(AT, [1; 10]), UserId::new(AT, [2; 10]))
+    }
+
+    fn hold() -> Entry {
+        let (request, user) = ids();
+        Entry::Hold { request, user, amount: HELD, model: "m".into(), at: AT }
+    }
+
+    fn record() -> Entry {
+        let (request, user) = ids();
+        Entry::Record(Box::new(RequestRecord::new(request, user, AT)))
+    }
+
+    fn void() -> Entry {
+        let (request, user) = ids();
+        let record = Box::new(RequestRecord::new(request, user, AT));
+        Entry::Void { request, user, held: HELD, at: AT, record }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_refuses_holds_and_keeps_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(Journal::unwritable(folder.path()), false);
+        ledger.post(void()).unwrap();
+        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
+        ledger.append(void()).unwrap();
+        let batch = ledger.take().unwrap();
+        assert_eq!(batch.entries, [void(), void()], "the tables are their way to durability");
+        assert_eq!(batch.unwritten, 2, "of which none is in the journal");
+        assert!(ledger.take().is_none(), "and none is handed out twice");
+    }
+
+    #[test]
+    fn too_long_a_backlog_refuses_holds_first_and_settlements_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = Position { sequence: 1, offset: 0 };
+        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), false);
+        for _ in 0..BACKLOG_MAX {
+            ledger.post(record()).unwrap();
+        }
+        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
+        for _ in 0..BACKLOG_MAX {
+            ledger.post(record()).unwrap();
+        }
+        assert_eq!(ledger.post(record()), Err(WriteError::Unavailable));
+        ledger.post(void()).unwrap();
+        ledger.folded(ledger.take().unwrap());
+        assert!(ledger.append(hold()).is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_failed_is_trusted_again_in_the_other_segment_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = Position { sequence: 1, offset: 0 };
+        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), true);
+        ledger.append(hold()).unwrap();
+        ledger.lock().distrusted = true;
+        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
+        let batch = ledger.take().unwrap();
+        assert_eq!((batch.entries.len(), batch.position), (1, Position { sequence: 2, offset: 0 }));
+        ledger.folded(batch);
+        assert!(ledger.append(hold()).is_ok());
+        // The same where nothing waits for the tables: they have to hear of the turn.
+        ledger.folded(ledger.take().unwrap());
+        ledger.lock().distrusted = true;
+        let batch = ledger.take().unwrap();
+        assert_eq!((batch.entries.len(), batch.position), (0, Position { sequence: 3, offset: 0 }));
     }
 }

@@ -77,6 +77,16 @@ impl Journal {
         Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None })
     }
 
+    /// A journal on a disk that takes nothing.
+    #[cfg(test)]
+    pub(crate) fn unwritable(folder: &Path) -> Self {
+        let file = folder.join("full");
+        std::fs::write(&file, "").unwrap();
+        let segments = [File::open(&file).unwrap(), File::open(&file).unwrap()].map(Arc::new);
+        let end = Position { sequence: 1, offset: 0 };
+        Self { segments, end, buffer: Vec::new(), written: 0, left: None }
+    }
+
     /// Adds an entry to what is written next. Returns how long the buffer was, for [`Journal::retract`].
     pub(crate) fn push(&mut self, entry: &Entry) -> usize {
         let before = self.buffer.len();

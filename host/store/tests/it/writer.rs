@@ -123,6 +123,29 @@ async fn the_journal_is_written_over_and_never_read_twice() {
 }
 
 #[tokio::test]
+async fn the_journal_stays_small() {
+    let rig = Rig::new().await;
+    let model: std::sync::Arc<str> = "m".repeat(64 * 1024).into();
+    for round in 1..=512 {
+        let model = std::sync::Arc::clone(&model);
+        let at = crate::NOW;
+        let hold = Entry::Hold { request: request(), user: rig.user, amount: points(1), model, at };
+        rig.writer.commit(hold).await.unwrap();
+        if round % 16 == 0 {
+            rig.flush().await;
+        }
+    }
+    for segment in 0..2 {
+        let file = rig.folder.path().join(format!("t.db.journal-{segment}"));
+        let bytes = std::fs::metadata(file).unwrap().len();
+        assert!(
+            (1..8 << 20).contains(&bytes),
+            "32 MiB of entries passed, and segment {segment} has {bytes} bytes"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_closed_writer_takes_nothing_and_closes_again() {
     let rig = Rig::new().await;
     let id = request();
