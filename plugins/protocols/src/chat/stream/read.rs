@@ -14,6 +14,16 @@ use tollgate_plugin::types::Usage;
 pub(crate) struct StreamReader {
     started: bool,
     finished: bool,
+    /// The calls so far; their places are their numbers in the events.
+    calls: Vec<Begun>,
+}
+
+/// A call, as the pieces of it name it.
+#[derive(Debug)]
+struct Begun {
+    candidate: u64,
+    index: u64,
+    id: String,
 }
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
@@ -70,49 +80,75 @@ impl StreamReader {
             emit(Event::Delta { candidate, delta: Delta::Logprobs(logprobs) });
         }
         if let Some(delta) = choice.take("delta") {
-            deltas(&delta.object()?, &mut |delta| emit(Event::Delta { candidate, delta }))?;
+            self.deltas(candidate, &delta.object()?, &mut |delta| emit(Event::Delta { candidate, delta }))?;
         }
-        if let Some(reason) = choice.take("finish_reason") {
+        // Some servers send an empty reason until there is one.
+        if let Some(reason) = choice.take("finish_reason").filter(|reason| !reason.is("")) {
             self.finished = true;
             emit(Event::Finish { candidate, finish: response::finish(&reason)? });
         }
         Ok(())
     }
-}
 
-fn deltas(delta: &Object<'_, '_>, emit: &mut dyn FnMut(Delta<'_>)) -> Result<(), Refused> {
-    if let Some(thoughts) = response::thoughts(delta)? {
-        emit(Delta::Thinking(thoughts));
-    }
-    if let Some(text) = delta.take("content") {
-        emit(Delta::Text(text.text()?));
-    }
-    if let Some(refusal) = delta.take("refusal") {
-        emit(Delta::Refusal(refusal.text()?));
-    }
-    if let Some(list) = delta.take("annotations") {
-        response::citations(&list)?.into_iter().for_each(|citation| emit(Delta::Citation(citation)));
-    }
-    let Some(calls) = delta.take("tool_calls") else { return Ok(()) };
-    calls.items(|piece| call(&piece.object()?, emit))
-}
-
-/// The first piece of a call has its name; servers that repeat it leave it empty.
-fn call(piece: &Object<'_, '_>, emit: &mut dyn FnMut(Delta<'_>)) -> Result<(), Refused> {
-    let call = piece.take("index").map_or(Ok(0), |index| index.whole())?;
-    let signature = piece.take("extra_content").map(|extra| google_signature(&extra)).transpose()?;
-    let id = piece.take("id").map(|id| id.string()).transpose()?.unwrap_or_default();
-    let Some(function) = piece.take("function") else { return Ok(()) };
-    let function = function.object()?;
-    let name = function.take("name").map(|name| name.string()).transpose()?.unwrap_or_default();
-    if !name.is_empty() {
-        emit(Delta::Call { call, id, name, signature: signature.flatten() });
-    }
-    if let Some(arguments) = function.take("arguments") {
-        let text = arguments.text()?;
-        if !text.is_empty() {
-            emit(Delta::Arguments { call, text });
+    fn deltas(
+        &mut self,
+        candidate: u64,
+        delta: &Object<'_, '_>,
+        emit: &mut dyn FnMut(Delta<'_>),
+    ) -> Result<(), Refused> {
+        if let Some(thoughts) = response::thoughts(delta)? {
+            emit(Delta::Thinking(thoughts));
         }
+        if let Some(text) = delta.take("content") {
+            emit(Delta::Text(text.text()?));
+        }
+        if let Some(refusal) = delta.take("refusal") {
+            emit(Delta::Refusal(refusal.text()?));
+        }
+        if let Some(list) = delta.take("annotations") {
+            response::citations(&list)?.into_iter().for_each(|citation| emit(Delta::Citation(citation)));
+        }
+        let Some(calls) = delta.take("tool_calls") else { return Ok(()) };
+        calls.items(|piece| self.call(candidate, &piece.object()?, emit))
     }
-    Ok(())
+
+    fn call(
+        &mut self,
+        candidate: u64,
+        piece: &Object<'_, '_>,
+        emit: &mut dyn FnMut(Delta<'_>),
+    ) -> Result<(), Refused> {
+        let index = piece.take("index").map_or(Ok(0), |index| index.whole())?;
+        let signature = piece.take("extra_content").map(|extra| google_signature(&extra)).transpose()?;
+        let id = piece.take("id").map(|id| id.string()).transpose()?.unwrap_or_default();
+        let Some(function) = piece.take("function") else { return Ok(()) };
+        let function = function.object()?;
+        let name = function.take("name").map(|name| name.string()).transpose()?.unwrap_or_default();
+        let call = match self.begun(candidate, index, &id) {
+            Some(call) => call,
+            None if name.is_empty() => return Ok(()),
+            None => {
+                self.calls.push(Begun { candidate, index, id: id.clone().into_owned() });
+                let call = self.calls.len() as u64 - 1;
+                emit(Delta::Call { call, id, name, signature: signature.flatten() });
+                call
+            }
+        };
+        if let Some(arguments) = function.take("arguments") {
+            let text = arguments.text()?;
+            if !text.is_empty() {
+                emit(Delta::Arguments { call, text });
+            }
+        }
+        Ok(())
+    }
+
+    /// The call that a piece goes on with. Some servers repeat id and name in every piece, and some give all calls the same
+    /// index: another id is another call.
+    fn begun(&self, candidate: u64, index: u64, id: &str) -> Option<u64> {
+        let same = |call: &Begun| {
+            (call.candidate, call.index) == (candidate, index) && (id.is_empty() || call.id == id)
+        };
+        self.calls.iter().rposition(same).map(|place| place as u64)
+    }
 }
