@@ -74,6 +74,10 @@ impl Journal {
             Ok(Arc::new(file))
         };
         let segments = [open(0)?, open(1)?];
+        if allocate && let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            // Files that no folder names after a loss of power would be as good as lost.
+            File::open(folder)?.sync_all()?;
+        }
         Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None })
     }
 
