@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_server::config::HeadBytes;
@@ -274,7 +275,7 @@ async fn every_bad_key_is_refused_alike_wherever_it_is_sent() {
     let desk = rig.desk().await;
     let mut made = Vec::new();
     for (name, ends) in [("revoked", None), ("expired", Some(Timestamp::from_millis(1))), ("canary", None)] {
-        made.push(desk.create_key("alice", name, ends).await.expect("a key"));
+        made.push(desk.create_key("alice", name, ends, KeyLimits::default()).await.expect("a key"));
     }
     desk.revoke_key(made[0].0).await.expect("a key to revoke");
     desk.set_user_enabled("mallory", false).await.expect("a user to disable");

@@ -88,6 +88,41 @@ fn listed(help: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_limits_of_a_key_are_set_changed_and_lifted() {
+    let desk = Desk::new();
+    desk.ok(&["user", "add", "alice"]);
+    let created = desk.json(&[
+        "key",
+        "create",
+        "--user",
+        "alice",
+        "--model",
+        "gpt-*",
+        "--model",
+        "o3",
+        "--protocol",
+        "gemini",
+        "--requests-per-minute",
+        "60",
+    ]);
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let update = |more: &[&str]| desk.ok(&[&["key", "update", &id], more].concat());
+    update(&["--concurrency", "4", "--requests-per-minute", "none", "--name", "ci", "--enabled", "false"]);
+    let key = || desk.json(&["key", "list"])[0].clone();
+    let limits = json!({"protocols": ["gemini"], "models": ["gpt-*", "o3"], "requests_per_minute": null,
+        "tokens_per_minute": null, "tokens_per_day": null, "concurrency": 4});
+    assert_eq!(key()["limits"], limits);
+    assert_eq!((&key()["name"], &key()["enabled"]), (&json!("ci"), &json!(false)));
+    let unused =
+        [&key()["last_used_ms"], &key()["requests"], &key()["tokens"], &key()["points"]].map(Value::clone);
+    assert_eq!(unused, [Value::Null, json!(0), json!(0), json!("0")]);
+    update(&["--model", "none", "--protocol", "none", "--concurrency", "none"]);
+    assert_eq!(key()["limits"]["models"], json!([]));
+    assert_eq!(key()["limits"]["concurrency"], Value::Null);
+    assert!(desk.refused(&["key", "update", &id, "--concurrency", "0"]).contains("between 1 and"));
+}
+
+#[test]
 fn every_command_and_sub_command_explains_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut open, mut seen) = (vec![Vec::<String>::new()], Vec::new());
@@ -105,6 +140,7 @@ fn every_command_and_sub_command_explains_itself() {
         "user disable",
         "key create",
         "key revoke",
+        "key update",
         "credential add",
         "credential remove",
         "plugin check",

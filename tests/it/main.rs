@@ -11,6 +11,7 @@ mod crash;
 mod credentials;
 mod docs;
 mod failover;
+mod key_limits;
 mod operators;
 mod passthrough;
 mod plugin_faults;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
@@ -259,7 +260,7 @@ pub async fn provision(
     let mut keys = HashMap::new();
     for (name, points) in users {
         desk.add_user(name, points).await?;
-        let (_, key) = desk.create_key(name, "test", None).await?;
+        let (_, key) = desk.create_key(name, "test", None, KeyLimits::default()).await?;
         keys.insert(name, key.expose().to_owned());
     }
     for (provider, user, secret, weight) in credentials {

@@ -10,6 +10,7 @@ pub mod hold;
 pub mod id;
 pub mod json;
 pub mod ledger;
+pub mod limits;
 pub mod outcome;
 pub mod points;
 pub mod price;

@@ -1,5 +1,8 @@
 //! Time as an argument: milliseconds since 1970-01-01 UTC.
 
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// A moment, in milliseconds since 1970-01-01 UTC.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
@@ -29,5 +32,65 @@ impl Timestamp {
     #[must_use]
     pub const fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+    /// The day it is in, in days since the epoch (UTC).
+    #[must_use]
+    pub const fn day(self) -> u64 {
+        self.0 / DAY_MS
+    }
+
+    /// Milliseconds until the next midnight UTC: 1 to a whole day.
+    #[must_use]
+    pub const fn ms_to_midnight(self) -> u64 {
+        DAY_MS - self.0 % DAY_MS
+    }
+
+    /// The moment as RFC 3339 writes it, in whole seconds: `2027-01-15T08:00:00Z`.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let (year, month, day) = date(self.day());
+        let seconds = self.0 % DAY_MS / 1000;
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// Year, month and day. Years are taken to begin in March, so that the day which some of them have more stands last.
+const fn date(days_since_epoch: u64) -> (u64, u64, u64) {
+    /// From the 1st of March of the year 0 to the epoch.
+    const DAYS_TO_EPOCH: u64 = 719_468;
+    /// Days of four centuries.
+    const CYCLE: u64 = 146_097;
+    let days = days_since_epoch.saturating_add(DAYS_TO_EPOCH);
+    let (cycle, day_of_cycle) = (days / CYCLE, days % CYCLE);
+    let year_of_cycle =
+        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let in_new_year = month >= 10;
+    let year = cycle * 400 + year_of_cycle + in_new_year as u64;
+    (year, if in_new_year { month - 9 } else { month + 3 }, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY_MS, Timestamp};
+
+    #[test]
+    fn a_moment_is_written_in_the_calendar_of_everyone() {
+        let check = |millis: u64, text: &str| assert_eq!(Timestamp::from_millis(millis).rfc3339(), text);
+        check(0, "1970-01-01T00:00:00Z");
+        check(951_827_696_789, "2000-02-29T12:34:56Z");
+        check(1_800_000_000_999, "2027-01-15T08:00:00Z");
+        check(4_107_542_399_000, "2100-02-28T23:59:59Z");
+        check(4_107_542_400_000, "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_day_ends_at_midnight() {
+        assert_eq!(Timestamp::from_millis(DAY_MS).ms_to_midnight(), DAY_MS);
+        assert_eq!(Timestamp::from_millis(2 * DAY_MS - 1).ms_to_midnight(), 1);
+        assert_eq!(Timestamp::from_millis(2 * DAY_MS - 1).day(), 1);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
-use tollgate_core::id::{CredentialId, UserId};
+use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
+use tollgate_core::limits::{KeyLimits, Meter};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -16,7 +17,7 @@ use tollgate_store::{Entry, PluginEvent, Snapshot, Store, Writer};
 use crate::config::Config;
 use crate::demo;
 use crate::desk::{Desk, NewCredential};
-use crate::directory::{Caller, Credential, Directory, SharedAccount};
+use crate::directory::{Caller, Credential, Directory, Limited, SharedAccount, SharedMeter};
 use crate::keys;
 use crate::shared::{Shared, now};
 
@@ -68,7 +69,8 @@ pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> 
     }
     let snapshot = desk.store().load().await?;
     let (revision, seq) = (snapshot.revision, snapshot.seq);
-    let directory = directory(&desk, snapshot, &Directory::default());
+    let used = tokens_today(desk.store(), &snapshot, &Directory::default()).await?;
+    let directory = directory(&desk, snapshot, &Directory::default(), &used);
     let store = desk.store().clone();
     Ok(Opened { store, books: Books { desk, revision, seq }, directory, admin_secret, first_start })
 }
@@ -86,7 +88,8 @@ impl Books {
         let snapshot = store.load().await?;
         let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
         let old = shared.directory.load();
-        let new = directory(&self.desk, snapshot, &old);
+        let used = tokens_today(store, &snapshot, &old).await?;
+        let new = directory(&self.desk, snapshot, &old, &used);
         for credit in store.transfers_since(self.seq).await? {
             self.seq = credit.seq;
             // The account of a new user came with its balance, and with the grants that are part of it.
@@ -101,10 +104,28 @@ impl Books {
     }
 }
 
-/// Builds the directory of a snapshot. Accounts and credentials' health are taken over from the one before, because
-/// requests under way hold them.
-fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory) -> Directory {
-    let mut new = Directory { prices: Arc::new(snapshot.prices), ..Directory::default() };
+/// Tokens that keys have used since midnight UTC, where a key is limited and nobody has counted for it yet. The records are
+/// not read otherwise.
+async fn tokens_today(
+    store: &Store,
+    snapshot: &Snapshot,
+    old: &Directory,
+) -> anyhow::Result<HashMap<ApiKeyId, u64>> {
+    let counted = |key: &tollgate_store::ApiKey| key.limits.is_empty() || old.meters.contains_key(&key.id);
+    if snapshot.api_keys.iter().all(counted) {
+        return Ok(HashMap::new());
+    }
+    Ok(store.api_key_tokens_today(now()).await?)
+}
+
+/// Builds the directory of a snapshot. Accounts, credentials' health and what keys have used are taken over from the one
+/// before, because requests under way hold them.
+fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory, used: &HashMap<ApiKeyId, u64>) -> Directory {
+    let mut new = Directory {
+        prices: Arc::new(snapshot.prices),
+        meters: meters(&snapshot.api_keys, old, used),
+        ..Directory::default()
+    };
     for balance in snapshot.balances {
         let known = old.accounts.get(&balance.user).map(Arc::clone);
         let account =
@@ -134,10 +155,32 @@ fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory) -> Directory {
             account: Arc::clone(account),
             own: own.get(&key.user).map(Arc::clone).unwrap_or_default(),
             expires_at: key.expires_at,
+            limited: limited(&new, key.id, key.limits),
         };
         new.callers.insert(key.sha256, Arc::new(caller));
     }
     new
+}
+
+/// A meter for each key that is limited: the one that counted before, or one that begins with what was used today.
+fn meters(
+    keys: &[tollgate_store::ApiKey],
+    old: &Directory,
+    used: &HashMap<ApiKeyId, u64>,
+) -> HashMap<ApiKeyId, Arc<SharedMeter>> {
+    keys.iter()
+        .filter(|key| !key.limits.is_empty())
+        .map(|key| {
+            let known = old.meters.get(&key.id).map(Arc::clone);
+            let fresh = || SharedMeter::new(Meter::new(used.get(&key.id).copied().unwrap_or(0), now()));
+            (key.id, known.unwrap_or_else(fresh))
+        })
+        .collect()
+}
+
+fn limited(new: &Directory, key: ApiKeyId, limits: KeyLimits) -> Option<Limited> {
+    let meter = Arc::clone(new.meters.get(&key)?);
+    Some(Limited { limits, meter })
 }
 
 /// Opens a sealed credential. One that cannot be opened is left out, loudly: the rest of the gateway works.
@@ -199,7 +242,7 @@ async fn set_up_demo(desk: &Desk, config: &Config) -> anyhow::Result<Option<Secr
         })
         .await?;
     }
-    let (_, key) = desk.create_key(DEMO_USER, "demo", None).await?;
+    let (_, key) = desk.create_key(DEMO_USER, "demo", None, KeyLimits::default()).await?;
     Ok(Some(key))
 }
 

@@ -87,6 +87,8 @@ pub struct Limits {
     pub attempts_max: Attempts,
     /// Output tokens reserved where the request names no limit.
     pub default_output_tokens_max: u64,
+    /// API keys that work, per user.
+    pub api_keys_per_user: u32,
 }
 
 impl Default for Limits {
@@ -103,6 +105,7 @@ impl Default for Limits {
             stream_keep_alive_ms: 15_000,
             attempts_max: Attempts(3),
             default_output_tokens_max: 4096,
+            api_keys_per_user: 10,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceTable};
 use tollgate_core::protocol::Owner;
@@ -15,7 +16,8 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{
-    Durability, MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store, VerifyReport,
+    Durability, KeyChange, KeyUse, MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store,
+    StoreError, VerifyReport,
 };
 
 use crate::config::{self, Config};
@@ -34,6 +36,7 @@ const MASTER_KEY_VARIABLE: &str = "TOLLGATE_MASTER_KEY";
 pub struct Desk {
     store: Store,
     master: MasterKey,
+    keys_max: u32,
 }
 
 /// A user with what the account holds.
@@ -64,6 +67,23 @@ pub struct KeyRow {
     pub enabled: bool,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub limits: KeyLimits,
+    /// What was used with it; `None` before the first call.
+    pub used: Option<KeyUse>,
+}
+
+/// What changes of an API key: `None` for what stays.
+#[derive(Debug, Clone, Default)]
+pub struct KeyEdit {
+    /// A new name.
+    pub name: Option<String>,
+    /// Whether it is taken.
+    pub enabled: Option<bool>,
+    /// When it ends; `Some(None)` for never.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// What it may do, as a whole.
+    pub limits: Option<KeyLimits>,
 }
 
 /// A credential as it may be shown.
@@ -121,7 +141,7 @@ impl Desk {
             .await
             .with_context(|| format!("opening {}", path.display()))?;
         let master = master_key(&dir.join("master.key")).context("loading the master key")?;
-        let desk = Self { store, master };
+        let desk = Self { store, master, keys_max: config.limits.api_keys_per_user };
         if desk.prices().await?.version() == 0 {
             desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
         }
@@ -190,27 +210,31 @@ impl Desk {
     /// Makes an API key. Only its hash is stored: what is returned is all there will ever be of it.
     ///
     /// # Errors
-    /// Without such a user.
+    /// Without such a user, when he has as many as he may, or for limits that cannot be meant.
     pub async fn create_key(
         &self,
         user: &str,
         name: &str,
         expires_at: Option<Timestamp>,
+        limits: KeyLimits,
     ) -> anyhow::Result<(ApiKeyId, Secret)> {
         let user = self.user(user).await?;
         let key = keys::api_key().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
         let hint = key.expose().get(..KEY_HINT_SIGNS).unwrap_or_default();
-        let new = NewApiKey { user, name, sha256: keys::digest(&key), hint, expires_at };
+        let sha256 = keys::digest(&key);
+        let keys_max = self.keys_max;
+        let new = NewApiKey { user, name, sha256, hint, expires_at, limits, keys_max };
         let id = self.store.create_api_key(&new, now()).await?;
         Ok((id, key))
     }
 
-    /// All API keys.
+    /// All API keys with what was used of them, by the records in the tables.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn keys(&self) -> anyhow::Result<Vec<KeyRow>> {
         let names = self.user_names().await?;
+        let used = self.store.api_key_use().await?;
         let row = |key: tollgate_store::ApiKey| KeyRow {
             user: names.get(&key.user).cloned().unwrap_or_default(),
             id: key.id,
@@ -218,8 +242,39 @@ impl Desk {
             name: key.name,
             enabled: key.enabled,
             expires_at: key.expires_at,
+            limits: key.limits,
+            used: used.get(&key.id).copied(),
         };
         Ok(self.store.list_api_keys().await?.into_iter().map(row).collect())
+    }
+
+    /// An API key's limits.
+    ///
+    /// # Errors
+    /// Without such a key.
+    pub async fn key_limits(&self, id: ApiKeyId) -> anyhow::Result<KeyLimits> {
+        Ok(self.stored_key(id).await?.limits)
+    }
+
+    async fn stored_key(&self, id: ApiKeyId) -> anyhow::Result<tollgate_store::ApiKey> {
+        let found = self.store.list_api_keys().await?.into_iter().find(|key| key.id == id);
+        Ok(found.ok_or(StoreError::NotFound("API key"))?)
+    }
+
+    /// Changes an API key.
+    ///
+    /// # Errors
+    /// Without such a key, when it would be one more than its user may have, or for limits that cannot be meant.
+    pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> anyhow::Result<()> {
+        let key = self.stored_key(id).await?;
+        let change = KeyChange {
+            name: edit.name.as_deref().unwrap_or(&key.name),
+            enabled: edit.enabled.unwrap_or(key.enabled),
+            expires_at: edit.expires_at.unwrap_or(key.expires_at),
+            limits: edit.limits.as_ref().unwrap_or(&key.limits),
+            keys_max: self.keys_max,
+        };
+        Ok(self.store.change_api_key(id, &change, now()).await?)
     }
 
     /// Refuses an API key from now on.

@@ -1,6 +1,7 @@
 //! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole.
 //!
-//! Two kinds of things live on through a replacement because requests hold them: accounts and credentials' health.
+//! Three kinds of things live on through a replacement because requests hold them: accounts, credentials' health, and what
+//! limited API keys have used.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
+use tollgate_core::limits::{KeyLimits, Meter};
 use tollgate_core::price::PriceTable;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -88,6 +90,34 @@ pub(crate) struct Caller {
     pub(crate) own: Arc<[Arc<Credential>]>,
     /// When the key ends.
     pub(crate) expires_at: Option<Timestamp>,
+    /// What the key may do, where it is limited at all.
+    pub(crate) limited: Option<Limited>,
+}
+
+/// The limits of one API key, with what was used of them.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    /// What it may do.
+    pub(crate) limits: KeyLimits,
+    /// What it has used; kept through replacements of the directory.
+    pub(crate) meter: Arc<SharedMeter>,
+}
+
+/// What one API key has used, counted by several workers.
+#[derive(Debug)]
+pub(crate) struct SharedMeter(Mutex<Meter>);
+
+impl SharedMeter {
+    /// Takes a meter in.
+    pub(crate) fn new(meter: Meter) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(meter)))
+    }
+
+    /// The meter, for a few instructions: never across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Meter> {
+        // Its methods do arithmetic that saturates: there is nothing in them that could panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All that is known at one moment.
@@ -101,6 +131,8 @@ pub(crate) struct Directory {
     pub(crate) platform: Vec<Arc<Credential>>,
     /// By credential, so that a replacement keeps it.
     pub(crate) health: HashMap<CredentialId, Arc<Mutex<Health>>>,
+    /// By limited API key, so that a replacement keeps what was used.
+    pub(crate) meters: HashMap<ApiKeyId, Arc<SharedMeter>>,
     /// What models cost.
     pub(crate) prices: Arc<PriceTable>,
 }

@@ -1,7 +1,14 @@
-//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for.
+//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is summed over
+//! the records: no counter could disagree with them.
 
-use tollgate_core::id::{ApiKeyId, UserId};
-use tollgate_core::time::Timestamp;
+use std::collections::HashMap;
+
+use sqlx::AssertSqlSafe;
+use tollgate_core::id::{ApiKeyId, RequestId, UserId};
+use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Protocol;
+use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError, is_duplicate, is_refusal};
@@ -28,6 +35,8 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub limits: KeyLimits,
 }
 
 /// A key to be stored.
@@ -43,10 +52,50 @@ pub struct NewApiKey<'a> {
     pub hint: &'a str,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub limits: KeyLimits,
+    /// How many keys its user may have that work.
+    pub keys_max: u32,
 }
 
-pub(crate) const SELECT: &str =
-    "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at FROM api_key ORDER BY id";
+/// What a key's user may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange<'a> {
+    /// What its user calls it.
+    pub name: &'a str,
+    /// Whether it works.
+    pub enabled: bool,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub limits: &'a KeyLimits,
+    /// How many keys its user may have that work.
+    pub keys_max: u32,
+}
+
+/// What was used with a key, by all records that name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyUse {
+    /// When the last call came.
+    pub last_used: Timestamp,
+    /// Calls, refused ones too.
+    pub requests: u64,
+    /// Tokens of billed calls, prompt and output together.
+    pub tokens: u64,
+    /// What they cost.
+    pub charge: Micropoints,
+}
+
+pub(crate) const SELECT: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
+    protocols, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency FROM api_key ORDER BY id";
+
+/// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
+const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
+    AND (expires_at IS NULL OR expires_at > ?2) AND id <> ?3)";
+
+/// Tokens of a record that a key's limits count: those of billed calls, each class once.
+const TOKENS: &str = "SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input + cache_read \
+    + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output ELSE 0 END)";
 
 pub(crate) fn api_key(row: &mut Row<'_>) -> Option<ApiKey> {
     Some(ApiKey {
@@ -58,34 +107,175 @@ pub(crate) fn api_key(row: &mut Row<'_>) -> Option<ApiKey> {
         enabled: row.get()?,
         created_at: Timestamp::from_millis(row.u64()?),
         expires_at: row.get::<Option<i64>>()?.map(|at| Timestamp::from_millis(loaded(at))),
+        limits: limits(row)?,
     })
+}
+
+fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
+    let protocols =
+        words(row)?.into_iter().map(|name| Protocol::ALL.into_iter().find(|it| it.name() == name));
+    let protocols = protocols.collect::<Option<Vec<_>>>()?;
+    let models = words(row)?;
+    let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
+    let rates = Rates {
+        requests_per_minute: number()?,
+        tokens_per_minute: number()?,
+        tokens_per_day: number()?,
+        concurrency: number()?,
+    };
+    Some(KeyLimits { protocols, models, rates })
+}
+
+fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
+    let text = row.get::<Option<&str>>()?.unwrap_or_default();
+    Some(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The columns of limits, in the order of the table.
+fn columns(limits: &KeyLimits) -> (Option<String>, Option<String>, [Option<i64>; 4]) {
+    let text = |words: Vec<&str>| Some(words.join(" ")).filter(|text| !text.is_empty());
+    let rates = limits.rates;
+    let numbers =
+        [rates.requests_per_minute, rates.tokens_per_minute, rates.tokens_per_day, rates.concurrency];
+    (
+        text(limits.protocols.iter().map(|protocol| protocol.name()).collect()),
+        text(limits.models.iter().map(String::as_str).collect()),
+        numbers.map(|number| number.map(stored)),
+    )
 }
 
 impl Store {
     /// Stores a key.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already.
+    /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already,
+    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot be
+    /// meant.
     pub async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError> {
+        key.limits.check().map_err(StoreError::Invalid)?;
         let id = ApiKeyId::new(now, random()?);
-        let inserted = sqlx::query(
-            "INSERT INTO api_key (id, user_id, name, sha256, hint, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id.as_bytes().as_slice())
+        let (protocols, models, [requests, tokens, day, at_once]) = columns(&key.limits);
+        // One statement, so that two of them cannot both see room for the last key.
+        let inserted = sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO api_key (id, user_id, name, sha256, hint, created_at, expires_at, protocols, models, \
+             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency) \
+             SELECT ?3, ?1, ?4, ?5, ?6, ?2, ?7, ?8, ?9, ?10, ?11, ?12, ?13 WHERE {OTHERS} < ?14"
+        )))
         .bind(key.user.as_bytes().as_slice())
+        .bind(stored(now.millis()))
+        .bind(id.as_bytes().as_slice())
         .bind(key.name)
         .bind(key.sha256.as_slice())
         .bind(key.hint)
-        .bind(stored(now.millis()))
         .bind(key.expires_at.map(|at| stored(at.millis())))
+        .bind(protocols)
+        .bind(models)
+        .bind(requests)
+        .bind(tokens)
+        .bind(day)
+        .bind(at_once)
+        .bind(key.keys_max)
         .execute(self.pool())
         .await;
         match inserted {
+            Ok(done) if done.rows_affected() == 0 => Err(too_many(key.keys_max)),
             Ok(_) => Ok(id),
             Err(error) if is_duplicate(&error) => Err(StoreError::Exists("API key")),
             Err(error) if is_refusal(&error) => Err(StoreError::NotFound("user")),
             Err(error) => Err(error).doing("creating an API key"),
         }
+    }
+
+    /// Changes what its user may change of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::TooMany`] when it would work again beside as many as are allowed, and
+    /// [`StoreError::Invalid`] for limits that cannot be meant.
+    pub async fn change_api_key(
+        &self,
+        key: ApiKeyId,
+        change: &KeyChange<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing an API key";
+        change.limits.check().map_err(StoreError::Invalid)?;
+        let (protocols, models, [requests, tokens, day, at_once]) = columns(change.limits);
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let user: Option<Vec<u8>> = sqlx::query_scalar("SELECT user_id FROM api_key WHERE id = ?")
+            .bind(key.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await
+            .doing(DOING)?;
+        let user = user.ok_or(StoreError::NotFound("API key"))?;
+        let works = change.enabled && change.expires_at.is_none_or(|at| at > now);
+        let others: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {OTHERS}")))
+            .bind(user)
+            .bind(stored(now.millis()))
+            .bind(key.as_bytes().as_slice())
+            .fetch_one(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if works && others >= i64::from(change.keys_max) {
+            return Err(too_many(change.keys_max));
+        }
+        sqlx::query(
+            "UPDATE api_key SET name = ?, enabled = ?, expires_at = ?, protocols = ?, models = ?, \
+             requests_per_minute = ?, tokens_per_minute = ?, tokens_per_day = ?, concurrency = ? WHERE id = ?",
+        )
+        .bind(change.name)
+        .bind(change.enabled)
+        .bind(change.expires_at.map(|at| stored(at.millis())))
+        .bind(protocols)
+        .bind(models)
+        .bind(requests)
+        .bind(tokens)
+        .bind(day)
+        .bind(at_once)
+        .bind(key.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await
+        .doing(DOING)?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// What was used with each key, by the records in the tables: a server's last quarter of a second may be missing.
+    /// Reads every record.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT api_key, MAX(started_at), COUNT(*), {TOKENS}, SUM(charge) FROM request_record \
+             WHERE api_key IS NOT NULL GROUP BY api_key"
+        )))
+        .fetch_all(self.pool())
+        .await
+        .doing("summing what API keys used")?;
+        let read = |row: &mut Row<'_>| {
+            let key = ApiKeyId::from_bytes(row.bytes()?);
+            let last_used = Timestamp::from_millis(row.u64()?);
+            let (requests, tokens) = (row.u64()?, row.u64()?);
+            Some((key, KeyUse { last_used, requests, tokens, charge: Micropoints::new(row.get()?) }))
+        };
+        rows.iter().map(|row| fields("record", row, read)).collect()
+    }
+
+    /// Tokens that each key has used since midnight UTC. A server asks at its start, to go on counting.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn api_key_tokens_today(&self, now: Timestamp) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
+        // Ids are ordered by time, so this reads one day of the table.
+        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT api_key, {TOKENS} FROM request_record WHERE request >= ? AND api_key IS NOT NULL GROUP BY api_key"
+        )))
+        .bind(midnight.as_bytes().as_slice())
+        .fetch_all(self.pool())
+        .await
+        .doing("summing what API keys used today")?;
+        let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("record", row, read)).collect()
     }
 
     /// All keys, revoked ones too, oldest first.
@@ -109,4 +299,8 @@ impl Store {
             .doing("revoking an API key")?;
         if done.rows_affected() == 0 { Err(StoreError::NotFound("API key")) } else { Ok(()) }
     }
+}
+
+fn too_many(max: u32) -> StoreError {
+    StoreError::TooMany { what: "API keys", max }
 }

@@ -48,6 +48,14 @@ pub enum StoreError {
     /// The name is taken, or the key is already there.
     #[error("the {0} already exists")]
     Exists(&'static str),
+    /// There are as many as are allowed.
+    #[error("no more than {max} {what} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are allowed.
+        max: u32,
+    },
     /// An argument makes no sense; the text says which.
     #[error("{0}")]
     Invalid(String),

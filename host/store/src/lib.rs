@@ -30,7 +30,7 @@ mod user;
 mod verify;
 mod writer;
 
-pub use api_key::{ApiKey, NewApiKey};
+pub use api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
 pub use balance::Balance;
 pub use credential::{Credential, NewCredential};
 pub use entry::{Components, Digest, Entry, PluginEvent, RequestRecord};

@@ -1,16 +1,21 @@
 //! `tollgate key`
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use clap::Subcommand;
-use serde_json::Value;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tollgate_core::limits::KeyLimits;
+use tollgate_core::protocol::Protocol;
+use tollgate_core::time::{DAY_MS, Timestamp};
 
 use super::output::Output;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::desk::{Desk, KeyEdit, KeyRow};
 use crate::shared::now;
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// The word that lifts a limit.
+const NONE: &str = "none";
 
 /// API keys.
 #[derive(Debug, Subcommand)]
@@ -26,8 +31,26 @@ pub(super) enum Key {
         /// Days until it ends. Without it, it does not.
         #[arg(long, value_name = "DAYS")]
         expires_in: Option<u64>,
+        #[command(flatten)]
+        limits: Limits,
     },
-    /// List API keys by their first signs.
+    /// Change an API key. What is not named stays as it is.
+    Update {
+        /// Its id, as `list` shows it.
+        id: String,
+        /// A name to tell it by.
+        #[arg(long)]
+        name: Option<String>,
+        /// Whether it is taken.
+        #[arg(long, value_name = "BOOL")]
+        enabled: Option<bool>,
+        /// Days from now until it ends, or `none`.
+        #[arg(long, value_name = "DAYS")]
+        expires_in: Option<Number>,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// List API keys by their first signs. With --json, with their limits and what was used of them.
     List,
     /// Refuse an API key from now on.
     Revoke {
@@ -36,13 +59,91 @@ pub(super) enum Key {
     },
 }
 
+/// What an API key may do.
+#[derive(Debug, Args)]
+pub(super) struct Limits {
+    /// A protocol that it may be used with: openai-chat, openai-responses, anthropic-messages or gemini. May be given several
+    /// times; `none` lifts the limit.
+    #[arg(long = "protocol", value_name = "PROTOCOL")]
+    protocols: Vec<Named>,
+    /// A model that it may call; `*` in the name stands for any signs. May be given several times; `none` lifts the limit.
+    #[arg(long = "model", value_name = "PATTERN")]
+    models: Vec<String>,
+    /// Calls a minute, or `none`.
+    #[arg(long, value_name = "NUMBER")]
+    requests_per_minute: Option<Number>,
+    /// Tokens a minute, prompt and output together, or `none`.
+    #[arg(long, value_name = "NUMBER")]
+    tokens_per_minute: Option<Number>,
+    /// Tokens a day (UTC), prompt and output together, or `none`.
+    #[arg(long, value_name = "NUMBER")]
+    tokens_per_day: Option<Number>,
+    /// Calls at one time, or `none`.
+    #[arg(long, value_name = "NUMBER")]
+    concurrency: Option<Number>,
+}
+
+/// A number, or `none`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number(Option<u64>);
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = || text.parse().map_err(|_| format!("give a whole number or `{NONE}`"));
+        if text == NONE { Ok(Self(None)) } else { number().map(|number| Self(Some(number))) }
+    }
+}
+
+/// A protocol by its name, or `none`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named(Option<Protocol>);
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Protocol::ALL.into_iter().find(|protocol| protocol.name() == text);
+        match found {
+            None if text != NONE => {
+                Err(format!("known are {} and `{NONE}`", Protocol::ALL.map(Protocol::name).join(", ")))
+            }
+            found => Ok(Self(found)),
+        }
+    }
+}
+
+impl Limits {
+    /// The limits that these options make of `before`.
+    fn onto(self, before: KeyLimits) -> KeyLimits {
+        let mut limits = before;
+        if !self.protocols.is_empty() {
+            limits.protocols = self.protocols.into_iter().filter_map(|named| named.0).collect();
+        }
+        if !self.models.is_empty() {
+            limits.models = self.models.into_iter().filter(|pattern| pattern != NONE).collect();
+        }
+        let rates = &mut limits.rates;
+        for (rate, given) in [
+            (&mut rates.requests_per_minute, self.requests_per_minute),
+            (&mut rates.tokens_per_minute, self.tokens_per_minute),
+            (&mut rates.tokens_per_day, self.tokens_per_day),
+            (&mut rates.concurrency, self.concurrency),
+        ] {
+            *rate = given.map_or(*rate, |number| number.0);
+        }
+        limits
+    }
+}
+
 impl Key {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         let desk = Desk::open(config).await?;
         match self {
-            Self::Create { user, name, expires_in } => {
-                let expires_at = expires_in.map(|days| now().plus_ms(days.saturating_mul(DAY_MS)));
-                let (id, key) = desk.create_key(&user, &name, expires_at).await?;
+            Self::Create { user, name, expires_in, limits } => {
+                let limits = limits.onto(KeyLimits::default());
+                let (id, key) = desk.create_key(&user, &name, expires_in.map(in_days), limits).await?;
                 output.one(&[
                     ("key", key.expose().into()),
                     ("id", id.to_string().into()),
@@ -50,28 +151,68 @@ impl Key {
                     ("name", name.into()),
                 ])?;
             }
-            Self::List => {
-                let rows: Vec<_> = desk
-                    .keys()
-                    .await?
-                    .into_iter()
-                    .map(|key| {
-                        let expires = key.expires_at.map_or(Value::Null, |at| at.millis().into());
-                        vec![
-                            key.hint.into(),
-                            key.user.into(),
-                            key.name.into(),
-                            key.enabled.into(),
-                            expires,
-                            key.id.to_string().into(),
-                        ]
-                    })
-                    .collect();
-                output.many(&["key", "user", "name", "enabled", "expires_at_ms", "id"], &rows)?;
+            Self::Update { id, name, enabled, expires_in, limits } => {
+                let id = id.parse()?;
+                let limits = Some(limits.onto(desk.key_limits(id).await?));
+                let expires_at = expires_in.map(|days| days.0.map(in_days));
+                desk.change_key(id, KeyEdit { name, enabled, expires_at, limits }).await?;
             }
+            Self::List => list(&desk.keys().await?, output)?,
             Self::Revoke { id } => desk.revoke_key(id.parse()?).await?,
         }
         desk.close().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn in_days(days: u64) -> Timestamp {
+    now().plus_ms(days.saturating_mul(DAY_MS))
+}
+
+/// A table has room for what tells keys apart; JSON has everything.
+fn list(keys: &[KeyRow], output: &Output) -> anyhow::Result<()> {
+    const COLUMNS: [&str; 11] = [
+        "key",
+        "user",
+        "name",
+        "enabled",
+        "expires_at_ms",
+        "id",
+        "limits",
+        "last_used_ms",
+        "requests",
+        "tokens",
+        "points",
+    ];
+    let columns = if output.is_json() { &COLUMNS[..] } else { &COLUMNS[..6] };
+    let rows: Vec<_> = keys.iter().map(|key| row(key).into_iter().take(columns.len()).collect()).collect();
+    output.many(columns, &rows)
+}
+
+fn row(key: &KeyRow) -> [Value; 11] {
+    let used = key.used.unwrap_or_default();
+    [
+        key.hint.clone().into(),
+        key.user.clone().into(),
+        key.name.clone().into(),
+        key.enabled.into(),
+        key.expires_at.map(Timestamp::millis).into(),
+        key.id.to_string().into(),
+        limits(&key.limits),
+        key.used.map(|used| used.last_used.millis()).into(),
+        used.requests.into(),
+        used.tokens.into(),
+        used.charge.to_string().into(),
+    ]
+}
+
+fn limits(limits: &KeyLimits) -> Value {
+    json!({
+        "protocols": limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
+        "models": limits.models,
+        "requests_per_minute": limits.rates.requests_per_minute,
+        "tokens_per_minute": limits.rates.tokens_per_minute,
+        "tokens_per_day": limits.rates.tokens_per_day,
+        "concurrency": limits.rates.concurrency,
+    })
 }

@@ -14,6 +14,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether programs read it.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// One thing: its fields line by line, or a JSON object.
     pub(super) fn one(&self, fields: &[(&str, Value)]) -> anyhow::Result<()> {
         if self.json {

@@ -25,6 +25,7 @@ use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
 use super::error::ProxyError;
 use super::filter::TextHash;
+use super::limit::Permit;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::select::{Lease, Owners};
@@ -58,6 +59,8 @@ pub(crate) struct Pending {
     pub(crate) admitted_at: Timestamp,
     /// Who pays.
     pub(crate) caller: Arc<Caller>,
+    /// Its place among the calls of a limited key.
+    pub(crate) permit: Option<Permit>,
     /// The generation that it began with.
     pub(crate) road: Rc<Road>,
     /// The client's protocol.
@@ -113,6 +116,10 @@ impl Ticket {
     pub(crate) fn finish(&mut self, outcome: Outcome) {
         if let Some(mut pending) = self.pending.take() {
             pending.outcome = outcome;
+            // Before the client can know that this call is over and begin another.
+            if let Some(permit) = &mut pending.permit {
+                permit.leave();
+            }
             if let Some(meter) = &mut pending.meter {
                 meter.read_kept();
             }

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use tollgate_core::failure::FailureClass;
+use tollgate_core::limits::{Limit, Refused, Standing};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
+use tollgate_core::time::Timestamp;
 
-use super::Outgoing;
+use super::{Outgoing, limit};
 
 /// Why a request gets no answer of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,12 @@ pub(crate) enum ProxyError {
     MissingKey,
     /// The API key is unknown, disabled or expired.
     InvalidKey,
+    /// The API key may not be used in this protocol.
+    ProtocolNotAllowed,
+    /// The API key may not call this model.
+    ModelNotAllowed(String),
+    /// The API key has reached one of its limits.
+    LimitReached(Box<LimitReached>),
     /// No such path.
     UnknownPath,
     /// The path exists with other methods: these.
@@ -70,6 +78,17 @@ pub(crate) enum ProxyError {
     Internal,
 }
 
+/// A limit that a call met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LimitReached {
+    /// Which, and for how long.
+    pub(crate) refused: Refused,
+    /// What is left of all of them.
+    pub(crate) standing: Standing,
+    /// When the call came.
+    pub(crate) at: Timestamp,
+}
+
 /// One error in the words of the three protocol families.
 struct Words {
     status: u16,
@@ -101,6 +120,9 @@ impl ProxyError {
             Self::MissingKey | Self::InvalidKey => {
                 words(401, INVALID, Some("invalid_api_key"), "authentication_error", "UNAUTHENTICATED")
             }
+            Self::ProtocolNotAllowed | Self::ModelNotAllowed(_) => {
+                words(403, INVALID, Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
+            }
             Self::UnknownPath => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
             Self::MethodNotAllowed(_) => {
                 words(405, INVALID, Some("method_not_supported"), INVALID, "UNIMPLEMENTED")
@@ -123,7 +145,7 @@ impl ProxyError {
             Self::NoCredential => {
                 words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE")
             }
-            Self::AllCooling(_) => words(
+            Self::AllCooling(_) | Self::LimitReached(_) => words(
                 429,
                 "rate_limit_error",
                 Some("rate_limit_exceeded"),
@@ -152,6 +174,9 @@ impl ProxyError {
                                  `x-goog-api-key`, `api-key` or `?key=`."
                 .to_owned(),
             Self::InvalidKey => "The API key is not valid.".to_owned(),
+            Self::ProtocolNotAllowed => "This API key may not be used in this protocol.".to_owned(),
+            Self::ModelNotAllowed(model) => format!("This API key may not call the model `{model}`."),
+            Self::LimitReached(reached) => limit_message(reached.refused.limit).to_owned(),
             Self::UnknownPath => "There is nothing at this path.".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
             Self::UnknownModel(model) => {
@@ -180,7 +205,7 @@ impl ProxyError {
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest { field, .. } => *field,
-            Self::UnknownModel(_) => Some("model"),
+            Self::UnknownModel(_) | Self::ModelNotAllowed(_) => Some("model"),
             _ => None,
         }
     }
@@ -188,6 +213,7 @@ impl ProxyError {
     fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::AllCooling(ms) => Some(*ms),
+            Self::LimitReached(reached) => Some(reached.refused.retry_after_ms),
             Self::Upstream { retry_after_ms, .. } => *retry_after_ms,
             Self::Unavailable => Some(1000),
             _ => None,
@@ -245,6 +271,9 @@ impl ProxyError {
         if let Some(ms) = self.retry_after_ms() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
         }
+        if let Self::LimitReached(reached) = self {
+            limit::tell(headers, &reached.standing, protocol, reached.at);
+        }
         if let Self::MethodNotAllowed(allowed) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -252,6 +281,15 @@ impl ProxyError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+const fn limit_message(limit: Limit) -> &'static str {
+    match limit {
+        Limit::RequestsPerMinute => "This API key has made as many requests as it may in a minute.",
+        Limit::TokensPerMinute => "This API key has used as many tokens as it may in a minute.",
+        Limit::TokensPerDay => "This API key has used as many tokens as it may in a day (UTC).",
+        Limit::Concurrency => "This API key has as many requests under way as it may have at one time.",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The data path, its files in the order in which a request meets them:
 //!
-//! `read` → `authenticate` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `relay` ⇒ `meter` →
+//! `read` → `authenticate` → `limit` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `relay` ⇒ `meter` →
 //! `charge` (settle) → `record`.
 //!
 //! Nothing here reads a database or knows a provider by name.
@@ -11,6 +11,7 @@ pub(crate) mod charge;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod forward;
+pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod models;
 pub(crate) mod read;
@@ -38,6 +39,7 @@ pub(crate) use self::relay::Outgoing;
 use self::charge::{Pending, Ticket};
 use self::error::ProxyError;
 use self::forward::Reply;
+use self::limit::Permit;
 use self::meter::Meter;
 use self::read::Inbound;
 use self::relay::Relay;
@@ -93,11 +95,17 @@ async fn proxy(
     let key = authenticate::take_key(&mut headers, &mut query);
     let directory = worker.shared.directory.load_full();
     let caller = authenticate::caller(&directory, key.as_deref(), arrival.at)?;
+    let (protocol, at) = (call.protocol, arrival.at);
+    let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
     let road = worker.road();
-    let (inbound, ticket) = admit(worker, arrival, &road, &directory, &caller, inbound).await?;
-    dispatch(worker, &road, &directory, &caller, &inbound, ticket).await
+    let (inbound, ticket) = admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
+    let mut answer = dispatch(worker, &road, &directory, &caller, &inbound, ticket).await?;
+    if let Some(standing) = standing {
+        limit::tell(answer.headers_mut(), &standing, protocol, at);
+    }
+    Ok(answer)
 }
 
 /// Filter and reservation: what must be decided before anything is sent.
@@ -107,6 +115,7 @@ async fn admit(
     road: &Rc<Road>,
     directory: &Directory,
     caller: &Arc<Caller>,
+    permit: Option<Permit>,
     mut inbound: Inbound,
 ) -> Result<(Inbound, Ticket), ProxyError> {
     let call = shape(&inbound);
@@ -115,6 +124,7 @@ async fn admit(
         started: arrival.started,
         admitted_at: arrival.at,
         caller: Arc::clone(caller),
+        permit,
         road: Rc::clone(road),
         protocol: inbound.protocol,
         operation: inbound.operation,
@@ -133,6 +143,7 @@ async fn admit(
         outcome: Outcome::Refused,
     };
     let admitted = (|| {
+        limit::model(caller, &inbound.model)?;
         pending.priced = charge::price(&directory.prices, &inbound)?;
         filter::screen(road, &mut inbound).map_err(|refusal| {
             pending.filter_hash = refusal.hash;
@@ -145,6 +156,9 @@ async fn admit(
         let amount = charge::quote(pricing, priced, &inbound, owners, default_max, arrival.at)?;
         charge::reserve(caller, amount)?;
         pending.hold = Some(amount);
+        if let Some(permit) = &mut pending.permit {
+            permit.expect(pending.input_estimate);
+        }
         Ok(())
     })();
     let (hold, model) = (pending.hold, Arc::clone(&pending.model));

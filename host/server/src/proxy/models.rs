@@ -11,7 +11,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
-use super::{Outgoing, authenticate, listing_protocol};
+use super::{Outgoing, authenticate, limit, listing_protocol};
 use crate::road::{Road, Shape};
 use crate::worker::Worker;
 
@@ -26,10 +26,11 @@ pub(crate) fn answer(
     let mut query = parts.uri.query().unwrap_or_default().to_owned();
     let key = authenticate::take_key(&mut parts.headers, &mut query);
     let directory = worker.shared.directory.load();
-    let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|_| {
+    let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
         let road = worker.road();
         let mut models: Vec<_> =
             directory.prices.models().filter(|(_, price)| speaks(&road, price, protocol)).collect();
+        models.retain(|(name, _)| limit::model(&caller, name).is_ok());
         models.sort_unstable_by_key(|(name, _)| *name);
         match name {
             None => Ok(list(protocol, &models)),

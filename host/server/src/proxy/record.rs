@@ -38,8 +38,11 @@ pub(crate) async fn hold(
 }
 
 /// Settles a request that has ended: usage, charge, account, record, counters.
-pub(crate) fn settle(shared: &Shared, pending: Box<Pending>) {
+pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     let (outcome, usage) = charge::measured(&pending);
+    if let Some(permit) = &mut pending.permit {
+        permit.settle(pending.operation, &usage);
+    }
     let mut record = record(&pending, outcome, usage);
     let user = pending.caller.user;
     let at = now();

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use tollgate_core::id::UserId;
+use tollgate_core::id::{ApiKeyId, RequestId, UserId};
+use tollgate_core::limits::{KeyLimits, Rates as KeyRates};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::{ModelPrice, Rates, Tier};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_store::{
-    Components, Credit, Entry, MasterKey, NewApiKey, NewCredential, RequestFilter, RequestRecord, Store,
-    StoreError,
+    Components, Credit, Entry, KeyChange, KeyUse, MasterKey, NewApiKey, NewCredential, RequestFilter,
+    RequestRecord, Store, StoreError,
 };
 
 use crate::{GRANTED, NOW, Rig, options, paid, points, request};
@@ -20,7 +21,28 @@ fn key(digit: &str) -> MasterKey {
 }
 
 fn api_key(user: UserId, sha256: [u8; 32]) -> NewApiKey<'static> {
-    NewApiKey { user, name: "laptop", sha256, hint: "tg_abcd", expires_at: Some(NOW.plus_ms(1)) }
+    NewApiKey {
+        user,
+        name: "laptop",
+        sha256,
+        hint: "tg_abcd",
+        expires_at: Some(NOW.plus_ms(1)),
+        limits: KeyLimits::default(),
+        keys_max: 10,
+    }
+}
+
+fn limits() -> KeyLimits {
+    KeyLimits {
+        protocols: vec![Protocol::Gemini, Protocol::OpenaiChat],
+        models: vec!["gpt-*".to_owned(), "o3".to_owned()],
+        rates: KeyRates {
+            requests_per_minute: Some(1),
+            tokens_per_minute: Some(2),
+            tokens_per_day: Some(3),
+            concurrency: Some(4),
+        },
+    }
 }
 
 fn price() -> ModelPrice {
@@ -194,6 +216,79 @@ async fn names_and_keys_are_unique() {
 }
 
 #[tokio::test]
+async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
+    let rig = Rig::new().await;
+    let new = NewApiKey { limits: limits(), ..api_key(rig.user, [1; 32]) };
+    let id = rig.store.create_api_key(&new, NOW).await.unwrap();
+    assert_eq!(rig.store.list_api_keys().await.unwrap()[0].limits, limits());
+    let revision = rig.store.revision().await.unwrap();
+    let none = KeyLimits::default();
+    let change = KeyChange { name: "desk", enabled: false, expires_at: None, limits: &none, keys_max: 10 };
+    rig.store.change_api_key(id, &change, NOW).await.unwrap();
+    assert_ne!(rig.store.revision().await.unwrap(), revision, "a server must notice");
+    let stored = rig.store.list_api_keys().await.unwrap().remove(0);
+    assert_eq!((stored.name.as_str(), stored.enabled, stored.expires_at), ("desk", false, None));
+    assert!(stored.limits.is_empty());
+    let nobody = rig.store.change_api_key(ApiKeyId::from_bytes([9; 16]), &change, NOW).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound("API key"))));
+    let zero = KeyLimits { rates: KeyRates { concurrency: Some(0), ..KeyRates::default() }, ..limits() };
+    let refused = rig.store.change_api_key(id, &KeyChange { limits: &zero, ..change }, NOW).await;
+    assert!(matches!(refused, Err(StoreError::Invalid(_))));
+}
+
+#[tokio::test]
+async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
+    let rig = Rig::new().await;
+    let create = async |user, digit, expires_at| {
+        let new = NewApiKey { keys_max: 2, expires_at, ..api_key(user, [digit; 32]) };
+        rig.store.create_api_key(&new, NOW).await
+    };
+    let first = create(rig.user, 1, None).await.unwrap();
+    create(rig.user, 2, None).await.unwrap();
+    let refused = create(rig.user, 3, None).await;
+    assert!(matches!(refused, Err(StoreError::TooMany { max: 2, .. })), "{refused:?}");
+    let other = rig.store.create_user("bob", NOW).await.unwrap();
+    create(other, 3, None).await.unwrap();
+    // A key that is revoked or over makes room, and may not come back into it.
+    rig.store.revoke_api_key(first).await.unwrap();
+    let over = create(rig.user, 4, Some(NOW)).await.unwrap();
+    create(rig.user, 5, None).await.unwrap();
+    let none = KeyLimits::default();
+    let back = KeyChange { name: "x", enabled: true, expires_at: None, limits: &none, keys_max: 2 };
+    for key in [first, over] {
+        let refused = rig.store.change_api_key(key, &back, NOW).await;
+        assert!(matches!(refused, Err(StoreError::TooMany { .. })), "{refused:?}");
+    }
+    rig.store.change_api_key(first, &KeyChange { enabled: false, ..back }, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_used_with_a_key_is_the_sum_of_its_records() {
+    let rig = Rig::new().await;
+    let (key, other) = (ApiKeyId::from_bytes([2; 16]), ApiKeyId::from_bytes([3; 16]));
+    let day = tollgate_core::time::DAY_MS;
+    let post = async |api_key, at: tollgate_core::time::Timestamp, operation, charge| {
+        let usage = Usage { input: 1, cache_read: 20, output: 300, reasoning: 4000, ..Usage::default() };
+        let (api_key, operation, charge) = (Some(api_key), Some(operation), points(charge));
+        let request = RequestId::new(at, *request().as_bytes().last_chunk().unwrap());
+        let record = RequestRecord::new(request, rig.user, at);
+        let record = RequestRecord { api_key, operation, charge, usage, ..record };
+        rig.writer.post(Entry::Record(Box::new(record))).unwrap();
+    };
+    let yesterday = tollgate_core::time::Timestamp::from_millis(NOW.millis() - day);
+    post(key, yesterday, Operation::Generate, 7).await;
+    post(key, NOW, Operation::Embed, 8).await;
+    post(key, NOW.plus_ms(5), Operation::CountTokens, 0).await;
+    post(other, yesterday, Operation::Generate, 9).await;
+    rig.flush().await;
+    let used = rig.store.api_key_use().await.unwrap();
+    let expected = KeyUse { last_used: NOW.plus_ms(5), requests: 3, tokens: 2 * 4321, charge: points(15) };
+    assert_eq!(used[&key], expected);
+    assert_eq!((used.len(), used[&other].requests), (2, 1));
+    assert_eq!(rig.store.api_key_tokens_today(NOW).await.unwrap(), HashMap::from([(key, 4321)]));
+}
+
+#[tokio::test]
 async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
     let rig = Rig::new().await;
     let full = RequestRecord {
@@ -263,5 +358,5 @@ async fn a_database_of_a_newer_tollgate_is_refused() {
     )
     .await;
     let refused = Store::open(&rig.path(), options()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 2 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 3 }), "{refused}");
 }

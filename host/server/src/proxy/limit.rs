@@ -1,0 +1,103 @@
+//! What an API key may do at all, and what it may do now. A key without limits passes by one look at an `Option`.
+//!
+//! A call is let in before its body is read, and a [`Permit`] goes with it from then on: whatever its end is, its place is
+//! free when it has left, and what it used is counted when it is settled.
+
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_core::limits::Standing;
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Usage;
+
+use super::error::{LimitReached, ProxyError};
+use crate::directory::{Caller, Limited, SharedMeter};
+use crate::router::Call;
+
+/// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    meter: Arc<SharedMeter>,
+    admitted_at: Timestamp,
+    expected: u64,
+    left: bool,
+}
+
+/// Lets a call in.
+///
+/// # Errors
+/// 403 for a protocol or model that the key may not use, 429 for a limit that is reached.
+pub(crate) fn admit(
+    caller: &Caller,
+    call: &Call,
+    now: Timestamp,
+) -> Result<Option<(Permit, Standing)>, ProxyError> {
+    let Some(Limited { limits, meter }) = &caller.limited else { return Ok(None) };
+    if !limits.allows_protocol(call.protocol) {
+        return Err(ProxyError::ProtocolNotAllowed);
+    }
+    if let Some(name) = &call.model {
+        model(caller, name)?;
+    }
+    let mut used = meter.lock();
+    let admitted = used.admit(&limits.rates, now);
+    let standing = used.standing(&limits.rates);
+    drop(used);
+    if let Err(refused) = admitted {
+        return Err(ProxyError::LimitReached(Box::new(LimitReached { refused, standing, at: now })));
+    }
+    Ok(Some((Permit { meter: Arc::clone(meter), admitted_at: now, expected: 0, left: false }, standing)))
+}
+
+/// Checks that the key may call a model.
+///
+/// # Errors
+/// 403 when it may not.
+pub(crate) fn model(caller: &Caller, name: &str) -> Result<(), ProxyError> {
+    match &caller.limited {
+        Some(limited) if !limited.limits.allows_model(name) => {
+            Err(ProxyError::ModelNotAllowed(name.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Permit {
+    /// The call is about to use so many tokens at least.
+    pub(crate) fn expect(&mut self, tokens: u64) {
+        self.meter.lock().expect(tokens, self.admitted_at);
+        self.expected += tokens;
+    }
+
+    /// The call has left. Later calls of this change nothing.
+    pub(crate) fn leave(&mut self) {
+        if !self.left {
+            self.left = true;
+            self.meter.lock().leave();
+        }
+    }
+
+    /// The call used so much.
+    pub(crate) fn settle(&mut self, operation: Operation, usage: &Usage) {
+        let billed = operation.billed();
+        let used = if billed { usage.prompt_total().saturating_add(usage.output_total()) } else { 0 };
+        self.meter.lock().correct(self.expected, used, self.admitted_at);
+        self.expected = used;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Tells the client what is left, in place of whatever a provider said of the gateway's own limits.
+pub(crate) fn tell(headers: &mut HeaderMap, standing: &Standing, protocol: Protocol, now: Timestamp) {
+    for (name, value) in standing.headers(protocol, now) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
