@@ -27,12 +27,13 @@ const COMPONENTS: [(&str, &str, &str); 6] = [
 
 /// What the components are made of, below the workspace; not `plugins` as a whole, which holds a template with a target
 /// directory of its own.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "Cargo.toml",
     "Cargo.lock",
     "wit",
     "plugins/sdk",
     "plugins/protocols",
+    "plugins/translator",
     "plugins/openai",
     "plugins/claude",
     "plugins/gemini",

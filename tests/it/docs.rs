@@ -366,8 +366,9 @@ fn dependencies_point_one_way() {
     check("host/server", &["components", "core", "runtime", "store"]);
     check("plugins/sdk", &[]);
     check("plugins/protocols", &["plugin"]);
+    check("plugins/translator", &["plugin", "protocols"]);
     for adapter in ["plugins/openai", "plugins/claude", "plugins/gemini"] {
-        check(adapter, &["plugin", "protocols"]);
+        check(adapter, &["plugin", "protocols", "translator"]);
     }
     for policy in ["policies/key-selection", "policies/discount-points", "policies/content-filter"] {
         check(policy, &["plugin"]);

@@ -1,4 +1,4 @@
-//! Provider adapters: the plan that the host runs natively, and the two calls that remain.
+//! Provider adapters: the plan that the host runs natively, and the two calls that remain where nothing is translated.
 
 use std::sync::Arc;
 
@@ -64,6 +64,17 @@ pub struct StreamOption {
     pub withhold_when_empty: String,
 }
 
+/// A call that a client can make in one protocol although the provider speaks another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Translation {
+    /// What the client speaks.
+    pub client: Protocol,
+    /// What is spoken upstream.
+    pub upstream: Protocol,
+    /// What is asked.
+    pub operation: Operation,
+}
+
 /// Everything about the provider that is data. Checked when the component is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdapterPlan {
@@ -79,6 +90,8 @@ pub struct AdapterPlan {
     pub text_taps: Vec<TextTap>,
     /// What a streaming request must ask for.
     pub stream_options: Vec<StreamOption>,
+    /// What clients of other protocols can ask for; the first that fits counts.
+    pub translates: Vec<Translation>,
 }
 
 /// Most entries of one list of a plan.
@@ -96,6 +109,7 @@ impl AdapterPlan {
             self.usage_taps.len(),
             self.text_taps.len(),
             self.stream_options.len(),
+            self.translates.len(),
         ];
         if lengths.into_iter().any(|length| length > PLAN_ENTRIES_MAX) {
             return Err(format!("a list has more than {PLAN_ENTRIES_MAX} entries"));

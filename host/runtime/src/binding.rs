@@ -114,6 +114,8 @@ pub struct Limits {
     pub configure_ms: u32,
     /// Most bytes that one call may bring from the component into the host.
     pub answer_bytes_max: usize,
+    /// Most exchanges under way that adapters translate: each has an instance to itself.
+    pub exchanges_max: usize,
     /// Most linear memory that any binding may ask for, in bytes.
     pub memory_bytes_ceiling: usize,
 }
@@ -127,6 +129,7 @@ impl Limits {
         compile: Duration::from_secs(10),
         configure_ms: 250,
         answer_bytes_max: 4 << 20,
+        exchanges_max: 1024,
         memory_bytes_ceiling: 256 << 20,
     };
 }

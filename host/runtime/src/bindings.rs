@@ -10,7 +10,10 @@ use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::usage::{Quality, Usage};
 
-use crate::adapter::{AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, UsageTap};
+use crate::adapter::{
+    AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
+};
+use crate::exchange::Terms;
 use crate::policy::{
     Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
     Reason, Syntax, Trigger, Verdict,
@@ -274,6 +277,7 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             usage_taps: plan.usage_taps.into_iter().map(UsageTap::from).collect(),
             text_taps: plan.text_taps.into_iter().map(TextTap::from).collect(),
             stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
+            translates: plan.translates.into_iter().map(Translation::from).collect(),
         }
     }
 }
@@ -285,6 +289,31 @@ impl From<wit_adapter::Endpoint> for Endpoint {
             operation: endpoint.operation.into(),
             streaming: endpoint.streaming,
             path: endpoint.path,
+        }
+    }
+}
+
+impl From<wit_adapter::Translation> for Translation {
+    fn from(translation: wit_adapter::Translation) -> Self {
+        Self {
+            client: translation.client.into(),
+            upstream: translation.upstream.into(),
+            operation: translation.operation.into(),
+        }
+    }
+}
+
+impl From<&Terms<'_>> for wit_adapter::Exchange {
+    fn from(terms: &Terms<'_>) -> Self {
+        Self {
+            client: terms.client.into(),
+            upstream: terms.upstream.into(),
+            operation: terms.operation.into(),
+            model: terms.model.to_owned(),
+            request_id: terms.request_id.to_owned(),
+            now_s: terms.now_s,
+            streaming: terms.streaming,
+            json_array: terms.json_array,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! costs that call at most its deadline and ends as a [`CallError`].
 //!
 //! Reading order: [`binding`](Binding) (what operators say), `source`, `compile` and `loader` (from bytes to a component that may
-//! serve), `unit` and `slot` (how a call reaches an instance), `generation` and `reload` (the transaction), `supervisor`,
+//! serve), `unit` and `slot` (how a call reaches an instance), `exchange` (how a translation keeps one), `generation` and `reload` (the transaction), `supervisor`,
 //! `breaker` and `vitals` (what happens to those that fail).
 
 mod adapter;
@@ -17,6 +17,7 @@ mod compile;
 mod deadline;
 mod engine;
 mod error;
+mod exchange;
 mod generation;
 mod loader;
 mod policy;
@@ -33,9 +34,12 @@ mod wasi;
 mod watch;
 mod world;
 
-pub use adapter::{Adapter, AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, UsageTap};
+pub use adapter::{
+    Adapter, AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
+};
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
+pub use exchange::{Begun, Exchange, Reply, Terms};
 pub use generation::Generation;
 pub use policy::{
     Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, HoldRule,

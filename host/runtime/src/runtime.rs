@@ -56,7 +56,8 @@ impl Runtime {
         bindings: Vec<Binding>,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        let pool = settings.workers.saturating_add(1) * bindings.len().max(4) * 4;
+        let idle = settings.workers.saturating_add(1) * bindings.len().max(4) * 4;
+        let pool = idle.saturating_add(settings.limits.exchanges_max);
         let ceiling = settings.limits.memory_bytes_ceiling;
         let engine = engine::make(u32::try_from(pool).unwrap_or(u32::MAX), ceiling)?;
         let (signals, inbox) = mpsc::channel();
@@ -67,6 +68,7 @@ impl Runtime {
             events: Box::new(events),
             signals,
             instances: AtomicU64::new(0),
+            exchanges: AtomicUsize::new(0),
             engine,
         });
         let generations_live = Arc::new(AtomicUsize::new(0));

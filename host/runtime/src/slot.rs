@@ -1,8 +1,9 @@
-//! Instances: one per component and thread, kept between calls, never shared, never held while a request waits.
+//! Instances: kept per component and thread between calls, never shared, and held while a request waits by nothing but an
+//! [`Exchange`](crate::Exchange).
 //!
 //! A component's unit has an index that no other living unit has, so a call finds its instance in a vector of the calling
-//! thread without hashing or locking. An instance leaves its slot for the time of a call and comes back only after success:
-//! whatever goes wrong, a panic of the host included, the next call makes a fresh one.
+//! thread without hashing or locking. An instance leaves its place for the time of a call or an exchange and comes back only
+//! after success: whatever goes wrong, a panic of the host included, the next call takes another or makes a fresh one.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -22,6 +23,12 @@ use crate::world::World;
 const CALLS_MAX: u32 = 50_000;
 /// Growth since `configure` after which it is replaced, beside doubling: memory never shrinks.
 const GROWTH_BYTES_MIN: usize = 1 << 20;
+/// Bytes that lengthen the deadline of a translating call by a millisecond.
+const BYTES_PER_MS: usize = 64 << 10;
+/// What such a call may answer for each byte: JSON in a string of JSON has twice as many, a character escaped six.
+const ANSWER_BYTES_PER_BYTE: usize = 6;
+/// Instances of one component that a thread keeps: calls need one, exchanges that overlap one each.
+const IDLE_MAX: usize = 4;
 /// Handles to host resources that it may hold.
 const HANDLES_MAX: usize = 1024;
 
@@ -67,14 +74,14 @@ impl Drop for SlotIndex {
 
 /// One thread's instances of one world.
 pub(crate) struct Slots<W: World> {
-    instances: RefCell<Vec<Option<Box<Instance<W>>>>>,
+    idle: RefCell<Vec<Vec<Box<Instance<W>>>>>,
     /// [`DEPARTED`] when this thread last swept.
     swept: Cell<u64>,
 }
 
 impl<W: World> Slots<W> {
     pub(crate) const fn new() -> Self {
-        Self { instances: RefCell::new(Vec::new()), swept: Cell::new(0) }
+        Self { idle: RefCell::new(Vec::new()), swept: Cell::new(0) }
     }
 
     fn take(&self, index: &SlotIndex) -> Option<Box<Instance<W>>> {
@@ -83,23 +90,25 @@ impl<W: World> Slots<W> {
             self.swept.set(departed);
             self.sweep();
         }
-        let instance = self.instances.borrow_mut().get_mut(index.at)?.take()?;
+        let instance = self.idle.borrow_mut().get_mut(index.at)?.pop()?;
         (instance.id == index.id).then_some(instance)
     }
 
     fn put(&self, index: &SlotIndex, instance: Box<Instance<W>>) {
-        let mut instances = self.instances.borrow_mut();
-        if instances.len() <= index.at {
-            instances.resize_with(index.at + 1, || None);
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() <= index.at {
+            idle.resize_with(index.at + 1, Vec::new);
         }
-        instances[index.at] = Some(instance);
+        if idle[index.at].len() < IDLE_MAX {
+            idle[index.at].push(instance);
+        }
     }
 
     /// Drops instances whose unit is gone. They go to the runtime's own thread: unmapping code takes a while.
     #[cold]
     fn sweep(&self) {
-        for slot in self.instances.borrow_mut().iter_mut() {
-            if let Some(orphan) = slot.take_if(|instance| instance.unit.strong_count() == 0) {
+        for place in self.idle.borrow_mut().iter_mut() {
+            for orphan in place.extract_if(.., |instance| instance.unit.strong_count() == 0) {
                 let vitals = Arc::clone(&orphan.vitals);
                 vitals.bury(orphan);
             }
@@ -171,6 +180,23 @@ impl<W: World> Instance<W> {
         guarded(store, |store| call(world, store))?
     }
 
+    /// Runs one call that `bytes` go into: both its time and what it may answer grow with them.
+    pub(crate) fn enter_with<R>(
+        &mut self,
+        bytes: usize,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
+    ) -> Result<R, Fault> {
+        self.calls += 1;
+        let Self { world, store, vitals, .. } = self;
+        let answer_bytes_max = vitals.host.limits.answer_bytes_max;
+        store.set_hostcall_fuel(answer_bytes_max.saturating_add(bytes.saturating_mul(ANSWER_BYTES_PER_BYTE)));
+        let extra_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
+        Deadline::arm(store, vitals.binding.deadline_ms.saturating_add(extra_ms));
+        let answer = guarded(store, |store| call(world, store))?;
+        store.set_hostcall_fuel(answer_bytes_max);
+        answer
+    }
+
     fn worn_out(&self) -> bool {
         let memory = self.store.data().limiter.memory_bytes;
         let allowed = self.baseline_bytes.saturating_mul(2).max(self.baseline_bytes + GROWTH_BYTES_MIN);
@@ -184,16 +210,28 @@ pub(crate) fn run<W: World, R>(
     unit: &Arc<Unit<W>>,
     call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
 ) -> Result<R, Fault> {
-    let mut instance = match W::slots().try_with(|slots| slots.take(&unit.slot)).ok().flatten() {
-        Some(instance) => instance,
-        None => fresh(unit)?,
-    };
+    let mut instance = take(unit)?;
     let answer = instance.enter(call)?;
+    give_back(unit, instance);
+    Ok(answer)
+}
+
+/// An instance of `unit`: one of this thread's, or one that is made now.
+#[inline]
+pub(crate) fn take<W: World>(unit: &Arc<Unit<W>>) -> Result<Box<Instance<W>>, Fault> {
+    match W::slots().try_with(|slots| slots.take(&unit.slot)).ok().flatten() {
+        Some(instance) => Ok(instance),
+        None => fresh(unit),
+    }
+}
+
+/// Keeps an instance that has not failed for this thread's next call.
+#[inline]
+pub(crate) fn give_back<W: World>(unit: &Arc<Unit<W>>, instance: Box<Instance<W>>) {
     if !instance.worn_out() {
         // A thread that is ending keeps nothing.
         let _ = W::slots().try_with(|slots| slots.put(&unit.slot, instance));
     }
-    Ok(answer)
 }
 
 #[cold]

@@ -53,12 +53,18 @@ impl<W: World> Unit<W> {
         self: &Arc<Self>,
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
     ) -> Result<R, CallError> {
+        self.attempt(|| slot::run(self, call))
+    }
+
+    /// Does what counts as one call of the component, where its breaker lets it pass.
+    #[inline]
+    pub(crate) fn attempt<R>(&self, call: impl FnOnce() -> Result<R, Fault>) -> Result<R, CallError> {
         let admission = self.vitals.breaker.admit(Instant::now);
         if admission == Admission::Refuse {
             return Err(self.vitals.refuse());
         }
         self.vitals.count_call();
-        match slot::run(self, call) {
+        match call() {
             Ok(answer) => {
                 if admission == Admission::Probe {
                     self.vitals.recover();

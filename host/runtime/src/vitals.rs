@@ -1,7 +1,7 @@
 //! How one component is doing: counters, breaker, last error. Shared by its unit, its instances and the status page.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -31,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) signals: Sender<Signal>,
     /// Instances alive now, of whatever component.
     pub(crate) instances: AtomicU64,
+    /// Exchanges under way, of whatever adapter.
+    pub(crate) exchanges: AtomicUsize,
 }
 
 impl Host {
@@ -141,6 +143,12 @@ impl Vitals {
     pub(crate) fn refuse(&self) -> CallError {
         self.faults[FaultKind::Tripped as usize].fetch_add(1, Ordering::Relaxed);
         self.error(Fault::new(FaultKind::Tripped, "its breaker is open after repeated faults"))
+    }
+
+    /// No more exchanges can be served now, which is no fault of the component.
+    #[cold]
+    pub(crate) fn busy(&self) -> CallError {
+        self.error(Fault::new(FaultKind::Unavailable, "as many exchanges as may be are under way"))
     }
 
     /// Counts, logs and reports a fault.

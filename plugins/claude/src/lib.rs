@@ -1,13 +1,17 @@
-//! Adapter for Anthropic: the Messages API and its token counter.
+//! Adapter for Anthropic: the Messages API and its token counter, for clients of every protocol.
 //!
 //! Configuration: [`Connection`]. A relay that wants `Authorization: Bearer`, or has its API below another path, needs no
 //! adapter of its own.
 
-use tollgate_plugin::adapter::{Adapter, Failure, HeaderTemplate, Plan, TextTap, UsageTap};
+use tollgate_plugin::adapter::{
+    Adapter, Exchange, Failure, HeaderTemplate, Plan, Reply, TextTap, Translated, UsageTap,
+};
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::anthropic::{self, MessageUsage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::sample;
+use tollgate_protocols::target::Abilities;
+use tollgate_translator::{Model, from_all_to, translate};
 
 const VERSION: &str = "/v1";
 const PROTOCOL: Protocol = Protocol::AnthropicMessages;
@@ -59,6 +63,7 @@ impl Adapter for Claude {
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
+            translates: from_all_to(PROTOCOL),
         }
     }
 
@@ -72,6 +77,35 @@ impl Adapter for Claude {
     fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
         anthropic::classify(status, retry_after_ms, body)
     }
+
+    fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+        translate(exchange, body, model(&exchange.model))
+    }
+}
+
+/// What a model can do, by its name. A name that tells nothing is taken for a new model's.
+fn model(name: &str) -> Model {
+    // From Opus 4.7 on, models think as hard as they see fit and take no sampling parameters.
+    let older = is_older_than(name, 4, 7);
+    let abilities = Abilities {
+        sampling: older,
+        thinking_budget: older,
+        system_turns: false,
+        reasoning: !is_older_than(name, 3, 7),
+    };
+    // What clients of other protocols mean by no limit is as much as the model has; the oldest have this much.
+    let output_tokens_max = if is_older_than(name, 3, 7) { 4096 } else { 32_000 };
+    Model { abilities, output_tokens_max }
+}
+
+/// Whether the version in a model's name (`claude-opus-4-5-20251101`, `claude-3-7-sonnet-latest`) is below
+/// `major.minor`.
+fn is_older_than(name: &str, major: u32, minor: u32) -> bool {
+    // A number of more than two digits is a date.
+    let small = |part: &str| part.parse::<u32>().ok().filter(|number| part.len() <= 2 && *number < 100);
+    let mut parts = name.split(['-', '.', '@', '_', ' ']).skip_while(|part| small(part).is_none());
+    let Some(found) = parts.next().and_then(small) else { return false };
+    (found, parts.next().and_then(small).unwrap_or(0)) < (major, minor)
 }
 
 tollgate_plugin::export_adapter!(Claude);
@@ -144,6 +178,25 @@ mod tests {
         assert_eq!(usage, Usage { input: 25, output: 1, quality: Quality::Estimated, ..EXACT });
         assert_eq!(read("\n"), Usage::MISSING);
         assert_eq!(read(""), Usage::MISSING);
+    }
+
+    #[test]
+    fn what_a_model_can_do_shows_in_its_version() {
+        let check = |name: &str, sampling: bool, reasoning: bool| {
+            let abilities = super::model(name).abilities;
+            assert_eq!((abilities.sampling, abilities.reasoning), (sampling, reasoning), "{name}");
+            assert_eq!(abilities.thinking_budget, sampling, "{name}");
+        };
+        check("claude-3-5-haiku-20241022", true, false);
+        check("claude-3-7-sonnet-latest", true, true);
+        check("claude-sonnet-4-20250514", true, true);
+        check("claude-sonnet-4-5", true, true);
+        check("claude-opus-4-6", true, true);
+        check("claude-opus-4-7", false, true);
+        check("claude-opus-5", false, true);
+        check("claude-sonnet-5-5", false, true);
+        check("anthropic.claude-sonnet-4-5-20250929-v1:0", true, true);
+        check("our-own-name", false, true);
     }
 
     #[test]

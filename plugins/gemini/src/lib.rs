@@ -1,13 +1,16 @@
-//! Adapter for Google Gemini: `generateContent`, its stream, its token counter and embeddings.
+//! Adapter for Google Gemini: `generateContent` and its stream for clients of every protocol, its token counter and
+//! embeddings.
 //!
 //! Configuration: [`Connection`]. The version is `/v1beta`, which has every method and field that `/v1` has;
 //! `path_prefix = "/v1"` asks for the other.
 
-use tollgate_plugin::adapter::{Adapter, Failure, Plan, TextTap, UsageTap};
+use tollgate_plugin::adapter::{Adapter, Exchange, Failure, Plan, Reply, TextTap, Translated, UsageTap};
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::gemini::{self, UsageMetadata};
 use tollgate_protocols::sample;
+use tollgate_protocols::target::Abilities;
+use tollgate_translator::{Model, from_all_to, translate};
 
 const VERSION: &str = "/v1beta";
 const PROTOCOL: Protocol = Protocol::Gemini;
@@ -48,6 +51,7 @@ impl Adapter for Gemini {
             usage_taps: vec![UsageTap { protocol: PROTOCOL, path: USAGE_TAP.to_owned() }],
             text_taps: vec![TextTap { protocol: PROTOCOL, member: "text".to_owned() }],
             stream_options: Vec::new(),
+            translates: from_all_to(PROTOCOL),
         }
     }
 
@@ -59,6 +63,18 @@ impl Adapter for Gemini {
     fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
         gemini::classify(status, retry_after_ms, body)
     }
+
+    fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+        translate(exchange, body, model(&exchange.model))
+    }
+}
+
+/// What a model can do, by its name: before 2.5 none could think. The protocol wants no limit for the output.
+fn model(name: &str) -> Model {
+    let thinks = !["gemini-1", "gemini-2.0", "gemma"].iter().any(|old| name.starts_with(old));
+    let abilities =
+        Abilities { sampling: true, thinking_budget: true, system_turns: false, reasoning: thinks };
+    Model { abilities, output_tokens_max: 8192 }
 }
 
 tollgate_plugin::export_adapter!(Gemini);

@@ -1,13 +1,20 @@
-//! Adapter for OpenAI and servers that speak like it: Chat Completions, Responses and embeddings.
+//! Adapter for OpenAI and servers that speak like it: Chat Completions and Responses for clients of every protocol, and
+//! embeddings.
 //!
-//! Configuration: [`Connection`]. A server that takes its key elsewhere or has its API below another path, such as
-//! `https://host/openai/v1`, needs no adapter of its own.
+//! Configuration: [`Connection`], and `protocol` for a server that speaks one of `openai-chat` and `openai-responses` only.
+//! A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no
+//! adapter of its own.
 
-use tollgate_plugin::adapter::{Adapter, Failure, Plan, StreamOption, TextTap, UsageTap};
+use tollgate_plugin::adapter::{
+    Adapter, Exchange, Failure, Plan, Reply, StreamOption, TextTap, Translated, UsageTap,
+};
+use tollgate_plugin::config;
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage};
 use tollgate_protocols::sample;
+use tollgate_protocols::target::Abilities;
+use tollgate_translator::{Model, from_all_to, translate};
 
 const VERSION: &str = "/v1";
 
@@ -48,18 +55,29 @@ const TEXT_TAPS: [(Protocol, &str); 5] = [
 #[derive(Debug)]
 pub struct Openai {
     connection: Connection,
+    /// The only protocol that the server generates in, where it is not both.
+    only: Option<Protocol>,
 }
 
 impl Adapter for Openai {
     fn configure(config: &str) -> Result<Self, String> {
-        Ok(Self { connection: Connection::configure(config)? })
+        let mut options: serde_json::Map<String, serde_json::Value> = config::parse(config)?;
+        let only = options.remove("protocol").map(|name| protocol(&name)).transpose()?;
+        let connection = Connection::configure(&serde_json::Value::Object(options).to_string())?;
+        Ok(Self { connection, only })
     }
 
     fn plan(&self) -> Plan {
         let text_tap = |(protocol, member): (_, &str)| TextTap { protocol, member: member.to_owned() };
         let usage_tap = |(protocol, path): (_, &str)| UsageTap { protocol, path: path.to_owned() };
+        // A server with one protocol may have the rest of the chat family all the same: models and embeddings.
+        let spoken = |route: &&Route| {
+            let bound = matches!(route.operation, Operation::Generate | Operation::CountTokens);
+            !bound || self.only.is_none_or(|only| only == route.protocol)
+        };
+        let routes = ROUTES.iter().filter(spoken);
         Plan {
-            endpoints: ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route)).collect(),
+            endpoints: routes.map(|route| self.connection.endpoint(VERSION, route)).collect(),
             auth: vec![self.connection.auth("authorization")],
             defaults: Vec::new(),
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
@@ -70,6 +88,7 @@ impl Adapter for Openai {
                 member: "include_usage".to_owned(),
                 withhold_when_empty: "choices".to_owned(),
             }],
+            translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
         }
     }
 
@@ -85,6 +104,27 @@ impl Adapter for Openai {
     fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
         openai::classify(status, retry_after_ms, body)
     }
+
+    fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+        translate(exchange, body, model(&exchange.model))
+    }
+}
+
+fn protocol(name: &serde_json::Value) -> Result<Protocol, String> {
+    match name.as_str() {
+        Some("openai-chat") => Ok(Protocol::OpenaiChat),
+        Some("openai-responses") => Ok(Protocol::OpenaiResponses),
+        _ => Err(format!("configuration: protocol {name} is neither `openai-chat` nor `openai-responses`")),
+    }
+}
+
+/// What a model can do, by its name: those that reason take no sampling parameters. The protocols want no limit for the
+/// output.
+fn model(name: &str) -> Model {
+    let reasoning = !name.contains("-chat")
+        && ["o1", "o3", "o4", "gpt-5", "gpt-6"].iter().any(|family| name.starts_with(family));
+    let abilities = Abilities { sampling: !reasoning, thinking_budget: false, system_turns: true, reasoning };
+    Model { abilities, output_tokens_max: 4096 }
 }
 
 tollgate_plugin::export_adapter!(Openai);
@@ -132,6 +172,30 @@ mod tests {
         let plan = Openai::configure(config).unwrap().plan();
         assert_eq!(plan.endpoints[0].path, "/openai/v1/chat/completions");
         assert_eq!((plan.auth[0].name.as_str(), plan.auth[0].value.as_str()), ("api-key", "{credential}"));
+    }
+
+    #[test]
+    fn a_server_with_one_protocol_serves_clients_of_the_other_in_it() {
+        let offered = |config: &str| {
+            let plan = Openai::configure(config).unwrap().plan();
+            let generates = |protocol| {
+                let mut endpoints = plan.endpoints.iter();
+                endpoints.any(|at| at.protocol == protocol && at.operation == Operation::Generate)
+            };
+            let spoken = [Protocol::OpenaiChat, Protocol::OpenaiResponses].map(generates);
+            (spoken, plan.translates.iter().map(|offer| (offer.client, offer.upstream)).collect::<Vec<_>>())
+        };
+        let (spoken, translated) = offered("{}");
+        assert_eq!(spoken, [true, true]);
+        assert!(translated.contains(&(Protocol::Gemini, Protocol::OpenaiChat)));
+        let (spoken, translated) = offered(r#"{"protocol":"openai-chat"}"#);
+        assert_eq!(spoken, [true, false]);
+        assert!(translated.contains(&(Protocol::OpenaiResponses, Protocol::OpenaiChat)));
+        let (spoken, translated) = offered(r#"{"protocol":"openai-responses"}"#);
+        assert_eq!(spoken, [false, true]);
+        assert!(translated.contains(&(Protocol::OpenaiChat, Protocol::OpenaiResponses)));
+        assert!(Openai::configure(r#"{"protocol":"gemini"}"#).is_err());
+        assert!(Openai::configure(r#"{"protocl":"gemini"}"#).is_err());
     }
 
     #[test]

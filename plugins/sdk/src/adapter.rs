@@ -3,7 +3,8 @@
 use crate::types::{Operation, Protocol, Usage};
 
 pub use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter::{
-    Endpoint, Failure, FailureClass, HeaderTemplate, Plan, StreamOption, TextTap, UsageTap,
+    Endpoint, Exchange, Failure, FailureClass, HeaderTemplate, Plan, Reply, StreamOption, TextTap,
+    Translation, UsageTap,
 };
 
 /// Speaks for one provider.
@@ -22,6 +23,60 @@ pub trait Adapter: Sized + 'static {
 
     /// Says what an answer with a status of 400 or more means. Called once per failed attempt.
     fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure;
+
+    /// Translates a request into a protocol that the provider speaks, and says how its answer is translated back. Called
+    /// once per attempt of the exchanges that [`plan`](Self::plan) lists in `translates`; the default, for adapters that
+    /// list none, refuses.
+    ///
+    /// # Errors
+    /// The answer to a request that cannot be said in the other protocol.
+    fn translate(&self, _exchange: &Exchange, _body: &[u8]) -> Result<Translated, Reply> {
+        Err(Reply {
+            status: 400,
+            body: br#"{"error":{"message":"This provider speaks other protocols only."}}"#.to_vec(),
+        })
+    }
+}
+
+/// A translated request, and what will translate its answer.
+pub struct Translated {
+    /// For the upstream.
+    pub body: Vec<u8>,
+    /// Kept by the instance until the exchange has ended.
+    pub answer: Box<dyn Answer>,
+}
+
+/// Translates the answer of one exchange: whole, failed, or in parts.
+pub trait Answer {
+    /// A whole answer with a status below 400.
+    ///
+    /// # Errors
+    /// It is not of the upstream's protocol.
+    fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// An answer of 400 or more that blames the request.
+    fn failure(&mut self, status: u16, body: &[u8]) -> Reply;
+
+    /// The next bytes of a stream, cut anywhere, as whole events of the client's protocol.
+    fn part(&mut self, bytes: &[u8]) -> Vec<u8>;
+
+    /// The stream has ended, in order or not.
+    fn end(&mut self) -> Vec<u8>;
+}
+
+/// A plan of nothing, for `..Plan::default()`.
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            auth: Vec::new(),
+            defaults: Vec::new(),
+            usage_taps: Vec::new(),
+            text_taps: Vec::new(),
+            stream_options: Vec::new(),
+            translates: Vec::new(),
+        }
+    }
 }
 
 /// Exports a type that implements [`Adapter`](crate::adapter::Adapter) as a component of world `provider-adapter`.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::marker::PhantomData;
 use std::thread::LocalKey;
 
-use crate::adapter::{self, Adapter};
+use crate::adapter::{self, Adapter, Answer};
 use crate::bindings::{content_filter, key_selector, pricing_policy, provider_adapter};
 use crate::filtering::{self, ContentFilter};
 use crate::key_selection::{self, KeySelector};
@@ -57,6 +57,45 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
     fn classify(status: u16, retry_after_ms: Option<u64>, body: Vec<u8>) -> adapter::Failure {
         Self::call(|plugin| plugin.classify(status, retry_after_ms, &body))
     }
+
+    fn translate_request(exchange: adapter::Exchange, body: Vec<u8>) -> Result<Vec<u8>, adapter::Reply> {
+        // What the last exchange left goes first: the two need not fit into memory together.
+        ANSWER.take();
+        let translated = Self::call(|plugin| plugin.translate(&exchange, &body))?;
+        ANSWER.set(Some(translated.answer));
+        Ok(translated.body)
+    }
+
+    fn translate_answer(body: Vec<u8>) -> Result<Vec<u8>, String> {
+        under_way(|answer| answer.whole(&body))
+    }
+
+    fn translate_failure(status: u16, body: Vec<u8>) -> adapter::Reply {
+        under_way(|answer| answer.failure(status, &body))
+    }
+
+    fn translate_part(bytes: Vec<u8>) -> Vec<u8> {
+        under_way(|answer| answer.part(&bytes))
+    }
+
+    fn translate_end() -> Vec<u8> {
+        under_way(|answer| answer.end())
+    }
+}
+
+thread_local! {
+    /// The exchange that the instance serves.
+    static ANSWER: RefCell<Option<Box<dyn Answer>>> = const { RefCell::new(None) };
+}
+
+/// # Panics
+/// When the gateway has not begun an exchange, which is a fault that it must see.
+fn under_way<R>(work: impl FnOnce(&mut (dyn Answer + 'static)) -> R) -> R {
+    ANSWER.with_borrow_mut(|answer| {
+        work(
+            answer.as_mut().expect("translate-request comes before every other call of an exchange").as_mut(),
+        )
+    })
 }
 
 impl<T: KeySelector + Placed> key_selector::exports::tollgate::plugin::key_selection::Guest for Component<T> {

@@ -1,0 +1,198 @@
+//! A translated exchange: one instance of an adapter that serves one attempt, from its request to the end of its answer.
+//!
+//! What the translation has to remember is state inside of the instance, so no other call may reach it meanwhile. The instance
+//! goes back to its thread when the exchange is dropped, however far it came; one that faulted is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tollgate_core::protocol::{Operation, Protocol};
+
+use crate::adapter::Adapter;
+use crate::bindings::adapter_world::ProviderAdapter;
+use crate::bindings::wit_adapter;
+use crate::error::{CallError, Fault};
+use crate::slot::{self, Instance};
+use crate::state::State;
+use crate::unit::Unit;
+use crate::vitals::Vitals;
+
+/// What stands in no body.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// What the client speaks.
+    pub client: Protocol,
+    /// What is spoken upstream.
+    pub upstream: Protocol,
+    /// What is asked.
+    pub operation: Operation,
+    /// The provider's name of the model.
+    pub model: &'a str,
+    /// The gateway's name for the request.
+    pub request_id: &'a str,
+    /// Seconds since 1970.
+    pub now_s: u64,
+    /// Whether the client wants a stream.
+    pub streaming: bool,
+    /// Whether that stream is one JSON array.
+    pub json_array: bool,
+}
+
+/// An error answer in the client's protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status, 400 to 599.
+    pub status: u16,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Begun {
+    /// This body goes upstream, and the exchange translates what comes back.
+    Translated(Exchange, Vec<u8>),
+    /// It cannot be said in the upstream's protocol: this is the answer.
+    Refused(Reply),
+}
+
+impl Adapter {
+    /// Begins an exchange by translating its request.
+    ///
+    /// # Errors
+    /// When the component failed, and when as many exchanges as may be are under way.
+    pub fn begin(&self, terms: &Terms<'_>, body: &[u8]) -> Result<Begun, CallError> {
+        let seat = Seat::take(&self.unit.vitals)?;
+        self.unit.attempt(|| {
+            let mut instance = slot::take(&self.unit)?;
+            let begun = instance.enter_with(body.len(), |world, store| {
+                let adapter = world.tollgate_plugin_adapter();
+                match adapter.call_translate_request(store, &terms.into(), body)? {
+                    Ok(body) => Ok(Ok(Ok(body))),
+                    Err(reply) => Ok(checked(reply).map(Err)),
+                }
+            })?;
+            match begun {
+                Ok(body) => {
+                    let exchange =
+                        Exchange { unit: Arc::clone(&self.unit), instance: Some(instance), _seat: seat };
+                    Ok(Begun::Translated(exchange, body))
+                }
+                Err(reply) => {
+                    slot::give_back(&self.unit, instance);
+                    Ok(Begun::Refused(reply))
+                }
+            }
+        })
+    }
+}
+
+/// Nothing but an error may stand in for an answer.
+fn checked(reply: wit_adapter::Reply) -> Result<Reply, Fault> {
+    let wit_adapter::Reply { status, body } = reply;
+    if (400..=599).contains(&status) {
+        Ok(Reply { status, body })
+    } else {
+        Err(Fault::guest(format!("it answered an error with status {status}")))
+    }
+}
+
+/// A place among the exchanges under way.
+struct Seat(Arc<Vitals>);
+
+impl Seat {
+    fn take(vitals: &Arc<Vitals>) -> Result<Self, CallError> {
+        let (taken, max) = (&vitals.host.exchanges, vitals.host.limits.exchanges_max);
+        let seat = taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < max).then_some(taken + 1));
+        seat.map(|_| Self(Arc::clone(vitals))).map_err(|_| vitals.busy())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.host.exchanges.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An exchange under way. Dropping it ends it.
+pub struct Exchange {
+    unit: Arc<Unit<ProviderAdapter>>,
+    /// `None` once it has faulted.
+    instance: Option<Box<Instance<ProviderAdapter>>>,
+    _seat: Seat,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("unit", &self.unit).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            slot::give_back(&self.unit, instance);
+        }
+    }
+}
+
+impl Exchange {
+    /// Translates a whole answer. The inner error is the component's word on an answer that is not of its protocol.
+    ///
+    /// # Errors
+    /// When the component failed.
+    pub fn answer(&mut self, body: &[u8]) -> Result<Result<Vec<u8>, String>, CallError> {
+        self.call(body.len(), |adapter, store| Ok(Ok(adapter.call_translate_answer(store, body)?)))
+    }
+
+    /// Translates a failure that blames the request.
+    ///
+    /// # Errors
+    /// When the component failed.
+    pub fn failure(&mut self, status: u16, body: &[u8]) -> Result<Reply, CallError> {
+        self.call(body.len(), |adapter, store| {
+            Ok(checked(adapter.call_translate_failure(store, status, body)?))
+        })
+    }
+
+    /// Translates the next bytes of a stream.
+    ///
+    /// # Errors
+    /// When the component failed.
+    pub fn part(&mut self, bytes: &[u8]) -> Result<Vec<u8>, CallError> {
+        self.call(bytes.len(), |adapter, store| Ok(Ok(adapter.call_translate_part(store, bytes)?)))
+    }
+
+    /// Ends a stream, which may have broken off.
+    ///
+    /// # Errors
+    /// When the component failed.
+    pub fn end(&mut self) -> Result<Vec<u8>, CallError> {
+        self.call(0, |adapter, store| Ok(Ok(adapter.call_translate_end(store)?)))
+    }
+
+    /// Whether no call has failed.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// Calls the exchange's own instance. An open breaker does not stop what is under way; a fault ends it.
+    fn call<R>(
+        &mut self,
+        bytes: usize,
+        call: impl FnOnce(&wit_adapter::Guest, &mut wasmtime::Store<State>) -> wasmtime::Result<Result<R, Fault>>,
+    ) -> Result<R, CallError> {
+        let vitals = &self.unit.vitals;
+        let Some(mut instance) = self.instance.take() else {
+            return Err(vitals.fail(Fault::guest("its exchange has ended by a fault".to_owned())));
+        };
+        vitals.count_call();
+        let answer = instance
+            .enter_with(bytes, |world, store| call(world.tollgate_plugin_adapter(), store))
+            .map_err(|fault| vitals.fail(fault))?;
+        self.instance = Some(instance);
+        Ok(answer)
+    }
+}
