@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tollgate_core::outcome::Outcome;
-use tollgate_server::config::{Attempts, BaseUrl, Config, Millis};
+use tollgate_server::config::{Attempts, BaseUrl, Config, Millis, Provider};
 use tollgate_tests::client::{Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::{self, Script};
@@ -112,10 +112,11 @@ async fn a_provider_that_refuses_connections_is_left_for_one_that_takes_them() {
     drop(nobody);
     let rig = Rig::with(|setup| {
         let config = &mut setup.config;
-        let mut dead = config.providers["openai"].clone();
-        dead.base_url = BaseUrl::try_from(url).unwrap();
-        config.providers.insert("another".to_owned(), dead);
-        setup.credentials = vec![("another", Some("alice"), "first", 100), ("openai", None, "second", 100)];
+        // The model's price names none of the two, so both may serve it.
+        let sound = config.providers.remove("openai").unwrap();
+        let dead = Provider { base_url: BaseUrl::try_from(url).unwrap(), ..sound.clone() };
+        config.providers.extend([("dead".to_owned(), dead), ("sound".to_owned(), sound)]);
+        setup.credentials = vec![("dead", Some("alice"), "first", 100), ("sound", None, "second", 100)];
     })
     .await;
     rig.upstream.enqueue(Script::json(200, ANSWER));
@@ -124,7 +125,7 @@ async fn a_provider_that_refuses_connections_is_left_for_one_that_takes_them() {
     assert_eq!(secrets(&rig), ["second"]);
     let record = rig.record().await;
     assert_eq!((record.attempts, record.charge.get()), (2, CHARGE));
-    assert_eq!(record.provider.as_deref(), Some("openai"));
+    assert_eq!(record.provider.as_deref(), Some("sound"));
     rig.stop().await;
 }
 

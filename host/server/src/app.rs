@@ -79,7 +79,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
-            providers: ArcSwap::new(Arc::new(config.providers.clone())),
+            upstreams: ArcSwap::new(Arc::new(config.upstreams())),
             last_good: ArcSwapOption::empty(),
             metrics: Metrics::new(),
             writer,

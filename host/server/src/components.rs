@@ -6,6 +6,10 @@ use tollgate_runtime::{Binding, Embedded, Kind, Limits, OnError, Probation, Sett
 use crate::config::{self, Config, Policy};
 use crate::matcher;
 
+/// Enough to translate a request of the largest size that is taken unless configured otherwise: its text, what it is made
+/// into, and what is known of it in between.
+const ADAPTER_MEMORY_BYTES_MAX: usize = 128 << 20;
+
 /// The runtime's settings.
 pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
     Settings {
@@ -27,6 +31,7 @@ pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
     let adapters =
         config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
             config: json(&provider.config),
+            memory_bytes_max: ADAPTER_MEMORY_BYTES_MAX,
             ..Binding::new(name, &provider.adapter, Kind::ProviderAdapter)
         });
     let policies = &config.policies;

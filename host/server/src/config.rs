@@ -29,6 +29,8 @@ pub struct Config {
     /// Upstreams by name.
     #[serde(deserialize_with = "with_default_providers")]
     pub providers: Providers,
+    /// Which of them serves which model; the first entry that matches counts.
+    pub models: Vec<Model>,
     /// Which component decides what.
     pub policies: Policies,
 }
@@ -240,6 +242,27 @@ fn default_providers() -> Providers {
         ("anthropic".to_owned(), provider("claude", "api.anthropic.com")),
         ("google".to_owned(), provider("gemini", "generativelanguage.googleapis.com")),
     ])
+}
+
+/// Which provider serves a model.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// What clients call it; each `*` stands for any characters.
+    pub name: String,
+    /// Name of a provider.
+    pub provider: String,
+    /// What that provider calls it; the client's name where absent.
+    pub model: Option<String>,
+}
+
+/// What the road asks for upstreams: taken up as one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstreams {
+    /// Upstreams by name.
+    pub providers: Providers,
+    /// Which of them serves which model.
+    pub models: Vec<Model>,
 }
 
 /// Which component decides what.
@@ -494,8 +517,29 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
+        let refuse = |reason| ConfigError::Parse { path: path.to_owned(), reason };
+        let config: Self = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        config.check().map_err(refuse)?;
+        Ok(config)
+    }
+
+    /// What no single line shows to be wrong.
+    fn check(&self) -> Result<(), String> {
+        for Model { name, provider, model } in &self.models {
+            if name.is_empty() || model.as_deref() == Some("") {
+                return Err("[[models]]: a name is empty".to_owned());
+            }
+            if !self.providers.contains_key(provider) {
+                return Err(format!("[[models]]: model `{name}` names no provider: `{provider}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Providers, and the models that they serve.
+    #[must_use]
+    pub fn upstreams(&self) -> Upstreams {
+        Upstreams { providers: self.providers.clone(), models: self.models.clone() }
     }
 
     /// Where compiled components are kept.
@@ -521,6 +565,7 @@ impl Default for Config {
             store: Store::default(),
             plugins: Plugins::default(),
             providers: default_providers(),
+            models: Vec::new(),
             policies: Policies::default(),
         }
     }
@@ -571,6 +616,25 @@ mod tests {
         check_refused("[policies.pricing]\non_error = \"shrug\"", "line 2", "unknown variant");
         check_refused("[policies.other]\n", "line 1", "unknown field");
         check_refused("nonsense", "line 1", "expected");
+    }
+
+    #[test]
+    fn a_model_is_served_by_a_provider_that_is_there() {
+        let check = |text: &str| toml::from_str::<Config>(text).unwrap().check();
+        assert_eq!(check("[[models]]\nname = \"gpt-*\"\nprovider = \"openai\"\nmodel = \"x\""), Ok(()));
+        let error = check("[[models]]\nname = \"gpt-*\"\nprovider = \"nobody\"").unwrap_err();
+        assert!(error.contains("`gpt-*`") && error.contains("`nobody`"), "{error}");
+        assert!(check("[[models]]\nname = \"\"\nprovider = \"openai\"").is_err());
+        check_refused("[[models]]\nname = \"x\"", "line 1", "missing field `provider`");
+    }
+
+    #[test]
+    fn the_examples_entry_for_a_model_is_one() {
+        let entry = EXAMPLE.split_once("# [[models]]").map(|(_, rest)| rest).unwrap();
+        let lines: Vec<&str> = entry.lines().skip(1).map_while(|line| line.strip_prefix("# ")).collect();
+        let config: Config = toml::from_str(&format!("[[models]]\n{}", lines.join("\n"))).unwrap();
+        assert_eq!(config.check(), Ok(()));
+        assert!(config.models[0].model.is_some(), "every member is shown");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod directory;
 mod keys;
 mod matcher;
 mod metrics;
+mod model_routes;
 mod net;
 mod pricefile;
 mod proxy;

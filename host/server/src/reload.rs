@@ -1,4 +1,4 @@
-//! The configuration file while the gateway runs: providers and policies are taken up as one change, or not at all. What
+//! The configuration file while the gateway runs: providers, models and policies are taken up as one change, or not at all. What
 //! belongs to listeners, limits and the database needs a restart, and says so.
 
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ async fn settled(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|again| again == bytes)
 }
 
-/// Reads the file and puts its providers and policies in force; what was there stays when anything is wrong.
+/// Reads the file and puts its providers, models and policies in force; what was there stays when anything is wrong.
 async fn take_up(shared: &Arc<Shared>, path: &Path) {
     let config = match Config::read(path) {
         Ok(config) => config,
@@ -57,7 +57,7 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
     let bindings = components::bindings(&config);
     match tokio::task::spawn_blocking(move || runtime.apply(bindings)).await {
         Ok(Ok(generation)) => {
-            shared.providers.store(Arc::new(config.providers));
+            shared.upstreams.store(Arc::new(config.upstreams()));
             tracing::info!(generation = generation.id(), "the changed configuration is in force");
         }
         Ok(Err(error)) => {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use memchr::memmem::Finder;
+use tollgate_core::price::ModelPrice;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_runtime::{Adapter, AdapterPlan, Filter, Generation, HeaderTemplate};
+use tollgate_runtime::{Adapter, AdapterPlan, Filter, Generation, HeaderTemplate, Translation};
 
-use crate::config::{Provider, Providers};
+use crate::config::{Provider, Upstreams};
 use crate::matcher::{self, Matcher};
+use crate::model_routes::ModelRoutes;
 use crate::net::pool::Origin;
 
 /// Everything that requests of one generation share on one worker.
@@ -19,10 +21,48 @@ pub(crate) struct Road {
     /// The components.
     pub(crate) generation: Arc<Generation>,
     /// The configuration that the upstreams came of.
-    pub(crate) providers: Arc<Providers>,
+    configured: Arc<Upstreams>,
     /// Enabled providers in the order of their names.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
+    models: ModelRoutes,
     matcher: Option<Arc<Matcher>>,
+}
+
+/// Who may serve a call.
+pub(crate) struct Destination<'a> {
+    /// Where it is looked for.
+    pub(crate) road: &'a Road,
+    /// What the client asks for.
+    pub(crate) call: Shape,
+    /// The only provider that may; `None` for any that speaks the client's protocol.
+    provider: Option<&'a Rc<Upstream>>,
+    /// The model's name there, where it is another than the client's.
+    pub(crate) model: Option<&'a Arc<str>>,
+}
+
+impl<'a> Destination<'a> {
+    /// The upstream of a provider, where it may serve the call, and what is said to it: the call itself, or what the adapter
+    /// translates it to. Only a provider that the model names is worth a translation.
+    pub(crate) fn upstream(&self, provider: &str) -> Option<(&'a Rc<Upstream>, Shape)> {
+        match self.provider {
+            Some(only) if *only.name == *provider => Some((only, only.spoken(self.call)?)),
+            Some(_) => None,
+            None => Some((self.road.upstream(provider, self.call)?, self.call)),
+        }
+    }
+
+    /// Whether any provider takes the call, whatever its credentials.
+    pub(crate) fn exists(&self) -> bool {
+        match self.provider {
+            Some(only) => only.spoken(self.call).is_some(),
+            None => self.road.upstreams.iter().any(|upstream| upstream.endpoint(self.call).is_some()),
+        }
+    }
+
+    /// Whether the model has one provider, and that takes no such calls in the client's protocol.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.provider.is_some() && !self.exists()
+    }
 }
 
 /// A provider with what its adapter said.
@@ -41,6 +81,7 @@ pub(crate) struct Upstream {
     defaults: Vec<Template>,
     taps: [Rc<Taps>; 4],
     stream_options: Vec<StreamOption>,
+    translates: Vec<Translation>,
 }
 
 struct Endpoint {
@@ -132,8 +173,9 @@ fn quoted(name: &str) -> Finder<'static> {
 impl Road {
     /// Joins a generation with the configured providers. A provider whose adapter is not loaded is left out: the
     /// generation could not have been published without it.
-    pub(crate) fn new(generation: Arc<Generation>, providers: Arc<Providers>) -> Rc<Self> {
-        let upstreams = providers
+    pub(crate) fn new(generation: Arc<Generation>, configured: Arc<Upstreams>) -> Rc<Self> {
+        let upstreams = configured
+            .providers
             .iter()
             .filter(|(_, provider)| provider.enabled)
             .filter_map(|(name, provider)| {
@@ -142,7 +184,8 @@ impl Road {
             .collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
         let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
-        Rc::new(Self { generation, providers, upstreams, matcher })
+        let models = ModelRoutes::new(&configured.models);
+        Rc::new(Self { generation, configured, upstreams, models, matcher })
     }
 
     /// The content filter with its compiled rules, where there is one.
@@ -151,8 +194,29 @@ impl Road {
     }
 
     /// Whether this is still what generation and configuration say.
-    pub(crate) fn current(&self, generation: &Arc<Generation>, providers: &Arc<Providers>) -> bool {
-        Arc::ptr_eq(&self.generation, generation) && Arc::ptr_eq(&self.providers, providers)
+    pub(crate) fn current(&self, generation: &Arc<Generation>, configured: &Arc<Upstreams>) -> bool {
+        Arc::ptr_eq(&self.generation, generation) && Arc::ptr_eq(&self.configured, configured)
+    }
+
+    /// Who serves a model: whom the configuration names, else the provider of its price where there is such a one. `None`
+    /// where the configuration names a provider that is switched off.
+    pub(crate) fn destination(
+        &self,
+        call: Shape,
+        model: &str,
+        price: Option<&ModelPrice>,
+    ) -> Option<Destination<'_>> {
+        let named = |name: &str| self.upstreams.iter().find(|upstream| *upstream.name == *name);
+        let (provider, model) = match self.models.find(model) {
+            Some(route) => (Some(named(&route.provider)?), route.model.as_ref()),
+            None => (price.and_then(|price| named(&price.provider)), None),
+        };
+        Some(Destination { road: self, call, provider, model })
+    }
+
+    /// The provider's own name for a model, where the configuration has one.
+    pub(crate) fn renamed(&self, model: &str) -> Option<&str> {
+        self.models.find(model)?.model.as_deref()
     }
 
     /// The upstream of a provider, where it takes such calls.
@@ -213,6 +277,7 @@ impl Upstream {
                     withhold_when_empty: option.withhold_when_empty.clone(),
                 })
                 .collect(),
+            translates: plan.translates.clone(),
         }
     }
 
@@ -221,6 +286,17 @@ impl Upstream {
             (endpoint.protocol, endpoint.operation, endpoint.streaming)
                 == (call.protocol, call.operation, call.streaming)
         })
+    }
+
+    /// What is said upstream when a client makes this call: the same where the provider speaks the client's protocol.
+    fn spoken(&self, call: Shape) -> Option<Shape> {
+        if self.endpoint(call).is_some() {
+            return Some(call);
+        }
+        let fits = |offer: &&Translation| (offer.client, offer.operation) == (call.protocol, call.operation);
+        let spoken =
+            self.translates.iter().filter(fits).map(|offer| Shape { protocol: offer.upstream, ..call });
+        spoken.into_iter().find(|spoken| self.endpoint(*spoken).is_some())
     }
 
     /// Path and query of a call.

@@ -5,7 +5,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Generation, Runtime};
 use tollgate_store::Writer;
 
-use crate::config::{Config, Providers};
+use crate::config::{Config, Upstreams};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 
@@ -17,8 +17,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     /// Callers, credentials, prices.
     pub(crate) directory: ArcSwap<Directory>,
-    /// Upstreams, as last configured.
-    pub(crate) providers: ArcSwap<Providers>,
+    /// Upstreams and the models that they serve, as last configured.
+    pub(crate) upstreams: ArcSwap<Upstreams>,
     /// The generation whose pricing component last settled a request.
     pub(crate) last_good: ArcSwapOption<Generation>,
     /// Counters.

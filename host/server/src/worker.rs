@@ -59,7 +59,7 @@ impl Worker {
     /// The newest generation, made ready for the road.
     pub(crate) fn road(&self) -> Rc<Road> {
         let mut road = self.road.borrow_mut();
-        if !road.current(&self.shared.runtime.current(), &self.shared.providers.load()) {
+        if !road.current(&self.shared.runtime.current(), &self.shared.upstreams.load()) {
             *road = new_road(&self.shared);
         }
         Rc::clone(&road)
@@ -79,7 +79,7 @@ impl Worker {
 }
 
 fn new_road(shared: &Shared) -> Rc<Road> {
-    Road::new(shared.runtime.current(), shared.providers.load_full())
+    Road::new(shared.runtime.current(), shared.upstreams.load_full())
 }
 
 /// Serves until `stop` turns true and every request has ended or the drain's time is over; then settles what is left.

@@ -1,24 +1,42 @@
-//! Step 6: the request as the upstream wants it. Same protocol in and out, so this is data work alone: the client's bytes
-//! with declared splices, its headers without what must not travel, and the credential put in by the host.
+//! Step 6: the request as the upstream wants it, with the credential put in by the host.
+//!
+//! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must not
+//! travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same everywhere.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
+use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
+use tollgate_core::time::Timestamp;
+use tollgate_runtime::{Begun, Exchange, Terms};
 
 use super::error::ProxyError;
-use super::read::Inbound;
+use super::read::{Inbound, own_query};
 use super::select::Lease;
 use crate::body::{Chained, Splice};
-use crate::road::{Shape, StreamOption};
+use crate::road::{Destination, Shape, StreamOption};
 
-/// A request ready to go, and what its answer must be rid of.
+/// A request ready to go.
 pub(crate) struct Outbound {
     /// The request.
     pub(crate) request: Request<Chained>,
+    /// How its answer comes back.
+    pub(crate) passage: Passage,
+}
+
+/// What an answer goes through on its way to the client.
+#[derive(Default)]
+pub(crate) struct Passage {
     /// Top-level member that is empty in the event that the client did not ask for, where one is caused.
     pub(crate) withhold: Option<String>,
+    /// What translates it, where client and upstream speak different protocols.
+    pub(crate) exchange: Option<Exchange>,
 }
+
+/// Headers of a client that mean the same in every protocol.
+const CARRIED: [HeaderName; 3] =
+    [header::USER_AGENT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// Headers that end at the gateway: hop-by-hop ones, those it writes itself, and those that tell of the client's way here.
 const STOPPED: [HeaderName; 22] = [
@@ -56,26 +74,37 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Builds the request of one attempt.
+/// What an attempt sends, but for what every attempt sends.
+struct Message<'a> {
+    headers: HeaderMap,
+    query: &'a str,
+    body: Chained,
+    passage: Passage,
+}
+
+/// Builds the request of one attempt, made at `now` for the client's request `id`.
 ///
 /// # Errors
-/// [`ProxyError::Internal`] when the adapter's templates give no valid request.
-pub(crate) fn request(inbound: &Inbound, call: Shape, lease: &Lease) -> Result<Outbound, ProxyError> {
+/// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can translate it
+/// now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
+pub(crate) fn request(
+    inbound: &Inbound,
+    destination: &Destination<'_>,
+    lease: &Lease,
+    id: RequestId,
+    now: Timestamp,
+) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
-    let target = upstream.target(call, &inbound.model, &inbound.query).ok_or(ProxyError::NoCredential)?;
+    let model = destination.model.map_or(inbound.model.as_str(), |model| model);
+    let Message { mut headers, query, body, passage } = if lease.spoken == destination.call {
+        passed(inbound, destination, lease)
+    } else {
+        translated(inbound, lease, model, id, now)?
+    };
+    let target = upstream.target(lease.spoken, model, query).ok_or(ProxyError::NoCredential)?;
     let uri: Uri = target
         .parse()
         .map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
-    let mut splices = inbound.splices.clone();
-    let mut withhold = None;
-    if let Some(option) = upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
-        && let Some(splice) = splice_option(inbound, option)
-    {
-        splices.push(splice);
-        withhold = Some(option.withhold_when_empty.clone());
-    }
-    let body = Chained::spliced(&inbound.body, &mut splices);
-    let mut headers = inbound.headers.clone();
     for template in upstream.defaults() {
         if !headers.contains_key(&template.name) {
             insert(&mut headers, template.name.clone(), template.value(""))?;
@@ -90,12 +119,68 @@ pub(crate) fn request(inbound: &Inbound, call: Shape, lease: &Lease) -> Result<O
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    Ok(Outbound { request, withhold })
+    Ok(Outbound { request, passage })
+}
+
+/// The client's own bytes.
+fn passed<'a>(inbound: &'a Inbound, destination: &Destination<'_>, lease: &Lease) -> Message<'a> {
+    let mut splices = inbound.splices.clone();
+    splices.extend(destination.model.and_then(|model| rename(inbound, model)));
+    let mut passage = Passage::default();
+    if let Some(option) = lease.upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
+        && let Some(splice) = splice_option(inbound, option)
+    {
+        splices.push(splice);
+        passage.withhold = Some(option.withhold_when_empty.clone());
+    }
+    let body = Chained::spliced(&inbound.body, &mut splices);
+    Message { headers: inbound.headers.clone(), query: &inbound.query, body, passage }
+}
+
+/// The same request in the upstream's protocol.
+fn translated(
+    inbound: &Inbound,
+    lease: &Lease,
+    model: &str,
+    id: RequestId,
+    now: Timestamp,
+) -> Result<Message<'static>, ProxyError> {
+    let Shape { protocol, operation, streaming } = lease.spoken;
+    let terms = Terms {
+        client: inbound.protocol,
+        upstream: protocol,
+        operation,
+        model,
+        request_id: &id.to_string(),
+        now_s: now.millis() / 1000,
+        streaming,
+        json_array: inbound.wants_array(),
+    };
+    let body = Chained::spliced(&inbound.body, &mut inbound.splices.clone()).joined();
+    // What went wrong with the component has been logged where it happened.
+    let begun = lease.upstream.adapter.begin(&terms, &body).map_err(|_| ProxyError::Unavailable)?;
+    let (exchange, body) = match begun {
+        Begun::Translated(exchange, body) => (exchange, body),
+        Begun::Refused(reply) => return Err(reply.into()),
+    };
+    let carried = |name: HeaderName| inbound.headers.get(&name).cloned().map(|value| (name, value));
+    let mut headers: HeaderMap = CARRIED.into_iter().filter_map(carried).collect();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let accepted = if streaming { "text/event-stream" } else { "application/json" };
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accepted));
+    let passage = Passage { withhold: None, exchange: Some(exchange) };
+    Ok(Message { headers, query: own_query(protocol, streaming), body: Bytes::from(body).into(), passage })
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) -> Result<(), ProxyError> {
     headers.insert(name, value.ok_or(ProxyError::Internal)?);
     Ok(())
+}
+
+/// The splice that gives the model the provider's own name for it, where the body names it at all.
+fn rename(inbound: &Inbound, model: &str) -> Option<Splice> {
+    let value = inbound.member("model")?;
+    Some(insertion(value.start..value.end, json::quote(model)))
 }
 
 /// The splice that sets `object.member` to true, or `None` when the client already did.

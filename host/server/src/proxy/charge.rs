@@ -97,6 +97,7 @@ pub(crate) struct Pending {
 
 /// An admitted request on its way. Ends exactly once: by [`Ticket::finish`] or by being dropped.
 pub(crate) struct Ticket {
+    id: RequestId,
     pending: Option<Box<Pending>>,
     ended: Ended,
 }
@@ -104,12 +105,17 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Admits a request.
     pub(crate) fn new(pending: Pending, ended: Ended) -> Self {
-        Self { pending: Some(Box::new(pending)), ended }
+        Self { id: pending.id, pending: Some(Box::new(pending)), ended }
     }
 
     /// What is known so far; `None` once it has ended.
     pub(crate) fn pending(&mut self) -> Option<&mut Pending> {
         self.pending.as_deref_mut()
+    }
+
+    /// The request's id.
+    pub(crate) const fn id(&self) -> RequestId {
+        self.id
     }
 
     /// The request has ended so. Later calls change nothing.
@@ -168,6 +174,20 @@ impl Ticket {
         self.pending.as_deref().and_then(|pending| pending.meter.as_ref()).is_some_and(Meter::between_events)
     }
 
+    /// The answer told the client of a failure, however its connection ends.
+    pub(crate) fn told_failure(&mut self) {
+        if let Some(meter) = self.pending().and_then(|pending| pending.meter.as_mut()) {
+            meter.fail();
+        }
+    }
+
+    /// An error that the client is told in other words; noted for the record.
+    pub(crate) fn note(&mut self, error: &ProxyError) {
+        if let Some(pending) = self.pending() {
+            pending.error.get_or_insert_with(|| error.message());
+        }
+    }
+
     /// The filter refused part of the answer.
     pub(crate) fn filtered(&mut self, hash: Option<TextHash>) {
         if let Some(pending) = self.pending() {
@@ -186,8 +206,8 @@ impl Ticket {
 
     /// An error as an event of this request's stream; also noted for the record.
     pub(crate) fn error_event(&mut self, error: &ProxyError) -> Bytes {
+        self.note(error);
         let Some(pending) = self.pending() else { return Bytes::new() };
-        pending.error.get_or_insert_with(|| error.message());
         error.event(pending.protocol, &pending.id.to_string())
     }
 }
@@ -204,15 +224,24 @@ impl Drop for Ticket {
     }
 }
 
-/// The prices of a billed operation.
+/// The price of a model: by the client's name for it, or else by the provider's.
+pub(crate) fn listed<'p>(prices: &'p PriceTable, road: &Road, model: &str) -> Option<&'p ModelPrice> {
+    prices.find(model).or_else(|| prices.find(road.renamed(model)?))
+}
+
+/// The prices of a billed operation, as far as `found`.
 ///
 /// # Errors
 /// 404 for a model without a price: nobody could say what it costs.
-pub(crate) fn price(prices: &PriceTable, inbound: &Inbound) -> Result<Option<Priced>, ProxyError> {
+pub(crate) fn price(
+    prices: &PriceTable,
+    found: Option<&ModelPrice>,
+    inbound: &Inbound,
+) -> Result<Option<Priced>, ProxyError> {
     if !inbound.operation.billed() {
         return Ok(None);
     }
-    let price = prices.find(&inbound.model).ok_or_else(|| ProxyError::UnknownModel(inbound.model.clone()))?;
+    let price = found.ok_or_else(|| ProxyError::UnknownModel(inbound.model.clone()))?;
     Ok(Some(Priced { version: prices.version(), price: price.clone() }))
 }
 
@@ -272,7 +301,7 @@ fn usage(pending: &Pending, outcome: Outcome) -> Usage {
     let adapter = &lease.upstream.adapter;
     let stated = meter
         .samples()
-        .and_then(|samples| adapter.read_usage(pending.protocol, pending.operation, &samples).ok())
+        .and_then(|samples| adapter.read_usage(lease.spoken.protocol, pending.operation, &samples).ok())
         .filter(|usage| usage.quality != Quality::Missing);
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {

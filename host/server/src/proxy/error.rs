@@ -10,6 +10,7 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::limits::{Limit, Refused, Standing};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
+use tollgate_runtime::Reply;
 use tollgate_core::time::Timestamp;
 
 use super::{Outgoing, limit};
@@ -74,8 +75,22 @@ pub(crate) enum ProxyError {
     Policy(&'static str),
     /// The ledger cannot take the request on now.
     Unavailable,
+    /// An adapter's answer in the caller's own protocol: to a request that cannot be said in its provider's, or in place of
+    /// the provider's own.
+    Translated {
+        /// HTTP status.
+        status: u16,
+        /// JSON.
+        body: String,
+    },
     /// The gateway is at fault.
     Internal,
+}
+
+impl From<Reply> for ProxyError {
+    fn from(reply: Reply) -> Self {
+        Self::Translated { status: reply.status, body: String::from_utf8_lossy(&reply.body).into_owned() }
+    }
 }
 
 /// A limit that a call met.
@@ -158,6 +173,7 @@ impl ProxyError {
             }
             Self::Policy(_) => words(503, "server_error", Some("policy_failed"), "api_error", "UNAVAILABLE"),
             Self::Unavailable => words(503, "server_error", Some("unavailable"), "api_error", "UNAVAILABLE"),
+            Self::Translated { status, .. } => words(*status, INVALID, None, INVALID, "INVALID_ARGUMENT"),
             Self::Internal => words(500, "server_error", None, "api_error", "INTERNAL"),
         }
     }
@@ -198,6 +214,7 @@ impl ProxyError {
             Self::UpstreamTimeout => "The provider did not answer in time.".to_owned(),
             Self::Policy(kind) => format!("The {kind} policy failed, so the request was not sent."),
             Self::Unavailable => "The gateway cannot take requests now. Try again shortly.".to_owned(),
+            Self::Translated { .. } => "The request does not suit the model's provider.".to_owned(),
             Self::Internal => "The gateway failed.".to_owned(),
         }
     }
@@ -222,6 +239,9 @@ impl ProxyError {
 
     /// The error body in the caller's protocol.
     pub(crate) fn body(&self, protocol: Protocol, request_id: &str) -> String {
+        if let Self::Translated { body, .. } = self {
+            return body.clone();
+        }
         let words = self.words();
         let message = tollgate_core::json::quote(&self.message());
         match protocol {

@@ -139,6 +139,11 @@ impl Meter {
         }
     }
 
+    /// The stream is not whole, whatever its bytes say.
+    pub(crate) const fn fail(&mut self) {
+        self.failed = true;
+    }
+
     /// Whether the stream told of an error before it ended.
     pub(crate) const fn failed(&self) -> bool {
         self.failed
@@ -239,6 +244,15 @@ fn tells_of_failure(event: &[u8]) -> bool {
             .is_some_and(|name| name == "error")
     };
     told(&["error"]) || told(&["response", "error"]) || named()
+}
+
+/// Whether any of these whole events tells of a failure.
+pub(crate) fn any_failure(events: &[u8]) -> bool {
+    let mut failed = false;
+    // What cannot be framed tells nothing.
+    let _framed =
+        Framer::new(EVENT_BYTES_MAX).push(events, |frame| failed |= tells_of_failure(frame.bytes()));
+    failed
 }
 
 /// Looks into one event; whether it states usage.

@@ -31,11 +31,14 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_core::id::{CredentialId, RequestId};
 use tollgate_core::outcome::Outcome;
+use tollgate_core::price::ModelPrice;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
+use tollgate_runtime::Exchange;
 
 pub(crate) use self::relay::Outgoing;
 
+use self::adapt::Passage;
 use self::charge::{Pending, Ticket};
 use self::error::ProxyError;
 use self::forward::Reply;
@@ -46,7 +49,7 @@ use self::relay::Relay;
 use self::select::Lease;
 use self::window::{Passed, Window};
 use crate::directory::{Caller, Directory};
-use crate::road::{Road, Shape};
+use crate::road::{Destination, Road, Shape};
 use crate::router::{self, Call, Route};
 use crate::worker::Worker;
 
@@ -118,7 +121,6 @@ async fn admit(
     permit: Option<Permit>,
     mut inbound: Inbound,
 ) -> Result<(Inbound, Ticket), ProxyError> {
-    let call = shape(&inbound);
     let mut pending = Pending {
         id: arrival.id,
         started: arrival.started,
@@ -144,13 +146,15 @@ async fn admit(
     };
     let admitted = (|| {
         limit::model(caller, &inbound.model)?;
-        pending.priced = charge::price(&directory.prices, &inbound)?;
+        let price = charge::listed(&directory.prices, road, &inbound.model);
+        pending.priced = charge::price(&directory.prices, price, &inbound)?;
+        let destination = destination(road, &inbound, price)?;
         filter::screen(road, &mut inbound).map_err(|refusal| {
             pending.filter_hash = refusal.hash;
             refusal.error
         })?;
         let Some(priced) = &pending.priced else { return Ok(()) };
-        let owners = select::owners(road, directory, caller, call);
+        let owners = select::owners(&destination, directory, caller);
         let default_max = worker.shared.settings.limits.default_output_tokens_max;
         let pricing = road.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
         let amount = charge::quote(pricing, priced, &inbound, owners, default_max, arrival.at)?;
@@ -178,6 +182,26 @@ async fn admit(
     Ok((inbound, ticket))
 }
 
+/// Who may serve a request.
+///
+/// # Errors
+/// 503 where that is a provider that is switched off, 400 where it takes no such calls in the client's protocol.
+fn destination<'r>(
+    road: &'r Road,
+    inbound: &Inbound,
+    price: Option<&ModelPrice>,
+) -> Result<Destination<'r>, ProxyError> {
+    let call = shape(inbound);
+    let destination = road.destination(call, &inbound.model, price).ok_or(ProxyError::NoCredential)?;
+    if destination.is_foreign() {
+        let (model, operation) = (&inbound.model, call.operation.name());
+        let words =
+            format!("`{model}` cannot be called so: its provider has no {operation} for this protocol.");
+        return Err(ProxyError::bad_request(words, Some("model")));
+    }
+    Ok(destination)
+}
+
 const fn shape(inbound: &Inbound) -> Shape {
     Shape { protocol: inbound.protocol, operation: inbound.operation, streaming: inbound.streaming }
 }
@@ -191,12 +215,17 @@ async fn dispatch(
     inbound: &Inbound,
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
-    let call = shape(inbound);
+    let price = charge::listed(&directory.prices, road, &inbound.model);
+    let destination = match destination(road, inbound, price) {
+        Ok(destination) => destination,
+        Err(error) => return Err(give_up(ticket, error)),
+    };
+    let id = ticket.id();
     let limits = &worker.shared.settings.limits;
     let mut tried: Vec<CredentialId> = Vec::new();
     let mut failure: Option<ProxyError> = None;
     loop {
-        let selected = select::next(road, directory, caller, call, &tried, worker.now());
+        let selected = select::next(&destination, directory, caller, &tried, worker.now());
         let lease = match selected {
             Ok(lease) => lease,
             Err(error @ ProxyError::Policy(_)) => return Err(give_up(ticket, error)),
@@ -204,24 +233,31 @@ async fn dispatch(
             Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
         };
         tried.push(lease.credential().id);
-        let attempt = match adapt::request(inbound, call, &lease) {
+        let mut attempt = match adapt::request(inbound, &destination, &lease, id, worker.now()) {
             Ok(outbound) => outbound,
+            Err(error @ ProxyError::Translated { .. }) => {
+                ticket.fail(&error, Outcome::Refused);
+                return Err(error);
+            }
             Err(error) => return Err(give_up(ticket, error)),
         };
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
         }
-        let withhold = attempt.withhold.clone();
+        let passage = std::mem::take(&mut attempt.passage);
         match forward::send(&worker.pool, attempt, &lease, limits).await {
             Ok(reply) => {
                 lease.succeed();
-                return answer(worker, road, inbound, withhold, reply, lease, ticket).await;
+                return answer(worker, road, inbound, passage, reply, lease, ticket).await;
             }
             Err(failed) => {
                 lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
                 note_failure(worker, &mut ticket, lease, &failed.detail);
                 if let Some((head, body)) = failed.answer {
-                    return Ok(refusal_of_upstream(&head, body, ticket));
+                    return match passage.exchange {
+                        None => Ok(refusal_of_upstream(&head, body, ticket)),
+                        Some(exchange) => Err(give_up(ticket, in_other_words(exchange, &head, &body))),
+                    };
                 }
                 if !failed.retry || tried.len() >= limits.attempts_max.0 as usize {
                     return Err(give_up(ticket, failed.error));
@@ -266,39 +302,61 @@ fn refusal_of_upstream(
     response
 }
 
+/// The provider's answer to a request that is at fault, in the client's protocol.
+fn in_other_words(mut exchange: Exchange, head: &http::response::Parts, body: &[u8]) -> ProxyError {
+    exchange.failure(head.status.as_u16(), body).map_or(ProxyError::Internal, ProxyError::from)
+}
+
 /// Turns an upstream's answer into the client's.
 async fn answer(
     worker: &Rc<Worker>,
     road: &Rc<Road>,
     inbound: &Inbound,
-    withhold: Option<String>,
+    passage: Passage,
     reply: Reply,
     lease: Lease,
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body } = reply;
+    let Passage { withhold, exchange } = passage;
     let events = forward::is_event_stream(&head.headers);
-    let taps = Rc::clone(lease.upstream.taps(inbound.protocol));
+    let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
     let (window, unchanged) = (Window::new(road), withhold.is_none());
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
     if let Some(pending) = ticket.pending() {
         pending.lease = Some(lease);
     }
     ticket.answered(head.status, meter);
-    let whole = !events && window.is_some();
-    let limits = &worker.shared.settings.limits;
-    let headers = client_headers(&head.headers, unchanged && window.is_none());
-    let relay = Relay::new(body, first, ticket, window.filter(|_| !whole), events, limits);
-    let outgoing = if whole { screened_whole(road, relay).await? } else { Outgoing::Relay(Box::new(relay)) };
+    let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
+    let headers = match exchange {
+        None => client_headers(&head.headers, unchanged && window.is_none()),
+        Some(_) => translated_headers(told_events),
+    };
+    let mut relay = Relay::new(body, first, ticket, told_events, &worker.shared.settings.limits);
+    let (mut exchange, mut window) = (exchange, window);
+    if inbound.streaming
+        && let Some(exchange) = exchange.take()
+    {
+        relay.translate(exchange);
+    }
+    if told_events && let Some(window) = window.take() {
+        relay.screen(window);
+    }
+    let collects = exchange.is_some() || window.is_some();
+    let outgoing =
+        if collects { collected(relay, exchange, window).await? } else { Outgoing::Relay(Box::new(relay)) };
     let mut response = Response::new(outgoing);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(response)
 }
 
-/// An unstreamed answer that the filter must see as a whole: it is collected, and told apart before the client sees a byte.
-async fn screened_whole(road: &Rc<Road>, mut relay: Relay) -> Result<Outgoing, ProxyError> {
-    let Some(mut window) = Window::new(road) else { return Ok(Outgoing::Relay(Box::new(relay))) };
+/// An answer that must be seen as a whole, to be translated or told apart by the filter before the client sees a byte.
+async fn collected(
+    mut relay: Relay,
+    exchange: Option<Exchange>,
+    window: Option<Window>,
+) -> Result<Outgoing, ProxyError> {
     let mut collected = bytes::BytesMut::new();
     relay.settle_later();
     let mut body = Outgoing::Relay(Box::new(relay));
@@ -308,7 +366,17 @@ async fn screened_whole(road: &Rc<Road>, mut relay: Relay) -> Result<Outgoing, P
         collected.extend_from_slice(&data);
     }
     let Outgoing::Relay(mut relay) = body else { return Err(ProxyError::Internal) };
-    match window.whole(collected.freeze()) {
+    let answer = match exchange {
+        None => collected.freeze(),
+        Some(exchange) => match translated_whole(exchange, &collected) {
+            Ok(answer) => answer,
+            Err(error) => {
+                relay.spoil(&error);
+                return Err(error);
+            }
+        },
+    };
+    match window.map_or(Passed::On(answer.clone()), |mut window| window.whole(answer)) {
         Passed::On(bytes) => {
             relay.settle(Outcome::Ok);
             Ok(Outgoing::from(bytes))
@@ -318,6 +386,22 @@ async fn screened_whole(road: &Rc<Road>, mut relay: Relay) -> Result<Outgoing, P
             Err(ProxyError::Filtered)
         }
     }
+}
+
+/// A whole answer in the client's protocol.
+fn translated_whole(mut exchange: Exchange, answer: &[u8]) -> Result<bytes::Bytes, ProxyError> {
+    // What went wrong with the component has been logged where it happened.
+    let translated = exchange.answer(answer).map_err(|_| ProxyError::Internal)?;
+    translated.map(bytes::Bytes::from).map_err(|words| {
+        tracing::warn!(words, "an upstream's answer is not of its protocol");
+        relay::UPSTREAM_BROKE
+    })
+}
+
+/// Headers of an answer that was translated: none of the provider's fits it.
+fn translated_headers(events: bool) -> HeaderMap {
+    let kind = if events { "text/event-stream" } else { "application/json" };
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
 }
 
 /// What of an upstream's headers the client sees: nothing about the connection, the operator's account or cookies.

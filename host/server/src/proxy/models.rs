@@ -29,7 +29,7 @@ pub(crate) fn answer(
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
         let road = worker.road();
         let mut models: Vec<_> =
-            directory.prices.models().filter(|(_, price)| speaks(&road, price, protocol)).collect();
+            directory.prices.models().filter(|(name, price)| offered(&road, name, price, protocol)).collect();
         models.retain(|(name, _)| limit::model(&caller, name).is_ok());
         models.sort_unstable_by_key(|(name, _)| *name);
         match name {
@@ -44,11 +44,12 @@ pub(crate) fn answer(
     (protocol, listed.map(|body| respond(&body)))
 }
 
-/// Whether the model's provider takes calls of this protocol.
-fn speaks(road: &Road, price: &ModelPrice, protocol: Protocol) -> bool {
-    [Operation::Generate, Operation::Embed].into_iter().any(|operation| {
-        road.upstream(&price.provider, Shape { protocol, operation, streaming: false }).is_some()
-    })
+/// Whether clients of this protocol can call the model.
+fn offered(road: &Road, name: &str, price: &ModelPrice, protocol: Protocol) -> bool {
+    // A model without output makes embeddings.
+    let operation = if price.output_tokens_max == 0 { Operation::Embed } else { Operation::Generate };
+    let call = Shape { protocol, operation, streaming: false };
+    road.destination(call, name, Some(price)).is_some_and(|destination| destination.exists())
 }
 
 fn list(protocol: Protocol, models: &[(&str, &ModelPrice)]) -> Value {

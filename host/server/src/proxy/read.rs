@@ -15,6 +15,8 @@ use crate::body::Splice;
 use crate::config::Limits;
 use crate::router::Call;
 
+/// Asks Gemini for a stream of events.
+const EVENTS_QUERY: &str = "alt=sse";
 /// Longest name of a model: it is recorded, whoever asks for it.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -53,6 +55,12 @@ pub(crate) struct Member {
 }
 
 impl Inbound {
+    /// Whether a streamed answer is to be one JSON array: what Gemini's clients get that do not ask for events.
+    pub(crate) fn wants_array(&self) -> bool {
+        let events = || self.query.split('&').any(|pair| pair == EVENTS_QUERY);
+        self.protocol == Protocol::Gemini && self.streaming && !events()
+    }
+
     /// The last top-level member of that name: which one counts where a name stands twice.
     pub(crate) fn member(&self, name: &str) -> Option<Value> {
         last(&self.members, name)
@@ -246,10 +254,12 @@ fn name_start(body: &[u8], value: Value) -> usize {
 
 /// The query that goes upstream: Tollgate's own Gemini envelope always streams as events.
 fn upstream_query(protocol: Protocol, gemini_chat: bool, streaming: bool, query: String) -> String {
-    if protocol == Protocol::Gemini && gemini_chat {
-        return if streaming { "alt=sse".to_owned() } else { String::new() };
-    }
-    query
+    if gemini_chat { own_query(protocol, streaming).to_owned() } else { query }
+}
+
+/// The query of a call that the gateway itself words: streams are events.
+pub(crate) const fn own_query(protocol: Protocol, streaming: bool) -> &'static str {
+    if matches!(protocol, Protocol::Gemini) && streaming { EVENTS_QUERY } else { "" }
 }
 
 #[cfg(test)]

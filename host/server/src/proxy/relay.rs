@@ -1,4 +1,5 @@
-//! Step 8: the answer's bytes to the client, each when it comes, with the meter looking on.
+//! Step 8: the answer's bytes to the client, each when it comes, with the meter looking on. Where the client speaks another
+//! protocol than the upstream they are translated on the way, after the meter and before the filter.
 //!
 //! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It ends in
 //! one of three ways, and each hands the [`Ticket`] on exactly once: the upstream ended, the upstream broke, or hyper
@@ -13,10 +14,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tollgate_core::outcome::Outcome;
+use tollgate_runtime::{CallError, Exchange};
 
 use super::charge::Ticket;
 use super::error::ProxyError;
 use super::filter::TextHash;
+use super::meter::any_failure;
 use super::window::{Passed, Window};
 use crate::config::Limits;
 use crate::net::pool::Answer;
@@ -91,6 +94,8 @@ pub(crate) struct Relay {
     upstream: Answer,
     first: Option<Bytes>,
     ticket: Ticket,
+    /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
+    exchange: Option<Exchange>,
     window: Option<Window>,
     events: bool,
     silence: Silence,
@@ -106,14 +111,33 @@ impl Relay {
         upstream: Answer,
         first: Option<Bytes>,
         ticket: Ticket,
-        window: Option<Window>,
         events: bool,
         limits: &Limits,
     ) -> Self {
         let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive);
-        Self { upstream, first, ticket, window, events, silence, state: State::Flowing, deferred: false }
+        Self {
+            upstream,
+            first,
+            ticket,
+            exchange: None,
+            window: None,
+            events,
+            silence,
+            state: State::Flowing,
+            deferred: false,
+        }
+    }
+
+    /// Puts a translation of the stream into its way.
+    pub(crate) fn translate(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+    }
+
+    /// Puts the filter's window into its way, behind the translation.
+    pub(crate) fn screen(&mut self, window: Window) {
+        self.window = Some(window);
     }
 
     /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
@@ -130,6 +154,12 @@ impl Relay {
     pub(crate) fn refuse(&mut self, hash: Option<TextHash>) {
         self.ticket.filtered(hash);
         self.ticket.refused(&ProxyError::Filtered);
+    }
+
+    /// The collected answer is of no use to the client, who gets this error instead.
+    pub(crate) fn spoil(&mut self, error: &ProxyError) {
+        self.ticket.note(error);
+        self.ticket.refused(error);
     }
 
     fn ended_well(&mut self) {
@@ -153,14 +183,18 @@ impl Relay {
                 None => Pin::new(&mut self.upstream).poll_frame(cx),
             };
             match piece {
-                Poll::Pending => match self.silence.poll(cx, self.ticket.between_events()) {
+                Poll::Pending => match self.silence.poll(cx, self.between_events()) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Told::KeepAlive) => {
                         return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
                     }
                     Poll::Ready(Told::TooLong) => return self.broken(cx, &ProxyError::UpstreamTimeout),
                 },
-                Poll::Ready(None) => self.end(),
+                Poll::Ready(None) => {
+                    if let Err(error) = self.end() {
+                        return self.broken(cx, &error);
+                    }
+                }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "the upstream broke off");
                     return self.broken(cx, &UPSTREAM_BROKE);
@@ -168,10 +202,16 @@ impl Relay {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     self.silence.broken();
-                    let passed = self.pass(data);
+                    let passed = match self.pass(data) {
+                        Ok(passed) => passed,
+                        Err(error) => return self.broken(cx, &error),
+                    };
                     // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
-                    if self.state == State::Flowing && self.upstream.is_end_stream() {
-                        self.end();
+                    if self.state == State::Flowing
+                        && self.upstream.is_end_stream()
+                        && let Err(error) = self.end()
+                    {
+                        return self.broken(cx, &error);
                     }
                     if !passed.is_empty() {
                         return Poll::Ready(Some(Ok(passed)));
@@ -182,15 +222,36 @@ impl Relay {
     }
 
     /// What of a piece may go on now.
-    fn pass(&mut self, data: Bytes) -> Bytes {
+    fn pass(&mut self, data: Bytes) -> Result<Bytes, ProxyError> {
         let data = self.ticket.meter_pass(data);
-        match &mut self.window {
+        let data = self.translated(data, Exchange::part)?;
+        Ok(match &mut self.window {
             None => data,
             Some(window) => match window.push(&data) {
                 Passed::On(bytes) => bytes,
                 Passed::Blocked { before, hash } => self.blocked(&before, hash),
             },
+        })
+    }
+
+    /// `data` in the client's protocol: itself, but where it is translated.
+    fn translated(
+        &mut self,
+        data: Bytes,
+        work: impl FnOnce(&mut Exchange, &[u8]) -> Result<Vec<u8>, CallError>,
+    ) -> Result<Bytes, ProxyError> {
+        let Some(exchange) = &mut self.exchange else { return Ok(data) };
+        // What went wrong with the component has been logged where it happened.
+        let told = work(exchange, &data).map_err(|_| ProxyError::Internal)?;
+        if any_failure(&told) {
+            self.ticket.told_failure();
         }
+        Ok(told.into())
+    }
+
+    /// Whether the last byte that the client got ended an event: a translation says whole events only.
+    fn between_events(&self) -> bool {
+        self.exchange.is_some() || self.ticket.between_events()
     }
 
     /// The filter refused what comes next: the client gets what was clean, then an error.
@@ -205,13 +266,15 @@ impl Relay {
     }
 
     /// The upstream has ended. What is still held back follows in [`Relay::drain`].
-    fn end(&mut self) {
+    fn end(&mut self) -> Result<(), ProxyError> {
         let rest = self.ticket.meter_end();
+        let rest = self.translated(rest, |exchange, _| exchange.end())?;
         self.state = if rest.is_empty() && self.window.is_none() { State::Ended } else { State::Draining };
         self.first = Some(rest);
         if self.state == State::Ended {
             self.ended_well();
         }
+        Ok(())
     }
 
     /// What was held back until the end, once.
@@ -236,7 +299,7 @@ impl Relay {
     fn broken(&mut self, cx: &Context<'_>, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
         self.state = State::Ended;
         self.upstream.close();
-        let told = self.events.then(|| self.told(error));
+        let told = if self.deferred { None } else { self.told(error) };
         self.ticket.finish(if self.deferred { Outcome::UpstreamError } else { Outcome::Partial });
         if told.is_none() {
             // An error here would make hyper drop what it has not flushed yet.
@@ -247,15 +310,26 @@ impl Relay {
         Poll::Ready(told.map(Ok))
     }
 
-    /// The error as an event of its own: a half event before it is ended first, or the two would be read as one.
-    fn told(&mut self, error: &ProxyError) -> Bytes {
-        let between_events = self.ticket.between_events();
+    /// The error as the client's stream can tell it: in the words of the translation, which knows how far it has come, or as
+    /// an event of its own. A half event before it is ended first, or the two would be read as one.
+    fn told(&mut self, error: &ProxyError) -> Option<Bytes> {
+        self.ticket.note(error);
+        let ended = self.exchange.as_mut().filter(|exchange| exchange.is_sound()).map(Exchange::end);
+        if let Some(Ok(words)) = ended
+            && !words.is_empty()
+        {
+            return Some(words.into());
+        }
+        if !self.events {
+            return None;
+        }
         let event = self.ticket.error_event(error);
-        if between_events { event } else { [b"\n\n", event.as_ref()].concat().into() }
+        Some(if self.between_events() { event } else { [b"\n\n", event.as_ref()].concat().into() })
     }
 }
 
-const UPSTREAM_BROKE: ProxyError = ProxyError::Upstream {
+/// The upstream failed in the middle of its answer.
+pub(crate) const UPSTREAM_BROKE: ProxyError = ProxyError::Upstream {
     class: tollgate_core::failure::FailureClass::Transient,
     retry_after_ms: None,
     own: false,

@@ -12,7 +12,7 @@ use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
 
 use super::error::ProxyError;
 use crate::directory::{Caller, Credential, Directory};
-use crate::road::{Road, Shape, Upstream};
+use crate::road::{Destination, Road, Shape, Upstream};
 
 /// Most candidates that a selector sees.
 const CANDIDATES_MAX: usize = 64;
@@ -22,12 +22,14 @@ pub(crate) struct Lease {
     credential: Arc<Credential>,
     /// Where the credential is good.
     pub(crate) upstream: Rc<Upstream>,
+    /// What is said there.
+    pub(crate) spoken: Shape,
 }
 
 impl Lease {
-    fn new(credential: Arc<Credential>, upstream: Rc<Upstream>, now: Timestamp) -> Self {
+    fn new(credential: Arc<Credential>, upstream: Rc<Upstream>, spoken: Shape, now: Timestamp) -> Self {
         credential.health().begin(now);
-        Self { credential, upstream }
+        Self { credential, upstream, spoken }
     }
 
     /// The credential.
@@ -62,10 +64,10 @@ pub(crate) struct Owners {
 }
 
 /// Whose credentials could serve the call, whatever their state.
-pub(crate) fn owners(road: &Road, directory: &Directory, caller: &Caller, call: Shape) -> Owners {
+pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, caller: &Caller) -> Owners {
     let mut owners = Owners::default();
     for credential in directory.credentials(caller) {
-        if road.upstream(&credential.provider, call).is_some() {
+        if destination.upstream(&credential.provider).is_some() {
             match credential.owner {
                 Owner::User => owners.own = true,
                 Owner::Platform | Owner::Shared => owners.platform = true,
@@ -80,25 +82,24 @@ pub(crate) fn owners(road: &Road, directory: &Directory, caller: &Caller, call: 
 /// # Errors
 /// 503 when there is none for such calls, 429 when all rest, and what the policy's binding says when the policy fails.
 pub(crate) fn next(
-    road: &Road,
+    destination: &Destination<'_>,
     directory: &Directory,
     caller: &Caller,
-    call: Shape,
     tried: &[CredentialId],
     now: Timestamp,
 ) -> Result<Lease, ProxyError> {
-    let mut found: Vec<(&Arc<Credential>, &Rc<Upstream>)> = Vec::with_capacity(8);
+    let mut found: Vec<(&Arc<Credential>, &Rc<Upstream>, Shape)> = Vec::with_capacity(8);
     let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
     let mut soonest_ms: Option<u64> = None;
     for credential in directory.credentials(caller) {
-        let Some(upstream) = road.upstream(&credential.provider, call) else { continue };
+        let Some((upstream, spoken)) = destination.upstream(&credential.provider) else { continue };
         if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
             continue;
         }
         match candidate(credential, candidates.len(), now) {
             Ok(candidate) => {
                 candidates.push(candidate);
-                found.push((credential, upstream));
+                found.push((credential, upstream, spoken));
             }
             Err(remaining_ms) => {
                 soonest_ms = Some(soonest_ms.map_or(remaining_ms, |ms| ms.min(remaining_ms)))
@@ -109,9 +110,9 @@ pub(crate) fn next(
         return Err(soonest_ms.map_or(ProxyError::NoCredential, |ms| ProxyError::AllCooling(ms.max(1))));
     }
     let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-    let handle = choose(road, SelectRequest { seed: fastrand::u64(..), attempt }, &candidates)?;
-    let (credential, upstream) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
-    Ok(Lease::new(Arc::clone(credential), Rc::clone(upstream), now))
+    let handle = choose(destination.road, SelectRequest { seed: fastrand::u64(..), attempt }, &candidates)?;
+    let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+    Ok(Lease::new(Arc::clone(credential), Rc::clone(upstream), spoken, now))
 }
 
 /// What the policy may know of a credential, or how long it rests.

@@ -1,0 +1,710 @@
+//! A client of any protocol reaches a model of any provider: what it asks and what it gets is said in its own words, and
+//! metered in the provider's.
+
+use serde_json::{Value, json};
+use tollgate_core::outcome::Outcome;
+use tollgate_core::protocol::Protocol::{self, AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
+use tollgate_core::usage::Quality;
+use tollgate_tests::client::{Connection, Reply, Request};
+use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::upstream::{Gate, Script};
+
+/// What each answer says.
+const TEXT: &str = "Let me look. ";
+const TOOL: &str = "weather";
+
+fn arguments() -> Value {
+    json!({"city": "Köln"})
+}
+
+/// A model of an upstream protocol, and what 10 prompt and 5 output tokens of it cost in micro-points.
+const fn model(upstream: Protocol) -> (&'static str, i64) {
+    match upstream {
+        // 2.5 and 10 USD a million tokens.
+        OpenaiChat | OpenaiResponses => ("gpt-4o", 75_000),
+        // 3 and 15 USD.
+        AnthropicMessages => ("claude-sonnet-4-5", 105_000),
+        // 0.3 and 2.5 USD.
+        Gemini => ("gemini-2.5-flash", 15_500),
+    }
+}
+
+/// A rig in which the provider of OpenAI's models speaks `upstream` only, where that is one of its protocols.
+async fn rig(upstream: Protocol) -> Rig {
+    rig_with(upstream, |_| {}).await
+}
+
+async fn rig_with(upstream: Protocol, change: impl FnOnce(&mut Setup)) -> Rig {
+    Rig::with(|setup| {
+        if matches!(upstream, OpenaiChat | OpenaiResponses) {
+            let openai = setup.config.providers.get_mut("openai").unwrap();
+            openai.config.insert("protocol".to_owned(), upstream.name().into());
+        }
+        change(setup);
+    })
+    .await
+}
+
+/// Has the content filter do this.
+fn filter(setup: &mut Setup, config: &str) {
+    setup.config.policies.content_filter.config = toml::from_str(config).expect("a table");
+}
+
+/// Every client that needs a translation to reach an upstream.
+fn foreign(upstream: Protocol) -> impl Iterator<Item = Protocol> {
+    Protocol::ALL.into_iter().filter(move |client| *client != upstream)
+}
+
+/// A question with a tool, in a client's words.
+fn ask(client: Protocol, model: &str, stream: bool) -> Request {
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    match client {
+        OpenaiChat => Request::post(
+            "/v1/chat/completions",
+            &json!({"model": model, "stream": stream, "max_tokens": 99,
+                "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather?"}],
+                "tools": [{"type": "function", "function": {"name": TOOL, "parameters": schema}}]}),
+        ),
+        OpenaiResponses => Request::post(
+            "/v1/responses",
+            &json!({"model": model, "stream": stream, "max_output_tokens": 99, "store": false,
+                "instructions": "Be brief.", "input": "Weather?",
+                "tools": [{"type": "function", "name": TOOL, "parameters": schema, "strict": false}]}),
+        ),
+        AnthropicMessages => Request::post(
+            "/v1/messages",
+            &json!({"model": model, "stream": stream, "max_tokens": 99, "system": "Be brief.",
+                "messages": [{"role": "user", "content": "Weather?"}],
+                "tools": [{"name": TOOL, "input_schema": schema}]}),
+        )
+        .header("anthropic-version", "2023-06-01"),
+        Gemini => {
+            let action = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            Request::post(
+                &format!("/v1beta/models/{model}:{action}"),
+                &json!({"generationConfig": {"maxOutputTokens": 99},
+                    "systemInstruction": {"parts": [{"text": "Be brief."}]},
+                    "contents": [{"role": "user", "parts": [{"text": "Weather?"}]}],
+                    "tools": [{"functionDeclarations": [{"name": TOOL, "parameters": schema}]}]}),
+            )
+        }
+    }
+}
+
+/// Where a question arrives.
+fn target(upstream: Protocol, stream: bool) -> &'static str {
+    match (upstream, stream) {
+        (OpenaiChat, _) => "/v1/chat/completions",
+        (OpenaiResponses, _) => "/v1/responses",
+        (AnthropicMessages, _) => "/v1/messages",
+        (Gemini, false) => "/v1beta/models/gemini-2.5-flash:generateContent",
+        (Gemini, true) => "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+    }
+}
+
+/// A provider's whole answer: text, a call, 10 and 5 tokens.
+fn answer(upstream: Protocol) -> String {
+    let call = arguments().to_string();
+    let body = match upstream {
+        OpenaiChat => {
+            json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+            "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "content": TEXT,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": TOOL, "arguments": call}}]}}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}})
+        }
+        OpenaiResponses => {
+            json!({"id": "resp_1", "object": "response", "created_at": 1, "status": "completed",
+            "error": null, "incomplete_details": null, "model": "gpt-4o", "output": [
+                {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant",
+                    "content": [{"type": "output_text", "text": TEXT, "annotations": []}]},
+                {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": TOOL, "arguments": call,
+                    "status": "completed"}],
+            "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}})
+        }
+        AnthropicMessages => json!({"id": "msg_1", "type": "message", "role": "assistant",
+            "model": "claude-sonnet-4-5", "stop_reason": "tool_use", "stop_sequence": null, "content": [
+                {"type": "text", "text": TEXT},
+                {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": arguments()}],
+            "usage": {"input_tokens": 10, "output_tokens": 5}}),
+        Gemini => {
+            json!({"candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": [
+                {"text": TEXT}, {"functionCall": {"name": TOOL, "args": arguments()}}]}}],
+            "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+            "modelVersion": "gemini-2.5-flash", "responseId": "r1"})
+        }
+    };
+    body.to_string()
+}
+
+/// The same as a stream: one event each.
+fn events(upstream: Protocol) -> Vec<String> {
+    let (one, two) = TEXT.split_at(7);
+    let call = arguments().to_string();
+    let (half, rest) = call.split_at(6);
+    let named = |data: &Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
+    match upstream {
+        OpenaiChat => {
+            let chunk = |delta: Value, finish: Value| {
+                let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+                let data = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1,
+                    "model": "gpt-4o", "choices": [choice], "usage": null});
+                format!("data: {data}\n\n")
+            };
+            let called = |call: Value| chunk(json!({"tool_calls": [call]}), Value::Null);
+            vec![
+                chunk(json!({"role": "assistant", "content": one}), Value::Null),
+                chunk(json!({"content": two}), Value::Null),
+                called(json!({"index": 0, "id": "call_1", "type": "function",
+                    "function": {"name": TOOL, "arguments": half}})),
+                called(json!({"index": 0, "function": {"arguments": rest}})),
+                chunk(json!({}), json!("tool_calls")),
+                "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[],\
+                 \"usage\":{\"prompt_tokens\":10,\"completion_tokens\":5,\"total_tokens\":15}}\n\n"
+                    .to_owned(),
+                "data: [DONE]\n\n".to_owned(),
+            ]
+        }
+        OpenaiResponses => {
+            let whole: Value = serde_json::from_str(&answer(upstream)).unwrap();
+            let mut begun = whole.clone();
+            (begun["status"], begun["output"], begun["usage"]) =
+                (json!("in_progress"), json!([]), Value::Null);
+            let (message, called) = (&whole["output"][0], &whole["output"][1]);
+            let mut open = (message.clone(), called.clone());
+            (open.0["status"], open.0["content"]) = (json!("in_progress"), json!([]));
+            (open.1["status"], open.1["arguments"]) = (json!("in_progress"), json!(""));
+            let all = [
+                json!({"type": "response.created", "response": begun}),
+                json!({"type": "response.output_item.added", "output_index": 0, "item": open.0}),
+                json!({"type": "response.content_part.added", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+                    "part": {"type": "output_text", "text": "", "annotations": []}}),
+                json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": one}),
+                json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": two}),
+                json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": TEXT}),
+                json!({"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+                    "part": message["content"][0]}),
+                json!({"type": "response.output_item.done", "output_index": 0, "item": message}),
+                json!({"type": "response.output_item.added", "output_index": 1, "item": open.1}),
+                json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": half}),
+                json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": rest}),
+                json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 1, "arguments": call}),
+                json!({"type": "response.output_item.done", "output_index": 1, "item": called}),
+                json!({"type": "response.completed", "response": whole}),
+            ];
+            all.iter().map(named).collect()
+        }
+        AnthropicMessages => {
+            let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+            let all = [
+                json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
+                    "model": "claude-sonnet-4-5", "content": [], "stop_reason": null, "stop_sequence": null,
+                    "usage": {"input_tokens": 10, "output_tokens": 1}}}),
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+                delta(0, json!({"type": "text_delta", "text": one})),
+                delta(0, json!({"type": "text_delta", "text": two})),
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "content_block_start", "index": 1,
+                    "content_block": {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": {}}}),
+                delta(1, json!({"type": "input_json_delta", "partial_json": half})),
+                delta(1, json!({"type": "input_json_delta", "partial_json": rest})),
+                json!({"type": "content_block_stop", "index": 1}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null},
+                    "usage": {"output_tokens": 5}}),
+                json!({"type": "message_stop"}),
+            ];
+            all.iter().map(named).collect()
+        }
+        Gemini => {
+            let chunk = |part: Value, finish: Value, output: u32| {
+                let candidate = json!({"index": 0, "content": {"role": "model", "parts": [part]}, "finishReason": finish});
+                let data = json!({"candidates": [candidate], "modelVersion": "gemini-2.5-flash", "responseId": "r1",
+                    "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": output, "totalTokenCount": 10 + output}});
+                format!("data: {data}\r\n\r\n")
+            };
+            vec![
+                chunk(json!({"text": one}), Value::Null, 1),
+                chunk(json!({"text": two}), Value::Null, 2),
+                chunk(json!({"functionCall": {"name": TOOL, "args": arguments()}}), json!("STOP"), 5),
+            ]
+        }
+    }
+}
+
+fn stream(upstream: Protocol) -> Script {
+    events(upstream).iter().fold(Script::sse(), Script::chunk).end()
+}
+
+/// What a client understands of an answer: text, the tool's name and its arguments, prompt and output tokens.
+type Understood = (String, String, Value, (u64, u64));
+
+fn expected() -> Understood {
+    (TEXT.to_owned(), TOOL.to_owned(), arguments(), (10, 5))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn parsed(value: &Value) -> Value {
+    serde_json::from_str(value.as_str().unwrap_or_default()).unwrap_or_default()
+}
+
+fn tokens(usage: &Value, input: &str, output: &str) -> (u64, u64) {
+    (usage[input].as_u64().unwrap_or_default(), usage[output].as_u64().unwrap_or_default())
+}
+
+/// Reads a whole answer as the client's SDK does.
+fn understood(client: Protocol, body: &Value) -> Understood {
+    match client {
+        OpenaiChat => {
+            let message = &body["choices"][0]["message"];
+            let call = &message["tool_calls"][0]["function"];
+            let usage = tokens(&body["usage"], "prompt_tokens", "completion_tokens");
+            (text(&message["content"]), text(&call["name"]), parsed(&call["arguments"]), usage)
+        }
+        OpenaiResponses => {
+            let items = body["output"].as_array().cloned().unwrap_or_default();
+            let find =
+                |kind: &str| items.iter().find(|item| item["type"] == kind).cloned().unwrap_or_default();
+            let (message, call) = (find("message"), find("function_call"));
+            let usage = tokens(&body["usage"], "input_tokens", "output_tokens");
+            (text(&message["content"][0]["text"]), text(&call["name"]), parsed(&call["arguments"]), usage)
+        }
+        AnthropicMessages => {
+            let (said, call) = (&body["content"][0], &body["content"][1]);
+            let usage = tokens(&body["usage"], "input_tokens", "output_tokens");
+            (text(&said["text"]), text(&call["name"]), call["input"].clone(), usage)
+        }
+        Gemini => {
+            let parts = &body["candidates"][0]["content"]["parts"];
+            let call = &parts[1]["functionCall"];
+            let usage = tokens(&body["usageMetadata"], "promptTokenCount", "candidatesTokenCount");
+            (text(&parts[0]["text"]), text(&call["name"]), call["args"].clone(), usage)
+        }
+    }
+}
+
+/// The data of a stream's events.
+fn data(stream: &str) -> Vec<Value> {
+    let lines = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.filter(|line| *line != "[DONE]").map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+/// Reads a stream as the client's SDK does.
+fn understood_stream(client: Protocol, stream: &str) -> Understood {
+    let events = data(stream);
+    let joined =
+        |pick: &dyn Fn(&Value) -> &Value| events.iter().map(|event| text(pick(event))).collect::<String>();
+    match client {
+        OpenaiChat => {
+            assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
+            let call = |event: &Value| event["choices"][0]["delta"]["tool_calls"][0]["function"].clone();
+            let name = events.iter().map(|event| text(&call(event)["name"])).collect();
+            let arguments: String = events.iter().map(|event| text(&call(event)["arguments"])).collect();
+            let last = events.iter().rfind(|event| event["usage"].is_object()).cloned().unwrap_or_default();
+            let usage = tokens(&last["usage"], "prompt_tokens", "completion_tokens");
+            (
+                joined(&|event| &event["choices"][0]["delta"]["content"]),
+                name,
+                parsed(&json!(arguments)),
+                usage,
+            )
+        }
+        OpenaiResponses => {
+            let last = events.last().unwrap();
+            assert_eq!(last["type"], "response.completed", "{stream}");
+            let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
+            let said: String = deltas.map(|event| text(&event["delta"])).collect();
+            let whole = understood(client, &last["response"]);
+            assert_eq!(said, whole.0);
+            whole
+        }
+        AnthropicMessages => {
+            assert_eq!(events.last().unwrap()["type"], "message_stop", "{stream}");
+            let start = events.iter().find(|event| event["content_block"]["type"] == "tool_use");
+            let name = text(&start.expect("a call")["content_block"]["name"]);
+            let arguments = joined(&|event| &event["delta"]["partial_json"]);
+            let end = events.iter().rfind(|event| event["type"] == "message_delta").unwrap();
+            let usage = tokens(&end["usage"], "input_tokens", "output_tokens");
+            (joined(&|event| &event["delta"]["text"]), name, parsed(&json!(arguments)), usage)
+        }
+        Gemini => {
+            let parts = |event: &Value| {
+                event["candidates"][0]["content"]["parts"].as_array().cloned().unwrap_or_default()
+            };
+            let parts: Vec<Value> = events.iter().flat_map(parts).collect();
+            let said = parts.iter().map(|part| text(&part["text"])).collect();
+            let call =
+                parts.iter().find(|part| part["functionCall"].is_object()).expect("a call")["functionCall"]
+                    .clone();
+            let usage =
+                tokens(&events.last().unwrap()["usageMetadata"], "promptTokenCount", "candidatesTokenCount");
+            (said, text(&call["name"]), call["args"].clone(), usage)
+        }
+    }
+}
+
+/// A chat client sees the usage of a stream where it asks for it.
+fn with_usage(client: Protocol, model: &str) -> Request {
+    if client != OpenaiChat {
+        return ask(client, model, true);
+    }
+    let body = json!({"model": model, "stream": true, "stream_options": {"include_usage": true},
+        "messages": [{"role": "user", "content": "Weather?"}]});
+    Request::post("/v1/chat/completions", &body)
+}
+
+#[tokio::test]
+async fn every_client_gets_whole_answers_of_every_provider_metered_and_charged_exactly() {
+    for upstream in Protocol::ALL {
+        let rig = rig(upstream).await;
+        let (model, charge) = model(upstream);
+        for (count, client) in foreign(upstream).enumerate() {
+            rig.upstream.enqueue(Script::json(200, answer(upstream)));
+            let reply = rig.call(ask(client, model, false)).await;
+            assert_eq!(reply.status, 200, "{client:?} to {upstream:?}: {}", reply.text());
+            assert_eq!(reply.header("content-type"), Some("application/json"));
+            assert_eq!(understood(client, &reply.json()), expected(), "{client:?} to {upstream:?}");
+            let seen = rig.upstream.next().await;
+            assert_eq!(seen.target, target(upstream, false), "{client:?}");
+            assert_eq!(seen.header("content-type"), Some("application/json"));
+            assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
+            for said in ["Be brief.", "Weather?", TOOL] {
+                assert!(seen.json().to_string().contains(said), "{client:?} to {upstream:?} lacks {said}");
+            }
+            let records = rig.records(count + 1).await;
+            let record = records.iter().find(|record| record.protocol == Some(client)).expect("its record");
+            assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, charge), "{record:?}");
+            let usage = (record.usage.input, record.usage.output, record.usage.quality);
+            assert_eq!(usage, (10, 5, Quality::Exact));
+        }
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn every_client_gets_streams_of_every_provider_metered_and_charged_exactly() {
+    for upstream in Protocol::ALL {
+        let rig = rig(upstream).await;
+        let (model, charge) = model(upstream);
+        for (count, client) in foreign(upstream).enumerate() {
+            rig.upstream.enqueue(stream(upstream));
+            let reply = rig.call(with_usage(client, model)).await;
+            assert_eq!(reply.status, 200, "{client:?} to {upstream:?}: {}", reply.text());
+            assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+            assert_eq!(
+                understood_stream(client, &reply.text()),
+                expected(),
+                "{client:?} to {upstream:?}: {}",
+                reply.text()
+            );
+            assert_eq!(rig.upstream.next().await.target, target(upstream, true), "{client:?}");
+            let records = rig.records(count + 1).await;
+            let record = records.iter().find(|record| record.protocol == Some(client)).expect("its record");
+            assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, charge), "{record:?}");
+            assert_eq!(record.usage.quality, Quality::Exact);
+        }
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_translated_event_leaves_while_the_provider_still_thinks() {
+    let rig = rig(AnthropicMessages).await;
+    let (gate, events) = (Gate::new(), events(AnthropicMessages).concat());
+    let at = events.find("event: content_block_stop").unwrap();
+    rig.upstream.enqueue(Script::sse().chunk(&events[..at]).gate(&gate).chunk(&events[at..]).end());
+    let mut client = Connection::open(rig.addr()).await;
+    client.send(&ask(OpenaiChat, "claude-sonnet-4-5", true).bearer(rig.key("alice"))).await;
+    assert_eq!(client.head().await.word(1), "200");
+    let seen = client.read_until("look. ").await;
+    assert!(!seen.contains(TOOL), "{seen}");
+    gate.open();
+    client.read_until("[DONE]").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_gemini_client_that_does_not_ask_for_events_gets_one_array() {
+    let rig = rig(AnthropicMessages).await;
+    rig.upstream.enqueue(stream(AnthropicMessages));
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]});
+    let path = "/v1beta/models/claude-sonnet-4-5:streamGenerateContent";
+    let reply = rig.call(Request::post(path, &body)).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    let array = reply.json();
+    let said: String = array
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|piece| text(&piece["candidates"][0]["content"]["parts"][0]["text"]))
+        .collect();
+    assert_eq!(said, TEXT);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn headers_of_one_protocol_do_not_reach_another_and_keys_neither() {
+    let rig = rig(OpenaiChat).await;
+    rig.upstream.enqueue(Script::json(200, answer(OpenaiChat)));
+    let request = ask(AnthropicMessages, "gpt-4o", false)
+        .header("anthropic-beta", "x")
+        .header("x-stainless-lang", "python")
+        .header("user-agent", "Anthropic/Python")
+        .header("traceparent", "00-1-2-01");
+    let reply = rig.call(request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let seen = rig.upstream.next().await;
+    let all = format!("{:?}", seen.head).to_ascii_lowercase();
+    assert!(
+        !all.contains("anthropic-version") && !all.contains("anthropic-beta") && !all.contains("stainless")
+    );
+    assert!(!all.contains(&rig.key("alice").to_ascii_lowercase()));
+    assert_eq!(seen.header("authorization"), Some("Bearer platform-openai"));
+    assert_eq!(
+        (seen.header("user-agent"), seen.header("traceparent")),
+        (Some("Anthropic/Python"), Some("00-1-2-01"))
+    );
+    assert_eq!(seen.header("accept"), Some("application/json"));
+    rig.stop().await;
+}
+
+/// The class, or type, of an error body in a client's protocol.
+fn class(client: Protocol, reply: &Reply) -> String {
+    let error = reply.json()["error"].clone();
+    match client {
+        OpenaiChat | OpenaiResponses | AnthropicMessages => text(&error["type"]),
+        Gemini => text(&error["status"]),
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_the_other_protocol_has_no_words_for_is_refused_by_name_and_costs_nothing() {
+    let rig = rig(AnthropicMessages).await;
+    let before = rig.balance("alice").await;
+    let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "hi"}], "logprobs": true});
+    let reply = rig.call(Request::post("/v1/chat/completions", &body)).await;
+    assert_eq!((reply.status, class(OpenaiChat, &reply).as_str()), (400, "invalid_request_error"));
+    assert!(reply.text().contains("logprobs"), "{}", reply.text());
+    assert_eq!(reply.json()["error"]["param"], "logprobs");
+    assert!(reply.header("x-tollgate-request-id").is_some());
+    let record = rig.record().await;
+    assert_eq!((record.outcome, record.status, record.charge.get()), (Outcome::Refused, Some(400), 0));
+    assert!(record.hold.get() > 0);
+    assert!(rig.upstream.requests().is_empty());
+    assert_eq!(rig.balance("alice").await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_provider_has_no_operation_for_is_refused_before_anything_is_reserved() {
+    let rig = Rig::start().await;
+    let calls = [
+        ("/v1/messages/count_tokens", json!({"model": "gpt-4o", "messages": []})),
+        ("/v1/embeddings", json!({"model": "gemini-embedding-001", "input": "hi"})),
+        ("/v1beta/models/claude-sonnet-4-5:countTokens", json!({"contents": []})),
+    ];
+    for (path, body) in &calls {
+        let reply = rig.call(Request::post(path, body)).await;
+        assert_eq!(reply.status, 400, "{path}: {}", reply.text());
+        assert!(reply.text().contains("cannot be called so"), "{}", reply.text());
+    }
+    for record in rig.records(calls.len()).await {
+        assert_eq!((record.outcome, record.hold.get()), (Outcome::Refused, 0));
+    }
+    assert!(rig.upstream.requests().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_of_the_provider_is_told_in_the_clients_words() {
+    let anthropic = |kind: &str| {
+        json!({"type": "error", "error": {"type": kind, "message": "No such thing."}}).to_string()
+    };
+    let clients = [OpenaiChat, OpenaiResponses, Gemini];
+    // What the provider says; what the client is told: status, and its own protocol's word.
+    let cases = [
+        (400, "invalid_request_error", 400, "invalid_request_error", "INVALID_ARGUMENT", 1),
+        (404, "not_found_error", 404, "invalid_request_error", "NOT_FOUND", 1),
+        (429, "rate_limit_error", 429, "rate_limit_error", "RESOURCE_EXHAUSTED", 0),
+        (401, "authentication_error", 502, "server_error", "UNAVAILABLE", 0),
+        (500, "api_error", 502, "server_error", "UNAVAILABLE", 0),
+    ];
+    for (status, kind, told, openai, google, says) in cases {
+        for client in clients {
+            let rig = rig(AnthropicMessages).await;
+            rig.upstream.enqueue(Script::json(status, anthropic(kind)));
+            let reply = rig.call(ask(client, "claude-sonnet-4-5", true)).await;
+            let word = if client == Gemini { google } else { openai };
+            assert_eq!(
+                (reply.status, class(client, &reply).as_str()),
+                (told, word),
+                "{status}: {}",
+                reply.text()
+            );
+            assert_eq!(reply.text().contains("No such thing."), says == 1, "{status}: {}", reply.text());
+            assert_eq!(reply.header("content-type"), Some("application/json"));
+            let record = rig.record().await;
+            assert_eq!((record.outcome, record.charge.get()), (Outcome::UpstreamError, 0));
+            rig.stop().await;
+        }
+    }
+}
+
+/// Whether a stream's last event tells of a failure in the client's protocol.
+fn ends_with_error(client: Protocol, stream: &str) -> bool {
+    let last = data(stream).pop().unwrap_or_default();
+    match client {
+        OpenaiChat | Gemini => last["error"].is_object(),
+        OpenaiResponses => last["type"] == "error" || last["type"] == "response.failed",
+        AnthropicMessages => last["type"] == "error" && last["error"]["type"].is_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_ends_in_the_clients_own_error_and_is_settled_in_part() {
+    for upstream in Protocol::ALL {
+        let rig = rig(upstream).await;
+        for (count, client) in foreign(upstream).enumerate() {
+            let events = events(upstream);
+            let told = events.iter().take(events.len() / 2).fold(Script::sse(), Script::chunk);
+            // Once the connection breaks, once it ends in order too early.
+            rig.upstream.enqueue(told.clone().reset());
+            rig.upstream.enqueue(told.end());
+            for _ in 0..2 {
+                let reply = rig.call(ask(client, model(upstream).0, true)).await;
+                assert_eq!(reply.status, 200);
+                assert!(reply.text().contains("Let me"), "{}", reply.text());
+                assert!(
+                    ends_with_error(client, &reply.text()),
+                    "{client:?} to {upstream:?}: {}",
+                    reply.text()
+                );
+            }
+            let records = rig.records(2 * count + 2).await;
+            for record in records.iter().filter(|record| record.protocol == Some(client)) {
+                assert_eq!(record.outcome, Outcome::Partial, "{client:?} to {upstream:?}: {record:?}");
+                assert!(record.charge.get() > 0 && record.charge < record.hold, "{record:?}");
+            }
+        }
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_of_its_protocol_is_a_bad_gateway_in_the_clients_words() {
+    let rig = rig(AnthropicMessages).await;
+    rig.upstream.enqueue(Script::json(200, "<html>"));
+    let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", false)).await;
+    assert_eq!((reply.status, class(OpenaiChat, &reply).as_str()), (502, "server_error"), "{}", reply.text());
+    assert_eq!(rig.record().await.outcome, Outcome::Partial);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_the_upstream_with_it_and_gives_its_instance_back() {
+    let rig = rig(AnthropicMessages).await;
+    let events = events(AnthropicMessages);
+    for count in 1..=8 {
+        rig.upstream.enqueue(events.iter().take(4).fold(Script::sse(), Script::chunk).hang());
+        let mut client = Connection::open(rig.addr()).await;
+        client.send(&ask(OpenaiChat, "claude-sonnet-4-5", true).bearer(rig.key("alice"))).await;
+        client.head().await;
+        client.read_until("look. ").await;
+        let upstream = rig.upstream.next().await;
+        drop(client);
+        upstream.closed().await;
+        let records = rig.records(count).await;
+        assert_eq!(records.last().unwrap().outcome, Outcome::CancelledAfterFirstByte);
+    }
+    let instances = rig.plugin("anthropic").await["instances"].as_u64();
+    assert!(instances.is_some_and(|count| count <= 2), "{instances:?} after eight exchanges, one at a time");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn exchanges_that_overlap_do_not_hear_each_other() {
+    let rig = rig(AnthropicMessages).await;
+    let gate = Gate::new();
+    let count = 6;
+    for name in 0..count {
+        let events = events(AnthropicMessages).concat().replace("look. ", &format!("look {name}. "));
+        let at = events.find("event: content_block_stop").unwrap();
+        rig.upstream.enqueue(Script::sse().chunk(&events[..at]).gate(&gate).chunk(&events[at..]).end());
+    }
+    let mut clients = Vec::new();
+    for name in 0..count {
+        let mut client = Connection::open(rig.addr()).await;
+        client.send(&ask(OpenaiChat, "claude-sonnet-4-5", true).bearer(rig.key("alice"))).await;
+        client.head().await;
+        client.read_until(&format!("look {name}. ")).await;
+        clients.push(client);
+    }
+    for mut client in clients {
+        gate.open();
+        gate.reached().await;
+        drop(client.try_head().await);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_filter_sees_what_the_client_would() {
+    let block = "words = [\"look\"]\nresponses = { window_chars = 64 }";
+    let rig = rig_with(AnthropicMessages, |setup| filter(setup, block)).await;
+    rig.upstream.enqueue(stream(AnthropicMessages));
+    let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", true)).await;
+    assert!(reply.text().contains("content_filter") && !reply.text().contains("look"), "{}", reply.text());
+    rig.upstream.enqueue(Script::json(200, answer(AnthropicMessages)));
+    let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", false)).await;
+    assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (400, Some("content_filter")));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn words_that_the_filter_covers_in_a_request_stay_covered_in_its_translation() {
+    let mask = "action = \"mask\"\nwords = [\"brief\"]";
+    let rig = rig_with(AnthropicMessages, |setup| filter(setup, mask)).await;
+    rig.upstream.enqueue(Script::json(200, answer(AnthropicMessages)));
+    assert_eq!(rig.call(ask(OpenaiChat, "claude-sonnet-4-5", false)).await.status, 200);
+    let seen = rig.upstream.next().await.json().to_string();
+    assert!(seen.contains("Be *****.") && !seen.contains("brief"), "{seen}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_named_otherwise_upstream_is_asked_for_by_that_name() {
+    let rig = rig_with(AnthropicMessages, |setup| {
+        let entry = "name = \"smart-*\"\nprovider = \"anthropic\"\nmodel = \"claude-sonnet-4-5\"";
+        setup.config.models = vec![toml::from_str(entry).unwrap()];
+    })
+    .await;
+    rig.upstream.enqueue(Script::json(200, answer(AnthropicMessages)));
+    let reply = rig.call(ask(OpenaiChat, "smart-one", false)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(rig.upstream.next().await.json()["model"], "claude-sonnet-4-5");
+    assert_eq!(rig.record().await.charge.get(), 105_000);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_client_finds_every_model_that_generates_in_its_list() {
+    let rig = Rig::start().await;
+    let lists = [
+        ("x-test", "/v1/models", "data", "id"),
+        ("anthropic-version", "/v1/models", "data", "id"),
+        ("x-test", "/v1beta/models", "models", "name"),
+    ];
+    for (header, path, list, name) in lists {
+        let reply = rig.call(Request::get(path).header(header, "2023-06-01")).await;
+        let names: Vec<String> =
+            reply.json()[list].as_array().unwrap().iter().map(|entry| text(&entry[name])).collect();
+        for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+            assert!(
+                names.iter().any(|name| name.trim_start_matches("models/") == model),
+                "{path}: {names:?}"
+            );
+        }
+    }
+    rig.stop().await;
+}
