@@ -37,7 +37,7 @@ async fn rig(upstream: Protocol) -> Rig {
 async fn rig_with(upstream: Protocol, change: impl FnOnce(&mut Setup)) -> Rig {
     Rig::with(|setup| {
         if matches!(upstream, OpenaiChat | OpenaiResponses) {
-            let openai = setup.config.providers.get_mut("openai").unwrap();
+            let openai = setup.config.providers.get_mut("openai").expect("a provider");
             openai.config.insert("protocol".to_owned(), upstream.name().into());
         }
         change(setup);
@@ -136,12 +136,46 @@ fn answer(upstream: Protocol) -> String {
     body.to_string()
 }
 
+/// One event of a protocol that names them.
+fn named(data: &Value) -> String {
+    format!("event: {}\ndata: {data}\n\n", data["type"].as_str().expect("a type"))
+}
+
+/// A text in two pieces, and a call's arguments in two.
+fn responses_events(one: &str, two: &str, half: &str, rest: &str) -> Vec<String> {
+    let whole: Value = serde_json::from_str(&answer(OpenaiResponses)).expect("JSON");
+    let mut begun = whole.clone();
+    (begun["status"], begun["output"], begun["usage"]) = (json!("in_progress"), json!([]), Value::Null);
+    let (message, called) = (&whole["output"][0], &whole["output"][1]);
+    let mut open = (message.clone(), called.clone());
+    (open.0["status"], open.0["content"]) = (json!("in_progress"), json!([]));
+    (open.1["status"], open.1["arguments"]) = (json!("in_progress"), json!(""));
+    let all = [
+        json!({"type": "response.created", "response": begun}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": open.0}),
+        json!({"type": "response.content_part.added", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+            "part": {"type": "output_text", "text": "", "annotations": []}}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": one}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": two}),
+        json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": TEXT}),
+        json!({"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+            "part": message["content"][0]}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": message}),
+        json!({"type": "response.output_item.added", "output_index": 1, "item": open.1}),
+        json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": half}),
+        json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": rest}),
+        json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 1, "arguments": format!("{half}{rest}")}),
+        json!({"type": "response.output_item.done", "output_index": 1, "item": called}),
+        json!({"type": "response.completed", "response": whole}),
+    ];
+    all.iter().map(named).collect()
+}
+
 /// The same as a stream: one event each.
 fn events(upstream: Protocol) -> Vec<String> {
     let (one, two) = TEXT.split_at(7);
     let call = arguments().to_string();
     let (half, rest) = call.split_at(6);
-    let named = |data: &Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
     match upstream {
         OpenaiChat => {
             let chunk = |delta: Value, finish: Value| {
@@ -164,35 +198,7 @@ fn events(upstream: Protocol) -> Vec<String> {
                 "data: [DONE]\n\n".to_owned(),
             ]
         }
-        OpenaiResponses => {
-            let whole: Value = serde_json::from_str(&answer(upstream)).unwrap();
-            let mut begun = whole.clone();
-            (begun["status"], begun["output"], begun["usage"]) =
-                (json!("in_progress"), json!([]), Value::Null);
-            let (message, called) = (&whole["output"][0], &whole["output"][1]);
-            let mut open = (message.clone(), called.clone());
-            (open.0["status"], open.0["content"]) = (json!("in_progress"), json!([]));
-            (open.1["status"], open.1["arguments"]) = (json!("in_progress"), json!(""));
-            let all = [
-                json!({"type": "response.created", "response": begun}),
-                json!({"type": "response.output_item.added", "output_index": 0, "item": open.0}),
-                json!({"type": "response.content_part.added", "item_id": "msg_1", "output_index": 0, "content_index": 0,
-                    "part": {"type": "output_text", "text": "", "annotations": []}}),
-                json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": one}),
-                json!({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": two}),
-                json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": TEXT}),
-                json!({"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "content_index": 0,
-                    "part": message["content"][0]}),
-                json!({"type": "response.output_item.done", "output_index": 0, "item": message}),
-                json!({"type": "response.output_item.added", "output_index": 1, "item": open.1}),
-                json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": half}),
-                json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "output_index": 1, "delta": rest}),
-                json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 1, "arguments": call}),
-                json!({"type": "response.output_item.done", "output_index": 1, "item": called}),
-                json!({"type": "response.completed", "response": whole}),
-            ];
-            all.iter().map(named).collect()
-        }
+        OpenaiResponses => responses_events(one, two, half, rest),
         AnthropicMessages => {
             let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
             let all = [
@@ -311,7 +317,7 @@ fn understood_stream(client: Protocol, stream: &str) -> Understood {
             )
         }
         OpenaiResponses => {
-            let last = events.last().unwrap();
+            let last = events.last().expect("an event");
             assert_eq!(last["type"], "response.completed", "{stream}");
             let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
             let said: String = deltas.map(|event| text(&event["delta"])).collect();
@@ -320,11 +326,11 @@ fn understood_stream(client: Protocol, stream: &str) -> Understood {
             whole
         }
         AnthropicMessages => {
-            assert_eq!(events.last().unwrap()["type"], "message_stop", "{stream}");
+            assert_eq!(events.last().expect("an event")["type"], "message_stop", "{stream}");
             let start = events.iter().find(|event| event["content_block"]["type"] == "tool_use");
             let name = text(&start.expect("a call")["content_block"]["name"]);
             let arguments = joined(&|event| &event["delta"]["partial_json"]);
-            let end = events.iter().rfind(|event| event["type"] == "message_delta").unwrap();
+            let end = events.iter().rfind(|event| event["type"] == "message_delta").expect("an end");
             let usage = tokens(&end["usage"], "input_tokens", "output_tokens");
             (joined(&|event| &event["delta"]["text"]), name, parsed(&json!(arguments)), usage)
         }
@@ -337,8 +343,11 @@ fn understood_stream(client: Protocol, stream: &str) -> Understood {
             let call =
                 parts.iter().find(|part| part["functionCall"].is_object()).expect("a call")["functionCall"]
                     .clone();
-            let usage =
-                tokens(&events.last().unwrap()["usageMetadata"], "promptTokenCount", "candidatesTokenCount");
+            let usage = tokens(
+                &events.last().expect("an event")["usageMetadata"],
+                "promptTokenCount",
+                "candidatesTokenCount",
+            );
             (said, text(&call["name"]), call["args"].clone(), usage)
         }
     }
@@ -706,5 +715,43 @@ async fn every_client_finds_every_model_that_generates_in_its_list() {
             );
         }
     }
+    rig.stop().await;
+}
+
+/// A rig whose adapter for Anthropic echoes what it is to translate, and breaks on one word.
+async fn babel() -> Rig {
+    Rig::with(|setup| {
+        let bytes = tollgate_components::find_guest("babel").expect("a guest").bytes.to_vec();
+        setup.plugins = vec![("claude", bytes)];
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_adapter_that_faults_in_a_stream_ends_it_with_the_clients_own_error() {
+    let rig = babel().await;
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    rig.upstream.enqueue(Script::sse().chunk(event).chunk("data: shibboleth\n\n").hang());
+    let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", true)).await;
+    let text = reply.text();
+    assert!(text.starts_with(event) && ends_with_error(OpenaiChat, &text), "{text}");
+    assert!(!text.contains("shibboleth"));
+    rig.upstream.next().await.closed().await;
+    assert_eq!(rig.record().await.outcome, Outcome::Partial);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_adapter_that_faults_before_dispatch_or_on_a_whole_answer_is_the_gateways_fault() {
+    let rig = babel().await;
+    let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "shibboleth"}]});
+    let reply = rig.call(Request::post("/v1/chat/completions", &body)).await;
+    assert_eq!((reply.status, class(OpenaiChat, &reply).as_str()), (503, "server_error"), "{}", reply.text());
+    assert!(rig.upstream.requests().is_empty());
+    rig.upstream.enqueue(Script::json(200, r#"{"say":"shibboleth"}"#));
+    let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", false)).await;
+    assert_eq!((reply.status, class(OpenaiChat, &reply).as_str()), (500, "server_error"), "{}", reply.text());
+    let records = rig.records(2).await;
+    assert!(records.iter().all(|record| record.charge.get() == 0 || record.outcome == Outcome::Partial));
     rig.stop().await;
 }

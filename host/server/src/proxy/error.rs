@@ -10,8 +10,8 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::limits::{Limit, Refused, Standing};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
-use tollgate_runtime::Reply;
 use tollgate_core::time::Timestamp;
+use tollgate_runtime::Reply;
 
 use super::{Outgoing, limit};
 

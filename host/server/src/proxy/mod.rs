@@ -318,10 +318,10 @@ async fn answer(
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body } = reply;
-    let Passage { withhold, exchange } = passage;
+    let Passage { withhold, mut exchange } = passage;
     let events = forward::is_event_stream(&head.headers);
     let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
-    let (window, unchanged) = (Window::new(road), withhold.is_none());
+    let (mut window, unchanged) = (Window::new(road), withhold.is_none());
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
     if let Some(pending) = ticket.pending() {
         pending.lease = Some(lease);
@@ -333,15 +333,13 @@ async fn answer(
         Some(_) => translated_headers(told_events),
     };
     let mut relay = Relay::new(body, first, ticket, told_events, &worker.shared.settings.limits);
-    let (mut exchange, mut window) = (exchange, window);
-    if inbound.streaming
-        && let Some(exchange) = exchange.take()
-    {
-        relay.translate(exchange);
+    if inbound.streaming {
+        relay.translate(exchange.take());
     }
-    if told_events && let Some(window) = window.take() {
-        relay.screen(window);
+    if told_events {
+        relay.screen(window.take());
     }
+    // What is left needs the answer as a whole.
     let collects = exchange.is_some() || window.is_some();
     let outgoing =
         if collects { collected(relay, exchange, window).await? } else { Outgoing::Relay(Box::new(relay)) };
@@ -376,7 +374,11 @@ async fn collected(
             }
         },
     };
-    match window.map_or(Passed::On(answer.clone()), |mut window| window.whole(answer)) {
+    let passed = match window {
+        None => Passed::On(answer),
+        Some(mut window) => window.whole(answer),
+    };
+    match passed {
         Passed::On(bytes) => {
             relay.settle(Outcome::Ok);
             Ok(Outgoing::from(bytes))

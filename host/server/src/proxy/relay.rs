@@ -130,14 +130,14 @@ impl Relay {
         }
     }
 
-    /// Puts a translation of the stream into its way.
-    pub(crate) fn translate(&mut self, exchange: Exchange) {
-        self.exchange = Some(exchange);
+    /// Puts a translation of the stream into its way, where there is one.
+    pub(crate) fn translate(&mut self, exchange: Option<Exchange>) {
+        self.exchange = exchange;
     }
 
-    /// Puts the filter's window into its way, behind the translation.
-    pub(crate) fn screen(&mut self, window: Window) {
-        self.window = Some(window);
+    /// Puts the filter's window into its way, behind the translation, where there is one.
+    pub(crate) fn screen(&mut self, window: Option<Window>) {
+        self.window = window;
     }
 
     /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
@@ -201,7 +201,7 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    self.silence.broken();
+                    self.silence.heard();
                     let passed = match self.pass(data) {
                         Ok(passed) => passed,
                         Err(error) => return self.broken(cx, &error),
@@ -214,6 +214,7 @@ impl Relay {
                         return self.broken(cx, &error);
                     }
                     if !passed.is_empty() {
+                        self.silence.spoke();
                         return Poll::Ready(Some(Ok(passed)));
                     }
                 }
@@ -357,8 +358,13 @@ impl Silence {
         Self { limit, keep_alive, since: now, told: now, timer: None }
     }
 
-    fn broken(&mut self) {
+    /// The upstream has sent something.
+    fn heard(&mut self) {
         self.since = Instant::now();
+    }
+
+    /// The client gets something of it.
+    fn spoke(&mut self) {
         self.told = self.since;
     }
 

@@ -1,0 +1,107 @@
+//! An exchange has an instance to itself, gives it back, and is refused rather than served beyond the bound.
+
+use std::sync::Arc;
+
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_runtime::{
+    Adapter, Begun, Binding, CallError, Exchange, FaultKind, Kind, Limits, Settings, Terms,
+};
+
+use crate::harness::{Bench, settings};
+
+const TERMS: Terms<'_> = Terms {
+    client: Protocol::OpenaiChat,
+    upstream: Protocol::AnthropicMessages,
+    operation: Operation::Generate,
+    model: "claude-sonnet-4-5",
+    request_id: "r1",
+    now_s: 1,
+    streaming: true,
+    json_array: false,
+};
+const REQUEST: &[u8] = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+
+fn bench(component: &str, exchanges_max: usize) -> (Bench, Arc<Adapter>) {
+    let limits = Limits { exchanges_max, ..Limits::DEFAULT };
+    let binding = Binding {
+        memory_bytes_max: 64 << 20,
+        deadline_ms: 500,
+        ..Binding::new("adapter", component, Kind::ProviderAdapter)
+    };
+    let bench = Bench::try_start(|dir| Settings { limits, ..settings(dir) }, vec![binding]).unwrap();
+    let adapter = Arc::clone(bench.runtime.current().adapter("adapter").unwrap());
+    (bench, adapter)
+}
+
+fn begin(adapter: &Adapter) -> Result<Exchange, CallError> {
+    match adapter.begin(&TERMS, REQUEST)? {
+        Begun::Translated(exchange, _) => Ok(exchange),
+        Begun::Refused(reply) => panic!("{reply:?}"),
+    }
+}
+
+fn event(text: &str) -> String {
+    let delta = format!(
+        r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{text}"}}}}"#
+    );
+    format!("event: content_block_delta\ndata: {delta}\n\n")
+}
+
+#[test]
+fn exchanges_that_overlap_keep_their_own_state_and_their_instances_are_used_again() {
+    let (bench, adapter) = bench("claude", 8);
+    let before = bench.runtime.instances_live();
+    for _ in 0..3 {
+        let (mut one, mut two) = (begin(&adapter).unwrap(), begin(&adapter).unwrap());
+        let (first, second) = (event("first"), event("second"));
+        // Half an event in each, and then the rest: whoever mixed them up would not find the end of either.
+        let half = first.len() / 2;
+        assert_eq!(one.part(&first.as_bytes()[..half]).unwrap(), b"");
+        assert_eq!(two.part(&second.as_bytes()[..half]).unwrap(), b"");
+        let ended =
+            |exchange: &mut Exchange, rest: &[u8]| String::from_utf8(exchange.part(rest).unwrap()).unwrap();
+        assert!(ended(&mut two, &second.as_bytes()[half..]).contains("second"));
+        assert!(ended(&mut one, &first.as_bytes()[half..]).contains("first"));
+    }
+    assert_eq!(bench.runtime.instances_live() - before, 2, "the two of the first round served all");
+}
+
+#[test]
+fn an_exchange_beyond_the_bound_is_refused_and_no_fault_of_the_component() {
+    let (bench, adapter) = bench("claude", 2);
+    let kept = [begin(&adapter).unwrap(), begin(&adapter).unwrap()];
+    assert_eq!(begin(&adapter).unwrap_err().kind, FaultKind::Unavailable);
+    assert_eq!(bench.status().faults.iter().sum::<u64>(), 0);
+    drop(kept);
+    assert!(begin(&adapter).is_ok());
+}
+
+#[test]
+fn a_large_body_has_the_time_and_the_room_that_it_needs() {
+    let (_bench, adapter) = bench("claude", 2);
+    let text = "x".repeat(6 << 20);
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    let begun = adapter.begin(&TERMS, body.as_bytes()).unwrap();
+    let Begun::Translated(_, translated) = begun else { panic!("{begun:?}") };
+    assert!(translated.len() > text.len());
+}
+
+#[test]
+fn an_exchange_that_faulted_says_nothing_more_and_its_instance_is_gone() {
+    let (bench, adapter) = bench("babel", 2);
+    let before = bench.runtime.instances_live();
+    let mut exchange = begin(&adapter).unwrap();
+    assert_eq!(exchange.part(b"some").unwrap(), b"some");
+    assert_eq!(exchange.part(b"shibboleth").unwrap_err().kind, FaultKind::Trap);
+    assert!(!exchange.is_sound());
+    assert!(exchange.part(b"some").is_err() && exchange.end().is_err());
+    drop(exchange);
+    assert_eq!(bench.runtime.instances_live(), before);
+    assert_eq!(begin(&adapter).unwrap().part(b"some").unwrap(), b"some");
+}
+
+#[test]
+fn what_is_told_as_a_failure_must_be_one() {
+    let (_bench, adapter) = bench("babel", 2);
+    assert_eq!(begin(&adapter).unwrap().failure(400, b"{}").unwrap_err().kind, FaultKind::Guest);
+}

@@ -1,0 +1,72 @@
+//! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and goes wrong on the word that it
+//! is asked to go wrong on.
+
+use tollgate_plugin::adapter::{
+    Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Reply, Translated, Translation,
+};
+use tollgate_plugin::types::{Operation, Protocol, Usage};
+
+/// Takes any configuration.
+#[derive(Debug)]
+pub struct Babel;
+
+impl Adapter for Babel {
+    fn configure(_config: &str) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn plan(&self) -> Plan {
+        let (upstream, operation) = (Protocol::AnthropicMessages, Operation::Generate);
+        let endpoint = |streaming| Endpoint {
+            protocol: upstream,
+            operation,
+            streaming,
+            path: "/v1/messages".to_owned(),
+        };
+        Plan {
+            endpoints: vec![endpoint(false), endpoint(true)],
+            translates: vec![Translation { client: Protocol::OpenaiChat, upstream, operation }],
+            ..Plan::default()
+        }
+    }
+
+    fn read_usage(&self, _protocol: Protocol, _operation: Operation, _samples: &[u8]) -> Usage {
+        Usage::MISSING
+    }
+
+    fn classify(&self, _status: u16, retry_after_ms: Option<u64>, _body: &[u8]) -> Failure {
+        Failure { class: FailureClass::BadRequest, retry_after_ms }
+    }
+
+    fn translate(&self, _exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+        Ok(Translated { body: checked(body), answer: Box::new(Echo) })
+    }
+}
+
+struct Echo;
+
+impl Answer for Echo {
+    fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(checked(body))
+    }
+
+    fn failure(&mut self, _status: u16, _body: &[u8]) -> Reply {
+        // No answer at all may be told as a failure.
+        Reply { status: 200, body: Vec::new() }
+    }
+
+    fn part(&mut self, bytes: &[u8]) -> Vec<u8> {
+        checked(bytes)
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+fn checked(bytes: &[u8]) -> Vec<u8> {
+    assert!(!bytes.windows(6).any(|word| word == b"shibbo"), "it cannot say that");
+    bytes.to_vec()
+}
+
+tollgate_plugin::export_adapter!(Babel);
