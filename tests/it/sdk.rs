@@ -41,3 +41,8 @@ async fn the_anthropic_sdk_works_against_the_demonstration() {
 async fn the_google_genai_sdk_works_against_the_demonstration() {
     check("google_genai.py").await;
 }
+
+#[tokio::test]
+async fn every_sdk_works_with_the_models_of_the_other_providers() {
+    check("across_protocols.py").await;
+}
