@@ -88,6 +88,22 @@ fn listed(help: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_first_admin_is_made_with_a_password_that_nothing_shows() {
+    let desk = Desk::new();
+    let add = ["user", "add", "root", "--role", "admin", "--password-stdin"];
+    let short = desk.run_with(&add, "short\n");
+    assert!(!short.status.success() && text(&short.stderr).contains("between 10 and 1024"));
+    let added = desk.run_with(&add, "correct horse battery\n");
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert!(!text(&added.stdout).contains("horse"));
+    assert_eq!(desk.json(&["user", "list"])[0]["role"], "admin");
+    desk.ok(&["user", "role", "root", "user"]);
+    assert_eq!(desk.json(&["user", "list"])[0]["role"], "user");
+    assert!(desk.run_with(&["user", "password", "root"], "another password\n").status.success());
+    assert!(!desk.run_with(&["user", "password", "nobody"], "another password\n").status.success());
+}
+
+#[test]
 fn the_limits_of_a_key_are_set_changed_and_lifted() {
     let desk = Desk::new();
     desk.ok(&["user", "add", "alice"]);
@@ -138,6 +154,8 @@ fn every_command_and_sub_command_explains_itself() {
         "serve",
         "user add",
         "user disable",
+        "user password",
+        "user role",
         "key create",
         "key revoke",
         "key update",

@@ -124,7 +124,11 @@ async fn health_and_readiness_are_open_and_management_is_not() {
             Request::get(target).header("x-api-key", rig.admin_secret()),
         ] {
             let refused = client::call(rig.admin_addr(), &request).await;
-            assert_eq!((refused.status, &refused.json()["error"]["status"]), (401, &json!(401)), "{target}");
+            assert_eq!(
+                (refused.status, &refused.json()["error"]["code"]),
+                (401, &json!("unauthorized")),
+                "{target}"
+            );
         }
     }
     assert_eq!(rig.admin("GET", "/management/v1/plugins").await.status, 200);

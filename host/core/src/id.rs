@@ -66,6 +66,10 @@ id!(
     RequestId
 );
 id!(
+    /// A login to the management API.
+    SessionId
+);
+id!(
     /// A movement in the ledger.
     TransferId
 );

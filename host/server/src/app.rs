@@ -88,6 +88,7 @@ impl Gateway {
         let admin = Arc::new(Admin {
             shared: Arc::clone(&shared),
             secret: opened.admin_secret,
+            logins: opened.logins,
             ready: AtomicBool::new(true),
         });
         let (stop, stopping) = watch::channel(false);

@@ -19,6 +19,7 @@ use crate::demo;
 use crate::desk::{Desk, NewCredential};
 use crate::directory::{Caller, Credential, Directory, Limited, SharedAccount, SharedMeter};
 use crate::keys;
+use crate::login::Logins;
 use crate::shared::{Shared, now};
 
 /// The setting that holds the hash of the admin secret.
@@ -42,6 +43,7 @@ pub(crate) struct Opened {
     pub(crate) books: Books,
     pub(crate) directory: Directory,
     pub(crate) admin_secret: [u8; 32],
+    pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
 }
 
@@ -71,8 +73,9 @@ pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> 
     let (revision, seq) = (snapshot.revision, snapshot.seq);
     let used = tokens_today(desk.store(), &snapshot, &Directory::default()).await?;
     let directory = directory(&desk, snapshot, &Directory::default(), &used);
-    let store = desk.store().clone();
-    Ok(Opened { store, books: Books { desk, revision, seq }, directory, admin_secret, first_start })
+    let (store, logins) = (desk.store().clone(), Logins::open(desk.clone()).await?);
+    let books = Books { desk, revision, seq };
+    Ok(Opened { store, books, directory, admin_secret, logins, first_start })
 }
 
 impl Books {

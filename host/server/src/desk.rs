@@ -7,32 +7,38 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::Context;
-use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, SessionId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceTable};
 use tollgate_core::protocol::Owner;
 use tollgate_core::receipt::Receipt;
+use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{
-    Durability, KeyChange, KeyUse, MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Store,
-    StoreError, VerifyReport,
+    Durability, KeyChange, KeyUse, MasterKey, NewApiKey, Options, RequestFilter, RequestRecord, Rotated,
+    Store, StoreError, User, VerifyReport,
 };
 
 use crate::config::{self, Config};
 use crate::keys;
+use crate::password;
 use crate::pricefile;
 use crate::shared::now;
+use crate::token::TokenKey;
 
 /// Who the books name for what is done at a terminal.
 const ACTOR: &str = "cli";
 /// Signs of an API key that stay visible.
 const KEY_HINT_SIGNS: usize = 8;
+/// The setting that holds, sealed, what the key of access tokens is made of.
+const TOKEN_KEY: &str = "token_key";
 /// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
 const MASTER_KEY_VARIABLE: &str = "TOLLGATE_MASTER_KEY";
 
 /// The opened books.
+#[derive(Clone)]
 pub struct Desk {
     store: Store,
     master: MasterKey,
@@ -48,6 +54,8 @@ pub struct UserRow {
     pub name: String,
     /// Whether calls are taken.
     pub enabled: bool,
+    /// What it may do by the management API.
+    pub role: Role,
     /// Points, without what is reserved.
     pub balance: Micropoints,
 }
@@ -174,6 +182,92 @@ impl Desk {
         Ok(id)
     }
 
+    /// Adds a user with a role, who may log in where there is a password.
+    ///
+    /// # Errors
+    /// When the name is taken or not a name, or the password is not one; nothing is added then.
+    pub async fn add_account(
+        &self,
+        name: &str,
+        role: Role,
+        password: Option<Secret>,
+        points: Micropoints,
+    ) -> anyhow::Result<UserId> {
+        let hash = match password {
+            Some(password) => Some(hashed(password).await?),
+            None => None,
+        };
+        let id = self.add_user(name, points).await?;
+        self.store.set_role(id, role).await?;
+        if let Some(hash) = hash {
+            self.store.set_password(id, &hash, now()).await?;
+        }
+        Ok(id)
+    }
+
+    /// Sets a user's password and ends all of his logins.
+    ///
+    /// # Errors
+    /// Without such a user, or when the password is not one.
+    pub async fn set_password(&self, name: &str, password: Secret) -> anyhow::Result<()> {
+        let id = self.user(name).await?;
+        Ok(self.store.set_password(id, &hashed(password).await?, now()).await?)
+    }
+
+    /// Gives a user a role.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn set_role(&self, name: &str, role: Role) -> anyhow::Result<()> {
+        let id = self.user(name).await?;
+        Ok(self.store.set_role(id, role).await?)
+    }
+
+    /// A user who may log in, with the hash of his password.
+    pub(crate) async fn password(&self, name: &str) -> anyhow::Result<Option<(User, String)>> {
+        Ok(self.store.password(name).await?)
+    }
+
+    /// The key that signs access tokens; the first call makes it.
+    pub(crate) async fn token_key(&self) -> anyhow::Result<TokenKey> {
+        let made = keys::admin_secret().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        let secret = self.store.secret_setting(&self.master, TOKEN_KEY, &made).await?;
+        Ok(TokenKey::new(&keys::digest(&secret)))
+    }
+
+    pub(crate) async fn begin_session(
+        &self,
+        user: UserId,
+        token: [u8; 32],
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> anyhow::Result<SessionId> {
+        Ok(self.store.begin_session(user, token, at, expires_at).await?)
+    }
+
+    pub(crate) async fn rotate_session(
+        &self,
+        session: SessionId,
+        token: [u8; 32],
+        next: [u8; 32],
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> anyhow::Result<Rotated> {
+        Ok(self.store.rotate_session(session, token, next, at, expires_at).await?)
+    }
+
+    pub(crate) async fn session_user(
+        &self,
+        session: SessionId,
+        at: Timestamp,
+    ) -> anyhow::Result<Option<User>> {
+        Ok(self.store.session_user(session, at).await?)
+    }
+
+    pub(crate) async fn end_session(&self, session: SessionId, at: Timestamp) -> anyhow::Result<()> {
+        Ok(self.store.end_session(session, at).await?)
+    }
+
     async fn user(&self, name: &str) -> anyhow::Result<UserId> {
         Ok(self.store.find_user(name).await.with_context(|| format!("looking for user `{name}`"))?.id)
     }
@@ -194,6 +288,7 @@ impl Desk {
             id: user.id,
             name: user.name,
             enabled: user.enabled,
+            role: user.role,
         };
         Ok(self.store.list_users().await?.into_iter().map(row).collect())
     }
@@ -395,6 +490,11 @@ impl Desk {
     pub async fn verify(&self) -> anyhow::Result<VerifyReport> {
         Ok(self.store.verify().await?)
     }
+}
+
+/// Hashes a password away from the threads that answer.
+async fn hashed(password: Secret) -> anyhow::Result<String> {
+    Ok(tokio::task::spawn_blocking(move || password::hash(&password)).await??)
 }
 
 fn master_key(path: &Path) -> anyhow::Result<MasterKey> {

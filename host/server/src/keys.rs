@@ -1,4 +1,4 @@
-//! Keys that Tollgate makes up: API keys and the admin secret. Stored as hashes, shown once.
+//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once.
 
 use sha2::{Digest, Sha256};
 use tollgate_core::secret::Secret;
@@ -21,6 +21,14 @@ pub(crate) fn api_key() -> Result<Secret, getrandom::Error> {
 /// When the system has no randomness to give.
 pub(crate) fn admin_secret() -> Result<Secret, getrandom::Error> {
     make("tga_")
+}
+
+/// The secret part of a new refresh token, made like an API key but for `tgr_`.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub(crate) fn refresh_token() -> Result<Secret, getrandom::Error> {
+    make("tgr_")
 }
 
 fn make(prefix: &str) -> Result<Secret, getrandom::Error> {

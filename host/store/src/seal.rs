@@ -1,4 +1,4 @@
-//! Seals provider credentials at rest: XChaCha20-Poly1305 under one master key.
+//! Seals provider credentials, and the gateway's own secrets, at rest: XChaCha20-Poly1305 under one master key.
 //!
 //! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: a sealed key that is
 //! copied to another row, owner or provider does not open.
@@ -144,6 +144,35 @@ impl MasterKey {
         Ok(Sealed { nonce, bytes })
     }
 
+    /// Seals the value of a setting: nonce and ciphertext, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] when the system gives no nonce.
+    pub(crate) fn seal_setting(&self, name: &str, secret: &Secret) -> Result<String, SealError> {
+        let mut nonce = [0; 24];
+        getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: &setting_aad(name) };
+        let bytes = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
+        let digits = |byte: &u8| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]].map(char::from);
+        Ok(nonce.iter().chain(&bytes).flat_map(digits).collect())
+    }
+
+    /// Opens the sealed value of a setting.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] when anything differs: the key, the digits, the setting's name.
+    pub(crate) fn open_setting(&self, name: &str, sealed: &str) -> Result<Secret, SealError> {
+        let pairs = sealed.as_bytes().chunks(2).map(|pair| match pair {
+            [high, low] => Ok((nibble(*high)? << 4) | nibble(*low)?),
+            _ => Err(SealError::Open),
+        });
+        let bytes = pairs.collect::<Result<Vec<u8>, _>>().map_err(|_| SealError::Open)?;
+        let (nonce, bytes) = bytes.split_at_checked(24).ok_or(SealError::Open)?;
+        let payload = Payload { msg: bytes, aad: &setting_aad(name) };
+        let text = self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::Open)?;
+        String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
+    }
+
     /// Opens what was sealed for this row.
     ///
     /// # Errors
@@ -159,6 +188,11 @@ impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterKey(…)")
     }
+}
+
+/// Begins like no credential's place, so that neither opens as the other.
+fn setting_aad(name: &str) -> Vec<u8> {
+    [b"tollgate setting 1".as_slice(), name.as_bytes()].concat()
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

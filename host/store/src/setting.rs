@@ -1,7 +1,10 @@
 //! Settings that management keeps in the database: text by name.
 
+use tollgate_core::secret::Secret;
+
 use crate::error::{Doing, StoreError};
 use crate::open::Store;
+use crate::seal::MasterKey;
 
 impl Store {
     /// The value of a setting.
@@ -30,5 +33,25 @@ impl Store {
         .await
         .doing("writing a setting")?;
         Ok(())
+    }
+
+    /// A secret that is kept sealed: the one that is there, or else `made`, which is kept from now on.
+    ///
+    /// # Errors
+    /// When the database fails, or another master key sealed what is there.
+    pub async fn secret_setting(
+        &self,
+        master: &MasterKey,
+        name: &str,
+        made: &Secret,
+    ) -> Result<Secret, StoreError> {
+        sqlx::query("INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(master.seal_setting(name, made)?)
+            .execute(self.pool())
+            .await
+            .doing("writing a setting")?;
+        let sealed = self.setting(name).await?.ok_or(StoreError::NotFound("setting"))?;
+        Ok(master.open_setting(name, &sealed)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
 use tollgate_core::time::Timestamp;
 
 use crate::error::{Doing, StoreError, is_duplicate};
@@ -18,17 +19,23 @@ pub struct User {
     pub name: String,
     /// Whether its API keys work.
     pub enabled: bool,
+    /// What it may do by the management API.
+    pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-pub(crate) const SELECT: &str = "SELECT id, name, enabled, created_at FROM users ORDER BY id";
+pub(crate) const SELECT: &str = "SELECT id, name, enabled, role, created_at FROM users ORDER BY id";
+/// The same without an end, for a condition or a join to follow.
+pub(crate) const COLUMNS: &str =
+    "SELECT users.id, users.name, users.enabled, users.role, users.created_at FROM users";
 
 pub(crate) fn user(row: &mut Row<'_>) -> Option<User> {
     Some(User {
         id: UserId::from_bytes(row.bytes()?),
         name: row.get()?,
         enabled: row.get()?,
+        role: Role::named(row.get()?)?,
         created_at: Timestamp::from_millis(row.u64()?),
     })
 }
@@ -77,7 +84,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when nobody has it.
     pub async fn find_user(&self, name: &str) -> Result<User, StoreError> {
-        let row = sqlx::query("SELECT id, name, enabled, created_at FROM users WHERE name = ?")
+        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE name = ?")
             .bind(name)
             .fetch_optional(self.pool())
             .await
@@ -92,6 +99,20 @@ impl Store {
     pub async fn set_user_enabled(&self, user: UserId, enabled: bool) -> Result<(), StoreError> {
         let done = sqlx::query("UPDATE users SET enabled = ? WHERE id = ?")
             .bind(enabled)
+            .bind(user.as_bytes().as_slice())
+            .execute(self.pool())
+            .await
+            .doing("changing a user")?;
+        if done.rows_affected() == 0 { Err(StoreError::NotFound("user")) } else { Ok(()) }
+    }
+
+    /// Makes a user an admin, or no longer one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_role(&self, user: UserId, role: Role) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE users SET role = ? WHERE id = ?")
+            .bind(role.name())
             .bind(user.as_bytes().as_slice())
             .execute(self.pool())
             .await

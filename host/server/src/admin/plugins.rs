@@ -7,7 +7,8 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tollgate_runtime::{ComponentState, ComponentStatus, FaultKind, Source};
 
-use super::{Admin, Answer, problem, respond};
+use super::error::Problem;
+use super::{Admin, Answer, respond};
 
 /// `GET /management/v1/plugins`
 pub(super) fn list(admin: &Admin) -> Answer {
@@ -16,12 +17,15 @@ pub(super) fn list(admin: &Admin) -> Answer {
 }
 
 /// `POST /management/v1/plugins/reload`: the same transaction that a changed file starts.
-pub(super) async fn reload(admin: &Arc<Admin>) -> Answer {
+///
+/// # Errors
+/// When a component is refused; what ran before still runs then.
+pub(super) async fn reload(admin: &Arc<Admin>) -> Result<Answer, Problem> {
     let runtime = admin.shared.runtime.clone();
     match tokio::task::spawn_blocking(move || runtime.rescan()).await {
-        Ok(Ok(_)) => list(admin),
-        Ok(Err(error)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "The reload failed."),
+        Ok(Ok(_)) => Ok(list(admin)),
+        Ok(Err(error)) => Err(Problem::refused(error.to_string())),
+        Err(_) => Err(Problem::internal()),
     }
 }
 

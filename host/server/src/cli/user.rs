@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Subcommand;
+use tollgate_core::role::Role;
+use tollgate_core::secret::Secret;
 
 use super::output::Output;
 use crate::config::Config;
@@ -18,6 +21,25 @@ pub(super) enum User {
         /// Points to begin with.
         #[arg(long, default_value = "0", value_parser = super::points)]
         points: tollgate_core::points::Micropoints,
+        /// What it may do by the management API: admin or user.
+        #[arg(long, default_value = "user", value_parser = role)]
+        role: Role,
+        /// Read a password from standard input, so that the user may log in.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Set a user's password, which is read from standard input. All logins of the user end.
+    Password {
+        /// The user.
+        name: String,
+    },
+    /// Give a user a role.
+    Role {
+        /// The user.
+        name: String,
+        /// admin or user.
+        #[arg(value_parser = role)]
+        role: Role,
     },
     /// List users with their balances.
     List,
@@ -37,14 +59,17 @@ impl User {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         let desk = Desk::open(config).await?;
         match self {
-            Self::Add { name, points } => {
-                let id = desk.add_user(&name, points).await?;
+            Self::Add { name, points, role, password_stdin } => {
+                let password = password_stdin.then(password).transpose()?;
+                let id = desk.add_account(&name, role, password, points).await?;
                 output.one(&[
                     ("id", id.to_string().into()),
                     ("name", name.into()),
                     ("points", points.to_string().into()),
                 ])?;
             }
+            Self::Password { name } => desk.set_password(&name, password()?).await?,
+            Self::Role { name, role } => desk.set_role(&name, role).await?,
             Self::List => {
                 let users = desk.users().await?;
                 let rows: Vec<_> = users
@@ -53,12 +78,13 @@ impl User {
                         vec![
                             user.name.into(),
                             user.enabled.into(),
+                            user.role.name().into(),
                             user.balance.to_string().into(),
                             user.id.to_string().into(),
                         ]
                     })
                     .collect();
-                output.many(&["name", "enabled", "points", "id"], &rows)?;
+                output.many(&["name", "enabled", "role", "points", "id"], &rows)?;
             }
             Self::Disable { name } => desk.set_user_enabled(&name, false).await?,
             Self::Enable { name } => desk.set_user_enabled(&name, true).await?,
@@ -66,4 +92,16 @@ impl User {
         desk.close().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::named(text).ok_or_else(|| "known are admin and user".to_owned())
+}
+
+/// The first line of standard input.
+fn password() -> anyhow::Result<Secret> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("reading the password from standard input")?;
+    let password = Secret::new(line);
+    Ok(Secret::new(password.expose().trim_end_matches(['\r', '\n']).to_owned()))
 }

@@ -11,7 +11,7 @@ use tollgate_core::secret::Secret;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_store::{
     Components, Credit, Entry, KeyChange, KeyUse, MasterKey, NewApiKey, NewCredential, RequestFilter,
-    RequestRecord, Store, StoreError,
+    RequestRecord, Rotated, Store, StoreError,
 };
 
 use crate::{GRANTED, NOW, Rig, options, paid, points, request};
@@ -237,6 +237,50 @@ async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_is_replaced_once_and_a_second_use_ends_its_session() {
+    let rig = Rig::new().await;
+    let day = tollgate_core::time::DAY_MS;
+    let begin = async || rig.store.begin_session(rig.user, [1; 32], NOW, NOW.plus_ms(day)).await.unwrap();
+    let rotate = async |session, token, next, at: tollgate_core::time::Timestamp| {
+        rig.store.rotate_session(session, [token; 32], [next; 32], at, at.plus_ms(day)).await.unwrap()
+    };
+    let open = async |session, at| rig.store.session_user(session, at).await.unwrap().is_some();
+    let (session, other) = (begin().await, begin().await);
+    assert!(
+        matches!(rotate(session, 1, 2, NOW.plus_ms(day - 1)).await, Rotated::Replaced(user) if user.id == rig.user)
+    );
+    assert!(open(session, NOW.plus_ms(day)).await, "a refresh makes it last");
+    assert_eq!(rotate(session, 1, 3, NOW).await, Rotated::Reused);
+    assert_eq!(rotate(session, 2, 3, NOW).await, Rotated::Unknown);
+    assert!(!open(session, NOW).await && open(other, NOW).await);
+    assert_eq!(rotate(other, 1, 2, NOW.plus_ms(day)).await, Rotated::Unknown, "it is over");
+    rig.store.set_password(rig.user, "hash", NOW).await.unwrap();
+    assert!(!open(other, NOW).await, "a new password ends all of them");
+    let third = begin().await;
+    rig.store.set_user_enabled(rig.user, false).await.unwrap();
+    assert!(!open(third, NOW).await);
+    assert_eq!(rig.store.password("alice").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_sealed_setting_is_made_once_and_opens_with_its_key_and_name_alone() {
+    let rig = Rig::new().await;
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let made = rig.store.secret_setting(&key("a"), "token", &secret("first-canary")).await.unwrap();
+    let again = rig.store.secret_setting(&key("a"), "token", &secret("second")).await.unwrap();
+    assert_eq!((made.expose(), again.expose()), ("first-canary", "first-canary"));
+    rig.store.secret_setting(&key("b"), "token", &secret("x")).await.unwrap_err();
+    let sealed = rig.store.setting("token").await.unwrap().unwrap();
+    assert!(!sealed.contains("canary"));
+    rig.store.set_setting("other", &sealed).await.unwrap();
+    rig.store.secret_setting(&key("a"), "other", &secret("x")).await.unwrap_err();
+    for damaged in ["", "a", "é0", &sealed[2..]] {
+        rig.store.set_setting("token", damaged).await.unwrap();
+        rig.store.secret_setting(&key("a"), "token", &secret("x")).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
     let rig = Rig::new().await;
     let create = async |user, digit, expires_at| {
@@ -358,5 +402,5 @@ async fn a_database_of_a_newer_tollgate_is_refused() {
     )
     .await;
     let refused = Store::open(&rig.path(), options()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 3 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 4 }), "{refused}");
 }

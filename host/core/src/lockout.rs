@@ -1,0 +1,154 @@
+//! Who may try to log in now: after some wrong tries each further one waits twice as long as the one before.
+//!
+//! Pure: the caller passes the time. What is guessed at is a name or an address, whether or not it exists, so that a lock tells
+//! nothing. A success forgets the tries; so does a day without any.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::time::{DAY_MS, Timestamp};
+
+/// Wait after the first try that was one too many.
+pub const WAIT_MS_MIN: u64 = 1000;
+/// The longest wait.
+pub const WAIT_MS_MAX: u64 = 15 * 60 * 1000;
+/// Most names that are remembered: those with the fewest wrong tries are forgotten first.
+const NAMES_MAX: usize = 10_000;
+
+/// Wrong tries by what was guessed at.
+#[derive(Debug)]
+pub struct Lockout<K> {
+    tries: HashMap<K, Tries>,
+    free: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tries {
+    wrong: u32,
+    last: Timestamp,
+}
+
+impl Tries {
+    /// When the next try may be made.
+    fn open_at(self, free: u32) -> Timestamp {
+        match self.wrong.checked_sub(free) {
+            None => self.last,
+            Some(beyond) => {
+                // Twenty doublings are far beyond the longest wait.
+                self.last.plus_ms((WAIT_MS_MIN << beyond.min(20)).min(WAIT_MS_MAX))
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Lockout<K> {
+    /// Allows `free` wrong tries before the first wait.
+    #[must_use]
+    pub fn new(free: u32) -> Self {
+        Self { tries: HashMap::new(), free }
+    }
+
+    /// Counts a try as wrong before it is known to be: tries that run at one time are all counted.
+    ///
+    /// # Errors
+    /// Milliseconds until one may be made, at least 1; it was not counted then.
+    pub fn begin(&mut self, name: &K, now: Timestamp) -> Result<(), u64> {
+        let known = self.tries.get(name).copied().filter(|tries| now.since_ms(tries.last) < DAY_MS);
+        let tries = known.unwrap_or_default();
+        let wait = tries.open_at(self.free).since_ms(now);
+        if tries.wrong >= self.free && wait > 0 {
+            return Err(wait);
+        }
+        self.make_room(now);
+        self.tries.insert(name.clone(), Tries { wrong: tries.wrong.saturating_add(1), last: now });
+        Ok(())
+    }
+
+    /// The last try was right, and says nothing about those before: an address is shared by many.
+    pub fn forgive(&mut self, name: &K) {
+        if let Some(tries) = self.tries.get_mut(name) {
+            tries.wrong = tries.wrong.saturating_sub(1);
+        }
+    }
+
+    /// The last try was right: those before are forgotten.
+    pub fn succeed(&mut self, name: &K) {
+        self.tries.remove(name);
+    }
+
+    fn make_room(&mut self, now: Timestamp) {
+        if self.tries.len() < NAMES_MAX {
+            return;
+        }
+        self.tries.retain(|_, tries| now.since_ms(tries.last) < DAY_MS);
+        if self.tries.len() >= NAMES_MAX {
+            let free = self.free;
+            self.tries.retain(|_, tries| tries.wrong >= free);
+        }
+        if self.tries.len() >= NAMES_MAX {
+            self.tries.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lockout, NAMES_MAX, WAIT_MS_MAX};
+    use crate::time::{DAY_MS, Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    #[test]
+    fn each_wrong_try_beyond_the_free_ones_waits_twice_as_long() {
+        let mut lockout = Lockout::new(3);
+        let mut now = NOW;
+        for _ in 0..3 {
+            lockout.begin(&"alice", now).unwrap();
+        }
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let wait = lockout.begin(&"alice", now).unwrap_err();
+            lockout.begin(&"alice", now.plus_ms(wait - 1)).unwrap_err();
+            now = now.plus_ms(wait);
+            lockout.begin(&"alice", now).unwrap();
+            waits.push(wait / 1000);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
+        assert_eq!(lockout.begin(&"alice", now), Err(WAIT_MS_MAX));
+        lockout.begin(&"bob", now).unwrap();
+    }
+
+    #[test]
+    fn a_right_try_and_a_day_of_rest_forget_the_wrong_ones() {
+        let mut lockout = Lockout::new(1);
+        lockout.begin(&"alice", NOW).unwrap();
+        lockout.begin(&"alice", NOW).unwrap_err();
+        lockout.succeed(&"alice");
+        lockout.begin(&"alice", NOW).unwrap();
+        lockout.begin(&"alice", NOW.plus_ms(1000)).unwrap();
+        lockout.begin(&"alice", NOW.plus_ms(1000)).unwrap_err();
+        lockout.begin(&"alice", NOW.plus_ms(1000 + DAY_MS)).unwrap();
+        assert_eq!(lockout.begin(&"alice", NOW.plus_ms(1000 + DAY_MS)), Err(1000));
+    }
+
+    #[test]
+    fn a_right_try_that_is_forgiven_leaves_the_wrong_ones() {
+        let mut lockout = Lockout::new(2);
+        for _ in 0..9 {
+            lockout.begin(&"office", NOW).unwrap();
+            lockout.forgive(&"office");
+        }
+        lockout.begin(&"office", NOW).unwrap();
+        lockout.begin(&"office", NOW).unwrap();
+        lockout.begin(&"office", NOW).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut lockout = Lockout::new(2);
+        for name in 0..3 * NAMES_MAX {
+            lockout.begin(&name, NOW).unwrap();
+        }
+        assert!(lockout.tries.len() <= NAMES_MAX);
+    }
+}
