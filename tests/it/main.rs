@@ -13,6 +13,7 @@ mod credentials;
 mod docs;
 mod failover;
 mod key_limits;
+mod management;
 mod model_routes;
 mod operators;
 mod passthrough;

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, SessionId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
@@ -67,6 +68,8 @@ pub struct KeyRow {
     pub id: ApiKeyId,
     /// The first signs.
     pub hint: String,
+    /// The user.
+    pub user_id: UserId,
     /// The user's name.
     pub user: String,
     /// The key's name.
@@ -79,6 +82,21 @@ pub struct KeyRow {
     pub limits: KeyLimits,
     /// What was used with it; `None` before the first call.
     pub used: Option<KeyUse>,
+}
+
+impl KeyRow {
+    /// The limits as programs read them, on the command line and over HTTP.
+    pub(crate) fn limits_json(&self) -> Value {
+        let rates = self.limits.rates;
+        json!({
+            "protocols": self.limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
+            "models": self.limits.models,
+            "requests_per_minute": rates.requests_per_minute,
+            "tokens_per_minute": rates.tokens_per_minute,
+            "tokens_per_day": rates.tokens_per_day,
+            "concurrency": rates.concurrency,
+        })
+    }
 }
 
 /// What changes of an API key: `None` for what stays.
@@ -332,6 +350,7 @@ impl Desk {
         let used = self.store.api_key_use().await?;
         let row = |key: tollgate_store::ApiKey| KeyRow {
             user: names.get(&key.user).cloned().unwrap_or_default(),
+            user_id: key.user,
             id: key.id,
             hint: key.hint,
             name: key.name,

@@ -79,6 +79,11 @@ impl Logins {
         Ok(Self { desk, key, names: Mutex::new(names), addresses: Mutex::new(addresses) })
     }
 
+    /// The books that the logins are in.
+    pub(crate) const fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     /// Takes a name and a password.
     ///
     /// # Errors

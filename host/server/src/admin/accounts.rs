@@ -10,7 +10,7 @@ use tollgate_core::secret::Secret;
 use tollgate_store::User;
 
 use super::error::Problem;
-use super::{Admin, Answer, respond};
+use super::{Admin, Answer, nothing, parse, respond};
 use crate::login::{LoginError, Tokens, Visitor};
 use crate::shared::now;
 
@@ -34,7 +34,7 @@ struct Refresh {
 
 /// `POST /management/v1/login`
 pub(super) async fn log_in(admin: &Arc<Admin>, from: IpAddr, body: &[u8]) -> Result<Answer, Problem> {
-    let Credentials { name, password } = read(body)?;
+    let Credentials { name, password } = parse(body)?;
     let password = Secret::new(password);
     if name.len() > NAME_BYTES_MAX {
         return Err(LoginError::Wrong.into());
@@ -44,16 +44,14 @@ pub(super) async fn log_in(admin: &Arc<Admin>, from: IpAddr, body: &[u8]) -> Res
 
 /// `POST /management/v1/refresh`
 pub(super) async fn refresh(admin: &Arc<Admin>, body: &[u8]) -> Result<Answer, Problem> {
-    let Refresh { refresh_token } = read(body)?;
+    let Refresh { refresh_token } = parse(body)?;
     Ok(answer(&admin.logins.refresh(&Secret::new(refresh_token), now()).await?))
 }
 
 /// `POST /management/v1/logout`
 pub(super) async fn log_out(admin: &Arc<Admin>, visitor: &Visitor) -> Result<Answer, Problem> {
     admin.logins.log_out(visitor, now()).await?;
-    let mut response = Answer::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    Ok(nothing())
 }
 
 /// `GET /management/v1/me`
@@ -82,12 +80,4 @@ fn answer(tokens: &Tokens) -> Answer {
     let mut response = respond(StatusCode::OK, &body);
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
-}
-
-/// A body in JSON. What is wrong with it is said without quoting it: it may hold a password.
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        Problem::bad_request(format!("The body is not what this path takes (line {line}, column {column})."))
-    })
 }

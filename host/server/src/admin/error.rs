@@ -4,6 +4,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
+use tollgate_store::StoreError;
 
 use super::Answer;
 use crate::login::LoginError;
@@ -106,9 +107,21 @@ impl From<LoginError> for Problem {
     }
 }
 
-/// What failed inside is for the log alone.
+/// What the books refuse is said; what failed inside is for the log alone.
 impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
+        if let Some(refused) = error.downcast_ref::<StoreError>() {
+            let (status, code) = match refused {
+                StoreError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+                StoreError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+                StoreError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
+                StoreError::Invalid(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            };
+            if status != StatusCode::INTERNAL_SERVER_ERROR {
+                return Self::new(status, code, refused.to_string());
+            }
+        }
         tracing::error!(error = format!("{error:#}"), "a management call failed");
         Self::internal()
     }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod error;
+mod keys;
 mod plugins;
 
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -121,9 +123,22 @@ async fn managed(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -
             operator(&guest)?;
             plugins::reload(admin).await
         }
+        (method, _, Guest::Visitor(visitor)) if path == "keys" || path.starts_with("keys/") => {
+            let desk = admin.logins.desk();
+            let id = path.strip_prefix("keys/");
+            match (method, id) {
+                (&Method::GET, None) => keys::list(desk, &visitor, parts.uri.query().unwrap_or("")).await,
+                (&Method::POST, None) => keys::create(desk, &visitor, &read(body).await?).await,
+                (&Method::GET, Some(id)) => keys::show(desk, &visitor, id).await,
+                (&Method::PATCH, Some(id)) => keys::change(desk, &visitor, id, &read(body).await?).await,
+                (&Method::DELETE, Some(id)) => keys::revoke(desk, &visitor, id).await,
+                _ => Err(Problem::method_not_allowed()),
+            }
+        }
         (&Method::GET, "me", Guest::Visitor(visitor)) => Ok(accounts::me(&visitor)),
         (&Method::POST, "logout", Guest::Visitor(visitor)) => accounts::log_out(admin, &visitor).await,
-        (_, "me" | "logout", Guest::Operator) => Err(Problem::unauthorized()),
+        (_, "me" | "logout" | "keys", Guest::Operator) => Err(Problem::unauthorized()),
+        (_, _, Guest::Operator) if path.starts_with("keys/") => Err(Problem::unauthorized()),
         (_, "me" | "logout" | "plugins" | "plugins/reload", _) => Err(Problem::method_not_allowed()),
         _ => Err(Problem::not_found()),
     }
@@ -147,6 +162,21 @@ fn operator(guest: &Guest) -> Result<(), Problem> {
         Guest::Visitor(visitor) if visitor.user.role != Role::Admin => Err(Problem::forbidden()),
         Guest::Operator | Guest::Visitor(_) => Ok(()),
     }
+}
+
+/// A body in JSON. What is wrong with it is said without quoting it: it may hold a password.
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Problem::bad_request(format!("The body is not what this path takes (line {line}, column {column})."))
+    })
+}
+
+/// Done, and nothing to say.
+fn nothing() -> Answer {
+    let mut response = Answer::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 /// Collects a body of bounded size and slowness.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::{DAY_MS, Timestamp};
@@ -198,21 +198,10 @@ fn row(key: &KeyRow) -> [Value; 11] {
         key.enabled.into(),
         key.expires_at.map(Timestamp::millis).into(),
         key.id.to_string().into(),
-        limits(&key.limits),
+        key.limits_json(),
         key.used.map(|used| used.last_used.millis()).into(),
         used.requests.into(),
         used.tokens.into(),
         used.charge.to_string().into(),
     ]
-}
-
-fn limits(limits: &KeyLimits) -> Value {
-    json!({
-        "protocols": limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
-        "models": limits.models,
-        "requests_per_minute": limits.rates.requests_per_minute,
-        "tokens_per_minute": limits.rates.tokens_per_minute,
-        "tokens_per_day": limits.rates.tokens_per_day,
-        "concurrency": limits.rates.concurrency,
-    })
 }
