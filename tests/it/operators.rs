@@ -273,6 +273,22 @@ async fn components_are_listed_and_reloaded_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn models_get_another_provider_or_name_while_the_gateway_runs() {
+    let (dir, upstream) = (tempfile::tempdir().expect("a directory"), Upstream::start().await);
+    let served = Served::start(dir.path(), &upstream, "info", "").await;
+    upstream.respond(|_| Script::json(200, ANSWER));
+    let body = serde_json::json!({"model": "fast", "messages": []});
+    let request = Request::post("/v1/chat/completions", &body).bearer(&served.key);
+    assert_eq!(client::call(served.addr, &request).await.status, 404);
+    let text = std::fs::read_to_string(&served.config).expect("its configuration");
+    let entry = "[[models]]\nname = \"fa*\"\nprovider = \"openai\"\nmodel = \"gpt-4o\"\n";
+    std::fs::write(&served.config, format!("{text}{entry}")).expect("a file");
+    served.logs("the changed configuration is in force").await;
+    assert_eq!(client::call(served.addr, &request).await.status, 200);
+    assert_eq!(upstream.next().await.json()["model"], "gpt-4o");
+}
+
+#[tokio::test]
 async fn a_changed_configuration_is_taken_up_and_a_wrong_one_is_not() {
     let (dir, upstream) = (tempfile::tempdir().expect("a directory"), Upstream::start().await);
     let served = Served::start(dir.path(), &upstream, "info", "").await;

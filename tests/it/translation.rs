@@ -649,10 +649,10 @@ async fn exchanges_that_overlap_do_not_hear_each_other() {
         client.read_until(&format!("look {name}. ")).await;
         clients.push(client);
     }
+    (0..count).for_each(|_| gate.open());
     for mut client in clients {
-        gate.open();
-        gate.reached().await;
-        drop(client.try_head().await);
+        let rest = client.read_until("[DONE]").await;
+        assert!(rest.contains(TOOL) && !rest.contains("look"), "{rest}");
     }
     rig.stop().await;
 }

@@ -96,7 +96,7 @@ impl Gateway {
         let tasks = Control {
             admin: Arc::clone(&admin),
             books: opened.books,
-            config_path: options.config_path.filter(|_| !options.demo),
+            config_file: options.config_path.filter(|_| !options.demo).map(known),
             end: control_ending,
         };
         let control = spawn("control", move || tasks.run(&control, admin_listener))?;
@@ -154,7 +154,8 @@ impl Gateway {
 struct Control {
     admin: Arc<Admin>,
     books: books::Books,
-    config_path: Option<PathBuf>,
+    /// With what it holds: read before anyone is served, so that no later change goes unseen.
+    config_file: Option<(PathBuf, Vec<u8>)>,
     end: watch::Receiver<bool>,
 }
 
@@ -169,8 +170,8 @@ impl Control {
                 }
             });
             let shared = Arc::clone(&self.admin.shared);
-            if let Some(path) = self.config_path.take() {
-                tokio::spawn(reload::watch(Arc::clone(&shared), path));
+            if let Some((path, known)) = self.config_file.take() {
+                tokio::spawn(reload::watch(Arc::clone(&shared), path, known));
             }
             loop {
                 tokio::select! {
@@ -190,6 +191,11 @@ fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(body)
+}
+
+fn known(path: PathBuf) -> (PathBuf, Vec<u8>) {
+    let bytes = std::fs::read(&path).unwrap_or_default();
+    (path, bytes)
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -14,9 +14,8 @@ use crate::shared::Shared;
 /// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Takes up changes of the file for ever; SIGHUP looks at once.
-pub(crate) async fn watch(shared: Arc<Shared>, path: PathBuf) {
-    let mut known = std::fs::read(&path).unwrap_or_default();
+/// Takes up changes of the file for ever; SIGHUP looks at once. `known` is what the file held at the start.
+pub(crate) async fn watch(shared: Arc<Shared>, path: PathBuf, mut known: Vec<u8>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     loop {
         tokio::select! {
