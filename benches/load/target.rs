@@ -91,6 +91,10 @@ impl Target {
         }
         let mut command = tollgate.command();
         command.arg("serve");
+        // A first start compiles the components; every other one, and so the usual process, finds them compiled.
+        let first = Process::start(&command, dir, "does the binary exist?")?;
+        wait_until_open(address)?;
+        drop(first);
         let process = Process::start(&command, dir, "does the binary exist?")?;
         Ok(Self {
             name: format!("tollgate, sync={sync}"),
@@ -260,6 +264,17 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let release = own.ancestors().nth(2).context("not in a target directory")?;
     Ok(release.join("tollgate"))
+}
+
+fn wait_until_open(address: SocketAddr) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        if start.elapsed() > PATIENCE {
+            bail!("nothing serves at {address}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

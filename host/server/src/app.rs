@@ -14,12 +14,13 @@ use tollgate_runtime::Runtime;
 use tollgate_store::{Store, Writer};
 
 use crate::admin::{self, Admin};
+use crate::allocator::Frugal;
 use crate::books::{self, FirstStart};
 use crate::config::{BaseUrl, Config};
 use crate::demo::Simulator;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
-use crate::{allocator, components, net, reload, telemetry, worker};
+use crate::{components, net, reload, telemetry, worker};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -61,6 +62,7 @@ impl Gateway {
     /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
     pub fn start(mut options: Options) -> anyhow::Result<Self> {
         telemetry::start(&options.config.log);
+        let _frugal = Frugal::begin();
         let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose()?;
         if let Some(simulator) = &simulator {
             point_to(&mut options.config, simulator)?;
@@ -107,7 +109,6 @@ impl Gateway {
                 spawn("worker", move || worker::run(shared, listener, stopping))
             })
             .collect::<std::io::Result<Vec<_>>>()?;
-        allocator::trim();
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,
