@@ -1,0 +1,94 @@
+//! What an operator does to the books, whether by the command line or by the management API: names in, checked changes out.
+//! Works on the database alone; a running server notices. One file a resource; here is what they share.
+
+mod credentials;
+mod keys;
+mod ledger;
+mod prices;
+mod records;
+mod sessions;
+mod users;
+
+use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use anyhow::Context;
+use tollgate_core::id::UserId;
+use tollgate_core::secret::Secret;
+use tollgate_store::{Durability, MasterKey, Options, Store};
+
+pub use self::credentials::{CredentialRow, NewCredential};
+pub use self::keys::{KeyEdit, KeyRow};
+pub use self::users::UserRow;
+use crate::config::{self, Config};
+use crate::pricefile;
+
+/// Who the books name for what is done at a terminal.
+const ACTOR: &str = "cli";
+/// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
+const MASTER_KEY_VARIABLE: &str = "TOLLGATE_MASTER_KEY";
+
+/// The opened books.
+#[derive(Clone)]
+pub struct Desk {
+    store: Store,
+    master: MasterKey,
+    keys_max: u32,
+}
+
+impl Desk {
+    /// Opens the books, and makes them where there are none: with the shipped prices, so that no model is free.
+    ///
+    /// # Errors
+    /// When the data directory, the database or the master key cannot be used.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let dir = &config.server.data_dir;
+        // Nobody else's business: the database holds what was called, and the master key lies beside it.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.with_context(|| format!("creating {}", dir.display()))?;
+        let sync = match config.store.sync {
+            config::Sync::Full => Durability::Full,
+            config::Sync::Normal => Durability::Normal,
+        };
+        let path = dir.join("tollgate.db");
+        let store = Store::open(&path, Options { sync })
+            .await
+            .with_context(|| format!("opening {}", path.display()))?;
+        let master = master_key(&dir.join("master.key")).context("loading the master key")?;
+        let desk = Self { store, master, keys_max: config.limits.api_keys_per_user };
+        if desk.prices().await?.version() == 0 {
+            desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
+        }
+        Ok(desk)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
+    /// Closes the books.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+
+    async fn user(&self, name: &str) -> anyhow::Result<UserId> {
+        Ok(self.store.find_user(name).await.with_context(|| format!("looking for user `{name}`"))?.id)
+    }
+
+    async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
+        Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
+    }
+}
+
+fn master_key(path: &Path) -> anyhow::Result<MasterKey> {
+    match std::env::var(MASTER_KEY_VARIABLE) {
+        Ok(hex) => Ok(MasterKey::from_hex(&Secret::new(hex))?),
+        Err(_) => Ok(MasterKey::load_or_create(path)?),
+    }
+}

@@ -1,0 +1,26 @@
+//! What models cost.
+
+use std::collections::HashMap;
+
+use tollgate_core::price::{ModelPrice, PriceTable};
+
+use super::Desk;
+use crate::shared::now;
+
+impl Desk {
+    /// The prices in force.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prices(&self) -> anyhow::Result<PriceTable> {
+        Ok(self.store.prices(None).await?)
+    }
+
+    /// Publishes a price list as a new version.
+    ///
+    /// # Errors
+    /// When it is not complete.
+    pub async fn publish_prices(&self, prices: HashMap<String, ModelPrice>) -> anyhow::Result<u64> {
+        Ok(self.store.publish_prices(&prices, now()).await?)
+    }
+}

@@ -1,0 +1,59 @@
+//! Logins, as the books keep them.
+
+use tollgate_core::id::{SessionId, UserId};
+use tollgate_core::time::Timestamp;
+use tollgate_store::{Rotated, User};
+
+use super::Desk;
+use crate::keys;
+use crate::token::TokenKey;
+
+/// The setting that holds, sealed, what the key of access tokens is made of.
+const TOKEN_KEY: &str = "token_key";
+
+impl Desk {
+    /// A user who may log in, with the hash of his password.
+    pub(crate) async fn password(&self, name: &str) -> anyhow::Result<Option<(User, String)>> {
+        Ok(self.store.password(name).await?)
+    }
+
+    /// The key that signs access tokens; the first call makes it.
+    pub(crate) async fn token_key(&self) -> anyhow::Result<TokenKey> {
+        let made = keys::admin_secret().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        let secret = self.store.secret_setting(&self.master, TOKEN_KEY, &made).await?;
+        Ok(TokenKey::new(&keys::digest(&secret)))
+    }
+
+    pub(crate) async fn begin_session(
+        &self,
+        user: UserId,
+        token: [u8; 32],
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> anyhow::Result<SessionId> {
+        Ok(self.store.begin_session(user, token, at, expires_at).await?)
+    }
+
+    pub(crate) async fn rotate_session(
+        &self,
+        session: SessionId,
+        token: [u8; 32],
+        next: [u8; 32],
+        at: Timestamp,
+        expires_at: Timestamp,
+    ) -> anyhow::Result<Rotated> {
+        Ok(self.store.rotate_session(session, token, next, at, expires_at).await?)
+    }
+
+    pub(crate) async fn session_user(
+        &self,
+        session: SessionId,
+        at: Timestamp,
+    ) -> anyhow::Result<Option<User>> {
+        Ok(self.store.session_user(session, at).await?)
+    }
+
+    pub(crate) async fn end_session(&self, session: SessionId, at: Timestamp) -> anyhow::Result<()> {
+        Ok(self.store.end_session(session, at).await?)
+    }
+}
