@@ -95,6 +95,7 @@ fn candidates(count: u32) -> Vec<Candidate> {
         in_flight: handle % 5,
         failures: 0,
         idle_ms: u64::from(handle) * 17,
+        affinity: 0,
     };
     (1..=count).map(candidate).collect()
 }

@@ -92,6 +92,17 @@ pub struct AdapterPlan {
     pub stream_options: Vec<StreamOption>,
     /// What clients of other protocols can ask for; the first that fits counts.
     pub translates: Vec<Translation>,
+    /// How a credential is checked, where it can be.
+    pub check: Option<Check>,
+}
+
+/// A cheap call that tells whether a credential is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Path and query below the provider's base URL; starts with `/`.
+    pub path: String,
+    /// The response header that names the credential's account.
+    pub account_header: Option<String>,
 }
 
 /// Most entries of one list of a plan.
@@ -119,6 +130,7 @@ impl AdapterPlan {
         }
         self.endpoints.iter().try_for_each(Endpoint::check)?;
         self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
+        self.check.iter().try_for_each(Check::check)?;
         let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
         let names = self.usage_taps.iter().map(|tap| &tap.path);
         let names = names.chain(self.text_taps.iter().map(|tap| &tap.member)).chain(members);
@@ -139,20 +151,35 @@ impl AdapterPlan {
 impl Endpoint {
     /// A path that is no path would let a component choose the host that the credential is sent to.
     fn check(&self) -> Result<(), String> {
-        let visible = self.path.bytes().all(|byte| byte.is_ascii_graphic());
-        let absolute = self.path.starts_with('/') && !self.path.starts_with("//");
-        let fits = self.path.len() <= PLAN_TEXT_BYTES_MAX && !self.path.contains(['#', '\\']);
-        if visible && absolute && fits { Ok(()) } else { Err(format!("`{}` is no path", self.path)) }
+        check_path(&self.path)
     }
+}
+
+impl Check {
+    fn check(&self) -> Result<(), String> {
+        check_path(&self.path)?;
+        self.account_header.iter().try_for_each(|name| check_header(name))
+    }
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
+    let absolute = path.starts_with('/') && !path.starts_with("//");
+    let fits = path.len() <= PLAN_TEXT_BYTES_MAX && !path.contains(['#', '\\']);
+    if visible && absolute && fits { Ok(()) } else { Err(format!("`{path}` is no path")) }
+}
+
+fn check_header(name: &str) -> Result<(), String> {
+    let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
+        return Err(format!("`{name}` is no lower-case header name"));
+    }
+    Ok(())
 }
 
 impl HeaderTemplate {
     fn check(&self) -> Result<(), String> {
-        let token =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-        if self.name.is_empty() || self.name.len() > 128 || !self.name.bytes().all(token) {
-            return Err(format!("`{}` is no lower-case header name", self.name));
-        }
+        check_header(&self.name)?;
         let shown = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         if self.value.len() > PLAN_TEXT_BYTES_MAX || !self.value.bytes().all(shown) {
             return Err(format!("the value of header `{}` cannot be sent", self.name));

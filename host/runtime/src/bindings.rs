@@ -11,12 +11,12 @@ use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::usage::{Quality, Usage};
 
 use crate::adapter::{
-    AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
+    AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
 };
 use crate::exchange::Terms;
 use crate::policy::{
     Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
-    Reason, Syntax, Trigger, Verdict,
+    Reason, Rewards, Syntax, Trigger, Verdict,
 };
 
 /// World `provider-adapter`. It comes first: the interfaces that all worlds share are generated here.
@@ -196,7 +196,9 @@ impl From<wit_pricing::Plan> for PricingPlan {
             }
             wit_pricing::HoldRule::Ask => HoldRule::Ask,
         };
-        Self { hold }
+        let wit_pricing::Rewards { first_credential, lender_ppm } = plan.rewards;
+        let rewards = Rewards { first_credential: Micropoints::new(first_credential), lender_ppm };
+        Self { hold, rewards }
     }
 }
 
@@ -228,6 +230,7 @@ impl From<&Candidate> for wit_selector::Candidate {
             in_flight: candidate.in_flight,
             failures: candidate.failures,
             idle_ms: candidate.idle_ms,
+            affinity: candidate.affinity,
         }
     }
 }
@@ -278,6 +281,7 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             text_taps: plan.text_taps.into_iter().map(TextTap::from).collect(),
             stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
             translates: plan.translates.into_iter().map(Translation::from).collect(),
+            check: plan.check.map(|check| Check { path: check.path, account_header: check.account_header }),
         }
     }
 }

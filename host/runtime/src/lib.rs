@@ -35,7 +35,8 @@ mod watch;
 mod world;
 
 pub use adapter::{
-    Adapter, AdapterPlan, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
+    Adapter, AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation,
+    UsageTap,
 };
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
@@ -43,7 +44,7 @@ pub use exchange::{Begun, Exchange, Reply, Terms};
 pub use generation::Generation;
 pub use policy::{
     Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, HoldRule,
-    Pricing, PricingPlan, Reason, SelectRequest, Selector, Syntax, Trigger, Verdict,
+    Pricing, PricingPlan, Reason, Rewards, SelectRequest, Selector, Syntax, Trigger, Verdict,
 };
 pub use runtime::Runtime;
 pub use source::Source;

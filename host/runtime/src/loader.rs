@@ -127,6 +127,7 @@ fn try_selector(
         in_flight: 0,
         failures: 0,
         idle_ms: u64::MAX,
+        affinity: 0,
     };
     let candidates = [candidate(3), candidate(7)];
     let list: Vec<_> = candidates.iter().map(Into::into).collect();

@@ -43,6 +43,8 @@ pub struct Candidate {
     pub failures: u32,
     /// Milliseconds since it last served; `u64::MAX` when it never did.
     pub idle_ms: u64,
+    /// How much of the conversation it is likely to have cached: 0 to 1000.
+    pub affinity: u32,
 }
 
 /// What a selector knows of the request.
@@ -68,11 +70,38 @@ pub enum HoldRule {
 pub struct PricingPlan {
     /// How holds are found.
     pub hold: HoldRule,
+    /// What own and lent credentials earn.
+    pub rewards: Rewards,
 }
+
+/// What users get for the provider keys that they bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rewards {
+    /// Granted once per provider account, for the first own credential that the provider takes.
+    pub first_credential: Micropoints,
+    /// Millionths of a call's charge that the owner of the shared credential behind it earns.
+    pub lender_ppm: u32,
+}
+
+impl Rewards {
+    /// What the owner of a shared credential earns by a call that cost `charge`: rounded down, so that no more is given than
+    /// was taken.
+    #[must_use]
+    pub fn earning(&self, charge: Micropoints) -> Micropoints {
+        let share = i128::from(charge.get().max(0)) * i128::from(self.lender_ppm.min(PPM)) / i128::from(PPM);
+        Micropoints::new(i64::try_from(share).unwrap_or(i64::MAX))
+    }
+}
+
+/// Parts of a whole charge.
+const PPM: u32 = 1_000_000;
 
 impl PricingPlan {
     /// What cannot be run, in words for the operator.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if self.rewards.first_credential < Micropoints::ZERO || self.rewards.lender_ppm > PPM {
+            return Err(format!("its rewards are out of range: {:?}", self.rewards));
+        }
         match self.hold {
             HoldRule::Rated(RatedHold { minimum, .. }) if minimum < Micropoints::ZERO => {
                 Err(format!("a minimum hold of {} micro-points is negative", minimum.get()))

@@ -32,6 +32,7 @@ fn call(runtime: &Runtime) {
         in_flight: 0,
         failures: 0,
         idle_ms: 0,
+        affinity: 0,
     };
     let generation = runtime.current();
     let chosen = generation.selector().unwrap().select(SelectRequest { seed: 1, attempt: 0 }, &[candidate]);

@@ -64,6 +64,7 @@ impl Adapter for Claude {
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
+            check: Some(self.connection.check(VERSION, "/models", Some("anthropic-organization-id"))),
         }
     }
 

@@ -89,6 +89,7 @@ impl Adapter for Openai {
                 withhold_when_empty: "choices".to_owned(),
             }],
             translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
+            check: Some(self.connection.check(VERSION, "/models", Some("openai-organization"))),
         }
     }
 

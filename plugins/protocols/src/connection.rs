@@ -1,7 +1,7 @@
 //! How to reach a server that speaks a provider's protocol at another address or takes its key in another header.
 
 use serde::Deserialize;
-use tollgate_plugin::adapter::{Endpoint, HeaderTemplate};
+use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate};
 use tollgate_plugin::config;
 use tollgate_plugin::types::{Operation, Protocol};
 
@@ -57,6 +57,13 @@ impl Connection {
             scheme => format!("{scheme} {{credential}}"),
         };
         HeaderTemplate { name: name.to_owned(), value }
+    }
+
+    /// The call that tells whether a credential is good: reading `path` below the version costs nothing.
+    #[must_use]
+    pub fn check(&self, version: &str, path: &str, account_header: Option<&str>) -> Check {
+        let prefix = self.path_prefix.as_deref().unwrap_or(version);
+        Check { path: format!("{prefix}{path}"), account_header: account_header.map(str::to_owned) }
     }
 
     /// An address below the version; `version` is the provider's own prefix.

@@ -3,7 +3,7 @@
 use crate::types::{Operation, Protocol, Usage};
 
 pub use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter::{
-    Endpoint, Exchange, Failure, FailureClass, HeaderTemplate, Plan, Reply, StreamOption, TextTap,
+    Check, Endpoint, Exchange, Failure, FailureClass, HeaderTemplate, Plan, Reply, StreamOption, TextTap,
     Translation, UsageTap,
 };
 
@@ -75,6 +75,7 @@ impl Default for Plan {
             text_taps: Vec::new(),
             stream_options: Vec::new(),
             translates: Vec::new(),
+            check: None,
         }
     }
 }

@@ -34,7 +34,8 @@
 //! tollgate_plugin::export_key_selector!(Steady);
 //!
 //! let (owner, health) = (Owner::Platform, Health::Available);
-//! let flaky = Candidate { handle: 1, owner, health, weight: 100, in_flight: 0, failures: 2, idle_ms: 0 };
+//! let flaky =
+//!     Candidate { handle: 1, owner, health, weight: 100, in_flight: 0, failures: 2, idle_ms: 0, affinity: 0 };
 //! let sound = Candidate { handle: 2, failures: 0, ..flaky };
 //! assert_eq!(Steady.select(Request { seed: 0, attempt: 0 }, &[flaky, sound]), Some(2));
 //! ```

@@ -3,7 +3,7 @@
 //! Pricing is pure: no clock, no randomness, no log, no state between calls.
 
 pub use crate::bindings::pricing_policy::exports::tollgate::plugin::pricing::{
-    Bill, Charge, HoldRule, Plan, Quote, RatedHold, Rates, Reason,
+    Bill, Charge, HoldRule, Plan, Quote, RatedHold, Rates, Reason, Rewards,
 };
 
 /// Says what a request costs, in micro-points (1 point = 1,000,000).
@@ -30,13 +30,24 @@ pub trait Pricing: Sized + 'static {
 
 impl Plan {
     /// [`Pricing::hold`] is called for every request.
-    pub const ASK: Self = Self { hold: HoldRule::Ask };
+    pub const ASK: Self = Self { hold: HoldRule::Ask, rewards: Rewards::NONE };
 
     /// Every hold is found by this rule, natively.
     #[must_use]
     pub const fn rated(rule: RatedHold) -> Self {
-        Self { hold: HoldRule::Rated(rule) }
+        Self { hold: HoldRule::Rated(rule), rewards: Rewards::NONE }
     }
+
+    /// The same plan with rewards for the provider keys that users bring.
+    #[must_use]
+    pub const fn with_rewards(self, rewards: Rewards) -> Self {
+        Self { rewards, ..self }
+    }
+}
+
+impl Rewards {
+    /// Nothing is granted, and lenders earn nothing.
+    pub const NONE: Self = Self { first_credential: 0, lender_ppm: 0 };
 }
 
 /// Exports a type that implements [`Pricing`](crate::pricing::Pricing) as a component of world `pricing-policy`.

@@ -6,6 +6,8 @@
 //! | `own_credential_ppm` | `100000` | the same on the caller's own credential: a tenth of the price |
 //! | `free_outcomes` | `["empty", "upstream-error", "cancelled-before-first-byte"]` | outcomes that cost nothing |
 //! | `minimum_charge` | `0` | least charge of a request that is not free, in micro-points, after the discount |
+//! | `first_credential_reward` | `0` | micro-points granted once for the first own credential of a provider account |
+//! | `lender_ppm` | `500000` | millionths of a call's charge that the owner of the shared credential behind it earns |
 //!
 //! A request that is not free costs its tokens at the rates of their classes plus the rate per request, times the
 //! factor, rounded up once at the end. Usage that is missing although something was delivered is charged the rate per
@@ -18,7 +20,7 @@
 
 use serde::Deserialize;
 use tollgate_plugin::config;
-use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Rates, Reason};
+use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Rates, Reason, Rewards};
 use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
 
 /// Rates are micro-points for so many tokens.
@@ -34,6 +36,8 @@ pub struct DiscountPoints {
     own_credential_ppm: u32,
     free_outcomes: Vec<FreeOutcome>,
     minimum_charge: u32,
+    first_credential_reward: u32,
+    lender_ppm: u32,
 }
 
 impl Default for DiscountPoints {
@@ -47,6 +51,8 @@ impl Default for DiscountPoints {
                 FreeOutcome::CancelledBeforeFirstByte,
             ],
             minimum_charge: 0,
+            first_credential_reward: 0,
+            lender_ppm: 500_000,
         }
     }
 }
@@ -80,7 +86,11 @@ impl FreeOutcome {
 
 impl Pricing for DiscountPoints {
     fn configure(config: &str) -> Result<Self, String> {
-        config::parse(config)
+        let policy: Self = config::parse(config)?;
+        if policy.lender_ppm > 1_000_000 {
+            return Err("configuration: lender_ppm is at most 1000000".to_owned());
+        }
+        Ok(policy)
     }
 
     fn plan(&self) -> Plan {
@@ -88,6 +98,10 @@ impl Pricing for DiscountPoints {
             own_ppm: self.own_credential_ppm,
             platform_ppm: self.platform_ppm,
             minimum: self.minimum_charge.into(),
+        })
+        .with_rewards(Rewards {
+            first_credential: self.first_credential_reward.into(),
+            lender_ppm: self.lender_ppm,
         })
     }
 

@@ -207,7 +207,8 @@ fn a_mistake_in_the_configuration_is_named() {
 
 /// What the gateway reserves by the rule that the policy declares.
 fn reserved(policy: &DiscountPoints, quote: &Quote) -> i64 {
-    let Plan { hold: HoldRule::Rated(RatedHold { own_ppm, platform_ppm, minimum }) } = policy.plan() else {
+    let Plan { hold: HoldRule::Rated(RatedHold { own_ppm, platform_ppm, minimum }), .. } = policy.plan()
+    else {
         panic!("the rule is arithmetic: there is nothing to ask")
     };
     let rates = price::Rates {

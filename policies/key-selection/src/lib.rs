@@ -1,13 +1,17 @@
-//! Chooses the credential: the caller's own before the operator's, then the least loaded for its weight.
+//! Chooses the credential: the caller's own before the pool's, that before the operator's, then the least loaded for its
+//! weight, those that know the conversation a little ahead.
 //!
 //! | option | default | meaning |
 //! |---|---|---|
 //! | `prefer_own` | `true` | the caller's own credentials come before all others, whatever their load |
+//! | `prefer_shared` | `true` | what users lend to the pool comes before the platform's |
 //! | `platform_fallback` | `true` | platform and shared credentials may serve at all |
+//! | `sticky_requests` | `4` | so many requests busier may a credential be that has the conversation in its cache |
 //!
 //! Among credentials of one rank those in good health come first: one that is back from its rest is tried when nothing
 //! else is left, or by one request in eight, so that it returns to work without a crowd finding out that it is still
-//! broken. Then counts, in this order: requests in flight for the weight, failures in a row, time idle times weight.
+//! broken. Then counts, in this order: requests in flight for the weight (less what the conversation is worth, which fades
+//! as the provider's cache does), failures in a row, time idle times weight.
 //! The last makes a credential of weight 300 serve three requests for one of a credential of weight 100 even when
 //! requests come one at a time. What is still a tie is broken by the request's seed.
 
@@ -24,17 +28,25 @@ const PROBE_ONE_IN: u64 = 8;
 /// Load is counted in millionths of a request for each unit of weight.
 const LOAD_PARTS: u64 = 1_000_000;
 
+/// The weight for which `sticky_requests` counts.
+const USUAL_WEIGHT: u64 = 100;
+
+/// The affinity of a credential that has just served the conversation.
+const AFFINITY_MAX: u64 = 1000;
+
 /// The policy and its configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnFirst {
     prefer_own: bool,
+    prefer_shared: bool,
     platform_fallback: bool,
+    sticky_requests: u16,
 }
 
 impl Default for OwnFirst {
     fn default() -> Self {
-        Self { prefer_own: true, platform_fallback: true }
+        Self { prefer_own: true, prefer_shared: true, platform_fallback: true, sticky_requests: 4 }
     }
 }
 
@@ -49,15 +61,32 @@ impl KeySelector for OwnFirst {
         let best = candidates.iter().filter(allowed).min_by_key(|candidate| {
             let weight = u64::from(candidate.weight.max(1));
             (
-                self.prefer_own && candidate.owner != Owner::User,
+                self.rank(candidate.owner),
                 probing != (candidate.health == Health::HalfOpen),
-                u64::from(candidate.in_flight) * LOAD_PARTS / weight,
+                u64::from(candidate.in_flight) * LOAD_PARTS / weight + self.strangeness(candidate.affinity),
                 candidate.failures,
                 Reverse(candidate.idle_ms.saturating_mul(weight)),
                 draw(request.seed, candidate.handle),
             )
         })?;
         Some(best.handle)
+    }
+}
+
+impl OwnFirst {
+    /// Who comes first; those of one rank compete.
+    const fn rank(&self, owner: Owner) -> u8 {
+        match owner {
+            Owner::User if self.prefer_own => 0,
+            Owner::Shared if self.prefer_shared => 1,
+            Owner::User | Owner::Shared | Owner::Platform => 2,
+        }
+    }
+
+    /// The load that a credential seems to have because it does not know the conversation.
+    fn strangeness(&self, affinity: u32) -> u64 {
+        let foreign = AFFINITY_MAX.saturating_sub(affinity.into());
+        u64::from(self.sticky_requests) * LOAD_PARTS / USUAL_WEIGHT * foreign / AFFINITY_MAX
     }
 }
 
@@ -82,7 +111,16 @@ mod tests {
 
     fn candidate(handle: u32, owner: Owner) -> Candidate {
         let health = Health::Available;
-        Candidate { handle, owner, health, weight: 100, in_flight: 0, failures: 0, idle_ms: 1000 }
+        Candidate {
+            handle,
+            owner,
+            health,
+            weight: 100,
+            in_flight: 0,
+            failures: 0,
+            idle_ms: 1000,
+            affinity: 0,
+        }
     }
 
     fn platform(handle: u32) -> Candidate {
@@ -98,6 +136,28 @@ mod tests {
         let busy = Candidate { in_flight: 50, failures: 3, ..candidate(7, Owner::User) };
         assert_eq!(select("{}", CALM, &[platform(1), busy, candidate(2, Owner::Shared)]), Some(7));
         assert_eq!(select(r#"{"prefer_own":false}"#, CALM, &[platform(1), busy]), Some(1));
+    }
+
+    #[test]
+    fn what_is_lent_comes_between_the_own_and_the_platforms() {
+        let (own, lent) = (candidate(7, Owner::User), candidate(2, Owner::Shared));
+        let busy = Candidate { in_flight: 9, ..lent };
+        assert_eq!(select("{}", CALM, &[platform(1), lent, own]), Some(7));
+        assert_eq!(select("{}", CALM, &[platform(1), busy]), Some(2));
+        assert_eq!(select(r#"{"prefer_shared":false}"#, CALM, &[platform(1), busy]), Some(1));
+    }
+
+    #[test]
+    fn a_conversation_keeps_its_credential_until_that_is_much_busier() {
+        let known = |affinity, in_flight| Candidate { affinity, in_flight, ..platform(1) };
+        let free = platform(2);
+        assert_eq!(select("{}", CALM, &[free, known(1000, 3)]), Some(1));
+        assert_eq!(select("{}", CALM, &[free, known(1000, 5)]), Some(2));
+        assert_eq!(select("{}", CALM, &[free, known(500, 1)]), Some(1), "what has faded is worth less");
+        assert_eq!(select("{}", CALM, &[free, known(500, 3)]), Some(2));
+        assert_eq!(select(r#"{"sticky_requests":0}"#, CALM, &[free, known(1000, 1)]), Some(2));
+        let failing = Candidate { health: Health::HalfOpen, ..known(1000, 0) };
+        assert_eq!(select("{}", CALM, &[free, failing]), Some(2), "health comes first");
     }
 
     #[test]
@@ -164,6 +224,7 @@ mod tests {
             in_flight: u32::MAX,
             failures: u32::MAX,
             idle_ms: u64::MAX,
+            affinity: u32::MAX,
             ..platform(9)
         };
         assert_eq!(select("{}", CALM, &[weird]), Some(9));

@@ -140,6 +140,7 @@ pub(crate) fn select(generation: &Generation, attempt: u32) -> Result<Option<u32
         in_flight: 0,
         failures: 0,
         idle_ms: 1000,
+        affinity: 0,
     };
     let request = SelectRequest { seed: 5, attempt };
     generation.selector().unwrap().select(request, &[candidate(4), candidate(9)])

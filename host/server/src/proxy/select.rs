@@ -131,6 +131,7 @@ fn candidate(credential: &Credential, handle: usize, now: Timestamp) -> Result<C
         in_flight: health.in_flight(),
         failures: health.failures(),
         idle_ms: health.last_used().map_or(u64::MAX, |last| now.since_ms(last)),
+        affinity: 0,
     })
 }
 
