@@ -389,7 +389,10 @@ fn only_the_runtime_knows_wasmtime_and_only_the_store_a_database() {
 /// Files that a request passes through on its way.
 fn road() -> Vec<String> {
     let mut files = rust_files("host/server/src/proxy");
-    files.extend(["road", "worker", "directory", "body"].map(|name| format!("host/server/src/{name}.rs")));
+    files.extend(
+        ["road", "upstream", "destination", "model_routes", "worker", "directory", "body"]
+            .map(|name| format!("host/server/src/{name}.rs")),
+    );
     files
 }
 

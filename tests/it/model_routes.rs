@@ -1,16 +1,23 @@
 //! Which provider serves a model: whom the configuration names, else whom its price names, and nobody else.
 
 use serde_json::json;
-use tollgate_server::config::{Config, Model};
+use tollgate_core::limits::KeyLimits;
+use tollgate_server::config::{Config, Model, Target};
+use tollgate_tests::client;
 use tollgate_tests::client::{Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
-use tollgate_tests::upstream::Script;
+use tollgate_tests::patiently;
+use tollgate_tests::upstream::{Script, Upstream};
 
 const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 
 fn entry(name: &str, provider: &str, model: Option<&str>) -> Model {
-    Model { name: name.to_owned(), provider: provider.to_owned(), model: model.map(str::to_owned) }
+    to(name, vec![Target::new(provider, model)])
+}
+
+fn to(name: &str, targets: Vec<Target>) -> Model {
+    Model { name: name.to_owned(), aliases: Vec::new(), targets, fallbacks: Vec::new() }
 }
 
 /// Adds a second provider that speaks as OpenAI does, with a credential of the platform's, `platform-relay`.
@@ -106,4 +113,232 @@ fn an_entry_for_a_provider_that_is_not_there_is_refused_with_its_name() {
     std::fs::write(&path, "[[models]]\nname = \"gpt-*\"\nprovider = \"nobody\"\n").unwrap();
     let error = Config::read(&path).unwrap_err().to_string();
     assert!(error.contains("tollgate.toml") && error.contains("`nobody`"), "{error}");
+}
+
+#[tokio::test]
+async fn targets_share_the_requests_by_weight_exactly() {
+    let rig = Rig::with(|setup| {
+        with_relay(setup);
+        let share = |provider, weight| Target { weight, ..Target::new(provider, None) };
+        setup.config.models = vec![to("gpt-4o", vec![share("openai", 100), share("relay", 300)])];
+    })
+    .await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    let mut by_relay = 0;
+    for _ in 0..8 {
+        assert_eq!(chat(&rig, "gpt-4o").await.status, 200);
+        by_relay += u32::from(seen(&rig).await.0 == "platform-relay");
+    }
+    assert_eq!(by_relay, 6);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_priority_comes_when_the_first_has_failed() {
+    let rig = Rig::with(|setup| {
+        with_relay(setup);
+        let later = Target { priority: 1, ..Target::new("relay", Some("gpt-4o-mini")) };
+        setup.config.models = vec![to("gpt-4o", vec![later, Target::new("openai", None)])];
+    })
+    .await;
+    rig.upstream.enqueue(Script::json(503, "{}"));
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    assert_eq!(chat(&rig, "gpt-4o").await.status, 200);
+    assert_eq!(seen(&rig).await, ("platform-openai".to_owned(), "gpt-4o".to_owned()));
+    assert_eq!(seen(&rig).await, ("platform-relay".to_owned(), "gpt-4o-mini".to_owned()));
+    rig.stop().await;
+}
+
+/// `gpt-4o-mini` at OpenAI, then `gpt-4o` there, which costs more.
+fn with_fallback(setup: &mut Setup) {
+    let mut model = entry("gpt-4o-mini", "openai", None);
+    model.fallbacks = vec!["gpt-4o".to_owned()];
+    setup.config.models = vec![model];
+}
+
+#[tokio::test]
+async fn a_fallback_is_paid_as_the_model_that_served_and_the_hold_covers_the_dearest() {
+    let plain = Rig::start().await;
+    plain.upstream.respond(|_| Script::json(200, ANSWER));
+    assert_eq!(chat(&plain, "gpt-4o").await.status, 200);
+    let dearest = plain.record().await.hold;
+    plain.stop().await;
+
+    let rig = Rig::with(with_fallback).await;
+    rig.upstream.enqueue(Script::json(503, "{}"));
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    assert_eq!(chat(&rig, "gpt-4o-mini").await.status, 200);
+    assert_eq!([seen(&rig).await.1, seen(&rig).await.1], ["gpt-4o-mini", "gpt-4o"]);
+    let record = rig.record().await;
+    assert!(record.hold >= dearest, "{} is less than {dearest}", record.hold);
+    // gpt-4o: 10 x 2,500 + 5 x 10,000 micro-points.
+    assert_eq!((record.model.as_deref(), record.charge.get(), record.attempts), (Some("gpt-4o"), 75_000, 2));
+    let desk = rig.desk().await;
+    assert_eq!(desk.receipt(record.request).await.unwrap().model, "gpt-4o");
+    desk.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_fallback_serves_while_all_credentials_of_the_model_rest() {
+    let rig = Rig::with(|setup| {
+        let mut model = entry("gpt-4o-mini", "openai", None);
+        model.fallbacks = vec!["claude-haiku-4-5".to_owned()];
+        setup.config.models = vec![model];
+    })
+    .await;
+    rig.upstream.enqueue(Script::json(401, r#"{"error":{"code":"invalid_api_key"}}"#));
+    let message = json!({"type": "message", "id": "m", "role": "assistant", "model": "x", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    rig.upstream.respond(move |_| Script::json(200, message.to_string()));
+    let ask = || {
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        rig.call(Request::post(
+            "/v1/chat/completions",
+            &json!({"model": "gpt-4o-mini", "messages": messages}),
+        ))
+    };
+    assert_eq!(ask().await.status, 200);
+    assert_eq!(ask().await.status, 200, "without an attempt at the credential that rests");
+    let targets: Vec<_> = rig.upstream.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(targets, ["/v1/chat/completions", "/v1/messages", "/v1/messages"]);
+    let models: Vec<_> =
+        rig.upstream.requests().iter().map(|request| request.json()["model"].clone()).collect();
+    assert_eq!(models, ["gpt-4o-mini", "claude-haiku-4-5", "claude-haiku-4-5"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_at_fault_goes_to_no_fallback() {
+    let rig = Rig::with(with_fallback).await;
+    rig.upstream
+        .respond(|_| Script::json(400, r#"{"error":{"message":"no","type":"invalid_request_error"}}"#));
+    assert_eq!(chat(&rig, "gpt-4o-mini").await.status, 400);
+    assert_eq!(rig.upstream.requests().len(), 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_not_served_by_a_fallback_that_it_may_not_call() {
+    let rig = Rig::with(with_fallback).await;
+    rig.upstream.respond(|_| Script::json(503, "{}"));
+    let desk = rig.desk().await;
+    let limits = KeyLimits { models: vec!["*-mini".to_owned()], ..KeyLimits::default() };
+    let (_, key) = desk.create_key("alice", "mini", None, limits).await.unwrap();
+    desk.close().await;
+    let request = Request::post("/v1/chat/completions", &json!({"model": "gpt-4o-mini", "messages": []}));
+    let request = request.bearer(key.expose());
+    patiently("the new key", async {
+        while client::call(rig.addr(), &request).await.status == 401 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let asked: Vec<_> =
+        rig.upstream.requests().iter().map(|request| request.json()["model"].clone()).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|model| model == "gpt-4o-mini"), "{asked:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_set_aside_serves_its_target_and_nothing_else() {
+    let rig = Rig::with(|setup| {
+        let aside = Target { credentials: vec!["batch".to_owned()], ..Target::new("openai", Some("gpt-4o")) };
+        setup.config.models = vec![to("nightly", vec![aside])];
+    })
+    .await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    let desk = rig.desk().await;
+    desk.add_credential(tollgate_server::desk::NewCredential {
+        provider: "openai".to_owned(),
+        user: None,
+        label: "batch".to_owned(),
+        weight: 1000,
+        secret: tollgate_core::secret::Secret::new("set-aside".to_owned()),
+    })
+    .await
+    .unwrap();
+    desk.close().await;
+    patiently("the new credential", async {
+        while chat(&rig, "nightly").await.status == 503 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(seen(&rig).await.0, "set-aside");
+    for _ in 0..3 {
+        assert_eq!(chat(&rig, "nightly").await.status, 200);
+        assert_eq!(seen(&rig).await.0, "set-aside");
+        assert_eq!(chat(&rig, "gpt-4o").await.status, 200);
+        assert_eq!(seen(&rig).await.0, "platform-openai");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_may_be_elsewhere() {
+    let elsewhere = Upstream::start().await;
+    elsewhere.respond(|_| Script::json(200, ANSWER));
+    let url = format!("{}/eu", elsewhere.base_url());
+    let rig = Rig::with(|setup| {
+        let away = Target { base_url: Some(url.try_into().unwrap()), ..Target::new("openai", None) };
+        setup.config.models = vec![to("gpt-4o", vec![away])];
+    })
+    .await;
+    assert_eq!(chat(&rig, "gpt-4o").await.status, 200);
+    assert_eq!(elsewhere.next().await.target, "/eu/v1/chat/completions");
+    assert!(rig.upstream.requests().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_may_begin_with_its_provider_and_a_pattern_may_rename() {
+    let rig = Rig::with(|setup| {
+        with_relay(setup);
+        setup.config.models = vec![entry("cheap/*", "relay", Some("*-mini"))];
+    })
+    .await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    for (model, credential, upstream) in [
+        ("openai/gpt-4o", "platform-openai", "gpt-4o"),
+        ("relay/gpt-4o", "platform-relay", "gpt-4o"),
+        ("cheap/gpt-4o", "platform-relay", "gpt-4o-mini"),
+    ] {
+        assert_eq!(chat(&rig, model).await.status, 200, "{model}");
+        assert_eq!(seen(&rig).await, (credential.to_owned(), upstream.to_owned()));
+    }
+    assert_eq!(chat(&rig, "nobody/gpt-4o").await.status, 404);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_of_the_database_is_taken_up_and_given_up_while_traffic_flows() {
+    let rig = Rig::with(with_relay).await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    assert_eq!(chat(&rig, "house").await.status, 404);
+    let desk = rig.desk().await;
+    let mut model = entry("house", "relay", Some("gpt-4o"));
+    model.aliases = vec!["maison".to_owned()];
+    let id = desk.add_route(&model).await.unwrap();
+    desk.add_route(&entry("maison", "openai", None)).await.unwrap_err();
+    let until = async |status: u16| {
+        patiently("the change", async {
+            while chat(&rig, "maison").await.status != status {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    until(200).await;
+    assert_eq!(seen(&rig).await, ("platform-relay".to_owned(), "gpt-4o".to_owned()));
+    let list = rig.call(Request::new("GET", "/v1/models")).await.json();
+    let names: Vec<_> =
+        list["data"].as_array().unwrap().iter().filter_map(|model| model["id"].as_str()).collect();
+    assert!(names.contains(&"house") && names.contains(&"maison") && names.contains(&"gpt-4o"), "{names:?}");
+    let one = rig.call(Request::new("GET", "/v1/models/house")).await.json();
+    assert_eq!(one["owned_by"], "relay");
+    desk.remove_route(id).await.unwrap();
+    desk.close().await;
+    until(404).await;
+    rig.stop().await;
 }

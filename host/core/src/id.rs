@@ -62,6 +62,10 @@ id!(
     CredentialId
 );
 id!(
+    /// A model route that was made while the gateway ran.
+    RouteId
+);
+id!(
     /// One call of a client.
     RequestId
 );

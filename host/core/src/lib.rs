@@ -12,6 +12,7 @@ pub mod json;
 pub mod ledger;
 pub mod limits;
 pub mod lockout;
+pub mod names;
 pub mod outcome;
 pub mod points;
 pub mod price;

@@ -19,6 +19,7 @@ use crate::books::{self, FirstStart};
 use crate::config::{BaseUrl, Config};
 use crate::demo::Simulator;
 use crate::metrics::Metrics;
+use crate::model_routes::Upstreams;
 use crate::shared::Shared;
 use crate::{components, net, reload, telemetry, worker};
 
@@ -81,7 +82,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
-            upstreams: ArcSwap::new(Arc::new(config.upstreams())),
+            upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes)),
             last_good: ArcSwapOption::empty(),
             metrics: Metrics::new(),
             writer,

@@ -14,7 +14,7 @@ use tollgate_core::secret::Secret;
 use tollgate_runtime::Event;
 use tollgate_store::{Entry, PluginEvent, Snapshot, Store, Writer};
 
-use crate::config::Config;
+use crate::config::{Config, Model};
 use crate::demo;
 use crate::desk::{Desk, NewCredential};
 use crate::directory::{Caller, Credential, Directory, Limited, SharedAccount, SharedMeter};
@@ -42,6 +42,7 @@ pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) books: Books,
     pub(crate) directory: Directory,
+    pub(crate) routes: Vec<Model>,
     pub(crate) admin_secret: [u8; 32],
     pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
@@ -71,11 +72,12 @@ pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> 
     }
     let snapshot = desk.store().load().await?;
     let (revision, seq) = (snapshot.revision, snapshot.seq);
+    let routes = routes(&snapshot.routes);
     let used = tokens_today(desk.store(), &snapshot, &Directory::default()).await?;
     let directory = directory(&desk, snapshot, &Directory::default(), &used);
     let (store, logins) = (desk.store().clone(), Logins::open(desk.clone()).await?);
     let books = Books { desk, revision, seq };
-    Ok(Opened { store, books, directory, admin_secret, logins, first_start })
+    Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start })
 }
 
 impl Books {
@@ -90,6 +92,7 @@ impl Books {
         }
         let snapshot = store.load().await?;
         let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
+        let routes = routes(&snapshot.routes);
         let old = shared.directory.load();
         let used = tokens_today(store, &snapshot, &old).await?;
         let new = directory(&self.desk, snapshot, &old, &used);
@@ -103,8 +106,24 @@ impl Books {
         }
         self.revision = revision;
         shared.directory.store(Arc::new(new));
+        // Nothing is awaited in between: the file's half, which the same thread replaces, is the newest.
+        if let Some(upstreams) = shared.upstreams.load().with_stored(routes) {
+            shared.upstreams.store(upstreams);
+        }
         Ok(())
     }
+}
+
+/// Model routes as they are compiled. One that this version cannot read is left out, loudly: the rest of the gateway works.
+fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
+    let read = |route: &tollgate_store::ModelRoute| match serde_json::from_str(&route.definition) {
+        Ok(model) => Some(model),
+        Err(error) => {
+            tracing::error!(route = %route.id, %error, "a model route cannot be read and is left out");
+            None
+        }
+    };
+    stored.iter().filter_map(read).collect()
 }
 
 /// Tokens that keys have used since midnight UTC, where a key is limited and nobody has counted for it yet. The records are
@@ -194,6 +213,7 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, old: &Directory) -> Opt
             id: row.id,
             owner: row.owner,
             provider: row.provider.clone(),
+            label: row.label.clone(),
             secret,
             weight: row.weight,
             health: health(&row.id),

@@ -12,6 +12,8 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 use serde::{Deserialize, Serialize};
 
+pub use crate::model_entry::{Model, Target};
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,7 +31,7 @@ pub struct Config {
     /// Upstreams by name.
     #[serde(deserialize_with = "with_default_providers")]
     pub providers: Providers,
-    /// Which of them serves which model; the first entry that matches counts.
+    /// Who serves which model; the first entry that matches counts.
     pub models: Vec<Model>,
     /// Which component decides what.
     pub policies: Policies,
@@ -244,27 +246,6 @@ fn default_providers() -> Providers {
     ])
 }
 
-/// Which provider serves a model.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// What clients call it; each `*` stands for any characters.
-    pub name: String,
-    /// Name of a provider.
-    pub provider: String,
-    /// What that provider calls it; the client's name where absent.
-    pub model: Option<String>,
-}
-
-/// What the road asks for upstreams: taken up as one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Upstreams {
-    /// Upstreams by name.
-    pub providers: Providers,
-    /// Which of them serves which model.
-    pub models: Vec<Model>,
-}
-
 /// Which component decides what.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -440,7 +421,7 @@ impl TryFrom<String> for LogFilter {
 }
 
 /// Scheme, authority and path prefix of an upstream.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BaseUrl {
     /// `http` or `https`.
@@ -525,21 +506,12 @@ impl Config {
 
     /// What no single line shows to be wrong.
     fn check(&self) -> Result<(), String> {
-        for Model { name, provider, model } in &self.models {
-            if name.is_empty() || model.as_deref() == Some("") {
-                return Err("[[models]]: a name is empty".to_owned());
-            }
-            if !self.providers.contains_key(provider) {
-                return Err(format!("[[models]]: model `{name}` names no provider: `{provider}`"));
+        for model in &self.models {
+            if let Some(provider) = model.stranger(|name| self.providers.contains_key(name)) {
+                return Err(format!("[[models]]: model `{}` names no provider: `{provider}`", model.name));
             }
         }
         Ok(())
-    }
-
-    /// Providers, and the models that they serve.
-    #[must_use]
-    pub fn upstreams(&self) -> Upstreams {
-        Upstreams { providers: self.providers.clone(), models: self.models.clone() }
     }
 
     /// Where compiled components are kept.
@@ -624,8 +596,8 @@ mod tests {
         assert_eq!(check("[[models]]\nname = \"gpt-*\"\nprovider = \"openai\"\nmodel = \"x\""), Ok(()));
         let error = check("[[models]]\nname = \"gpt-*\"\nprovider = \"nobody\"").unwrap_err();
         assert!(error.contains("`gpt-*`") && error.contains("`nobody`"), "{error}");
-        assert!(check("[[models]]\nname = \"\"\nprovider = \"openai\"").is_err());
-        check_refused("[[models]]\nname = \"x\"", "line 1", "missing field `provider`");
+        check_refused("[[models]]\nname = \"\"\nprovider = \"openai\"", "line 1", "a name that is empty");
+        check_refused("[[models]]\nname = \"x\"", "line 1", "needs `provider` or `targets`");
     }
 
     #[test]
@@ -634,7 +606,10 @@ mod tests {
         let lines: Vec<&str> = entry.lines().skip(1).map_while(|line| line.strip_prefix("# ")).collect();
         let config: Config = toml::from_str(&format!("[[models]]\n{}", lines.join("\n"))).unwrap();
         assert_eq!(config.check(), Ok(()));
-        assert!(config.models[0].model.is_some(), "every member is shown");
+        let shown = serde_json::to_string(&config.models).unwrap();
+        for member in ["aliases", "fallbacks", "model", "base_url", "credentials", "weight", "priority"] {
+            assert!(shown.contains(member), "{member} is not shown");
+        }
     }
 
     #[test]

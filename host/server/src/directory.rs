@@ -62,6 +62,8 @@ pub(crate) struct Credential {
     pub(crate) owner: Owner,
     /// The configured provider that it is for.
     pub(crate) provider: String,
+    /// What its owner calls it: model routes may set a platform credential aside by it.
+    pub(crate) label: String,
     /// The key itself.
     pub(crate) secret: Secret,
     /// The operator's weight.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::components;
 use crate::config::Config;
+use crate::model_routes::Upstreams;
 use crate::shared::Shared;
 
 /// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
@@ -56,7 +57,8 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
     let bindings = components::bindings(&config);
     match tokio::task::spawn_blocking(move || runtime.apply(bindings)).await {
         Ok(Ok(generation)) => {
-            shared.upstreams.store(Arc::new(config.upstreams()));
+            let stored = shared.upstreams.load().stored.clone();
+            shared.upstreams.store(Upstreams::new(&config, stored));
             tracing::info!(generation = generation.id(), "the changed configuration is in force");
         }
         Ok(Err(error)) => {

@@ -5,9 +5,10 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Generation, Runtime};
 use tollgate_store::Writer;
 
-use crate::config::{Config, Upstreams};
+use crate::config::Config;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::model_routes::Upstreams;
 
 /// The gateway's state.
 pub(crate) struct Shared {

@@ -7,6 +7,7 @@ use crate::api_key::{self, ApiKey};
 use crate::balance::{self, Balance};
 use crate::credential::{self, Credential};
 use crate::error::{Doing, StoreError};
+use crate::model_route::{self, ModelRoute};
 use crate::open::Store;
 use crate::price;
 use crate::row::{Row, fields};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub api_keys: Vec<ApiKey>,
     /// All credentials, disabled ones too, still sealed.
     pub credentials: Vec<Credential>,
+    /// Model routes that were made while the gateway ran.
+    pub routes: Vec<ModelRoute>,
     /// The price table in force; of version 0 and empty when none was published.
     pub prices: PriceTable,
     /// One balance per user. A server that already runs keeps its own and applies grants.
@@ -46,6 +49,7 @@ impl Store {
             users: rows(&mut tx, "user", user::SELECT, user::user).await?,
             api_keys: rows(&mut tx, "API key", api_key::SELECT, api_key::api_key).await?,
             credentials: rows(&mut tx, "credential", credential::SELECT, credential::credential).await?,
+            routes: rows(&mut tx, "model route", model_route::SELECT, model_route::model_route).await?,
             prices: price::latest(&mut tx).await?,
             balances: balance::all(&mut tx).await?,
         };

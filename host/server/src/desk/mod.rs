@@ -6,6 +6,7 @@ mod keys;
 mod ledger;
 mod prices;
 mod records;
+mod routes;
 mod sessions;
 mod users;
 
@@ -21,6 +22,7 @@ use tollgate_store::{Durability, MasterKey, Options, Store};
 
 pub use self::credentials::{CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
+pub use self::routes::RouteRow;
 pub use self::users::UserRow;
 use crate::config::{self, Config};
 use crate::pricefile;

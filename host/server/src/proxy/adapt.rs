@@ -15,7 +15,8 @@ use super::error::ProxyError;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
 use crate::body::{Chained, Splice};
-use crate::road::{Destination, Shape, StreamOption};
+use crate::destination::Leg;
+use crate::upstream::{Shape, StreamOption};
 
 /// A request ready to go.
 pub(crate) struct Outbound {
@@ -89,15 +90,15 @@ struct Message<'a> {
 /// now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
 pub(crate) fn request(
     inbound: &Inbound,
-    destination: &Destination<'_>,
+    leg: &Leg<'_>,
     lease: &Lease,
     id: RequestId,
     now: Timestamp,
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
-    let model = destination.model.map_or(inbound.model.as_str(), |model| model);
-    let Message { mut headers, query, body, passage } = if lease.spoken == destination.call {
-        passed(inbound, destination, lease)
+    let model = leg.model.as_deref().unwrap_or(&inbound.model);
+    let Message { mut headers, query, body, passage } = if lease.spoken == leg.call {
+        passed(inbound, leg, lease)
     } else {
         translated(inbound, lease, model, id, now)?
     };
@@ -123,9 +124,9 @@ pub(crate) fn request(
 }
 
 /// The client's own bytes.
-fn passed<'a>(inbound: &'a Inbound, destination: &Destination<'_>, lease: &Lease) -> Message<'a> {
+fn passed<'a>(inbound: &'a Inbound, leg: &Leg<'_>, lease: &Lease) -> Message<'a> {
     let mut splices = inbound.splices.clone();
-    splices.extend(destination.model.and_then(|model| rename(inbound, model)));
+    splices.extend(leg.model.as_deref().and_then(|model| rename(inbound, model)));
     let mut passage = Passage::default();
     if let Some(option) = lease.upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
         && let Some(splice) = splice_option(inbound, option)

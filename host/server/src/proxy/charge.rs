@@ -17,7 +17,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::ledger::Insufficient;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, PriceTable, Rates};
+use tollgate_core::price::{ModelPrice, Rates};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
@@ -29,7 +29,8 @@ use super::limit::Permit;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::select::{Lease, Owners};
-use crate::directory::Caller;
+use crate::destination::{Destination, Leg, Stage};
+use crate::directory::{Caller, Directory};
 use crate::road::Road;
 
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
@@ -67,7 +68,7 @@ pub(crate) struct Pending {
     pub(crate) protocol: Protocol,
     /// What was asked.
     pub(crate) operation: Operation,
-    /// The model.
+    /// The model that is paid: the one asked for, or the fallback that served.
     pub(crate) model: Arc<str>,
     /// Whether the answer streams.
     pub(crate) streaming: bool,
@@ -93,6 +94,17 @@ pub(crate) struct Pending {
     pub(crate) error: Option<String>,
     /// How it ended.
     pub(crate) outcome: Outcome,
+}
+
+impl Pending {
+    /// This is who serves it, so far as is known: what is paid is the model and the price of whoever does.
+    pub(crate) fn serve_by(&mut self, directory: &Directory, stage: &Stage<'_>, leg: &Leg<'_>) {
+        self.model = Arc::clone(&stage.model);
+        let version = directory.prices.version();
+        if self.priced.as_ref().map(|priced| &priced.price) != leg.price {
+            self.priced = leg.price.map(|price| Priced { version, price: price.clone() });
+        }
+    }
 }
 
 /// An admitted request on its way. Ends exactly once: by [`Ticket::finish`] or by being dropped.
@@ -224,51 +236,54 @@ impl Drop for Ticket {
     }
 }
 
-/// The price of a model: by the client's name for it, or else by the provider's.
-pub(crate) fn listed<'p>(prices: &'p PriceTable, road: &Road, model: &str) -> Option<&'p ModelPrice> {
-    prices.find(model).or_else(|| prices.find(road.renamed(model)?))
-}
-
-/// The prices of a billed operation, as far as `found`.
-///
-/// # Errors
-/// 404 for a model without a price: nobody could say what it costs.
-pub(crate) fn price(
-    prices: &PriceTable,
-    found: Option<&ModelPrice>,
-    inbound: &Inbound,
-) -> Result<Option<Priced>, ProxyError> {
-    if !inbound.operation.billed() {
-        return Ok(None);
-    }
-    let price = found.ok_or_else(|| ProxyError::UnknownModel(inbound.model.clone()))?;
-    Ok(Some(Priced { version: prices.version(), price: price.clone() }))
-}
-
 /// Prompt tokens by the size of the body.
 pub(crate) fn input_estimate(inbound: &Inbound) -> u64 {
     (inbound.body.len() as u64).div_ceil(BYTES_PER_PROMPT_TOKEN)
 }
 
-/// The most that a request may cost, by the rule that the pricing policy has declared; it is called only where it has none.
+/// The most that a request may cost whoever serves it: the hold of the dearest.
+///
+/// # Errors
+/// As [`quote`].
+pub(crate) fn dearest(
+    pricing: &Pricing,
+    destination: &Destination<'_>,
+    inbound: &Inbound,
+    owners: Owners,
+    default_output_max: u64,
+    at: Timestamp,
+) -> Result<Micropoints, ProxyError> {
+    let mut seen: Vec<&ModelPrice> = Vec::with_capacity(1);
+    let mut most = Micropoints::ZERO;
+    for price in destination.legs().filter_map(|leg| leg.price) {
+        if !seen.iter().any(|known| std::ptr::eq(*known, price)) {
+            seen.push(price);
+            most = most.max(quote(pricing, price, inbound, owners, default_output_max, at)?);
+        }
+    }
+    Ok(most)
+}
+
+/// The most that a request may cost at one price, by the rule that the pricing policy has declared; it is called only where it
+/// has none.
 ///
 /// # Errors
 /// A pricing fault always refuses, and so does a policy at rest after faults: what cannot be priced is not sent.
-pub(crate) fn quote(
+fn quote(
     pricing: &Pricing,
-    priced: &Priced,
+    price: &ModelPrice,
     inbound: &Inbound,
     owners: Owners,
     default_output_max: u64,
     at: Timestamp,
 ) -> Result<Micropoints, ProxyError> {
     let input_tokens = input_estimate(inbound);
-    let known_max = priced.price.output_tokens_max;
+    let known_max = price.output_tokens_max;
     let asked = inbound.output_tokens_max.unwrap_or(default_output_max);
     // A model without output (embeddings) says so with 0.
     let output_tokens_max = if inbound.output_tokens_max.is_some() { asked } else { asked.min(known_max) };
     let quote = Quote {
-        rates: *priced.price.rates(input_tokens),
+        rates: *price.rates(input_tokens),
         input_tokens,
         output_tokens_max,
         own_credential: owners.own,

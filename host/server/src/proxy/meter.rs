@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use tollgate_core::json::{self, Kind};
 use tollgate_core::sse::{self, Frame, Framer};
 
-use crate::road::{Taps, UsageTap};
+use crate::upstream::{Taps, UsageTap};
 
 /// Longest event of a stream; pictures travel inside events.
 const EVENT_BYTES_MAX: usize = 32 << 20;
@@ -343,7 +343,7 @@ fn join(pieces: &[Bytes]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::Meter;
-    use crate::road::{Taps, UsageTap};
+    use crate::upstream::{Taps, UsageTap};
     use bytes::Bytes;
     use memchr::memmem::Finder;
     use std::rc::Rc;

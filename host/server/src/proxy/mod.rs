@@ -8,6 +8,7 @@
 pub(crate) mod adapt;
 pub(crate) mod authenticate;
 pub(crate) mod charge;
+pub(crate) mod course;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod forward;
@@ -29,9 +30,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tollgate_core::id::{CredentialId, RequestId};
+use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::price::ModelPrice;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Exchange;
@@ -40,6 +40,7 @@ pub(crate) use self::relay::Outgoing;
 
 use self::adapt::Passage;
 use self::charge::{Pending, Ticket};
+use self::course::{Course, Step};
 use self::error::ProxyError;
 use self::forward::Reply;
 use self::limit::Permit;
@@ -48,9 +49,11 @@ use self::read::Inbound;
 use self::relay::Relay;
 use self::select::Lease;
 use self::window::{Passed, Window};
+use crate::destination::{Destination, Unserved};
 use crate::directory::{Caller, Directory};
-use crate::road::{Destination, Road, Shape};
+use crate::road::Road;
 use crate::router::{self, Call, Route};
+use crate::upstream::Shape;
 use crate::worker::Worker;
 
 /// The header in which every answer names its request.
@@ -103,8 +106,9 @@ async fn proxy(
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
     let road = worker.road();
-    let (inbound, ticket) = admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
-    let mut answer = dispatch(worker, &road, &directory, &caller, &inbound, ticket).await?;
+    let (inbound, destination, ticket) =
+        admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
+    let mut answer = dispatch(worker, &road, &directory, &caller, &inbound, &destination, ticket).await?;
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
     }
@@ -112,15 +116,15 @@ async fn proxy(
 }
 
 /// Filter and reservation: what must be decided before anything is sent.
-async fn admit(
+async fn admit<'r>(
     worker: &Worker,
     arrival: Arrival,
-    road: &Rc<Road>,
-    directory: &Directory,
+    road: &'r Rc<Road>,
+    directory: &'r Directory,
     caller: &Arc<Caller>,
     permit: Option<Permit>,
     mut inbound: Inbound,
-) -> Result<(Inbound, Ticket), ProxyError> {
+) -> Result<(Inbound, Destination<'r>, Ticket), ProxyError> {
     let mut pending = Pending {
         id: arrival.id,
         started: arrival.started,
@@ -146,31 +150,37 @@ async fn admit(
     };
     let admitted = (|| {
         limit::model(caller, &inbound.model)?;
-        let price = charge::listed(&directory.prices, road, &inbound.model);
-        pending.priced = charge::price(&directory.prices, price, &inbound)?;
-        let destination = destination(road, &inbound, price)?;
+        let destination = destination(road, directory, caller, &inbound)?;
+        if let Some((stage, leg)) = destination.first() {
+            pending.serve_by(directory, stage, leg);
+        }
         filter::screen(road, &mut inbound).map_err(|refusal| {
             pending.filter_hash = refusal.hash;
             refusal.error
         })?;
-        let Some(priced) = &pending.priced else { return Ok(()) };
+        if pending.priced.is_none() {
+            return Ok(destination);
+        }
         let owners = select::owners(&destination, directory, caller);
         let default_max = worker.shared.settings.limits.default_output_tokens_max;
         let pricing = road.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
-        let amount = charge::quote(pricing, priced, &inbound, owners, default_max, arrival.at)?;
+        let amount = charge::dearest(pricing, &destination, &inbound, owners, default_max, arrival.at)?;
         charge::reserve(caller, amount)?;
         pending.hold = Some(amount);
         if let Some(permit) = &mut pending.permit {
             permit.expect(pending.input_estimate);
         }
-        Ok(())
+        Ok(destination)
     })();
     let (hold, model) = (pending.hold, Arc::clone(&pending.model));
     let ticket = Ticket::new(pending, worker.ended.clone());
-    if let Err(error) = admitted {
-        ticket.fail(&error, Outcome::Refused);
-        return Err(error);
-    }
+    let destination = match admitted {
+        Ok(destination) => destination,
+        Err(error) => {
+            ticket.fail(&error, Outcome::Refused);
+            return Err(error);
+        }
+    };
     // The ticket exists before the wait: a client that leaves during it gets its hold voided.
     if let Some(amount) = hold
         && let Err(error) = record::hold(worker, &model, caller, arrival.id, amount, arrival.at).await
@@ -179,61 +189,59 @@ async fn admit(
         ticket.fail(&ProxyError::Unavailable, Outcome::Refused);
         return Err(ProxyError::Unavailable);
     }
-    Ok((inbound, ticket))
+    Ok((inbound, destination, ticket))
 }
 
-/// Who may serve a request.
+/// Who may serve a request: of the models that may stand in, those that the caller's key may call.
 ///
 /// # Errors
-/// 503 where that is a provider that is switched off, 400 where it takes no such calls in the client's protocol.
+/// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the client's
+/// protocol.
 fn destination<'r>(
     road: &'r Road,
+    directory: &'r Directory,
+    caller: &Caller,
     inbound: &Inbound,
-    price: Option<&ModelPrice>,
 ) -> Result<Destination<'r>, ProxyError> {
-    let call = shape(inbound);
-    let destination = road.destination(call, &inbound.model, price).ok_or(ProxyError::NoCredential)?;
-    if destination.is_foreign() {
-        let (model, operation) = (&inbound.model, call.operation.name());
-        let words =
-            format!("`{model}` cannot be called so: its provider has no {operation} for this protocol.");
-        return Err(ProxyError::bad_request(words, Some("model")));
-    }
-    Ok(destination)
+    let Inbound { protocol, operation, streaming, .. } = *inbound;
+    let call = Shape { protocol, operation, streaming };
+    let found = Destination::find(road, &directory.prices, call, &inbound.model);
+    let mut destination = found.map_err(|unserved| match unserved {
+        Unserved::Unpriced => ProxyError::UnknownModel(inbound.model.clone()),
+        Unserved::SwitchedOff => ProxyError::NoCredential,
+        Unserved::Foreign => {
+            let (model, operation) = (&inbound.model, operation.name());
+            let words =
+                format!("`{model}` cannot be called so: its provider has no {operation} for this protocol.");
+            ProxyError::bad_request(words, Some("model"))
+        }
+    })?;
+    destination.stages.retain(|stage| limit::model(caller, &stage.model).is_ok());
+    if destination.stages.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
 }
 
-const fn shape(inbound: &Inbound) -> Shape {
-    Shape { protocol: inbound.protocol, operation: inbound.operation, streaming: inbound.streaming }
-}
-
-/// Tries credentials until one answers, or none is left, or the failure is the request's own.
+/// Tries who may serve until one answers, or nobody is left, or the failure is the request's own.
 async fn dispatch(
     worker: &Rc<Worker>,
     road: &Rc<Road>,
     directory: &Directory,
     caller: &Caller,
     inbound: &Inbound,
+    destination: &Destination<'_>,
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
-    let price = charge::listed(&directory.prices, road, &inbound.model);
-    let destination = match destination(road, inbound, price) {
-        Ok(destination) => destination,
-        Err(error) => return Err(give_up(ticket, error)),
-    };
     let id = ticket.id();
     let limits = &worker.shared.settings.limits;
-    let mut tried: Vec<CredentialId> = Vec::new();
+    let mut course = Course::new(destination, limits.attempts_max.0);
     let mut failure: Option<ProxyError> = None;
     loop {
-        let selected = select::next(&destination, directory, caller, &tried, worker.now());
-        let lease = match selected {
-            Ok(lease) => lease,
+        let Step { stage, leg, lease } = match course.next(directory, caller, worker.now()) {
+            Ok(step) => step,
             Err(error @ ProxyError::Policy(_)) => return Err(give_up(ticket, error)),
             // What the last attempt met says more than that no other is left.
             Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
         };
-        tried.push(lease.credential().id);
-        let mut attempt = match adapt::request(inbound, &destination, &lease, id, worker.now()) {
+        let mut attempt = match adapt::request(inbound, leg, &lease, id, worker.now()) {
             Ok(outbound) => outbound,
             Err(error @ ProxyError::Translated { .. }) => {
                 ticket.fail(&error, Outcome::Refused);
@@ -243,6 +251,7 @@ async fn dispatch(
         };
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
+            pending.serve_by(directory, stage, leg);
         }
         let passage = std::mem::take(&mut attempt.passage);
         match forward::send(&worker.pool, attempt, &lease, limits).await {
@@ -252,6 +261,7 @@ async fn dispatch(
             }
             Err(failed) => {
                 lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
+                course.failed(failed.failure.class);
                 note_failure(worker, &mut ticket, lease, &failed.detail);
                 if let Some((head, body)) = failed.answer {
                     return match passage.exchange {
@@ -259,7 +269,7 @@ async fn dispatch(
                         Some(exchange) => Err(give_up(ticket, in_other_words(exchange, &head, &body))),
                     };
                 }
-                if !failed.retry || tried.len() >= limits.attempts_max.0 as usize {
+                if !failed.retry {
                     return Err(give_up(ticket, failed.error));
                 }
                 failure = Some(failed.error);

@@ -1,18 +1,20 @@
-//! The model list, in the shape of the protocol that the request's headers show. Made of the price table: what has no price
-//! cannot be called.
+//! The model list, in the shape of the protocol that the request's headers show: the models of the price table and of the
+//! model routes. What has no price cannot be called, and is in no list.
 
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use serde_json::{Value, json};
-use tollgate_core::price::ModelPrice;
+use tollgate_core::price::PriceTable;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
 use super::{Outgoing, authenticate, limit, listing_protocol};
-use crate::road::{Road, Shape};
+use crate::destination::Destination;
+use crate::road::Road;
+use crate::upstream::Shape;
 use crate::worker::Worker;
 
 /// Answers `GET /v1/models`, `/v1beta/models` and one model of them.
@@ -28,54 +30,75 @@ pub(crate) fn answer(
     let directory = worker.shared.directory.load();
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
         let road = worker.road();
-        let mut models: Vec<_> =
-            directory.prices.models().filter(|(name, price)| offered(&road, name, price, protocol)).collect();
-        models.retain(|(name, _)| limit::model(&caller, name).is_ok());
-        models.sort_unstable_by_key(|(name, _)| *name);
+        let mut names: Vec<&str> = directory.prices.models().map(|(name, _)| name).collect();
+        names.extend(road.routes().listed());
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| limit::model(&caller, name).is_ok());
+        let listed = |name: &'_ str| offered(&road, &directory.prices, name, protocol);
         match name {
-            None => Ok(list(protocol, &models)),
-            Some(name) => models
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(known, price)| entry(protocol, known, price))
+            None => Ok(list(protocol, &names.into_iter().filter_map(listed).collect::<Vec<_>>())),
+            Some(name) => names
+                .into_iter()
+                .find(|known| *known == name)
+                .and_then(listed)
+                .map(|model| entry(protocol, &model))
                 .ok_or(ProxyError::UnknownModel(name)),
         }
     });
     (protocol, listed.map(|body| respond(&body)))
 }
 
-/// Whether clients of this protocol can call the model.
-fn offered(road: &Road, name: &str, price: &ModelPrice, protocol: Protocol) -> bool {
-    // A model without output makes embeddings.
-    let operation = if price.output_tokens_max == 0 { Operation::Embed } else { Operation::Generate };
-    let call = Shape { protocol, operation, streaming: false };
-    road.destination(call, name, Some(price)).is_some_and(|destination| destination.exists())
+/// A model that can be called.
+struct Listed {
+    name: String,
+    provider: String,
+    output_tokens_max: u64,
 }
 
-fn list(protocol: Protocol, models: &[(&str, &ModelPrice)]) -> Value {
-    let entries: Vec<Value> = models.iter().map(|(name, price)| entry(protocol, name, price)).collect();
+/// A model, if clients of this protocol can call it.
+fn offered(road: &Road, prices: &PriceTable, name: &str, protocol: Protocol) -> Option<Listed> {
+    let find = |operation| {
+        let call = Shape { protocol, operation, streaming: false };
+        let destination = Destination::find(road, prices, call, name).ok().filter(Destination::exists)?;
+        let (_, leg) = destination.first()?;
+        let price = leg.price?;
+        Some(Listed {
+            name: name.to_owned(),
+            provider: leg.provider().unwrap_or(&price.provider).to_owned(),
+            output_tokens_max: price.output_tokens_max,
+        })
+    };
+    // A model without output makes embeddings.
+    let generates = find(Operation::Generate).filter(|model| model.output_tokens_max > 0);
+    generates.or_else(|| find(Operation::Embed).filter(|model| model.output_tokens_max == 0))
+}
+
+fn list(protocol: Protocol, models: &[Listed]) -> Value {
+    let entries: Vec<Value> = models.iter().map(|model| entry(protocol, model)).collect();
     match protocol {
         Protocol::OpenaiChat | Protocol::OpenaiResponses => json!({"object": "list", "data": entries}),
         Protocol::AnthropicMessages => json!({
             "data": entries,
             "has_more": false,
-            "first_id": models.first().map(|(name, _)| name),
-            "last_id": models.last().map(|(name, _)| name),
+            "first_id": models.first().map(|model| &model.name),
+            "last_id": models.last().map(|model| &model.name),
         }),
         Protocol::Gemini => json!({"models": entries}),
     }
 }
 
-fn entry(protocol: Protocol, name: &str, price: &ModelPrice) -> Value {
+fn entry(protocol: Protocol, model: &Listed) -> Value {
+    let Listed { name, provider, output_tokens_max } = model;
     match protocol {
         Protocol::OpenaiChat | Protocol::OpenaiResponses => {
-            json!({"id": name, "object": "model", "created": 0, "owned_by": price.provider})
+            json!({"id": name, "object": "model", "created": 0, "owned_by": provider})
         }
         Protocol::AnthropicMessages => {
             json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"})
         }
         Protocol::Gemini => {
-            let methods: &[&str] = if price.output_tokens_max == 0 {
+            let methods: &[&str] = if *output_tokens_max == 0 {
                 &["embedContent", "batchEmbedContents", "countTokens"]
             } else {
                 &["generateContent", "streamGenerateContent", "countTokens"]
@@ -83,7 +106,7 @@ fn entry(protocol: Protocol, name: &str, price: &ModelPrice) -> Value {
             json!({
                 "name": format!("models/{name}"),
                 "displayName": name,
-                "outputTokenLimit": price.output_tokens_max,
+                "outputTokenLimit": output_tokens_max,
                 "supportedGenerationMethods": methods,
             })
         }

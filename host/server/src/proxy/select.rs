@@ -11,8 +11,10 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
 
 use super::error::ProxyError;
+use crate::destination::{Destination, Leg};
 use crate::directory::{Caller, Credential, Directory};
-use crate::road::{Destination, Road, Shape, Upstream};
+use crate::road::Road;
+use crate::upstream::{Shape, Upstream};
 
 /// Most candidates that a selector sees.
 const CANDIDATES_MAX: usize = 64;
@@ -67,7 +69,7 @@ pub(crate) struct Owners {
 pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, caller: &Caller) -> Owners {
     let mut owners = Owners::default();
     for credential in directory.credentials(caller) {
-        if destination.upstream(&credential.provider).is_some() {
+        if destination.legs().any(|leg| leg.upstream(credential).is_some()) {
             match credential.owner {
                 Owner::User => owners.own = true,
                 Owner::Platform | Owner::Shared => owners.platform = true,
@@ -77,12 +79,12 @@ pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, calle
     owners
 }
 
-/// Chooses the credential of the next attempt and takes it.
+/// Chooses the credential of the next attempt at `leg` and takes it.
 ///
 /// # Errors
 /// 503 when there is none for such calls, 429 when all rest, and what the policy's binding says when the policy fails.
 pub(crate) fn next(
-    destination: &Destination<'_>,
+    leg: &Leg<'_>,
     directory: &Directory,
     caller: &Caller,
     tried: &[CredentialId],
@@ -92,7 +94,7 @@ pub(crate) fn next(
     let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
     let mut soonest_ms: Option<u64> = None;
     for credential in directory.credentials(caller) {
-        let Some((upstream, spoken)) = destination.upstream(&credential.provider) else { continue };
+        let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
         if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
             continue;
         }
@@ -110,7 +112,7 @@ pub(crate) fn next(
         return Err(soonest_ms.map_or(ProxyError::NoCredential, |ms| ProxyError::AllCooling(ms.max(1))));
     }
     let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-    let handle = choose(destination.road, SelectRequest { seed: fastrand::u64(..), attempt }, &candidates)?;
+    let handle = choose(leg.road, SelectRequest { seed: fastrand::u64(..), attempt }, &candidates)?;
     let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
     Ok(Lease::new(Arc::clone(credential), Rc::clone(upstream), spoken, now))
 }
