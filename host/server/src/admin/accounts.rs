@@ -1,83 +1,112 @@
 //! Logins over HTTP, and who one is.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use http::{StatusCode, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tollgate_core::secret::Secret;
-use tollgate_store::User;
 
+use super::ask::{Ask, Nothing};
 use super::error::Problem;
-use super::{Admin, Answer, nothing, parse, respond};
-use crate::login::{LoginError, Tokens, Visitor};
+use crate::login::{LoginError, Tokens};
 use crate::shared::now;
 
 /// Longest name that a login may try.
 const NAME_BYTES_MAX: usize = 256;
 
 /// A name and a password. There is no `Debug`: it would show the latter.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Credentials {
+#[schemars(example = json!({"name": "carol", "password": "correct horse battery"}))]
+pub(super) struct Login {
+    /// The user's name.
     name: String,
+    /// The user's password.
     password: String,
 }
 
 /// A refresh token. There is no `Debug`: it would show it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Refresh {
+#[schemars(example = json!({"refresh_token": "tgr_…"}))]
+pub(super) struct Refresh {
+    /// What the login or the refresh before gave.
     refresh_token: String,
 }
 
+/// Who one is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Me {
+    /// The user's id.
+    id: String,
+    /// The user's name.
+    name: String,
+    /// `admin` or `user`.
+    role: String,
+    /// Whether calls and logins are taken.
+    enabled: bool,
+    /// When the user was made, as RFC 3339 writes it.
+    created_at: String,
+}
+
+/// A pair of tokens. There is no `Debug`: it would show them.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Pair {
+    /// Says who one is, as `Authorization: Bearer`.
+    access_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds for which the access token is good.
+    expires_in: u64,
+    /// Good once, for the next pair.
+    refresh_token: String,
+    /// Whose they are.
+    user: Me,
+}
+
 /// `POST /management/v1/login`
-pub(super) async fn log_in(admin: &Arc<Admin>, from: IpAddr, body: &[u8]) -> Result<Answer, Problem> {
-    let Credentials { name, password } = parse(body)?;
+pub(super) async fn log_in(ask: Ask<Nothing, Nothing, Login>) -> Result<Pair, Problem> {
+    let Login { name, password } = ask.body;
     let password = Secret::new(password);
     if name.len() > NAME_BYTES_MAX {
         return Err(LoginError::Wrong.into());
     }
-    Ok(answer(&admin.logins.log_in(&name, password, from, now()).await?))
+    let caller = ask.caller;
+    Ok(pair(&caller.admin.logins.log_in(&name, password, caller.from, now()).await?))
 }
 
 /// `POST /management/v1/refresh`
-pub(super) async fn refresh(admin: &Arc<Admin>, body: &[u8]) -> Result<Answer, Problem> {
-    let Refresh { refresh_token } = parse(body)?;
-    Ok(answer(&admin.logins.refresh(&Secret::new(refresh_token), now()).await?))
+pub(super) async fn refresh(ask: Ask<Nothing, Nothing, Refresh>) -> Result<Pair, Problem> {
+    let token = Secret::new(ask.body.refresh_token);
+    Ok(pair(&ask.caller.admin.logins.refresh(&token, now()).await?))
 }
 
 /// `POST /management/v1/logout`
-pub(super) async fn log_out(admin: &Arc<Admin>, visitor: &Visitor) -> Result<Answer, Problem> {
-    admin.logins.log_out(visitor, now()).await?;
-    Ok(nothing())
+pub(super) async fn log_out(ask: Ask) -> Result<Nothing, Problem> {
+    ask.caller.admin.logins.log_out(ask.caller.actor.visitor()?, now()).await?;
+    Ok(Nothing)
 }
 
 /// `GET /management/v1/me`
-pub(super) fn me(visitor: &Visitor) -> Answer {
-    respond(StatusCode::OK, &user(&visitor.user))
+pub(super) async fn me(ask: Ask) -> Result<Me, Problem> {
+    Ok(user(&ask.caller.actor.visitor()?.user))
 }
 
-fn user(user: &User) -> Value {
-    json!({
-        "id": user.id.to_string(),
-        "name": user.name,
-        "role": user.role.name(),
-        "enabled": user.enabled,
-        "created_at": user.created_at.rfc3339(),
-    })
+fn user(user: &tollgate_store::User) -> Me {
+    Me {
+        id: user.id.to_string(),
+        name: user.name.clone(),
+        role: user.role.name().to_owned(),
+        enabled: user.enabled,
+        created_at: user.created_at.rfc3339(),
+    }
 }
 
-fn answer(tokens: &Tokens) -> Answer {
-    let body = json!({
-        "access_token": tokens.access.expose(),
-        "token_type": "Bearer",
-        "expires_in": tokens.access_ms / 1000,
-        "refresh_token": tokens.refresh.expose(),
-        "user": user(&tokens.user),
-    });
-    let mut response = respond(StatusCode::OK, &body);
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    response
+fn pair(tokens: &Tokens) -> Pair {
+    Pair {
+        access_token: tokens.access.expose().to_owned(),
+        token_type: "Bearer",
+        expires_in: tokens.access_ms / 1000,
+        refresh_token: tokens.refresh.expose().to_owned(),
+        user: user(&tokens.user),
+    }
 }

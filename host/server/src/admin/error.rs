@@ -1,12 +1,12 @@
 //! What is said when a management call fails: one shape, `{"error": {"code", "message", "request_id"}}`.
 
+use http::StatusCode;
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tollgate_store::StoreError;
 
-use super::Answer;
+use super::reply::{Answer, bytes};
 use crate::login::LoginError;
 
 /// Why a management call has no result.
@@ -16,11 +16,32 @@ pub(super) struct Problem {
     code: &'static str,
     message: String,
     retry_after_ms: Option<u64>,
+    /// The methods that a path takes, as `Allow` names them.
+    allow: Option<String>,
+}
+
+/// What is said of a failure.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct ProblemBody {
+    error: ProblemText,
+}
+
+/// Why there is no result.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProblemText")]
+struct ProblemText {
+    /// A word for programs.
+    code: String,
+    /// A sentence for people.
+    message: String,
+    /// What the gateway's log and audit log call this call.
+    request_id: String,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_ms: None }
+        Self { status, code, message: message.into(), retry_after_ms: None, allow: None }
     }
 
     /// There is nothing at this path.
@@ -29,19 +50,27 @@ impl Problem {
     }
 
     /// The path takes other methods.
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path takes another method.")
+    pub(super) fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("This path takes {allow}.");
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        Self { allow: Some(allow.to_owned()), ..problem }
     }
 
     /// Nobody is known by what came along.
     pub(super) fn unauthorized() -> Self {
-        let message = "Pass an access token as `Authorization: Bearer`; where it is about components, the admin secret will do.";
+        let message = "Pass an access token as `Authorization: Bearer`. The admin secret will do for what an admin may do.";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
     /// The visitor's role does not allow it.
     pub(super) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This takes the role `admin`.")
+    }
+
+    /// It is about the user who asks, and the admin secret is no user.
+    pub(super) fn no_user() -> Self {
+        let message = "This is about the user who asks: log in, the admin secret is no user's.";
+        Self::new(StatusCode::FORBIDDEN, "no_user", message)
     }
 
     /// The request is not what the path takes.
@@ -66,18 +95,22 @@ impl Problem {
 
     /// The answer that says so.
     pub(super) fn answer(&self, request_id: &str) -> Answer {
-        let error = json!({"code": self.code, "message": self.message, "request_id": request_id});
-        let mut response = Response::new(Full::from(json!({"error": error}).to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let (code, message) = (self.code.to_owned(), self.message.clone());
+        let error = ProblemText { code, message, request_id: request_id.to_owned() };
+        // Three texts always become JSON.
+        let body = serde_json::to_vec(&ProblemBody { error }).unwrap_or_default();
+        let mut answer = bytes(self.status, "application/json", body);
+        let headers = answer.headers_mut();
         if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response
+        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        answer
     }
 }
 

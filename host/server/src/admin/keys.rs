@@ -1,54 +1,112 @@
 //! API keys over HTTP: a user's own, and everyone's for an admin. A key that is somebody else's is not there.
 
-use http::{StatusCode, header};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use tollgate_core::id::ApiKeyId;
 use tollgate_core::limits::{KeyLimits, Rates};
 use tollgate_core::protocol::Protocol;
-use tollgate_core::role::Role;
 use tollgate_core::time::Timestamp;
 
+use super::ask::{Actor, Ask, Nothing, Page, Paging};
 use super::error::Problem;
-use super::{Answer, nothing, parse, respond};
 use crate::desk::{Desk, KeyEdit, KeyRow};
-use crate::login::Visitor;
 
-/// Keys of a page, unless the caller asks for fewer.
-const PAGE: usize = 100;
+/// Which keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page: 1 to 100, which is the default.
+    limit: Option<usize>,
+}
 
 /// A key to make.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+#[schemars(example = json!({"name": "laptop", "limits": {"models": ["gpt-4o*"], "requests_per_minute": 60}}))]
+pub(super) struct NewKey {
+    /// What its user calls it.
     name: String,
     /// Whose, for an admin; one's own without it.
     user: Option<String>,
+    /// When it stops working.
     expires_at_ms: Option<u64>,
+    /// What it may do; everything without it.
     #[serde(default)]
     limits: Limits,
 }
 
 /// What is to change of a key: what is left out stays, and `null` lifts what can be lifted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Edit {
+#[schemars(example = json!({"name": "desk", "expires_at_ms": null}))]
+pub(super) struct KeyPatch {
+    /// What its user calls it.
     name: Option<String>,
+    /// Whether it is taken.
     enabled: Option<bool>,
+    /// When it stops working; `null` for never.
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<u64>")]
     expires_at_ms: Option<Option<u64>>,
+    /// What it may do, as a whole.
     limits: Option<Limits>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What a key may do, and how much of it. What is `null` is not limited.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Limits {
+pub(super) struct Limits {
+    /// Wire formats that it may speak; all where there are none.
     protocols: Vec<String>,
+    /// Models that it may call, as patterns with `*`; all where there are none.
     models: Vec<String>,
+    /// Calls a minute.
     requests_per_minute: Option<u64>,
+    /// Tokens a minute.
     tokens_per_minute: Option<u64>,
+    /// Tokens from midnight to midnight UTC.
     tokens_per_day: Option<u64>,
+    /// Calls at a time.
     concurrency: Option<u64>,
+}
+
+/// An API key as it may be shown.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Key {
+    /// Its id.
+    id: String,
+    /// Its first characters.
+    hint: String,
+    /// Its user's name.
+    user: String,
+    /// What its user calls it.
+    name: String,
+    /// Whether it is taken.
+    enabled: bool,
+    /// When it stops working.
+    expires_at_ms: Option<u64>,
+    /// What it may do.
+    limits: Limits,
+    /// When the last call came.
+    last_used_ms: Option<u64>,
+    /// Calls, refused ones too.
+    requests: u64,
+    /// Tokens of billed calls.
+    tokens: u64,
+    /// What they cost.
+    points: String,
+}
+
+/// A key that has just been made. There is no `Debug`: it would show it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FreshKey {
+    /// The key itself: all there will ever be of it.
+    key: String,
+    #[serde(flatten)]
+    shown: Key,
 }
 
 /// Tells `null` from a member that is not there.
@@ -74,54 +132,53 @@ impl Limits {
         limits.check().map_err(Problem::bad_request)?;
         Ok(limits)
     }
+
+    fn shown(limits: &KeyLimits) -> Self {
+        Self {
+            protocols: limits.protocols.iter().map(|protocol| protocol.name().to_owned()).collect(),
+            models: limits.models.clone(),
+            requests_per_minute: limits.rates.requests_per_minute,
+            tokens_per_minute: limits.rates.tokens_per_minute,
+            tokens_per_day: limits.rates.tokens_per_day,
+            concurrency: limits.rates.concurrency,
+        }
+    }
 }
 
-/// `GET /management/v1/keys`: oldest first, from behind `cursor`.
-pub(super) async fn list(desk: &Desk, visitor: &Visitor, query: &str) -> Result<Answer, Problem> {
-    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    let after: Option<ApiKeyId> = value("cursor")
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Problem::bad_request("The cursor is not one."))?;
-    let limit: usize = value("limit").map_or(Ok(PAGE), str::parse).unwrap_or(0);
-    if !(1..=PAGE).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` is a number between 1 and {PAGE}.")));
-    }
-    let mut keys = desk.keys().await?;
-    keys.retain(|key| visible(key, visitor) && after.is_none_or(|after| key.id > after));
-    let next = (keys.len() > limit).then(|| keys[limit - 1].id.to_string());
-    let data: Vec<Value> = keys.iter().take(limit).map(shown).collect();
-    Ok(respond(StatusCode::OK, &json!({"data": data, "next_cursor": next})))
+/// `GET /management/v1/keys`
+pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Key>, Problem> {
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    let (after, limit): (Option<ApiKeyId>, _) = (paging.after()?, paging.limit()?);
+    let mut keys = ask.caller.desk.keys().await?;
+    keys.retain(|key| ask.caller.actor.may_see(key.user_id) && after.is_none_or(|after| key.id > after));
+    Ok(Page::new(keys.iter().take(limit + 1).map(shown).collect(), limit, |key| key.id.clone()))
 }
 
 /// `POST /management/v1/keys`
-pub(super) async fn create(desk: &Desk, visitor: &Visitor, body: &[u8]) -> Result<Answer, Problem> {
-    let new: New = parse(body)?;
+pub(super) async fn create(ask: Ask<Nothing, Nothing, NewKey>) -> Result<FreshKey, Problem> {
+    let (desk, actor, new) = (&ask.caller.desk, &ask.caller.actor, ask.body);
+    let own = actor.user().map(|user| &user.name);
     let user = match new.user {
-        Some(name) if name != visitor.user.name && visitor.user.role != Role::Admin => {
-            return Err(Problem::forbidden());
-        }
+        Some(name) if own != Some(&name) && !actor.is_admin() => return Err(Problem::forbidden()),
         Some(name) => name,
-        None => visitor.user.name.clone(),
+        None => own.cloned().ok_or_else(|| Problem::bad_request("`user` says whose the key shall be."))?,
     };
     let expires_at = new.expires_at_ms.map(Timestamp::from_millis);
     let (id, secret) = desk.create_key(&user, &new.name, expires_at, new.limits.limits()?).await?;
-    let mut key = shown(&find(desk, visitor, id).await?);
-    key["key"] = secret.expose().into();
-    let mut response = respond(StatusCode::CREATED, &key);
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    Ok(response)
+    let shown = shown(&find(desk, actor, id).await?);
+    Ok(FreshKey { key: secret.expose().to_owned(), shown })
 }
 
-/// `GET /management/v1/keys/{id}`
-pub(super) async fn show(desk: &Desk, visitor: &Visitor, id: &str) -> Result<Answer, Problem> {
-    Ok(respond(StatusCode::OK, &shown(&find(desk, visitor, named(id)?).await?)))
+/// `GET /management/v1/keys/{key}`
+pub(super) async fn show(ask: Ask<ApiKeyId>) -> Result<Key, Problem> {
+    Ok(shown(&find(&ask.caller.desk, &ask.caller.actor, ask.path).await?))
 }
 
-/// `PATCH /management/v1/keys/{id}`
-pub(super) async fn change(desk: &Desk, visitor: &Visitor, id: &str, body: &[u8]) -> Result<Answer, Problem> {
-    let id = find(desk, visitor, named(id)?).await?.id;
-    let Edit { name, enabled, expires_at_ms, limits } = parse(body)?;
+/// `PATCH /management/v1/keys/{key}`
+pub(super) async fn change(ask: Ask<ApiKeyId, Nothing, KeyPatch>) -> Result<Key, Problem> {
+    let (desk, actor) = (&ask.caller.desk, &ask.caller.actor);
+    let id = find(desk, actor, ask.path).await?.id;
+    let KeyPatch { name, enabled, expires_at_ms, limits } = ask.body;
     let edit = KeyEdit {
         name,
         enabled,
@@ -129,41 +186,34 @@ pub(super) async fn change(desk: &Desk, visitor: &Visitor, id: &str, body: &[u8]
         limits: limits.map(Limits::limits).transpose()?,
     };
     desk.change_key(id, edit).await?;
-    Ok(respond(StatusCode::OK, &shown(&find(desk, visitor, id).await?)))
+    Ok(shown(&find(desk, actor, id).await?))
 }
 
-/// `DELETE /management/v1/keys/{id}`: the key is refused from now on; what was used with it stays known.
-pub(super) async fn revoke(desk: &Desk, visitor: &Visitor, id: &str) -> Result<Answer, Problem> {
-    desk.revoke_key(find(desk, visitor, named(id)?).await?.id).await?;
-    Ok(nothing())
+/// `DELETE /management/v1/keys/{key}`
+pub(super) async fn revoke(ask: Ask<ApiKeyId>) -> Result<Nothing, Problem> {
+    let desk = &ask.caller.desk;
+    desk.revoke_key(find(desk, &ask.caller.actor, ask.path).await?.id).await?;
+    Ok(Nothing)
 }
 
-fn named(id: &str) -> Result<ApiKeyId, Problem> {
-    id.parse().map_err(|_| Problem::not_found())
-}
-
-async fn find(desk: &Desk, visitor: &Visitor, id: ApiKeyId) -> Result<KeyRow, Problem> {
-    let found = desk.keys().await?.into_iter().find(|key| key.id == id && visible(key, visitor));
+async fn find(desk: &Desk, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, Problem> {
+    let found = desk.keys().await?.into_iter().find(|key| key.id == id && actor.may_see(key.user_id));
     found.ok_or_else(Problem::not_found)
 }
 
-fn visible(key: &KeyRow, visitor: &Visitor) -> bool {
-    visitor.user.role == Role::Admin || key.user_id == visitor.user.id
-}
-
-fn shown(key: &KeyRow) -> Value {
+fn shown(key: &KeyRow) -> Key {
     let used = key.used.unwrap_or_default();
-    json!({
-        "id": key.id.to_string(),
-        "hint": key.hint,
-        "user": key.user,
-        "name": key.name,
-        "enabled": key.enabled,
-        "expires_at_ms": key.expires_at.map(Timestamp::millis),
-        "limits": key.limits_json(),
-        "last_used_ms": key.used.map(|used| used.last_used.millis()),
-        "requests": used.requests,
-        "tokens": used.tokens,
-        "points": used.charge.to_string(),
-    })
+    Key {
+        id: key.id.to_string(),
+        hint: key.hint.clone(),
+        user: key.user.clone(),
+        name: key.name.clone(),
+        enabled: key.enabled,
+        expires_at_ms: key.expires_at.map(Timestamp::millis),
+        limits: Limits::shown(&key.limits),
+        last_used_ms: key.used.map(|used| used.last_used.millis()),
+        requests: used.requests,
+        tokens: used.tokens,
+        points: used.charge.to_string(),
+    }
 }

@@ -4,6 +4,7 @@
 mod credential;
 mod key;
 mod ledger;
+mod openapi;
 mod output;
 mod plugin;
 mod price;
@@ -66,6 +67,8 @@ enum Command {
     /// Balances, grants, requests, receipts, and the proof that the books are right.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Print the OpenAPI document of the management API.
+    Openapi,
 }
 
 /// Runs the command line of this process.
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Plugin(plugin) => plugin.run(&config, &output).await,
             Command::Price(price) => price.run(&config, &output).await,
             Command::Ledger(ledger) => ledger.run(&config, &output).await,
+            Command::Openapi => openapi::print(),
         }
     })
 }

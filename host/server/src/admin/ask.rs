@@ -1,0 +1,289 @@
+//! What a handler is asked: who calls, and the typed parts of the call. A part that a route does not have is [`Nothing`].
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
+use tollgate_core::role::Role;
+use tollgate_store::User;
+
+use super::Admin;
+use super::error::Problem;
+use super::route::schema;
+use crate::desk::Desk;
+use crate::login::Visitor;
+
+/// No parameters, no query, no body, or no answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nothing;
+
+/// One call: `P` are the parameters of its path, `Q` its query, `B` its body.
+pub(super) struct Ask<P = Nothing, Q = Nothing, B = Nothing> {
+    pub(super) caller: Caller,
+    pub(super) path: P,
+    pub(super) query: Q,
+    pub(super) body: B,
+}
+
+/// Who calls, and what of the gateway a handler works with.
+pub(super) struct Caller {
+    pub(super) admin: Arc<Admin>,
+    /// The books; what is changed through them is put down to the caller.
+    pub(super) desk: Desk,
+    pub(super) actor: Actor,
+    /// Where the call came from.
+    pub(super) from: IpAddr,
+    /// What the answer calls this call.
+    #[expect(dead_code, reason = "for the audit log")]
+    pub(super) request: RequestId,
+    /// The query as it came.
+    pub(super) query: String,
+}
+
+/// Who calls the management API.
+#[derive(Debug, Clone)]
+pub(super) enum Actor {
+    /// Someone who has not said.
+    Nobody,
+    /// Someone with the admin secret.
+    Operator,
+    /// Someone who has logged in.
+    Visitor(Visitor),
+}
+
+impl Actor {
+    /// Whether everyone's things are his to see and change.
+    pub(super) fn is_admin(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Operator => true,
+            Self::Visitor(visitor) => visitor.user.role == Role::Admin,
+        }
+    }
+
+    /// Whether a user's things are his to see and change.
+    pub(super) fn may_see(&self, owner: UserId) -> bool {
+        self.is_admin() || self.user().is_some_and(|user| user.id == owner)
+    }
+
+    /// The user who has logged in.
+    pub(super) fn user(&self) -> Option<&User> {
+        match self {
+            Self::Visitor(visitor) => Some(&visitor.user),
+            Self::Nobody | Self::Operator => None,
+        }
+    }
+
+    /// The login. Routes for [`Access::Me`](super::route::Access) have one.
+    ///
+    /// # Errors
+    /// Without one: 403.
+    pub(super) fn visitor(&self) -> Result<&Visitor, Problem> {
+        match self {
+            Self::Visitor(visitor) => Ok(visitor),
+            Self::Nobody | Self::Operator => Err(Problem::no_user()),
+        }
+    }
+}
+
+/// The parameters of a path.
+pub(super) trait Path: Sized + Send + 'static {
+    /// Reads them; `None` when there cannot be such a thing, which is answered as if it were not there.
+    fn read(params: &[String]) -> Option<Self>;
+    /// What they look like, in order.
+    fn schemas() -> Vec<Schema>;
+}
+
+/// One parameter of a path.
+pub(super) trait Param: FromStr + Send + 'static {
+    /// What it looks like.
+    fn schema() -> Schema;
+}
+
+impl Path for Nothing {
+    fn read(params: &[String]) -> Option<Self> {
+        params.is_empty().then_some(Self)
+    }
+
+    fn schemas() -> Vec<Schema> {
+        Vec::new()
+    }
+}
+
+impl<T: Param> Path for T {
+    fn read(params: &[String]) -> Option<Self> {
+        let [one] = params else { return None };
+        one.parse().ok()
+    }
+
+    fn schemas() -> Vec<Schema> {
+        vec![T::schema()]
+    }
+}
+
+impl<T: Param, U: Param> Path for (T, U) {
+    fn read(params: &[String]) -> Option<Self> {
+        let [one, other] = params else { return None };
+        Some((one.parse().ok()?, other.parse().ok()?))
+    }
+
+    fn schemas() -> Vec<Schema> {
+        vec![T::schema(), U::schema()]
+    }
+}
+
+macro_rules! ids {
+    ($($id:ty),*) => {$(
+        impl Param for $id {
+            fn schema() -> Schema {
+                json_schema!({"type": "string", "format": "uuid"})
+            }
+        }
+    )*};
+}
+
+ids!(ApiKeyId, CredentialId, RequestId, TransferId, UserId);
+
+impl Param for String {
+    fn schema() -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+impl Param for u64 {
+    fn schema() -> Schema {
+        json_schema!({"type": "integer", "minimum": 0})
+    }
+}
+
+/// What follows the question mark. Lists take `cursor` and `limit`.
+pub(super) trait Query: Sized + Send + 'static {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// 400 for a member that is not known or not readable.
+    fn read(query: &str) -> Result<Self, Problem>;
+    /// Its members, as those of an object.
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+}
+
+impl Query for Nothing {
+    fn read(_: &str) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> Query for T {
+    fn read(query: &str) -> Result<Self, Problem> {
+        serde_html_form::from_str(query)
+            .map_err(|error| Problem::bad_request(format!("The query is not what this path takes: {error}.")))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.root_schema_for::<T>())
+    }
+}
+
+/// A body in JSON.
+pub(super) trait Body: Sized + Send + 'static {
+    /// Reads it. What is wrong with it is said without quoting it: it may hold a password.
+    ///
+    /// # Errors
+    /// 400.
+    fn read(body: &[u8]) -> Result<Self, Problem>;
+    /// What it looks like; none where no body is read.
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+}
+
+impl Body for Nothing {
+    fn read(_: &[u8]) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for T {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::bad_request(format!(
+                "The body is not what this path takes (line {line}, column {column})."
+            ))
+        })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(schema::<T>(generator))
+    }
+}
+
+/// What a caller may say of the page of a list that he wants.
+#[derive(Debug, Default)]
+pub(super) struct Paging {
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+    /// Entries of a page, at most [`PAGE`].
+    pub(super) limit: Option<usize>,
+}
+
+/// Entries of a page, unless the caller asks for fewer.
+pub(super) const PAGE: usize = 100;
+
+impl Paging {
+    /// Takes the two members of a query.
+    pub(super) const fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+        Self { cursor, limit }
+    }
+
+    /// The id after which the page begins.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub(super) fn after<I: FromStr>(&self) -> Result<Option<I>, Problem> {
+        let cursor = self.cursor.as_deref().map(str::parse).transpose();
+        cursor.map_err(|_| Problem::bad_request("The cursor is not one."))
+    }
+
+    /// How many entries a page has.
+    ///
+    /// # Errors
+    /// 400 for none and for too many.
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if (1..=PAGE).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Problem::bad_request(format!("`limit` is a number between 1 and {PAGE}.")))
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
+pub(super) struct Page<T> {
+    /// The entries.
+    pub(super) data: Vec<T>,
+    /// The `cursor` of the next page; null on the last one.
+    pub(super) next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page out of entries that were asked for with one more than `limit`, where there was one more.
+    pub(super) fn new(mut entries: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> String) -> Self {
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next_cursor = entries.last().filter(|_| more).map(cursor);
+        Self { data: entries, next_cursor }
+    }
+}

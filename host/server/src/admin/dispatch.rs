@@ -1,0 +1,108 @@
+//! The way of a management call: its row is found, its caller known and let in, its body read, its handler run.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http::request::Parts;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::timeout;
+use tollgate_core::id::RequestId;
+
+use super::Admin;
+use super::ask::{Actor, Caller};
+use super::error::Problem;
+use super::reply::Answer;
+use super::route::{Access, Route};
+use super::routes::{ROOT, ROUTES};
+use crate::shared::now;
+
+/// Time to send a body.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers one call. What is not open is not even said to exist before it is known who asks.
+///
+/// # Errors
+/// Whatever keeps it from having a result.
+pub(super) async fn call(
+    admin: &Arc<Admin>,
+    from: IpAddr,
+    request_id: RequestId,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().strip_prefix(ROOT).ok_or_else(Problem::not_found)?;
+    let found = find(&parts.method, path);
+    let actor = match &found {
+        Ok((route, _)) if route.access == Access::Anyone => Actor::Nobody,
+        _ => actor(admin, &parts.headers).await?,
+    };
+    let (route, params) = found?;
+    let_in(route.access, &actor)?;
+    let body = match (route.shape.body)(&mut schemars::SchemaGenerator::default()) {
+        Some(_) => read(body, route.body_bytes_max).await?,
+        None => Bytes::new(),
+    };
+    let caller = caller(admin, actor, from, request_id, &parts);
+    // In a task of its own: a caller who leaves must not stop a change halfway.
+    tokio::spawn(route.run(caller, params, body)).await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+/// The row of a path and method, with what the path says for its parameters.
+fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), Problem> {
+    let mut others = BTreeSet::new();
+    for route in ROUTES.iter() {
+        match route.matches(path) {
+            Some(params) if route.method == *method => return Ok((route, params)),
+            Some(_) => others.insert(route.method.as_str()),
+            None => continue,
+        };
+    }
+    if others.is_empty() {
+        return Err(Problem::not_found());
+    }
+    Err(Problem::method_not_allowed(&Vec::from_iter(others).join(", ")))
+}
+
+/// Who asks: the admin secret or an access token says it.
+async fn actor(admin: &Admin, headers: &HeaderMap) -> Result<Actor, Problem> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token =
+        given.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(Problem::unauthorized)?.trim();
+    if Sha256::digest(token.as_bytes()).as_slice().ct_eq(&admin.secret).into() {
+        return Ok(Actor::Operator);
+    }
+    let visitor = admin.logins.visitor(token, now()).await?;
+    visitor.map(Actor::Visitor).ok_or_else(Problem::unauthorized)
+}
+
+/// Whether a row lets someone in. Whose a thing is, its handler asks.
+fn let_in(access: Access, actor: &Actor) -> Result<(), Problem> {
+    match access {
+        Access::Anyone | Access::Owner => Ok(()),
+        Access::Me => actor.visitor().map(drop),
+        Access::Admin if actor.is_admin() => Ok(()),
+        Access::Admin => Err(Problem::forbidden()),
+    }
+}
+
+fn caller(admin: &Arc<Admin>, actor: Actor, from: IpAddr, request: RequestId, parts: &Parts) -> Caller {
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    Caller { admin: Arc::clone(admin), desk: admin.logins.desk().clone(), actor, from, request, query }
+}
+
+/// Collects a body of bounded size and slowness.
+async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+    match timeout(BODY_PATIENCE, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(_)) => Err(Problem::too_large()),
+        Err(_) => Err(Problem::bad_request("The body did not arrive in time.")),
+    }
+}

@@ -1,0 +1,107 @@
+//! The management API, all of it: one row for each route. Who wants to learn the API reads this table; dispatch, the OpenAPI
+//! document (`/management/v1/openapi.json`, `tollgate openapi`), the audit log and the tests of roles and owners read it too.
+//!
+//! How to add a route:
+//!
+//! 1. Write the handler in the file of its resource, `admin/<resource>.rs`: `async fn show(ask: Ask<ApiKeyId>) -> Result<Key,
+//!    Problem>`. The types say what it takes: `Ask<P, Q, B>` has the parameters of the path (an id, a `String`, or a pair), the
+//!    query and the body, each [`Nothing`](super::ask::Nothing) where there is none. Query, body and answer are plain structs
+//!    with `Deserialize` or `Serialize` and `JsonSchema`; what takes input has `#[serde(deny_unknown_fields)]`. Doc comments
+//!    become descriptions. A body has one `#[schemars(example = …)]`, which the tests send.
+//! 2. Let it check what the row cannot know. The row keeps out who has not the role; whether a thing is the caller's, the handler
+//!    asks: `ask.caller.actor.may_see(owner)`, and answers `Problem::not_found()` where it is not. A list is a [`Page`](super::ask::Page).
+//! 3. Change things through `ask.caller.desk`, which knows who changes them.
+//! 4. Add the row. `.creates("key.create")` is for a `POST` that makes something: it answers 201 and takes an `Idempotency-Key`.
+//!    `.changes("key.change")` is for every other row that changes something. Both name the action for the audit log.
+//!
+//! `tests/it/api_roles.rs` then calls the new route as everyone whom the document lets in and everyone whom it keeps out. When its path has a
+//! parameter of a new name, tell that test how to make such a thing.
+
+use std::sync::LazyLock;
+
+use http::Method;
+
+use super::route::{Access, Route, route};
+use super::{accounts, keys, openapi, plugins};
+
+/// What all paths begin with.
+pub(super) const ROOT: &str = "/management/v1";
+
+/// The table.
+pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(table);
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    use Access::{Admin, Anyone, Me, Owner};
+    vec![
+        // The API itself.
+        route(GET,    Anyone, "/openapi.json",   openapi::show,     "This document."),
+
+        // Logins.
+        route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens.").changes("login"),
+        route(POST,   Anyone, "/refresh",        accounts::refresh, "Takes a refresh token, which is good once, for the next pair."),
+        route(POST,   Me,     "/logout",         accounts::log_out, "Ends the login: neither of its tokens is good any more.").changes("logout"),
+        route(GET,    Me,     "/me",             accounts::me,      "Who one is."),
+
+        // API keys.
+        route(GET,    Owner,  "/keys",           keys::list,        "Lists API keys with what was used of them, oldest first."),
+        route(POST,   Owner,  "/keys",           keys::create,      "Makes an API key. The answer shows it, this once.").creates("key.create"),
+        route(GET,    Owner,  "/keys/{key}",     keys::show,        "Shows an API key."),
+        route(PATCH,  Owner,  "/keys/{key}",     keys::change,      "Changes what is given of an API key; the rest stays.").changes("key.change"),
+        route(DELETE, Owner,  "/keys/{key}",     keys::revoke,      "Refuses an API key from now on. What was used with it stays known.").changes("key.revoke"),
+
+        // Components.
+        route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),
+        route(POST,   Admin,  "/plugins/reload", plugins::reload,   "Looks at the plugins directory now. When a component is refused, what ran before still runs.").changes("plugin.reload"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use http::Method;
+
+    use super::ROUTES;
+
+    #[test]
+    fn a_row_is_there_once_and_says_what_it_must() {
+        let mut seen = BTreeSet::new();
+        for route in ROUTES.iter() {
+            let name = format!("{} {}", route.method, route.path);
+            assert!(seen.insert(name.clone()), "{name} is there twice");
+            assert!(route.path.starts_with('/') && route.summary.ends_with('.'), "{name}");
+            assert_eq!(
+                route.params().count(),
+                route.shape.params.len(),
+                "{name} and its handler take other parameters"
+            );
+            let changes = route.method != Method::GET;
+            assert!(changes || route.action.is_none(), "{name} must not change anything");
+            assert!(
+                !route.creates || route.method == Method::POST,
+                "{name} creates by another method than POST"
+            );
+            // A refresh is no change that anyone would look for.
+            let named = route.action.is_some() || route.path == "/refresh";
+            assert!(!changes || named, "{name} has no name in the audit log");
+        }
+    }
+
+    #[test]
+    fn no_path_is_hidden_by_one_that_stands_before_it() {
+        for route in ROUTES.iter() {
+            let example: Vec<&str> =
+                route.path.split('/').map(|part| part.trim_matches(['{', '}'])).collect();
+            let example = example.join("/");
+            let first =
+                ROUTES.iter().find(|other| other.method == route.method && other.matches(&example).is_some());
+            assert_eq!(first.map(|first| first.path), Some(route.path));
+        }
+    }
+}
