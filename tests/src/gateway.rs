@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tollgate_core::limits::KeyLimits;
+use tollgate_core::limits::{KeyLimits, Rates};
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
@@ -266,7 +266,8 @@ pub async fn provision(
     for (provider, user, secret, weight) in credentials {
         let (provider, user) = (provider.to_owned(), user.map(str::to_owned));
         let (label, secret) = ("test".to_owned(), Secret::new(secret.to_owned()));
-        desk.add_credential(NewCredential { provider, user, label, weight, secret }).await?;
+        let limits = Rates::default();
+        desk.add_credential(NewCredential { provider, user, label, weight, secret, limits }).await?;
     }
     desk.close().await;
     Ok(keys)

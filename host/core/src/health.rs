@@ -1,23 +1,113 @@
-//! The state of one credential: in use, resting after failures, or ready.
+//! The state of one credential: available, in use, cooling, half-open, or disabled with a reason.
+//!
+//! ```text
+//!              fails                    rest is over              one attempt
+//!  available ────────▶ cooling (until) ─────────────▶ half-open ──────────────▶ probing
+//!      ▲                  ▲                                                        │
+//!      │                  └──────────────────── it fails ◀────────────────────────┤
+//!      ├────────────────────────────────────── it succeeds ◀───────────────────────┘
+//!      │
+//!      └── a check succeeds ── disabled (invalid key, quota gone; checked again when due)
+//! ```
 //!
 //! Pure: the caller passes the time and, for jitter, a random number. The selector sees only what [`Health::standing`]
-//! says, so a resting credential is never a candidate.
+//! says, so a credential that rests or is disabled is never a candidate. What an attempt takes is a *lease* that ends by
+//! itself: one that is never given back does not count for ever.
+
+use std::collections::BTreeMap;
 
 use crate::failure::FailureClass;
 use crate::time::Timestamp;
 
 /// Longest pause after repeated failures.
 pub const COOLDOWN_MS_MAX: u64 = 5 * 60 * 1000;
-/// Pause after the provider refused the credential itself.
-pub const INVALID_MS: u64 = 10 * 60 * 1000;
-/// Pause after its quota was gone and the provider named no time.
-pub const QUOTA_MS: u64 = 30 * 60 * 1000;
 /// A provider's own `Retry-After` is believed up to here.
 pub const RETRY_AFTER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// First pause before a disabled credential is checked again; it doubles with each refusal up to [`RECHECK_MS_MAX`].
+pub const INVALID_RECHECK_MS: u64 = 10 * 60 * 1000;
+/// The same where the provider said that the quota is gone and named no time.
+pub const QUOTA_RECHECK_MS: u64 = 30 * 60 * 1000;
+/// Longest pause between two checks of a disabled credential.
+pub const RECHECK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Transient faults in a row before a credential rests: fewer are more likely the provider's than the key's.
 const TRANSIENT_FAILURES_TOLERATED: u32 = 2;
 /// First pause of the exponential back-off.
 const BACKOFF_MS_BASE: u64 = 1000;
+
+/// Why a credential is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Disabled {
+    /// The provider refuses it: wrong, expired or revoked.
+    InvalidKey,
+    /// Its money or long quota is gone.
+    QuotaGone,
+}
+
+impl Disabled {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::InvalidKey, Self::QuotaGone];
+
+    /// The name that is stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidKey => "invalid-key",
+            Self::QuotaGone => "quota-gone",
+        }
+    }
+
+    const fn recheck_ms(self) -> u64 {
+        match self {
+            Self::InvalidKey => INVALID_RECHECK_MS,
+            Self::QuotaGone => QUOTA_RECHECK_MS,
+        }
+    }
+}
+
+/// Why a credential rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rest {
+    /// Too many requests for now.
+    RateLimited,
+    /// The provider failed, or was busy.
+    Faults,
+}
+
+impl Rest {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::RateLimited, Self::Faults];
+
+    /// The name that is stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate-limited",
+            Self::Faults => "faults",
+        }
+    }
+}
+
+/// What lasts of a credential's state: written down when it changes, read at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing is wrong.
+    #[default]
+    Good,
+    /// It rests.
+    Resting {
+        /// Why.
+        why: Rest,
+        /// Until when; from then on one attempt at a time may try it.
+        until: Timestamp,
+    },
+    /// It serves nobody until a check finds it good.
+    Disabled {
+        /// Why.
+        why: Disabled,
+        /// When it is to be checked again.
+        recheck_at: Timestamp,
+    },
+}
 
 /// What can be done with a credential now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,25 +118,49 @@ pub enum Standing {
     HalfOpen,
     /// It rests for so many milliseconds more; 0 while a probe is under way.
     Cooling {
+        /// Why.
+        why: Rest,
         /// Milliseconds until it may be probed.
         remaining_ms: u64,
     },
+    /// It serves nobody.
+    Disabled {
+        /// Why.
+        why: Disabled,
+        /// Milliseconds until it is checked again.
+        recheck_ms: u64,
+    },
 }
 
-/// Counters and rest of one credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// One attempt's hold on a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lease(u64);
+
+/// Counters, leases and condition of one credential.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
-    in_flight: u32,
+    condition: Condition,
     failures: u32,
     last_used: Option<Timestamp>,
-    resting_until: Option<Timestamp>,
+    /// Attempts under way, oldest first, with the moment from which each counts no more.
+    leases: BTreeMap<Lease, Timestamp>,
+    next_lease: u64,
+    probe: Option<Lease>,
 }
 
 impl Health {
-    /// Requests that it serves now.
+    /// A credential as it was left: `failures` in a row and a condition.
     #[must_use]
-    pub const fn in_flight(&self) -> u32 {
-        self.in_flight
+    pub fn restored(condition: Condition, failures: u32) -> Self {
+        Self { condition, failures, ..Self::default() }
+    }
+
+    /// Requests that it is serving at `now`.
+    #[must_use]
+    pub fn in_flight(&self, now: Timestamp) -> u32 {
+        // Leases of one length expire in the order in which they were taken; others make this an upper estimate at worst.
+        let expired = self.leases.values().take_while(|until| **until <= now).count();
+        u32::try_from(self.leases.len() - expired).unwrap_or(u32::MAX)
     }
 
     /// Failures in a row.
@@ -61,139 +175,161 @@ impl Health {
         self.last_used
     }
 
+    /// What of it lasts.
+    #[must_use]
+    pub const fn condition(&self) -> Condition {
+        self.condition
+    }
+
     /// What can be done with it at `now`.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
-        match self.resting_until {
-            None => Standing::Available,
-            Some(until) if until > now => Standing::Cooling { remaining_ms: until.since_ms(now) },
-            Some(_) if self.in_flight == 0 => Standing::HalfOpen,
-            Some(_) => Standing::Cooling { remaining_ms: 0 },
-        }
-    }
-
-    /// An attempt takes it.
-    pub fn begin(&mut self, now: Timestamp) {
-        self.in_flight += 1;
-        self.last_used = Some(now);
-    }
-
-    /// An attempt gives it back without a word on its health (the client left, or the request was at fault).
-    pub fn release(&mut self) {
-        debug_assert!(self.in_flight > 0, "a credential is given back once per attempt");
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// The attempt succeeded.
-    pub fn succeed(&mut self) {
-        self.failures = 0;
-        self.resting_until = None;
-    }
-
-    /// The attempt failed. `jitter` is any random number.
-    pub fn fail(&mut self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp, jitter: u64) {
-        if class.blames_request() || class == FailureClass::Permission {
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        if let Some(pause) = self.pause_ms(class, retry_after_ms, jitter) {
-            let until = now.plus_ms(pause);
-            self.resting_until = Some(self.resting_until.map_or(until, |earlier| earlier.max(until)));
-        }
-    }
-
-    /// How long it rests after a failure; `None` when it need not.
-    fn pause_ms(&self, class: FailureClass, retry_after_ms: Option<u64>, jitter: u64) -> Option<u64> {
-        let told = retry_after_ms.map(|ms| ms.min(RETRY_AFTER_MS_MAX));
-        match class {
-            FailureClass::InvalidCredential => Some(INVALID_MS),
-            FailureClass::QuotaExhausted => Some(told.unwrap_or(QUOTA_MS)),
-            FailureClass::RateLimited => Some(told.unwrap_or_else(|| self.backoff_ms(jitter))),
-            FailureClass::Overloaded | FailureClass::Transient | FailureClass::Unknown => {
-                let probing = self.resting_until.is_some();
-                (probing || self.failures > TRANSIENT_FAILURES_TOLERATED).then(|| self.backoff_ms(jitter))
+        match self.condition {
+            Condition::Good => Standing::Available,
+            Condition::Disabled { why, recheck_at } => {
+                Standing::Disabled { why, recheck_ms: recheck_at.since_ms(now) }
             }
-            _ => None,
+            Condition::Resting { why, until } if until > now => {
+                Standing::Cooling { why, remaining_ms: until.since_ms(now) }
+            }
+            Condition::Resting { why, .. } if self.is_probing(now) => {
+                Standing::Cooling { why, remaining_ms: 0 }
+            }
+            Condition::Resting { .. } => Standing::HalfOpen,
         }
     }
 
-    /// 1 s, 2 s, 4 s … up to [`COOLDOWN_MS_MAX`], each moved by up to a quarter either way so that credentials that failed
-    /// together do not come back together.
-    fn backoff_ms(&self, jitter: u64) -> u64 {
-        let exponent = self.failures.saturating_sub(1).min(16);
-        let pause = (BACKOFF_MS_BASE << exponent).min(COOLDOWN_MS_MAX);
-        pause - pause / 4 + jitter % (pause / 2 + 1)
+    fn is_probing(&self, now: Timestamp) -> bool {
+        self.probe.and_then(|probe| self.leases.get(&probe)).is_some_and(|until| *until > now)
     }
+
+    /// An attempt takes it for at most `lease_ms`. Where the credential is half-open, this attempt is the probe.
+    pub fn begin(&mut self, now: Timestamp, lease_ms: u64) -> Lease {
+        // Expired ones are dropped from the front, so that what is stuck costs no memory for ever.
+        while self.leases.first_key_value().is_some_and(|(_, until)| *until <= now) {
+            self.leases.pop_first();
+        }
+        let lease = Lease(self.next_lease);
+        self.next_lease += 1;
+        if self.standing(now) == Standing::HalfOpen {
+            self.probe = Some(lease);
+        }
+        self.leases.insert(lease, now.plus_ms(lease_ms));
+        self.last_used = Some(now);
+        lease
+    }
+
+    /// An attempt gives it back, having said what it found or not. A lease that has expired is no longer there.
+    pub fn release(&mut self, lease: Lease) {
+        self.leases.remove(&lease);
+    }
+
+    /// The attempt, or a check, succeeded. Says whether the condition changed.
+    pub fn succeed(&mut self) -> bool {
+        self.failures = 0;
+        self.enter(Condition::Good)
+    }
+
+    /// An attempt failed. `jitter` is any random number. Says whether the condition changed.
+    ///
+    /// Attempts that began together fail together: those that come back while it rests or is disabled already say nothing
+    /// new, but for a longer pause that the provider names.
+    pub fn fail(
+        &mut self,
+        class: FailureClass,
+        retry_after_ms: Option<u64>,
+        now: Timestamp,
+        jitter: u64,
+    ) -> bool {
+        if class.blames_request() || class == FailureClass::Permission {
+            return false;
+        }
+        let told = retry_after_ms.map(|ms| ms.min(RETRY_AFTER_MS_MAX));
+        let known = match self.condition {
+            Condition::Good => false,
+            Condition::Resting { until, .. } => until > now,
+            Condition::Disabled { .. } => return false,
+        };
+        if !known {
+            self.failures = self.failures.saturating_add(1);
+        }
+        match class {
+            FailureClass::InvalidCredential => self.disable(Disabled::InvalidKey, None, now, jitter),
+            FailureClass::QuotaExhausted => self.disable(Disabled::QuotaGone, told, now, jitter),
+            FailureClass::RateLimited => {
+                self.rest(Rest::RateLimited, told.unwrap_or_else(|| self.backoff_ms(jitter)), now)
+            }
+            // A provider that says how long it is busy is believed; one that just fails is given another chance.
+            FailureClass::Overloaded if told.is_some() => self.rest(Rest::Faults, told.unwrap_or(0), now),
+            _ if self.condition == Condition::Good && self.failures <= TRANSIENT_FAILURES_TOLERATED => false,
+            _ => self.rest(Rest::Faults, self.backoff_ms(jitter), now),
+        }
+    }
+
+    /// A check of a disabled credential found it refused still, or found nothing out. Says whether the condition changed,
+    /// which it does where the next check is due at another time.
+    pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
+        let Condition::Disabled { why, .. } = self.condition else {
+            return self.fail(class, None, now, jitter);
+        };
+        let refused = match class {
+            FailureClass::InvalidCredential => Some(Disabled::InvalidKey),
+            FailureClass::QuotaExhausted => Some(Disabled::QuotaGone),
+            // The provider's fault: it says nothing of the key, so ask again soon.
+            _ => None,
+        };
+        let pause =
+            refused.map_or(COOLDOWN_MS_MAX, |why| doubled(why.recheck_ms(), self.failures, RECHECK_MS_MAX));
+        self.failures = self.failures.saturating_add(refused.is_some().into());
+        let (why, recheck_at) = (refused.unwrap_or(why), now.plus_ms(moved(pause, jitter)));
+        self.enter(Condition::Disabled { why, recheck_at })
+    }
+
+    /// When its next check is due: of one that is disabled alone. The others come back by themselves.
+    #[must_use]
+    pub const fn recheck_at(&self) -> Option<Timestamp> {
+        match self.condition {
+            Condition::Disabled { recheck_at, .. } => Some(recheck_at),
+            Condition::Good | Condition::Resting { .. } => None,
+        }
+    }
+
+    fn rest(&mut self, why: Rest, pause_ms: u64, now: Timestamp) -> bool {
+        let until = now.plus_ms(pause_ms);
+        match self.condition {
+            Condition::Disabled { .. } => false,
+            Condition::Resting { until: earlier, .. } if earlier > until => false,
+            Condition::Good | Condition::Resting { .. } => self.enter(Condition::Resting { why, until }),
+        }
+    }
+
+    fn disable(&mut self, why: Disabled, told: Option<u64>, now: Timestamp, jitter: u64) -> bool {
+        self.failures = 1;
+        let recheck_at = now.plus_ms(moved(told.unwrap_or(why.recheck_ms()), jitter));
+        self.enter(Condition::Disabled { why, recheck_at })
+    }
+
+    fn enter(&mut self, condition: Condition) -> bool {
+        let changed = self.condition != condition;
+        self.condition = condition;
+        changed
+    }
+
+    /// 1 s, 2 s, 4 s … up to [`COOLDOWN_MS_MAX`], with jitter.
+    fn backoff_ms(&self, jitter: u64) -> u64 {
+        moved(doubled(BACKOFF_MS_BASE, self.failures.saturating_sub(1), COOLDOWN_MS_MAX), jitter)
+    }
+}
+
+/// `base`, doubled so many times, up to `max`.
+fn doubled(base: u64, times: u32, max: u64) -> u64 {
+    (base << times.min(16)).min(max)
+}
+
+/// A pause moved by up to a quarter either way, so that credentials that failed together do not come back together.
+fn moved(pause_ms: u64, jitter: u64) -> u64 {
+    pause_ms - pause_ms / 4 + jitter % (pause_ms / 2 + 1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{COOLDOWN_MS_MAX, Health, INVALID_MS, Standing};
-    use crate::failure::FailureClass::{BadRequest, InvalidCredential, Permission, RateLimited, Transient};
-    use crate::time::Timestamp;
-
-    const T0: Timestamp = Timestamp::from_millis(1_000_000);
-
-    fn failed(times: u32, retry_after_ms: Option<u64>) -> Health {
-        let mut health = Health::default();
-        for _ in 0..times {
-            health.fail(RateLimited, retry_after_ms, T0, 0);
-        }
-        health
-    }
-
-    #[test]
-    fn a_provider_that_names_the_pause_is_believed() {
-        let health = failed(1, Some(31_000));
-        assert_eq!(health.standing(T0), Standing::Cooling { remaining_ms: 31_000 });
-        assert_eq!(health.standing(T0.plus_ms(31_000)), Standing::HalfOpen);
-    }
-
-    #[test]
-    fn pauses_double_and_stop_growing() {
-        let pause = |times| match failed(times, None).standing(T0) {
-            Standing::Cooling { remaining_ms } => remaining_ms,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!([pause(1), pause(2), pause(3)], [750, 1500, 3000]);
-        assert_eq!(pause(40), COOLDOWN_MS_MAX * 3 / 4);
-    }
-
-    #[test]
-    fn one_probe_at_a_time_goes_to_a_half_open_credential() {
-        let mut health = failed(1, Some(10));
-        let later = T0.plus_ms(10);
-        health.begin(later);
-        assert_eq!(health.standing(later), Standing::Cooling { remaining_ms: 0 });
-        health.release();
-        health.succeed();
-        assert_eq!((health.standing(later), health.failures()), (Standing::Available, 0));
-    }
-
-    #[test]
-    fn a_failed_probe_rests_again_at_once() {
-        let mut health = failed(1, Some(10));
-        health.fail(Transient, None, T0.plus_ms(10), 0);
-        assert!(matches!(health.standing(T0.plus_ms(11)), Standing::Cooling { .. }));
-    }
-
-    #[test]
-    fn a_bad_request_or_a_missing_permission_never_rests_a_credential() {
-        let mut health = Health::default();
-        health.fail(BadRequest, None, T0, 0);
-        health.fail(Permission, Some(5), T0, 0);
-        assert_eq!((health.standing(T0), health.failures()), (Standing::Available, 0));
-    }
-
-    #[test]
-    fn two_transient_faults_are_tolerated_and_an_invalid_key_is_not() {
-        let mut health = Health::default();
-        health.fail(Transient, None, T0, 0);
-        health.fail(Transient, None, T0, 0);
-        assert_eq!(health.standing(T0), Standing::Available);
-        health.fail(Transient, None, T0, 0);
-        assert!(matches!(health.standing(T0), Standing::Cooling { .. }));
-        health.fail(InvalidCredential, None, T0, 0);
-        assert_eq!(health.standing(T0), Standing::Cooling { remaining_ms: INVALID_MS });
-    }
-}
+mod tests;

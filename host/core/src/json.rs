@@ -13,7 +13,7 @@ pub(crate) use scanner::Scanner;
 
 use memchr::memchr;
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// How deep objects and arrays may nest, the outermost included.
 pub const MAX_DEPTH: usize = 128;
@@ -92,6 +92,27 @@ pub fn members_of(body: &[u8], object: Value, mut visit: impl FnMut(&[u8], Value
     let mut scanner = Scanner::new(body);
     scanner.go_to(object.start);
     scanner.members(&mut visit)
+}
+
+/// Calls `visit` for each element of `array`, a value that was found in `body`, until it says that it has seen enough.
+///
+/// # Errors
+/// When `array` is not an array of `body` after all.
+pub fn elements_of(
+    body: &[u8],
+    array: Value,
+    mut visit: impl FnMut(Value) -> ControlFlow<()>,
+) -> Result<(), JsonError> {
+    let mut scanner = Scanner::new(body);
+    scanner.go_to(array.start);
+    let mut more = scanner.open(Kind::Array)?;
+    while more {
+        if visit(scanner.value()?).is_break() {
+            return Ok(());
+        }
+        more = scanner.more(Kind::Array)?;
+    }
+    Ok(())
 }
 
 /// The value that a path of member names leads to, starting at the outermost object; an empty path is the whole value.

@@ -4,6 +4,7 @@
 //! WebAssembly, and nothing here uses floating point. Start with [`usage`] and [`points`], then [`ledger`].
 #![deny(clippy::float_arithmetic)]
 
+pub mod affinity;
 pub mod failure;
 pub mod health;
 pub mod hold;

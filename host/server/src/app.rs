@@ -17,11 +17,14 @@ use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
 use crate::books::{self, FirstStart};
 use crate::config::{BaseUrl, Config};
+use crate::conversation::Conversations;
 use crate::demo::Simulator;
+use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
+use crate::nurse::Nurse;
 use crate::shared::Shared;
-use crate::{components, net, reload, telemetry, worker};
+use crate::{components, environment, net, reload, telemetry, worker};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -63,6 +66,9 @@ impl Gateway {
     /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
     pub fn start(mut options: Options) -> anyhow::Result<Self> {
         telemetry::start(&options.config.log);
+        for wrong in environment::apply(&mut options.config, |name| std::env::var(name).ok()) {
+            tracing::error!("{wrong}");
+        }
         let _frugal = Frugal::begin();
         let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose()?;
         if let Some(simulator) = &simulator {
@@ -84,6 +90,8 @@ impl Gateway {
             directory: ArcSwap::new(Arc::new(opened.directory)),
             upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes)),
             last_good: ArcSwapOption::empty(),
+            gates: Gates::new(&config.limits),
+            conversations: Conversations::new(),
             metrics: Metrics::new(),
             writer,
             settings: config,
@@ -98,6 +106,7 @@ impl Gateway {
         let (end_control, control_ending) = watch::channel(false);
         let tasks = Control {
             admin: Arc::clone(&admin),
+            nurse: Nurse::new(shared.clone(), opened.books.desk().clone(), opened.changed),
             books: opened.books,
             config_file: options.config_path.filter(|_| !options.demo).map(known),
             end: control_ending,
@@ -156,6 +165,7 @@ impl Gateway {
 struct Control {
     admin: Arc<Admin>,
     books: books::Books,
+    nurse: Nurse,
     /// With what it holds: read before anyone is served, so that no later change goes unseen.
     config_file: Option<(PathBuf, Vec<u8>)>,
     end: watch::Receiver<bool>,
@@ -172,6 +182,7 @@ impl Control {
                 }
             });
             let shared = Arc::clone(&self.admin.shared);
+            tokio::spawn(self.nurse.run());
             if let Some((path, known)) = self.config_file.take() {
                 tokio::spawn(reload::watch(Arc::clone(&shared), path, known));
             }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
-use tollgate_core::limits::{KeyLimits, Meter};
+use tollgate_core::limits::{KeyLimits, Meter, Rates};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -17,7 +19,7 @@ use tollgate_store::{Entry, PluginEvent, Snapshot, Store, Writer};
 use crate::config::{Config, Model};
 use crate::demo;
 use crate::desk::{Desk, NewCredential};
-use crate::directory::{Caller, Credential, Directory, Limited, SharedAccount, SharedMeter};
+use crate::directory::{Caller, Credential, Directory, Limited, Live, SharedAccount, SharedMeter};
 use crate::keys;
 use crate::login::Logins;
 use crate::shared::{Shared, now};
@@ -46,6 +48,8 @@ pub(crate) struct Opened {
     pub(crate) admin_secret: [u8; 32],
     pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
+    /// Credentials whose state has changed.
+    pub(crate) changed: UnboundedReceiver<CredentialId>,
 }
 
 /// What is needed to notice changes.
@@ -53,6 +57,7 @@ pub(crate) struct Books {
     desk: Desk,
     revision: i64,
     seq: i64,
+    changes: UnboundedSender<CredentialId>,
 }
 
 /// Opens the database, resolves what a crash left, and reads everything into memory.
@@ -74,13 +79,19 @@ pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> 
     let (revision, seq) = (snapshot.revision, snapshot.seq);
     let routes = routes(&snapshot.routes);
     let used = tokens_today(desk.store(), &snapshot, &Directory::default()).await?;
-    let directory = directory(&desk, snapshot, &Directory::default(), &used);
+    let (changes, changed) = unbounded_channel();
+    let directory = directory(&desk, snapshot, &Directory::default(), &used, &changes);
     let (store, logins) = (desk.store().clone(), Logins::open(desk.clone()).await?);
-    let books = Books { desk, revision, seq };
-    Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start })
+    let books = Books { desk, revision, seq, changes };
+    Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start, changed })
 }
 
 impl Books {
+    /// The desk that the books are read at.
+    pub(crate) const fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     /// Takes up what another process has changed: users, keys, credentials, prices, grants.
     ///
     /// # Errors
@@ -95,7 +106,7 @@ impl Books {
         let routes = routes(&snapshot.routes);
         let old = shared.directory.load();
         let used = tokens_today(store, &snapshot, &old).await?;
-        let new = directory(&self.desk, snapshot, &old, &used);
+        let new = directory(&self.desk, snapshot, &old, &used, &self.changes);
         for credit in store.transfers_since(self.seq).await? {
             self.seq = credit.seq;
             // The account of a new user came with its balance, and with the grants that are part of it.
@@ -126,9 +137,27 @@ fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
     stored.iter().filter_map(read).collect()
 }
 
-/// Tokens that keys have used since midnight UTC, where a key is limited and nobody has counted for it yet. The records are
-/// not read otherwise.
-async fn tokens_today(
+/// Tokens that were used since midnight UTC.
+struct UsedToday {
+    keys: HashMap<ApiKeyId, u64>,
+    credentials: HashMap<CredentialId, u64>,
+}
+
+/// Tokens that keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet. The
+/// records are not read otherwise.
+async fn tokens_today(store: &Store, snapshot: &Snapshot, old: &Directory) -> anyhow::Result<UsedToday> {
+    let counted = |credential: &tollgate_store::Credential| {
+        credential.limits.tokens_per_day.is_none() || old.live.contains_key(&credential.id)
+    };
+    let credentials = if snapshot.credentials.iter().all(counted) {
+        HashMap::new()
+    } else {
+        store.credential_tokens_today(now()).await?
+    };
+    Ok(UsedToday { keys: key_tokens_today(store, snapshot, old).await?, credentials })
+}
+
+async fn key_tokens_today(
     store: &Store,
     snapshot: &Snapshot,
     old: &Directory,
@@ -142,10 +171,16 @@ async fn tokens_today(
 
 /// Builds the directory of a snapshot. Accounts, credentials' health and what keys have used are taken over from the one
 /// before, because requests under way hold them.
-fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory, used: &HashMap<ApiKeyId, u64>) -> Directory {
+fn directory(
+    desk: &Desk,
+    snapshot: Snapshot,
+    old: &Directory,
+    used: &UsedToday,
+    changes: &UnboundedSender<CredentialId>,
+) -> Directory {
     let mut new = Directory {
         prices: Arc::new(snapshot.prices),
-        meters: meters(&snapshot.api_keys, old, used),
+        meters: meters(&snapshot.api_keys, old, &used.keys),
         ..Directory::default()
     };
     for balance in snapshot.balances {
@@ -155,9 +190,13 @@ fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory, used: &HashMap<Ap
         new.accounts.insert(balance.user, account);
     }
     let mut own: HashMap<UserId, Vec<Arc<Credential>>> = HashMap::new();
-    for row in snapshot.credentials.into_iter().filter(|row| row.enabled) {
-        let Some(credential) = opened(desk, &row, old) else { continue };
-        new.health.insert(credential.id, Arc::clone(&credential.health));
+    for row in snapshot.credentials {
+        let live = live(&row, old, used, changes);
+        new.live.insert(row.id, Arc::clone(&live));
+        if !row.enabled {
+            continue;
+        }
+        let Some(credential) = opened(desk, &row, live) else { continue };
         match (row.owner, row.user) {
             (Owner::Platform, _) => new.platform.push(credential),
             (Owner::User, Some(user)) => own.entry(user).or_default().push(credential),
@@ -165,17 +204,16 @@ fn directory(desk: &Desk, snapshot: Snapshot, old: &Directory, used: &HashMap<Ap
             (Owner::Shared, _) | (Owner::User, None) => {}
         }
     }
+    new.own = own.into_iter().map(|(user, list)| (user, list.into())).collect();
     let enabled: Vec<UserId> =
         snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
-    let own: HashMap<UserId, Arc<[Arc<Credential>]>> =
-        own.into_iter().map(|(user, list)| (user, list.into())).collect();
     for key in snapshot.api_keys.into_iter().filter(|key| key.enabled && enabled.contains(&key.user)) {
         let Some(account) = new.accounts.get(&key.user) else { continue };
         let caller = Caller {
             user: key.user,
             api_key: key.id,
             account: Arc::clone(account),
-            own: own.get(&key.user).map(Arc::clone).unwrap_or_default(),
+            own: new.own.get(&key.user).map(Arc::clone).unwrap_or_default(),
             expires_at: key.expires_at,
             limited: limited(&new, key.id, key.limits),
         };
@@ -205,9 +243,22 @@ fn limited(new: &Directory, key: ApiKeyId, limits: KeyLimits) -> Option<Limited>
     Some(Limited { limits, meter })
 }
 
+/// How a credential is: as requests under way know it, or else as it was left.
+fn live(
+    row: &tollgate_store::Credential,
+    old: &Directory,
+    used: &UsedToday,
+    changes: &UnboundedSender<CredentialId>,
+) -> Arc<Live> {
+    old.live.get(&row.id).map(Arc::clone).unwrap_or_else(|| {
+        let health = Health::restored(row.state.condition, row.state.failures);
+        let meter = Meter::new(used.credentials.get(&row.id).copied().unwrap_or(0), now());
+        Live::new(row.id, health, meter, changes.clone())
+    })
+}
+
 /// Opens a sealed credential. One that cannot be opened is left out, loudly: the rest of the gateway works.
-fn opened(desk: &Desk, row: &tollgate_store::Credential, old: &Directory) -> Option<Arc<Credential>> {
-    let health = |id: &CredentialId| old.health.get(id).map(Arc::clone).unwrap_or_default();
+fn opened(desk: &Desk, row: &tollgate_store::Credential, live: Arc<Live>) -> Option<Arc<Credential>> {
     match row.open(desk.master()) {
         Ok(secret) => Some(Arc::new(Credential {
             id: row.id,
@@ -216,7 +267,8 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, old: &Directory) -> Opt
             label: row.label.clone(),
             secret,
             weight: row.weight,
-            health: health(&row.id),
+            limits: row.limits,
+            live,
         })),
         Err(error) => {
             tracing::error!(credential = %row.id, %error, "a credential cannot be opened and is left out");
@@ -262,6 +314,7 @@ async fn set_up_demo(desk: &Desk, config: &Config) -> anyhow::Result<Option<Secr
             label: "demo".to_owned(),
             weight: 100,
             secret: Secret::new(format!("{}{provider}", demo::CREDENTIAL_PREFIX)),
+            limits: Rates::default(),
         })
         .await?;
     }

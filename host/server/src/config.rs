@@ -93,6 +93,14 @@ pub struct Limits {
     pub default_output_tokens_max: u64,
     /// API keys that work, per user.
     pub api_keys_per_user: u32,
+    /// Requests under way at one time; 0 for any number.
+    pub concurrency_max: usize,
+    /// Requests under way at one time at one provider, by its name; 0 for any number.
+    pub provider_concurrency_max: BTreeMap<String, usize>,
+    /// How long a request waits for its place among them.
+    pub concurrency_timeout_ms: Millis,
+    /// From a request's head to the end of its answer.
+    pub request_timeout_ms: Millis,
 }
 
 impl Default for Limits {
@@ -110,6 +118,10 @@ impl Default for Limits {
             attempts_max: Attempts(3),
             default_output_tokens_max: 4096,
             api_keys_per_user: 10,
+            concurrency_max: 0,
+            provider_concurrency_max: BTreeMap::new(),
+            concurrency_timeout_ms: Millis(30_000),
+            request_timeout_ms: Millis(3_600_000),
         }
     }
 }

@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
-use tollgate_core::limits::{KeyLimits, Meter};
+use tollgate_core::limits::{KeyLimits, Meter, Rates};
 use tollgate_core::price::PriceTable;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
+
+use crate::check::Found;
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
 #[derive(Default)]
@@ -68,14 +71,67 @@ pub(crate) struct Credential {
     pub(crate) secret: Secret,
     /// The operator's weight.
     pub(crate) weight: u32,
-    /// Counters and rest; kept through replacements of the directory.
-    pub(crate) health: Arc<Mutex<Health>>,
+    /// How much and how often it may serve.
+    pub(crate) limits: Rates,
+    /// How it is; kept through replacements of the directory.
+    pub(crate) live: Arc<Live>,
+}
+
+/// How a credential is, and what it has served.
+#[derive(Debug)]
+pub(crate) struct Live {
+    id: CredentialId,
+    health: Mutex<Health>,
+    meter: Mutex<Meter>,
+    changes: UnboundedSender<CredentialId>,
+}
+
+impl Live {
+    /// A credential as it was left. Changes of its condition are told by `changes`.
+    pub(crate) fn new(
+        id: CredentialId,
+        health: Health,
+        meter: Meter,
+        changes: UnboundedSender<CredentialId>,
+    ) -> Arc<Self> {
+        Arc::new(Self { id, health: Mutex::new(health), meter: Mutex::new(meter), changes })
+    }
+
+    /// Its health, for a few instructions: never across an await.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has served, for a few instructions: never across an await.
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what a check found.
+    pub(crate) fn learn(&self, found: &Found) {
+        let Some(result) = found.result else { return };
+        let mut health = self.health();
+        let changed = match result.failure {
+            None => health.succeed(),
+            Some(class) => health.fail_check(class, result.at, fastrand::u64(..)),
+        };
+        drop(health);
+        self.tell(changed);
+    }
+
+    /// Tells of a change, where there was one.
+    pub(crate) fn tell(&self, changed: bool) {
+        if changed {
+            // At the end nobody listens any more: what is lost then is learned anew.
+            let _gone = self.changes.send(self.id);
+        }
+    }
 }
 
 impl Credential {
     /// The state, for a few instructions.
     pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.health()
     }
 }
 
@@ -131,8 +187,10 @@ pub(crate) struct Directory {
     pub(crate) accounts: HashMap<UserId, Arc<SharedAccount>>,
     /// The operator's credentials.
     pub(crate) platform: Vec<Arc<Credential>>,
+    /// The users' own credentials, by user.
+    pub(crate) own: HashMap<UserId, Arc<[Arc<Credential>]>>,
     /// By credential, so that a replacement keeps it.
-    pub(crate) health: HashMap<CredentialId, Arc<Mutex<Health>>>,
+    pub(crate) live: HashMap<CredentialId, Arc<Live>>,
     /// By limited API key, so that a replacement keeps what was used.
     pub(crate) meters: HashMap<ApiKeyId, Arc<SharedMeter>>,
     /// What models cost.
@@ -143,6 +201,11 @@ impl Directory {
     /// The caller whose key has this SHA-256.
     pub(crate) fn caller(&self, digest: &[u8; 32]) -> Option<&Arc<Caller>> {
         self.callers.get(digest)
+    }
+
+    /// All credentials that are switched on, whoever they belong to.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
     }
 
     /// Credentials that may serve `caller`: his own, then the platform's. No other user's is ever among them.

@@ -1,5 +1,7 @@
-//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once.
+//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once. And how it knows
+//! the keys of others again.
 
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tollgate_core::secret::Secret;
 
@@ -59,6 +61,34 @@ fn checksum(text: &str) -> String {
 /// The form in which a key is stored and looked up.
 pub(crate) fn digest(key: &Secret) -> [u8; 32] {
     Sha256::digest(key.expose().as_bytes()).into()
+}
+
+/// Tells whether a provider key, or an account at a provider, is one that was seen before, without keeping either.
+#[derive(Clone)]
+pub(crate) struct Fingerprints(Hmac<Sha256>);
+
+impl Fingerprints {
+    /// Fingerprints under a key that nobody else has: without it, they say nothing.
+    pub(crate) fn new(key: &Secret) -> Self {
+        let keyed = Hmac::new_from_slice(key.expose().as_bytes());
+        Self(keyed.unwrap_or_else(|_| unreachable!("HMAC takes keys of every length")))
+    }
+
+    /// Of a key for a provider.
+    pub(crate) fn key(&self, provider: &str, secret: &Secret) -> [u8; 32] {
+        self.print(b"key", provider, secret.expose())
+    }
+
+    /// Of an account, by the provider's name for it.
+    pub(crate) fn account(&self, provider: &str, account: &str) -> [u8; 32] {
+        self.print(b"account", provider, account)
+    }
+
+    /// No name of a provider holds a line feed, so no two things have the same bytes.
+    fn print(&self, kind: &[u8], provider: &str, what: &str) -> [u8; 32] {
+        let parts = [kind, provider.as_bytes(), what.as_bytes()].join(&b'\n');
+        self.0.clone().chain_update(parts).finalize().into_bytes().into()
+    }
 }
 
 #[cfg(test)]

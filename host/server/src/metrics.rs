@@ -10,11 +10,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::health::Standing;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
+use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::{ComponentStatus, FaultKind};
+
+use crate::directory::Directory;
 
 /// Bucket bounds in seconds: from the gateway's own time to that of a long answer.
 const SECONDS: [f64; 14] =
@@ -49,6 +53,13 @@ struct Fault {
     fault: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Credentials {
+    provider: String,
+    owner: &'static str,
+    state: &'static str,
+}
+
 /// The gateway's counters.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -61,6 +72,7 @@ pub(crate) struct Metrics {
     first_byte: Histogram,
     plugin_calls: Family<Component, Gauge>,
     plugin_faults: Family<Fault, Gauge>,
+    credentials: Family<Credentials, Gauge>,
 }
 
 impl Metrics {
@@ -78,6 +90,7 @@ impl Metrics {
             first_byte: histogram(),
             plugin_calls: Family::default(),
             plugin_faults: Family::default(),
+            credentials: Family::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
@@ -103,6 +116,7 @@ impl Metrics {
         );
         registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
         registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
+        registry.register("credentials", "Provider keys by state", metrics.credentials.clone());
         Self { registry, ..metrics }
     }
 
@@ -143,6 +157,21 @@ impl Metrics {
         ];
         for (class, tokens) in classes.into_iter().filter(|(_, tokens)| *tokens > 0) {
             self.tokens.get_or_create(&Class { class }).inc_by(tokens);
+        }
+    }
+
+    /// Counts the credentials that are switched on by what can be done with them at `now`.
+    pub(crate) fn count_credentials(&self, directory: &Directory, now: Timestamp) {
+        self.credentials.clear();
+        for credential in directory.all() {
+            let state = match credential.health().standing(now) {
+                Standing::Available => "available",
+                Standing::HalfOpen => "half-open",
+                Standing::Cooling { .. } => "cooling",
+                Standing::Disabled { .. } => "disabled",
+            };
+            let (provider, owner) = (credential.provider.clone(), credential.owner.name());
+            self.credentials.get_or_create(&Credentials { provider, owner, state }).inc();
         }
     }
 

@@ -6,7 +6,9 @@ use tollgate_runtime::{Generation, Runtime};
 use tollgate_store::Writer;
 
 use crate::config::Config;
+use crate::conversation::Conversations;
 use crate::directory::Directory;
+use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
 
@@ -22,6 +24,10 @@ pub(crate) struct Shared {
     pub(crate) upstreams: ArcSwap<Upstreams>,
     /// The generation whose pricing component last settled a request.
     pub(crate) last_good: ArcSwapOption<Generation>,
+    /// How many requests may be under way.
+    pub(crate) gates: Gates,
+    /// Which credential a conversation began with.
+    pub(crate) conversations: Conversations,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// The way to the database.

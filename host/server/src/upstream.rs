@@ -232,6 +232,11 @@ impl Upstream {
         Some(target)
     }
 
+    /// Path and query of the call that tells a good credential from a bad one, where the adapter knows one.
+    pub(crate) fn check_target(&self) -> Option<String> {
+        Some([self.prefix.as_str(), &self.adapter.plan().check.as_ref()?.path].concat())
+    }
+
     /// Headers that carry the credential.
     pub(crate) fn auth(&self) -> &[Template] {
         &self.speech.auth

@@ -1,15 +1,21 @@
-//! Credentials: provider keys, sealed before they touch the database.
+//! Credentials: provider keys, sealed before they touch the database, and the state that they are in.
 
-use tollgate_core::id::{CredentialId, UserId};
+use std::collections::HashMap;
+
+use tollgate_core::failure::FailureClass;
+use tollgate_core::health::{Condition, Disabled, Rest};
+use tollgate_core::id::{CredentialId, RequestId, UserId};
+use tollgate_core::limits::{KeyLimits, Rates};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
-use tollgate_core::time::Timestamp;
+use tollgate_core::time::{DAY_MS, Timestamp};
 
+use crate::entry::Digest;
 use crate::error::{Doing, StoreError, is_refusal};
 use crate::open::{Store, random};
 use crate::row::{Row, fields};
 use crate::seal::{MasterKey, Place, SealError, Sealed};
-use crate::sql::stored;
+use crate::sql::{loaded, stored};
 
 /// A provider key, still sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,47 @@ pub struct Credential {
     pub disabled_reason: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
+    /// How much and how often it may serve.
+    pub limits: Rates,
+    /// By which the key is known again; `None` for one of an older Tollgate that was not opened since.
+    pub fingerprint: Option<Digest>,
+    /// How it was when its state last changed.
+    pub state: CredentialState,
+    /// What the last check found.
+    pub check: Option<CheckResult>,
+}
+
+/// What lasts of a credential's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CredentialState {
+    /// Good, resting or disabled.
+    pub condition: Condition,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// What a check of a credential found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckResult {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong; `None` where the provider took it.
+    pub failure: Option<FailureClass>,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+}
+
+/// What may change of a credential.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialChange<'a> {
+    /// What its owner calls it.
+    pub label: &'a str,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// Whether it may serve.
+    pub enabled: bool,
+    /// How much and how often it may serve.
+    pub limits: Rates,
 }
 
 /// A provider key to be sealed and stored.
@@ -53,6 +100,10 @@ pub struct NewCredential<'a> {
     pub weight: u32,
     /// The key itself.
     pub secret: &'a Secret,
+    /// How much and how often it may serve.
+    pub limits: Rates,
+    /// By which the key is known again.
+    pub fingerprint: Digest,
 }
 
 impl Credential {
@@ -66,7 +117,9 @@ impl Credential {
 }
 
 pub(crate) const SELECT: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
-    disabled_reason, created_at FROM credential ORDER BY id";
+    disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
+    condition, reason, until_ms, failures, checked_at, result, status \
+    FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id ORDER BY id";
 
 pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
     Some(Credential {
@@ -81,8 +134,56 @@ pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
         enabled: row.get()?,
         disabled_reason: row.get()?,
         created_at: Timestamp::from_millis(row.u64()?),
+        limits: rates(row)?,
+        fingerprint: row.bytes_or_null()?,
+        state: state(row)?,
+        check: check(row)?,
     })
 }
+
+fn rates(row: &mut Row<'_>) -> Option<Rates> {
+    let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
+    Some(Rates {
+        requests_per_minute: number()?,
+        tokens_per_minute: number()?,
+        tokens_per_day: number()?,
+        concurrency: number()?,
+    })
+}
+
+/// The state, which has no row before it first changes.
+fn state(row: &mut Row<'_>) -> Option<CredentialState> {
+    let (condition, reason): (Option<&str>, Option<&str>) = (row.get()?, row.get()?);
+    let until = Timestamp::from_millis(loaded(row.get::<Option<i64>>()?.unwrap_or_default()));
+    let failures: u32 = row.get::<Option<u32>>()?.unwrap_or_default();
+    let condition = match (condition, reason) {
+        (None | Some("good"), _) => Condition::Good,
+        (Some("resting"), Some(name)) => {
+            let why = Rest::ALL.into_iter().find(|why| why.name() == name)?;
+            Condition::Resting { why, until }
+        }
+        (Some("disabled"), Some(name)) => {
+            let why = Disabled::ALL.into_iter().find(|why| why.name() == name)?;
+            Condition::Disabled { why, recheck_at: until }
+        }
+        _ => return None,
+    };
+    Some(CredentialState { condition, failures })
+}
+
+fn check(row: &mut Row<'_>) -> Option<Option<CheckResult>> {
+    let (at, result, status): (Option<i64>, Option<&str>, Option<u16>) = (row.get()?, row.get()?, row.get()?);
+    let (Some(at), Some(result)) = (at, result) else { return Some(None) };
+    let failure = FailureClass::ALL.into_iter().find(|class| class.name() == result);
+    (failure.is_some() || result == GOOD).then_some(Some(CheckResult {
+        at: Timestamp::from_millis(loaded(at)),
+        failure,
+        status,
+    }))
+}
+
+/// What is stored of a check that went well.
+const GOOD: &str = "good";
 
 fn owner(name: &str) -> Option<Owner> {
     [Owner::User, Owner::Platform, Owner::Shared].into_iter().find(|owner| owner.name() == name)
@@ -99,11 +200,13 @@ impl Store {
         new: &NewCredential<'_>,
         now: Timestamp,
     ) -> Result<CredentialId, StoreError> {
+        check_limits(new.limits)?;
         let id = CredentialId::new(now, random()?);
         let sealed = key.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
         let inserted = sqlx::query(
-            "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at, \
+             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_bytes().as_slice())
         .bind(new.owner.name())
@@ -115,6 +218,11 @@ impl Store {
         .bind(new.secret.hint())
         .bind(new.weight)
         .bind(stored(now.millis()))
+        .bind(new.limits.requests_per_minute.map(stored))
+        .bind(new.limits.tokens_per_minute.map(stored))
+        .bind(new.limits.tokens_per_day.map(stored))
+        .bind(new.limits.concurrency.map(stored))
+        .bind(new.fingerprint.as_slice())
         .execute(self.pool())
         .await;
         match inserted {
@@ -133,6 +241,129 @@ impl Store {
     pub async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
         let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing credentials")?;
         rows.iter().map(|row| fields("credential", row, credential)).collect()
+    }
+
+    /// Changes what may change of a credential.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that cannot be meant.
+    pub async fn change_credential(
+        &self,
+        credential: CredentialId,
+        change: &CredentialChange<'_>,
+    ) -> Result<(), StoreError> {
+        check_limits(change.limits)?;
+        let changed = sqlx::query(
+            "UPDATE credential SET label = ?1, weight = ?2, enabled = ?3, disabled_reason = CASE WHEN ?3 THEN NULL \
+             WHEN enabled THEN 'disabled by its owner' ELSE disabled_reason END, requests_per_minute = ?4, \
+             tokens_per_minute = ?5, tokens_per_day = ?6, concurrency = ?7 WHERE id = ?8",
+        )
+        .bind(change.label)
+        .bind(change.weight)
+        .bind(change.enabled)
+        .bind(change.limits.requests_per_minute.map(stored))
+        .bind(change.limits.tokens_per_minute.map(stored))
+        .bind(change.limits.tokens_per_day.map(stored))
+        .bind(change.limits.concurrency.map(stored))
+        .bind(credential.as_bytes().as_slice())
+        .execute(self.pool())
+        .await;
+        match changed {
+            Ok(done) if done.rows_affected() == 0 => Err(StoreError::NotFound("credential")),
+            Ok(_) => Ok(()),
+            Err(error) if is_refusal(&error) => {
+                Err(StoreError::Invalid("a credential has a weight of 1 to 1000".to_owned()))
+            }
+            Err(error) => Err(error).doing("changing a credential"),
+        }
+    }
+
+    /// Notes by what a credential is known again: for those of an older Tollgate.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError> {
+        sqlx::query("UPDATE credential SET fingerprint = ? WHERE id = ? AND fingerprint IS NULL")
+            .bind(print.as_slice())
+            .bind(credential.as_bytes().as_slice())
+            .execute(self.pool())
+            .await
+            .doing("noting a fingerprint")?;
+        Ok(())
+    }
+
+    /// Keeps how a credential is. A running server calls it when that has changed. One that is gone is left alone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_state(
+        &self,
+        credential: CredentialId,
+        state: CredentialState,
+    ) -> Result<(), StoreError> {
+        let (condition, reason, until) = match state.condition {
+            Condition::Good => ("good", None, None),
+            Condition::Resting { why, until } => ("resting", Some(why.name()), Some(until)),
+            Condition::Disabled { why, recheck_at } => ("disabled", Some(why.name()), Some(recheck_at)),
+        };
+        sqlx::query(
+            "INSERT INTO credential_state (credential, condition, reason, until_ms, failures) \
+             SELECT id, ?2, ?3, ?4, ?5 FROM credential WHERE id = ?1 ON CONFLICT (credential) DO UPDATE SET \
+             condition = excluded.condition, reason = excluded.reason, until_ms = excluded.until_ms, \
+             failures = excluded.failures",
+        )
+        .bind(credential.as_bytes().as_slice())
+        .bind(condition)
+        .bind(reason)
+        .bind(until.map(|at| stored(at.millis())))
+        .bind(state.failures)
+        .execute(self.pool())
+        .await
+        .doing("keeping a credential's state")?;
+        Ok(())
+    }
+
+    /// Keeps what a check found. One of a credential that is gone is forgotten.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO credential_state (credential, checked_at, result, status) \
+             SELECT id, ?2, ?3, ?4 FROM credential WHERE id = ?1 ON CONFLICT (credential) DO UPDATE SET \
+             checked_at = excluded.checked_at, result = excluded.result, status = excluded.status",
+        )
+        .bind(credential.as_bytes().as_slice())
+        .bind(stored(check.at.millis()))
+        .bind(check.failure.map_or(GOOD, FailureClass::name))
+        .bind(check.status)
+        .execute(self.pool())
+        .await
+        .doing("keeping what a check found")?;
+        Ok(())
+    }
+
+    /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_tokens_today(
+        &self,
+        now: Timestamp,
+    ) -> Result<HashMap<CredentialId, u64>, StoreError> {
+        // Ids are ordered by time, so this reads one day of the table.
+        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
+        let rows = sqlx::query(
+            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input \
+             + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output \
+             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential",
+        )
+        .bind(midnight.as_bytes().as_slice())
+        .fetch_all(self.pool())
+        .await
+        .doing("summing what credentials served today")?;
+        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("record", row, read)).collect()
     }
 
     /// Lets a credential serve, or not and why.
@@ -167,4 +398,8 @@ impl Store {
             .doing("removing a credential")?;
         if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
     }
+}
+
+fn check_limits(rates: Rates) -> Result<(), StoreError> {
+    KeyLimits { rates, ..KeyLimits::default() }.check().map_err(StoreError::Invalid)
 }

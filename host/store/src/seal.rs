@@ -10,6 +10,8 @@ use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -35,7 +37,11 @@ pub enum SealError {
 
 /// The key that seals all credentials. Losing it loses them.
 #[derive(Clone)]
-pub struct MasterKey(XChaCha20Poly1305);
+pub struct MasterKey {
+    cipher: XChaCha20Poly1305,
+    /// For keys that are made of this one.
+    derive: Hmac<Sha256>,
+}
 
 /// A sealed secret, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +89,21 @@ impl MasterKey {
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
         }
-        Ok(Self(XChaCha20Poly1305::new((&*key).into())))
+        Ok(Self::new(&key))
+    }
+
+    fn new(key: &[u8; 32]) -> Self {
+        let cipher = XChaCha20Poly1305::new(key.into());
+        let derive = <Hmac<Sha256> as Mac>::new_from_slice(key)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of every length"));
+        Self { cipher, derive }
+    }
+
+    /// A secret that follows from this key and `purpose` alone: 64 hexadecimal digits. Says nothing of the key.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Secret {
+        let made = self.derive.clone().chain_update(b"tollgate derived 1").chain_update(purpose).finalize();
+        Secret::new(hex(&made.into_bytes()))
     }
 
     /// Reads the key from `path`; where there is no file, makes a key and writes it, readable by its owner only.
@@ -117,12 +137,7 @@ impl MasterKey {
     fn create(path: &Path) -> Result<Self, StoreError> {
         let mut key = zeroize::Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *key).map_err(|_| SealError::Random)?;
-        let mut text = String::with_capacity(65);
-        for byte in key.iter() {
-            text.push(char::from(HEX[usize::from(byte >> 4)]));
-            text.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-        let text = Secret::new(text);
+        let text = Secret::new(hex(&*key));
         let written =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
                 file.write_all(text.expose().as_bytes())?;
@@ -140,7 +155,7 @@ impl MasterKey {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &place.aad() };
-        let bytes = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
+        let bytes = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
         Ok(Sealed { nonce, bytes })
     }
 
@@ -152,9 +167,8 @@ impl MasterKey {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &setting_aad(name) };
-        let bytes = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
-        let digits = |byte: &u8| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]].map(char::from);
-        Ok(nonce.iter().chain(&bytes).flat_map(digits).collect())
+        let bytes = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
+        Ok(hex(&[nonce.as_slice(), &bytes].concat()))
     }
 
     /// Opens the sealed value of a setting.
@@ -169,7 +183,7 @@ impl MasterKey {
         let bytes = pairs.collect::<Result<Vec<u8>, _>>().map_err(|_| SealError::Open)?;
         let (nonce, bytes) = bytes.split_at_checked(24).ok_or(SealError::Open)?;
         let payload = Payload { msg: bytes, aad: &setting_aad(name) };
-        let text = self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::Open)?;
+        let text = self.cipher.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::Open)?;
         String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
     }
 
@@ -179,7 +193,8 @@ impl MasterKey {
     /// [`SealError::Open`] when anything differs: the key, the bytes, the row.
     pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
         let payload = Payload { msg: &sealed.bytes, aad: &place.aad() };
-        let text = self.0.decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| SealError::Open)?;
+        let text =
+            self.cipher.decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| SealError::Open)?;
         String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
     }
 }
@@ -196,6 +211,15 @@ fn setting_aad(name: &str) -> Vec<u8> {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text
+}
 
 fn nibble(digit: u8) -> Result<u8, SealError> {
     let value = char::from(digit).to_digit(16).ok_or(SealError::Key)?;

@@ -40,6 +40,7 @@ pub(crate) enum Code {
     Overrun = 2,
     BadDebt = 3,
     Grant = 4,
+    Reward = 20,
 }
 
 /// Who wrote a transfer: see the migration.

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod ask;
+mod credentials;
 mod dispatch;
 mod error;
 mod keys;
@@ -98,6 +99,7 @@ async fn managed(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -
 }
 
 fn metrics(admin: &Admin) -> Answer {
+    admin.shared.metrics.count_credentials(&admin.shared.directory.load(), now());
     let body = admin.shared.metrics.text(&admin.shared.runtime.status());
     bytes(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
 }

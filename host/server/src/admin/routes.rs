@@ -22,7 +22,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::route::{Access, Route, route};
-use super::{accounts, keys, openapi, plugins};
+use super::{accounts, credentials, keys, openapi, plugins};
 
 /// What all paths begin with.
 pub(super) const ROOT: &str = "/management/v1";
@@ -54,6 +54,14 @@ fn table() -> Vec<Route> {
         route(GET,    Owner,  "/keys/{key}",     keys::show,        "Shows an API key."),
         route(PATCH,  Owner,  "/keys/{key}",     keys::change,      "Changes what is given of an API key; the rest stays.").changes("key.change"),
         route(DELETE, Owner,  "/keys/{key}",     keys::revoke,      "Refuses an API key from now on. What was used with it stays known.").changes("key.revoke"),
+
+        // Provider keys.
+        route(GET,    Owner,  "/credentials",    credentials::list, "Lists provider keys with how they are now, oldest first."),
+        route(POST,   Owner,  "/credentials",    credentials::add,  "Adds a provider key, once the provider has been asked about it.").creates("credential.add"),
+        route(GET,    Owner,  "/credentials/{credential}", credentials::show,   "Shows a provider key, but for the key itself."),
+        route(PATCH,  Owner,  "/credentials/{credential}", credentials::change, "Changes what is given of a provider key; the rest stays.").changes("credential.change"),
+        route(DELETE, Owner,  "/credentials/{credential}", credentials::remove, "Forgets a provider key.").changes("credential.remove"),
+        route(POST,   Owner,  "/credentials/{credential}/check", credentials::check, "Asks the provider whether a key is good.").changes("credential.check"),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),

@@ -6,9 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use tollgate_core::failure::FailureClass;
+use tollgate_core::health::Condition;
+use tollgate_core::id::CredentialId;
+use tollgate_core::limits::Rates;
 use tollgate_core::secret::Secret;
 
 use super::output::Output;
+use tollgate_store::Resealed;
+
+use crate::check::{Found, check_once};
 use crate::config::Config;
 use crate::desk::{Desk, NewCredential};
 
@@ -29,6 +36,14 @@ pub(super) enum Credential {
         /// Its id, as `list` shows it.
         id: String,
     },
+    /// Ask the provider whether a key is good.
+    Check {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+    /// Seal everything with a new master key, while no server runs. The key file is replaced; where the key comes from
+    /// TOLLGATE_MASTER_KEY, the new one comes from TOLLGATE_MASTER_KEY_NEW. It may be interrupted at any point.
+    Reseal,
     /// Delete a provider key.
     Remove {
         /// Its id, as `list` shows it.
@@ -51,6 +66,21 @@ pub(super) struct Add {
     /// Share of the load among keys of one owner, 1 to 1000.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     weight: u32,
+    /// Ask the provider whether the key is good, and do not add one that it refuses.
+    #[arg(long)]
+    check: bool,
+    /// Calls a minute that it may serve.
+    #[arg(long, value_name = "COUNT")]
+    requests_per_minute: Option<u64>,
+    /// Tokens a minute, prompt and output together.
+    #[arg(long, value_name = "COUNT")]
+    tokens_per_minute: Option<u64>,
+    /// Tokens a day (UTC), prompt and output together.
+    #[arg(long, value_name = "COUNT")]
+    tokens_per_day: Option<u64>,
+    /// Calls at one time.
+    #[arg(long, value_name = "COUNT")]
+    concurrency: Option<u64>,
     /// File that holds the key; `-` or nothing for standard input.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -75,15 +105,28 @@ impl Credential {
                             format!("…{}", credential.hint).into(),
                             credential.weight.into(),
                             credential.enabled.into(),
+                            condition(&credential.state.condition).into(),
                             credential.id.to_string().into(),
                         ]
                     })
                     .collect();
-                let columns = ["provider", "owner", "user", "label", "key", "weight", "enabled", "id"];
+                let columns =
+                    ["provider", "owner", "user", "label", "key", "weight", "enabled", "state", "id"];
                 output.many(&columns, &rows)?;
             }
             Self::Disable { id } => desk.set_credential_enabled(id.parse()?, false).await?,
             Self::Enable { id } => desk.set_credential_enabled(id.parse()?, true).await?,
+            Self::Check { id } => {
+                let id: CredentialId = id.parse()?;
+                let (provider, secret) = desk.open_credential(id).await?;
+                let (found, reward) = check_once(config, &provider, &secret).await?;
+                desk.checked(id, &found, reward).await?;
+                output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
+            }
+            Self::Reseal => {
+                let Resealed { credentials, settings } = desk.reseal(config).await?;
+                output.one(&[("credentials", credentials.into()), ("settings", settings.into())])?;
+            }
             Self::Remove { id } => desk.remove_credential(id.parse()?).await?,
         }
         desk.close().await;
@@ -99,6 +142,11 @@ impl Add {
         }
         let secret = self.secret()?;
         let hint = secret.hint().to_owned();
+        let found = if self.check { Some(check_once(config, &self.provider, &secret).await?) } else { None };
+        if found.as_ref().is_some_and(|(found, _)| found.is_invalid()) {
+            bail!("the provider refuses this key; without --check it is added all the same");
+        }
+        let limits = self.limits();
         let id = desk
             .add_credential(NewCredential {
                 provider: self.provider.clone(),
@@ -106,14 +154,32 @@ impl Add {
                 label: self.label,
                 weight: self.weight,
                 secret,
+                limits,
             })
             .await?;
+        let checked = match found {
+            None => "deferred",
+            Some((found, reward)) => {
+                desk.checked(id, &found, reward).await?;
+                verdict(&found)
+            }
+        };
         output.one(&[
             ("id", id.to_string().into()),
             ("provider", self.provider.into()),
             ("owner", if self.user.is_some() { "user" } else { "platform" }.into()),
             ("key", format!("…{hint}").into()),
+            ("check", checked.into()),
         ])
+    }
+
+    const fn limits(&self) -> Rates {
+        Rates {
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            tokens_per_day: self.tokens_per_day,
+            concurrency: self.concurrency,
+        }
     }
 
     fn secret(&self) -> anyhow::Result<Secret> {
@@ -133,5 +199,21 @@ impl Add {
             bail!("the key is empty or holds signs that no header can carry");
         }
         Ok(Secret::new(text))
+    }
+}
+
+/// What a check found, in a word.
+fn verdict(found: &Found) -> &'static str {
+    match found.result {
+        None => "impossible",
+        Some(result) => result.failure.map_or("good", FailureClass::name),
+    }
+}
+
+fn condition(condition: &Condition) -> &'static str {
+    match condition {
+        Condition::Good => "good",
+        Condition::Resting { why, .. } => why.name(),
+        Condition::Disabled { why, .. } => why.name(),
     }
 }

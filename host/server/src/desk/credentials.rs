@@ -1,10 +1,15 @@
 //! Provider keys, the platform's and the users' own.
 
-use tollgate_core::id::CredentialId;
+use tollgate_core::id::{CredentialId, UserId};
+use tollgate_core::limits::Rates;
+use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{CheckResult, CredentialChange, CredentialState, Reward, StoreError};
 
 use super::Desk;
+use crate::check::Found;
 use crate::shared::now;
 
 /// A credential as it may be shown.
@@ -16,6 +21,8 @@ pub struct CredentialRow {
     pub provider: String,
     /// Whose.
     pub owner: Owner,
+    /// The user, for a user's own.
+    pub user_id: Option<UserId>,
     /// The user's name, for a user's own.
     pub user: Option<String>,
     /// Name.
@@ -26,6 +33,16 @@ pub struct CredentialRow {
     pub weight: u32,
     /// Whether it is used.
     pub enabled: bool,
+    /// Why it is not, where someone switched it off.
+    pub disabled_reason: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// How much and how often it may serve.
+    pub limits: Rates,
+    /// How it was when its state last changed.
+    pub state: CredentialState,
+    /// What the last check found.
+    pub check: Option<CheckResult>,
 }
 
 /// A credential to add.
@@ -41,13 +58,28 @@ pub struct NewCredential {
     pub weight: u32,
     /// The key itself.
     pub secret: Secret,
+    /// How much and how often it may serve.
+    pub limits: Rates,
+}
+
+/// What changes of a credential: `None` for what stays.
+#[derive(Debug, Clone, Default)]
+pub struct CredentialEdit {
+    /// A new name.
+    pub label: Option<String>,
+    /// 1 to 1000.
+    pub weight: Option<u32>,
+    /// Whether it is used.
+    pub enabled: Option<bool>,
+    /// How much and how often it may serve, as a whole.
+    pub limits: Option<Rates>,
 }
 
 impl Desk {
     /// Seals a provider key and stores it.
     ///
     /// # Errors
-    /// Without such a user, or for a weight that is none.
+    /// Without such a user, or for a weight or limits that are none.
     pub async fn add_credential(&self, new: NewCredential) -> anyhow::Result<CredentialId> {
         let user = match &new.user {
             Some(name) => Some(self.user(name).await?),
@@ -61,6 +93,8 @@ impl Desk {
             label: &new.label,
             weight: new.weight,
             secret: &new.secret,
+            limits: new.limits,
+            fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
         Ok(self.store.add_credential(&self.master, &new, now()).await?)
     }
@@ -73,6 +107,7 @@ impl Desk {
         let names = self.user_names().await?;
         let row = |credential: tollgate_store::Credential| CredentialRow {
             user: credential.user.and_then(|user| names.get(&user).cloned()),
+            user_id: credential.user,
             id: credential.id,
             provider: credential.provider,
             owner: credential.owner,
@@ -80,8 +115,40 @@ impl Desk {
             hint: credential.hint,
             weight: credential.weight,
             enabled: credential.enabled,
+            disabled_reason: credential.disabled_reason,
+            created_at: credential.created_at,
+            limits: credential.limits,
+            state: credential.state,
+            check: credential.check,
         };
         Ok(self.store.list_credentials().await?.into_iter().map(row).collect())
+    }
+
+    async fn stored_credential(&self, id: CredentialId) -> anyhow::Result<tollgate_store::Credential> {
+        let found = self.store.list_credentials().await?.into_iter().find(|it| it.id == id);
+        Ok(found.ok_or(StoreError::NotFound("credential"))?)
+    }
+
+    /// The provider that a credential is for, and the key itself: to check it.
+    pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<(String, Secret)> {
+        let credential = self.stored_credential(id).await?;
+        let secret = credential.open(&self.master)?;
+        Ok((credential.provider, secret))
+    }
+
+    /// Changes a credential.
+    ///
+    /// # Errors
+    /// Without such a credential, or for a weight or limits that cannot be meant.
+    pub async fn change_credential(&self, id: CredentialId, edit: CredentialEdit) -> anyhow::Result<()> {
+        let known = self.stored_credential(id).await?;
+        let change = CredentialChange {
+            label: edit.label.as_deref().unwrap_or(&known.label),
+            weight: edit.weight.unwrap_or(known.weight),
+            enabled: edit.enabled.unwrap_or(known.enabled),
+            limits: edit.limits.unwrap_or(known.limits),
+        };
+        Ok(self.store.change_credential(id, &change).await?)
     }
 
     /// Uses a credential or does not.
@@ -98,5 +165,47 @@ impl Desk {
     /// Without such a credential.
     pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
         Ok(self.store.remove_credential(id).await?)
+    }
+
+    /// Keeps what a check of a credential found, and rewards who brought it where it is the first good one of its account.
+    /// Returns what was granted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn checked(
+        &self,
+        id: CredentialId,
+        found: &Found,
+        reward: Micropoints,
+    ) -> anyhow::Result<Option<Micropoints>> {
+        let Some(result) = &found.result else { return Ok(None) };
+        self.store.save_check(id, result).await?;
+        if !found.is_good() {
+            return Ok(None);
+        }
+        let credential = self.stored_credential(id).await?;
+        let (Owner::User, Some(user), Some(print)) =
+            (credential.owner, credential.user, credential.fingerprint)
+        else {
+            return Ok(None);
+        };
+        let provider = credential.provider.as_str();
+        let account = found.account.as_deref().map(|name| self.fingerprints.account(provider, name));
+        let fingerprints: Vec<[u8; 32]> = [Some(print), account].into_iter().flatten().collect();
+        let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward };
+        Ok(self.store.reward(&reward, now()).await?.map(|_| reward.amount))
+    }
+
+    /// Notes by what the credentials of an older Tollgate are known again.
+    pub(super) async fn fingerprint_all(&self) -> anyhow::Result<()> {
+        for credential in self.store.list_credentials().await? {
+            if credential.fingerprint.is_none()
+                && let Ok(secret) = credential.open(&self.master)
+            {
+                let print = self.fingerprints.key(&credential.provider, &secret);
+                self.store.set_fingerprint(credential.id, &print).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -13,30 +13,31 @@ mod users;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 
 use anyhow::Context;
 use tollgate_core::id::UserId;
-use tollgate_core::secret::Secret;
-use tollgate_store::{Durability, MasterKey, Options, Store};
+use tollgate_store::{Durability, MasterKey, Options, Resealed, Store};
 
-pub use self::credentials::{CredentialRow, NewCredential};
+pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
 pub use self::routes::RouteRow;
 pub use self::users::UserRow;
 use crate::config::{self, Config};
+use crate::keys::Fingerprints;
+use crate::master;
 use crate::pricefile;
 
 /// Who the books name for what is done at a terminal.
 const ACTOR: &str = "cli";
-/// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
-const MASTER_KEY_VARIABLE: &str = "TOLLGATE_MASTER_KEY";
+/// The setting that holds, sealed, the key by which provider keys are known again.
+const FINGERPRINT_KEY: &str = "fingerprint_key";
 
 /// The opened books.
 #[derive(Clone)]
 pub struct Desk {
     store: Store,
     master: MasterKey,
+    fingerprints: Fingerprints,
     keys_max: u32,
 }
 
@@ -58,8 +59,12 @@ impl Desk {
         let store = Store::open(&path, Options { sync })
             .await
             .with_context(|| format!("opening {}", path.display()))?;
-        let master = master_key(&dir.join("master.key")).context("loading the master key")?;
-        let desk = Self { store, master, keys_max: config.limits.api_keys_per_user };
+        let master = master::load(dir, &store).await.context("loading the master key")?;
+        // Kept sealed, so that a change of the master key leaves it as it is.
+        let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
+        let fingerprints = Fingerprints::new(&key);
+        let desk = Self { store, master, fingerprints, keys_max: config.limits.api_keys_per_user };
+        desk.fingerprint_all().await?;
         if desk.prices().await?.version() == 0 {
             desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
         }
@@ -74,6 +79,14 @@ impl Desk {
         &self.master
     }
 
+    /// Seals everything with a new master key.
+    ///
+    /// # Errors
+    /// While a server runs, and when a key cannot be written or does not open what is sealed.
+    pub(crate) async fn reseal(&self, config: &Config) -> anyhow::Result<Resealed> {
+        master::reseal(&config.server.data_dir, &self.store, &self.master).await
+    }
+
     /// Closes the books.
     pub async fn close(self) {
         self.store.close().await;
@@ -85,12 +98,5 @@ impl Desk {
 
     async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
         Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
-    }
-}
-
-fn master_key(path: &Path) -> anyhow::Result<MasterKey> {
-    match std::env::var(MASTER_KEY_VARIABLE) {
-        Ok(hex) => Ok(MasterKey::from_hex(&Secret::new(hex))?),
-        Err(_) => Ok(MasterKey::load_or_create(path)?),
     }
 }

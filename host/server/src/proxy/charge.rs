@@ -31,6 +31,7 @@ use super::read::Inbound;
 use super::select::{Lease, Owners};
 use crate::destination::{Destination, Leg, Stage};
 use crate::directory::{Caller, Directory};
+use crate::gates::Place;
 use crate::road::Road;
 
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
@@ -82,6 +83,8 @@ pub(crate) struct Pending {
     pub(crate) attempts: u32,
     /// The credential that serves or served.
     pub(crate) lease: Option<Lease>,
+    /// Its place among all requests under way.
+    pub(crate) place: Place,
     /// The status that the client saw.
     pub(crate) status: u16,
     /// From the start to the first byte of the answer.
@@ -110,6 +113,7 @@ impl Pending {
 /// An admitted request on its way. Ends exactly once: by [`Ticket::finish`] or by being dropped.
 pub(crate) struct Ticket {
     id: RequestId,
+    started: Instant,
     pending: Option<Box<Pending>>,
     ended: Ended,
 }
@@ -117,7 +121,7 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Admits a request.
     pub(crate) fn new(pending: Pending, ended: Ended) -> Self {
-        Self { id: pending.id, pending: Some(Box::new(pending)), ended }
+        Self { id: pending.id, started: pending.started, pending: Some(Box::new(pending)), ended }
     }
 
     /// What is known so far; `None` once it has ended.
@@ -130,6 +134,11 @@ impl Ticket {
         self.id
     }
 
+    /// When the request came.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The request has ended so. Later calls change nothing.
     pub(crate) fn finish(&mut self, outcome: Outcome) {
         if let Some(mut pending) = self.pending.take() {
@@ -138,6 +147,10 @@ impl Ticket {
             if let Some(permit) = &mut pending.permit {
                 permit.leave();
             }
+            if let Some(lease) = &mut pending.lease {
+                lease.leave();
+            }
+            pending.place.leave();
             if let Some(meter) = &mut pending.meter {
                 meter.read_kept();
             }

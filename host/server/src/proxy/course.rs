@@ -3,10 +3,9 @@
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
-use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
-use super::select::{self, Lease};
+use super::select::{self, Lack, Lease, Wanted};
 use crate::destination::{Destination, Leg, Stage};
 use crate::directory::{Caller, Directory};
 
@@ -21,8 +20,8 @@ pub(crate) struct Course<'d, 'a> {
     /// Attempts at the model at hand, and the most that there may be.
     attempts: u32,
     attempts_max: u32,
-    /// When the first of the credentials that rest comes back.
-    soonest_ms: Option<u64>,
+    /// Why those could not serve who were asked.
+    lack: Lack,
 }
 
 /// What came of one leg of the stage at hand.
@@ -56,7 +55,7 @@ impl<'d, 'a> Course<'d, 'a> {
             last: 0,
             attempts: 0,
             attempts_max,
-            soonest_ms: None,
+            lack: Lack::default(),
         };
         course.enter(0);
         course
@@ -74,19 +73,19 @@ impl<'d, 'a> Course<'d, 'a> {
     /// Takes the credential of the next attempt.
     ///
     /// # Errors
-    /// 503 when nobody is left, 429 when all who are rest, and what the policy's binding says when the policy fails.
+    /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says when the policy fails.
     pub(crate) fn next(
         &mut self,
         directory: &Directory,
         caller: &Caller,
-        now: Timestamp,
+        wanted: &Wanted,
     ) -> Result<Step<'d, 'a>, ProxyError> {
         while let Some(stage) = self.destination.stages.get(self.stage) {
             if self.attempts < self.attempts_max
                 && let Some(at) = self.open(stage)
                 && let (Some(leg), Some(standing)) = (stage.legs.get(at), self.legs.get_mut(at))
             {
-                match select::next(leg, directory, caller, &standing.tried, now) {
+                match select::next(leg, directory, caller, &standing.tried, wanted) {
                     Ok(lease) => {
                         standing.tried.push(lease.credential().id);
                         self.last = at;
@@ -96,9 +95,7 @@ impl<'d, 'a> Course<'d, 'a> {
                     Err(error @ ProxyError::Policy(_)) => return Err(error),
                     Err(error) => {
                         standing.exhausted = true;
-                        if let ProxyError::AllCooling(ms) = error {
-                            self.soonest_ms = Some(self.soonest_ms.map_or(ms, |soonest| soonest.min(ms)));
-                        }
+                        self.lack.note(&error);
                     }
                 }
                 continue;
@@ -108,7 +105,7 @@ impl<'d, 'a> Course<'d, 'a> {
                 self.attempts = 0;
             }
         }
-        Err(self.soonest_ms.map_or(ProxyError::NoCredential, ProxyError::AllCooling))
+        Err(self.lack.error())
     }
 
     /// The leg whose turn it is: of those where the provider has not failed, or else of all that are left.

@@ -60,6 +60,10 @@ pub(crate) enum ProxyError {
     NoCredential,
     /// Every credential rests; the first is back in so many milliseconds.
     AllCooling(u64),
+    /// Every credential is out of service: for so many milliseconds, where that is known.
+    AllDown(Option<u64>),
+    /// The gateway has as many requests under way as it may, and none ended in time.
+    Busy,
     /// Every attempt failed; the last one for this reason.
     Upstream {
         /// Why.
@@ -157,8 +161,11 @@ impl ProxyError {
                 "RESOURCE_EXHAUSTED",
             ),
             Self::Filtered => words(400, INVALID, Some("content_filter"), INVALID, "INVALID_ARGUMENT"),
-            Self::NoCredential => {
+            Self::NoCredential | Self::AllDown(_) => {
                 words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE")
+            }
+            Self::Busy => {
+                words(503, "server_error", Some("server_is_overloaded"), "overloaded_error", "UNAVAILABLE")
             }
             Self::AllCooling(_) | Self::LimitReached(_) => words(
                 429,
@@ -207,6 +214,8 @@ impl ProxyError {
             ),
             Self::Filtered => "The request was refused by the content filter.".to_owned(),
             Self::NoCredential => "No provider credential can serve this request.".to_owned(),
+            Self::AllDown(_) => "All provider credentials for this request are out of service.".to_owned(),
+            Self::Busy => "The gateway is at its limit of requests under way. Try again shortly.".to_owned(),
             Self::AllCooling(_) => {
                 "All provider credentials are at their limits. Try again later.".to_owned()
             }
@@ -232,7 +241,8 @@ impl ProxyError {
             Self::AllCooling(ms) => Some(*ms),
             Self::LimitReached(reached) => Some(reached.refused.retry_after_ms),
             Self::Upstream { retry_after_ms, .. } => *retry_after_ms,
-            Self::Unavailable => Some(1000),
+            Self::AllDown(until) => *until,
+            Self::Unavailable | Self::Busy => Some(1000),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Failed {
     pub(crate) detail: String,
 }
 
-/// Sends one attempt and waits for the first byte of the answer.
+/// Sends one attempt and waits for the first byte of the answer, for no longer than `deadline`.
 ///
 /// # Errors
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
@@ -56,8 +56,9 @@ pub(crate) async fn send(
     outbound: Outbound,
     lease: &Lease,
     limits: &Limits,
+    deadline: Instant,
 ) -> Result<Reply, Failed> {
-    let deadline = Instant::now() + limits.upstream_first_byte_timeout_ms.duration();
+    let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
     let sending = pool.send(&lease.upstream.origin, outbound.request);
     let response = match timeout_at(deadline, sending).await {
         Ok(Ok(answered)) => answered,

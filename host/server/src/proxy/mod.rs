@@ -47,10 +47,11 @@ use self::limit::Permit;
 use self::meter::Meter;
 use self::read::Inbound;
 use self::relay::Relay;
-use self::select::Lease;
+use self::select::{Lease, Wanted};
 use self::window::{Passed, Window};
 use crate::destination::{Destination, Unserved};
 use crate::directory::{Caller, Directory};
+use crate::gates::{Full, Place};
 use crate::road::Road;
 use crate::router::{self, Call, Route};
 use crate::upstream::Shape;
@@ -105,9 +106,15 @@ async fn proxy(
     let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
+    let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
+    let place = worker.shared.gates.enter(arrival.started + patience).await;
+    let place = place.map_err(|_| ProxyError::Busy)?;
     let road = worker.road();
-    let (inbound, destination, ticket) =
+    let (inbound, destination, mut ticket) =
         admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
+    if let Some(pending) = ticket.pending() {
+        pending.place = place;
+    }
     let mut answer = dispatch(worker, &road, &directory, &caller, &inbound, &destination, ticket).await?;
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
@@ -141,6 +148,7 @@ async fn admit<'r>(
         input_estimate: charge::input_estimate(&inbound),
         attempts: 0,
         lease: None,
+        place: Place::default(),
         status: 0,
         first_byte: None,
         meter: None,
@@ -232,15 +240,31 @@ async fn dispatch(
 ) -> Result<Response<Outgoing>, ProxyError> {
     let id = ticket.id();
     let limits = &worker.shared.settings.limits;
+    let conversations = &worker.shared.conversations;
+    let conversation =
+        conversations.name(caller.user, &inbound.headers, &inbound.body, |name| inbound.member(name));
+    let deadline = ticket.started() + limits.request_timeout_ms.duration();
     let mut course = Course::new(destination, limits.attempts_max.0);
     let mut failure: Option<ProxyError> = None;
     loop {
-        let Step { stage, leg, lease } = match course.next(directory, caller, worker.now()) {
+        let now = worker.now();
+        let wanted = Wanted {
+            known: conversation.and_then(|conversation| conversations.recall(conversation, now)),
+            tokens: charge::input_estimate(inbound),
+            request_ms: limits.request_timeout_ms.get(),
+            now,
+        };
+        let Step { stage, leg, mut lease } = match course.next(directory, caller, &wanted) {
             Ok(step) => step,
             Err(error @ ProxyError::Policy(_)) => return Err(give_up(ticket, error)),
             // What the last attempt met says more than that no other is left.
             Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
         };
+        let until = deadline.min(Instant::now() + limits.concurrency_timeout_ms.duration());
+        match worker.shared.gates.enter_provider(&lease.upstream.name, until).await {
+            Ok(place) => lease.place = place,
+            Err(Full) => return Err(give_up(ticket, failure.unwrap_or(ProxyError::Busy))),
+        }
         let mut attempt = match adapt::request(inbound, leg, &lease, id, worker.now()) {
             Ok(outbound) => outbound,
             Err(error @ ProxyError::Translated { .. }) => {
@@ -254,9 +278,12 @@ async fn dispatch(
             pending.serve_by(directory, stage, leg);
         }
         let passage = std::mem::take(&mut attempt.passage);
-        match forward::send(&worker.pool, attempt, &lease, limits).await {
+        match forward::send(&worker.pool, attempt, &lease, limits, deadline).await {
             Ok(reply) => {
                 lease.succeed();
+                if let Some(conversation) = conversation {
+                    conversations.note(conversation, lease.credential().id, worker.now());
+                }
                 return answer(worker, road, inbound, passage, reply, lease, ticket).await;
             }
             Err(failed) => {
@@ -342,7 +369,9 @@ async fn answer(
         None => client_headers(&head.headers, unchanged && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let mut relay = Relay::new(body, first, ticket, told_events, &worker.shared.settings.limits);
+    let limits = &worker.shared.settings.limits;
+    let deadline = ticket.started() + limits.request_timeout_ms.duration();
+    let mut relay = Relay::new(body, first, ticket, told_events, limits, deadline);
     if inbound.streaming {
         relay.translate(exchange.take());
     }

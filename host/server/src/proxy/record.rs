@@ -43,6 +43,10 @@ pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     if let Some(permit) = &mut pending.permit {
         permit.settle(pending.operation, &usage);
     }
+    let billed = pending.operation.billed();
+    if let Some(lease) = &mut pending.lease {
+        lease.settle(if billed { usage.prompt_total().saturating_add(usage.output_total()) } else { 0 });
+    }
     let mut record = record(&pending, outcome, usage);
     let user = pending.caller.user;
     let at = now();

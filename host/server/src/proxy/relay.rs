@@ -106,17 +106,18 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Relays `first` and then `upstream`. `events` says whether the client reads a stream of events, in whose words an
-    /// error can still be told.
+    /// error can still be told; past `deadline` the answer is cut.
     pub(crate) fn new(
         upstream: Answer,
         first: Option<Bytes>,
         ticket: Ticket,
         events: bool,
         limits: &Limits,
+        deadline: Instant,
     ) -> Self {
         let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
-        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive);
+        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
         Self {
             upstream,
             first,
@@ -201,7 +202,9 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    self.silence.heard();
+                    if self.silence.heard() {
+                        return self.broken(cx, &ProxyError::UpstreamTimeout);
+                    }
                     let passed = match self.pass(data) {
                         Ok(passed) => passed,
                         Err(error) => return self.broken(cx, &error),
@@ -341,8 +344,11 @@ enum Told {
     TooLong,
 }
 
-/// Counts the time without a byte. The timer is armed once and looks back when it fires, so that a byte costs no timer.
+/// Counts the time without a byte, and all of it. The timer is armed once and looks back when it fires, so that a byte costs
+/// no timer.
 struct Silence {
+    /// The end of the request's time.
+    deadline: Instant,
     limit: Duration,
     keep_alive: Option<Duration>,
     /// The last byte of the upstream.
@@ -353,14 +359,15 @@ struct Silence {
 }
 
 impl Silence {
-    fn new(limit: Duration, keep_alive: Option<Duration>) -> Self {
+    fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant) -> Self {
         let now = Instant::now();
-        Self { limit, keep_alive, since: now, told: now, timer: None }
+        Self { deadline, limit, keep_alive, since: now, told: now, timer: None }
     }
 
-    /// The upstream has sent something.
-    fn heard(&mut self) {
+    /// The upstream has sent something. Says whether the request's time is over all the same.
+    fn heard(&mut self) -> bool {
         self.since = Instant::now();
+        self.since >= self.deadline
     }
 
     /// The client gets something of it.
@@ -376,7 +383,7 @@ impl Silence {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if now >= self.since + self.limit {
+            if now >= self.deadline.min(self.since + self.limit) {
                 return Poll::Ready(Told::TooLong);
             }
             if self.keep_alive.is_some_and(|every| now >= self.told + every) {
@@ -393,7 +400,7 @@ impl Silence {
     }
 
     fn next(&self) -> Instant {
-        let limit = self.since + self.limit;
+        let limit = self.deadline.min(self.since + self.limit);
         self.keep_alive.map_or(limit, |every| limit.min(self.told + every))
     }
 

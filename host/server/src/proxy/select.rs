@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::Standing;
+use tollgate_core::health::{self, Disabled, Rest, Standing};
 use tollgate_core::id::CredentialId;
+use tollgate_core::limits::{Meter, Rates};
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
@@ -13,11 +14,19 @@ use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
 use super::error::ProxyError;
 use crate::destination::{Destination, Leg};
 use crate::directory::{Caller, Credential, Directory};
+use crate::gates::Place;
 use crate::road::Road;
 use crate::upstream::{Shape, Upstream};
 
+/// Wait that is advised where nobody can say when a call under way ends.
+const BUSY_MS: u64 = 1000;
 /// Most candidates that a selector sees.
 const CANDIDATES_MAX: usize = 64;
+
+/// Slack between the end of a request's time and that of what it holds.
+const LEASE_SLACK_MS: u64 = 60_000;
+/// Times that a choice is made again because another request was faster.
+const RACES_MAX: usize = 8;
 
 /// A credential at work. Dropping it gives the credential back.
 pub(crate) struct Lease {
@@ -26,12 +35,38 @@ pub(crate) struct Lease {
     pub(crate) upstream: Rc<Upstream>,
     /// What is said there.
     pub(crate) spoken: Shape,
+    held: health::Lease,
+    /// The place among the provider's requests, once there is one.
+    pub(crate) place: Place,
+    taken_at: Timestamp,
+    /// Tokens that were counted ahead; `None` once it is known what was used.
+    expected: Option<u64>,
 }
 
 impl Lease {
-    fn new(credential: Arc<Credential>, upstream: Rc<Upstream>, spoken: Shape, now: Timestamp) -> Self {
-        credential.health().begin(now);
-        Self { credential, upstream, spoken }
+    /// Takes a credential, unless it has reached a limit or its probe has begun since it was looked at.
+    fn take(
+        credential: &Arc<Credential>,
+        upstream: &Rc<Upstream>,
+        spoken: Shape,
+        wanted: &Wanted,
+    ) -> Result<Self, Unfit> {
+        let now = wanted.now;
+        let mut health = credential.health();
+        standing(credential, &health, now)?;
+        admit(&credential.limits, &mut credential.live.meter(), now)?;
+        let held = health.begin(now, wanted.request_ms.saturating_add(LEASE_SLACK_MS));
+        drop(health);
+        credential.live.meter().expect(wanted.tokens, now);
+        Ok(Self {
+            credential: Arc::clone(credential),
+            upstream: Rc::clone(upstream),
+            spoken,
+            held,
+            place: Place::default(),
+            taken_at: now,
+            expected: Some(wanted.tokens),
+        })
     }
 
     /// The credential.
@@ -41,18 +76,34 @@ impl Lease {
 
     /// The attempt worked.
     pub(crate) fn succeed(&self) {
-        self.credential.health().succeed();
+        let changed = self.credential.health().succeed();
+        self.credential.live.tell(changed);
     }
 
     /// The attempt failed.
     pub(crate) fn fail(&self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp) {
-        self.credential.health().fail(class, retry_after_ms, now, fastrand::u64(..));
+        let changed = self.credential.health().fail(class, retry_after_ms, now, fastrand::u64(..));
+        self.credential.live.tell(changed);
+    }
+
+    /// The attempt used so many tokens. Later calls change nothing.
+    pub(crate) fn settle(&mut self, used: u64) {
+        if let Some(expected) = self.expected.take() {
+            self.credential.live.meter().correct(expected, used, self.taken_at);
+        }
+    }
+
+    /// The answer has ended: others may take the credential and the place. Later calls change nothing.
+    pub(crate) fn leave(&mut self) {
+        self.credential.health().release(self.held);
+        self.place.leave();
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.credential.health().release();
+        self.settle(0);
+        self.leave();
     }
 }
 
@@ -79,62 +130,162 @@ pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, calle
     owners
 }
 
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The credential that the conversation began with, and what that is worth.
+    pub(crate) known: Option<(CredentialId, u32)>,
+    /// Prompt tokens, by estimate.
+    pub(crate) tokens: u64,
+    /// Longest that the request may take.
+    pub(crate) request_ms: u64,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+/// Why a credential cannot serve now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    /// It is at a limit, the provider's or its own, for so many milliseconds.
+    Limited(u64),
+    /// It is out of service, for so many milliseconds where that is known.
+    Down(Option<u64>),
+}
+
+/// Why none can: what is at a limit comes back soon, so that counts before what is out of service.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lack {
+    limited_ms: Option<u64>,
+    down: bool,
+    down_ms: Option<u64>,
+}
+
+impl Lack {
+    fn add(&mut self, unfit: Unfit) {
+        let sooner = |known: &mut Option<u64>, ms: u64| *known = Some(known.map_or(ms, |it| it.min(ms)));
+        match unfit {
+            Unfit::Limited(ms) => sooner(&mut self.limited_ms, ms),
+            Unfit::Down(until) => {
+                self.down = true;
+                if let Some(ms) = until {
+                    sooner(&mut self.down_ms, ms);
+                }
+            }
+        }
+    }
+
+    /// Takes in why one target could not serve.
+    pub(crate) fn note(&mut self, error: &ProxyError) {
+        match error {
+            ProxyError::AllCooling(ms) => self.add(Unfit::Limited(*ms)),
+            ProxyError::AllDown(until) => self.add(Unfit::Down(*until)),
+            _ => {}
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn error(self) -> ProxyError {
+        match self {
+            Self { limited_ms: Some(ms), .. } => ProxyError::AllCooling(ms.max(1)),
+            Self { down: true, down_ms, .. } => ProxyError::AllDown(down_ms),
+            _ => ProxyError::NoCredential,
+        }
+    }
+}
+
 /// Chooses the credential of the next attempt at `leg` and takes it.
 ///
 /// # Errors
-/// 503 when there is none for such calls, 429 when all rest, and what the policy's binding says when the policy fails.
+/// 503 when there is none for such calls or all are out of service, 429 when one is only at its limit, and what the policy's
+/// binding says when the policy fails.
 pub(crate) fn next(
     leg: &Leg<'_>,
     directory: &Directory,
     caller: &Caller,
     tried: &[CredentialId],
-    now: Timestamp,
+    wanted: &Wanted,
 ) -> Result<Lease, ProxyError> {
-    let mut found: Vec<(&Arc<Credential>, &Rc<Upstream>, Shape)> = Vec::with_capacity(8);
-    let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
-    let mut soonest_ms: Option<u64> = None;
-    for credential in directory.credentials(caller) {
-        let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
-        if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
-            continue;
+    let mut lack = Lack::default();
+    for _ in 0..RACES_MAX {
+        lack = Lack::default();
+        let mut found: Vec<(&Arc<Credential>, &Rc<Upstream>, Shape)> = Vec::with_capacity(8);
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
+        for credential in directory.credentials(caller) {
+            let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
+            if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
+                continue;
+            }
+            match candidate(credential, candidates.len(), wanted) {
+                Ok(candidate) => {
+                    candidates.push(candidate);
+                    found.push((credential, upstream, spoken));
+                }
+                Err(unfit) => lack.add(unfit),
+            }
         }
-        match candidate(credential, candidates.len(), now) {
-            Ok(candidate) => {
-                candidates.push(candidate);
-                found.push((credential, upstream, spoken));
-            }
-            Err(remaining_ms) => {
-                soonest_ms = Some(soonest_ms.map_or(remaining_ms, |ms| ms.min(remaining_ms)))
-            }
+        if candidates.is_empty() {
+            break;
+        }
+        let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+        let request = SelectRequest { seed: fastrand::u64(..), attempt };
+        let handle = choose(leg.road, request, &candidates)?;
+        let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+        match Lease::take(credential, upstream, spoken, wanted) {
+            Ok(lease) => return Ok(lease),
+            Err(unfit) => lack.add(unfit),
         }
     }
-    if candidates.is_empty() {
-        return Err(soonest_ms.map_or(ProxyError::NoCredential, |ms| ProxyError::AllCooling(ms.max(1))));
-    }
-    let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-    let handle = choose(leg.road, SelectRequest { seed: fastrand::u64(..), attempt }, &candidates)?;
-    let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
-    Ok(Lease::new(Arc::clone(credential), Rc::clone(upstream), spoken, now))
+    Err(lack.error())
 }
 
-/// What the policy may know of a credential, or how long it rests.
-fn candidate(credential: &Credential, handle: usize, now: Timestamp) -> Result<Candidate, u64> {
+/// What the policy may know of a credential, or why it is none for now.
+fn candidate(credential: &Credential, handle: usize, wanted: &Wanted) -> Result<Candidate, Unfit> {
+    let now = wanted.now;
     let health = credential.health();
-    let state = match health.standing(now) {
-        Standing::Available => Health::Available,
-        Standing::HalfOpen => Health::HalfOpen,
-        Standing::Cooling { remaining_ms } => return Err(remaining_ms),
-    };
+    let state = standing(credential, &health, now)?;
+    // On a copy: what is only looked at is not counted.
+    admit(&credential.limits, &mut credential.live.meter().clone(), now)?;
+    let affinity = wanted.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
     Ok(Candidate {
         handle: u32::try_from(handle).unwrap_or(u32::MAX),
         owner: credential.owner,
         health: state,
         weight: credential.weight,
-        in_flight: health.in_flight(),
+        in_flight: health.in_flight(now),
         failures: health.failures(),
         idle_ms: health.last_used().map_or(u64::MAX, |last| now.since_ms(last)),
-        affinity: 0,
+        affinity,
     })
+}
+
+/// Whether a credential is fit to serve, as far as its health and its concurrency go.
+fn standing(credential: &Credential, health: &health::Health, now: Timestamp) -> Result<Health, Unfit> {
+    let state = match health.standing(now) {
+        Standing::Available => Health::Available,
+        Standing::HalfOpen => Health::HalfOpen,
+        Standing::Cooling { why: Rest::RateLimited, remaining_ms } => {
+            return Err(Unfit::Limited(remaining_ms));
+        }
+        Standing::Cooling { why: Rest::Faults, remaining_ms } => return Err(Unfit::Down(Some(remaining_ms))),
+        Standing::Disabled { why: Disabled::QuotaGone, recheck_ms } => {
+            return Err(Unfit::Down(Some(recheck_ms)));
+        }
+        // Nobody knows when someone brings a better key.
+        Standing::Disabled { why: Disabled::InvalidKey, .. } => return Err(Unfit::Down(None)),
+    };
+    match credential.limits.concurrency {
+        Some(most) if u64::from(health.in_flight(now)) >= most => Err(Unfit::Limited(BUSY_MS)),
+        _ => Ok(state),
+    }
+}
+
+/// Whether a credential's own limits let a call in, which is counted then.
+fn admit(limits: &Rates, meter: &mut Meter, now: Timestamp) -> Result<(), Unfit> {
+    // Leases are counted by its health, where one that is stuck ends by itself.
+    let limits = Rates { concurrency: None, ..*limits };
+    meter.admit(&limits, now).map_err(|refused| Unfit::Limited(refused.retry_after_ms))?;
+    meter.leave();
+    Ok(())
 }
 
 /// Asks the policy, or the gateway's own rule where the binding says so.

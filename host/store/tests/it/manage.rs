@@ -104,6 +104,8 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
         label: "main",
         weight: 100,
         secret: &secret,
+        limits: KeyRates::default(),
+        fingerprint: [9; 32],
     };
     let master = key("a");
     changes![
@@ -136,6 +138,8 @@ async fn a_load_has_everything_as_it_was_stored() {
         label: "mine",
         weight: 7,
         secret: &secret,
+        limits: KeyRates::default(),
+        fingerprint: [9; 32],
     };
     rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
     let id = rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
@@ -166,6 +170,8 @@ async fn no_secret_reaches_the_files() {
         label: "",
         weight: 1,
         secret: &secret,
+        limits: KeyRates::default(),
+        fingerprint: [9; 32],
     };
     rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
     for file in std::fs::read_dir(rig.folder.path()).unwrap() {

@@ -1,0 +1,88 @@
+//! Looks after credentials that the providers refuse: keeps their state, and checks each again when that is due.
+//!
+//! One task on the control thread. It sleeps until the next check is due or something changes; nothing is polled, and
+//! nothing is written but changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tollgate_core::health::Standing;
+use tollgate_core::id::CredentialId;
+use tollgate_store::CredentialState;
+
+use crate::check::{self, Found};
+use crate::desk::Desk;
+use crate::directory::Credential;
+use crate::shared::{Shared, now};
+
+/// The task's state.
+pub(crate) struct Nurse {
+    shared: Arc<Shared>,
+    desk: Desk,
+    changes: UnboundedReceiver<CredentialId>,
+}
+
+impl Nurse {
+    /// Hears of changes by `changes`, which credentials send into.
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        desk: Desk,
+        changes: UnboundedReceiver<CredentialId>,
+    ) -> Self {
+        Self { shared, desk, changes }
+    }
+
+    /// Serves for as long as there are credentials to hear of.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let due = self.due();
+            let wait = due.as_ref().map_or(Duration::MAX, |(ms, _)| Duration::from_millis(*ms));
+            tokio::select! {
+                changed = self.changes.recv() => match changed {
+                    Some(id) => self.keep(id).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(wait) => {
+                    if let Some((_, credential)) = due {
+                        self.check(&credential).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The credential whose check is due next, and in how many milliseconds.
+    fn due(&self) -> Option<(u64, Arc<Credential>)> {
+        let (directory, at) = (self.shared.directory.load(), now());
+        let due = |credential: &Arc<Credential>| match credential.health().standing(at) {
+            Standing::Disabled { recheck_ms, .. } => Some((recheck_ms, Arc::clone(credential))),
+            Standing::Available | Standing::HalfOpen | Standing::Cooling { .. } => None,
+        };
+        directory.all().filter_map(due).min_by_key(|(ms, _)| *ms)
+    }
+
+    /// Writes a credential's state down as it is now, which may be newer than the change that was heard of.
+    async fn keep(&self, id: CredentialId) {
+        let Some(live) = self.shared.directory.load().live.get(&id).cloned() else { return };
+        let state = {
+            let health = live.health();
+            CredentialState { condition: health.condition(), failures: health.failures() }
+        };
+        tracing::info!(credential = %id, condition = ?state.condition, "a credential has changed its state");
+        if let Err(error) = self.desk.store().save_state(id, state).await {
+            tracing::error!(credential = %id, %error, "a credential's state could not be kept");
+        }
+    }
+
+    async fn check(&self, credential: &Credential) {
+        let found = check::check(&self.shared, &credential.provider, &credential.secret).await;
+        credential.live.learn(&found);
+        self.keep(credential.id).await;
+        if let Found { result: Some(result), .. } = &found
+            && let Err(error) = self.desk.store().save_check(credential.id, result).await
+        {
+            tracing::error!(credential = %credential.id, %error, "what a check found could not be kept");
+        }
+    }
+}
