@@ -1,9 +1,12 @@
 //! Logins: a password for tokens that end, rotate and can be taken back; guessing gets slow; roles say who may do what.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{Guessed, Options, Store};
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
 
@@ -145,7 +148,7 @@ async fn a_logout_a_new_password_and_a_disabled_user_end_logins_at_once() {
 
 #[tokio::test]
 async fn guessing_is_slowed_down_by_name_whether_or_not_there_is_such_a_user() {
-    let rig = rig().await;
+    let mut rig = rig().await;
     for name in ["carol", "nobody"] {
         for _ in 0..5 {
             assert_eq!(log_in(&rig, name, "a wrong password").await.status, 401);
@@ -155,6 +158,17 @@ async fn guessing_is_slowed_down_by_name_whether_or_not_there_is_such_a_user() {
         assert!(locked.header("retry-after").is_some());
     }
     tokens(&log_in(&rig, "root", PASSWORD).await);
+    let store = Store::open(&rig.config.server.data_dir.join("tollgate.db"), Options::default()).await;
+    let store = store.expect("the database opens");
+    let carol: [u8; 32] = Sha256::digest("carol").into();
+    let known = store.lockouts(Guessed::Name, Timestamp::default()).await.expect("lock-outs");
+    assert_eq!(known.iter().find(|tries| tries.0 == carol).map(|tries| tries.1), Some(5));
+    // So many that the wait is longer than any test.
+    let last = Timestamp::from_millis(known[0].2.millis());
+    store.keep_lockout(Guessed::Name, (carol, 30, last)).await.expect("a lock-out");
+    store.close().await;
+    rig.restart().await;
+    assert_eq!(log_in(&rig, "carol", PASSWORD).await.status, 429, "a restart forgets nothing");
     rig.stop().await;
 }
 
@@ -172,6 +186,8 @@ async fn components_are_for_the_admin_secret_and_for_admins() {
     }
     // A role that is taken away is gone at once, and so is what it allowed.
     let desk = rig.desk().await;
+    desk.set_role("root", Role::User).await.expect_err("the last admin stays one");
+    desk.set_role("carol", Role::Admin).await.expect("a change");
     desk.set_role("root", Role::User).await.expect("a change");
     assert_eq!(ask("GET", PLUGINS, &admin).await, 403);
     desk.close().await;

@@ -97,6 +97,8 @@ fn a_first_admin_is_made_with_a_password_that_nothing_shows() {
     assert!(added.status.success(), "{}", text(&added.stderr));
     assert!(!text(&added.stdout).contains("horse"));
     assert_eq!(desk.json(&["user", "list"])[0]["role"], "admin");
+    assert!(desk.refused(&["user", "role", "root", "user"]).contains("last admin"));
+    desk.ok(&["user", "add", "other", "--role", "admin"]);
     desk.ok(&["user", "role", "root", "user"]);
     assert_eq!(desk.json(&["user", "list"])[0]["role"], "user");
     assert!(desk.run_with(&["user", "password", "root"], "another password\n").status.success());
@@ -125,8 +127,9 @@ fn the_limits_of_a_key_are_set_changed_and_lifted() {
     let update = |more: &[&str]| desk.ok(&[&["key", "update", &id], more].concat());
     update(&["--concurrency", "4", "--requests-per-minute", "none", "--name", "ci", "--enabled", "false"]);
     let key = || desk.json(&["key", "list"])[0].clone();
-    let limits = json!({"protocols": ["gemini"], "models": ["gpt-*", "o3"], "requests_per_minute": null,
-        "tokens_per_minute": null, "tokens_per_day": null, "concurrency": 4});
+    let limits = json!({"protocols": ["gemini"], "providers": [], "models": ["gpt-*", "o3"], "requests_per_minute": null,
+        "tokens_per_minute": null, "tokens_per_day": null, "concurrency": 4, "enable_context_management": false,
+        "context_window": null});
     assert_eq!(key()["limits"], limits);
     assert_eq!((&key()["name"], &key()["enabled"]), (&json!("ci"), &json!(false)));
     let unused =
@@ -136,6 +139,15 @@ fn the_limits_of_a_key_are_set_changed_and_lifted() {
     assert_eq!(key()["limits"]["models"], json!([]));
     assert_eq!(key()["limits"]["concurrency"], Value::Null);
     assert!(desk.refused(&["key", "update", &id, "--concurrency", "0"]).contains("between 1 and"));
+    assert!(desk.refused(&["key", "update", &id, "--enable-context-management", "true"]).contains("window"));
+    update(&["--enable-context-management", "true", "--context-window", "8000", "--provider", "openai"]);
+    let limits = &key()["limits"];
+    assert_eq!((&limits["context_window"], &limits["providers"]), (&json!(8000), &json!(["openai"])));
+    update(&["--enable-context-management", "false", "--context-window", "none", "--provider", "none"]);
+    assert_eq!(key()["limits"]["providers"], json!([]));
+    let done: Vec<_> =
+        desk.json(&["audit", "--actor", "cli", "--target", &id]).as_array().cloned().unwrap_or_default();
+    assert!(done.len() >= 4 && done[0]["action"] == "key.change", "{done:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_core::id::ApiKeyId;
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::DAY_MS;
 use tollgate_server::desk::KeyEdit;
@@ -78,7 +78,7 @@ async fn a_key_calls_only_the_protocols_and_models_that_it_may() {
     let limits = KeyLimits {
         protocols: vec![Protocol::OpenaiChat, Protocol::Gemini],
         models: vec!["gpt-4o*".to_owned(), "gemini-*-pro".to_owned()],
-        rates: Rates::default(),
+        ..KeyLimits::default()
     };
     let limited = Limited::start(limits).await;
     assert_eq!(limited.chat().await.status, 200);
@@ -239,4 +239,95 @@ async fn a_user_may_have_ten_keys_and_no_more() {
     assert!(refused.to_string().contains("no more than 10"), "{refused}");
     desk.close().await;
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_served_by_the_providers_that_it_may_use_and_no_other() {
+    let limits = KeyLimits { providers: vec!["google".to_owned()], ..KeyLimits::default() };
+    let limited = Limited::start(limits).await;
+    let refused = limited.chat().await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (403, &json!("permission_denied")));
+    assert!(limited.rig.upstream.requests().is_empty(), "nothing was sent");
+    assert_eq!(limited.call(FLASH, &json!({})).await.status, 200);
+    limited.change(KeyLimits { providers: vec!["openai".to_owned()], ..KeyLimits::default() }).await;
+    assert_eq!(limited.chat().await.status, 200);
+    limited.rig.stop().await;
+}
+
+/// What the upstream gets of a conversation in one protocol when the key's window has room for its last turn.
+async fn check_window(target: &str, body: &str, kept: &str) {
+    let context = ContextLimit { enabled: true, window: Some(30) };
+    let limited = Limited::start(KeyLimits { context, ..KeyLimits::default() }).await;
+    let request = Request::new("POST", target).header("content-type", "application/json").body(body);
+    let reply = client::call(limited.rig.addr(), &request.bearer(&limited.key)).await;
+    assert_eq!(
+        (reply.status, reply.header("x-tollgate-turns-dropped")),
+        (200, Some("1")),
+        "{}",
+        reply.text()
+    );
+    let sent = limited.rig.upstream.requests();
+    assert_eq!(String::from_utf8_lossy(&sent[0].body), kept);
+    // A conversation that fits goes on as it is, and nothing is said.
+    let request = Request::new("POST", target).header("content-type", "application/json").body(kept);
+    let reply = client::call(limited.rig.addr(), &request.bearer(&limited.key)).await;
+    assert_eq!((reply.status, reply.header("x-tollgate-turns-dropped")), (200, None));
+    let sent = limited.rig.upstream.requests();
+    assert_eq!(String::from_utf8_lossy(&sent[1].body), kept);
+    limited.rig.stop().await;
+}
+
+/// Forty tokens of text.
+fn long() -> String {
+    "long ago ".repeat(18)
+}
+
+#[tokio::test]
+async fn a_context_window_leaves_out_the_oldest_turns_of_openai_chats() {
+    let system = r#"{"role":"system","content":"be brief"}"#;
+    let kept =
+        format!(r#"{{ "model":"gpt-4o",  "messages":[ {system} , {{"role":"user","content":"now"}}] }}"#);
+    let old = format!(
+        r#"{{"role":"user","content":"{}"}}, {{"role":"assistant","tool_calls":[{{"id":"c1","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}},{{"role":"tool","tool_call_id":"c1","content":"1"}},"#,
+        long()
+    );
+    let body = kept.replacen(r#"{"role":"user""#, &format!(r#"{old}{{"role":"user""#), 1);
+    check_window(CHAT, &body, &kept).await;
+}
+
+#[tokio::test]
+async fn a_context_window_leaves_out_the_oldest_items_of_openai_responses() {
+    let kept = r#"{"model":"gpt-4o","instructions":"be brief","input":[ {"role":"user","content":"now"}]}"#;
+    let old = format!(
+        r#"{{"role":"user","content":"{}"}},{{"type":"function_call","call_id":"k","name":"f","arguments":"{{}}"}},{{"type":"function_call_output","call_id":"k","output":"1"}},"#,
+        long()
+    );
+    let body = kept.replacen(r#"{"role""#, &format!(r#"{old}{{"role""#), 1);
+    check_window("/v1/responses", &body, kept).await;
+}
+
+#[tokio::test]
+async fn a_context_window_leaves_out_the_oldest_turns_of_anthropic_messages() {
+    let kept = r#"{"model":"claude-haiku-4-5","max_tokens":9,"system":"be brief","messages":[{"role":"user","content":"now"}]}"#;
+    let old = format!(
+        r#"{{"role":"user","content":"{}"}},{{"role":"assistant","content":[{{"type":"tool_use","id":"t1","name":"f","input":{{}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"t1","content":"1"}}]}},{{"role":"assistant","content":"done"}},"#,
+        long()
+    );
+    let body = kept.replacen(r#"{"role""#, &format!(r#"{old}{{"role""#), 1);
+    check_window(MESSAGES, &body, kept).await;
+}
+
+#[tokio::test]
+async fn a_context_window_leaves_out_the_oldest_contents_of_gemini() {
+    let kept = r#"{"systemInstruction":{"parts":[{"text":"be brief"}]},"contents":[{"role":"user","parts":[{"text":"now"}]}]}"#;
+    let old = format!(
+        r#"{{"role":"user","parts":[{{"text":"{}"}}]}},{{"role":"model","parts":[{{"functionCall":{{"name":"f","args":{{}}}}}}]}},{{"role":"user","parts":[{{"functionResponse":{{"name":"f","response":{{"x":"1"}}}}}}]}},"#,
+        long()
+    );
+    let body = kept.replacen(
+        r#"{"role":"user","parts":[{"text":"now"#,
+        &format!(r#"{old}{{"role":"user","parts":[{{"text":"now"#),
+        1,
+    );
+    check_window(FLASH, &body, kept).await;
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answer_filter;
+mod api_roles;
 mod bad_input;
 mod bad_wire;
 mod cancellation;

@@ -180,3 +180,183 @@ async fn keys_come_in_pages_and_stop_at_ten() {
     }
     office.rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_call_that_comes_twice_with_one_key_makes_one_thing_and_gets_one_answer() {
+    let mut office = Office::open().await;
+    let send = async |office: &Office, token: &str, key: &str, body: Value| {
+        let request = Request::post(KEYS, &body).header("idempotency-key", key).bearer(token);
+        client::call(office.rig.admin_addr(), &request).await
+    };
+    let create = async |office: &Office, token: &str, key: &str, name: &str| {
+        send(office, token, key, json!({"name": name})).await
+    };
+    let carol = office.carol.clone();
+    let first = create(&office, &carol, "k-1", "laptop").await;
+    let second = create(&office, &carol, "k-1", "laptop").await;
+    assert_eq!((first.status, second.status), (201, 201));
+    assert_eq!(first.json(), second.json(), "the key that was shown once is shown to the same call again");
+    assert_eq!(
+        (first.header("idempotency-replayed"), second.header("idempotency-replayed")),
+        (None, Some("true"))
+    );
+    let other = create(&office, &carol, "k-1", "phone").await;
+    assert_eq!((other.status, &other.json()["error"]["code"]), (422, &json!("idempotency_reused")));
+    assert_eq!(create(&office, &office.dave, "k-1", "laptop").await.status, 201, "keys are the caller's own");
+    for wrong in ["", &"x".repeat(256)] {
+        assert_eq!(create(&office, &carol, wrong, "laptop").await.status, 400, "{wrong}");
+    }
+    // What is refused has made nothing, so the key may be used again.
+    let gift = json!({"name": "gift", "user": "frank"});
+    assert_eq!(send(&office, &office.root, "k-2", gift.clone()).await.status, 404);
+    office.ask("POST", "/management/v1/users", &office.root, &json!({"name": "frank"})).await;
+    assert_eq!(send(&office, &office.root, "k-2", gift).await.status, 201);
+    let secret = first.json()["key"].as_str().expect("the key").to_owned();
+    office.rig.restart().await;
+    assert_eq!(
+        create(&office, &carol, "k-1", "laptop").await.json(),
+        first.json(),
+        "a restart forgets nothing"
+    );
+    assert_eq!(office.names(&carol, "").await.0.iter().filter(|name| *name == "laptop").count(), 1);
+    for file in
+        std::fs::read_dir(&office.rig.config.server.data_dir).expect("a directory").filter_map(Result::ok)
+    {
+        let bytes = std::fs::read(file.path()).unwrap_or_default();
+        let path = file.path();
+        assert!(memchr::memmem::find(&bytes, secret.as_bytes()).is_none(), "{}", path.display());
+    }
+    office.rig.stop().await;
+}
+
+#[tokio::test]
+async fn of_calls_with_one_key_that_come_at_one_time_one_is_made() {
+    let office = Office::open().await;
+    let request = Request::post(KEYS, &json!({"name": "race"})).header("idempotency-key", "k");
+    let request = request.bearer(&office.carol);
+    let call = || client::call(office.rig.admin_addr(), &request);
+    let (a, b, c, d) = tokio::join!(call(), call(), call(), call());
+    for reply in [a, b, c, d] {
+        let running = reply.status == 409 && reply.json()["error"]["code"] == "idempotency_running";
+        assert!(reply.status == 201 || running, "{}", reply.text());
+    }
+    assert_eq!(office.names(&office.carol, "").await.0, [json!("race")]);
+    office.rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_log_with_who_made_it_and_without_secrets() {
+    let office = Office::open().await;
+    let made = office.create(&office.carol, json!({"name": "laptop"})).await;
+    let id = made["id"].as_str().expect("an id");
+    office.ask("PATCH", &format!("{KEYS}/{id}"), &office.root, &json!({"name": "desk"})).await;
+    office.ask("DELETE", &format!("{KEYS}/{id}"), office.rig.admin_secret(), &Value::Null).await;
+    let desk = office.rig.desk().await;
+    desk.set_user_enabled("dave", false).await.expect("a change");
+    desk.close().await;
+    office.ask("POST", "/management/v1/plugins/reload", &office.root, &Value::Null).await;
+    let audit = async |query: &str| {
+        let reply =
+            office.ask("GET", &format!("/management/v1/audit{query}"), &office.root, &Value::Null).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    };
+    let of_key = audit(&format!("?target={id}")).await;
+    let rows = of_key["data"].as_array().expect("rows");
+    let said: Vec<_> = rows.iter().map(|row| row["action"].as_str().expect("an action")).collect();
+    assert_eq!(said, ["key.revoke", "key.change", "key.create"]);
+    assert_eq!((&rows[0]["actor"], &rows[0]["address"]), (&json!("operator"), &json!("127.0.0.1")));
+    let me = office.ask("GET", "/management/v1/me", &office.carol, &Value::Null).await.json();
+    assert_eq!(rows[2]["actor"], me["id"]);
+    assert!(rows[2]["request_id"].is_string());
+    let by_name = audit("?actor=carol&action=key.create").await;
+    assert_eq!(by_name["data"][0], rows[2]);
+    let disabled = audit("?actor=cli&action=user.change&limit=1").await;
+    assert_eq!(disabled["data"][0]["detail"], json!({"enabled": false}));
+    assert_eq!(audit("?action=plugin.reload").await["data"].as_array().map(Vec::len), Some(1));
+    let older = audit(&format!("?limit=1&cursor={}", rows[0]["seq"])).await;
+    assert_eq!(older["data"][0]["seq"], rows[1]["seq"]);
+    let everything = audit("").await.to_string();
+    for secret in [PASSWORD, made["key"].as_str().expect("the key"), office.rig.admin_secret()] {
+        assert!(!everything.contains(secret));
+    }
+    office.rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_admin_makes_finds_and_changes_users_and_the_last_admin_stays() {
+    let office = Office::open().await;
+    const USERS: &str = "/management/v1/users";
+    let root = office.root.as_str();
+    let new = json!({"name": "Erin", "password": PASSWORD, "points": "12.5", "floor": "-3"});
+    let made = office.ask("POST", USERS, root, &new).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let erin = made.json();
+    assert_eq!(
+        (&erin["points"], &erin["floor"], &erin["role"]),
+        (&json!("12.5"), &json!("-3"), &json!("user"))
+    );
+    assert_eq!(office.ask("POST", USERS, root, &new).await.status, 409);
+    for wrong in [
+        json!({"name": "x", "points": "-1"}),
+        json!({"name": "x", "floor": "1"}),
+        json!({"name": "x", "password": "short"}),
+    ] {
+        assert_eq!(office.ask("POST", USERS, root, &wrong).await.status, 400, "{wrong}");
+    }
+    let found = office.ask("GET", &format!("{USERS}?search=eri"), root, &Value::Null).await.json();
+    assert_eq!(found["data"], json!([erin]));
+    let first = office.ask("GET", &format!("{USERS}?limit=1"), root, &Value::Null).await.json();
+    let next = format!("{USERS}?limit=1&cursor={}", first["next_cursor"].as_str().expect("a cursor"));
+    assert_ne!(office.ask("GET", &next, root, &Value::Null).await.json()["data"], first["data"]);
+
+    let login = json!({"name": "Erin", "password": PASSWORD});
+    let log_in =
+        async || client::call(office.rig.admin_addr(), &Request::post("/management/v1/login", &login)).await;
+    let token = log_in().await.json()["access_token"].as_str().expect("a token").to_owned();
+    let one = format!("{USERS}/{}", erin["id"].as_str().expect("an id"));
+    assert_eq!(office.ask("GET", &one, &token, &Value::Null).await.json(), erin, "each sees himself");
+    assert_eq!(office.ask("PATCH", &one, &token, &json!({"role": "admin"})).await.status, 403);
+    let disabled = office.ask("PATCH", &one, root, &json!({"enabled": false, "floor": "0"})).await.json();
+    assert_eq!((&disabled["enabled"], &disabled["floor"]), (&json!(false), &json!("0")));
+    assert_eq!(office.ask("GET", &one, &token, &Value::Null).await.status, 401, "at once");
+    assert_eq!(log_in().await.status, 401);
+    office.ask("PATCH", &one, root, &json!({"enabled": true})).await;
+    assert_eq!(
+        office.ask("GET", &one, &token, &Value::Null).await.status,
+        401,
+        "a login that ended stays ended"
+    );
+    assert_eq!(log_in().await.status, 200);
+
+    let me = office.ask("GET", "/management/v1/me", root, &Value::Null).await.json();
+    let myself = format!("{USERS}/{}", me["id"].as_str().expect("an id"));
+    for last in [json!({"enabled": false}), json!({"role": "user"})] {
+        let refused = office.ask("PATCH", &myself, office.rig.admin_secret(), &last).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (409, &json!("last_admin")));
+    }
+    office.rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_sets_his_own_password_by_the_one_before_and_keeps_only_this_login() {
+    let office = Office::open().await;
+    const TARGET: &str = "/management/v1/me/password";
+    let log_in = async |password: &str| {
+        let body = json!({"name": "carol", "password": password});
+        client::call(office.rig.admin_addr(), &Request::post("/management/v1/login", &body)).await
+    };
+    let elsewhere = log_in(PASSWORD).await.json()["access_token"].as_str().expect("a token").to_owned();
+    let change = async |old: &str, new: &str| {
+        let body = json!({"old_password": old, "new_password": new});
+        office.ask("POST", TARGET, &office.carol, &body).await
+    };
+    let wrong = change("not the password", "staple horse battery").await;
+    assert_eq!((wrong.status, &wrong.json()["error"]["code"]), (403, &json!("wrong_password")));
+    assert_eq!(change(PASSWORD, "short").await.status, 400);
+    assert_eq!(change(PASSWORD, "staple horse battery").await.status, 204);
+    let me = async |token: &str| office.ask("GET", "/management/v1/me", token, &Value::Null).await.status;
+    assert_eq!((me(&office.carol).await, me(&elsewhere).await), (200, 401));
+    assert_eq!((log_in(PASSWORD).await.status, log_in("staple horse battery").await.status), (401, 200));
+    office.rig.stop().await;
+}

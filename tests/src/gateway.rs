@@ -196,6 +196,19 @@ impl Rig {
         users.into_iter().find(|row| row.name == user).expect("a user of this rig").balance
     }
 
+    /// Stops the gateway as SIGTERM does and starts it again with the same configuration; the ports are others then.
+    ///
+    /// # Panics
+    /// When it does not stop or start well.
+    pub async fn restart(&mut self) {
+        let gateway = self.gateway.take().expect("a rig that runs");
+        let stopped = tokio::task::spawn_blocking(move || gateway.stop()).await;
+        stopped.expect("the stop does not panic").expect("the gateway stops well");
+        let gateway = launch(self.config.clone()).await;
+        (self.addr, self.admin_addr) = (gateway.address, gateway.admin_address);
+        self.gateway = Some(gateway);
+    }
+
     /// Stops the gateway as SIGTERM does and checks the books.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ pub mod client;
 pub mod gateway;
 pub mod http1;
 pub mod process;
+pub mod schema;
 pub mod sdk;
 pub mod upstream;
 

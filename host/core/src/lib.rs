@@ -5,6 +5,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod affinity;
+pub mod context;
 pub mod failure;
 pub mod health;
 pub mod hold;

@@ -22,10 +22,31 @@ const PATTERN_BYTES_MAX: usize = 256;
 pub struct KeyLimits {
     /// The protocols that it may be used with; all where there are none.
     pub protocols: Vec<Protocol>,
+    /// Names of the providers that may serve its calls; all where there are none.
+    pub providers: Vec<String>,
     /// Patterns of the models that it may call, as [`matches()`] reads them; all where there are none.
     pub models: Vec<String>,
+    /// How much of a conversation is sent on.
+    pub context: ContextLimit,
     /// How much and how often.
     pub rates: Rates,
+}
+
+/// How much of a conversation is sent on. Off unless it is switched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContextLimit {
+    /// Whether the oldest turns beyond the window are left out.
+    pub enabled: bool,
+    /// The window in tokens, as [`crate::context`] estimates them.
+    pub window: Option<u64>,
+}
+
+impl ContextLimit {
+    /// The window in tokens, where there is one in force.
+    #[must_use]
+    pub fn in_force(self) -> Option<u64> {
+        self.window.filter(|_| self.enabled)
+    }
 }
 
 /// How much and how often: `None` for no limit, never 0.
@@ -54,6 +75,12 @@ impl KeyLimits {
         self.protocols.is_empty() || self.protocols.contains(&protocol)
     }
 
+    /// Whether calls may be served by this provider.
+    #[must_use]
+    pub fn allows_provider(&self, provider: &str) -> bool {
+        self.providers.is_empty() || self.providers.iter().any(|name| name == provider)
+    }
+
     /// Whether calls of this model are allowed.
     #[must_use]
     pub fn allows_model(&self, model: &str) -> bool {
@@ -67,18 +94,27 @@ impl KeyLimits {
     pub fn check(&self) -> Result<(), String> {
         let Rates { requests_per_minute, tokens_per_minute, tokens_per_day, concurrency } = self.rates;
         let numbers = [requests_per_minute, tokens_per_minute, tokens_per_day, concurrency];
-        if numbers.into_iter().flatten().any(|number| number == 0 || number > LIMIT_MAX) {
+        let numbers = numbers.into_iter().chain([self.context.window]);
+        if numbers.flatten().any(|number| number == 0 || number > LIMIT_MAX) {
             return Err(format!("a limit is a number between 1 and {LIMIT_MAX}"));
         }
-        if self.models.len() > PATTERNS_MAX {
-            return Err(format!("a key names at most {PATTERNS_MAX} patterns of models"));
+        if self.context.enabled && self.context.window.is_none() {
+            return Err("context management needs a context window".to_owned());
         }
-        let is_pattern = |pattern: &String| {
-            !pattern.is_empty()
-                && pattern.len() <= PATTERN_BYTES_MAX
-                && !pattern.chars().any(|sign| sign.is_control() || sign.is_whitespace())
+        if self.models.len() > PATTERNS_MAX || self.providers.len() > PATTERNS_MAX {
+            return Err(format!(
+                "a key names at most {PATTERNS_MAX} patterns of models and as many providers"
+            ));
+        }
+        let is_word = |word: &String| {
+            !word.is_empty()
+                && word.len() <= PATTERN_BYTES_MAX
+                && !word.chars().any(|sign| sign.is_control() || sign.is_whitespace())
         };
-        if !self.models.iter().all(is_pattern) {
+        if !self.providers.iter().all(is_word) {
+            return Err("a provider is named as the configuration names it".to_owned());
+        }
+        if !self.models.iter().all(is_word) {
             return Err("a pattern of models is a name in which `*` stands for any signs".to_owned());
         }
         Ok(())

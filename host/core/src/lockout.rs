@@ -76,6 +76,17 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
         self.tries.remove(name);
     }
 
+    /// What is remembered of a name: wrong tries, and when the last one was.
+    #[must_use]
+    pub fn tries(&self, name: &K) -> Option<(u32, Timestamp)> {
+        self.tries.get(name).map(|tries| (tries.wrong, tries.last))
+    }
+
+    /// Goes on from what [`Lockout::tries`] said before a restart.
+    pub fn restore(&mut self, name: K, wrong: u32, last: Timestamp) {
+        self.tries.insert(name, Tries { wrong, last });
+    }
+
     fn make_room(&mut self, now: Timestamp) {
         if self.tries.len() < NAMES_MAX {
             return;

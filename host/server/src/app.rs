@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
+use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Store, Writer};
 
@@ -24,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
 use crate::nurse::Nurse;
 use crate::shared::Shared;
-use crate::{components, environment, net, reload, telemetry, worker};
+use crate::{components, environment, net, reload, shared, telemetry, worker};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -100,6 +101,7 @@ impl Gateway {
             shared: Arc::clone(&shared),
             secret: opened.admin_secret,
             logins: opened.logins,
+            boot: *RequestId::new(shared::now(), shared::random()).as_bytes(),
             ready: AtomicBool::new(true),
         });
         let (stop, stopping) = watch::channel(false);

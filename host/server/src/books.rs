@@ -14,11 +14,11 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Event;
-use tollgate_store::{Entry, PluginEvent, Snapshot, Store, Writer};
+use tollgate_store::{Act, Entry, PluginEvent, Snapshot, Store, Writer};
 
 use crate::config::{Config, Model};
 use crate::demo;
-use crate::desk::{Desk, NewCredential};
+use crate::desk::{Desk, GATEWAY, NewCredential};
 use crate::directory::{Caller, Credential, Directory, Limited, Live, SharedAccount, SharedMeter};
 use crate::keys;
 use crate::login::Logins;
@@ -65,7 +65,7 @@ pub(crate) struct Books {
 /// # Errors
 /// When the database or the master key cannot be used, or another process serves from them.
 pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> {
-    let desk = Desk::open(config).await?;
+    let desk = Desk::open(config).await?.acting(Act::new(GATEWAY, None, None));
     let swept = desk.store().sweep(now()).await.context("resolving what the last run left")?;
     if swept.released > 0 {
         tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");

@@ -152,6 +152,13 @@ pub(crate) struct Caller {
     pub(crate) limited: Option<Limited>,
 }
 
+impl Caller {
+    /// Whether this provider may serve calls with the key.
+    pub(crate) fn may_use(&self, provider: &str) -> bool {
+        self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))
+    }
+}
+
 /// The limits of one API key, with what was used of them.
 #[derive(Debug)]
 pub(crate) struct Limited {
@@ -208,8 +215,9 @@ impl Directory {
         self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
     }
 
-    /// Credentials that may serve `caller`: his own, then the platform's. No other user's is ever among them.
+    /// Credentials that may serve `caller`: his own, then the platform's. No other user's is ever among them, and none of a
+    /// provider that the key may not use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
-        caller.own.iter().chain(&self.platform)
+        caller.own.iter().chain(&self.platform).filter(|credential| caller.may_use(&credential.provider))
     }
 }

@@ -8,7 +8,7 @@ use tollgate_core::id::SessionId;
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{Rotated, User};
+use tollgate_store::{Guessed, Rotated, User};
 
 use crate::desk::Desk;
 use crate::token::{ACCESS_MS, TokenKey};
@@ -25,8 +25,8 @@ const FREE_BY_ADDRESS: u32 = 20;
 pub(crate) struct Logins {
     desk: Desk,
     key: TokenKey,
-    names: Mutex<Lockout<String>>,
-    addresses: Mutex<Lockout<IpAddr>>,
+    names: Guesses,
+    addresses: Guesses,
 }
 
 /// What a client gets for a password or a refresh token.
@@ -75,8 +75,9 @@ impl Logins {
     /// When the database or the master key cannot be used.
     pub(crate) async fn open(desk: Desk) -> anyhow::Result<Self> {
         let key = desk.token_key().await?;
-        let (names, addresses) = (Lockout::new(FREE_BY_NAME), Lockout::new(FREE_BY_ADDRESS));
-        Ok(Self { desk, key, names: Mutex::new(names), addresses: Mutex::new(addresses) })
+        let names = Guesses::open(&desk, Guessed::Name, FREE_BY_NAME).await?;
+        let addresses = Guesses::open(&desk, Guessed::Address, FREE_BY_ADDRESS).await?;
+        Ok(Self { desk, key, names, addresses })
     }
 
     /// The books that the logins are in.
@@ -95,16 +96,14 @@ impl Logins {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Tokens, LoginError> {
-        let locked = |lock: Result<(), u64>| lock.map_err(LoginError::Locked);
-        locked(self.addresses().begin(&address, now))?;
-        locked(self.names().begin(&name.to_owned(), now))?;
+        let address = address.to_string();
+        self.addresses.begin(&self.desk, &address, now).await?;
+        self.names.begin(&self.desk, name, now).await?;
         let known = self.desk.password(name).await.map_err(LoginError::Failed)?;
-        let stored = known.as_ref().map(|(_, hash)| hash.clone());
-        let right = tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref())).await;
-        let user = known.map(|(user, _)| user).filter(|_| right.unwrap_or(false)).ok_or(LoginError::Wrong)?;
-        self.names().succeed(&name.to_owned());
+        let user = right(password, known).await.ok_or(LoginError::Wrong)?;
+        self.names.change(&self.desk, name, now, Lockout::succeed).await?;
         // Whoever has one account must not wipe out his guesses at others.
-        self.addresses().forgive(&address);
+        self.addresses.change(&self.desk, &address, now, Lockout::forgive).await?;
         let secret = fresh()?;
         let session =
             self.desk.begin_session(user.id, keys::digest(&secret), now, now.plus_ms(SESSION_MS)).await;
@@ -150,19 +149,82 @@ impl Logins {
         self.desk.end_session(visitor.session, now).await
     }
 
+    /// Sets a visitor's own password, by the one before it, and ends his other logins.
+    ///
+    /// # Errors
+    /// [`LoginError`]; wrong ones count as they do for logging in.
+    pub(crate) async fn change_password(
+        &self,
+        visitor: &Visitor,
+        desk: &Desk,
+        old: Secret,
+        new: Secret,
+        now: Timestamp,
+    ) -> Result<(), LoginError> {
+        let name = &visitor.user.name;
+        self.names.begin(&self.desk, name, now).await?;
+        let known = self.desk.password(name).await.map_err(LoginError::Failed)?;
+        right(old, known).await.ok_or(LoginError::Wrong)?;
+        self.names.change(&self.desk, name, now, Lockout::succeed).await?;
+        desk.change_own_password(visitor, new, now).await.map_err(LoginError::Failed)
+    }
+
     fn tokens(&self, user: User, session: SessionId, secret: &Secret, now: Timestamp) -> Tokens {
         let access = Secret::new(self.key.issue(user.id, session, now));
         let refresh = Secret::new(format!("{}.{session}", secret.expose()));
         Tokens { access, access_ms: ACCESS_MS, refresh, user }
     }
+}
 
-    fn names(&self) -> std::sync::MutexGuard<'_, Lockout<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+/// Wrong passwords by name or by address, in memory and in the database.
+struct Guesses {
+    kind: Guessed,
+    known: Mutex<Lockout<[u8; 32]>>,
+}
+
+impl Guesses {
+    async fn open(desk: &Desk, kind: Guessed, free: u32) -> anyhow::Result<Self> {
+        let mut known = Lockout::new(free);
+        for (guessed, wrong, last) in desk.lockouts(kind).await? {
+            known.restore(guessed, wrong, last);
+        }
+        Ok(Self { kind, known: Mutex::new(known) })
     }
 
-    fn addresses(&self) -> std::sync::MutexGuard<'_, Lockout<IpAddr>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts a try before it is known to be wrong.
+    async fn begin(&self, desk: &Desk, guessed: &str, now: Timestamp) -> Result<(), LoginError> {
+        let begin = |known: &mut Lockout<[u8; 32]>, digest: &[u8; 32]| known.begin(digest, now);
+        self.change(desk, guessed, now, begin).await?.map_err(LoginError::Locked)
     }
+
+    /// Changes what is known of a name or address, and keeps it where it did change: a try that is locked out writes nothing.
+    async fn change<T>(
+        &self,
+        desk: &Desk,
+        guessed: &str,
+        now: Timestamp,
+        change: impl FnOnce(&mut Lockout<[u8; 32]>, &[u8; 32]) -> T,
+    ) -> Result<T, LoginError> {
+        let digest = keys::digest(&Secret::new(guessed.to_owned()));
+        let (result, before, after) = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = known.tries(&digest);
+            let result = change(&mut known, &digest);
+            (result, before, known.tries(&digest))
+        };
+        if before != after {
+            let (wrong, last) = after.unwrap_or((0, now));
+            desk.keep_lockout(self.kind, (digest, wrong, last)).await.map_err(LoginError::Failed)?;
+        }
+        Ok(result)
+    }
+}
+
+/// The user whose password this is. Takes as long where there is none.
+async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> {
+    let stored = known.as_ref().map(|(_, hash)| hash.clone());
+    let right = tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref())).await;
+    known.map(|(user, _)| user).filter(|_| right.unwrap_or(false))
 }
 
 fn fresh() -> Result<Secret, LoginError> {

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 
-use sqlx::AssertSqlSafe;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::{ApiKeyId, RequestId, UserId};
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
+use crate::audit::Note;
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError, is_duplicate, is_refusal};
 use crate::open::{Store, random};
@@ -87,7 +89,8 @@ pub struct KeyUse {
 }
 
 pub(crate) const SELECT: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
-    protocols, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency FROM api_key ORDER BY id";
+    protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
+    context_management FROM api_key ORDER BY id";
 
 /// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
@@ -115,7 +118,7 @@ fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
     let protocols =
         words(row)?.into_iter().map(|name| Protocol::ALL.into_iter().find(|it| it.name() == name));
     let protocols = protocols.collect::<Option<Vec<_>>>()?;
-    let models = words(row)?;
+    let (providers, models) = (words(row)?, words(row)?);
     let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
     let rates = Rates {
         requests_per_minute: number()?,
@@ -123,7 +126,9 @@ fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
         tokens_per_day: number()?,
         concurrency: number()?,
     };
-    Some(KeyLimits { protocols, models, rates })
+    let window = number()?;
+    let context = ContextLimit { window, enabled: row.get()? };
+    Some(KeyLimits { protocols, providers, models, context, rates })
 }
 
 fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
@@ -131,17 +136,42 @@ fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
     Some(text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The columns of limits, in the order of the table.
-fn columns(limits: &KeyLimits) -> (Option<String>, Option<String>, [Option<i64>; 4]) {
-    let text = |words: Vec<&str>| Some(words.join(" ")).filter(|text| !text.is_empty());
+/// Words as a column holds them: NULL for none.
+fn joined<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
+    Some(words.collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
+}
+
+/// Numbers of limits in the order of [`UPDATE_LIMITS`].
+fn numbers(limits: &KeyLimits) -> [Option<i64>; 5] {
     let rates = limits.rates;
-    let numbers =
-        [rates.requests_per_minute, rates.tokens_per_minute, rates.tokens_per_day, rates.concurrency];
-    (
-        text(limits.protocols.iter().map(|protocol| protocol.name()).collect()),
-        text(limits.models.iter().map(String::as_str).collect()),
-        numbers.map(|number| number.map(stored)),
-    )
+    let numbers = [
+        rates.requests_per_minute,
+        rates.tokens_per_minute,
+        rates.tokens_per_day,
+        rates.concurrency,
+        limits.context.window,
+    ];
+    numbers.map(|number| number.map(stored))
+}
+
+const UPDATE_LIMITS: &str = "UPDATE api_key SET protocols = ?, providers = ?, models = ?, requests_per_minute = ?, \
+    tokens_per_minute = ?, tokens_per_day = ?, concurrency = ?, context_window = ?, context_management = ? WHERE id = ?";
+
+async fn write_limits(
+    connection: &mut SqliteConnection,
+    key: ApiKeyId,
+    limits: &KeyLimits,
+) -> Result<(), StoreError> {
+    let mut query = sqlx::query(UPDATE_LIMITS)
+        .bind(joined(limits.protocols.iter().map(|protocol| protocol.name())))
+        .bind(joined(limits.providers.iter().map(String::as_str)))
+        .bind(joined(limits.models.iter().map(String::as_str)));
+    for number in numbers(limits) {
+        query = query.bind(number);
+    }
+    let query = query.bind(limits.context.enabled).bind(key.as_bytes().as_slice());
+    query.execute(connection).await.doing("limiting an API key")?;
+    Ok(())
 }
 
 impl Store {
@@ -154,12 +184,11 @@ impl Store {
     pub async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError> {
         key.limits.check().map_err(StoreError::Invalid)?;
         let id = ApiKeyId::new(now, random()?);
-        let (protocols, models, [requests, tokens, day, at_once]) = columns(&key.limits);
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("creating an API key")?;
         // One statement, so that two of them cannot both see room for the last key.
         let inserted = sqlx::query(AssertSqlSafe(format!(
-            "INSERT INTO api_key (id, user_id, name, sha256, hint, created_at, expires_at, protocols, models, \
-             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency) \
-             SELECT ?3, ?1, ?4, ?5, ?6, ?2, ?7, ?8, ?9, ?10, ?11, ?12, ?13 WHERE {OTHERS} < ?14"
+            "INSERT INTO api_key (id, user_id, name, sha256, hint, created_at, expires_at) \
+             SELECT ?3, ?1, ?4, ?5, ?6, ?2, ?7 WHERE {OTHERS} < ?8"
         )))
         .bind(key.user.as_bytes().as_slice())
         .bind(stored(now.millis()))
@@ -168,22 +197,21 @@ impl Store {
         .bind(key.sha256.as_slice())
         .bind(key.hint)
         .bind(key.expires_at.map(|at| stored(at.millis())))
-        .bind(protocols)
-        .bind(models)
-        .bind(requests)
-        .bind(tokens)
-        .bind(day)
-        .bind(at_once)
         .bind(key.keys_max)
-        .execute(self.pool())
+        .execute(&mut *tx)
         .await;
         match inserted {
-            Ok(done) if done.rows_affected() == 0 => Err(too_many(key.keys_max)),
-            Ok(_) => Ok(id),
-            Err(error) if is_duplicate(&error) => Err(StoreError::Exists("API key")),
-            Err(error) if is_refusal(&error) => Err(StoreError::NotFound("user")),
-            Err(error) => Err(error).doing("creating an API key"),
+            Ok(done) if done.rows_affected() == 0 => return Err(too_many(key.keys_max)),
+            Ok(_) => {}
+            Err(error) if is_duplicate(&error) => return Err(StoreError::Exists("API key")),
+            Err(error) if is_refusal(&error) => return Err(StoreError::NotFound("user")),
+            Err(error) => return Err(error).doing("creating an API key"),
         }
+        write_limits(&mut tx, id, &key.limits).await?;
+        let detail = json!({"user": key.user.to_string(), "name": key.name});
+        self.note(&mut tx, noted("key.create", id, detail), now).await?;
+        tx.commit().await.doing("creating an API key")?;
+        Ok(id)
     }
 
     /// Changes what its user may change of a key.
@@ -199,7 +227,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         const DOING: &str = "changing an API key";
         change.limits.check().map_err(StoreError::Invalid)?;
-        let (protocols, models, [requests, tokens, day, at_once]) = columns(change.limits);
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let user: Option<Vec<u8>> = sqlx::query_scalar("SELECT user_id FROM api_key WHERE id = ?")
             .bind(key.as_bytes().as_slice())
@@ -218,23 +245,17 @@ impl Store {
         if works && others >= i64::from(change.keys_max) {
             return Err(too_many(change.keys_max));
         }
-        sqlx::query(
-            "UPDATE api_key SET name = ?, enabled = ?, expires_at = ?, protocols = ?, models = ?, \
-             requests_per_minute = ?, tokens_per_minute = ?, tokens_per_day = ?, concurrency = ? WHERE id = ?",
-        )
-        .bind(change.name)
-        .bind(change.enabled)
-        .bind(change.expires_at.map(|at| stored(at.millis())))
-        .bind(protocols)
-        .bind(models)
-        .bind(requests)
-        .bind(tokens)
-        .bind(day)
-        .bind(at_once)
-        .bind(key.as_bytes().as_slice())
-        .execute(&mut *tx)
-        .await
-        .doing(DOING)?;
+        sqlx::query("UPDATE api_key SET name = ?, enabled = ?, expires_at = ? WHERE id = ?")
+            .bind(change.name)
+            .bind(change.enabled)
+            .bind(change.expires_at.map(|at| stored(at.millis())))
+            .bind(key.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        write_limits(&mut tx, key, change.limits).await?;
+        let detail = json!({"name": change.name, "enabled": change.enabled});
+        self.note(&mut tx, noted("key.change", key, detail), now).await?;
         tx.commit().await.doing(DOING)
     }
 
@@ -291,14 +312,24 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn revoke_api_key(&self, key: ApiKeyId) -> Result<(), StoreError> {
+    pub async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
+        const DOING: &str = "revoking an API key";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE api_key SET enabled = 0 WHERE id = ?")
             .bind(key.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await
-            .doing("revoking an API key")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("API key")) } else { Ok(()) }
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("API key"));
+        }
+        self.note(&mut tx, noted("key.revoke", key, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
     }
+}
+
+fn noted(action: &'static str, key: ApiKeyId, detail: Value) -> Note<'static> {
+    Note { action, kind: "key", target: key.to_string(), detail }
 }
 
 fn too_many(max: u32) -> StoreError {

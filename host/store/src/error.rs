@@ -56,6 +56,9 @@ pub enum StoreError {
         /// How many are allowed.
         max: u32,
     },
+    /// Without him nobody could manage anything.
+    #[error("this is the last admin who is enabled: make another one first")]
+    LastAdmin,
     /// An argument makes no sense; the text says which.
     #[error("{0}")]
     Invalid(String),

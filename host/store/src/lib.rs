@@ -8,6 +8,7 @@
 //! and `commit.rs` bring its entries into the tables, `recover.rs` those that a crash left. `balance.rs`, `sweep.rs` and `verify.rs` keep the books right; the rest is one file per resource.
 
 mod api_key;
+mod audit;
 mod balance;
 mod commit;
 mod credential;
@@ -15,8 +16,10 @@ mod entry;
 mod error;
 mod fold;
 mod grant;
+mod idempotency;
 mod journal;
 mod load;
+mod lockout;
 mod model_route;
 mod open;
 mod price;
@@ -35,12 +38,15 @@ mod verify;
 mod writer;
 
 pub use api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
+pub use audit::{Act, AuditFilter, AuditRow, Note};
 pub use balance::Balance;
 pub use credential::{CheckResult, Credential, CredentialChange, CredentialState, NewCredential};
 pub use entry::{Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
 pub use grant::{Credit, Granted};
+pub use idempotency::{Keyed, Known};
 pub use load::Snapshot;
+pub use lockout::{Guessed, WrongTries};
 pub use model_route::ModelRoute;
 pub use open::{Durability, Options, Store};
 pub use request::RequestFilter;
@@ -49,6 +55,6 @@ pub use reward::Reward;
 pub use seal::MasterKey;
 pub use session::Rotated;
 pub use sweep::SweepReport;
-pub use user::User;
+pub use user::{User, UserChange};
 pub use verify::{VIOLATIONS_MAX, VerifyReport, Violation};
 pub use writer::{Mark, Synced, Writer};

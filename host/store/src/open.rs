@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqlitePool};
 use tokio::sync::OnceCell;
 
+use crate::audit::Act;
 use crate::error::{Doing, StoreError};
 use crate::recover;
 use crate::writer::Writer;
@@ -41,7 +42,11 @@ pub struct Options {
 
 /// The database. Cheap to clone, and usable from any tokio runtime with timers.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store {
+    inner: Arc<Inner>,
+    /// Who changes things through it, for the audit log.
+    pub(crate) act: Option<Arc<Act>>,
+}
 
 /// How long a server waits for one that only catches up.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -78,7 +83,8 @@ impl Store {
         check_version(&pool).await?;
         migrate(&pool).await?;
         let (lock, writer) = Default::default();
-        let store = Self(Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, writer }));
+        let inner = Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, writer });
+        let store = Self { inner, act: None };
         if let Some(_lock) = store.try_lock()? {
             recover::catch_up(path, &store.ledger_options()).await?;
         }
@@ -94,10 +100,10 @@ impl Store {
     /// thread.
     pub async fn writer(&self) -> Result<Writer, StoreError> {
         self.lock().await?;
-        let started = self.0.writer.get_or_try_init(async || {
+        let started = self.inner.writer.get_or_try_init(async || {
             let options = self.ledger_options();
-            let start = recover::begin(&self.0.path, &options).await?;
-            Writer::start(&self.0.path, self.0.durability, options, self.0.pool.clone(), start)
+            let start = recover::begin(&self.inner.path, &options).await?;
+            Writer::start(&self.inner.path, self.inner.durability, options, self.inner.pool.clone(), start)
                 .map_err(|source| self.file_error("starting the writer of", source))
         });
         started.await.cloned()
@@ -107,33 +113,33 @@ impl Store {
     ///
     /// Returns how many entries are lost, because neither journal nor tables could be written; 0 on an orderly end.
     pub async fn close(&self) -> usize {
-        let lost = match self.0.writer.get() {
+        let lost = match self.inner.writer.get() {
             Some(writer) => writer.close().await,
             None => 0,
         };
-        self.0.pool.close().await;
+        self.inner.pool.close().await;
         lost
     }
 
     /// Connections for everything but the writer's entries.
     pub(crate) fn pool(&self) -> &SqlitePool {
-        &self.0.pool
+        &self.inner.pool
     }
 
     /// How the writer's own connection is opened. Its commits allow the journal to be written over, so they wait for the disk.
     fn ledger_options(&self) -> SqliteConnectOptions {
-        self.0.options.clone().synchronous(SqliteSynchronous::Full)
+        self.inner.options.clone().synchronous(SqliteSynchronous::Full)
     }
 
     /// Makes this process the one that serves from the database, until it ends.
     pub(crate) async fn lock(&self) -> Result<(), StoreError> {
-        let locked = self.0.lock.get_or_try_init(async || {
+        let locked = self.inner.lock.get_or_try_init(async || {
             let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
             loop {
                 match self.try_lock()? {
                     Some(file) => return Ok(file),
                     None if tokio::time::Instant::now() >= deadline => {
-                        return Err(StoreError::InUse(self.0.path.clone()));
+                        return Err(StoreError::InUse(self.inner.path.clone()));
                     }
                     None => tokio::time::sleep(LOCK_PAUSE).await,
                 }
@@ -144,7 +150,7 @@ impl Store {
 
     /// The lock, unless another has it. It is held as long as the file is open.
     fn try_lock(&self) -> Result<Option<File>, StoreError> {
-        let mut name = self.0.path.clone().into_os_string();
+        let mut name = self.inner.path.clone().into_os_string();
         name.push(".lock");
         let file = File::create(PathBuf::from(name)).map_err(|source| self.file_error("locking", source))?;
         match file.try_lock() {
@@ -155,7 +161,7 @@ impl Store {
     }
 
     fn file_error(&self, doing: &'static str, source: std::io::Error) -> StoreError {
-        StoreError::File { doing, path: self.0.path.clone(), source }
+        StoreError::File { doing, path: self.inner.path.clone(), source }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Logins: what a refresh token stands for. Only its hash is stored, and only that of the newest one.
 
+use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::time::Timestamp;
 
+use crate::audit::Note;
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError};
 use crate::open::{Store, random};
 use crate::row::{Row, fields};
 use crate::sql::stored;
-use crate::user::{COLUMNS, User, user};
+use crate::user::{COLUMNS, User, end_sessions, user};
 
 /// What became of a refresh token that was handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,11 +138,17 @@ impl Store {
         row.map(|row| fields("user", &row, read)).transpose()
     }
 
-    /// Sets the hash of a user's password and ends all of his sessions.
+    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it in.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn set_password(&self, user: UserId, hash: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn change_own_password(
+        &self,
+        user: UserId,
+        hash: &str,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         const DOING: &str = "setting a password";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE users SET password = ? WHERE id = ?")
@@ -152,12 +160,10 @@ impl Store {
         if done.rows_affected() == 0 {
             return Err(StoreError::NotFound("user"));
         }
-        sqlx::query("UPDATE session SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL")
-            .bind(stored(now.millis()))
-            .bind(user.as_bytes().as_slice())
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
+        end_sessions(&mut tx, user, Some(session), now).await?;
+        let (target, detail) = (user.to_string(), Value::Null);
+        let note = Note { action: "user.password", kind: "user", target, detail };
+        self.note(&mut tx, note, now).await?;
         tx.commit().await.doing(DOING)
     }
 }

@@ -1,10 +1,13 @@
 //! Users: who owns API keys and an account.
 
-use tollgate_core::id::UserId;
+use serde_json::{Value, json};
+use sqlx::SqliteConnection;
+use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::time::Timestamp;
 
+use crate::audit::Note;
 use crate::error::{Doing, StoreError, is_duplicate};
 use crate::open::{Store, random};
 use crate::row::{Row, fields};
@@ -23,6 +26,39 @@ pub struct User {
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// What changes of a user: `None` for what stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserChange {
+    /// Whether calls and logins are taken.
+    pub enabled: Option<bool>,
+    /// What the user may do.
+    pub role: Option<Role>,
+    /// The hash of a new password, which ends all logins.
+    pub password: Option<String>,
+    /// The least balance that holds may leave: 0, or a negative overdraft.
+    pub floor: Option<Micropoints>,
+}
+
+impl UserChange {
+    /// What the audit log says of it.
+    fn detail(&self) -> Value {
+        let mut detail = serde_json::Map::new();
+        if let Some(enabled) = self.enabled {
+            detail.insert("enabled".to_owned(), enabled.into());
+        }
+        if let Some(role) = self.role {
+            detail.insert("role".to_owned(), role.name().into());
+        }
+        if self.password.is_some() {
+            detail.insert("password".to_owned(), "changed".into());
+        }
+        if let Some(floor) = self.floor {
+            detail.insert("floor".to_owned(), floor.to_string().into());
+        }
+        Value::Object(detail)
+    }
 }
 
 pub(crate) const SELECT: &str = "SELECT id, name, enabled, role, created_at FROM users ORDER BY id";
@@ -66,6 +102,9 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing("creating an account")?;
+        let detail = json!({"name": name});
+        let note = Note { action: "user.create", kind: "user", target: id.to_string(), detail };
+        self.note(&mut tx, note, now).await?;
         tx.commit().await.doing("creating a user")?;
         Ok(id)
     }
@@ -92,48 +131,153 @@ impl Store {
         fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
     }
 
-    /// Lets a user's API keys work, or not.
+    /// The user of this id.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_user_enabled(&self, user: UserId, enabled: bool) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE users SET enabled = ? WHERE id = ?")
-            .bind(enabled)
-            .bind(user.as_bytes().as_slice())
-            .execute(self.pool())
+    /// [`StoreError::NotFound`] when nobody has it.
+    pub async fn user(&self, id: UserId) -> Result<User, StoreError> {
+        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE id = ?")
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(self.pool())
             .await
-            .doing("changing a user")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("user")) } else { Ok(()) }
+            .doing("finding a user")?;
+        fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
     }
 
-    /// Makes a user an admin, or no longer one.
+    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains `search`,
+    /// whatever its case, at most `limit`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_role(&self, user: UserId, role: Role) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE users SET role = ? WHERE id = ?")
-            .bind(role.name())
-            .bind(user.as_bytes().as_slice())
-            .execute(self.pool())
+    /// When the database fails.
+    pub async fn find_users(
+        &self,
+        search: &str,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<User>, StoreError> {
+        let query = "SELECT id, name, enabled, role, created_at FROM users \
+                     WHERE id > ? AND instr(lower(name), lower(?)) > 0 ORDER BY id LIMIT ?";
+        let after = after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice());
+        let rows = sqlx::query(query)
+            .bind(after)
+            .bind(search)
+            .bind(stored(limit as u64))
+            .fetch_all(self.pool())
             .await
-            .doing("changing a user")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("user")) } else { Ok(()) }
+            .doing("finding users")?;
+        rows.iter().map(|row| fields("user", row, user)).collect()
+    }
+
+    /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and [`StoreError::Invalid`]
+    /// for a floor above 0.
+    pub async fn change_user(
+        &self,
+        id: UserId,
+        change: &UserChange,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a user";
+        if change.floor.is_some_and(|floor| floor > Micropoints::ZERO) {
+            return Err(StoreError::Invalid("the floor of an account is 0 or less".to_owned()));
+        }
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let admins = enabled_admins(&mut tx).await?;
+        let done = sqlx::query(
+            "UPDATE users SET enabled = COALESCE(?, enabled), role = COALESCE(?, role), \
+             password = COALESCE(?, password) WHERE id = ?",
+        )
+        .bind(change.enabled)
+        .bind(change.role.map(Role::name))
+        .bind(change.password.as_deref())
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await
+        .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("user"));
+        }
+        if admins > 0 && enabled_admins(&mut tx).await? == 0 {
+            return Err(StoreError::LastAdmin);
+        }
+        if let Some(floor) = change.floor {
+            set_floor(&mut tx, id, floor).await?;
+        }
+        if change.password.is_some() || change.enabled == Some(false) {
+            end_sessions(&mut tx, id, None, now).await?;
+        }
+        let note =
+            Note { action: "user.change", kind: "user", target: id.to_string(), detail: change.detail() };
+        self.note(&mut tx, note, now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Lets a user's API keys and logins work, or not.
+    ///
+    /// # Errors
+    /// As [`Store::change_user`].
+    pub async fn set_user_enabled(
+        &self,
+        user: UserId,
+        enabled: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = UserChange { enabled: Some(enabled), ..UserChange::default() };
+        self.change_user(user, &change, now).await
     }
 
     /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
-    pub async fn set_floor(&self, user: UserId, floor: Micropoints) -> Result<(), StoreError> {
-        if floor > Micropoints::ZERO {
-            return Err(StoreError::Invalid("the floor of an account is 0 or less".to_owned()));
-        }
-        let done = sqlx::query("UPDATE account SET floor = ? WHERE owner = ?")
-            .bind(floor.get())
-            .bind(user.as_bytes().as_slice())
-            .execute(self.pool())
-            .await
-            .doing("changing an account")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("user")) } else { Ok(()) }
+    pub async fn set_floor(
+        &self,
+        user: UserId,
+        floor: Micropoints,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = UserChange { floor: Some(floor), ..UserChange::default() };
+        self.change_user(user, &change, now).await
     }
+}
+
+async fn enabled_admins(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE enabled = 1 AND role = 'admin'")
+        .fetch_one(connection)
+        .await
+        .doing("counting admins")
+}
+
+async fn set_floor(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    floor: Micropoints,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE account SET floor = ? WHERE owner = ?")
+        .bind(floor.get())
+        .bind(user.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .doing("changing an account")?;
+    Ok(())
+}
+
+/// Ends a user's sessions, but for one where there is one to keep.
+pub(crate) async fn end_sessions(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    but: Option<SessionId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let but = but.as_ref().map_or(&[][..], |session| session.as_bytes().as_slice());
+    sqlx::query("UPDATE session SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL AND id <> ?")
+        .bind(stored(now.millis()))
+        .bind(user.as_bytes().as_slice())
+        .bind(but)
+        .execute(connection)
+        .await
+        .doing("ending sessions")?;
+    Ok(())
 }

@@ -33,6 +33,17 @@ pub(super) struct Refresh {
     refresh_token: String,
 }
 
+/// A password to set. There is no `Debug`: it would show both.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"old_password": "correct horse battery", "new_password": "staple horse battery"}))]
+pub(super) struct NewPassword {
+    /// The password until now.
+    old_password: String,
+    /// The password from now on: 10 to 1024 bytes.
+    new_password: String,
+}
+
 /// Who one is.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Me {
@@ -89,6 +100,18 @@ pub(super) async fn log_out(ask: Ask) -> Result<Nothing, Problem> {
 /// `GET /management/v1/me`
 pub(super) async fn me(ask: Ask) -> Result<Me, Problem> {
     Ok(user(&ask.caller.actor.visitor()?.user))
+}
+
+/// `POST /management/v1/me/password`
+pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> Result<Nothing, Problem> {
+    let (visitor, logins) = (ask.caller.actor.visitor()?, &ask.caller.admin.logins);
+    let (old, new) = (Secret::new(ask.body.old_password), Secret::new(ask.body.new_password));
+    let changed = logins.change_password(visitor, &ask.caller.desk, old, new, now()).await;
+    changed.map_err(|error| match error {
+        LoginError::Wrong => Problem::wrong_password(),
+        error => error.into(),
+    })?;
+    Ok(Nothing)
 }
 
 fn user(user: &tollgate_store::User) -> Me {

@@ -37,9 +37,6 @@ pub(super) struct Caller {
     pub(super) actor: Actor,
     /// Where the call came from.
     pub(super) from: IpAddr,
-    /// What the answer calls this call.
-    #[expect(dead_code, reason = "for the audit log")]
-    pub(super) request: RequestId,
     /// The query as it came.
     pub(super) query: String,
 }
@@ -68,6 +65,15 @@ impl Actor {
     /// Whether a user's things are his to see and change.
     pub(super) fn may_see(&self, owner: UserId) -> bool {
         self.is_admin() || self.user().is_some_and(|user| user.id == owner)
+    }
+
+    /// The name in the audit log.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Nobody => "nobody".to_owned(),
+            Self::Operator => "operator".to_owned(),
+            Self::Visitor(visitor) => visitor.user.id.to_string(),
+        }
     }
 
     /// The user who has logged in.

@@ -1,4 +1,4 @@
-//! The way of a management call: its row is found, its caller known and let in, its body read, its handler run.
+//! The way of a management call: its row is found, its caller known and let in, its body read, its handler run, its change noted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
-use http::request::Parts;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 use tollgate_core::id::RequestId;
+use tollgate_store::Act;
 
 use super::Admin;
 use super::ask::{Actor, Caller};
 use super::error::Problem;
-use super::reply::Answer;
+use super::idempotency::{Once, Turn};
+use super::reply::{Answer, bytes};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
 use crate::shared::now;
@@ -50,9 +52,54 @@ pub(super) async fn call(
         Some(_) => read(body, route.body_bytes_max).await?,
         None => Bytes::new(),
     };
-    let caller = caller(admin, actor, from, request_id, &parts);
+    let act = Act::new(actor.name(), Some(request_id), Some(from));
+    let desk = admin.logins.desk().acting(Arc::clone(&act));
+    let target = parts.uri.path_and_query().map_or(path, |target| target.as_str());
+    let once = match route.creates {
+        true => Once::named(&desk, admin.boot, &parts.headers, &parts.method, target, &body)?,
+        false => None,
+    };
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let caller = Caller { admin: Arc::clone(admin), desk, actor, from, query };
     // In a task of its own: a caller who leaves must not stop a change halfway.
-    tokio::spawn(route.run(caller, params, body)).await.unwrap_or_else(|_| Err(Problem::internal()))
+    let made = async move {
+        let Some(once) = once else { return made(route, caller, params, body, &act).await };
+        match once.begin().await? {
+            Turn::Made(answer) => Ok(answer),
+            Turn::Make(once) => once.end(made(route, caller, params, body, &act).await).await,
+        }
+    };
+    tokio::spawn(made).await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+/// Runs the handler, and notes a change that the store has not noted with it.
+async fn made(
+    route: &Route,
+    caller: Caller,
+    params: Vec<String>,
+    body: Bytes,
+    act: &Act,
+) -> Result<Answer, Problem> {
+    let desk = caller.desk.clone();
+    let target = params.first().cloned();
+    let answer = route.run(caller, params, body).await?;
+    let Some(action) = route.action.filter(|_| !act.is_noted()) else { return Ok(answer) };
+    let (answer, made) = if route.creates { made_id(answer).await? } else { (answer, None) };
+    desk.note(action, made.or(target).unwrap_or_default(), Value::Null).await?;
+    Ok(answer)
+}
+
+/// The `id` in an answer, and the answer.
+async fn made_id(answer: Answer) -> Result<(Answer, Option<String>), Problem> {
+    #[derive(serde::Deserialize)]
+    struct Made {
+        id: String,
+    }
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let id = serde_json::from_slice(&body).ok().map(|made: Made| made.id);
+    let whole = bytes(parts.status, "application/json", body);
+    Ok((Answer::from_parts(parts, whole.into_body()), id))
 }
 
 /// The row of a path and method, with what the path says for its parameters.
@@ -91,11 +138,6 @@ fn let_in(access: Access, actor: &Actor) -> Result<(), Problem> {
         Access::Admin if actor.is_admin() => Ok(()),
         Access::Admin => Err(Problem::forbidden()),
     }
-}
-
-fn caller(admin: &Arc<Admin>, actor: Actor, from: IpAddr, request: RequestId, parts: &Parts) -> Caller {
-    let query = parts.uri.query().unwrap_or_default().to_owned();
-    Caller { admin: Arc::clone(admin), desk: admin.logins.desk().clone(), actor, from, request, query }
 }
 
 /// Collects a body of bounded size and slowness.

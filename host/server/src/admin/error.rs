@@ -73,6 +73,29 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "no_user", message)
     }
 
+    /// The password that must come along is not the caller's.
+    pub(super) fn wrong_password() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "wrong_password", "The password is not right.")
+    }
+
+    /// The first call with an idempotency key still runs.
+    pub(super) fn idempotency_running() -> Self {
+        let message = "The first call with this idempotency key still runs. Try again in a moment.";
+        Self { retry_after_ms: Some(1000), ..Self::new(StatusCode::CONFLICT, "idempotency_running", message) }
+    }
+
+    /// Nobody knows how the first call with an idempotency key ended.
+    pub(super) fn idempotency_unknown() -> Self {
+        let message = "The gateway ended during the first call with this idempotency key. See whether it was made, and use another key.";
+        Self::new(StatusCode::CONFLICT, "idempotency_unknown", message)
+    }
+
+    /// An idempotency key came with another call than its first one.
+    pub(super) fn idempotency_reused() -> Self {
+        let message = "This idempotency key belongs to another call.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_reused", message)
+    }
+
     /// The request is not what the path takes.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
@@ -147,6 +170,7 @@ impl From<anyhow::Error> for Problem {
             let (status, code) = match refused {
                 StoreError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
                 StoreError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+                StoreError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
                 StoreError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
                 StoreError::Invalid(_) => (StatusCode::BAD_REQUEST, "bad_request"),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

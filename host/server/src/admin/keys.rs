@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
-use tollgate_core::id::ApiKeyId;
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::id::{ApiKeyId, UserId};
+use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
@@ -61,6 +61,8 @@ pub(super) struct KeyPatch {
 pub(super) struct Limits {
     /// Wire formats that it may speak; all where there are none.
     protocols: Vec<String>,
+    /// Providers that may serve it, by the configuration's names; all where there are none.
+    providers: Vec<String>,
     /// Models that it may call, as patterns with `*`; all where there are none.
     models: Vec<String>,
     /// Calls a minute.
@@ -71,6 +73,10 @@ pub(super) struct Limits {
     tokens_per_day: Option<u64>,
     /// Calls at a time.
     concurrency: Option<u64>,
+    /// Whether the oldest turns of a conversation that is longer than `context_window` are left out.
+    enable_context_management: bool,
+    /// Tokens of a conversation that are sent on, estimated as a quarter of its bytes.
+    context_window: Option<u64>,
 }
 
 /// An API key as it may be shown.
@@ -121,7 +127,9 @@ impl Limits {
         let protocols = self.protocols.iter().map(known).collect::<Option<Vec<_>>>();
         let limits = KeyLimits {
             protocols: protocols.ok_or_else(|| Problem::bad_request("A protocol is not known."))?,
+            providers: self.providers,
             models: self.models,
+            context: ContextLimit { enabled: self.enable_context_management, window: self.context_window },
             rates: Rates {
                 requests_per_minute: self.requests_per_minute,
                 tokens_per_minute: self.tokens_per_minute,
@@ -136,7 +144,10 @@ impl Limits {
     fn shown(limits: &KeyLimits) -> Self {
         Self {
             protocols: limits.protocols.iter().map(|protocol| protocol.name().to_owned()).collect(),
+            providers: limits.providers.clone(),
             models: limits.models.clone(),
+            enable_context_management: limits.context.enabled,
+            context_window: limits.context.window,
             requests_per_minute: limits.rates.requests_per_minute,
             tokens_per_minute: limits.rates.tokens_per_minute,
             tokens_per_day: limits.rates.tokens_per_day,
@@ -148,9 +159,18 @@ impl Limits {
 /// `GET /management/v1/keys`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Key>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    page(&ask.caller.desk, &paging, |owner| ask.caller.actor.may_see(owner)).await
+}
+
+/// A page of the keys whose owner is one of those asked for.
+pub(super) async fn page(
+    desk: &Desk,
+    paging: &Paging,
+    owned: impl Fn(UserId) -> bool,
+) -> Result<Page<Key>, Problem> {
     let (after, limit): (Option<ApiKeyId>, _) = (paging.after()?, paging.limit()?);
-    let mut keys = ask.caller.desk.keys().await?;
-    keys.retain(|key| ask.caller.actor.may_see(key.user_id) && after.is_none_or(|after| key.id > after));
+    let mut keys = desk.keys().await?;
+    keys.retain(|key| owned(key.user_id) && after.is_none_or(|after| key.id > after));
     Ok(Page::new(keys.iter().take(limit + 1).map(shown).collect(), limit, |key| key.id.clone()))
 }
 

@@ -6,15 +6,18 @@
 
 mod accounts;
 mod ask;
+mod audit;
 mod credentials;
 mod dispatch;
 mod error;
+mod idempotency;
 mod keys;
 mod openapi;
 mod plugins;
 mod reply;
 mod route;
 mod routes;
+mod users;
 
 use std::convert::Infallible;
 use std::io;
@@ -46,6 +49,8 @@ pub(crate) struct Admin {
     pub(crate) secret: [u8; 32],
     /// Who may manage what, by password or token.
     pub(crate) logins: Logins,
+    /// Tells this run of the gateway from others.
+    pub(crate) boot: [u8; 16],
     /// Whether clients are being served: false while starting and while draining.
     pub(crate) ready: AtomicBool,
 }

@@ -10,7 +10,9 @@
 //!    become descriptions. A body has one `#[schemars(example = …)]`, which the tests send.
 //! 2. Let it check what the row cannot know. The row keeps out who has not the role; whether a thing is the caller's, the handler
 //!    asks: `ask.caller.actor.may_see(owner)`, and answers `Problem::not_found()` where it is not. A list is a [`Page`](super::ask::Page).
-//! 3. Change things through `ask.caller.desk`, which knows who changes them.
+//! 3. Change things through `ask.caller.desk`, which knows who changes them. The function of the store that makes the change notes
+//!    it in its own transaction, `self.note(&mut tx, Note { .. }, now)`, and so covers the command line too; where it does not,
+//!    a row with the action's name and the id is written after the change.
 //! 4. Add the row. `.creates("key.create")` is for a `POST` that makes something: it answers 201 and takes an `Idempotency-Key`.
 //!    `.changes("key.change")` is for every other row that changes something. Both name the action for the audit log.
 //!
@@ -22,7 +24,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::route::{Access, Route, route};
-use super::{accounts, credentials, keys, openapi, plugins};
+use super::{accounts, audit, credentials, keys, openapi, plugins, users};
 
 /// What all paths begin with.
 pub(super) const ROOT: &str = "/management/v1";
@@ -43,10 +45,18 @@ fn table() -> Vec<Route> {
         route(GET,    Anyone, "/openapi.json",   openapi::show,     "This document."),
 
         // Logins.
-        route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens.").changes("login"),
+        route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens."),
         route(POST,   Anyone, "/refresh",        accounts::refresh, "Takes a refresh token, which is good once, for the next pair."),
-        route(POST,   Me,     "/logout",         accounts::log_out, "Ends the login: neither of its tokens is good any more.").changes("logout"),
+        route(POST,   Me,     "/logout",         accounts::log_out, "Ends the login: neither of its tokens is good any more."),
         route(GET,    Me,     "/me",             accounts::me,      "Who one is."),
+        route(POST,   Me,     "/me/password",    accounts::change_password, "Sets one's own password, by the one before it. One's other logins end.").changes("user.password"),
+
+        // Users.
+        route(GET,    Admin,  "/users",          users::list,       "Lists users with their balances, oldest first."),
+        route(POST,   Admin,  "/users",          users::create,     "Makes a user with an account.").creates("user.create"),
+        route(GET,    Owner,  "/users/{user}",   users::show,       "Shows a user with his balance."),
+        route(PATCH,  Admin,  "/users/{user}",   users::change,     "Changes what is given of a user; the rest stays. The last admin stays one.").changes("user.change"),
+        route(GET,    Owner,  "/users/{user}/keys", users::keys,    "Lists a user's API keys."),
 
         // API keys.
         route(GET,    Owner,  "/keys",           keys::list,        "Lists API keys with what was used of them, oldest first."),
@@ -62,6 +72,9 @@ fn table() -> Vec<Route> {
         route(PATCH,  Owner,  "/credentials/{credential}", credentials::change, "Changes what is given of a provider key; the rest stays.").changes("credential.change"),
         route(DELETE, Owner,  "/credentials/{credential}", credentials::remove, "Forgets a provider key.").changes("credential.remove"),
         route(POST,   Owner,  "/credentials/{credential}/check", credentials::check, "Asks the provider whether a key is good.").changes("credential.check"),
+
+        // The audit log.
+        route(GET,    Admin,  "/audit",          audit::list,       "Lists what was changed, by whom and by which call, newest first."),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),
@@ -95,8 +108,8 @@ mod tests {
                 !route.creates || route.method == Method::POST,
                 "{name} creates by another method than POST"
             );
-            // A refresh is no change that anyone would look for.
-            let named = route.action.is_some() || route.path == "/refresh";
+            // A login changes nothing that is managed.
+            let named = route.action.is_some() || matches!(route.path, "/login" | "/refresh" | "/logout");
             assert!(!changes || named, "{name} has no name in the audit log");
         }
     }

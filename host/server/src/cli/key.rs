@@ -66,6 +66,9 @@ pub(super) struct Limits {
     /// times; `none` lifts the limit.
     #[arg(long = "protocol", value_name = "PROTOCOL")]
     protocols: Vec<Named>,
+    /// A provider that may serve its calls, by the configuration's name. May be given several times; `none` lifts the limit.
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    providers: Vec<String>,
     /// A model that it may call; `*` in the name stands for any signs. May be given several times; `none` lifts the limit.
     #[arg(long = "model", value_name = "PATTERN")]
     models: Vec<String>,
@@ -81,6 +84,12 @@ pub(super) struct Limits {
     /// Calls at one time, or `none`.
     #[arg(long, value_name = "NUMBER")]
     concurrency: Option<Number>,
+    /// Whether the oldest turns of a conversation that is longer than the context window are left out.
+    #[arg(long, value_name = "BOOL")]
+    enable_context_management: Option<bool>,
+    /// Tokens of a conversation that are sent on, estimated as a quarter of its bytes, or `none`.
+    #[arg(long, value_name = "NUMBER")]
+    context_window: Option<Number>,
 }
 
 /// A number, or `none`.
@@ -124,6 +133,12 @@ impl Limits {
         if !self.models.is_empty() {
             limits.models = self.models.into_iter().filter(|pattern| pattern != NONE).collect();
         }
+        if !self.providers.is_empty() {
+            limits.providers = self.providers.into_iter().filter(|name| name != NONE).collect();
+        }
+        let context = &mut limits.context;
+        context.enabled = self.enable_context_management.unwrap_or(context.enabled);
+        context.window = self.context_window.map_or(context.window, |number| number.0);
         let rates = &mut limits.rates;
         for (rate, given) in [
             (&mut rates.requests_per_minute, self.requests_per_minute),

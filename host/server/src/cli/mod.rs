@@ -1,6 +1,7 @@
 //! The command line. Every command works on the data directory alone, so that it needs no running server; a running one
 //! notices what changed within half a second.
 
+mod audit;
 mod credential;
 mod key;
 mod ledger;
@@ -67,6 +68,8 @@ enum Command {
     /// Balances, grants, requests, receipts, and the proof that the books are right.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// What was changed, by whom, newest first.
+    Audit(audit::Audit),
     /// Print the OpenAPI document of the management API.
     Openapi,
 }
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Plugin(plugin) => plugin.run(&config, &output).await,
             Command::Price(price) => price.run(&config, &output).await,
             Command::Ledger(ledger) => ledger.run(&config, &output).await,
+            Command::Audit(audit) => audit.run(&config, &output).await,
             Command::Openapi => openapi::print(),
         }
     })

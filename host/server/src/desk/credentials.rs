@@ -1,5 +1,6 @@
 //! Provider keys, the platform's and the users' own.
 
+use serde_json::{Value, json};
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::limits::Rates;
 use tollgate_core::points::Micropoints;
@@ -96,7 +97,11 @@ impl Desk {
             limits: new.limits,
             fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
-        Ok(self.store.add_credential(&self.master, &new, now()).await?)
+        let id = self.store.add_credential(&self.master, &new, now()).await?;
+        let user = user.map(|user| user.to_string());
+        let detail = json!({"provider": new.provider, "label": new.label, "user": user});
+        self.note("credential.add", id.to_string(), detail).await?;
+        Ok(id)
     }
 
     /// All credentials, without their secrets.
@@ -148,7 +153,9 @@ impl Desk {
             enabled: edit.enabled.unwrap_or(known.enabled),
             limits: edit.limits.unwrap_or(known.limits),
         };
-        Ok(self.store.change_credential(id, &change).await?)
+        self.store.change_credential(id, &change).await?;
+        let detail = json!({"label": change.label, "weight": change.weight, "enabled": change.enabled});
+        self.note("credential.change", id.to_string(), detail).await
     }
 
     /// Uses a credential or does not.
@@ -156,7 +163,8 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> anyhow::Result<()> {
-        Ok(self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?)
+        self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?;
+        self.note("credential.change", id.to_string(), json!({"enabled": enabled})).await
     }
 
     /// Forgets a credential.
@@ -164,7 +172,8 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
-        Ok(self.store.remove_credential(id).await?)
+        self.store.remove_credential(id).await?;
+        self.note("credential.remove", id.to_string(), Value::Null).await
     }
 
     /// Keeps what a check of a credential found, and rewards who brought it where it is the first good one of its account.

@@ -43,11 +43,14 @@ impl KeyRow {
         let rates = self.limits.rates;
         json!({
             "protocols": self.limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
+            "providers": self.limits.providers,
             "models": self.limits.models,
             "requests_per_minute": rates.requests_per_minute,
             "tokens_per_minute": rates.tokens_per_minute,
             "tokens_per_day": rates.tokens_per_day,
             "concurrency": rates.concurrency,
+            "enable_context_management": self.limits.context.enabled,
+            "context_window": self.limits.context.window,
         })
     }
 }
@@ -142,6 +145,6 @@ impl Desk {
     /// # Errors
     /// Without such a key.
     pub async fn revoke_key(&self, id: ApiKeyId) -> anyhow::Result<()> {
-        Ok(self.store.revoke_api_key(id).await?)
+        Ok(self.store.revoke_api_key(id, now()).await?)
     }
 }

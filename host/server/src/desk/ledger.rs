@@ -1,12 +1,13 @@
 //! Points that are given, what a charge rests on, and the proof that the books are right.
 
 use anyhow::Context;
+use serde_json::json;
 use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::Receipt;
 use tollgate_store::VerifyReport;
 
-use super::{ACTOR, Desk};
+use super::Desk;
 use crate::shared::now;
 
 impl Desk {
@@ -16,8 +17,9 @@ impl Desk {
     /// Without such a user, or for nothing.
     pub async fn grant(&self, user: &str, points: Micropoints, reason: &str) -> anyhow::Result<()> {
         let user = self.user(user).await?;
-        self.store.grant(user, points, reason, ACTOR, now()).await?;
-        Ok(())
+        self.store.grant(user, points, reason, self.actor(), now()).await?;
+        let detail = json!({"points": points.to_string(), "reason": reason});
+        self.note("user.grant", user.to_string(), detail).await
     }
 
     /// What a charge rests on.

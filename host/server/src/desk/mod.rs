@@ -1,6 +1,7 @@
 //! What an operator does to the books, whether by the command line or by the management API: names in, checked changes out.
 //! Works on the database alone; a running server notices. One file a resource; here is what they share.
 
+mod audit;
 mod credentials;
 mod keys;
 mod ledger;
@@ -13,29 +14,36 @@ mod users;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 
 use anyhow::Context;
+use serde_json::Value;
 use tollgate_core::id::UserId;
-use tollgate_store::{Durability, MasterKey, Options, Resealed, Store};
+use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store};
 
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
 pub use self::routes::RouteRow;
-pub use self::users::UserRow;
+pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::config::{self, Config};
 use crate::keys::Fingerprints;
 use crate::master;
 use crate::pricefile;
+use crate::shared::now;
 
 /// Who the books name for what is done at a terminal.
-const ACTOR: &str = "cli";
+const TERMINAL: &str = "cli";
+/// Who the books name for what a start does by itself.
+pub(crate) const GATEWAY: &str = "gateway";
 /// The setting that holds, sealed, the key by which provider keys are known again.
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 
 /// The opened books.
 #[derive(Clone)]
 pub struct Desk {
+    /// Knows who works at the desk.
     store: Store,
+    act: Arc<Act>,
     master: MasterKey,
     fingerprints: Fingerprints,
     keys_max: u32,
@@ -63,12 +71,30 @@ impl Desk {
         // Kept sealed, so that a change of the master key leaves it as it is.
         let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
-        let desk = Self { store, master, fingerprints, keys_max: config.limits.api_keys_per_user };
+        let (act, keys_max) = (Act::new(TERMINAL, None, None), config.limits.api_keys_per_user);
+        let desk = Self { store: store.acting(Arc::clone(&act)), act, master, fingerprints, keys_max };
         desk.fingerprint_all().await?;
         if desk.prices().await?.version() == 0 {
-            desk.publish_prices(pricefile::shipped().map_err(anyhow::Error::msg)?).await?;
+            let shipped = pricefile::shipped().map_err(anyhow::Error::msg)?;
+            desk.acting(Act::new(GATEWAY, None, None)).publish_prices(shipped).await?;
         }
         Ok(desk)
+    }
+
+    /// The same desk for someone else: what is changed at it is put down to him.
+    pub(crate) fn acting(&self, act: Arc<Act>) -> Self {
+        Self { store: self.store.acting(Arc::clone(&act)), act, ..self.clone() }
+    }
+
+    /// Who works at it: a user's id, `operator` or `cli`.
+    pub(crate) fn actor(&self) -> &str {
+        &self.act.actor
+    }
+
+    /// Notes in the audit log what no transaction of the store has noted.
+    pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> anyhow::Result<()> {
+        let kind = action.split('.').next().unwrap_or_default();
+        Ok(self.store.note_done(Note { action, kind, target, detail }, now()).await?)
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
 use tollgate_core::price::{ModelPrice, PriceTable};
 
 use super::Desk;
@@ -21,6 +22,8 @@ impl Desk {
     /// # Errors
     /// When it is not complete.
     pub async fn publish_prices(&self, prices: HashMap<String, ModelPrice>) -> anyhow::Result<u64> {
-        Ok(self.store.publish_prices(&prices, now()).await?)
+        let version = self.store.publish_prices(&prices, now()).await?;
+        self.note("price.publish", version.to_string(), json!({"models": prices.len()})).await?;
+        Ok(version)
     }
 }

@@ -1,11 +1,15 @@
 //! Logins, as the books keep them.
 
 use tollgate_core::id::{SessionId, UserId};
+use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{Rotated, User};
+use tollgate_store::{Guessed, Rotated, User, WrongTries};
 
 use super::Desk;
+use super::users::hashed;
 use crate::keys;
+use crate::login::Visitor;
+use crate::shared::now;
 use crate::token::TokenKey;
 
 /// The setting that holds, sealed, what the key of access tokens is made of.
@@ -55,5 +59,25 @@ impl Desk {
 
     pub(crate) async fn end_session(&self, session: SessionId, at: Timestamp) -> anyhow::Result<()> {
         Ok(self.store.end_session(session, at).await?)
+    }
+
+    /// Sets a visitor's own password and ends his logins but for this one.
+    pub(crate) async fn change_own_password(
+        &self,
+        visitor: &Visitor,
+        new: Secret,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let hash = hashed(new).await?;
+        Ok(self.store.change_own_password(visitor.user.id, &hash, visitor.session, at).await?)
+    }
+
+    /// Wrong passwords that were tried before this start.
+    pub(crate) async fn lockouts(&self, kind: Guessed) -> anyhow::Result<Vec<WrongTries>> {
+        Ok(self.store.lockouts(kind, now()).await?)
+    }
+
+    pub(crate) async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> anyhow::Result<()> {
+        Ok(self.store.keep_lockout(kind, tries).await?)
     }
 }

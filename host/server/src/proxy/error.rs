@@ -26,6 +26,8 @@ pub(crate) enum ProxyError {
     ProtocolNotAllowed,
     /// The API key may not call this model.
     ModelNotAllowed(String),
+    /// The API key may not use any provider of the model.
+    ProviderNotAllowed,
     /// The API key has reached one of its limits.
     LimitReached(Box<LimitReached>),
     /// No such path.
@@ -139,7 +141,7 @@ impl ProxyError {
             Self::MissingKey | Self::InvalidKey => {
                 words(401, INVALID, Some("invalid_api_key"), "authentication_error", "UNAUTHENTICATED")
             }
-            Self::ProtocolNotAllowed | Self::ModelNotAllowed(_) => {
+            Self::ProtocolNotAllowed | Self::ModelNotAllowed(_) | Self::ProviderNotAllowed => {
                 words(403, INVALID, Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
             }
             Self::UnknownPath => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
@@ -199,6 +201,7 @@ impl ProxyError {
             Self::InvalidKey => "The API key is not valid.".to_owned(),
             Self::ProtocolNotAllowed => "This API key may not be used in this protocol.".to_owned(),
             Self::ModelNotAllowed(model) => format!("This API key may not call the model `{model}`."),
+            Self::ProviderNotAllowed => "This API key may not use any provider of this model.".to_owned(),
             Self::LimitReached(reached) => limit_message(reached.refused.limit).to_owned(),
             Self::UnknownPath => "There is nothing at this path.".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
@@ -231,7 +234,7 @@ impl ProxyError {
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest { field, .. } => *field,
-            Self::UnknownModel(_) | Self::ModelNotAllowed(_) => Some("model"),
+            Self::UnknownModel(_) | Self::ModelNotAllowed(_) | Self::ProviderNotAllowed => Some("model"),
             _ => None,
         }
     }

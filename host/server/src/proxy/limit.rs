@@ -12,6 +12,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
 use super::error::{LimitReached, ProxyError};
+use crate::destination::Destination;
 use crate::directory::{Caller, Limited, SharedMeter};
 use crate::router::Call;
 
@@ -61,6 +62,19 @@ pub(crate) fn model(caller: &Caller, name: &str) -> Result<(), ProxyError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Leaves out the providers that may not serve the key's calls.
+///
+/// # Errors
+/// 403 when none is left.
+pub(crate) fn providers(caller: &Caller, destination: &mut Destination<'_>) -> Result<(), ProxyError> {
+    for stage in &mut destination.stages {
+        stage.legs.retain(|leg| leg.provider().is_none_or(|provider| caller.may_use(provider)));
+    }
+    let served = !destination.stages.is_empty();
+    destination.stages.retain(|stage| !stage.legs.is_empty());
+    if served && destination.stages.is_empty() { Err(ProxyError::ProviderNotAllowed) } else { Ok(()) }
 }
 
 impl Permit {

@@ -8,6 +8,7 @@
 pub(crate) mod adapt;
 pub(crate) mod authenticate;
 pub(crate) mod charge;
+pub(crate) mod context;
 pub(crate) mod course;
 pub(crate) mod error;
 pub(crate) mod filter;
@@ -106,6 +107,7 @@ async fn proxy(
     let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
+    let (inbound, turns_dropped) = context::fit(&caller, inbound, arrival.id)?;
     let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
     let place = worker.shared.gates.enter(arrival.started + patience).await;
     let place = place.map_err(|_| ProxyError::Busy)?;
@@ -119,6 +121,7 @@ async fn proxy(
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
     }
+    context::tell(answer.headers_mut(), turns_dropped);
     Ok(answer)
 }
 
@@ -225,6 +228,7 @@ fn destination<'r>(
         }
     })?;
     destination.stages.retain(|stage| limit::model(caller, &stage.model).is_ok());
+    limit::providers(caller, &mut destination)?;
     if destination.stages.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
 }
 

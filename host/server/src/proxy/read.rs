@@ -17,6 +17,8 @@ use crate::router::Call;
 
 /// Asks Gemini for a stream of events.
 const EVENTS_QUERY: &str = "alt=sse";
+/// What Tollgate's own Gemini envelope has beside a Gemini body.
+const OWN_MEMBERS: [&str; 2] = ["model", "stream"];
 /// Longest name of a model: it is recorded, whoever asks for it.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -59,6 +61,18 @@ impl Inbound {
     pub(crate) fn wants_array(&self) -> bool {
         let events = || self.query.split('&').any(|pair| pair == EVENTS_QUERY);
         self.protocol == Protocol::Gemini && self.streaming && !events()
+    }
+
+    /// The same request with another body, which is a JSON object too.
+    ///
+    /// # Errors
+    /// 400 when it is none after all.
+    pub(crate) fn with_body(mut self, body: Bytes) -> Result<Self, ProxyError> {
+        self.members = members_of(&body)?;
+        if !self.splices.is_empty() {
+            self.splices = without(&body, &self.members, &OWN_MEMBERS);
+        }
+        Ok(Self { body, ..self })
     }
 
     /// The last top-level member of that name: which one counts where a name stands twice.
@@ -122,11 +136,17 @@ async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, ProxyErro
     Ok(joined.map_or(first, BytesMut::freeze))
 }
 
+/// The members of a body, in order.
+fn members_of(body: &[u8]) -> Result<Vec<Member>, ProxyError> {
+    let mut members = Vec::with_capacity(16);
+    json::members(body, |name, value| members.push(Member { name: name.into(), value }))
+        .map_err(|error| ProxyError::bad_request(format!("The body is not a JSON object: {error}."), None))?;
+    Ok(members)
+}
+
 /// Checks that the body is a JSON object and finds what the road needs in it.
 fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
-    let mut members = Vec::with_capacity(16);
-    json::members(&body, |name, value| members.push(Member { name: name.into(), value }))
-        .map_err(|error| ProxyError::bad_request(format!("The body is not a JSON object: {error}."), None))?;
+    let members = members_of(&body)?;
     let streaming = match call.streaming {
         Some(streaming) => streaming,
         None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?
@@ -148,7 +168,7 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
     if model.len() > MODEL_BYTES_MAX {
         return Err(ProxyError::bad_request("`model` is too long.", Some("model")));
     }
-    let splices = if call.gemini_chat { without(&body, &members, &["model", "stream"]) } else { Vec::new() };
+    let splices = if call.gemini_chat { without(&body, &members, &OWN_MEMBERS) } else { Vec::new() };
     let output_tokens_max = output_tokens_max(call.protocol, &body, &members)?;
     Ok(Inbound {
         protocol: call.protocol,

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use tollgate_core::id::{ApiKeyId, RequestId, UserId};
-use tollgate_core::limits::{KeyLimits, Rates as KeyRates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, Rates as KeyRates};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::{ModelPrice, Rates, Tier};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
+use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_store::{
-    Components, Credit, Entry, KeyChange, KeyUse, MasterKey, NewApiKey, NewCredential, RequestFilter,
-    RequestRecord, Rotated, Store, StoreError,
+    Act, AuditFilter, Components, Credit, Entry, KeyChange, KeyUse, Keyed, Known, MasterKey, NewApiKey,
+    NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError, UserChange,
 };
 
 use crate::{GRANTED, NOW, Rig, options, paid, points, request};
@@ -35,7 +36,9 @@ fn api_key(user: UserId, sha256: [u8; 32]) -> NewApiKey<'static> {
 fn limits() -> KeyLimits {
     KeyLimits {
         protocols: vec![Protocol::Gemini, Protocol::OpenaiChat],
+        providers: vec!["google".to_owned(), "openai".to_owned()],
         models: vec!["gpt-*".to_owned(), "o3".to_owned()],
+        context: ContextLimit { enabled: true, window: Some(5) },
         rates: KeyRates {
             requests_per_minute: Some(1),
             tokens_per_minute: Some(2),
@@ -110,8 +113,8 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
     let master = key("a");
     changes![
         store.create_user("bob", NOW),
-        store.set_user_enabled(rig.user, false),
-        store.set_floor(rig.user, points(-5)),
+        store.set_user_enabled(rig.user, false, NOW),
+        store.set_floor(rig.user, points(-5), NOW),
         store.create_api_key(&api_key(rig.user, [1; 32]), NOW),
         store.add_credential(&master, &new, NOW),
         store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW),
@@ -120,7 +123,7 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
     ];
     let loaded = store.load().await.unwrap();
     changes![
-        store.revoke_api_key(loaded.api_keys[0].id),
+        store.revoke_api_key(loaded.api_keys[0].id, NOW),
         store.set_credential_enabled(loaded.credentials[0].id, false, Some("401")),
         store.remove_credential(loaded.credentials[0].id),
     ];
@@ -260,10 +263,11 @@ async fn a_refresh_token_is_replaced_once_and_a_second_use_ends_its_session() {
     assert_eq!(rotate(session, 2, 3, NOW).await, Rotated::Unknown);
     assert!(!open(session, NOW).await && open(other, NOW).await);
     assert_eq!(rotate(other, 1, 2, NOW.plus_ms(day)).await, Rotated::Unknown, "it is over");
-    rig.store.set_password(rig.user, "hash", NOW).await.unwrap();
+    let hash = UserChange { password: Some("hash".to_owned()), ..UserChange::default() };
+    rig.store.change_user(rig.user, &hash, NOW).await.unwrap();
     assert!(!open(other, NOW).await, "a new password ends all of them");
     let third = begin().await;
-    rig.store.set_user_enabled(rig.user, false).await.unwrap();
+    rig.store.set_user_enabled(rig.user, false, NOW).await.unwrap();
     assert!(!open(third, NOW).await);
     assert_eq!(rig.store.password("alice").await.unwrap(), None);
 }
@@ -300,7 +304,7 @@ async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
     let other = rig.store.create_user("bob", NOW).await.unwrap();
     create(other, 3, None).await.unwrap();
     // A key that is revoked or over makes room, and may not come back into it.
-    rig.store.revoke_api_key(first).await.unwrap();
+    rig.store.revoke_api_key(first, NOW).await.unwrap();
     let over = create(rig.user, 4, Some(NOW)).await.unwrap();
     create(rig.user, 5, None).await.unwrap();
     let none = KeyLimits::default();
@@ -408,5 +412,76 @@ async fn a_database_of_a_newer_tollgate_is_refused() {
     )
     .await;
     let refused = Store::open(&rig.path(), options()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, known: 4 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerSchema { found: 9999, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_change_and_its_row_in_the_audit_log_are_one() {
+    let rig = Rig::new().await;
+    let act = Act::new("operator", None, Some([127, 0, 0, 1].into()));
+    let store = rig.store.acting(act);
+    let bob = store.create_user("bob", NOW).await.unwrap();
+    let key = store.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap();
+    store.revoke_api_key(key, NOW).await.unwrap();
+    // What is refused has changed nothing, and says nothing.
+    store.create_user("bob", NOW).await.unwrap_err();
+    store.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap_err();
+    let all = async |filter: AuditFilter| rig.store.audit(&AuditFilter { limit: 9, ..filter }).await.unwrap();
+    let rows = all(AuditFilter::default()).await;
+    let said: Vec<_> = rows.iter().map(|row| (row.action.as_str(), row.target.clone())).collect();
+    let expected =
+        [("key.revoke", key.to_string()), ("key.create", key.to_string()), ("user.create", bob.to_string())];
+    assert_eq!(said, expected);
+    assert!(rows.iter().all(|row| row.actor == "operator" && row.address.as_deref() == Some("127.0.0.1")));
+    let keys =
+        AuditFilter { action: Some("key.*".to_owned()), before: Some(rows[0].seq), ..AuditFilter::default() };
+    assert_eq!(all(keys).await, rows[1..2]);
+    // A store that nobody acts through notes nothing.
+    rig.store.create_user("eve", NOW).await.unwrap();
+    assert_eq!(all(AuditFilter::default()).await.len(), 3);
+}
+
+#[tokio::test]
+async fn the_last_admin_stays_one() {
+    let rig = Rig::new().await;
+    let change = |role, enabled| UserChange { role, enabled, ..UserChange::default() };
+    let admin = change(Some(Role::Admin), None);
+    rig.store.change_user(rig.user, &admin, NOW).await.unwrap();
+    for wrong in [change(Some(Role::User), None), change(None, Some(false))] {
+        let refused = rig.store.change_user(rig.user, &wrong, NOW).await;
+        assert!(matches!(refused, Err(StoreError::LastAdmin)), "{refused:?}");
+    }
+    let bob = rig.store.create_user("bob", NOW).await.unwrap();
+    rig.store.change_user(bob, &admin, NOW).await.unwrap();
+    rig.store.change_user(rig.user, &change(Some(Role::User), Some(false)), NOW).await.unwrap();
+    assert!(!rig.store.user(rig.user).await.unwrap().enabled);
+}
+
+#[tokio::test]
+async fn a_keyed_call_is_made_once_and_its_answer_kept_sealed_for_a_day() {
+    let rig = Rig::new().await;
+    let master = key("a");
+    let call =
+        |digest: u8, boot: u8| Keyed { actor: "operator", key: "k", digest: [digest; 32], boot: [boot; 16] };
+    let begin = |digest, boot, at| {
+        let (store, master) = (rig.store.clone(), key("a"));
+        async move { store.begin_call(&master, &call(digest, boot), at).await.unwrap() }
+    };
+    assert!(matches!(begin(1, 1, NOW).await, Known::New));
+    assert!(matches!(begin(1, 1, NOW).await, Known::Running));
+    assert!(matches!(begin(2, 1, NOW).await, Known::Other));
+    assert!(matches!(begin(1, 2, NOW).await, Known::CutOff), "another run of the gateway took it");
+    rig.store.forget_call(&call(1, 1)).await.unwrap();
+    assert!(matches!(begin(1, 1, NOW).await, Known::New));
+    let body = Secret::new("canary".to_owned());
+    rig.store.keep_answer(&master, &call(1, 1), 201, &body).await.unwrap();
+    rig.store.forget_call(&call(1, 1)).await.unwrap();
+    let Known::Answered(201, kept) = begin(1, 2, NOW).await else { panic!("an answer is kept") };
+    assert_eq!(kept.expose(), "canary");
+    let other = Keyed { actor: "bob", ..call(1, 1) };
+    assert!(
+        matches!(rig.store.begin_call(&master, &other, NOW).await.unwrap(), Known::New),
+        "keys are per actor"
+    );
+    assert!(matches!(begin(1, 1, NOW.plus_ms(86_400_000)).await, Known::New));
 }

@@ -1,0 +1,186 @@
+//! Users over HTTP: an admin makes, finds and changes them; each sees himself.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tollgate_core::id::UserId;
+use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
+use tollgate_core::secret::Secret;
+
+use super::ask::{Ask, Nothing, Page, Paging};
+use super::error::Problem;
+use super::keys::{self, Key};
+use crate::desk::{self, UserEdit, UserRow};
+
+/// Which users.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// A part of the name, whatever its case.
+    search: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page: 1 to 100, which is the default.
+    limit: Option<usize>,
+}
+
+/// A page of something that one user has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page: 1 to 100, which is the default.
+    limit: Option<usize>,
+}
+
+/// What a user may do beyond his own things.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Role")]
+pub(super) enum RoleName {
+    /// Everything, to everyone's things.
+    Admin,
+    /// His own things.
+    User,
+}
+
+/// A user to make. There is no `Debug`: it would show the password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"name": "erin", "role": "user", "password": "correct horse battery", "points": "12.5"}))]
+pub(super) struct NewUser {
+    /// A name that no other user has.
+    name: String,
+    /// `user` without it.
+    role: Option<RoleName>,
+    /// With one, the user may log in.
+    password: Option<String>,
+    /// Points to begin with.
+    points: Option<String>,
+    /// The least balance that a reservation may leave: 0, which is the default, or a negative overdraft.
+    floor: Option<String>,
+}
+
+/// What is to change of a user: what is left out stays. There is no `Debug`: it would show the password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"enabled": true, "floor": "-10"}))]
+pub(super) struct UserPatch {
+    /// Whether calls and logins are taken. Logins that are open end.
+    enabled: Option<bool>,
+    /// What the user may do.
+    role: Option<RoleName>,
+    /// A new password. Logins that are open end.
+    password: Option<String>,
+    /// The least balance that a reservation may leave: 0, or a negative overdraft.
+    floor: Option<String>,
+}
+
+/// A user.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct User {
+    /// Its id.
+    id: String,
+    /// Its name.
+    name: String,
+    /// What it may do.
+    role: RoleName,
+    /// Whether calls and logins are taken.
+    enabled: bool,
+    /// When it was made.
+    created_at_ms: u64,
+    /// What the account holds, without what is reserved.
+    points: String,
+    /// What calls under way have reserved.
+    reserved: String,
+    /// The least balance that a reservation may leave.
+    floor: String,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::User => Self::User,
+        }
+    }
+}
+
+/// `GET /management/v1/users`
+pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<User>, Problem> {
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    let (after, limit) = (paging.after()?, paging.limit()?);
+    let search = ask.query.search.unwrap_or_default();
+    let users = ask.caller.desk.find_users(&search, after, limit + 1).await?;
+    Ok(Page::new(users.iter().map(shown).collect(), limit, |user: &User| user.id.clone()))
+}
+
+/// `POST /management/v1/users`
+pub(super) async fn create(ask: Ask<Nothing, Nothing, NewUser>) -> Result<User, Problem> {
+    let (desk, new) = (&ask.caller.desk, ask.body);
+    let points = new.points.as_deref().map(points).transpose()?.unwrap_or_default();
+    if points < Micropoints::ZERO {
+        return Err(Problem::bad_request("A user begins with 0 points or more."));
+    }
+    let new = desk::NewUser {
+        name: new.name,
+        role: new.role.map_or(Role::User, Role::from),
+        password: new.password.map(Secret::new),
+        points,
+        floor: new.floor.as_deref().map(self::points).transpose()?.unwrap_or_default(),
+    };
+    let id = desk.create_user(new).await?;
+    Ok(shown(&desk.user_row(id).await?))
+}
+
+/// `GET /management/v1/users/{user}`
+pub(super) async fn show(ask: Ask<UserId>) -> Result<User, Problem> {
+    visible(&ask)?;
+    Ok(shown(&ask.caller.desk.user_row(ask.path).await?))
+}
+
+/// `PATCH /management/v1/users/{user}`
+pub(super) async fn change(ask: Ask<UserId, Nothing, UserPatch>) -> Result<User, Problem> {
+    let UserPatch { enabled, role, password, floor } = ask.body;
+    let floor = floor.as_deref().map(points).transpose()?;
+    let edit = UserEdit { enabled, role: role.map(Role::from), password: password.map(Secret::new), floor };
+    ask.caller.desk.change_user(ask.path, edit).await?;
+    Ok(shown(&ask.caller.desk.user_row(ask.path).await?))
+}
+
+/// `GET /management/v1/users/{user}/keys`
+pub(super) async fn keys(ask: Ask<UserId, Part>) -> Result<Page<Key>, Problem> {
+    visible(&ask)?;
+    // Without such a user there is no list either.
+    ask.caller.desk.user_row(ask.path).await?;
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    keys::page(&ask.caller.desk, &paging, |owner| owner == ask.path).await
+}
+
+fn visible<Q, B>(ask: &Ask<UserId, Q, B>) -> Result<(), Problem> {
+    if ask.caller.actor.may_see(ask.path) { Ok(()) } else { Err(Problem::not_found()) }
+}
+
+fn points(text: &str) -> Result<Micropoints, Problem> {
+    Micropoints::parse_points(text).ok_or_else(|| {
+        Problem::bad_request("Points are a decimal number with at most six places, in a string.")
+    })
+}
+
+fn shown(user: &UserRow) -> User {
+    User {
+        id: user.id.to_string(),
+        name: user.name.clone(),
+        role: match user.role {
+            Role::Admin => RoleName::Admin,
+            Role::User => RoleName::User,
+        },
+        enabled: user.enabled,
+        created_at_ms: user.created_at.millis(),
+        points: user.balance.to_string(),
+        reserved: user.reserved.to_string(),
+        floor: user.floor.to_string(),
+    }
+}

@@ -1,0 +1,273 @@
+//! Who may call what: every route of the served OpenAPI document, called as everyone whom it lets in and everyone whom it keeps
+//! out. What is answered is what the document says.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
+use tollgate_core::secret::Secret;
+use tollgate_tests::client::{self, Reply, Request};
+use tollgate_tests::gateway::Rig;
+use tollgate_tests::schema::{check, resolve};
+
+const ROOT: &str = "/management/v1";
+const PASSWORD: &str = "correct horse battery";
+
+/// Who may call each route. The document is made of the same table that the gateway checks; this is the other opinion.
+const ACCESS: &str = "
+GET /audit admin
+GET /credentials owner
+POST /credentials owner
+DELETE /credentials/{credential} owner
+GET /credentials/{credential} owner
+PATCH /credentials/{credential} owner
+POST /credentials/{credential}/check owner
+GET /keys owner
+POST /keys owner
+DELETE /keys/{key} owner
+GET /keys/{key} owner
+PATCH /keys/{key} owner
+POST /login anyone
+POST /logout me
+GET /me me
+POST /me/password me
+GET /openapi.json anyone
+GET /plugins admin
+POST /plugins/reload admin
+POST /refresh anyone
+GET /users admin
+POST /users admin
+GET /users/{user} owner
+PATCH /users/{user} admin
+GET /users/{user}/keys owner
+";
+
+/// Routes whose example cannot succeed here, and why.
+const CANNOT_SUCCEED: [(&str, &str); 1] =
+    [("POST /refresh", "a refresh token is good once and known to its owner alone")];
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Nobody,
+    Disabled,
+    /// Whose the things are.
+    Owner,
+    /// Someone else, who has the same role.
+    Foreign,
+    Admin,
+    Operator,
+}
+
+impl Who {
+    const ALL: [Self; 6] =
+        [Self::Nobody, Self::Disabled, Self::Owner, Self::Foreign, Self::Admin, Self::Operator];
+
+    /// The status that keeps him out, if he is.
+    fn kept_out(self, access: &str, has_params: bool) -> Option<u16> {
+        match (access, self) {
+            ("anyone", _) => None,
+            (_, Self::Nobody | Self::Disabled) => Some(401),
+            ("me", Self::Operator) | ("admin", Self::Owner | Self::Foreign) => Some(403),
+            ("owner", Self::Foreign) if has_params => Some(404),
+            _ => None,
+        }
+    }
+}
+
+/// A gateway with one of everyone.
+struct Office {
+    rig: Rig,
+    document: Value,
+    tokens: BTreeMap<&'static str, String>,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let rig = Rig::with(|setup| setup.config.limits.api_keys_per_user = 1000).await;
+        let desk = rig.desk().await;
+        for (name, role) in
+            [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User), ("eve", Role::User)]
+        {
+            let password = Some(Secret::new(PASSWORD.to_owned()));
+            desk.add_account(name, role, password, Micropoints::from_points(1)).await.expect("a user");
+        }
+        desk.close().await;
+        let document =
+            client::call(rig.admin_addr(), &Request::get(&format!("{ROOT}/openapi.json"))).await.json();
+        let mut office = Self { rig, document, tokens: BTreeMap::new() };
+        office.log_in("eve").await;
+        office.log_everyone_in().await;
+        let eve = office.user("eve").await;
+        office.send(Who::Operator, "PATCH", &format!("/users/{eve}"), &json!({"enabled": false})).await;
+        office
+    }
+
+    async fn log_in(&mut self, name: &'static str) {
+        let body = json!({"name": name, "password": PASSWORD});
+        let reply = self.send(Who::Nobody, "POST", "/login", &body).await;
+        let token = reply.json()["access_token"].as_str().expect("a token").to_owned();
+        self.tokens.insert(name, token);
+    }
+
+    /// Logs in whoever may, with the password that each began with.
+    async fn log_everyone_in(&mut self) {
+        for name in ["root", "carol", "dave"] {
+            let id = self.user(name).await;
+            self.send(Who::Operator, "PATCH", &format!("/users/{id}"), &json!({"password": PASSWORD})).await;
+            self.log_in(name).await;
+        }
+    }
+
+    async fn user(&self, name: &str) -> String {
+        let found = self.send(Who::Operator, "GET", &format!("/users?search={name}"), &Value::Null).await;
+        found.json()["data"][0]["id"].as_str().expect("a user").to_owned()
+    }
+
+    async fn send(&self, who: Who, method: &str, path: &str, body: &Value) -> Reply {
+        let request = match body {
+            Value::Null => Request::new(method, &format!("{ROOT}{path}")),
+            body => Request::new(method, &format!("{ROOT}{path}")).body(body.to_string()),
+        };
+        let token = match who {
+            Who::Nobody => return client::call(self.rig.admin_addr(), &request).await,
+            Who::Disabled => &self.tokens["eve"],
+            Who::Owner => &self.tokens["carol"],
+            Who::Foreign => &self.tokens["dave"],
+            Who::Admin => &self.tokens["root"],
+            Who::Operator => self.rig.admin_secret(),
+        };
+        client::call(self.rig.admin_addr(), &request.bearer(token)).await
+    }
+
+    /// A new thing of carol's for a parameter of a path.
+    async fn make(&self, parameter: &str) -> String {
+        let made = match parameter {
+            "user" => return self.user("carol").await,
+            "key" => self.send(Who::Owner, "POST", "/keys", &json!({"name": "made"})).await,
+            "credential" => {
+                let body =
+                    json!({"provider": "openai", "secret": "sk-0123456789abcdef", "check": "deferred"});
+                self.send(Who::Owner, "POST", "/credentials", &body).await
+            }
+            other => panic!("tell this test how to make what `{{{other}}}` stands for"),
+        };
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A route's path with things of carol's in it.
+    async fn filled(&self, path: &str) -> String {
+        let mut filled = Vec::new();
+        for segment in path.split('/') {
+            match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                Some(name) => filled.push(self.make(name).await),
+                None => filled.push(segment.to_owned()),
+            }
+        }
+        filled.join("/")
+    }
+}
+
+/// A row of the document.
+struct Operation<'a> {
+    method: String,
+    path: &'a str,
+    says: &'a Value,
+}
+
+impl Operation<'_> {
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    fn access(&self) -> &str {
+        self.says["x-access"].as_str().expect("x-access")
+    }
+
+    /// The example of the body, and its schema.
+    fn example<'d>(&'d self, document: &'d Value) -> Option<(&'d Value, &'d Value)> {
+        let schema = self.says.pointer("/requestBody/content/application~1json/schema")?;
+        let example = resolve(document, schema).pointer("/examples/0");
+        Some((example.unwrap_or_else(|| panic!("{} has no example of its body", self.name())), schema))
+    }
+}
+
+fn operations(document: &Value) -> Vec<Operation<'_>> {
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, says) in methods.as_object().expect("methods") {
+            let path = path.strip_prefix(ROOT).expect("a path below the root");
+            all.push(Operation { method: method.to_uppercase(), path, says });
+        }
+    }
+    all
+}
+
+/// Checks an answer against what the document says of it.
+fn check_answer(document: &Value, operation: &Operation<'_>, who: Who, reply: &Reply) {
+    let responses = &operation.says["responses"];
+    let status = reply.status.to_string();
+    let told = responses.get(&status).unwrap_or_else(|| {
+        panic!(
+            "{} answers {who:?} with {status}, of which the document says nothing: {}",
+            operation.name(),
+            reply.text()
+        )
+    });
+    let told = resolve(document, told);
+    match told.pointer("/content/application~1json/schema") {
+        Some(schema) => check(document, schema, &reply.json())
+            .unwrap_or_else(|error| panic!("{} for {who:?}: {error}", operation.name())),
+        None => assert!(reply.body.is_empty(), "{} says more than the document", operation.name()),
+    }
+}
+
+#[tokio::test]
+async fn every_route_lets_in_whom_the_document_says_and_nobody_else() {
+    let mut office = Office::open().await;
+    let document = office.document.clone();
+    for operation in operations(&document) {
+        let body = operation.example(&document).map_or(&Value::Null, |(example, _)| example);
+        let mut succeeded = false;
+        for who in Who::ALL {
+            let path = office.filled(operation.path).await;
+            let reply = office.send(who, &operation.method, &path, body).await;
+            check_answer(&document, &operation, who, &reply);
+            let name = operation.name();
+            match who.kept_out(operation.access(), operation.path.contains('{')) {
+                Some(status) => assert_eq!(reply.status, status, "{name} for {who:?}: {}", reply.text()),
+                None => {
+                    let let_in = !matches!(reply.status, 403..=405) && reply.status < 500;
+                    assert!(let_in, "{name} keeps {who:?} out: {} {}", reply.status, reply.text());
+                    succeeded |= reply.status < 300;
+                }
+            }
+            if matches!(operation.path, "/logout" | "/me/password") {
+                office.log_everyone_in().await;
+            }
+        }
+        let excused = CANNOT_SUCCEED.iter().any(|(name, _)| *name == operation.name());
+        assert_ne!(succeeded, excused, "{} succeeds for nobody, or is excused for nothing", operation.name());
+    }
+    office.rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_example_is_what_its_schema_says_and_access_is_what_was_decided() {
+    let office = Office::open().await;
+    let operations = operations(&office.document);
+    for operation in &operations {
+        if let Some((example, schema)) = operation.example(&office.document) {
+            check(&office.document, schema, example)
+                .unwrap_or_else(|error| panic!("{}: {error}", operation.name()));
+        }
+    }
+    let mut said: Vec<_> = operations.iter().map(|it| format!("{} {}", it.name(), it.access())).collect();
+    let mut decided: Vec<_> = ACCESS.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    said.sort();
+    decided.sort();
+    assert_eq!(said, decided, "left: the document, right: ACCESS in this test");
+    office.rig.stop().await;
+}
