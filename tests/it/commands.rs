@@ -395,3 +395,12 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() {
     let complaint = desk.refused(&["--config", &path.display().to_string(), "serve"]);
     assert!(complaint.contains("pricing"), "{complaint}");
 }
+
+#[test]
+fn the_management_api_is_printed_as_openapi() {
+    let document = Desk::new().json(&["openapi"]);
+    assert_eq!(document["openapi"], "3.1.0");
+    let create = &document["paths"]["/management/v1/keys"]["post"];
+    assert_eq!(create["responses"]["201"]["description"], "Done.");
+    assert!(create["requestBody"].to_string().contains("#/components/schemas/NewKey"), "{create}");
+}

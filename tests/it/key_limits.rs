@@ -248,6 +248,9 @@ async fn a_key_is_served_by_the_providers_that_it_may_use_and_no_other() {
     let refused = limited.chat().await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (403, &json!("permission_denied")));
     assert!(limited.rig.upstream.requests().is_empty(), "nothing was sent");
+    let list =
+        client::call(limited.rig.addr(), &Request::get("/v1/models").bearer(&limited.key)).await.text();
+    assert!(list.contains("gemini") && !list.contains("gpt-4o"), "the list holds what the key may call");
     assert_eq!(limited.call(FLASH, &json!({})).await.status, 200);
     limited.change(KeyLimits { providers: vec!["openai".to_owned()], ..KeyLimits::default() }).await;
     assert_eq!(limited.chat().await.status, 200);

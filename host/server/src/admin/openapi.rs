@@ -143,3 +143,26 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     all.insert("default".to_owned(), json!({"$ref": "#/components/responses/Problem"}));
     Value::Object(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::openapi;
+    use crate::admin::routes::{ROOT, ROUTES};
+
+    #[test]
+    fn every_row_is_an_operation_of_its_own_and_nothing_else_is() {
+        let paths = openapi()["paths"].as_object().unwrap();
+        let operations: Vec<_> =
+            paths.values().flat_map(|methods| methods.as_object().unwrap().values()).collect();
+        let names: BTreeSet<_> = operations.iter().map(|it| it["operationId"].as_str().unwrap()).collect();
+        assert_eq!((operations.len(), names.len()), (ROUTES.len(), ROUTES.len()));
+        for route in ROUTES.iter() {
+            let operation = &paths[&format!("{ROOT}{}", route.path)][route.method.as_str().to_lowercase()];
+            assert!(operation["responses"][route.success().as_str()].is_object(), "{}", route.path);
+            let takes_key = operation["parameters"].to_string().contains("Idempotency-Key");
+            assert_eq!(takes_key, route.creates, "{}", route.path);
+        }
+    }
+}

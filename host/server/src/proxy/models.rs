@@ -35,7 +35,9 @@ pub(crate) fn answer(
         names.sort_unstable();
         names.dedup();
         names.retain(|name| limit::model(&caller, name).is_ok());
-        let listed = |name: &'_ str| offered(&road, &directory.prices, name, protocol);
+        let listed = |name: &'_ str| {
+            offered(&road, &directory.prices, name, protocol).filter(|model| caller.may_use(&model.provider))
+        };
         match name {
             None => Ok(list(protocol, &names.into_iter().filter_map(listed).collect::<Vec<_>>())),
             Some(name) => names
