@@ -16,8 +16,9 @@
 //! 4. Add the row. `.creates("key.create")` is for a `POST` that makes something: it answers 201 and takes an `Idempotency-Key`.
 //!    `.changes("key.change")` is for every other row that changes something. Both name the action for the audit log.
 //!
-//! `tests/it/api_roles.rs` then calls the new route as everyone whom the document lets in and everyone whom it keeps out. When its path has a
-//! parameter of a new name, tell that test how to make such a thing.
+//! `tests/it/api_roles.rs` then calls the new route as everyone whom the document lets in and everyone whom it keeps out. It wants
+//! to be told who that is (`ACCESS`: a second opinion, so that a slip in this table is seen), and how to make such a thing when the
+//! path has a parameter of a new name.
 
 use std::sync::LazyLock;
 

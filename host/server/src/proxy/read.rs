@@ -318,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn another_body_loses_the_envelope_too_and_its_members_are_found_again() {
+        let first = read("/gemini/v1/chat", r#"{"model":"m","contents":[1,2,3],"stream":true}"#).unwrap();
+        let body = Bytes::from_static(br#"{"model":"m","contents":[3],"stream":true}"#);
+        let other = first.with_body(body).unwrap();
+        assert_eq!(applied(&other), r#"{"contents":[3]}"#);
+        assert_eq!(&other.body[other.member("contents").unwrap().range()], b"[3]");
+    }
+
+    #[test]
     fn wrong_types_are_refused_by_name() {
         let check = |path: &str, body: &str, names: &str| match read(path, body) {
             Err(ProxyError::BadRequest { message, .. }) => {
