@@ -208,3 +208,30 @@ async fn a_request_ends_when_its_time_is_over_streamed_or_not() {
     assert!(reply.text().contains("upstream_timeout"), "{}", reply.text());
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_rate_limit_lasts_as_long_as_the_providers_own_headers_say() {
+    let rig = Rig::with(|setup| keys(setup, &["one"])).await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    let headers = [("x-ratelimit-reset-requests", "1s"), ("x-ratelimit-reset-tokens", "6m0s")];
+    rig.upstream.enqueue(Script::whole(429, &headers, LIMITED));
+    for _ in 0..2 {
+        let reply = chat(&rig, "a").await;
+        let wait: u64 = reply.header("retry-after").expect("a time to wait").parse().expect("seconds");
+        assert!(reply.status == 429 && (300..=360).contains(&wait), "{} {wait}", reply.status);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_disabled_key_is_checked_when_that_is_due_and_comes_back_by_itself() {
+    let rig = Rig::with(|setup| keys(setup, &["one"])).await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    rig.upstream.enqueue(Script::whole(429, &[("retry-after", "1")], BROKE));
+    assert_ne!(chat(&rig, "a").await.status, 200);
+    patiently("the key to be back", async { while chat(&rig, "a").await.status != 200 {} }).await;
+    let requests = rig.upstream.requests();
+    let checks = requests.iter().filter(|request| request.method == "GET").count();
+    assert_eq!(checks, 1, "one check, when it was due");
+    rig.stop().await;
+}

@@ -49,9 +49,18 @@ impl Process {
     /// # Panics
     /// When it does not come to serve.
     pub async fn start(binary: &str, config: &Path) -> Self {
+        Self::start_with(binary, config, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not come to serve.
+    pub async fn start_with(binary: &str, config: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(config)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

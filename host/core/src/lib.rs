@@ -26,3 +26,4 @@ pub mod sse;
 pub mod text;
 pub mod time;
 pub mod usage;
+pub mod wait;

@@ -94,6 +94,8 @@ pub struct AdapterPlan {
     pub translates: Vec<Translation>,
     /// How a credential is checked, where it can be.
     pub check: Option<Check>,
+    /// Response headers that say when a rate limit is lifted.
+    pub reset_headers: Vec<String>,
 }
 
 /// A cheap call that tells whether a credential is good.
@@ -121,6 +123,7 @@ impl AdapterPlan {
             self.text_taps.len(),
             self.stream_options.len(),
             self.translates.len(),
+            self.reset_headers.len(),
         ];
         if lengths.into_iter().any(|length| length > PLAN_ENTRIES_MAX) {
             return Err(format!("a list has more than {PLAN_ENTRIES_MAX} entries"));
@@ -131,6 +134,7 @@ impl AdapterPlan {
         self.endpoints.iter().try_for_each(Endpoint::check)?;
         self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
         self.check.iter().try_for_each(Check::check)?;
+        self.reset_headers.iter().try_for_each(|name| check_header(name))?;
         let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
         let names = self.usage_taps.iter().map(|tap| &tap.path);
         let names = names.chain(self.text_taps.iter().map(|tap| &tap.member)).chain(members);

@@ -281,6 +281,7 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             text_taps: plan.text_taps.into_iter().map(TextTap::from).collect(),
             stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
             translates: plan.translates.into_iter().map(Translation::from).collect(),
+            reset_headers: plan.reset_headers,
             check: plan.check.map(|check| Check { path: check.path, account_header: check.account_header }),
         }
     }

@@ -78,7 +78,11 @@ impl Gateway {
         let config = options.config;
         let workers = worker_count(&config);
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let opened = control.block_on(books::open(&config, options.demo))?;
+        let opened = control.block_on(books::open(
+            &config,
+            options.demo,
+            environment::keys(|name| std::env::var(name).ok()),
+        ))?;
         let writer = control.block_on(opened.store.writer())?;
         let runtime = start_components(&config, workers, writer.clone())?;
         let listeners = net::listener::bind(config.server.listen, workers)

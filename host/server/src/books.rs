@@ -20,6 +20,7 @@ use crate::config::{Config, Model};
 use crate::demo;
 use crate::desk::{Desk, GATEWAY, NewCredential};
 use crate::directory::{Caller, Credential, Directory, Limited, Live, SharedAccount, SharedMeter};
+use crate::environment::{KeyStorage, Keys};
 use crate::keys;
 use crate::login::Logins;
 use crate::shared::{Shared, now};
@@ -56,6 +57,8 @@ pub(crate) struct Opened {
 pub(crate) struct Books {
     desk: Desk,
     revision: i64,
+    /// That of credentials in memory.
+    in_memory: i64,
     seq: i64,
     changes: UnboundedSender<CredentialId>,
 }
@@ -64,8 +67,9 @@ pub(crate) struct Books {
 ///
 /// # Errors
 /// When the database or the master key cannot be used, or another process serves from them.
-pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> {
-    let desk = Desk::open(config).await?.acting(Act::new(GATEWAY, None, None));
+pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> anyhow::Result<Opened> {
+    let mut desk = Desk::open(config).await?.acting(Act::new(GATEWAY, None, None));
+    keep_keys(&mut desk, config, keys).await?;
     let swept = desk.store().sweep(now()).await.context("resolving what the last run left")?;
     if swept.released > 0 {
         tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");
@@ -75,15 +79,49 @@ pub(crate) async fn open(config: &Config, demo: bool) -> anyhow::Result<Opened> 
     if demo {
         first_start.demo_key = set_up_demo(&desk, config).await?;
     }
-    let snapshot = desk.store().load().await?;
+    let mut snapshot = desk.store().load().await?;
+    snapshot.credentials = desk.kept().await?;
     let (revision, seq) = (snapshot.revision, snapshot.seq);
     let routes = routes(&snapshot.routes);
     let used = tokens_today(desk.store(), &snapshot, &Directory::default()).await?;
     let (changes, changed) = unbounded_channel();
     let directory = directory(&desk, snapshot, &Directory::default(), &used, &changes);
     let (store, logins) = (desk.store().clone(), Logins::open(desk.clone()).await?);
-    let books = Books { desk, revision, seq, changes };
+    let in_memory = desk.memory_revision();
+    let books = Books { desk, revision, in_memory, seq, changes };
     Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start, changed })
+}
+
+/// Decides where provider keys are kept, says so, and takes in those that the environment gives to memory.
+async fn keep_keys(desk: &mut Desk, config: &Config, keys: Keys) -> anyhow::Result<()> {
+    for wrong in &keys.wrong {
+        tracing::error!("{wrong}");
+    }
+    let in_database = desk.kept().await?.len();
+    if keys.storage(in_database > 0) == KeyStorage::Database {
+        let unused = keys.given.len();
+        tracing::info!(credentials = in_database, unused_in_environment = unused, "provider keys: database");
+        return Ok(());
+    }
+    desk.keep_in_memory();
+    let mut count = 0;
+    for (provider, variable, secret) in keys.given {
+        if !config.providers.contains_key(provider) {
+            tracing::error!("{variable} is for the provider `{provider}`, which is not configured");
+            continue;
+        }
+        count += 1;
+        let (provider, label) = (provider.to_owned(), format!("{variable} {count}"));
+        let new =
+            NewCredential { provider, user: None, label, weight: 100, secret, limits: Rates::default() };
+        desk.add_credential(new).await?;
+    }
+    tracing::info!(
+        credentials = count,
+        unused_in_database = in_database,
+        "provider keys: memory, until the end"
+    );
+    Ok(())
 }
 
 impl Books {
@@ -98,10 +136,12 @@ impl Books {
     /// When the database fails; memory is as it was then.
     pub(crate) async fn refresh(&mut self, shared: &Shared) -> anyhow::Result<()> {
         let store = self.desk.store();
-        if store.revision().await? == self.revision {
+        let in_memory = self.desk.memory_revision();
+        if store.revision().await? == self.revision && in_memory == self.in_memory {
             return Ok(());
         }
-        let snapshot = store.load().await?;
+        let mut snapshot = store.load().await?;
+        snapshot.credentials = self.desk.kept().await?;
         let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
         let routes = routes(&snapshot.routes);
         let old = shared.directory.load();
@@ -115,7 +155,7 @@ impl Books {
                 account.lock().credit(credit.amount)?;
             }
         }
-        self.revision = revision;
+        (self.revision, self.in_memory) = (revision, in_memory);
         shared.directory.store(Arc::new(new));
         // Nothing is awaited in between: the file's half, which the same thread replaces, is the newest.
         if let Some(upstreams) = shared.upstreams.load().with_stored(routes) {

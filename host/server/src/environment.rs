@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tollgate_core::secret::Secret;
+
 use crate::config::{Config, Millis};
 
 /// Takes the environment's settings over into the configuration; returns what is wrong with them, for the log.
@@ -32,9 +34,68 @@ pub(crate) fn apply(config: &mut Config, variable: impl Fn(&str) -> Option<Strin
     wrong
 }
 
+/// Where provider keys are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyStorage {
+    /// In the database.
+    Database,
+    /// In memory: those of the environment, and what is added until the process ends.
+    Memory,
+}
+
+/// What the environment says of provider keys.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    /// Where they are to be kept, where that is said.
+    pub(crate) storage: Option<KeyStorage>,
+    /// Provider, the variable, and the key.
+    pub(crate) given: Vec<(&'static str, &'static str, Secret)>,
+    /// What is wrong, for the log.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// Says where keys are to be kept: `database` or `memory`.
+const STORAGE: &str = "KEY_STORAGE_MODE";
+/// Keys, separated by commas, and the configured provider that they are for.
+const GIVEN: [(&str, &str); 3] =
+    [("GEMINI_API_KEYS", "google"), ("OPENAI_API_KEYS", "openai"), ("ANTHROPIC_API_KEYS", "anthropic")];
+
+/// Reads what the environment says of provider keys. No text that comes of it holds one.
+pub(crate) fn keys(variable: impl Fn(&str) -> Option<String>) -> Keys {
+    let mut keys = Keys::default();
+    match variable(STORAGE).as_deref().map(str::trim) {
+        None => {}
+        Some("database") => keys.storage = Some(KeyStorage::Database),
+        Some("memory") => keys.storage = Some(KeyStorage::Memory),
+        Some(_) => {
+            keys.wrong.push(format!("{STORAGE} is neither `database` nor `memory`; the default applies"));
+        }
+    }
+    for (name, provider) in GIVEN {
+        let Some(list) = variable(name).map(Secret::new) else { continue };
+        for text in list.expose().split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            let secret = Secret::new(text.to_owned());
+            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                keys.wrong.push(format!("{name} holds a key that no header can carry; it is left out"));
+            } else if !keys.given.iter().any(|known| known.0 == provider && known.2 == secret) {
+                keys.given.push((provider, name, secret));
+            }
+        }
+    }
+    keys
+}
+
+impl Keys {
+    /// Where keys are kept: as the environment says, else in memory where it gives keys and the database has none.
+    pub(crate) fn storage(&self, database_has_some: bool) -> KeyStorage {
+        let only_given = !self.given.is_empty() && !database_has_some;
+        self.storage.unwrap_or(if only_given { KeyStorage::Memory } else { KeyStorage::Database })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::apply;
+    use super::{KeyStorage, apply, keys};
     use crate::config::Config;
 
     fn applied(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
@@ -60,5 +121,24 @@ mod tests {
             assert_eq!(config, Config::default(), "{text}");
             assert!(wrong[0].contains("REQUEST_TIMEOUT_SECONDS") && wrong[0].contains("3600"), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn keys_come_from_lists_and_go_to_memory_where_the_database_has_none() {
+        let read = |variables: &[(&str, &str)]| {
+            keys(|name| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))
+        };
+        let found = read(&[("OPENAI_API_KEYS", " sk-1, sk-2,,sk-1 "), ("GEMINI_API_KEYS", "g-1")]);
+        let list: Vec<_> = found.given.iter().map(|it| (it.0, it.2.expose())).collect();
+        assert_eq!(list, [("google", "g-1"), ("openai", "sk-1"), ("openai", "sk-2")]);
+        assert_eq!(found.storage(false), KeyStorage::Memory);
+        assert_eq!(found.storage(true), KeyStorage::Database);
+        assert_eq!(read(&[]).storage(false), KeyStorage::Database);
+        assert_eq!(read(&[("KEY_STORAGE_MODE", "memory")]).storage(true), KeyStorage::Memory);
+        let database = [("KEY_STORAGE_MODE", "database"), ("OPENAI_API_KEYS", "sk-1")];
+        assert_eq!(read(&database).storage(false), KeyStorage::Database);
+        let wrong = read(&[("KEY_STORAGE_MODE", "disk"), ("OPENAI_API_KEYS", "sk 1,sk-2")]);
+        assert_eq!((wrong.storage(false), wrong.wrong.len()), (KeyStorage::Memory, 2));
+        assert!(wrong.wrong.iter().all(|text| !text.contains("sk")), "{:?}", wrong.wrong);
     }
 }

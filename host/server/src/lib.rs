@@ -27,6 +27,7 @@ mod keys;
 mod login;
 mod master;
 mod matcher;
+mod memory_keys;
 mod metrics;
 mod model_entry;
 mod model_routes;

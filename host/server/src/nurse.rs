@@ -80,7 +80,7 @@ impl Nurse {
         credential.live.learn(&found);
         self.keep(credential.id).await;
         if let Found { result: Some(result), .. } = &found
-            && let Err(error) = self.desk.store().save_check(credential.id, result).await
+            && let Err(error) = self.desk.keep_check(credential.id, result).await
         {
             tracing::error!(credential = %credential.id, %error, "what a check found could not be kept");
         }

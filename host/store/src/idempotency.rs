@@ -124,7 +124,11 @@ impl Store {
 
 /// Under what an answer is sealed: it opens nowhere else.
 fn place(call: &Keyed<'_>) -> String {
-    format!("idempotency/{}/{}", call.actor, call.key)
+    place_of(call.actor, call.key)
+}
+
+pub(crate) fn place_of(actor: &str, key: &str) -> String {
+    format!("idempotency/{actor}/{key}")
 }
 
 fn kept(row: &mut Row<'_>) -> Option<Kept> {

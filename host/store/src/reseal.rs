@@ -1,4 +1,5 @@
-//! Another master key for everything that is sealed, in one transaction: credentials, and the gateway's own secrets.
+//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, and answers that
+//! are kept for calls that may come again.
 //!
 //! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the same
 //! transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the change was
@@ -8,6 +9,7 @@ use tollgate_core::secret::Secret;
 
 use crate::credential;
 use crate::error::{Doing, StoreError};
+use crate::idempotency;
 use crate::open::Store;
 use crate::row::fields;
 use crate::seal::{MasterKey, Place};
@@ -80,6 +82,23 @@ impl Store {
                 .await
                 .doing(DOING)?;
             resealed.settings += 1;
+        }
+        let answers: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT actor, key, answer FROM idempotency WHERE answer IS NOT NULL")
+                .fetch_all(&mut *tx)
+                .await
+                .doing(DOING)?;
+        for (actor, key, answer) in answers {
+            let place = idempotency::place_of(&actor, &key);
+            // One that an even older key sealed cannot be read now either.
+            let Ok(answer) = old.open_setting(&place, &answer) else { continue };
+            sqlx::query("UPDATE idempotency SET answer = ? WHERE actor = ? AND key = ?")
+                .bind(new.seal_setting(&place, &answer)?)
+                .bind(actor)
+                .bind(key)
+                .execute(&mut *tx)
+                .await
+                .doing(DOING)?;
         }
         tx.commit().await.doing(DOING)?;
         Ok(resealed)

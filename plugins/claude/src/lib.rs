@@ -40,6 +40,14 @@ const END: usize = 1;
 /// Members of stream events that hold output.
 const TEXT_TAPS: [&str; 3] = ["text", "partial_json", "thinking"];
 
+/// When a rate limit is lifted.
+const RESET_HEADERS: [&str; 4] = [
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-reset",
+];
+
 /// The adapter.
 #[derive(Debug)]
 pub struct Claude {
@@ -64,6 +72,7 @@ impl Adapter for Claude {
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
+            reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
             check: Some(self.connection.check(VERSION, "/models", Some("anthropic-organization-id"))),
         }
     }

@@ -52,6 +52,7 @@ impl Adapter for Gemini {
             text_taps: vec![TextTap { protocol: PROTOCOL, member: "text".to_owned() }],
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
+            reset_headers: Vec::new(),
             check: Some(self.connection.check(VERSION, "/models", None)),
         }
     }

@@ -51,6 +51,9 @@ const TEXT_TAPS: [(Protocol, &str); 5] = [
     (Protocol::OpenaiResponses, "delta"),
 ];
 
+/// When a rate limit is lifted.
+const RESET_HEADERS: [&str; 2] = ["x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"];
+
 /// The adapter.
 #[derive(Debug)]
 pub struct Openai {
@@ -89,6 +92,7 @@ impl Adapter for Openai {
                 withhold_when_empty: "choices".to_owned(),
             }],
             translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
+            reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
             check: Some(self.connection.check(VERSION, "/models", Some("openai-organization"))),
         }
     }

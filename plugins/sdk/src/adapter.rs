@@ -76,6 +76,7 @@ impl Default for Plan {
             stream_options: Vec::new(),
             translates: Vec::new(),
             check: None,
+            reset_headers: Vec::new(),
         }
     }
 }

@@ -155,6 +155,8 @@ pub(super) struct Credential {
     last_used_ms: Option<u64>,
     /// What the last check found.
     check: Option<Check>,
+    /// Whether it, and every change of it, is gone when the gateway ends: keys are kept in memory.
+    temporary: bool,
 }
 
 /// What a check found.
@@ -364,6 +366,7 @@ fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
             result: check.failure.map_or("good", FailureClass::name),
             status: check.status,
         }),
+        temporary: row.temporary,
     }
 }
 

@@ -18,6 +18,7 @@ use tollgate_store::Resealed;
 use crate::check::{Found, check_once};
 use crate::config::Config;
 use crate::desk::{Desk, NewCredential};
+use crate::environment::{self, KeyStorage};
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
@@ -88,6 +89,12 @@ pub(super) struct Add {
 
 impl Credential {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let memory = environment::keys(|name| std::env::var(name).ok()).storage == Some(KeyStorage::Memory);
+        if memory && !matches!(self, Self::Reseal) {
+            bail!(
+                "with KEY_STORAGE_MODE=memory the running server has the keys: use /management/v1/credentials"
+            );
+        }
         let desk = Desk::open(config).await?;
         match self {
             Self::Add(add) => add.run(&desk, config, output).await?,

@@ -1,5 +1,7 @@
 //! Provider keys, the platform's and the users' own.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::limits::Rates;
@@ -7,11 +9,13 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
+use tollgate_store::seal::Place;
 use tollgate_store::{CheckResult, CredentialChange, CredentialState, Reward, StoreError};
 
 use super::Desk;
 use crate::check::Found;
-use crate::shared::now;
+use crate::memory_keys::MemoryKeys;
+use crate::shared::{now, random};
 
 /// A credential as it may be shown.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ pub struct CredentialRow {
     pub state: CredentialState,
     /// What the last check found.
     pub check: Option<CheckResult>,
+    /// Whether it is gone when the server ends.
+    pub temporary: bool,
 }
 
 /// A credential to add.
@@ -87,7 +93,7 @@ impl Desk {
             None => None,
         };
         let owner = if user.is_some() { Owner::User } else { Owner::Platform };
-        let new = tollgate_store::NewCredential {
+        let row = tollgate_store::NewCredential {
             owner,
             user,
             provider: &new.provider,
@@ -97,10 +103,42 @@ impl Desk {
             limits: new.limits,
             fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
-        let id = self.store.add_credential(&self.master, &new, now()).await?;
+        let id = match &self.memory {
+            Some(memory) => self.remember(memory, &row)?,
+            None => self.store.add_credential(&self.master, &row, now()).await?,
+        };
         let user = user.map(|user| user.to_string());
         let detail = json!({"provider": new.provider, "label": new.label, "user": user});
         self.note("credential.add", id.to_string(), detail).await?;
+        Ok(id)
+    }
+
+    /// Seals a provider key and keeps it in memory.
+    fn remember(
+        &self,
+        memory: &MemoryKeys,
+        new: &tollgate_store::NewCredential<'_>,
+    ) -> anyhow::Result<CredentialId> {
+        let at = now();
+        let id = CredentialId::new(at, random());
+        let sealed = self.master.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
+        memory.add(tollgate_store::Credential {
+            id,
+            owner: new.owner,
+            user: new.user,
+            provider: new.provider.to_owned(),
+            label: new.label.to_owned(),
+            sealed,
+            hint: new.secret.hint().to_owned(),
+            weight: new.weight,
+            enabled: true,
+            disabled_reason: None,
+            created_at: at,
+            limits: new.limits,
+            fingerprint: Some(new.fingerprint),
+            state: CredentialState::default(),
+            check: None,
+        });
         Ok(id)
     }
 
@@ -125,12 +163,31 @@ impl Desk {
             limits: credential.limits,
             state: credential.state,
             check: credential.check,
+            temporary: self.memory.is_some(),
         };
-        Ok(self.store.list_credentials().await?.into_iter().map(row).collect())
+        Ok(self.kept().await?.into_iter().map(row).collect())
+    }
+
+    /// Keeps credentials in memory from now on: no longer in the database, and without those that are there.
+    pub(crate) fn keep_in_memory(&mut self) {
+        self.memory = Some(Arc::default());
+    }
+
+    /// All credentials, sealed, wherever they are kept.
+    pub(crate) async fn kept(&self) -> anyhow::Result<Vec<tollgate_store::Credential>> {
+        match &self.memory {
+            Some(memory) => Ok(memory.all()),
+            None => Ok(self.store.list_credentials().await?),
+        }
+    }
+
+    /// A number that changes when credentials in memory do.
+    pub(crate) fn memory_revision(&self) -> i64 {
+        self.memory.as_ref().map_or(0, |memory| memory.revision())
     }
 
     async fn stored_credential(&self, id: CredentialId) -> anyhow::Result<tollgate_store::Credential> {
-        let found = self.store.list_credentials().await?.into_iter().find(|it| it.id == id);
+        let found = self.kept().await?.into_iter().find(|it| it.id == id);
         Ok(found.ok_or(StoreError::NotFound("credential"))?)
     }
 
@@ -153,7 +210,10 @@ impl Desk {
             enabled: edit.enabled.unwrap_or(known.enabled),
             limits: edit.limits.unwrap_or(known.limits),
         };
-        self.store.change_credential(id, &change).await?;
+        match &self.memory {
+            Some(memory) => memory.change(id, &change)?,
+            None => self.store.change_credential(id, &change).await?,
+        }
         let detail = json!({"label": change.label, "weight": change.weight, "enabled": change.enabled});
         self.note("credential.change", id.to_string(), detail).await
     }
@@ -163,7 +223,12 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> anyhow::Result<()> {
-        self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?;
+        match &self.memory {
+            Some(memory) => memory.edit(id, |row| row.enabled = enabled)?,
+            None => {
+                self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?;
+            }
+        }
         self.note("credential.change", id.to_string(), json!({"enabled": enabled})).await
     }
 
@@ -172,7 +237,10 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
-        self.store.remove_credential(id).await?;
+        match &self.memory {
+            Some(memory) => memory.remove(id)?,
+            None => self.store.remove_credential(id).await?,
+        }
         self.note("credential.remove", id.to_string(), Value::Null).await
     }
 
@@ -188,7 +256,7 @@ impl Desk {
         reward: Micropoints,
     ) -> anyhow::Result<Option<Micropoints>> {
         let Some(result) = &found.result else { return Ok(None) };
-        self.store.save_check(id, result).await?;
+        self.keep_check(id, result).await?;
         if !found.is_good() {
             return Ok(None);
         }
@@ -203,6 +271,20 @@ impl Desk {
         let fingerprints: Vec<[u8; 32]> = [Some(print), account].into_iter().flatten().collect();
         let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward };
         Ok(self.store.reward(&reward, now()).await?.map(|_| reward.amount))
+    }
+
+    /// Keeps what a check found.
+    pub(crate) async fn keep_check(&self, id: CredentialId, check: &CheckResult) -> anyhow::Result<()> {
+        match &self.memory {
+            // One that is gone meanwhile needs no more than one of the database.
+            Some(memory) => {
+                Ok(memory.edit(id, |row| row.check = Some(*check)).or_else(|error| match error {
+                    StoreError::NotFound(_) => Ok(()),
+                    error => Err(error),
+                })?)
+            }
+            None => Ok(self.store.save_check(id, check).await?),
+        }
     }
 
     /// Notes by what the credentials of an older Tollgate are known again.

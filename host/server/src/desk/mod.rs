@@ -28,6 +28,7 @@ pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::config::{self, Config};
 use crate::keys::Fingerprints;
 use crate::master;
+use crate::memory_keys::MemoryKeys;
 use crate::pricefile;
 use crate::shared::now;
 
@@ -46,6 +47,8 @@ pub struct Desk {
     act: Arc<Act>,
     master: MasterKey,
     fingerprints: Fingerprints,
+    /// Where credentials are instead of the database, in a server that keeps them in memory.
+    memory: Option<Arc<MemoryKeys>>,
     keys_max: u32,
 }
 
@@ -72,7 +75,8 @@ impl Desk {
         let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
         let (act, keys_max) = (Act::new(TERMINAL, None, None), config.limits.api_keys_per_user);
-        let desk = Self { store: store.acting(Arc::clone(&act)), act, master, fingerprints, keys_max };
+        let store = store.acting(Arc::clone(&act));
+        let desk = Self { store, act, master, fingerprints, memory: None, keys_max };
         desk.fingerprint_all().await?;
         if desk.prices().await?.version() == 0 {
             let shipped = pricefile::shipped().map_err(anyhow::Error::msg)?;
@@ -110,7 +114,9 @@ impl Desk {
     /// # Errors
     /// While a server runs, and when a key cannot be written or does not open what is sealed.
     pub(crate) async fn reseal(&self, config: &Config) -> anyhow::Result<Resealed> {
-        master::reseal(&config.server.data_dir, &self.store, &self.master).await
+        let resealed = master::reseal(&config.server.data_dir, &self.store, &self.master).await?;
+        self.note("credential.reseal", String::new(), Value::Null).await?;
+        Ok(resealed)
     }
 
     /// Closes the books.

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::{self, HeaderMap};
 use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
+use tollgate_core::time::Timestamp;
+use tollgate_core::wait::wait_ms;
 use tollgate_runtime::Failure;
 
 use super::adapt::Outbound;
@@ -17,6 +20,7 @@ use super::error::ProxyError;
 use super::select::Lease;
 use crate::config::Limits;
 use crate::net::pool::{Answer, Pool, SendError};
+use crate::shared::now;
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -111,7 +115,7 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 async fn refused(head: Parts, body: Answer, lease: &Lease) -> Failed {
     let body = error_body(body).await;
     let status = head.status.as_u16();
-    let told = retry_after_ms(&head.headers);
+    let told = retry_after_ms(&head, &lease.upstream.adapter.plan().reset_headers, now());
     let seen = &body[..body.len().min(CLASSIFIED_BYTES_MAX)];
     let adapter = &lease.upstream.adapter;
     let failure = adapter
@@ -146,10 +150,15 @@ async fn error_body(mut body: Answer) -> Bytes {
     read.freeze()
 }
 
-/// `retry-after-ms`, or `retry-after` in seconds. A date is left to the adapter's own default.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    number("retry-after-ms").or_else(|| number("retry-after").map(|seconds| seconds.saturating_mul(1000)))
+/// How long the provider asks to wait: `retry-after-ms`, or `retry-after`, or, of a rate limit, the latest of the moments at
+/// which `resets` say that one is lifted.
+fn retry_after_ms(head: &Parts, resets: &[String], now: Timestamp) -> Option<u64> {
+    let value = |name: &str| head.headers.get(name)?.to_str().ok();
+    let exact = value("retry-after-ms").and_then(|ms| ms.trim().parse().ok());
+    let told = exact.or_else(|| wait_ms(value("retry-after")?, now));
+    let limited = head.status == StatusCode::TOO_MANY_REQUESTS;
+    let lifted = || resets.iter().filter_map(|name| wait_ms(value(name)?, now)).max();
+    told.or_else(|| if limited { lifted() } else { None })
 }
 
 fn unsent(error: &SendError) -> Failed {
