@@ -48,6 +48,10 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Generate, Self::CountTokens, Self::Embed, Self::EmbedBatch, Self::ListModels];
+
     /// The name used in logs, metrics and records.
     #[must_use]
     pub const fn name(self) -> &'static str {

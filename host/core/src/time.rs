@@ -45,6 +45,21 @@ impl Timestamp {
         DAY_MS - self.0 % DAY_MS
     }
 
+    /// The beginning of a day that is written as `2027-01-31`; `None` for what is no day since the epoch.
+    #[must_use]
+    pub fn parse_date(text: &str) -> Option<Self> {
+        let digits = |part: &str, count: usize| {
+            let right = part.len() == count && part.bytes().all(|sign| sign.is_ascii_digit());
+            right.then(|| part.parse::<u64>().ok())?
+        };
+        let (year, rest) = text.split_once('-')?;
+        let (month, day) = rest.split_once('-')?;
+        let (year, month, day) = (digits(year, 4)?, digits(month, 2)?, digits(day, 2)?);
+        let found = day_of(year, month.checked_sub(1)? + 1, day.checked_sub(1)? + 1)?;
+        // A day that a month does not have is another one, written back.
+        (date(found) == (year, month, day)).then_some(Self(found * DAY_MS))
+    }
+
     /// The moment as RFC 3339 writes it, in whole seconds: `2027-01-15T08:00:00Z`.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -53,6 +68,17 @@ impl Timestamp {
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
+}
+
+/// Days since the epoch of a date that need not be one; `None` before the epoch.
+const fn day_of(year: u64, month: u64, day: u64) -> Option<u64> {
+    // As below: a year begins in March.
+    let year = if month > 2 { year } else { year.saturating_sub(1) };
+    let month = if month > 2 { month - 3 } else { month + 9 };
+    let (cycle, year_of_cycle) = (year / 400, year % 400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let day_of_cycle = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;
+    (cycle * 146_097 + day_of_cycle).checked_sub(719_468)
 }
 
 /// Year, month and day. Years are taken to begin in March, so that the day which some of them have more stands last.
@@ -85,6 +111,26 @@ mod tests {
         check(1_800_000_000_999, "2027-01-15T08:00:00Z");
         check(4_107_542_399_000, "2100-02-28T23:59:59Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_date_is_read_as_it_is_written_and_no_other_is() {
+        for day in (0..60_000).step_by(7).chain([11_016, 47_540, 47_541]) {
+            let at = Timestamp::from_millis(day * DAY_MS);
+            assert_eq!(Timestamp::parse_date(&at.rfc3339()[..10]), Some(at));
+        }
+        for text in [
+            "2027-02-29",
+            "2027-13-01",
+            "2027-00-01",
+            "2027-01-00",
+            "2027-1-01",
+            "1969-12-31",
+            "today",
+            "2027-01-01T",
+        ] {
+            assert_eq!(Timestamp::parse_date(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is summed over
-//! the records: no counter could disagree with them.
+//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is counted in the
+//! same commits as the records (`tally.rs`).
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use tollgate_core::id::{ApiKeyId, RequestId, UserId};
+use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
-use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_core::time::Timestamp;
 
 use crate::audit::Note;
 use crate::entry::Digest;
@@ -17,6 +17,7 @@ use crate::error::{Doing, StoreError, is_duplicate, is_refusal};
 use crate::open::{Store, random};
 use crate::row::{Row, fields};
 use crate::sql::{loaded, stored};
+use crate::usage::tokens;
 
 /// A key that Tollgate issued, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub struct KeyChange<'a> {
     pub keys_max: u32,
 }
 
-/// What was used with a key, by all records that name it.
+/// What was used with a key since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyUse {
     /// When the last call came.
@@ -95,10 +96,6 @@ pub(crate) const SELECT: &str = "SELECT id, user_id, name, sha256, hint, enabled
 /// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
     AND (expires_at IS NULL OR expires_at > ?2) AND id <> ?3)";
-
-/// Tokens of a record that a key's limits count: those of billed calls, each class once.
-const TOKENS: &str = "SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input + cache_read \
-    + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output ELSE 0 END)";
 
 pub(crate) fn api_key(row: &mut Row<'_>) -> Option<ApiKey> {
     Some(ApiKey {
@@ -259,26 +256,26 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// What was used with each key, by the records in the tables: a server's last quarter of a second may be missing.
-    /// Reads every record.
+    /// What was used with each key, by its counter: a server's last quarter of a second may be missing.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
-        let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT api_key, MAX(started_at), COUNT(*), {TOKENS}, SUM(charge) FROM request_record \
-             WHERE api_key IS NOT NULL GROUP BY api_key"
-        )))
+        let rows = sqlx::query(concat!(
+            "SELECT subject, last_at, requests, ",
+            tokens!(),
+            ", charge FROM usage_counter WHERE kind = 4"
+        ))
         .fetch_all(self.pool())
         .await
-        .doing("summing what API keys used")?;
+        .doing("reading what API keys used")?;
         let read = |row: &mut Row<'_>| {
             let key = ApiKeyId::from_bytes(row.bytes()?);
             let last_used = Timestamp::from_millis(row.u64()?);
             let (requests, tokens) = (row.u64()?, row.u64()?);
             Some((key, KeyUse { last_used, requests, tokens, charge: Micropoints::new(row.get()?) }))
         };
-        rows.iter().map(|row| fields("record", row, read)).collect()
+        rows.iter().map(|row| fields("counter", row, read)).collect()
     }
 
     /// Tokens that each key has used since midnight UTC. A server asks at its start, to go on counting.
@@ -286,17 +283,19 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn api_key_tokens_today(&self, now: Timestamp) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
-        // Ids are ordered by time, so this reads one day of the table.
-        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
-        let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT api_key, {TOKENS} FROM request_record WHERE request >= ? AND api_key IS NOT NULL GROUP BY api_key"
-        )))
-        .bind(midnight.as_bytes().as_slice())
+        // By user, because the counters are: a look per user, and never at another day.
+        let rows = sqlx::query(concat!(
+            "SELECT api_key, SUM(",
+            tokens!(),
+            ") FROM users CROSS JOIN usage_counter ON kind = 1 AND subject = users.id AND day = ? \
+             WHERE api_key <> x'' GROUP BY api_key"
+        ))
+        .bind(stored(now.day()))
         .fetch_all(self.pool())
         .await
-        .doing("summing what API keys used today")?;
+        .doing("reading what API keys used today")?;
         let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("record", row, read)).collect()
+        rows.iter().map(|row| fields("counter", row, read)).collect()
     }
 
     /// All keys, revoked ones too, oldest first.

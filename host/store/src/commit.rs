@@ -10,15 +10,22 @@ use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
-use tollgate_core::id::UserId;
+use tollgate_core::failure::FailureClass;
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::protocol::{Operation, Protocol};
 
-use crate::entry::{Components, Entry, PluginEvent};
+use crate::entry::{Attempt, Components, Entry, PluginEvent, RequestRecord};
 use crate::error::{WriteError, is_duplicate, is_refusal};
 use crate::journal::Position;
-use crate::sql::{Rows, Texts, loaded, stored};
+use crate::sql::{Known, Rows, Texts, loaded, stored};
+use crate::tally::Tally;
 
 /// Entries of one insertion: so many rows of two transfers and a record each have fewer arguments than SQLite allows.
 const CHUNK_ENTRIES: usize = 512;
+/// Counters of one insertion.
+const CHUNK_COUNTERS: usize = 256;
+/// Shapes that are remembered between commits; beyond these they are looked up anew.
+const SHAPES_MAX: usize = 4096;
 
 /// What became of each entry, in their order.
 pub(crate) type Answers = Vec<Result<(), WriteError>>;
@@ -29,14 +36,41 @@ pub(crate) struct Tables {
     texts: Texts,
     accounts: HashMap<UserId, i64>,
     component_sets: HashMap<Components, i64>,
+    shapes: HashMap<Shape, i64>,
+}
+
+/// What few values go together in most records: see migration 11.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Shape {
+    protocol: &'static str,
+    operation: &'static str,
+    provider: Arc<str>,
+    model: Arc<str>,
+    outcome: &'static str,
+    status: u16,
+}
+
+impl Shape {
+    fn of(record: &RequestRecord) -> Self {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or_else(|| Arc::from(""), Arc::clone);
+        let known = record.attempts > 0 || record.price_version.is_some();
+        Self {
+            protocol: record.protocol.map_or("", Protocol::name),
+            operation: record.operation.map_or("", Operation::name),
+            provider: text(&record.provider),
+            model: if known { text(&record.model) } else { Arc::from("") },
+            outcome: record.outcome.name(),
+            status: record.status.unwrap_or(0),
+        }
+    }
 }
 
 impl Tables {
     pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         // One text per pair of powers of two up to 1,024 transfers and 512 records.
         let connection = options.clone().statement_cache_capacity(256).connect().await?;
-        let (texts, accounts, component_sets) = Default::default();
-        Ok(Self { connection, texts, accounts, component_sets })
+        let (texts, accounts, component_sets, shapes) = Default::default();
+        Ok(Self { connection, texts, accounts, component_sets, shapes })
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
@@ -70,6 +104,7 @@ impl Tables {
             }
             Err(error) => return Err(error),
         };
+        self.count(entries, &answers).await?;
         sqlx::query("UPDATE journal SET sequence = ?, position = ?")
             .bind(stored(position.sequence))
             .bind(stored(position.offset))
@@ -90,11 +125,24 @@ impl Tables {
             }
         }
         for entry in entries {
-            if let Entry::Event(event) = entry {
-                self.write_event(event).await?;
-            }
+            self.write_rare(entry).await?;
         }
         Ok(answers)
+    }
+
+    /// Adds the records that were written to the usage counters: one row for each counter, not for each record.
+    async fn count(&mut self, entries: &[Entry], answers: &Answers) -> Result<(), sqlx::Error> {
+        let mut tally = Tally::default();
+        for (entry, _) in entries.iter().zip(answers).filter(|(_, answer)| answer.is_ok()) {
+            if let Some(record) = record_of(entry) {
+                tally.add(record);
+            }
+        }
+        for rows in tally.rows().chunks(CHUNK_COUNTERS) {
+            let (text, arguments) = self.texts.count(rows);
+            self.run(text, arguments).await?;
+        }
+        Ok(())
     }
 
     async fn write_one_by_one(&mut self, entries: &[Entry]) -> Result<Answers, sqlx::Error> {
@@ -105,9 +153,7 @@ impl Tables {
                 Ok(()) if !rows.is_empty() => self.write_guarded(&rows).await?,
                 answer => answer,
             };
-            if let Entry::Event(event) = entry {
-                self.write_event(event).await?;
-            }
+            self.write_rare(entry).await?;
             answers.push(answer);
         }
         Ok(answers)
@@ -141,12 +187,17 @@ impl Tables {
                 .ok_or_else(|| WriteError::Refused(format!("no account of {user}")))?,
             None => 0,
         };
-        rows.push(entry, payer, components_of(entry).and_then(|set| self.component_sets.get(&set).copied()));
+        let components = components_of(entry).and_then(|set| self.component_sets.get(&set).copied());
+        let shape = record_of(entry).and_then(|record| self.shapes.get(&Shape::of(record)).copied());
+        rows.push(entry, Known { payer, components, shape });
         Ok(())
     }
 
-    /// Looks up the accounts and component sets that are not known yet: once per user and per loaded plugin.
+    /// Looks up the accounts, component sets and shapes that are not known yet: once per user, loaded plugin and shape.
     async fn learn(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
+        if self.shapes.len() > SHAPES_MAX {
+            self.shapes.clear();
+        }
         for entry in entries {
             if let Some(user) = user_of(entry)
                 && !self.accounts.contains_key(&user)
@@ -157,6 +208,11 @@ impl Tables {
                 && !self.component_sets.contains_key(&set)
             {
                 self.learn_components(set).await?;
+            }
+            if let Some(shape) = record_of(entry).map(Shape::of)
+                && !self.shapes.contains_key(&shape)
+            {
+                self.learn_shape(shape).await?;
             }
         }
         Ok(())
@@ -190,6 +246,51 @@ impl Tables {
         Ok(())
     }
 
+    async fn learn_shape(&mut self, shape: Shape) -> Result<(), sqlx::Error> {
+        let id = sqlx::query_scalar(
+            "INSERT INTO request_shape (protocol, operation, provider, model, outcome, status) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (protocol, operation, provider, model, outcome, status) \
+             DO UPDATE SET status = excluded.status RETURNING id",
+        )
+        .bind(shape.protocol)
+        .bind(shape.operation)
+        .bind(&*shape.provider)
+        .bind(&*shape.model)
+        .bind(shape.outcome)
+        .bind(shape.status)
+        .fetch_one(&mut self.connection)
+        .await?;
+        self.shapes.insert(shape, id);
+        Ok(())
+    }
+
+    /// Writes what comes so seldom that it needs no company.
+    async fn write_rare(&mut self, entry: &Entry) -> Result<(), sqlx::Error> {
+        match entry {
+            Entry::Event(event) => self.write_event(event).await,
+            Entry::Attempts { request, attempts } => self.write_attempts(*request, attempts).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_attempts(&mut self, request: RequestId, attempts: &[Attempt]) -> Result<(), sqlx::Error> {
+        for (number, attempt) in (1_i64..).zip(attempts) {
+            sqlx::query(
+                "INSERT INTO request_attempt (request, number, credential, status, failure, took_ms) \
+                 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )
+            .bind(request.as_bytes().as_slice())
+            .bind(number)
+            .bind(attempt.credential.as_bytes().as_slice())
+            .bind(attempt.status)
+            .bind(attempt.failure.map(FailureClass::name))
+            .bind(stored(attempt.took_ms))
+            .execute(&mut self.connection)
+            .await?;
+        }
+        Ok(())
+    }
+
     async fn write_event(&mut self, event: &PluginEvent) -> Result<(), sqlx::Error> {
         sqlx::query("INSERT INTO plugin_event (at_ms, component, kind, digest, event, detail) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(stored(event.at.millis()))
@@ -219,15 +320,20 @@ impl Tables {
 fn user_of(entry: &Entry) -> Option<UserId> {
     match entry {
         Entry::Hold { user, .. } | Entry::Settle { user, .. } | Entry::Void { user, .. } => Some(*user),
-        Entry::Record(_) | Entry::Event(_) => None,
+        Entry::Record(_) | Entry::Event(_) | Entry::Attempts { .. } => None,
+    }
+}
+
+/// The record that the entry brings, if any.
+fn record_of(entry: &Entry) -> Option<&RequestRecord> {
+    match entry {
+        Entry::Settle { record, .. } | Entry::Void { record, .. } | Entry::Record(record) => Some(record),
+        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } => None,
     }
 }
 
 /// The components that the entry's record names, if any.
 fn components_of(entry: &Entry) -> Option<Components> {
-    let record = match entry {
-        Entry::Settle { record, .. } | Entry::Void { record, .. } | Entry::Record(record) => record,
-        Entry::Hold { .. } | Entry::Event(_) => return None,
-    };
-    (record.components != Components::default()).then_some(record.components)
+    let set = record_of(entry)?.components;
+    (set != Components::default()).then_some(set)
 }

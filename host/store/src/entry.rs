@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
@@ -61,6 +62,13 @@ pub enum Entry {
     Record(Box<RequestRecord>),
     /// Something that happened to a plugin.
     Event(PluginEvent),
+    /// The attempts of a request that needed more than one; its record follows.
+    Attempts {
+        /// The request.
+        request: RequestId,
+        /// In the order in which they were made.
+        attempts: Vec<Attempt>,
+    },
 }
 
 impl Entry {
@@ -171,6 +179,19 @@ impl RequestRecord {
             started_at,
         }
     }
+}
+
+/// One try at one upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// With which credential.
+    pub credential: CredentialId,
+    /// What the upstream answered; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// Why it failed; `None` for the one that did not.
+    pub failure: Option<FailureClass>,
+    /// From its begin to the first byte of its answer, or to its failure, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// Something that happened to a plugin: loaded, refused, faulted, rolled back.

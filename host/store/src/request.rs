@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::AssertSqlSafe;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -10,24 +11,12 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 
-use crate::entry::{Components, Digest, PluginEvent, RequestRecord};
+use crate::entry::{Attempt, Components, Digest, PluginEvent, RequestRecord};
 use crate::error::{Doing, StoreError};
+use crate::log::RequestFilter;
 use crate::open::Store;
 use crate::row::{Row, fields};
 use crate::sql::loaded;
-
-/// Which records to read, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct RequestFilter {
-    /// Only those of this user.
-    pub user: Option<UserId>,
-    /// Only those with this outcome.
-    pub outcome: Option<Outcome>,
-    /// Only those older than this one: the last of the page before.
-    pub before: Option<RequestId>,
-    /// At most so many.
-    pub limit: u32,
-}
 
 const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, reasoning, \
@@ -36,25 +25,53 @@ const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, pro
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
 
 impl Store {
-    /// Records of requests, newest first.
+    /// Records of requests, newest first: as many as the filter's limit, where there are as many.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
     pub async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRecord>, StoreError> {
-        // SQLite walks the primary key backward, which is time backward, until it has enough.
-        let query = format!(
-            "{SELECT} WHERE (?1 IS NULL OR user_id = ?1) AND (?2 IS NULL OR outcome = ?2) \
-             AND request < COALESCE(?3, x'ffffffffffffffffffffffffffffffff') ORDER BY request DESC LIMIT ?4"
-        );
-        let rows = sqlx::query(AssertSqlSafe(query))
-            .bind(filter.user.as_ref().map(|user| user.as_bytes().as_slice()))
-            .bind(filter.outcome.map(Outcome::name))
-            .bind(filter.before.as_ref().map(|request| request.as_bytes().as_slice()))
-            .bind(filter.limit)
-            .fetch_all(self.pool())
-            .await
-            .doing("reading records")?;
+        let wanted = filter.limit as usize;
+        let mut filter = filter.clone();
+        let mut records = Vec::new();
+        loop {
+            let page = self.request_page(&filter).await?;
+            filter.limit -= u32::try_from(page.records.len()).unwrap_or(filter.limit).min(filter.limit);
+            records.extend(page.records);
+            match page.next {
+                Some(next) if records.len() < wanted => filter.before = Some(next),
+                _ => return Ok(records),
+            }
+        }
+    }
+
+    /// The records of these requests, newest first; those that are not there are left out.
+    pub(crate) async fn records(&self, requests: &[RequestId]) -> Result<Vec<RequestRecord>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = vec!["?"; requests.len()].join(",");
+        let text = format!("{SELECT} WHERE request IN ({places}) ORDER BY request DESC");
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for request in requests {
+            query = query.bind(request.as_bytes().as_slice());
+        }
+        let rows = query.fetch_all(self.pool()).await.doing("reading records")?;
         rows.iter().map(|row| fields("record", row, record)).collect()
+    }
+
+    /// What the attempts of a request met, where there was more than one; otherwise its record says it all.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    pub async fn attempts(&self, request: RequestId) -> Result<Vec<Attempt>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT credential, status, failure, took_ms FROM request_attempt WHERE request = ? ORDER BY number",
+        )
+        .bind(request.as_bytes().as_slice())
+        .fetch_all(self.pool())
+        .await
+        .doing("reading attempts")?;
+        rows.iter().map(|row| fields("attempt", row, attempt)).collect()
     }
 
     /// The record of one request.
@@ -75,12 +92,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such request.
     pub async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError> {
-        sqlx::query_scalar("SELECT receipt FROM request_record WHERE request = ?")
-            .bind(request.as_bytes().as_slice())
-            .fetch_optional(self.pool())
-            .await
-            .doing("reading a receipt")?
-            .ok_or(StoreError::NotFound("request"))
+        // Retention removes records, never receipts.
+        sqlx::query_scalar(
+            "SELECT receipt FROM request_record WHERE request = ?1 \
+             UNION ALL SELECT receipt FROM kept_receipt WHERE request = ?1",
+        )
+        .bind(request.as_bytes().as_slice())
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading a receipt")?
+        .ok_or(StoreError::NotFound("request"))
     }
 
     /// The last plugin events, newest first.
@@ -110,13 +131,22 @@ fn event(row: &mut Row<'_>) -> Option<PluginEvent> {
     })
 }
 
+fn attempt(row: &mut Row<'_>) -> Option<Attempt> {
+    Some(Attempt {
+        credential: CredentialId::from_bytes(row.bytes()?),
+        status: row.get()?,
+        failure: named(row, FailureClass::ALL, FailureClass::name)?,
+        took_ms: row.u64()?,
+    })
+}
+
 fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
     Some(RequestRecord {
         request: RequestId::from_bytes(row.bytes()?),
         user: UserId::from_bytes(row.bytes()?),
         api_key: row.bytes_or_null()?.map(ApiKeyId::from_bytes),
         protocol: named(row, Protocol::ALL, Protocol::name)?,
-        operation: named(row, OPERATIONS, Operation::name)?,
+        operation: named(row, Operation::ALL, Operation::name)?,
         provider: row.get::<Option<String>>()?.map(Arc::from),
         model: row.get::<Option<String>>()?.map(Arc::from),
         credential: row.bytes_or_null()?.map(CredentialId::from_bytes),
@@ -156,14 +186,6 @@ fn usage(row: &mut Row<'_>) -> Option<Usage> {
         quality: named(row, [Quality::Exact, Quality::Estimated, Quality::Missing], Quality::name)??,
     })
 }
-
-const OPERATIONS: [Operation; 5] = [
-    Operation::Generate,
-    Operation::CountTokens,
-    Operation::Embed,
-    Operation::EmbedBatch,
-    Operation::ListModels,
-];
 
 /// A value by its name; the outer `None` is a damaged column, the inner one NULL.
 #[expect(clippy::option_option, reason = "the outer one is a column that is damaged")]

@@ -16,6 +16,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::usage::Usage;
 
 use crate::entry::{Entry, Movement, RequestRecord, transfer_id};
+use crate::tally::{Counter, Counts, classes};
 
 /// The accounts that every database has.
 pub(crate) mod account {
@@ -57,8 +58,12 @@ const TRANSFER_WIDTH: usize = 11;
 const RECORD_COLUMNS: &str = "request, user_id, api_key, protocol, operation, provider, model, credential, outcome, \
     status, attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, \
     reasoning, audio_input, audio_output, quality, hold, charge, price_version, components, receipt, filter_hash, error, \
-    started_at";
-const RECORD_WIDTH: usize = 31;
+    started_at, shape";
+const RECORD_WIDTH: usize = 32;
+
+const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, failed, input, cache_read, \
+    cache_write_short, cache_write_long, output, reasoning, audio_input, audio_output, charge, last_at";
+const COUNTER_WIDTH: usize = 17;
 
 /// A row of `transfer`, its sequence number aside.
 #[derive(Debug, Clone)]
@@ -80,8 +85,18 @@ pub(crate) struct TransferRow {
 #[derive(Debug, Default)]
 pub(crate) struct Rows<'a> {
     pub(crate) transfers: Vec<TransferRow>,
-    /// With the id of the row's component set.
-    pub(crate) records: Vec<(&'a RequestRecord, Option<i64>)>,
+    pub(crate) records: Vec<(&'a RequestRecord, Known)>,
+}
+
+/// What the tables know the parts of an entry by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// The account of its user.
+    pub(crate) payer: i64,
+    /// The component set of its record, if it names any.
+    pub(crate) components: Option<i64>,
+    /// The shape of its record.
+    pub(crate) shape: Option<i64>,
 }
 
 impl<'a> Rows<'a> {
@@ -89,8 +104,9 @@ impl<'a> Rows<'a> {
         self.transfers.is_empty() && self.records.is_empty()
     }
 
-    /// Adds the rows of `entry`. `payer` is the account of its user, `components` the id of its component set.
-    pub(crate) fn push(&mut self, entry: &'a Entry, payer: i64, components: Option<i64>) {
+    /// Adds the rows of `entry`.
+    pub(crate) fn push(&mut self, entry: &'a Entry, known: Known) {
+        let payer = known.payer;
         match entry {
             Entry::Hold { request, amount, model, at, .. } => self.transfers.push(TransferRow {
                 kind: Kind::Hold,
@@ -123,7 +139,7 @@ impl<'a> Rows<'a> {
                         Code::BadDebt,
                     );
                 }
-                self.records.push((record, components));
+                self.records.push((record, known));
             }
             Entry::Void { request, held, at, record, .. } => {
                 self.transfers.push(TransferRow {
@@ -131,10 +147,10 @@ impl<'a> Rows<'a> {
                     amount: held.get(),
                     ..movement(*request, Movement::Resolution, payer, at.millis())
                 });
-                self.records.push((record, components));
+                self.records.push((record, known));
             }
-            Entry::Record(record) => self.records.push((record, components)),
-            Entry::Event(_) => {}
+            Entry::Record(record) => self.records.push((record, known)),
+            Entry::Event(_) | Entry::Attempts { .. } => {}
         }
     }
 }
@@ -168,14 +184,17 @@ pub(crate) fn loaded(value: i64) -> u64 {
 
 /// The texts, each made once.
 #[derive(Debug, Default)]
-pub(crate) struct Texts(HashMap<(usize, usize), Arc<str>>);
+pub(crate) struct Texts {
+    inserts: HashMap<(usize, usize), Arc<str>>,
+    counts: HashMap<usize, Arc<str>>,
+}
 
 impl Texts {
     /// The text and the arguments that insert `rows`.
     pub(crate) fn insert(&mut self, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
         let transfers = padded(rows.transfers.len());
         let records = padded(rows.records.len());
-        let text = match self.0.entry((transfers, records)) {
+        let text = match self.inserts.entry((transfers, records)) {
             Slot::Occupied(slot) => Arc::clone(slot.get()),
             Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records).into())),
         };
@@ -185,12 +204,43 @@ impl Texts {
             binds.transfer(row);
         }
         binds.nulls((transfers - rows.transfers.len()) * TRANSFER_WIDTH);
-        for (record, components) in &rows.records {
-            binds.record(record, *components);
+        for (record, known) in &rows.records {
+            binds.record(record, *known);
         }
         // The padding of the records comes last: what is not bound is NULL.
         (text, binds.0)
     }
+
+    /// The text and the arguments that add `rows` to the usage counters.
+    pub(crate) fn count(&mut self, rows: &[(Counter<'_>, Counts)]) -> (Arc<str>, SqliteArguments) {
+        let counters = padded(rows.len());
+        let text = match self.counts.entry(counters) {
+            Slot::Occupied(slot) => Arc::clone(slot.get()),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(count_text(counters).into())),
+        };
+        let mut binds = Binds(SqliteArguments::default());
+        binds.0.reserve(counters * COUNTER_WIDTH, 0);
+        for (counter, counts) in rows {
+            binds.counter(counter, counts);
+        }
+        (text, binds.0)
+    }
+}
+
+/// Adds to counters that are there, and makes those that are not.
+fn count_text(counters: usize) -> String {
+    let mut text = String::new();
+    insert(&mut text, "usage_counter", COUNTER_COLUMNS, COUNTER_WIDTH, counters);
+    text.pop();
+    text.push_str(" ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET ");
+    for column in COUNTER_COLUMNS.split(',').map(str::trim).skip(5) {
+        // Writing into a String cannot fail.
+        let _ = match column {
+            "last_at" => write!(text, "last_at = MAX(last_at, excluded.last_at)"),
+            _ => write!(text, "{column} = {column} + excluded.{column}, "),
+        };
+    }
+    text
 }
 
 fn padded(rows: usize) -> usize {
@@ -247,7 +297,22 @@ impl Binds {
         self.add(row.at_ms);
     }
 
-    fn record(&mut self, record: &RequestRecord, components: Option<i64>) {
+    fn counter(&mut self, counter: &Counter<'_>, counts: &Counts) {
+        self.add(counter.kind as i64);
+        self.add(counter.subject);
+        self.add(stored(counter.day));
+        self.add(counter.api_key);
+        self.add(counter.model);
+        self.add(counts.requests);
+        self.add(counts.failed);
+        for tokens in counts.tokens {
+            self.add(tokens);
+        }
+        self.add(counts.charge);
+        self.add(counts.last_at);
+    }
+
+    fn record(&mut self, record: &RequestRecord, known: Known) {
         self.add(record.request.as_bytes().as_slice());
         self.add(record.user.as_bytes().as_slice());
         self.add(record.api_key.as_ref().map(|id| id.as_bytes().as_slice()));
@@ -266,25 +331,16 @@ impl Binds {
         self.add(record.hold.get());
         self.add(record.charge.get());
         self.add(record.price_version.map(stored));
-        self.add(components);
+        self.add(known.components);
         self.add(record.receipt.as_deref());
         self.add(record.filter_hash.as_deref());
         self.add(record.error.as_deref());
         self.add(stored(record.started_at.millis()));
+        self.add(known.shape);
     }
 
     fn usage(&mut self, usage: &Usage) {
-        let counts = [
-            usage.input,
-            usage.cache_read,
-            usage.cache_write_short,
-            usage.cache_write_long,
-            usage.output,
-            usage.reasoning,
-            usage.audio_input,
-            usage.audio_output,
-        ];
-        for count in counts {
+        for count in classes(usage) {
             self.add(stored(count));
         }
         self.add(usage.quality.name());
@@ -293,11 +349,14 @@ impl Binds {
 
 #[cfg(test)]
 mod tests {
-    use super::{RECORD_COLUMNS, RECORD_WIDTH, TRANSFER_COLUMNS, TRANSFER_WIDTH};
+    use super::{
+        COUNTER_COLUMNS, COUNTER_WIDTH, RECORD_COLUMNS, RECORD_WIDTH, TRANSFER_COLUMNS, TRANSFER_WIDTH,
+    };
 
     #[test]
     fn each_column_has_its_argument() {
         assert_eq!(TRANSFER_COLUMNS.split(',').count(), TRANSFER_WIDTH);
         assert_eq!(RECORD_COLUMNS.split(',').count(), RECORD_WIDTH);
+        assert_eq!(COUNTER_COLUMNS.split(',').count(), COUNTER_WIDTH);
     }
 }

@@ -46,7 +46,7 @@ macro_rules! fold {
     };
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check {
         rule: "I1 debits equal credits",
         query: "SELECT 'transfer ' || hex(transfer.id) || ' moves between accounts that do not exist' FROM transfer \
@@ -112,8 +112,10 @@ const CHECKS: [Check; 10] = [
         rule: "I6 a resolved request has its record",
         query: "SELECT 'request ' || hex(done.resolves) || ' was resolved without a record' FROM transfer AS done \
                 LEFT JOIN request_record AS record ON record.request = done.resolves \
-                WHERE done.kind IN (2, 3) AND record.request IS NULL",
+                WHERE done.kind IN (2, 3) AND record.request IS NULL \
+                AND done.resolves > (SELECT request FROM request_horizon)",
     },
+    Check { rule: "I7 usage counters equal the sum of their records", query: USAGE },
     Check {
         rule: "I14 transfers are append-only",
         query: "SELECT 'trigger ' || name || ' is missing' FROM (\
@@ -129,7 +131,29 @@ const CHECKS: [Check; 10] = [
     },
 ];
 
+/// Every counter beside what its records, and those that retention removed, add up to.
+const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, \
+    SUM(failed) AS failed, SUM(input) AS input, SUM(cache_read) AS cache_read, \
+    SUM(cache_write_short) AS cache_write_short, SUM(cache_write_long) AS cache_write_long, SUM(output) AS output, \
+    SUM(reasoning) AS reasoning, SUM(audio_input) AS audio_input, SUM(audio_output) AS audio_output, \
+    SUM(charge) AS charge, MAX(last_at) AS last_at \
+    FROM (SELECT * FROM counted UNION ALL SELECT * FROM usage_removed) GROUP BY 1, 2, 3, 4, 5), \
+    wrong AS (SELECT * FROM (SELECT * FROM usage_counter EXCEPT SELECT * FROM facts) \
+    UNION SELECT * FROM (SELECT * FROM facts EXCEPT SELECT * FROM usage_counter)) \
+    SELECT DISTINCT 'counter ' || kind || ' of ' || hex(subject) || ' on day ' || day || ' for key ' || hex(api_key) \
+    || ' and model ' || model || ' is not what its records add up to' FROM wrong";
+
 impl Store {
+    /// Recomputes the usage counters from the records, and compares: the part of [`Store::verify`] that is about them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn verify_usage(&self) -> Result<Vec<Violation>, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("verifying usage")?;
+        let check = Check { rule: "I7 usage counters equal the sum of their records", query: USAGE };
+        run(&mut connection, &check).await
+    }
+
     /// Recomputes the books and compares. Reads all of history; a server may go on serving meanwhile.
     ///
     /// # Errors

@@ -1,0 +1,290 @@
+//! Usage counters and the request log: exact, filtered, and kept when records go.
+
+use tollgate_core::failure::FailureClass;
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_core::usage::{Quality, Usage};
+use tollgate_store::{
+    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, Retention, UsageBy, UsageOf,
+    UsageQuery,
+};
+
+use crate::{NOW, Rig, points};
+
+const CREDENTIAL: CredentialId = CredentialId::from_bytes([3; 16]);
+const PRICING: [u8; 32] = [7; 32];
+
+/// The `number`th request of a log in which everything varies at a pace of its own.
+fn record(user: UserId, keys: &[ApiKeyId], number: u64) -> RequestRecord {
+    let at = NOW.plus_ms(number * DAY_MS / 40);
+    let mut random = [1; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    let pick = |every: u64| number.is_multiple_of(every);
+    let usage = Usage { input: number, output: 2 * number, quality: Quality::Exact, ..Usage::default() };
+    RequestRecord {
+        api_key: keys.get(usize::try_from(number).unwrap() % (keys.len() + 1)).copied(),
+        protocol: Some(if pick(5) { Protocol::Gemini } else { Protocol::OpenaiChat }),
+        operation: Some(if pick(9) { Operation::CountTokens } else { Operation::Generate }),
+        provider: Some(if pick(4) { "anthropic".into() } else { "openai".into() }),
+        model: Some(if pick(3) { "small".into() } else { "large".into() }),
+        credential: pick(2).then_some(CREDENTIAL),
+        outcome: if pick(7) { Outcome::UpstreamError } else { Outcome::Ok },
+        status: Some(if pick(7) { 502 } else { 200 }),
+        attempts: 1 + u32::from(pick(11)),
+        latency_ms: number * 10,
+        ttft_ms: Some(number * 5),
+        usage,
+        charge: points(i64::try_from(number).unwrap()),
+        components: Components { pricing: pick(6).then_some(PRICING), ..Components::default() },
+        ..RequestRecord::new(RequestId::new(at, random), user, at)
+    }
+}
+
+/// A log of `count` requests by one user with two keys.
+async fn filled(rig: &Rig, count: u64) -> (Vec<ApiKeyId>, Vec<RequestRecord>) {
+    let mut keys = Vec::new();
+    for name in ["one", "two"] {
+        let digest = [name.as_bytes()[0]; 32];
+        let (user, hint, limits) = (rig.user, "tg_", Default::default());
+        let new = NewApiKey { user, name, sha256: digest, hint, expires_at: None, limits, keys_max: 9 };
+        keys.push(rig.store.create_api_key(&new, NOW).await.unwrap());
+    }
+    let mut records: Vec<_> = (0..count).map(|number| record(rig.user, &keys, number)).collect();
+    for record in &records {
+        rig.writer.post(Entry::Record(Box::new(record.clone()))).unwrap();
+    }
+    rig.flush().await;
+    records.reverse();
+    (keys, records)
+}
+
+fn tokens(usage: &Usage) -> u64 {
+    usage.prompt_total() + usage.output_total()
+}
+
+#[tokio::test]
+async fn counters_are_what_the_records_add_up_to() {
+    let rig = Rig::new().await;
+    let (keys, records) = filled(&rig, 200).await;
+    let check = async |of: UsageOf, mine: &dyn Fn(&RequestRecord) -> bool| {
+        let query = |by| UsageQuery { of, from_day: 0, until_day: u64::MAX, by };
+        let mine: Vec<_> = records.iter().filter(|record| mine(record)).collect();
+        let total = rig.store.usage(&query(UsageBy::Total)).await.unwrap()[0].used;
+        let billed = mine.iter().filter(|record| record.operation.is_some_and(Operation::billed));
+        assert_eq!(total.requests, mine.len() as u64);
+        assert_eq!(total.failed, mine.iter().filter(|record| record.outcome != Outcome::Ok).count() as u64);
+        assert_eq!(tokens(&total.usage), billed.map(|record| tokens(&record.usage)).sum::<u64>());
+        assert_eq!(total.charge.get(), mine.iter().map(|record| record.charge.get()).sum::<i64>());
+        assert_eq!(Some(total.last_at), mine.iter().map(|record| record.started_at).max());
+        for by in [UsageBy::Day, UsageBy::Model, UsageBy::Key] {
+            let mut sum = tollgate_store::Used::default();
+            rig.store.usage(&query(by)).await.unwrap().iter().for_each(|row| sum.add(&row.used));
+            assert_eq!(sum, total, "{of:?} {by:?}");
+        }
+    };
+    check(UsageOf::Everyone, &|_| true).await;
+    check(UsageOf::User(rig.user), &|_| true).await;
+    check(UsageOf::Key(rig.user, keys[1]), &|record| record.api_key == Some(keys[1])).await;
+    check(UsageOf::Credential(CREDENTIAL), &|record| record.credential.is_some()).await;
+    let day = UsageQuery {
+        of: UsageOf::User(rig.user),
+        from_day: NOW.day(),
+        until_day: NOW.day(),
+        by: UsageBy::Total,
+    };
+    let today = records.iter().filter(|record| record.started_at.day() == NOW.day()).count();
+    assert_eq!(rig.store.usage(&day).await.unwrap()[0].used.requests, today as u64);
+    assert_eq!(rig.store.verify_usage().await.unwrap(), []);
+    rig.assert_books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_counter_that_is_wrong_is_named() {
+    let rig = Rig::new().await;
+    filled(&rig, 20).await;
+    rig.tamper("UPDATE usage_counter SET charge = charge + 1 WHERE kind = 3 AND model = 'small'").await;
+    let violations = rig.store.verify_usage().await.unwrap();
+    assert!(violations[0].detail.contains("small"), "{violations:?}");
+    assert_eq!(rig.store.verify().await.unwrap().violations, violations);
+    rig.tamper("DELETE FROM usage_counter WHERE kind = 4").await;
+    assert!(rig.store.verify_usage().await.unwrap().len() > violations.len());
+}
+
+#[tokio::test]
+async fn what_is_written_twice_is_counted_once() {
+    let rig = Rig::new().await;
+    let (_, records) = filled(&rig, 3).await;
+    // The second time each of them is refused, beside one that is new.
+    for record in records.iter().chain([&record(rig.user, &[], 7)]) {
+        rig.writer.post(Entry::Record(Box::new(record.clone()))).unwrap();
+    }
+    rig.flush().await;
+    let query = UsageQuery { of: UsageOf::Everyone, from_day: 0, until_day: u64::MAX, by: UsageBy::Total };
+    assert_eq!(rig.store.usage(&query).await.unwrap()[0].used.requests, 4);
+    rig.assert_books_are_right().await;
+}
+
+/// What a filter must find.
+type Wanted = Box<dyn Fn(&RequestRecord) -> bool>;
+
+/// Filters by name, and by both ends of the time.
+fn named_filters(user: UserId, key: ApiKeyId) -> Vec<(RequestFilter, Wanted)> {
+    let all = RequestFilter::default();
+    let (from, until) = (NOW.plus_ms(2 * DAY_MS), NOW.plus_ms(5 * DAY_MS));
+    let both = RequestFilter {
+        user: Some(user),
+        credential: Some(CREDENTIAL),
+        outcome: Some(Outcome::UpstreamError),
+        ..all.clone()
+    };
+    let case = |filter, wanted: fn(&RequestRecord) -> bool| (filter, Box::new(wanted) as Wanted);
+    vec![
+        case(all.clone(), |_| true),
+        case(RequestFilter { user: Some(user), ..all.clone() }, |_| true),
+        (
+            RequestFilter { api_key: Some(key), ..all.clone() },
+            Box::new(move |record: &RequestRecord| record.api_key == Some(key)),
+        ),
+        case(RequestFilter { credential: Some(CREDENTIAL), ..all.clone() }, |it| it.credential.is_some()),
+        case(RequestFilter { protocol: Some(Protocol::Gemini), ..all.clone() }, |it| {
+            it.protocol == Some(Protocol::Gemini)
+        }),
+        case(RequestFilter { operation: Some(Operation::CountTokens), ..all.clone() }, |it| {
+            it.operation == Some(Operation::CountTokens)
+        }),
+        case(RequestFilter { provider: Some("anthropic".to_owned()), ..all.clone() }, |it| {
+            it.provider.as_deref() == Some("anthropic")
+        }),
+        case(RequestFilter { model: Some("small".to_owned()), ..all.clone() }, |it| {
+            it.model.as_deref() == Some("small")
+        }),
+        case(RequestFilter { outcome: Some(Outcome::UpstreamError), ..all.clone() }, |it| {
+            it.status == Some(502)
+        }),
+        case(RequestFilter { status: Some(502), ..all.clone() }, |it| it.status == Some(502)),
+        case(both, |it| it.credential.is_some() && it.outcome == Outcome::UpstreamError),
+        (
+            RequestFilter { from: Some(from), until: Some(until), ..all },
+            Box::new(move |record: &RequestRecord| (from..until).contains(&record.started_at)),
+        ),
+    ]
+}
+
+/// Filters by amounts.
+fn amount_filters() -> Vec<(RequestFilter, Wanted)> {
+    let all = RequestFilter::default();
+    let case = |filter, wanted: fn(&RequestRecord) -> bool| (filter, Box::new(wanted) as Wanted);
+    vec![
+        case(RequestFilter { component: Some(PRICING), ..all.clone() }, |it| it.components.pricing.is_some()),
+        case(RequestFilter { attempts_min: Some(2), ..all.clone() }, |it| it.attempts >= 2),
+        case(RequestFilter { latency_ms_min: Some(2500), ..all.clone() }, |it| it.latency_ms >= 2500),
+        case(RequestFilter { ttft_ms_min: Some(1250), ..all.clone() }, |it| it.ttft_ms >= Some(1250)),
+        case(RequestFilter { tokens_min: Some(600), ..all.clone() }, |it| tokens(&it.usage) >= 600),
+        case(RequestFilter { charge_min: Some(points(200)), ..all }, |it| it.charge >= points(200)),
+    ]
+}
+
+#[tokio::test]
+async fn every_filter_finds_what_it_names_page_by_page() {
+    let rig = Rig::new().await;
+    let (keys, records) = filled(&rig, 300).await;
+    for (filter, wanted) in named_filters(rig.user, keys[0]).into_iter().chain(amount_filters()) {
+        let wanted: Vec<_> = records.iter().filter(|it| wanted(it)).map(|it| it.request).collect();
+        assert!(!wanted.is_empty(), "{filter:?} finds something");
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let page = RequestFilter { limit: 7, before, ..filter.clone() };
+            let page = rig.store.request_page(&page).await.unwrap();
+            assert!(page.records.len() == 7 || page.next.is_none(), "only the last page is short");
+            found.extend(page.records.iter().map(|record| record.request));
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, wanted, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_found_with_its_own_user_alone() {
+    let rig = Rig::new().await;
+    let (keys, _) = filled(&rig, 30).await;
+    let of = |user| RequestFilter {
+        user: Some(user),
+        api_key: Some(keys[0]),
+        limit: 5,
+        ..RequestFilter::default()
+    };
+    assert_eq!(rig.store.requests(&of(UserId::from_bytes([9; 16]))).await.unwrap(), []);
+    assert_eq!(rig.store.requests(&of(rig.user)).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn attempts_are_kept_in_their_order() {
+    let rig = Rig::new().await;
+    let request = record(rig.user, &[], 1).request;
+    let failed = Attempt {
+        credential: CREDENTIAL,
+        status: Some(429),
+        failure: Some(FailureClass::RateLimited),
+        took_ms: 12,
+    };
+    let done = Attempt { status: Some(200), failure: None, ..failed.clone() };
+    let attempts = vec![failed, done];
+    rig.writer.post(Entry::Attempts { request, attempts: attempts.clone() }).unwrap();
+    rig.flush().await;
+    assert_eq!(rig.store.attempts(request).await.unwrap(), attempts);
+}
+
+/// Removes what may go, three at a time, and says what went.
+async fn prune(rig: &Rig, rule: Retention) -> Vec<RequestRecord> {
+    let mut gone = Vec::new();
+    loop {
+        let batch = rig.store.expired(&rule, 3).await.unwrap();
+        let Some(last) = batch.last() else { return gone };
+        rig.store.remove_records(last.request).await.unwrap();
+        gone.extend(batch);
+    }
+}
+
+#[tokio::test]
+async fn retention_takes_the_oldest_records_and_nothing_from_the_counters() {
+    let rig = Rig::new().await;
+    let (_, mut records) = filled(&rig, 100).await;
+    records.reverse();
+    let query =
+        UsageQuery { of: UsageOf::User(rig.user), from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
+    let before = rig.store.usage(&query).await.unwrap();
+    let horizon = records[20].started_at;
+    assert_eq!(prune(&rig, Retention { before: Some(horizon), records_max: None }).await, records[..20]);
+    assert_eq!(prune(&rig, Retention { before: None, records_max: Some(70) }).await, records[20..30]);
+    assert_eq!(prune(&rig, Retention { before: Some(horizon), records_max: Some(70) }).await, []);
+    assert_eq!(prune(&rig, Retention::default()).await, []);
+    assert_eq!(rig.store.usage(&query).await.unwrap(), before);
+    assert_eq!(rig.count("SELECT COUNT(*) FROM request_record").await, 70);
+    rig.assert_books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_receipt_outlives_its_record() {
+    let rig = Rig::new().await;
+    let request = crate::request();
+    rig.writer.commit(rig.hold(request, 50)).await.unwrap();
+    let Entry::Settle { mut record, settlement, held, user, at, .. } =
+        rig.settle(request, 50, crate::paid(30))
+    else {
+        panic!("a settlement")
+    };
+    record.receipt = Some(vec![1, 2, 3]);
+    rig.writer.post(Entry::Settle { request, user, held, settlement, at, record }).unwrap();
+    rig.flush().await;
+    let rule = Retention { before: Some(Timestamp::from_millis(NOW.millis() + 1)), records_max: None };
+    assert_eq!(prune(&rig, rule).await.len(), 1);
+    assert_eq!(rig.store.receipt(request).await.unwrap(), Some(vec![1, 2, 3]));
+    assert_eq!(rig.balance().await.posted, Micropoints::new(1_000_000 - 30));
+    rig.assert_books_are_right().await;
+}
