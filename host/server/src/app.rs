@@ -25,7 +25,8 @@ use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
 use crate::nurse::Nurse;
 use crate::shared::Shared;
-use crate::{components, environment, net, reload, shared, telemetry, worker};
+use crate::trial::Trials;
+use crate::{components, environment, net, reload, retention, shared, telemetry, worker};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -66,7 +67,7 @@ impl Gateway {
     /// # Errors
     /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
     pub fn start(mut options: Options) -> anyhow::Result<Self> {
-        telemetry::start(&options.config.log);
+        telemetry::start(&options.config.log)?;
         for wrong in environment::apply(&mut options.config, |name| std::env::var(name).ok()) {
             tracing::error!("{wrong}");
         }
@@ -98,6 +99,7 @@ impl Gateway {
             gates: Gates::new(&config.limits),
             conversations: Conversations::new(),
             metrics: Metrics::new(),
+            trials: Trials::default(),
             writer,
             settings: config,
         });
@@ -106,6 +108,7 @@ impl Gateway {
             secret: opened.admin_secret,
             logins: opened.logins,
             boot: *RequestId::new(shared::now(), shared::random()).as_bytes(),
+            clients: address,
             ready: AtomicBool::new(true),
         });
         let (stop, stopping) = watch::channel(false);
@@ -192,6 +195,10 @@ impl Control {
             if let Some((path, known)) = self.config_file.take() {
                 tokio::spawn(reload::watch(Arc::clone(&shared), path, known));
             }
+            tokio::spawn(retention::watch(
+                self.admin.logins.desk().clone(),
+                shared.settings.requests.clone(),
+            ));
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(REFRESH) => {}

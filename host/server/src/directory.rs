@@ -157,6 +157,20 @@ impl Caller {
     pub(crate) fn may_use(&self, provider: &str) -> bool {
         self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))
     }
+
+    /// The caller of a trial: another account and key, in the place of a caller whose limits and credentials apply.
+    pub(crate) fn for_trial(
+        user: UserId,
+        api_key: ApiKeyId,
+        account: Arc<SharedAccount>,
+        stand_in: Option<&Arc<Self>>,
+    ) -> Self {
+        let limited = stand_in.and_then(|other| other.limited.as_ref());
+        let limited =
+            limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
+        let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
+        Self { user, api_key, account, own, expires_at: None, limited }
+    }
 }
 
 /// The limits of one API key, with what was used of them.

@@ -37,11 +37,13 @@ mod password;
 mod pricefile;
 mod proxy;
 mod reload;
+mod retention;
 mod road;
 mod router;
 mod shared;
 mod telemetry;
 mod token;
+mod trial;
 mod upstream;
 mod worker;
 

@@ -19,6 +19,7 @@ use tollgate_core::usage::Usage;
 use tollgate_runtime::{ComponentStatus, FaultKind};
 
 use crate::directory::Directory;
+use crate::telemetry;
 
 /// Bucket bounds in seconds: from the gateway's own time to that of a long answer.
 const SECONDS: [f64; 14] =
@@ -60,6 +61,11 @@ struct Credentials {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stream {
+    stream: &'static str,
+}
+
 /// The gateway's counters.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -73,6 +79,7 @@ pub(crate) struct Metrics {
     plugin_calls: Family<Component, Gauge>,
     plugin_faults: Family<Fault, Gauge>,
     credentials: Family<Credentials, Gauge>,
+    log_lines_lost: Family<Stream, Gauge>,
 }
 
 impl Metrics {
@@ -91,6 +98,7 @@ impl Metrics {
             plugin_calls: Family::default(),
             plugin_faults: Family::default(),
             credentials: Family::default(),
+            log_lines_lost: Family::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
@@ -117,6 +125,11 @@ impl Metrics {
         registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
         registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
         registry.register("credentials", "Provider keys by state", metrics.credentials.clone());
+        registry.register(
+            "log_lines_lost",
+            "Lines that no log file took, by stream",
+            metrics.log_lines_lost.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -191,6 +204,10 @@ impl Metrics {
                 let label = Fault { component: plugin.name.clone(), fault: fault.name() };
                 self.plugin_faults.get_or_create(&label).set(count(number));
             }
+        }
+        for (stream, lines) in telemetry::lost() {
+            let lines = i64::try_from(lines).unwrap_or(i64::MAX);
+            self.log_lines_lost.get_or_create(&Stream { stream }).set(lines);
         }
         let mut text = String::new();
         // Writing to a string cannot fail.

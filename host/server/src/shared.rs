@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
+use crate::trial::Trials;
 
 /// The gateway's state.
 pub(crate) struct Shared {
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) conversations: Conversations,
     /// Counters.
     pub(crate) metrics: Metrics,
+    /// Requests that an admin is about to try.
+    pub(crate) trials: Trials,
     /// The way to the database.
     pub(crate) writer: Writer,
 }

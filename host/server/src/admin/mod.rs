@@ -15,13 +15,16 @@ mod keys;
 mod openapi;
 mod plugins;
 mod reply;
+mod requests;
 mod route;
 mod routes;
+mod trial;
+mod usage;
 mod users;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +54,8 @@ pub(crate) struct Admin {
     pub(crate) logins: Logins,
     /// Tells this run of the gateway from others.
     pub(crate) boot: [u8; 16],
+    /// Where clients connect.
+    pub(crate) clients: SocketAddr,
     /// Whether clients are being served: false while starting and while draining.
     pub(crate) ready: AtomicBool,
 }

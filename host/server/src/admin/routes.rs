@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::route::{Access, Route, route};
-use super::{accounts, audit, credentials, keys, openapi, plugins, users};
+use super::{accounts, audit, credentials, keys, openapi, plugins, requests, trial, usage, users};
 
 /// What all paths begin with.
 pub(super) const ROOT: &str = "/management/v1";
@@ -76,6 +76,17 @@ fn table() -> Vec<Route> {
 
         // The audit log.
         route(GET,    Admin,  "/audit",          audit::list,       "Lists what was changed, by whom and by which call, newest first."),
+
+        // Usage and the request log.
+        route(GET,    Owner,  "/usage",          usage::rows,       "Tells what was used: by day, month, model or key."),
+        route(GET,    Owner,  "/usage/summary",  usage::summary,    "Tells what was used today, in this month, and since the beginning."),
+        route(GET,    Owner,  "/requests",       requests::list,    "Lists calls, newest first."),
+        route(GET,    Owner,  "/requests/export.jsonl", requests::export_jsonl, "Exports calls, newest first, one JSON object a line."),
+        route(GET,    Owner,  "/requests/export.csv", requests::export_csv, "Exports calls, newest first, as values between commas."),
+        route(GET,    Owner,  "/requests/{request}", requests::show, "Shows a call with its attempts."),
+
+        // Trials.
+        route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),

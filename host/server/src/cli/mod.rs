@@ -9,7 +9,9 @@ mod openapi;
 mod output;
 mod plugin;
 mod price;
+mod requests;
 mod serve;
+mod usage;
 mod user;
 
 use std::path::PathBuf;
@@ -70,6 +72,12 @@ enum Command {
     Ledger(ledger::Ledger),
     /// What was changed, by whom, newest first.
     Audit(audit::Audit),
+    /// What was used: by day, month, model or key.
+    #[command(subcommand)]
+    Usage(usage::Usage),
+    /// The request log: find, show, export, remove what is old.
+    #[command(subcommand)]
+    Requests(requests::Requests),
     /// Print the OpenAPI document of the management API.
     Openapi,
 }
@@ -105,6 +113,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Price(price) => price.run(&config, &output).await,
             Command::Ledger(ledger) => ledger.run(&config, &output).await,
             Command::Audit(audit) => audit.run(&config, &output).await,
+            Command::Usage(usage) => usage.run(&config, &output).await,
+            Command::Requests(requests) => requests.run(&config, &output).await,
             Command::Openapi => openapi::print(),
         }
     })

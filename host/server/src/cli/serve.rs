@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::line;
 use crate::app::{Gateway, Options};
 use crate::config::{Config, LogFilter, LogFormat};
+use crate::telemetry;
 
 /// Where a demonstration keeps its data, apart from real data.
 const DEMO_DATA_DIR: &str = "tollgate-demo-data";
@@ -66,8 +67,9 @@ impl Serve {
             }
         });
         tracing::info!("stopping: no more connections, requests under way may finish");
-        gateway.stop()?;
-        Ok(ExitCode::SUCCESS)
+        let stopped = gateway.stop();
+        telemetry::finish();
+        stopped.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -90,7 +90,7 @@ impl Desk {
         Ok((id, key))
     }
 
-    /// All API keys with what was used of them, by the records in the tables.
+    /// All API keys with what was used of them, by their counters.
     ///
     /// # Errors
     /// When the database fails.
@@ -119,7 +119,7 @@ impl Desk {
         Ok(self.stored_key(id).await?.limits)
     }
 
-    async fn stored_key(&self, id: ApiKeyId) -> anyhow::Result<tollgate_store::ApiKey> {
+    pub(super) async fn stored_key(&self, id: ApiKeyId) -> anyhow::Result<tollgate_store::ApiKey> {
         let found = self.store.list_api_keys().await?.into_iter().find(|key| key.id == id);
         Ok(found.ok_or(StoreError::NotFound("API key"))?)
     }

@@ -9,6 +9,8 @@ mod prices;
 mod records;
 mod routes;
 mod sessions;
+mod trials;
+mod usage;
 mod users;
 
 use std::collections::HashMap;
@@ -23,7 +25,10 @@ use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store}
 
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
+pub use self::records::{Export, LogEntry, LogShape, moment};
 pub use self::routes::RouteRow;
+pub use self::trials::TRIAL_USER;
+pub use self::usage::{Days, Slice, UsageSummary};
 pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::config::{self, Config};
 use crate::keys::Fingerprints;

@@ -28,11 +28,13 @@ use super::filter::TextHash;
 use super::limit::Permit;
 use super::meter::Meter;
 use super::read::Inbound;
+use super::record::Tries;
 use super::select::{Lease, Owners};
 use crate::destination::{Destination, Leg, Stage};
 use crate::directory::{Caller, Directory};
 use crate::gates::Place;
 use crate::road::Road;
+use crate::trial::{self, Trial, detail};
 
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
@@ -81,6 +83,8 @@ pub(crate) struct Pending {
     pub(crate) input_estimate: u64,
     /// Attempts made.
     pub(crate) attempts: u32,
+    /// What those met that have ended.
+    pub(crate) tries: Tries,
     /// The credential that serves or served.
     pub(crate) lease: Option<Lease>,
     /// Its place among all requests under way.
@@ -95,6 +99,8 @@ pub(crate) struct Pending {
     pub(crate) filter_hash: Option<TextHash>,
     /// What went wrong, for the operator.
     pub(crate) error: Option<String>,
+    /// The trial that it is, if an admin tries it.
+    pub(crate) trial: Option<Arc<Trial>>,
     /// How it ended.
     pub(crate) outcome: Outcome,
 }
@@ -312,6 +318,7 @@ fn quote(
 /// 402 when the balance does not carry it.
 pub(crate) fn reserve(caller: &Caller, amount: Micropoints) -> Result<(), ProxyError> {
     let reserved = caller.account.lock().hold(amount);
+    trial::note("reserve", || detail!({"points": amount.to_string(), "granted": reserved.is_ok()}));
     reserved
         .map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })
 }

@@ -41,6 +41,8 @@ pub(crate) struct Reply {
 pub(crate) struct Failed {
     /// What it means.
     pub(crate) failure: Failure,
+    /// The status of the answer, where there was one.
+    pub(crate) status: Option<u16>,
     /// What the caller is told if this was the last attempt.
     pub(crate) error: ProxyError,
     /// The provider's own answer, for the caller to see where the request is at fault.
@@ -74,7 +76,8 @@ pub(crate) async fn send(
         return Err(refused(head, body, lease).await);
     }
     if !head.status.is_success() {
-        return Err(transient(format!("status {}", head.status.as_u16())));
+        let status = head.status.as_u16();
+        return Err(Failed { status: Some(status), ..transient(format!("status {status}")) });
     }
     first_piece(head, body, deadline, limits).await
 }
@@ -125,6 +128,7 @@ async fn refused(head: Parts, body: Answer, lease: &Lease) -> Failed {
     let own = lease.credential().owner == tollgate_core::protocol::Owner::User;
     Failed {
         failure,
+        status: Some(status),
         error: ProxyError::Upstream { class, retry_after_ms: failure.retry_after_ms, own },
         answer: class.blames_request().then_some((head, body)),
         retry: !class.blames_request(),
@@ -170,6 +174,7 @@ fn transient(detail: String) -> Failed {
     let class = FailureClass::Transient;
     Failed {
         failure: Failure { class, retry_after_ms: None },
+        status: None,
         error: ProxyError::Upstream { class, retry_after_ms: None, own: false },
         answer: None,
         retry: true,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use tollgate_core::limits::Standing;
+use tollgate_core::limits::{Standing, Window};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
@@ -15,6 +15,7 @@ use super::error::{LimitReached, ProxyError};
 use crate::destination::Destination;
 use crate::directory::{Caller, Limited, SharedMeter};
 use crate::router::Call;
+use crate::trial::{Detail, detail};
 
 /// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
 #[derive(Debug)]
@@ -49,6 +50,18 @@ pub(crate) fn admit(
         return Err(ProxyError::LimitReached(Box::new(LimitReached { refused, standing, at: now })));
     }
     Ok(Some((Permit { meter: Arc::clone(meter), admitted_at: now, expected: 0, left: false }, standing)))
+}
+
+/// What an admin is told of the limits that a call has met.
+pub(crate) fn told(caller: &Caller, standing: Option<&Standing>) -> Detail {
+    let left = |window: Option<Window>| {
+        window.map(|window| detail!({"limit": window.limit, "left": window.remaining}))
+    };
+    detail!({
+        "limited": caller.limited.is_some(),
+        "requests_per_minute": left(standing.and_then(|standing| standing.requests)),
+        "tokens_per_minute": left(standing.and_then(|standing| standing.tokens)),
+    })
 }
 
 /// Checks that the key may call a model.

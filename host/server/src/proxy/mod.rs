@@ -55,6 +55,7 @@ use crate::directory::{Caller, Directory};
 use crate::gates::{Full, Place};
 use crate::road::Road;
 use crate::router::{self, Call, Route};
+use crate::trial::{self, detail};
 use crate::upstream::Shape;
 use crate::worker::Worker;
 
@@ -75,9 +76,19 @@ pub(crate) struct Arrival {
 pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Response<Outgoing> {
     let arrival = worker.arrival();
     let id = arrival.id.to_string();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let (protocol, answer) = match router::route(&parts.method, parts.uri.path()) {
-        Route::Call(call) => (call.protocol, proxy(&worker, arrival, call, parts, body).await),
+        Route::Call(call) => {
+            let (protocol, trial) = (call.protocol, worker.shared.trials.take(&mut parts.headers));
+            let answer = match trial {
+                None => proxy(&worker, arrival, call, parts, body).await,
+                // In a box, so that every other call's future is no larger for it.
+                Some(trial) => {
+                    Box::pin(trial::scope(trial, proxy(&worker, arrival, call, parts, body))).await
+                }
+            };
+            (protocol, answer)
+        }
         Route::Models(name) => models::answer(&worker, arrival.at, parts, name),
         Route::WrongMethod { protocol, allowed } => (protocol, Err(ProxyError::MethodNotAllowed(allowed))),
         Route::Unknown(protocol) => (protocol, Err(ProxyError::UnknownPath)),
@@ -102,15 +113,24 @@ async fn proxy(
     let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
     let key = authenticate::take_key(&mut headers, &mut query);
     let directory = worker.shared.directory.load_full();
-    let caller = authenticate::caller(&directory, key.as_deref(), arrival.at)?;
+    let caller = match trial::caller() {
+        Some(caller) => caller,
+        None => authenticate::caller(&directory, key.as_deref(), arrival.at)?,
+    };
+    trial::note(
+        "authenticate",
+        || detail!({"user": caller.user.to_string(), "key": caller.api_key.to_string()}),
+    );
     let (protocol, at) = (call.protocol, arrival.at);
     let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
+    trial::note("limit", || limit::told(&caller, standing.as_ref()));
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
     let (inbound, turns_dropped) = context::fit(&caller, inbound, arrival.id)?;
     let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
     let place = worker.shared.gates.enter(arrival.started + patience).await;
     let place = place.map_err(|_| ProxyError::Busy)?;
+    trial::note("read", || inbound.told());
     let road = worker.road();
     let (inbound, destination, mut ticket) =
         admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
@@ -150,6 +170,7 @@ async fn admit<'r>(
         hold: None,
         input_estimate: charge::input_estimate(&inbound),
         attempts: 0,
+        tries: Vec::new(),
         lease: None,
         place: Place::default(),
         status: 0,
@@ -157,6 +178,7 @@ async fn admit<'r>(
         meter: None,
         filter_hash: None,
         error: None,
+        trial: trial::current(),
         outcome: Outcome::Refused,
     };
     let admitted = (|| {
@@ -169,6 +191,7 @@ async fn admit<'r>(
             pending.filter_hash = refusal.hash;
             refusal.error
         })?;
+        trial::note("filter", || detail!({"passed": true, "component": road.generation.filter().is_some()}));
         if pending.priced.is_none() {
             return Ok(destination);
         }
@@ -282,9 +305,17 @@ async fn dispatch(
             pending.serve_by(directory, stage, leg);
         }
         let passage = std::mem::take(&mut attempt.passage);
+        trial::note("adapt", || {
+            detail!({
+                "provider": &*lease.upstream.name, "model": &*stage.model, "protocol": lease.spoken.protocol.name(),
+                "translated": passage.exchange.is_some(),
+            })
+        });
+        let begun = Instant::now();
         match forward::send(&worker.pool, attempt, &lease, limits, deadline).await {
             Ok(reply) => {
                 lease.succeed();
+                record::note_attempt(&mut ticket, &lease, Some(reply.head.status.as_u16()), None, begun);
                 if let Some(conversation) = conversation {
                     conversations.note(conversation, lease.credential().id, worker.now());
                 }
@@ -293,6 +324,7 @@ async fn dispatch(
             Err(failed) => {
                 lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
                 course.failed(failed.failure.class);
+                record::note_attempt(&mut ticket, &lease, failed.status, Some(failed.failure.class), begun);
                 note_failure(worker, &mut ticket, lease, &failed.detail);
                 if let Some((head, body)) = failed.answer {
                     return match passage.exchange {

@@ -14,6 +14,7 @@ use super::error::ProxyError;
 use crate::body::Splice;
 use crate::config::Limits;
 use crate::router::Call;
+use crate::trial::{Detail, detail};
 
 /// Asks Gemini for a stream of events.
 const EVENTS_QUERY: &str = "alt=sse";
@@ -57,6 +58,14 @@ pub(crate) struct Member {
 }
 
 impl Inbound {
+    /// What an admin is told of a request.
+    pub(crate) fn told(&self) -> Detail {
+        detail!({
+            "model": self.model, "protocol": self.protocol.name(), "operation": self.operation.name(),
+            "stream": self.streaming, "bytes": self.body.len(), "output_tokens_max": self.output_tokens_max,
+        })
+    }
+
     /// Whether a streamed answer is to be one JSON array: what Gemini's clients get that do not ask for events.
     pub(crate) fn wants_array(&self) -> bool {
         let events = || self.query.split('&').any(|pair| pair == EVENTS_QUERY);

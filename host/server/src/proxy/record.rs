@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
@@ -13,12 +15,16 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::Bill;
-use tollgate_store::{Components, Entry, RequestRecord, WriteError};
+use tollgate_store::{Attempt, Components, Entry, RequestRecord, WriteError};
 
-use super::charge::{self, Pending, Priced, Settled};
+use super::charge::{self, Pending, Priced, Settled, Ticket};
+use super::select::Lease;
+use crate::desk;
 use crate::directory::Caller;
 use crate::road::Road;
 use crate::shared::{Shared, now};
+use crate::telemetry;
+use crate::trial::{self, Trial, detail};
 use crate::worker::Worker;
 
 /// Writes a hold and waits until it is durable.
@@ -35,6 +41,27 @@ pub(crate) async fn hold(
 ) -> Result<(), WriteError> {
     let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
     worker.acks.commit(entry).await
+}
+
+/// What attempts met, in their order.
+pub(crate) type Tries = Vec<Attempt>;
+
+/// Notes how an attempt went, up to the first byte of its answer.
+pub(crate) fn note_attempt(
+    ticket: &mut Ticket,
+    lease: &Lease,
+    status: Option<u16>,
+    failure: Option<FailureClass>,
+    begun: Instant,
+) {
+    if let Some(pending) = ticket.pending() {
+        let took_ms = millis(begun.elapsed());
+        trial::note(
+            "forward",
+            || detail!({"status": status, "failure": failure.map(FailureClass::name), "first_byte_ms": took_ms}),
+        );
+        pending.tries.push(Attempt { credential: lease.credential().id, status, failure, took_ms });
+    }
 }
 
 /// Settles a request that has ended: usage, charge, account, record, counters.
@@ -65,14 +92,58 @@ pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
         Entry::Settle { record, .. } => record.charge,
         _ => Micropoints::ZERO,
     };
+    if let Entry::Settle { record, .. } | Entry::Void { record, .. } | Entry::Record(record) = &entry {
+        telemetry::transaction(record);
+    }
     log(&pending, outcome, charge);
     shared.metrics.ended(outcome, &usage, charge, pending.started.elapsed(), pending.first_byte);
-    let id = pending.id;
+    let (id, attempts) = (pending.id, std::mem::take(&mut pending.tries));
+    if let Some(trial) = &pending.trial {
+        told(trial, &entry);
+    }
     // Instances, credential and generation are free before the wait.
     drop(pending);
+    // One attempt is told by the record itself.
+    if attempts.len() > 1
+        && let Err(error) = shared.writer.post(Entry::Attempts { request: id, attempts })
+    {
+        tracing::error!(%error, request = %id, "the attempts of a request could not be written");
+    }
     if let Err(error) = shared.writer.post(entry) {
         tracing::error!(%error, request = %id, "a settlement could not be written; the next start resolves its hold");
     }
+}
+
+/// Tells an admin what became of the request that he tried.
+fn told(trial: &Trial, entry: &Entry) {
+    let (record, settlement) = match entry {
+        Entry::Settle { record, settlement, .. } => (record, Some(settlement)),
+        Entry::Void { record, .. } | Entry::Record(record) => (record, None),
+        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } => return,
+    };
+    let usage = &record.usage;
+    trial.note(
+        "relay",
+        detail!({
+            "status": record.status, "outcome": record.outcome.name(), "attempts": record.attempts,
+            "ttft_ms": record.ttft_ms, "latency_ms": record.latency_ms, "error": record.error,
+        }),
+    );
+    trial.note(
+        "meter",
+        detail!({
+            "quality": usage.quality.name(), "prompt": usage.prompt_total(), "cache_read": usage.cache_read,
+            "output": usage.output_total(), "reasoning": usage.reasoning,
+        }),
+    );
+    let overrun = settlement.map(|settlement| settlement.overrun.to_string());
+    trial.note(
+        "charge",
+        detail!({
+            "held": record.hold.to_string(), "points": record.charge.to_string(), "overrun": overrun,
+            "price_version": record.price_version, "account": desk::TRIAL_USER,
+        }),
+    );
 }
 
 /// Charges the account and completes the record with what the charge rests on.
@@ -130,8 +201,11 @@ fn price(shared: &Shared, pending: &Pending, bill: &Bill, held: Micropoints) -> 
     settled
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn record(pending: &Pending, outcome: Outcome, usage: Usage) -> RequestRecord {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let lease = pending.lease.as_ref();
     RequestRecord {
         api_key: Some(pending.caller.api_key),

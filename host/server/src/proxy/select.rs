@@ -16,6 +16,7 @@ use crate::destination::{Destination, Leg};
 use crate::directory::{Caller, Credential, Directory};
 use crate::gates::Place;
 use crate::road::Road;
+use crate::trial::{self, Detail, detail};
 use crate::upstream::{Shape, Upstream};
 
 /// Wait that is advised where nobody can say when a call under way ends.
@@ -212,6 +213,9 @@ pub(crate) fn next(
         let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
         for credential in directory.credentials(caller) {
             let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
+            if !trial::allows(credential.id) {
+                continue;
+            }
             if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
                 continue;
             }
@@ -224,18 +228,34 @@ pub(crate) fn next(
             }
         }
         if candidates.is_empty() {
+            trial::note("select", || detail!({"candidates": []}));
             break;
         }
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let request = SelectRequest { seed: fastrand::u64(..), attempt };
         let handle = choose(leg.road, request, &candidates)?;
         let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+        trial::note("select", || {
+            let seen =
+                found.iter().zip(&candidates).map(|((credential, ..), numbers)| told(credential, numbers));
+            detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
+        });
         match Lease::take(credential, upstream, spoken, wanted) {
             Ok(lease) => return Ok(lease),
             Err(unfit) => lack.add(unfit),
         }
     }
     Err(lack.error())
+}
+
+/// What an admin is told of a candidate: the numbers that the policy saw.
+fn told(credential: &Credential, numbers: &Candidate) -> Detail {
+    detail!({
+        "credential": credential.id.to_string(), "provider": credential.provider,
+        "owner": numbers.owner.name(), "weight": numbers.weight, "in_flight": numbers.in_flight,
+        "failures": numbers.failures, "half_open": numbers.health == Health::HalfOpen,
+        "affinity": numbers.affinity, "idle_ms": Some(numbers.idle_ms).filter(|ms| *ms != u64::MAX),
+    })
 }
 
 /// What the policy may know of a credential, or why it is none for now.

@@ -1,0 +1,227 @@
+//! A trial: one request of an admin through the whole road, with what each step decided.
+//!
+//! It is a real call, from the clients' listener to the provider and back, and it is paid: by the user [`desk::TRIAL_USER`], who
+//! is nobody, cannot call otherwise, and gets points from the gateway as he needs them. So the ledger, the request
+//! log and the counters hold trials like any call, and nobody is charged for one.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tollgate_core::id::{ApiKeyId, CredentialId};
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Protocol;
+
+use super::Admin;
+use super::ask::{Ask, Nothing};
+use super::error::Problem;
+use crate::desk::Desk;
+use crate::directory::Caller;
+use crate::keys;
+use crate::trial::{Step, TOKEN};
+
+/// Longest trial.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the road may take to settle after the answer's end.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How long memory may take to learn of the account.
+const LEARNING: Duration = Duration::from_secs(5);
+/// Most of an answer that is shown, and most that is read.
+const SHOWN_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Below this the account gets points, and so many.
+const POINTS_MIN: Micropoints = Micropoints::from_points(10_000);
+const POINTS_MORE: Micropoints = Micropoints::from_points(100_000);
+
+/// What to try.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"model": "gpt-4o-mini", "prompt": "Reply with one word."}))]
+pub(super) struct TrialOrder {
+    /// The model, as a client names it.
+    model: String,
+    /// The wire format of the client: `openai-chat` without it.
+    protocol: Option<String>,
+    /// The only credential that may be asked, by its id. It must be one that could serve the call.
+    credential: Option<String>,
+    /// An API key in whose place the call is made, by its id: its limits apply, and its user's own credentials.
+    key: Option<String>,
+    /// What to ask the model.
+    prompt: Option<String>,
+    /// Whether the answer shall stream.
+    #[serde(default)]
+    stream: bool,
+    /// The whole body, in place of one that is made of the prompt.
+    body: Option<Value>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct TrialReport {
+    /// The call's id in the request log.
+    request: Option<String>,
+    /// The status that a client would have seen.
+    status: u16,
+    /// Until the answer had ended.
+    took_ms: u64,
+    /// The beginning of the answer.
+    answer: String,
+    /// What the steps of the road decided, in their order. A step that is not there was not reached.
+    steps: Vec<TrialStep>,
+}
+
+/// What a step decided.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct TrialStep {
+    /// Which step.
+    step: &'static str,
+    /// When it had decided, in microseconds since the trial began.
+    at_us: u64,
+    /// Since the step before.
+    took_us: u64,
+    /// What it decided.
+    detail: Value,
+}
+
+/// `POST /management/v1/proxy/test`
+pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialReport, Problem> {
+    let (admin, desk, order) = (&ask.caller.admin, &ask.caller.desk, ask.body);
+    let protocol = match &order.protocol {
+        None => Protocol::OpenaiChat,
+        Some(name) => Protocol::ALL
+            .into_iter()
+            .find(|protocol| protocol.name() == name)
+            .ok_or_else(|| Problem::bad_request("The protocol is not known."))?,
+    };
+    let credential: Option<CredentialId> = read(order.credential.as_deref(), "credential")?;
+    let stand_in: Option<ApiKeyId> = read(order.key.as_deref(), "key")?;
+    let caller = caller(admin, desk, stand_in).await?;
+    let token = keys::admin_secret().map_err(|_| Problem::internal())?.expose().to_owned();
+    let request = request(&order, protocol, &token)?;
+    let (notes, over) = admin.shared.trials.announce(token.clone(), caller, credential);
+    let began = Instant::now();
+    let told = timeout(PATIENCE, send(admin.clients, request)).await;
+    admin.shared.trials.forget(&token);
+    let (request, status, answer) = match told {
+        Ok(Ok(told)) => told,
+        Ok(Err(error)) => {
+            return Err(Problem::refused(format!("The gateway did not answer itself: {error}.")));
+        }
+        Err(_) => return Err(Problem::refused("The trial took too long.")),
+    };
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // Late or never, what is known by then is told.
+    let _settled = timeout(SETTLING, over).await;
+    Ok(TrialReport { request, status, took_ms, answer, steps: steps(&notes.steps()) })
+}
+
+fn steps(steps: &[Step]) -> Vec<TrialStep> {
+    let before = std::iter::once(0).chain(steps.iter().map(|step| step.at_us));
+    let step = |(step, before): (&Step, u64)| TrialStep {
+        step: step.name,
+        at_us: step.at_us,
+        took_us: step.at_us.saturating_sub(before),
+        detail: step.detail.clone(),
+    };
+    steps.iter().zip(before).map(step).collect()
+}
+
+fn read<T: std::str::FromStr>(text: Option<&str>, name: &str) -> Result<Option<T>, Problem> {
+    let read = text.map(str::parse).transpose();
+    read.map_err(|_| Problem::bad_request(format!("`{name}` is an id.")))
+}
+
+/// Who calls: the trials' own account, with the limits and credentials of the key that it stands in for.
+async fn caller(admin: &Admin, desk: &Desk, stand_in: Option<ApiKeyId>) -> Result<Arc<Caller>, Problem> {
+    let (user, api_key) = desk.trial_user().await?;
+    let (began, mut topped_up) = (Instant::now(), false);
+    while began.elapsed() < LEARNING {
+        let directory = admin.shared.directory.load_full();
+        if let Some(account) = directory.accounts.get(&user) {
+            if account.lock().available() >= POINTS_MIN {
+                let other = stand_in.map(|key| {
+                    let found = directory.callers.values().find(|caller| caller.api_key == key);
+                    found.ok_or_else(Problem::not_found)
+                });
+                let other = other.transpose()?;
+                return Ok(Arc::new(Caller::for_trial(user, api_key, Arc::clone(account), other)));
+            }
+            if !topped_up {
+                desk.top_up(user, POINTS_MORE).await?;
+                topped_up = true;
+            }
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Err(Problem::internal())
+}
+
+/// What a client of this protocol would send.
+fn request(order: &TrialOrder, protocol: Protocol, token: &str) -> Result<Request<Full<Bytes>>, Problem> {
+    let prompt = order.prompt.as_deref().unwrap_or("Reply with one word.");
+    let (model, stream) = (order.model.as_str(), order.stream);
+    let turns = json!([{"role": "user", "content": prompt}]);
+    let (path, body) = match protocol {
+        Protocol::OpenaiChat => {
+            ("/v1/chat/completions".to_owned(), json!({"model": model, "messages": turns, "stream": stream}))
+        }
+        Protocol::OpenaiResponses => {
+            ("/v1/responses".to_owned(), json!({"model": model, "input": prompt, "stream": stream}))
+        }
+        Protocol::AnthropicMessages => (
+            "/v1/messages".to_owned(),
+            json!({"model": model, "max_tokens": 64, "messages": turns, "stream": stream}),
+        ),
+        Protocol::Gemini => {
+            let call = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            let parts = json!([{"role": "user", "parts": [{"text": prompt}]}]);
+            (format!("/v1beta/models/{model}:{call}"), json!({"contents": parts}))
+        }
+    };
+    let body = order.body.as_ref().unwrap_or(&body).to_string();
+    Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::HOST, "tollgate")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(TOKEN, token)
+        .body(Full::from(body))
+        .map_err(|_| Problem::bad_request("The model's name cannot be part of a path."))
+}
+
+/// Sends the request to this gateway's own listener: its id, the status and the beginning of the answer.
+async fn send(
+    clients: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(Option<String>, u16, String)> {
+    let stream = TcpStream::connect(reachable(clients)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let (head, body) = response.into_parts();
+    let id = head.headers.get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    // A stream that breaks is what the trial is to show: what came is shown.
+    let body = Limited::new(body, READ_BYTES).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    driver.abort();
+    let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
+    Ok((id, head.status.as_u16(), shown))
+}
+
+/// A listener on all addresses is reached by the machine's own.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}

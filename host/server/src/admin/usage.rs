@@ -1,0 +1,196 @@
+//! What was used: a user's own, and anyone's for an admin. By counters, so that a year costs what a day does.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
+use tollgate_core::time::Timestamp;
+use tollgate_store::{UsageOf, Used};
+
+use super::ask::{Actor, Ask, Nothing};
+use super::error::Problem;
+use crate::desk::{Days, Desk, Slice};
+
+/// Whose usage.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whose {
+    /// A user's, by name or id. One's own without it; for an admin, everyone's.
+    user: Option<String>,
+    /// That of one API key, by its id.
+    key: Option<String>,
+    /// What a credential served, by its id. For admins.
+    credential: Option<String>,
+}
+
+/// Whose usage, when, and what rows are told apart by.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    /// A user's, by name or id. One's own without it; for an admin, everyone's.
+    user: Option<String>,
+    /// That of one API key, by its id.
+    key: Option<String>,
+    /// What a credential served, by its id. For admins.
+    credential: Option<String>,
+    /// What rows are told apart by.
+    #[serde(default)]
+    by: Slice,
+    /// The first day (UTC), such as `2027-01-31`.
+    from: Option<String>,
+    /// The last day.
+    until: Option<String>,
+}
+
+/// What requests used.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Amounts {
+    /// Requests, refused ones too.
+    requests: u64,
+    /// Those that ended otherwise than with a whole answer.
+    failed: u64,
+    /// Prompt tokens that no cache served or stored.
+    input: u64,
+    /// Prompt tokens that a provider's cache served.
+    cache_read: u64,
+    /// Prompt tokens that went into a cache for minutes.
+    cache_write_short: u64,
+    /// Prompt tokens that went into a cache for an hour.
+    cache_write_long: u64,
+    /// Visible output tokens.
+    output: u64,
+    /// Hidden output tokens.
+    reasoning: u64,
+    /// Prompt tokens of audio.
+    audio_input: u64,
+    /// Output tokens of audio.
+    audio_output: u64,
+    /// All of these together.
+    tokens: u64,
+    /// What they cost.
+    points: String,
+    /// When the last request arrived.
+    last_ms: Option<u64>,
+}
+
+/// What was used today, in this month, and since the beginning (UTC).
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Summary {
+    /// Since midnight.
+    today: Amounts,
+    /// Since the first of the month.
+    month: Amounts,
+    /// Since the beginning.
+    total: Amounts,
+}
+
+/// A day, a month, a model or a key.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Row {
+    /// Which: `2027-01-31`, `2027-01`, a model, or the id of a key. Empty for requests that had none.
+    name: String,
+    #[serde(flatten)]
+    used: Amounts,
+}
+
+/// What was used, row by row.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Rows {
+    /// Rows in the order of their names; where nothing was used there is none.
+    data: Vec<Row>,
+}
+
+impl From<&Used> for Amounts {
+    fn from(used: &Used) -> Self {
+        let usage = &used.usage;
+        Self {
+            requests: used.requests,
+            failed: used.failed,
+            input: usage.input,
+            cache_read: usage.cache_read,
+            cache_write_short: usage.cache_write_short,
+            cache_write_long: usage.cache_write_long,
+            output: usage.output,
+            reasoning: usage.reasoning,
+            audio_input: usage.audio_input,
+            audio_output: usage.audio_output,
+            tokens: usage.prompt_total().saturating_add(usage.output_total()),
+            points: used.charge.to_string(),
+            last_ms: Some(used.last_at).filter(|_| used.requests > 0).map(Timestamp::millis),
+        }
+    }
+}
+
+/// `GET /management/v1/usage/summary`
+pub(super) async fn summary(ask: Ask<Nothing, Whose>) -> Result<Summary, Problem> {
+    let Whose { user, key, credential } = ask.query;
+    let desk = &ask.caller.desk;
+    let of = whose(desk, &ask.caller.actor, user, key, credential).await?;
+    let summary = desk.usage_summary(of).await?;
+    Ok(Summary {
+        today: (&summary.today).into(),
+        month: (&summary.month).into(),
+        total: (&summary.total).into(),
+    })
+}
+
+/// `GET /management/v1/usage`
+pub(super) async fn rows(ask: Ask<Nothing, Range>) -> Result<Rows, Problem> {
+    let Range { user, key, credential, by, from, until } = ask.query;
+    let desk = &ask.caller.desk;
+    let of = whose(desk, &ask.caller.actor, user, key, credential).await?;
+    let days = Days::parse(from.as_deref(), until.as_deref()).map_err(Problem::bad_request)?;
+    let rows = desk.usage(of, days, by).await?;
+    let row = |(name, used): (String, Used)| Row { name, used: (&used).into() };
+    Ok(Rows { data: rows.into_iter().map(row).collect() })
+}
+
+/// Whose usage is asked for. What is somebody else's is not there.
+async fn whose(
+    desk: &Desk,
+    actor: &Actor,
+    user: Option<String>,
+    key: Option<String>,
+    credential: Option<String>,
+) -> Result<UsageOf, Problem> {
+    match (user, key, credential) {
+        (None, None, None) => Ok(match actor.user() {
+            Some(user) if !actor.is_admin() => UsageOf::User(user.id),
+            _ => UsageOf::Everyone,
+        }),
+        (user, None, None) => Ok(UsageOf::User(named(desk, actor, user.as_deref()).await?)),
+        (None, Some(key), None) => {
+            let key: ApiKeyId =
+                key.parse().map_err(|_| Problem::bad_request("`key` is the id of an API key."))?;
+            let owner = desk.user_of_key(key).await?;
+            if !actor.may_see(owner) {
+                return Err(Problem::not_found());
+            }
+            Ok(UsageOf::Key(owner, key))
+        }
+        (None, None, Some(credential)) => {
+            let credential: CredentialId = credential
+                .parse()
+                .map_err(|_| Problem::bad_request("`credential` is the id of a credential."))?;
+            if actor.is_admin() { Ok(UsageOf::Credential(credential)) } else { Err(Problem::not_found()) }
+        }
+        _ => Err(Problem::bad_request("Only one of `user`, `key` and `credential` can be given.")),
+    }
+}
+
+/// A user whom the caller may ask about, by id or name; himself without one.
+pub(super) async fn named(desk: &Desk, actor: &Actor, user: Option<&str>) -> Result<UserId, Problem> {
+    let own = actor.user();
+    match user {
+        None => own.map(|user| user.id).ok_or_else(Problem::no_user),
+        Some(name) if own.is_some_and(|own| own.name == name) => named_own(actor),
+        Some(name) if actor.is_admin() => Ok(desk.find_user(name).await?),
+        Some(name) => {
+            let id = name.parse().ok().filter(|id| actor.may_see(*id));
+            id.ok_or_else(Problem::not_found)
+        }
+    }
+}
+
+fn named_own(actor: &Actor) -> Result<UserId, Problem> {
+    actor.user().map(|user| user.id).ok_or_else(Problem::no_user)
+}

@@ -1,0 +1,199 @@
+//! `tollgate requests`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId};
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Protocol;
+use tollgate_core::time::Timestamp;
+use tollgate_store::RequestFilter;
+
+use super::output::Output;
+use super::points;
+use crate::config::Config;
+use crate::desk::{Desk, LogEntry, LogShape, moment};
+use crate::retention;
+
+/// The request log.
+#[derive(Debug, Subcommand)]
+pub(super) enum Requests {
+    /// The last requests, newest first.
+    List {
+        #[command(flatten)]
+        filter: Box<Filter>,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One request, with its attempts.
+    Show {
+        /// Its id.
+        request: RequestId,
+    },
+    /// All requests that the filter lets through, newest first, to standard output.
+    Export {
+        #[command(flatten)]
+        filter: Box<Filter>,
+        /// How they are written.
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: LogShape,
+    },
+    /// Archive and remove what the configuration does not keep, now. A server does so by itself.
+    Prune,
+}
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Only those of this user.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only those called with this API key.
+    #[arg(long, value_name = "ID")]
+    key: Option<ApiKeyId>,
+    /// Only those that this credential served.
+    #[arg(long, value_name = "ID")]
+    credential: Option<CredentialId>,
+    /// Only those of this wire format.
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
+    /// Only those that went to this provider.
+    #[arg(long)]
+    provider: Option<String>,
+    /// Only those of this model.
+    #[arg(long)]
+    model: Option<String>,
+    /// Only those that ended so.
+    #[arg(long, value_parser = outcome)]
+    outcome: Option<Outcome>,
+    /// Only those that were answered with this status.
+    #[arg(long)]
+    status: Option<u16>,
+    /// Only those with at least so many attempts.
+    #[arg(long, value_name = "NUMBER")]
+    attempts_min: Option<u32>,
+    /// Only those that took at least so long.
+    #[arg(long, value_name = "MS")]
+    latency_ms_min: Option<u64>,
+    /// Only those that cost at least so many points.
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    points_min: Option<Micropoints>,
+    /// Only those since this date, or moment in milliseconds.
+    #[arg(long, value_parser = moment)]
+    from: Option<Timestamp>,
+    /// Only those before this date, or moment in milliseconds.
+    #[arg(long, value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let known = || format!("known are {}", Protocol::ALL.map(Protocol::name).join(", "));
+    Protocol::ALL.into_iter().find(|protocol| protocol.name() == text).ok_or_else(known)
+}
+
+fn outcome(text: &str) -> Result<Outcome, String> {
+    let known = || format!("known are {}", Outcome::ALL.map(Outcome::name).join(", "));
+    Outcome::ALL.into_iter().find(|outcome| outcome.name() == text).ok_or_else(known)
+}
+
+impl Filter {
+    async fn find(self, desk: &Desk) -> anyhow::Result<RequestFilter> {
+        let user = match &self.user {
+            Some(user) => Some(desk.find_user(user).await?),
+            None => None,
+        };
+        Ok(RequestFilter {
+            user,
+            api_key: self.key,
+            credential: self.credential,
+            protocol: self.protocol,
+            provider: self.provider,
+            model: self.model,
+            outcome: self.outcome,
+            status: self.status,
+            attempts_min: self.attempts_min,
+            latency_ms_min: self.latency_ms_min,
+            charge_min: self.points_min,
+            from: self.from,
+            until: self.until,
+            ..RequestFilter::default()
+        })
+    }
+}
+
+impl Requests {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        match self {
+            Self::List { filter, limit } => {
+                let filter = RequestFilter { limit, ..filter.find(&desk).await? };
+                list(
+                    &desk.store().requests(&filter).await?.iter().map(LogEntry::from).collect::<Vec<_>>(),
+                    output,
+                )?;
+            }
+            Self::Show { request } => show(&desk, request, output).await?,
+            Self::Export { filter, format } => {
+                let mut export = desk.export(filter.find(&desk).await?, format, true);
+                let mut out = std::io::stdout().lock();
+                while let Some(lines) = export.next().await? {
+                    out.write_all(&lines)?;
+                }
+            }
+            Self::Prune => {
+                let done = retention::prune(&desk, &config.requests).await?;
+                let file = done.file.map_or(Value::Null, |file| file.display().to_string().into());
+                output.one(&[("removed", done.records.into()), ("file", file)])?;
+            }
+        }
+        desk.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list(entries: &[LogEntry], output: &Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return super::output::line(&serde_json::to_string(entries)?);
+    }
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            [
+                json!(entry.request),
+                json!(entry.started_at),
+                json!(entry.model),
+                json!(entry.outcome),
+                json!(entry.status),
+                json!(entry.attempts),
+                json!(entry.points),
+                json!(entry.latency_ms),
+            ]
+            .to_vec()
+        })
+        .collect();
+    output.many(&["request", "started", "model", "outcome", "status", "attempts", "points", "ms"], &rows)
+}
+
+async fn show(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {
+    let (record, attempts) = desk.request(request).await?;
+    let entry = serde_json::to_value(LogEntry::from(&record))?;
+    let attempts: Vec<Value> = attempts
+        .iter()
+        .map(|attempt| {
+            json!({
+                "credential": attempt.credential.to_string(),
+                "status": attempt.status,
+                "failure": attempt.failure.map(|class| class.name()),
+                "took_ms": attempt.took_ms,
+            })
+        })
+        .collect();
+    let fields = entry.as_object().map(|entry| entry.iter()).into_iter().flatten();
+    let mut fields: Vec<(&str, Value)> = fields.map(|(name, value)| (name.as_str(), value.clone())).collect();
+    fields.push(("tries", attempts.into()));
+    output.one(&fields)
+}

@@ -1,0 +1,124 @@
+//! `tollgate usage`
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use tollgate_core::id::{ApiKeyId, CredentialId};
+use tollgate_core::time::Timestamp;
+use tollgate_store::{UsageOf, Used};
+
+use super::output::{Output, line};
+use crate::config::Config;
+use crate::desk::{Days, Desk, Slice};
+
+/// What was used.
+#[derive(Debug, Subcommand)]
+pub(super) enum Usage {
+    /// Today, this month, and since the beginning (UTC).
+    Summary {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Row by row.
+    Show {
+        #[command(flatten)]
+        of: Of,
+        /// What rows are told apart by.
+        #[arg(long, value_enum, default_value = "day")]
+        by: Slice,
+        /// The first day, such as 2027-01-31.
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+        /// The last day.
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
+    },
+    /// Compute the counters again from the records, and compare. `ledger verify` does this, too.
+    Verify,
+}
+
+/// Whose usage; everyone's without any of these.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Of {
+    /// A user's.
+    #[arg(long)]
+    user: Option<String>,
+    /// That of an API key, by its id.
+    #[arg(long, value_name = "ID")]
+    key: Option<ApiKeyId>,
+    /// What a credential served, by its id.
+    #[arg(long, value_name = "ID")]
+    credential: Option<CredentialId>,
+}
+
+impl Of {
+    async fn find(&self, desk: &Desk) -> anyhow::Result<UsageOf> {
+        Ok(match (&self.user, self.key, self.credential) {
+            (Some(user), ..) => UsageOf::User(desk.find_user(user).await?),
+            (_, Some(key), _) => UsageOf::Key(desk.user_of_key(key).await?, key),
+            (.., Some(credential)) => UsageOf::Credential(credential),
+            (None, None, None) => UsageOf::Everyone,
+        })
+    }
+}
+
+impl Usage {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        let mut code = ExitCode::SUCCESS;
+        match self {
+            Self::Summary { of } => {
+                let summary = desk.usage_summary(of.find(&desk).await?).await?;
+                let rows = [("today", summary.today), ("month", summary.month), ("total", summary.total)];
+                print("period", rows.map(|(name, used)| (name.to_owned(), used)).into(), output)?;
+            }
+            Self::Show { of, by, from, until } => {
+                let days = Days::parse(from.as_deref(), until.as_deref()).map_err(anyhow::Error::msg)?;
+                let rows = desk.usage(of.find(&desk).await?, days, by).await?;
+                let name = match by {
+                    Slice::Day => "day",
+                    Slice::Month => "month",
+                    Slice::Model => "model",
+                    Slice::Key => "key",
+                };
+                print(name, rows, output)?;
+            }
+            Self::Verify => {
+                let violations = desk.verify_usage().await?;
+                output.one(&[("violations", violations.len().into())])?;
+                for violation in &violations {
+                    line(&violation.detail)?;
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        desk.close().await;
+        Ok(code)
+    }
+}
+
+fn print(name: &str, rows: Vec<(String, Used)>, output: &Output) -> anyhow::Result<()> {
+    let columns =
+        [name, "requests", "failed", "prompt", "cached", "output", "reasoning", "points", "last_ms"];
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(label, used)| {
+            let usage = &used.usage;
+            let last = Some(used.last_at).filter(|_| used.requests > 0).map(Timestamp::millis);
+            vec![
+                label.into(),
+                used.requests.into(),
+                used.failed.into(),
+                usage.prompt_total().into(),
+                usage.cache_read.into(),
+                usage.output_total().into(),
+                usage.reasoning.into(),
+                used.charge.to_string().into(),
+                last.map_or(Value::Null, Value::from),
+            ]
+        })
+        .collect();
+    output.many(&columns, &rows)
+}

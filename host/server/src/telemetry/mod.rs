@@ -1,0 +1,174 @@
+//! Logging: three streams out of one subscriber.
+//!
+//! *Application*: what happens to the gateway; to standard error, and to a file where files are configured. *Transactions*: one
+//! JSON line for each call that has ended, what the record says of it without its receipt; to a file alone. *Debug*:
+//! everything at a level of its own; to a file alone.
+//!
+//! Files are written by threads of their own ([`tracing_appender`]), fed through queues that never block: a line for which
+//! there is no room is dropped and counted ([`lost`]), and so is one that the disk refuses.
+
+mod rotate;
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use tollgate_store::RequestRecord;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::rotate::{Rotating, Rule};
+use crate::config::{Log, LogFiles, LogFormat};
+
+/// The target of the transaction stream's events.
+const TRANSACTION: &str = "tollgate::transaction";
+/// Lines that a stream's queue holds.
+const QUEUE_LINES: usize = 16 * 1024;
+
+/// A stream that goes to a file.
+struct Stream {
+    name: &'static str,
+    dropped: ErrorCounter,
+    refused: Arc<AtomicU64>,
+    /// Writes what is queued when it is dropped.
+    guard: Option<WorkerGuard>,
+}
+
+/// The files of this process: like the subscriber, there is one set of them.
+static STREAMS: Mutex<Vec<Stream>> = Mutex::new(Vec::new());
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging. Later calls change nothing: tests start several gateways in one process.
+///
+/// # Errors
+/// When a log file cannot be opened.
+pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+    let mut streams = Vec::new();
+    let mut layers: Vec<BoxedLayer> = vec![to_stderr(log)];
+    if let Some(dir) = &log.files.dir {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let files = &log.files;
+        if files.application {
+            let to = open(files, dir, "application", &mut streams)?;
+            layers.push(lines(log.format, to, application(&log.level.0)));
+        }
+        if files.transactions {
+            let to = open(files, dir, "transactions", &mut streams)?;
+            let shape = fmt::layer().json().flatten_event(true).with_level(false).with_target(false);
+            let only = Targets::new().with_target(TRANSACTION, tracing::Level::INFO);
+            layers.push(shape.with_writer(to).with_filter(only).boxed());
+        }
+        if files.debug {
+            let to = open(files, dir, "debug", &mut streams)?;
+            layers.push(lines(LogFormat::Json, to, application(&files.debug_level.0)));
+        }
+    }
+    match tracing_subscriber::registry().with(layers).try_init() {
+        Ok(()) => *locked() = streams,
+        Err(error) => tracing::debug!(%error, "logging had started before"),
+    }
+    Ok(())
+}
+
+/// Writes what is queued and closes the files. What is logged later goes to standard error alone.
+pub(crate) fn finish() {
+    let guards: Vec<_> = locked().iter_mut().filter_map(|stream| stream.guard.take()).collect();
+    drop(guards);
+}
+
+/// Lines that were not written, by stream.
+pub(crate) fn lost() -> Vec<(&'static str, u64)> {
+    let count = |stream: &Stream| {
+        let dropped = u64::try_from(stream.dropped.dropped_lines()).unwrap_or(u64::MAX);
+        (stream.name, dropped.saturating_add(stream.refused.load(Ordering::Relaxed)))
+    };
+    locked().iter().map(count).collect()
+}
+
+/// Tells of a call that has ended, where the transaction stream is on; otherwise this costs a look at an atomic.
+pub(crate) fn transaction(record: &RequestRecord) {
+    if !tracing::enabled!(target: TRANSACTION, tracing::Level::INFO) {
+        return;
+    }
+    let id = |id: Option<String>| id.unwrap_or_default();
+    let usage = &record.usage;
+    tracing::info!(
+        target: TRANSACTION,
+        request = %record.request,
+        user = %record.user,
+        key = id(record.api_key.map(|key| key.to_string())),
+        protocol = record.protocol.map(|protocol| protocol.name()),
+        operation = record.operation.map(|operation| operation.name()),
+        provider = record.provider.as_deref(),
+        model = record.model.as_deref(),
+        credential = id(record.credential.map(|credential| credential.to_string())),
+        outcome = record.outcome.name(),
+        status = record.status,
+        attempts = record.attempts,
+        streamed = record.streamed,
+        input = usage.input,
+        cache_read = usage.cache_read,
+        cache_write_short = usage.cache_write_short,
+        cache_write_long = usage.cache_write_long,
+        output = usage.output,
+        reasoning = usage.reasoning,
+        audio_input = usage.audio_input,
+        audio_output = usage.audio_output,
+        quality = usage.quality.name(),
+        points = %record.charge,
+        latency_ms = record.latency_ms,
+        ttft_ms = record.ttft_ms,
+    );
+}
+
+fn locked() -> std::sync::MutexGuard<'static, Vec<Stream>> {
+    STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn to_stderr(log: &Log) -> BoxedLayer {
+    let filter = application(&log.level.0);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    }
+}
+
+fn lines(format: LogFormat, to: NonBlocking, filter: EnvFilter) -> BoxedLayer {
+    let layer = fmt::layer().with_writer(to).with_ansi(false);
+    match format {
+        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    }
+}
+
+/// What the configuration asks for, without the transactions, which have a file of their own.
+fn application(level: &str) -> EnvFilter {
+    let filter = |text: &str| EnvFilter::try_new(format!("{text},{TRANSACTION}=off"));
+    // The configuration has checked the level.
+    filter(level).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn open(
+    files: &LogFiles,
+    dir: &std::path::Path,
+    name: &'static str,
+    streams: &mut Vec<Stream>,
+) -> anyhow::Result<NonBlocking> {
+    let path = dir.join(format!("{name}.log"));
+    let rule = Rule { bytes_max: files.rotate_bytes, period_ms: files.rotate.period_ms(), keep: files.keep };
+    let refused: Arc<AtomicU64> = Arc::default();
+    let file = Rotating::open(path.clone(), rule, Arc::clone(&refused))
+        .with_context(|| format!("opening the log file {}", path.display()))?;
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES);
+    let (writer, guard) = builder.thread_name("tollgate-log").finish(file);
+    let dropped = writer.error_counter();
+    streams.push(Stream { name, dropped, refused, guard: Some(guard) });
+    Ok(writer)
+}

@@ -1,0 +1,259 @@
+//! Usage and the request log over HTTP and on the command line: exact, each his own, and gone when its time is over.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
+use tollgate_core::secret::Secret;
+use tollgate_tests::client::{self, Reply, Request};
+use tollgate_tests::gateway::Rig;
+use tollgate_tests::upstream::Script;
+
+const ANSWER: &str =
+    r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+const PASSWORD: &str = "correct horse battery";
+
+/// A gateway with two users who call, and two credentials.
+async fn rig() -> Rig {
+    Rig::with(|setup| {
+        setup.users.push(("bob", Micropoints::from_points(1000)));
+        setup.credentials.push(("openai", None, "second-openai", 100));
+    })
+    .await
+}
+
+async fn chat(rig: &Rig, user: &str, model: &str) -> Reply {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "Hi."}]});
+    let request = Request::post("/v1/chat/completions", &body).bearer(rig.key(user));
+    client::call(rig.addr(), &request).await
+}
+
+async fn get(rig: &Rig, target: &str) -> Value {
+    let reply = rig.admin("GET", &format!("/management/v1{target}")).await;
+    assert_eq!(reply.status, 200, "{target}: {}", reply.text());
+    reply.json()
+}
+
+/// A token of a user who could not log in before.
+async fn log_in(rig: &Rig, name: &str) -> String {
+    let desk = rig.desk().await;
+    desk.set_password(name, Secret::new(PASSWORD.to_owned())).await.expect("a password");
+    desk.close().await;
+    let body = json!({"name": name, "password": PASSWORD});
+    let reply = client::call(rig.admin_addr(), &Request::post("/management/v1/login", &body)).await;
+    reply.json()["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// Three calls by alice, one of which fails over, and one by bob; all in the tables.
+async fn with_calls() -> Rig {
+    let rig = rig().await;
+    rig.upstream.enqueue(Script::json(429, "{}"));
+    for (user, model) in
+        [("alice", "gpt-4o"), ("alice", "gpt-4o"), ("alice", "gpt-4o-mini"), ("bob", "gpt-4o")]
+    {
+        rig.upstream.enqueue(Script::json(200, ANSWER));
+        assert_eq!(chat(&rig, user, model).await.status, 200);
+    }
+    rig.records(4).await;
+    rig
+}
+
+fn requests(page: &Value) -> Vec<String> {
+    let entries = page["data"].as_array().expect("a list").iter();
+    entries.map(|entry| entry["request"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn usage_is_what_the_calls_used_by_day_month_model_and_key() {
+    let rig = with_calls().await;
+    let summary = get(&rig, "/usage/summary?user=alice").await;
+    for period in ["today", "month", "total"] {
+        let used = &summary[period];
+        assert_eq!((&used["requests"], &used["tokens"], &used["failed"]), (&json!(3), &json!(45), &json!(0)));
+    }
+    let spent: i64 = rig.records(4).await.iter().map(|record| record.charge.get()).sum();
+    let everyone = get(&rig, "/usage/summary").await;
+    assert_eq!(everyone["total"]["points"], json!(Micropoints::new(spent).to_string()));
+    let names = async |query: &str| {
+        let rows = get(&rig, &format!("/usage?{query}")).await;
+        let rows = rows["data"].as_array().expect("rows").clone();
+        rows.iter().map(|row| (row["name"].clone(), row["requests"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("user=alice&by=model").await,
+        [(json!("gpt-4o"), json!(2)), (json!("gpt-4o-mini"), json!(1))]
+    );
+    let days = names("user=alice&by=day").await;
+    let months = names("user=alice&by=month").await;
+    let (day, month) = (days[0].0.as_str().expect("a day"), months[0].0.as_str().expect("a month"));
+    assert!(day.len() == 10 && day.starts_with(month), "{day} {month}");
+    assert_eq!(names(&format!("user=alice&from={day}&until={day}")).await, days);
+    assert_eq!(names("user=alice&until=2020-01-01").await, []);
+    let keys = names("user=alice&by=key").await;
+    assert_eq!(names(&format!("key={}", keys[0].0.as_str().expect("an id"))).await, days);
+    for wrong in ["by=key", "by=year", "from=yesterday", "user=alice&key=x", "key=x", "colour=red"] {
+        assert_eq!(rig.admin("GET", &format!("/management/v1/usage?{wrong}")).await.status, 400, "{wrong}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_is_filtered_and_paged_and_names_each_attempt() {
+    let rig = with_calls().await;
+    let all = requests(&get(&rig, "/requests").await);
+    assert_eq!(all.len(), 4);
+    assert!(all.is_sorted_by(|one, other| one > other), "newest first");
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = get(&rig, &format!("/requests?limit=1{cursor}")).await;
+        paged.extend(requests(&page));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(paged, all);
+    let count = async |query: &str| requests(&get(&rig, &format!("/requests?{query}")).await).len();
+    assert_eq!(count("user=alice").await, 3);
+    assert_eq!(count("model=gpt-4o&outcome=ok&status=200&protocol=openai-chat&provider=openai").await, 3);
+    assert_eq!((count("outcome=refused").await, count("from=2020-01-01&until=2020-01-02").await), (0, 0));
+    assert_eq!((count("attempts_min=2").await, count("points_min=1000").await), (1, 0));
+    let failed_over = &requests(&get(&rig, "/requests?attempts_min=2").await)[0];
+    let call = get(&rig, &format!("/requests/{failed_over}")).await;
+    let tries = call["tries"].as_array().expect("attempts");
+    assert_eq!((&tries[0]["status"], &tries[0]["failure"]), (&json!(429), &json!("rate-limited")));
+    assert_eq!((&tries[1]["status"], &tries[1]["failure"]), (&json!(200), &Value::Null));
+    assert_ne!(tries[0]["credential"], tries[1]["credential"]);
+    assert_eq!(call["credential"], tries[1]["credential"]);
+    let credential = call["credential"].as_str().expect("an id").to_owned();
+    assert!(count(&format!("credential={credential}")).await >= 1);
+    let pricing = call["pricing"].as_str().expect("a digest").to_owned();
+    assert_eq!(count(&format!("component={pricing}")).await, 4);
+    for wrong in ["outcome=fine", "key=x", "component=12", "points_min=x", "limit=0", "cursor=x", "offset=5"]
+    {
+        assert_eq!(
+            rig.admin("GET", &format!("/management/v1/requests?{wrong}")).await.status,
+            400,
+            "{wrong}"
+        );
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_export_holds_what_the_filter_lets_through() {
+    let rig = with_calls().await;
+    let export = async |target: &str| {
+        let reply = rig.admin("GET", &format!("/management/v1/requests/export.{target}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text()
+    };
+    let lines = export("jsonl?user=alice").await;
+    let entries: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(entries.len(), 3);
+    assert_eq!(
+        json!(requests(&json!({"data": entries}))),
+        json!(requests(&get(&rig, "/requests?user=alice").await))
+    );
+    let table = export("csv").await;
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows.len() == 5 && rows[0].starts_with("request,started_at,"), "{table}");
+    assert_eq!(export("csv?outcome=refused").await, "");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_sees_his_own_calls_and_nobody_elses() {
+    let rig = with_calls().await;
+    rig.upstream.enqueue(Script::json(400, r#"{"error":{"message":"no"}}"#));
+    assert_eq!(chat(&rig, "alice", "gpt-4o").await.status, 400);
+    rig.records(5).await;
+    let token = log_in(&rig, "alice").await;
+    let ask = async |target: &str| {
+        let request = Request::get(&format!("/management/v1{target}")).bearer(&token);
+        client::call(rig.admin_addr(), &request).await
+    };
+    let own = requests(&ask("/requests").await.json());
+    assert_eq!(own.len(), 4);
+    assert_eq!(ask("/usage/summary").await.json()["total"]["requests"], json!(4));
+    assert_eq!(ask("/requests/export.jsonl").await.text().lines().count(), 4);
+    let all = requests(&get(&rig, "/requests").await);
+    for request in &all {
+        let shown = ask(&format!("/requests/{request}")).await;
+        assert_eq!(shown.status == 200, own.contains(request), "{}", shown.text());
+        if shown.status == 200 {
+            assert_eq!(shown.json()["error"], Value::Null, "what went wrong inside is for operators");
+        }
+    }
+    assert!(!get(&rig, &format!("/requests/{}", all[0])).await["error"].is_null());
+    let bobs = get(&rig, "/requests?user=bob").await["data"][0].clone();
+    let bobs_key = bobs["key"].as_str().expect("an id");
+    assert_eq!(requests(&ask(&format!("/requests?key={bobs_key}")).await.json()), [""; 0]);
+    for others in ["/requests?user=bob", "/usage?user=bob", "/usage/summary?user=nobody"] {
+        assert_eq!(ask(others).await.status, 404, "{others}");
+    }
+    assert_eq!(ask(&format!("/usage?key={bobs_key}")).await.status, 404);
+    assert_eq!(
+        ask(&format!("/usage?credential={}", bobs["credential"].as_str().expect("an id"))).await.status,
+        404
+    );
+    rig.stop().await;
+}
+
+/// Runs a command on the data of a gateway that has stopped, with a configuration of its own.
+fn tollgate(dir: &std::path::Path, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"))
+        .current_dir(dir)
+        .args(["--json", "--config", "log.toml"])
+        .args(arguments)
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn old_records_go_into_the_archive_and_the_counters_stay() {
+    let rig = with_calls().await;
+    let dir = rig.dir();
+    let desk = rig.desk().await;
+    let data = rig.config.server.data_dir.display().to_string();
+    let (archive, seen) = (dir.join("archive"), dir.join("seen"));
+    let config = format!(
+        "[server]\ndata_dir = \"{data}\"\n[requests]\nkeep_records = 1\narchive_dir = \"{}\"\n\
+         archive_command = [\"sh\", \"-c\", \"cp \\\"$0\\\" {}\"]\n",
+        archive.display(),
+        seen.display(),
+    );
+    std::fs::write(dir.join("log.toml"), config).expect("a configuration");
+    let before = tollgate(&dir, &["usage", "summary"]);
+    let all = requests(&json!({"data": tollgate(&dir, &["requests", "list"])}));
+    let pruned = tollgate(&dir, &["requests", "prune"]);
+    assert_eq!(pruned["removed"], json!(3));
+    let file = std::fs::read_to_string(pruned["file"].as_str().expect("a file")).expect("the archive");
+    let archived: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let archived = requests(&json!({"data": archived}));
+    assert!(archived.iter().eq(all[1..].iter().rev()), "oldest first: {archived:?}");
+    assert_eq!(std::fs::read_to_string(seen).expect("the command's work"), file);
+    assert_eq!(requests(&json!({"data": tollgate(&dir, &["requests", "list"])})), all[..1]);
+    assert_eq!(tollgate(&dir, &["usage", "summary"]), before);
+    assert_eq!(tollgate(&dir, &["usage", "verify"])["violations"], json!(0));
+    assert_eq!(tollgate(&dir, &["ledger", "verify"])["violations"], json!(0));
+    assert_eq!(tollgate(&dir, &["ledger", "receipt", &all[3]])["request"], json!(all[3]), "receipts stay");
+    assert_eq!(tollgate(&dir, &["requests", "prune"])["removed"], json!(0));
+    desk.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn everyones_usage_is_for_admins_and_a_users_role_changes_it() {
+    let rig = with_calls().await;
+    let desk = rig.desk().await;
+    desk.set_role("alice", Role::Admin).await.expect("a role");
+    desk.close().await;
+    let token = log_in(&rig, "alice").await;
+    let summary = Request::get("/management/v1/usage/summary").bearer(&token);
+    let summary = client::call(rig.admin_addr(), &summary).await.json();
+    assert_eq!(summary["total"]["requests"], json!(4));
+    rig.stop().await;
+}
