@@ -35,6 +35,7 @@ fn start() -> Result<Runtime, tollgate_runtime::StartError> {
     let settings = Settings {
         plugins_dir: None,
         cache_dir: None,
+        archive: None,
         embedded,
         workers: 1,
         probation: Probation::DEFAULT,

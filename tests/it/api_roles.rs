@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
@@ -11,13 +12,19 @@ use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::patiently;
 use tollgate_tests::schema::{check, resolve};
+use tollgate_tests::upstream::Script;
 
 const ROOT: &str = "/management/v1";
 const PASSWORD: &str = "correct horse battery";
+const ANSWER: &str =
+    r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 
 /// Who may call each route. The document is made of the same table that the gateway checks; this is the other opinion.
 const ACCESS: &str = "
 GET /audit admin
+GET /codes admin
+POST /codes admin
+PATCH /codes/{batch} admin
 GET /credentials owner
 POST /credentials owner
 DELETE /credentials/{credential} owner
@@ -44,6 +51,19 @@ GET /requests/export.jsonl owner
 GET /requests/{request} owner
 GET /usage owner
 GET /usage/summary owner
+GET /price-rates admin
+PUT /price-rates admin
+GET /prices admin
+POST /prices admin
+DELETE /prices/{version} admin
+GET /prices/{version} admin
+GET /receipts/{request} owner
+GET /receipts/{request}/inputs admin
+POST /redeem me
+POST /requests/{request}/refund admin
+GET /transfers owner
+POST /users/{user}/grants admin
+POST /users/{user}/top-ups admin
 GET /users admin
 POST /users admin
 GET /users/{user} owner
@@ -52,8 +72,10 @@ GET /users/{user}/keys owner
 ";
 
 /// Routes whose example cannot succeed here, and why.
-const CANNOT_SUCCEED: [(&str, &str); 1] =
-    [("POST /refresh", "a refresh token is good once and known to its owner alone")];
+const CANNOT_SUCCEED: [(&str, &str); 2] = [
+    ("POST /refresh", "a refresh token is good once and known to its owner alone"),
+    ("POST /redeem", "a code is known to whom it was given alone"),
+];
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +111,8 @@ struct Office {
     rig: Rig,
     document: Value,
     tokens: BTreeMap<&'static str, String>,
+    /// An API key of carol's.
+    key: Secret,
 }
 
 impl Office {
@@ -99,12 +123,14 @@ impl Office {
             [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User), ("eve", Role::User)]
         {
             let password = Some(Secret::new(PASSWORD.to_owned()));
-            desk.add_account(name, role, password, Micropoints::from_points(1)).await.expect("a user");
+            desk.add_account(name, role, password, Micropoints::from_points(100)).await.expect("a user");
         }
+        let (_, key) = desk.create_key("carol", "call", None, KeyLimits::default()).await.expect("a key");
         desk.close().await;
+        rig.upstream.respond(|_| Script::json(200, ANSWER));
         let document =
             client::call(rig.admin_addr(), &Request::get(&format!("{ROOT}/openapi.json"))).await.json();
-        let mut office = Self { rig, document, tokens: BTreeMap::new() };
+        let mut office = Self { rig, document, tokens: BTreeMap::new(), key };
         office.log_in("eve").await;
         office.log_everyone_in().await;
         let eve = office.user("eve").await;
@@ -159,32 +185,40 @@ impl Office {
                     json!({"provider": "openai", "secret": "sk-0123456789abcdef", "check": "deferred"});
                 self.send(Who::Owner, "POST", "/credentials", &body).await
             }
-            "request" => return self.called().await,
+            "request" => return self.charged().await,
+            "batch" => {
+                let body = json!({"label": "made", "points": "1", "count": 1});
+                self.send(Who::Operator, "POST", "/codes", &body).await
+            }
+            "version" => {
+                let prices = operations(&self.document);
+                let publish = prices.iter().find(|it| it.name() == "POST /prices").expect("a route");
+                let (body, _) = publish.example(&self.document).expect("an example");
+                let made = self.send(Who::Operator, "POST", "/prices", body).await;
+                return made.json()["version"].to_string();
+            }
             other => panic!("tell this test how to make what `{{{other}}}` stands for"),
         };
         assert_eq!(made.status, 201, "{}", made.text());
         made.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    /// The id of a call of carol's: one of a model that is not, which no provider is needed for.
-    async fn called(&self) -> String {
-        let made = self.send(Who::Owner, "POST", "/keys", &json!({"name": "caller"})).await.json();
-        let key = made["key"].as_str().expect("the key, this once");
-        let call = Request::post("/v1/chat/completions", &json!({"model": "none"})).bearer(key);
-        let id = patiently("a call to be recorded", async {
-            loop {
-                let refused = client::call(self.rig.addr(), &call).await;
-                if refused.status == 404 {
-                    break refused.header("x-tollgate-request-id").expect("an id").to_owned();
+    /// A request of carol's that was charged.
+    async fn charged(&self) -> String {
+        let call = Request::new("POST", "/v1/chat/completions").body(r#"{"model":"gpt-4o","max_tokens":5}"#);
+        let call = call.bearer(self.key.expose());
+        patiently("the key to be taken and the charge to be booked", async {
+            let id = loop {
+                let reply = client::call(self.rig.addr(), &call).await;
+                if reply.status == 200 {
+                    break reply.header("x-tollgate-request-id").expect("an id").to_owned();
                 }
-            }
+            };
+            let receipt = format!("/receipts/{id}");
+            while self.send(Who::Operator, "GET", &receipt, &Value::Null).await.status != 200 {}
+            id
         })
-        .await;
-        let recorded = async || {
-            self.send(Who::Operator, "GET", &format!("/requests/{id}"), &Value::Null).await.status == 200
-        };
-        patiently("a call to be in the log", async { while !recorded().await {} }).await;
-        id
+        .await
     }
 
     /// A route's path with things of carol's in it.

@@ -176,6 +176,10 @@ fn every_command_and_sub_command_explains_itself() {
         "plugin check",
         "plugin reload",
         "price publish",
+        "price import",
+        "price history",
+        "price withdraw",
+        "price rate set",
         "ledger grant",
         "ledger receipt",
         "ledger verify",
@@ -332,9 +336,85 @@ fn prices_are_published_whole_or_refused_with_the_reason() {
     }
     assert!(desk.refused(&["price", "publish", "/nowhere/x.toml"]).contains("/nowhere/x.toml"));
     let file = desk.file("good.toml", list("", "1.5")).display().to_string();
-    assert_eq!(desk.json(&["price", "publish", &file]), json!({"version": 2, "models": 1}));
+    let published = desk.json(&["price", "publish", &file]);
+    assert_eq!((&published["version"], &published["models"]), (&json!(2), &json!(1)));
     let row = desk.json(&["price", "list"])[0].clone();
     assert_eq!((&row["model"], &row["input"]), (&json!("m"), &json!("3")));
+    assert!(desk.json(&["price", "list", "--version", "1"]).as_array().expect("a list").len() > 40);
+}
+
+#[test]
+fn prices_to_come_are_planned_shown_and_taken_back() {
+    let desk = Desk::new();
+    let list = "points_per_usd = 1\n[[model]]\nname = \"m\"\nprovider = \"p\"\noutput_tokens_max = 9\ninput = \"1\"\n\
+                cache_read = \"1\"\ncache_write_short = \"1\"\ncache_write_long = \"1\"\noutput = \"1\"\naudio_input = \"1\"\n\
+                audio_output = \"1\"\n";
+    let file = desk.file("p.toml", list).display().to_string();
+    let publish = |more: &[&str]| desk.json(&[&["price", "publish", &file], more].concat());
+    let would = publish(&["--dry-run"]);
+    assert!(would.as_array().expect("changes").iter().any(|change| change["change"] == "added"));
+    let planned = publish(&["--effective-at", "2999-12-31", "--note", "the end"]);
+    assert_eq!((&planned["version"], &planned["effective_at"]), (&json!(2), &json!("2999-12-31T00:00:00Z")));
+    let states = || {
+        let history = desk.json(&["price", "history"]);
+        let rows = history.as_array().expect("versions").iter();
+        rows.map(|row| row["state"].as_str().expect("a state").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["to come", "in force"], "a dry run publishes nothing");
+    assert_eq!(desk.json(&["price", "history"])[0]["note"], "the end");
+    assert!(desk.json(&["price", "list"]).as_array().expect("a list").len() > 40, "not yet");
+    assert!(desk.refused(&["price", "withdraw", "1"]).contains("in force"));
+    assert!(desk.refused(&["price", "withdraw", "9"]).contains("no such price version"));
+    desk.ok(&["price", "withdraw", "2"]);
+    assert_eq!(states(), ["withdrawn", "in force"]);
+    let past = ["price", "publish", &file, "--effective-at", "2020-01-01T00:00:00Z"];
+    assert!(desk.refused(&past).contains("charged already"));
+}
+
+#[test]
+fn a_list_of_others_is_taken_over_exactly_and_what_cannot_be_is_named() {
+    let desk = Desk::new();
+    let list = r#"{"gemini/gemini-9": {"litellm_provider": "gemini", "mode": "chat", "max_output_tokens": 9,
+        "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05},
+        "painter": {"litellm_provider": "openai", "mode": "image_generation"},
+        "gpt-9": {"litellm_provider": "openai", "mode": "chat", "max_tokens": 9, "input_cost_per_token": 1e-16}}"#;
+    let file = desk.file("others.json", list).display().to_string();
+    let shown = desk.ok(&["price", "import", &file, "--dry-run"]);
+    assert!(shown.contains("painter: calls of mode `image_generation`"), "{shown}");
+    assert!(shown.contains("gpt-9: `input_cost_per_token` is 1e-16"), "{shown}");
+    assert!(shown.contains("gemini-9") && shown.contains("input none -> 1250"), "{shown}");
+    let published = desk.json(&["price", "import", &file]);
+    assert_eq!((&published["version"], &published["changes"]), (&json!(2), &json!(1)));
+    let prices = desk.json(&["price", "list"]);
+    let row = prices.as_array().expect("a list").iter().find(|row| row["model"] == "gemini-9").expect("it");
+    assert_eq!(
+        (&row["provider"], &row["input"], &row["output"]),
+        (&json!("google"), &json!("1250"), &json!("10000"))
+    );
+    assert!(desk.refused(&["price", "import", &file, "--model", "claude-*"]).contains("no model"));
+}
+
+#[test]
+fn price_rates_are_set_for_one_for_some_or_for_all() {
+    let desk = Desk::new();
+    for name in ["alice", "bob", "carol"] {
+        desk.ok(&["user", "add", name]);
+    }
+    let set = |args: &[&str]| desk.json(&[&["price", "rate", "set"], args].concat())["users"].clone();
+    let rates = || {
+        let rates = desk.json(&["price", "rate", "list"]);
+        let rows = rates.as_array().expect("rates").iter();
+        rows.map(|row| row["ppm"].as_u64().expect("a rate")).collect::<Vec<_>>()
+    };
+    assert_eq!(rates(), [1_000_000; 3]);
+    assert_eq!(set(&["900000", "alice", "carol"]), 2);
+    assert!(desk.refused(&["price", "rate", "set", "5", "bob", "nobody"]).contains("nobody"));
+    assert_eq!(rates(), [900_000, 1_000_000, 900_000], "none changes where one does not exist");
+    assert_eq!(set(&["1200000", "--all"]), 3);
+    assert_eq!(rates(), [1_200_000; 3]);
+    for wrong in ["100000001", "-1", "1.5"] {
+        assert_eq!(desk.run_with(&["price", "rate", "set", "--all", "--", wrong], "").status.code(), Some(2));
+    }
 }
 
 #[test]

@@ -77,3 +77,11 @@ id!(
     /// A movement in the ledger.
     TransferId
 );
+id!(
+    /// A batch of codes that are worth points.
+    BatchId
+);
+id!(
+    /// One such code.
+    CodeId
+);

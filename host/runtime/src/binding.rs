@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::archive::Archive;
 use crate::error::ReloadError;
 use crate::policy::FilterPlan;
 
@@ -163,6 +164,8 @@ pub struct Settings {
     pub plugins_dir: Option<PathBuf>,
     /// Where compiled code is kept between starts; nothing is kept when absent.
     pub cache_dir: Option<PathBuf>,
+    /// Where pricing policies are kept for as long as there are receipts of theirs; none are when absent.
+    pub archive: Option<Archive>,
     /// What the binary carries.
     pub embedded: Vec<Embedded>,
     /// Threads that will call components: sizes the pool of instances.

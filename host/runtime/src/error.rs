@@ -21,6 +21,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest that these bytes are, from a receipt.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes, as stored in receipts.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
@@ -143,6 +149,12 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// It could not be kept, so that its bills could not be computed again.
+    #[error("it cannot be kept for its receipts: {cause}")]
+    Archive {
         /// What the system said.
         cause: String,
     },

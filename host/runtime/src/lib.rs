@@ -9,6 +9,7 @@
 //! `breaker` and `vitals` (what happens to those that fail).
 
 mod adapter;
+mod archive;
 mod binding;
 mod bindings;
 mod breaker;
@@ -38,6 +39,7 @@ pub use adapter::{
     Adapter, AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation,
     UsageTap,
 };
+pub use archive::Archive;
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
 pub use exchange::{Begun, Exchange, Reply, Terms};

@@ -7,6 +7,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
+pub use tollgate_core::receipt::Reason;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
@@ -124,29 +125,6 @@ pub struct Bill {
     pub owner: Owner,
     /// When it was admitted, as in the quote.
     pub at: Timestamp,
-}
-
-/// Why a charge is what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The platform's price.
-    Full,
-    /// The price of a call on the caller's own credential.
-    OwnCredential,
-    /// Nothing was delivered, or the rule forgives this outcome.
-    Free,
-}
-
-impl Reason {
-    /// The name used in receipts and records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::OwnCredential => "own-credential",
-            Self::Free => "free",
-        }
-    }
 }
 
 /// What a request cost.

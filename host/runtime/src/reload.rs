@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use wasmtime::component::Component;
 
-use crate::binding::{self, Binding};
+use crate::binding::{self, Binding, Kind};
 use crate::error::{Digest, LoadError, ReloadError};
 use crate::generation::{Generation, Loaded};
 use crate::runtime::Inner;
@@ -101,6 +101,12 @@ impl Inner {
         }
         if let Some(cause) = self.book().known_refusal(binding, version, occasion) {
             return Err(cause);
+        }
+        let keep = self.archive.as_ref().filter(|_| binding.kind == Kind::PricingPolicy);
+        let kept = keep.map_or(Ok(()), |archive| archive.keep(&bytes, &binding.config));
+        if let Err(error) = kept {
+            let cause = LoadError::Archive { cause: error.to_string() };
+            return Err(self.refuse(binding, Some(version), occasion, cause));
         }
         let component = match self.compiled(digest) {
             Some(component) => Ok(component),

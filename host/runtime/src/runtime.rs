@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use wasmtime::Engine;
 
+use crate::archive::Archive;
 use crate::binding::{Binding, Embedded, Settings};
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::filter_world::ContentFilter;
@@ -33,6 +34,7 @@ pub struct Runtime(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) host: Arc<Host>,
     pub(crate) plugins_dir: Option<PathBuf>,
+    pub(crate) archive: Option<Archive>,
     pub(crate) embedded: Vec<Embedded>,
     pub(crate) filter_check: fn(&FilterPlan) -> Result<(), String>,
     pub(crate) compiler: Compiler,
@@ -80,6 +82,7 @@ impl Runtime {
             ),
             host,
             plugins_dir: settings.plugins_dir,
+            archive: settings.archive,
             embedded: settings.embedded,
             filter_check: settings.filter_check,
             current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), &generations_live)),

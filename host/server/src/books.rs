@@ -79,7 +79,7 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> anyhow::Res
     if demo {
         first_start.demo_key = set_up_demo(&desk, config).await?;
     }
-    let mut snapshot = desk.store().load().await?;
+    let mut snapshot = desk.store().load(now()).await?;
     snapshot.credentials = desk.kept().await?;
     let (revision, seq) = (snapshot.revision, snapshot.seq);
     let routes = routes(&snapshot.routes);
@@ -140,7 +140,7 @@ impl Books {
         if store.revision().await? == self.revision && in_memory == self.in_memory {
             return Ok(());
         }
-        let mut snapshot = store.load().await?;
+        let mut snapshot = store.load(now()).await?;
         snapshot.credentials = self.desk.kept().await?;
         let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
         let routes = routes(&snapshot.routes);
@@ -253,6 +253,7 @@ fn directory(
             user: key.user,
             api_key: key.id,
             account: Arc::clone(account),
+            price_rate: snapshot.price_rates.get(&key.user).copied().unwrap_or_default(),
             own: new.own.get(&key.user).map(Arc::clone).unwrap_or_default(),
             expires_at: key.expires_at,
             limited: limited(&new, key.id, key.limits),

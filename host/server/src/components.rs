@@ -1,7 +1,7 @@
 //! Which components the configuration asks for, and how they are bound.
 
 use tollgate_components::COMPONENTS;
-use tollgate_runtime::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
+use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 
 use crate::config::{self, Config, Policy};
 use crate::matcher;
@@ -15,6 +15,7 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
     Settings {
         plugins_dir: Some(config.plugins_dir()),
         cache_dir: Some(config.cache_dir()),
+        archive: Some(archive(config)),
         embedded: COMPONENTS
             .iter()
             .map(|component| Embedded { name: component.name.to_owned(), bytes: component.bytes })
@@ -24,6 +25,11 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
         limits: Limits::DEFAULT,
         filter_check: |plan| matcher::compiled(plan).map(|_| ()),
     }
+}
+
+/// Where the pricing policies of receipts are kept.
+pub(crate) fn archive(config: &Config) -> Archive {
+    Archive::new(config.server.data_dir.join("components"))
 }
 
 /// One binding per enabled provider, then the policies.

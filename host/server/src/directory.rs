@@ -12,7 +12,7 @@ use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
 use tollgate_core::limits::{KeyLimits, Meter, Rates};
-use tollgate_core::price::PriceTable;
+use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
@@ -144,6 +144,8 @@ pub(crate) struct Caller {
     pub(crate) api_key: ApiKeyId,
     /// What calls are paid from.
     pub(crate) account: Arc<SharedAccount>,
+    /// What the user pays of the prices. For operators alone.
+    pub(crate) price_rate: PriceRate,
     /// The user's own credentials, and nobody else's.
     pub(crate) own: Arc<[Arc<Credential>]>,
     /// When the key ends.
@@ -169,7 +171,7 @@ impl Caller {
         let limited =
             limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
         let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
-        Self { user, api_key, account, own, expires_at: None, limited }
+        Self { user, api_key, account, price_rate: PriceRate::FULL, own, expires_at: None, limited }
     }
 }
 
@@ -214,8 +216,8 @@ pub(crate) struct Directory {
     pub(crate) live: HashMap<CredentialId, Arc<Live>>,
     /// By limited API key, so that a replacement keeps what was used.
     pub(crate) meters: HashMap<ApiKeyId, Arc<SharedMeter>>,
-    /// What models cost.
-    pub(crate) prices: Arc<PriceTable>,
+    /// What models cost, now and later.
+    pub(crate) prices: Arc<PriceSchedule>,
 }
 
 impl Directory {

@@ -33,6 +33,14 @@ pub(crate) fn refresh_token() -> Result<Secret, getrandom::Error> {
     make("tgr_")
 }
 
+/// A new code that is worth points, made like an API key but for `tgc_`.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub(crate) fn redeem_code() -> Result<Secret, getrandom::Error> {
+    make("tgc_")
+}
+
 fn make(prefix: &str) -> Result<Secret, getrandom::Error> {
     let mut key = String::with_capacity(prefix.len() + LENGTH + 6);
     key.push_str(prefix);

@@ -62,6 +62,9 @@ pub enum StoreError {
     /// An argument makes no sense; the text says which.
     #[error("{0}")]
     Invalid(String),
+    /// What was asked for makes sense, and cannot be done as things are; the text says why.
+    #[error("{0}")]
+    Refused(String),
     /// The sweep could not release a hold.
     #[error("releasing a hold that a crash left")]
     Sweep(#[source] WriteError),

@@ -1,7 +1,11 @@
 //! Everything that a server decides from, read in one transaction.
 
+use std::collections::HashMap;
+
 use sqlx::SqliteConnection;
-use tollgate_core::price::PriceTable;
+use tollgate_core::id::UserId;
+use tollgate_core::price::{PriceRate, PriceSchedule};
+use tollgate_core::time::Timestamp;
 
 use crate::api_key::{self, ApiKey};
 use crate::balance::{self, Balance};
@@ -10,6 +14,7 @@ use crate::error::{Doing, StoreError};
 use crate::model_route::{self, ModelRoute};
 use crate::open::Store;
 use crate::price;
+use crate::price_rate;
 use crate::row::{Row, fields};
 use crate::user::{self, User};
 
@@ -28,18 +33,20 @@ pub struct Snapshot {
     pub credentials: Vec<Credential>,
     /// Model routes that were made while the gateway ran.
     pub routes: Vec<ModelRoute>,
-    /// The price table in force; of version 0 and empty when none was published.
-    pub prices: PriceTable,
+    /// The price table in force at the time asked for, and those that are to take over.
+    pub prices: PriceSchedule,
+    /// What users pay of the prices, where it is not the whole.
+    pub price_rates: HashMap<UserId, PriceRate>,
     /// One balance per user. A server that already runs keeps its own and applies grants.
     pub balances: Vec<Balance>,
 }
 
 impl Store {
-    /// Reads everything. A server calls it at its start, after [`Store::sweep`], and when the revision changes.
+    /// Reads everything, prices as of `now`. A server calls it at its start, after [`Store::sweep`], and when the revision changes.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
-    pub async fn load(&self) -> Result<Snapshot, StoreError> {
+    pub async fn load(&self, now: Timestamp) -> Result<Snapshot, StoreError> {
         let mut tx = self.pool().begin().await.doing("loading")?;
         let revision = number(&mut tx, "SELECT value FROM revision").await?;
         let seq = number(&mut tx, "SELECT COALESCE(MAX(seq), 0) FROM transfer").await?;
@@ -50,7 +57,8 @@ impl Store {
             api_keys: rows(&mut tx, "API key", api_key::SELECT, api_key::api_key).await?,
             credentials: rows(&mut tx, "credential", credential::SELECT, credential::credential).await?,
             routes: rows(&mut tx, "model route", model_route::SELECT, model_route::model_route).await?,
-            prices: price::latest(&mut tx).await?,
+            prices: price::schedule(&mut tx, now).await?,
+            price_rates: price_rate::all(&mut tx).await?,
             balances: balance::all(&mut tx).await?,
         };
         tx.commit().await.doing("loading")?;

@@ -104,6 +104,29 @@ impl Store {
         .ok_or(StoreError::NotFound("request"))
     }
 
+    /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest first, at
+    /// most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    pub async fn receipts(
+        &self,
+        after: RequestId,
+        limit: u32,
+    ) -> Result<Vec<(Micropoints, Vec<u8>)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT hold, receipt FROM request_record WHERE request > ? AND receipt IS NOT NULL ORDER BY request LIMIT ?",
+        )
+        .bind(after.as_bytes().as_slice())
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .doing("reading receipts")?;
+        rows.iter()
+            .map(|row| fields("record", row, |row| Some((Micropoints::new(row.get()?), row.get()?))))
+            .collect()
+    }
+
     /// The last plugin events, newest first.
     ///
     /// # Errors

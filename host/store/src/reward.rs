@@ -88,6 +88,6 @@ impl Store {
             .doing(DOING)?;
         }
         tx.commit().await.doing(DOING)?;
-        Ok(seq.map(|seq| Granted { seq, transfer }))
+        Ok(seq.map(|seq| Granted { seq, transfer, amount: reward.amount, repeated: false }))
     }
 }

@@ -41,6 +41,9 @@ pub(crate) enum Code {
     Overrun = 2,
     BadDebt = 3,
     Grant = 4,
+    TopUp = 5,
+    Redeem = 6,
+    Refund = 7,
     Reward = 20,
 }
 

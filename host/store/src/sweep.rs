@@ -1,7 +1,9 @@
 //! Resolves what a crash left: holds without a settlement.
 //!
-//! The rule, for now in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
-//! is recorded with [`Outcome::Unknown`] and no charge.
+//! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
+//! is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the operator's loss: a gateway that
+//! dies has no usage to show for a charge. From then on no hold up to that moment is open, and that is noted (`swept`), so that
+//! [`Store::verify`] can tell a hold whose owner is gone from one that is being served (invariant I9).
 //!
 //! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
 
@@ -49,6 +51,10 @@ impl Store {
             writer.post(release(hold, now)).map_err(StoreError::Sweep)?;
         }
         writer.flush().await.map_err(StoreError::Sweep)?;
+        sqlx::query("UPDATE swept SET seq = (SELECT COALESCE(MAX(seq), 0) FROM transfer)")
+            .execute(self.pool())
+            .await
+            .doing("noting the sweep")?;
         Ok(report)
     }
 

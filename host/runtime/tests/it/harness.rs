@@ -90,6 +90,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {
         plugins_dir: Some(dir.to_owned()),
         cache_dir: None,
+        archive: None,
         embedded: embedded(),
         workers: 4,
         probation: Probation::DEFAULT,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
+use tollgate_core::id::{ApiKeyId, BatchId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::role::Role;
 use tollgate_store::User;
 
@@ -152,7 +152,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(ApiKeyId, CredentialId, RequestId, TransferId, UserId);
+ids!(ApiKeyId, BatchId, CredentialId, RequestId, TransferId, UserId);
 
 impl Param for String {
     fn schema() -> Schema {

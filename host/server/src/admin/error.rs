@@ -172,6 +172,7 @@ impl From<anyhow::Error> for Problem {
                 StoreError::Exists(_) => (StatusCode::CONFLICT, "exists"),
                 StoreError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
                 StoreError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
+                StoreError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
                 StoreError::Invalid(_) => (StatusCode::BAD_REQUEST, "bad_request"),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             };

@@ -25,7 +25,10 @@ use std::sync::LazyLock;
 use http::Method;
 
 use super::route::{Access, Route, route};
-use super::{accounts, audit, credentials, keys, openapi, plugins, requests, trial, usage, users};
+use super::{
+    accounts, audit, credentials, keys, openapi, plugins, points, prices, receipts, requests, trial, usage,
+    users,
+};
 
 /// What all paths begin with.
 pub(super) const ROOT: &str = "/management/v1";
@@ -35,6 +38,7 @@ pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(table);
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
@@ -87,6 +91,26 @@ fn table() -> Vec<Route> {
 
         // Trials.
         route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
+
+        // Points.
+        route(GET,    Owner,  "/transfers",      points::statement, "A statement: what was taken from an account and put on it, newest first."),
+        route(GET,    Owner,  "/receipts/{request}", receipts::show, "What was charged for a request, and for what of it."),
+        route(POST,   Me,     "/redeem",         points::redeem,    "Puts what a code is worth on one's account, once.").creates("code.redeem"),
+        route(POST,   Admin,  "/users/{user}/grants",  points::grant,  "Gives a user points.").creates("grant"),
+        route(POST,   Admin,  "/users/{user}/top-ups", points::top_up, "Books what a user has paid, once for each payment.").creates("top-up"),
+        route(POST,   Admin,  "/requests/{request}/refund", points::refund, "Gives back what a request cost, in part or whole, and never more than was paid.").creates("refund"),
+        route(GET,    Admin,  "/codes",          points::list,      "Lists batches of codes that are worth points, oldest first."),
+        route(POST,   Admin,  "/codes",          points::create,    "Makes a batch of codes. The answer shows them, this once.").creates("code.create"),
+        route(PATCH,  Admin,  "/codes/{batch}",  points::change,    "Takes the codes of a batch no more, or takes them again.").changes("code.change"),
+
+        // Prices.
+        route(GET,    Admin,  "/receipts/{request}/inputs", receipts::inputs, "Every input of a charge, prices and price rate included."),
+        route(GET,    Admin,  "/prices",         prices::versions,  "Lists the versions of the prices, the latest first."),
+        route(POST,   Admin,  "/prices",         prices::publish,   "Publishes a price list, in force at once or from a moment on.").creates("price.publish"),
+        route(GET,    Admin,  "/prices/{version}", prices::models,  "Lists what models cost in a version."),
+        route(DELETE, Admin,  "/prices/{version}", prices::withdraw, "Takes back a version that is still to come.").changes("price.withdraw"),
+        route(GET,    Admin,  "/price-rates",    prices::rates,     "Lists what each user pays of the prices. Users are never shown this."),
+        route(PUT,    Admin,  "/price-rates",    prices::set_rates, "Sets what some users, or all, pay of the prices from now on.").changes("price-rate.set"),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::Value;
+use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
+use tollgate_store::{Granted, StatementLine};
 
 use super::output::{Output, line};
+use super::shown;
 use crate::config::Config;
 use crate::desk::Desk;
 
@@ -23,6 +26,45 @@ pub(super) enum Ledger {
         /// Why, for the books.
         #[arg(long, default_value = "grant")]
         reason: String,
+    },
+    /// Book what a user has paid. The same payment is booked once, however often it is reported.
+    TopUp {
+        /// The user.
+        user: String,
+        /// How many points it is for.
+        #[arg(value_parser = super::points)]
+        points: Micropoints,
+        /// The payment's own number.
+        #[arg(long)]
+        reference: String,
+        /// Why, for the books.
+        #[arg(long, default_value = "top-up")]
+        reason: String,
+    },
+    /// Give back what a request cost, in part or whole: never more than was paid for it.
+    Refund {
+        /// The request's id.
+        request: RequestId,
+        /// How many points; all that are left without it.
+        #[arg(value_parser = super::points)]
+        points: Option<Micropoints>,
+        /// Why, for the books.
+        #[arg(long)]
+        reason: String,
+        /// What makes it happen once: a second refund of the request under the same key changes nothing.
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Show what was taken from a user's account and put on it, newest first.
+    Statement {
+        /// The user.
+        user: String,
+        /// How many movements at most.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Only those before this one.
+        #[arg(long, value_name = "SEQ")]
+        before: Option<i64>,
     },
     /// Show the balance of one user, or of all.
     Balance {
@@ -56,6 +98,19 @@ impl Ledger {
                 desk.grant(&user, points, &reason).await?;
                 output.one(&[("user", user.into()), ("granted", points.to_string().into())])?;
             }
+            Self::TopUp { user, points, reference, reason } => {
+                let id = desk.user_id(&user).await?;
+                let booked = desk.book_payment(id, points, &reference, &reason).await?;
+                booked_row("topped_up", &booked, output)?;
+            }
+            Self::Refund { request, points, reason, key } => {
+                let booked = desk.refund(request, points, &reason, key.as_deref()).await?;
+                booked_row("refunded", &booked, output)?;
+            }
+            Self::Statement { user, limit, before } => {
+                let user = desk.user_id(&user).await?;
+                statement(&desk.statement(user, before, limit).await?, output)?;
+            }
             Self::Balance { user } => balance(&desk, user.as_deref(), output).await?,
             Self::Requests { user, limit } => requests(&desk, user.as_deref(), limit, output).await?,
             Self::Receipt { request } => receipt(&desk, &request, output).await?,
@@ -77,6 +132,33 @@ impl Ledger {
         desk.close().await;
         Ok(code)
     }
+}
+
+fn booked_row(what: &'static str, booked: &Granted, output: &Output) -> anyhow::Result<()> {
+    output.one(&[
+        ("transfer", booked.transfer.to_string().into()),
+        (what, booked.amount.to_string().into()),
+        ("repeated", booked.repeated.into()),
+    ])
+}
+
+fn statement(lines: &[StatementLine], output: &Output) -> anyhow::Result<()> {
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    let rows: Vec<Vec<Value>> = lines
+        .iter()
+        .map(|line| {
+            vec![
+                line.seq.into(),
+                shown(line.at).into(),
+                line.kind.into(),
+                line.amount.to_string().into(),
+                text(&line.reason),
+                text(&line.actor),
+                line.request.map_or(Value::Null, |request| request.to_string().into()),
+            ]
+        })
+        .collect();
+    output.many(&["seq", "at", "kind", "points", "reason", "actor", "request"], &rows)
 }
 
 async fn balance(desk: &Desk, user: Option<&str>, output: &Output) -> anyhow::Result<()> {

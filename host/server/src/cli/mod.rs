@@ -2,6 +2,7 @@
 //! notices what changed within half a second.
 
 mod audit;
+mod code;
 mod credential;
 mod key;
 mod ledger;
@@ -9,6 +10,7 @@ mod openapi;
 mod output;
 mod plugin;
 mod price;
+mod receipt;
 mod requests;
 mod serve;
 mod usage;
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tollgate_core::points::Micropoints;
+use tollgate_core::time::Timestamp;
 
 use self::output::Output;
 use crate::config::Config;
@@ -67,6 +70,12 @@ enum Command {
     /// What models cost.
     #[command(subcommand)]
     Price(price::Price),
+    /// What charges rest on: show it, and prove that it gives the same charge again.
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
+    /// Codes that are worth points.
+    #[command(subcommand)]
+    Code(code::Code),
     /// Balances, grants, requests, receipts, and the proof that the books are right.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -111,6 +120,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Credential(credential) => credential.run(&config, &output).await,
             Command::Plugin(plugin) => plugin.run(&config, &output).await,
             Command::Price(price) => price.run(&config, &output).await,
+            Command::Receipt(receipt) => receipt.run(&config, &output).await,
+            Command::Code(code) => code.run(&config, &output).await,
             Command::Ledger(ledger) => ledger.run(&config, &output).await,
             Command::Audit(audit) => audit.run(&config, &output).await,
             Command::Usage(usage) => usage.run(&config, &output).await,
@@ -138,4 +149,27 @@ fn points(text: &str) -> Result<Micropoints, String> {
     Micropoints::parse_points(text)
         .filter(|points| points.get() >= 0)
         .ok_or_else(|| "give a decimal number that is not negative, with at most six places".to_owned())
+}
+
+/// Reads a moment: a day, which begins at midnight UTC, or a day and a time.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let whole = if text.len() == "2026-12-01".len() { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let time = humantime::parse_rfc3339(&whole).map_err(|error| error.to_string())?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "that was before 1970".to_owned())?;
+    u64::try_from(since.as_millis()).map(Timestamp::from_millis).map_err(|error| error.to_string())
+}
+
+/// A moment as people read it.
+fn shown(at: Timestamp) -> String {
+    // Beyond the year 9999 there is no such form.
+    let at = at.millis().min(253_402_300_799_999);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Reads how long ago something began: `30d`, `12h`.
+fn ago(text: &str) -> Result<Timestamp, String> {
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Ok(Timestamp::from_millis(crate::shared::now().millis().saturating_sub(ms)))
 }

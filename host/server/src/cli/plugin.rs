@@ -93,6 +93,7 @@ impl Check {
         let mut settings = components::settings(config, 1);
         settings.plugins_dir = Some(dir.path().to_owned());
         settings.cache_dir = None;
+        settings.archive = None;
         settings.embedded.clear();
         let binding =
             Binding { config: self.config_json, ..Binding::new("checked", "checked", self.kind.into()) };

@@ -25,6 +25,8 @@ use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store}
 
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
+pub use self::ledger::CodeOrder;
+pub use self::prices::PriceList;
 pub use self::records::{Export, LogEntry, LogShape, moment};
 pub use self::routes::RouteRow;
 pub use self::trials::TRIAL_USER;
@@ -34,7 +36,6 @@ use crate::config::{self, Config};
 use crate::keys::Fingerprints;
 use crate::master;
 use crate::memory_keys::MemoryKeys;
-use crate::pricefile;
 use crate::shared::now;
 
 /// Who the books name for what is done at a terminal.
@@ -83,10 +84,7 @@ impl Desk {
         let store = store.acting(Arc::clone(&act));
         let desk = Self { store, act, master, fingerprints, memory: None, keys_max };
         desk.fingerprint_all().await?;
-        if desk.prices().await?.version() == 0 {
-            let shipped = pricefile::shipped().map_err(anyhow::Error::msg)?;
-            desk.acting(Act::new(GATEWAY, None, None)).publish_prices(shipped).await?;
-        }
+        desk.acting(Act::new(GATEWAY, None, None)).publish_shipped().await?;
         Ok(desk)
     }
 
@@ -133,7 +131,7 @@ impl Desk {
         Ok(self.store.find_user(name).await.with_context(|| format!("looking for user `{name}`"))?.id)
     }
 
-    async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
+    pub(crate) async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
         Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
     }
 }

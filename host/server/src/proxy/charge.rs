@@ -17,7 +17,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::ledger::Insufficient;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
@@ -51,6 +51,16 @@ pub(crate) struct Priced {
     pub(crate) version: u64,
     /// The model's prices.
     pub(crate) price: ModelPrice,
+    /// What the caller pays of them.
+    pub(crate) rate: PriceRate,
+}
+
+impl Priced {
+    /// What the caller pays for a prompt of so many tokens: what the pricing policy is given. The policy never sees what of it
+    /// is the table's price and what the user's rate, so that no component has to know of rates, and none can tell.
+    pub(crate) fn rates(&self, prompt_tokens: u64) -> Rates {
+        self.price.rates(prompt_tokens).charged_at(self.rate)
+    }
 }
 
 /// An admitted request: what is known of it, growing along the road.
@@ -109,9 +119,10 @@ impl Pending {
     /// This is who serves it, so far as is known: what is paid is the model and the price of whoever does.
     pub(crate) fn serve_by(&mut self, directory: &Directory, stage: &Stage<'_>, leg: &Leg<'_>) {
         self.model = Arc::clone(&stage.model);
-        let version = directory.prices.version();
+        let version = directory.prices.at(self.admitted_at).version();
+        let rate = self.caller.price_rate;
         if self.priced.as_ref().map(|priced| &priced.price) != leg.price {
-            self.priced = leg.price.map(|price| Priced { version, price: price.clone() });
+            self.priced = leg.price.map(|price| Priced { version, price: price.clone(), rate });
         }
     }
 }
@@ -267,6 +278,7 @@ pub(crate) fn input_estimate(inbound: &Inbound) -> u64 {
 pub(crate) fn dearest(
     pricing: &Pricing,
     destination: &Destination<'_>,
+    rate: PriceRate,
     inbound: &Inbound,
     owners: Owners,
     default_output_max: u64,
@@ -277,7 +289,7 @@ pub(crate) fn dearest(
     for price in destination.legs().filter_map(|leg| leg.price) {
         if !seen.iter().any(|known| std::ptr::eq(*known, price)) {
             seen.push(price);
-            most = most.max(quote(pricing, price, inbound, owners, default_output_max, at)?);
+            most = most.max(quote(pricing, price, rate, inbound, owners, default_output_max, at)?);
         }
     }
     Ok(most)
@@ -291,6 +303,7 @@ pub(crate) fn dearest(
 fn quote(
     pricing: &Pricing,
     price: &ModelPrice,
+    rate: PriceRate,
     inbound: &Inbound,
     owners: Owners,
     default_output_max: u64,
@@ -302,7 +315,7 @@ fn quote(
     // A model without output (embeddings) says so with 0.
     let output_tokens_max = if inbound.output_tokens_max.is_some() { asked } else { asked.min(known_max) };
     let quote = Quote {
-        rates: *price.rates(input_tokens),
+        rates: price.rates(input_tokens).charged_at(rate),
         input_tokens,
         output_tokens_max,
         own_credential: owners.own,
@@ -403,8 +416,13 @@ pub(crate) fn settle(
             Err(error) => tracing::error!(error = %error, "pricing failed after dispatch"),
         }
     }
-    let amount = list_price(&bill.rates, &bill.usage).min(hold);
-    Settled { charge: Charge { amount, reason: Reason::Full }, component: [0; 32], config: [0; 32] }
+    let charge = Charge { amount: fallback(&bill.rates, &bill.usage, hold), reason: Reason::Full };
+    Settled { charge, component: [0; 32], config: [0; 32] }
+}
+
+/// What is charged where no component priced: the prices themselves, but never more than was reserved.
+pub(crate) fn fallback(rates: &Rates, usage: &Usage, hold: Micropoints) -> Micropoints {
+    list_price(rates, usage).min(hold)
 }
 
 /// Usage times rates, rounded up once.

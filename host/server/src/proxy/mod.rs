@@ -183,7 +183,7 @@ async fn admit<'r>(
     };
     let admitted = (|| {
         limit::model(caller, &inbound.model)?;
-        let destination = destination(road, directory, caller, &inbound)?;
+        let destination = destination(road, directory, caller, arrival.at, &inbound)?;
         if let Some((stage, leg)) = destination.first() {
             pending.serve_by(directory, stage, leg);
         }
@@ -198,7 +198,15 @@ async fn admit<'r>(
         let owners = select::owners(&destination, directory, caller);
         let default_max = worker.shared.settings.limits.default_output_tokens_max;
         let pricing = road.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
-        let amount = charge::dearest(pricing, &destination, &inbound, owners, default_max, arrival.at)?;
+        let amount = charge::dearest(
+            pricing,
+            &destination,
+            caller.price_rate,
+            &inbound,
+            owners,
+            default_max,
+            arrival.at,
+        )?;
         charge::reserve(caller, amount)?;
         pending.hold = Some(amount);
         if let Some(permit) = &mut pending.permit {
@@ -226,7 +234,7 @@ async fn admit<'r>(
     Ok((inbound, destination, ticket))
 }
 
-/// Who may serve a request: of the models that may stand in, those that the caller's key may call.
+/// Who may serve a request that came `at` this moment: of the models that may stand in, those that the caller's key may call.
 ///
 /// # Errors
 /// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the client's
@@ -235,11 +243,12 @@ fn destination<'r>(
     road: &'r Road,
     directory: &'r Directory,
     caller: &Caller,
+    at: Timestamp,
     inbound: &Inbound,
 ) -> Result<Destination<'r>, ProxyError> {
     let Inbound { protocol, operation, streaming, .. } = *inbound;
     let call = Shape { protocol, operation, streaming };
-    let found = Destination::find(road, &directory.prices, call, &inbound.model);
+    let found = Destination::find(road, directory.prices.at(at), call, &inbound.model);
     let mut destination = found.map_err(|unserved| match unserved {
         Unserved::Unpriced => ProxyError::UnknownModel(inbound.model.clone()),
         Unserved::SwitchedOff => ProxyError::NoCredential,

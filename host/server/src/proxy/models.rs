@@ -30,13 +30,14 @@ pub(crate) fn answer(
     let directory = worker.shared.directory.load();
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
         let road = worker.road();
-        let mut names: Vec<&str> = directory.prices.models().map(|(name, _)| name).collect();
+        let prices = directory.prices.at(now);
+        let mut names: Vec<&str> = prices.models().map(|(name, _)| name).collect();
         names.extend(road.routes().listed());
         names.sort_unstable();
         names.dedup();
         names.retain(|name| limit::model(&caller, name).is_ok());
         let listed = |name: &'_ str| {
-            offered(&road, &directory.prices, name, protocol).filter(|model| caller.may_use(&model.provider))
+            offered(&road, prices, name, protocol).filter(|model| caller.may_use(&model.provider))
         };
         match name {
             None => Ok(list(protocol, &names.into_iter().filter_map(listed).collect::<Vec<_>>())),

@@ -156,7 +156,7 @@ fn charged(
 ) -> Settlement {
     let owner = pending.lease.as_ref().map_or(Owner::Platform, |lease| lease.credential().owner);
     let bill = Bill {
-        rates: *priced.price.rates(record.usage.prompt_total()),
+        rates: priced.rates(record.usage.prompt_total()),
         usage: record.usage,
         outcome: record.outcome,
         owner,
@@ -173,11 +173,14 @@ fn charged(
         pricing_component: component,
         config_digest: config,
         owner,
-        rates: bill.rates,
+        rates: *priced.price.rates(record.usage.prompt_total()),
         usage: bill.usage,
         outcome: bill.outcome,
         admitted_at: pending.admitted_at,
         charge: charge.amount,
+        price_rate: priced.rate,
+        held: Some(held),
+        reason: Some(charge.reason),
     };
     record.receipt = Some(receipt.canonical_bytes());
     pending.caller.account.lock().settle(held, charge.amount)

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod manage;
+mod money;
 mod usage;
 mod verify;
 mod writer;

@@ -57,7 +57,7 @@ fn price() -> ModelPrice {
 #[tokio::test]
 async fn a_grant_of_another_process_is_seen_once_and_requests_are_not() {
     let rig = Rig::new().await;
-    let loaded = rig.store.load().await.unwrap();
+    let loaded = rig.store.load(NOW).await.unwrap();
     let id = request();
     rig.writer.commit(rig.hold(id, 10)).await.unwrap();
     rig.writer.commit(rig.settle(id, 10, paid(10))).await.unwrap();
@@ -121,7 +121,7 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
         store.set_setting("theme", "dark"),
         store.set_setting("theme", "light"),
     ];
-    let loaded = store.load().await.unwrap();
+    let loaded = store.load(NOW).await.unwrap();
     changes![
         store.revoke_api_key(loaded.api_keys[0].id, NOW),
         store.set_credential_enabled(loaded.credentials[0].id, false, Some("401")),
@@ -149,7 +149,7 @@ async fn a_load_has_everything_as_it_was_stored() {
     rig.store.set_credential_enabled(id, false, Some("401")).await.unwrap();
     let version = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW).await.unwrap();
 
-    let loaded = rig.store.load().await.unwrap();
+    let loaded = rig.store.load(NOW).await.unwrap();
     assert_eq!((loaded.users[0].name.as_str(), loaded.users[0].enabled), ("alice", true));
     let stored = &loaded.api_keys[0];
     assert_eq!((stored.sha256, stored.expires_at, stored.enabled), ([1; 32], Some(NOW.plus_ms(1)), true));
@@ -158,7 +158,8 @@ async fn a_load_has_everything_as_it_was_stored() {
     assert_eq!((credential.enabled, credential.disabled_reason.as_deref()), (false, Some("401")));
     assert_eq!(credential.open(&key("a")).unwrap().expose(), secret.expose());
     credential.open(&key("b")).unwrap_err();
-    assert_eq!((loaded.prices.version(), loaded.prices.find("m")), (version, Some(&price())));
+    let prices = loaded.prices.at(NOW);
+    assert_eq!((prices.version(), prices.find("m")), (version, Some(&price())));
     assert_eq!(loaded.balances, [rig.balance().await]);
 }
 
@@ -195,8 +196,8 @@ async fn a_price_table_that_bills_too_little_is_refused() {
     check(ModelPrice { base: Rates { audio_output: -1, ..price().base }, ..price() }).await;
     check(ModelPrice { long_prompt: Some(Tier { above_tokens: 0, rates: price().base }), ..price() }).await;
     assert!(matches!(rig.store.publish_prices(&HashMap::new(), NOW).await, Err(StoreError::Invalid(_))));
-    assert_eq!(rig.store.prices(None).await.unwrap().version(), 0);
-    assert!(matches!(rig.store.prices(Some(1)).await, Err(StoreError::NotFound(_))));
+    assert_eq!(rig.store.price_schedule(NOW).await.unwrap().at(NOW).version(), 0);
+    assert!(matches!(rig.store.prices(1).await, Err(StoreError::NotFound(_))));
 }
 
 #[tokio::test]
@@ -207,8 +208,8 @@ async fn an_old_price_table_stays_as_it_was() {
     };
     let first = publish(price()).await;
     let second = publish(ModelPrice { output_tokens_max: 5, ..price() }).await;
-    assert_eq!(rig.store.prices(Some(first)).await.unwrap().find("m"), Some(&price()));
-    assert_eq!(rig.store.prices(None).await.unwrap().version(), second);
+    assert_eq!(rig.store.prices(first).await.unwrap().find("m"), Some(&price()));
+    assert_eq!(rig.store.price_schedule(NOW).await.unwrap().at(NOW).version(), second);
 }
 
 #[tokio::test]

@@ -1,0 +1,389 @@
+//! The canonical bytes of a receipt: a version byte, a fixed order, big-endian integers of fixed width, length-prefixed text.
+//!
+//! Version 2 added the user's price rate, what was held and the reason. What an older version does not say reads as `None`, or as
+//! what was true of all receipts then.
+
+use super::{Reason, Receipt, ReceiptError};
+use crate::id::{RequestId, UserId};
+use crate::outcome::Outcome;
+use crate::points::Micropoints;
+use crate::price::{PriceRate, Rates};
+use crate::protocol::Owner;
+use crate::time::Timestamp;
+use crate::usage::{Quality, Usage};
+
+/// The layout that is written; the first byte.
+const VERSION: u8 = 2;
+/// The layout before it, still read.
+const VERSION_1: u8 = 1;
+
+impl Receipt {
+    /// The bytes that stand for this receipt everywhere.
+    #[must_use]
+    pub fn canonical_bytes(&self) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(280 + self.model.len()));
+        out.raw(&[VERSION]);
+        out.raw(self.request.as_bytes());
+        out.raw(self.user.as_bytes());
+        out.text(&self.model);
+        out.u64(self.price_version);
+        out.raw(&self.pricing_component);
+        out.raw(&self.config_digest);
+        out.raw(&[owner_code(self.owner)]);
+        for rate in self.rates.in_order() {
+            out.i64(rate);
+        }
+        for count in usage_in_order(&self.usage) {
+            out.u64(count);
+        }
+        out.raw(&[quality_code(self.usage.quality), outcome_code(self.outcome)]);
+        out.u64(self.admitted_at.millis());
+        out.i64(self.charge.get());
+        out.u64(u64::from(self.price_rate.ppm()));
+        out.i64(self.held.map_or(UNKNOWN, Micropoints::get));
+        out.raw(&[self.reason.map_or(NO_REASON, reason_code)]);
+        out.0
+    }
+
+    /// Reads what [`Self::canonical_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Whatever is not exactly one receipt: see [`ReceiptError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        let mut from = Reader(bytes);
+        let version = from.u8()?;
+        if !matches!(version, VERSION | VERSION_1) {
+            return Err(ReceiptError::Version(version));
+        }
+        let mut receipt = Self {
+            request: RequestId::from_bytes(from.array()?),
+            user: UserId::from_bytes(from.array()?),
+            model: from.text("model")?,
+            price_version: from.u64()?,
+            pricing_component: from.array()?,
+            config_digest: from.array()?,
+            owner: owner_of(from.u8()?)?,
+            rates: from.rates()?,
+            usage: from.usage()?,
+            outcome: outcome_of(from.u8()?)?,
+            admitted_at: Timestamp::from_millis(from.u64()?),
+            charge: Micropoints::new(from.i64()?),
+            price_rate: PriceRate::FULL,
+            held: None,
+            reason: None,
+        };
+        if version == VERSION {
+            receipt.price_rate = from.price_rate()?;
+            receipt.held = Some(from.i64()?).filter(|held| *held != UNKNOWN).map(Micropoints::new);
+            receipt.reason = reason_of(from.u8()?)?;
+        }
+        if from.0.is_empty() { Ok(receipt) } else { Err(ReceiptError::Trailing) }
+    }
+}
+
+fn usage_in_order(usage: &Usage) -> [u64; 8] {
+    [
+        usage.input,
+        usage.cache_read,
+        usage.cache_write_short,
+        usage.cache_write_long,
+        usage.output,
+        usage.reasoning,
+        usage.audio_input,
+        usage.audio_output,
+    ]
+}
+
+// The codes are part of the layout and therefore spelt out: reordering an enum must not change old receipts.
+
+const fn owner_code(owner: Owner) -> u8 {
+    match owner {
+        Owner::User => 0,
+        Owner::Platform => 1,
+        Owner::Shared => 2,
+    }
+}
+
+fn owner_of(code: u8) -> Result<Owner, ReceiptError> {
+    match code {
+        0 => Ok(Owner::User),
+        1 => Ok(Owner::Platform),
+        2 => Ok(Owner::Shared),
+        _ => Err(ReceiptError::Field("owner")),
+    }
+}
+
+const fn quality_code(quality: Quality) -> u8 {
+    match quality {
+        Quality::Exact => 0,
+        Quality::Estimated => 1,
+        Quality::Missing => 2,
+    }
+}
+
+fn quality_of(code: u8) -> Result<Quality, ReceiptError> {
+    match code {
+        0 => Ok(Quality::Exact),
+        1 => Ok(Quality::Estimated),
+        2 => Ok(Quality::Missing),
+        _ => Err(ReceiptError::Field("quality")),
+    }
+}
+
+const fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Ok => 0,
+        Outcome::Empty => 1,
+        Outcome::Partial => 2,
+        Outcome::CancelledBeforeFirstByte => 3,
+        Outcome::CancelledAfterFirstByte => 4,
+        Outcome::UpstreamError => 5,
+        Outcome::Unknown => 6,
+        Outcome::Refused => 7,
+    }
+}
+
+fn outcome_of(code: u8) -> Result<Outcome, ReceiptError> {
+    Outcome::ALL
+        .into_iter()
+        .find(|outcome| outcome_code(*outcome) == code)
+        .ok_or(ReceiptError::Field("outcome"))
+}
+
+/// In place of what was held, where an older receipt that says nothing of it is written again: no hold is below zero.
+const UNKNOWN: i64 = -1;
+/// In place of the reason, likewise.
+const NO_REASON: u8 = 0xff;
+
+const fn reason_code(reason: Reason) -> u8 {
+    match reason {
+        Reason::Full => 0,
+        Reason::OwnCredential => 1,
+        Reason::Free => 2,
+    }
+}
+
+fn reason_of(code: u8) -> Result<Option<Reason>, ReceiptError> {
+    match code {
+        0 => Ok(Some(Reason::Full)),
+        1 => Ok(Some(Reason::OwnCredential)),
+        2 => Ok(Some(Reason::Free)),
+        NO_REASON => Ok(None),
+        _ => Err(ReceiptError::Field("reason")),
+    }
+}
+
+/// Appends fields.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    fn i64(&mut self, value: i64) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    /// Length in bytes as 64 bits, then UTF-8.
+    fn text(&mut self, text: &str) {
+        self.u64(text.len() as u64);
+        self.raw(text.as_bytes());
+    }
+}
+
+/// Takes fields off the front.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ReceiptError> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(ReceiptError::Truncated)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, ReceiptError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Result<u64, ReceiptError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn i64(&mut self) -> Result<i64, ReceiptError> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<String, ReceiptError> {
+        let len = usize::try_from(self.u64()?).map_err(|_| ReceiptError::Truncated)?;
+        let (head, rest) = self.0.split_at_checked(len).ok_or(ReceiptError::Truncated)?;
+        self.0 = rest;
+        str::from_utf8(head).map(str::to_owned).map_err(|_| ReceiptError::Field(field))
+    }
+
+    fn rates(&mut self) -> Result<Rates, ReceiptError> {
+        let mut in_order = [0; 8];
+        for rate in &mut in_order {
+            *rate = self.i64()?;
+        }
+        Ok(Rates::of(in_order))
+    }
+
+    fn price_rate(&mut self) -> Result<PriceRate, ReceiptError> {
+        let ppm = u32::try_from(self.u64()?).ok();
+        ppm.and_then(PriceRate::of_ppm).ok_or(ReceiptError::Field("price rate"))
+    }
+
+    fn usage(&mut self) -> Result<Usage, ReceiptError> {
+        Ok(Usage {
+            input: self.u64()?,
+            cache_read: self.u64()?,
+            cache_write_short: self.u64()?,
+            cache_write_long: self.u64()?,
+            output: self.u64()?,
+            reasoning: self.u64()?,
+            audio_input: self.u64()?,
+            audio_output: self.u64()?,
+            quality: quality_of(self.u8()?)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Reason, Receipt, ReceiptError};
+    use crate::id::{RequestId, UserId};
+    use crate::outcome::Outcome;
+    use crate::points::Micropoints;
+    use crate::price::{PriceRate, Rates};
+    use crate::protocol::Owner;
+    use crate::time::Timestamp;
+    use crate::usage::{Quality, Usage};
+
+    /// A different value in each field, so that two swapped fields change the bytes.
+    fn receipt() -> Receipt {
+        Receipt {
+            request: RequestId::from_bytes([0x11; 16]),
+            user: UserId::from_bytes([0x22; 16]),
+            model: "gpt-4o-é".into(),
+            price_version: 3,
+            pricing_component: [0x33; 32],
+            config_digest: [0x44; 32],
+            owner: Owner::Platform,
+            rates: Rates {
+                input: 1,
+                cache_read: 2,
+                cache_write_short: 3,
+                cache_write_long: 4,
+                output: 5,
+                audio_input: 6,
+                audio_output: 7,
+                request: -8,
+            },
+            usage: Usage {
+                input: 9,
+                cache_read: 10,
+                cache_write_short: 11,
+                cache_write_long: 12,
+                output: 13,
+                reasoning: 14,
+                audio_input: 15,
+                audio_output: 16,
+                quality: Quality::Estimated,
+            },
+            outcome: Outcome::CancelledAfterFirstByte,
+            admitted_at: Timestamp::from_millis(1_800_000_000_000),
+            charge: Micropoints::new(123_456_789),
+            price_rate: PriceRate::of_ppm(17).unwrap(),
+            held: Some(Micropoints::new(18)),
+            reason: Some(Reason::OwnCredential),
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_version_two_never_change() {
+        let golden = format!("02{}{}", GOLDEN.concat(), GOLDEN_2.concat());
+        assert_eq!(hex(&receipt().canonical_bytes()), golden);
+    }
+
+    #[test]
+    fn a_receipt_of_version_one_is_still_read() {
+        let golden = format!("01{}", GOLDEN.concat());
+        let byte = |at| u8::from_str_radix(&golden[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..golden.len()).step_by(2).map(byte).collect();
+        let read = Receipt::decode(&bytes).unwrap();
+        assert_eq!(read, Receipt { price_rate: PriceRate::FULL, held: None, reason: None, ..receipt() });
+        assert_eq!(Receipt::decode(&read.canonical_bytes()), Ok(read));
+    }
+
+    #[test]
+    fn a_receipt_decodes_to_itself() {
+        for outcome in Outcome::ALL {
+            for owner in [Owner::User, Owner::Platform, Owner::Shared] {
+                for reason in [Reason::Full, Reason::OwnCredential, Reason::Free] {
+                    let receipt = Receipt { outcome, owner, reason: Some(reason), ..receipt() };
+                    assert_eq!(Receipt::decode(&receipt.canonical_bytes()), Ok(receipt));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_one_receipt_are_refused() {
+        let bytes = receipt().canonical_bytes();
+        for len in 0..bytes.len() {
+            assert_eq!(Receipt::decode(&bytes[..len]), Err(ReceiptError::Truncated), "{len}");
+        }
+        assert_eq!(Receipt::decode(&[&bytes[..], &[0]].concat()), Err(ReceiptError::Trailing));
+        let check = |at: usize, byte: u8, expect: ReceiptError| {
+            let mut bytes = bytes.clone();
+            bytes[at] = byte;
+            assert_eq!(Receipt::decode(&bytes), Err(expect), "{at}");
+        };
+        check(0, 3, ReceiptError::Version(3));
+        check(33, 0xff, ReceiptError::Truncated);
+        check(41, 0xff, ReceiptError::Field("model"));
+        check(bytes.len() - 34, 8, ReceiptError::Field("outcome"));
+        check(bytes.len() - 35, 3, ReceiptError::Field("quality"));
+        check(bytes.len() - 17, 1, ReceiptError::Field("price rate"));
+        check(bytes.len() - 1, 3, ReceiptError::Field("reason"));
+    }
+
+    /// Both versions, after the first byte.
+    const GOLDEN: [&str; 20] = [
+        "11111111111111111111111111111111", // request
+        "22222222222222222222222222222222", // user
+        "0000000000000009",                 // length of the model
+        "6770742d346f2dc3a9",               // model
+        "0000000000000003",                 // price version
+        "3333333333333333333333333333333333333333333333333333333333333333", // component
+        "4444444444444444444444444444444444444444444444444444444444444444", // configuration
+        "01",                               // owner
+        "00000000000000010000000000000002", // rates
+        "00000000000000030000000000000004",
+        "00000000000000050000000000000006",
+        "0000000000000007fffffffffffffff8",
+        "0000000000000009000000000000000a", // usage
+        "000000000000000b000000000000000c",
+        "000000000000000d000000000000000e",
+        "000000000000000f0000000000000010",
+        "01",               // quality
+        "04",               // outcome
+        "000001a3185c5000", // admitted at
+        "00000000075bcd15", // charge
+    ];
+    /// What version 2 has more.
+    const GOLDEN_2: [&str; 3] = [
+        "0000000000000011", // price rate
+        "0000000000000012", // held
+        "01",               // reason
+    ];
+}

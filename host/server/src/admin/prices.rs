@@ -1,0 +1,179 @@
+//! Prices over HTTP, for operators alone: what models cost, and what each user pays of it. No user's answer is made here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tollgate_core::price::PriceRate;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{PriceVersion, StoreError};
+
+use super::ask::{Ask, Nothing, Page, Paging};
+use super::error::Problem;
+use super::receipts::{Prices, prices};
+use crate::desk::PriceList;
+use crate::pricefile;
+
+/// Which entries.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page: 1 to 100, which is the default.
+    limit: Option<usize>,
+}
+
+/// A price list to publish.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"list": "points_per_usd = 1000\n[[model]]\nname = \"m\"\nprovider = \"openai\"\noutput_tokens_max = 9\ninput = \"1\"\ncache_read = \"1\"\ncache_write_short = \"1\"\ncache_write_long = \"1\"\noutput = \"1\"\naudio_input = \"1\"\naudio_output = \"1\"\n", "effective_at_ms": 32_503_680_000_000_u64}))]
+pub(super) struct NewPrices {
+    /// The list as TOML, in the form of the shipped `prices.toml`. It replaces the one before as a whole.
+    list: String,
+    /// From when on it is in force; at once without it.
+    effective_at_ms: Option<u64>,
+    /// What for.
+    note: Option<String>,
+}
+
+/// A version of the prices.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Version {
+    version: u64,
+    /// How many models it prices.
+    models: u64,
+    created_at_ms: u64,
+    /// From when on it is in force, until a later one is.
+    effective_at_ms: u64,
+    /// When it was withdrawn, before it took over.
+    withdrawn_at_ms: Option<u64>,
+    /// Who published it.
+    actor: Option<String>,
+    /// What for.
+    note: Option<String>,
+}
+
+/// What a model costs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Model {
+    model: String,
+    provider: String,
+    output_tokens_max: u64,
+    /// Ordinary prices.
+    prices: Prices,
+    /// Prompt tokens above which other prices apply.
+    long_prompt_above: Option<u64>,
+    /// Those prices.
+    long_prompt_prices: Option<Prices>,
+}
+
+/// What one user pays of the prices.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Rate {
+    /// The user's id.
+    user: String,
+    name: String,
+    /// Millionths of the prices.
+    ppm: u32,
+}
+
+/// Rates to set.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"ppm": 1_000_000, "all": true}))]
+pub(super) struct NewRates {
+    /// Millionths of the prices: 1,000,000 for the whole.
+    ppm: u32,
+    /// The names of the users; none of them changes when one does not exist.
+    #[serde(default)]
+    users: Vec<String>,
+    /// All users that there are.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Rates that were set.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Set {
+    /// For how many users.
+    users: u64,
+}
+
+/// `GET /management/v1/prices`
+pub(super) async fn versions(ask: Ask<Nothing, Which>) -> Result<Page<Version>, Problem> {
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    let (before, limit): (Option<u64>, _) = (paging.after()?, paging.limit()?);
+    let all = ask.caller.desk.price_versions().await?.into_iter();
+    let rest = all.filter(|version| before.is_none_or(|before| version.version < before));
+    Ok(Page::new(rest.take(limit + 1).map(version).collect(), limit, |version| version.version.to_string()))
+}
+
+/// `GET /management/v1/prices/{version}`
+pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem> {
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    let (after, limit): (Option<String>, _) = (paging.after()?, paging.limit()?);
+    let table = ask.caller.desk.prices(ask.path).await?;
+    let mut models: Vec<_> = table.models().collect();
+    models.retain(|(name, _)| after.as_deref().is_none_or(|after| *name > after));
+    models.sort_unstable_by_key(|(name, _)| *name);
+    let shown = models.into_iter().take(limit + 1).map(|(name, price)| Model {
+        model: name.to_owned(),
+        provider: price.provider.clone(),
+        output_tokens_max: price.output_tokens_max,
+        prices: prices(price.base.in_order()),
+        long_prompt_above: price.long_prompt.map(|tier| tier.above_tokens),
+        long_prompt_prices: price.long_prompt.map(|tier| prices(tier.rates.in_order())),
+    });
+    Ok(Page::new(shown.collect(), limit, |model| model.model.clone()))
+}
+
+/// `POST /management/v1/prices`
+pub(super) async fn publish(ask: Ask<Nothing, Nothing, NewPrices>) -> Result<Version, Problem> {
+    let (caller, new) = (&ask.caller, ask.body);
+    let models = pricefile::parse(&new.list).map_err(Problem::bad_request)?;
+    let effective_at = new.effective_at_ms.map(Timestamp::from_millis);
+    let list = PriceList { models, effective_at, note: new.note };
+    let number = caller.desk.publish_prices(&list).await?;
+    let found = caller.desk.price_versions().await?.into_iter().find(|known| known.version == number);
+    found.map(version).ok_or_else(Problem::not_found)
+}
+
+/// `DELETE /management/v1/prices/{version}`
+pub(super) async fn withdraw(ask: Ask<u64>) -> Result<Nothing, Problem> {
+    ask.caller.desk.withdraw_prices(ask.path).await?;
+    Ok(Nothing)
+}
+
+/// `GET /management/v1/price-rates`
+pub(super) async fn rates(ask: Ask<Nothing, Which>) -> Result<Page<Rate>, Problem> {
+    let paging = Paging::new(ask.query.cursor, ask.query.limit);
+    let (after, limit): (Option<tollgate_core::id::UserId>, _) = (paging.after()?, paging.limit()?);
+    let rates = ask.caller.desk.price_rates().await?.into_iter();
+    let rest = rates.filter(|(user, ..)| after.is_none_or(|after| *user > after)).take(limit + 1);
+    let shown = rest.map(|(user, name, rate)| Rate { user: user.to_string(), name, ppm: rate.ppm() });
+    Ok(Page::new(shown.collect(), limit, |rate| rate.user.clone()))
+}
+
+/// `PUT /management/v1/price-rates`
+pub(super) async fn set_rates(ask: Ask<Nothing, Nothing, NewRates>) -> Result<Set, Problem> {
+    let (caller, new) = (&ask.caller, ask.body);
+    let invalid = |text: &str| anyhow::Error::from(StoreError::Invalid(text.to_owned()));
+    let rate = PriceRate::of_ppm(new.ppm).ok_or_else(|| invalid("a rate is at most 100000000"))?;
+    if new.all != new.users.is_empty() {
+        return Err(invalid("give either `users` or `all`").into());
+    }
+    let users = (!new.all).then_some(new.users.as_slice());
+    Ok(Set { users: caller.desk.set_price_rate(users, rate).await? })
+}
+
+fn version(known: PriceVersion) -> Version {
+    Version {
+        version: known.version,
+        models: known.models,
+        created_at_ms: known.created_at.millis(),
+        effective_at_ms: known.effective_at.millis(),
+        withdrawn_at_ms: known.withdrawn_at.map(Timestamp::millis),
+        actor: known.actor,
+        note: known.note,
+    }
+}

@@ -1,0 +1,176 @@
+//! `tollgate price`
+
+mod import;
+mod rate;
+mod replay;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::PriceTable;
+use tollgate_core::time::Timestamp;
+
+use super::output::Output;
+use super::{moment, shown};
+use crate::config::Config;
+use crate::desk::{Desk, PriceList};
+use crate::pricediff::{self, CLASSES, PriceChange};
+use crate::pricefile;
+use crate::shared::now;
+
+/// What models cost.
+#[derive(Debug, Subcommand)]
+pub(super) enum Price {
+    /// List prices, in points per million tokens: those in force, or those of a version.
+    List {
+        /// The version.
+        #[arg(long)]
+        version: Option<u64>,
+    },
+    /// List the versions, the latest first: when each was published, and from when on it is in force.
+    History,
+    /// Publish a price list as a new version. It replaces the one before as a whole; receipts keep theirs.
+    Publish {
+        /// The list: TOML, as the shipped `prices.toml`.
+        file: PathBuf,
+        #[command(flatten)]
+        publishing: Publishing,
+    },
+    /// Take back a version that is still to come.
+    Withdraw {
+        /// The version.
+        version: u64,
+    },
+    /// Take prices of models over from a list in the format of LiteLLM's `model_prices_and_context_window.json`, and publish
+    /// them with those in force. What the list says and the price table cannot is shown with its reason.
+    Import(import::Import),
+    /// Price what was called again with another component, and show who would have paid what more or less. Changes nothing.
+    Replay(replay::Replay),
+    /// What users pay of the prices, in millionths. Users see what they are charged, and never this.
+    #[command(subcommand)]
+    Rate(rate::Rate),
+}
+
+/// How a version is published.
+#[derive(Debug, Args)]
+pub(super) struct Publishing {
+    /// From when on it is in force, as 2026-12-01 or 2026-12-01T00:00:00Z: at once without it.
+    #[arg(long, value_parser = moment)]
+    effective_at: Option<Timestamp>,
+    /// What for, for the history.
+    #[arg(long)]
+    note: Option<String>,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Price {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        match self {
+            Self::List { version } => match version {
+                Some(version) => list(&desk.prices(version).await?, output)?,
+                None => list(desk.price_schedule().await?.at(now()), output)?,
+            },
+            Self::History => history(&desk, output).await?,
+            Self::Publish { file, publishing } => {
+                let text =
+                    std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+                let prices = pricefile::parse(&text)
+                    .map_err(anyhow::Error::msg)
+                    .with_context(|| format!("{} is refused", file.display()))?;
+                publishing.publish(&desk, prices, output).await?;
+            }
+            Self::Withdraw { version } => {
+                desk.withdraw_prices(version).await?;
+                output.one(&[("version", version.into()), ("withdrawn", true.into())])?;
+            }
+            Self::Import(import) => import.run(&desk, output).await?,
+            Self::Replay(replay) => replay.run(config, &desk, output).await?,
+            Self::Rate(rate) => rate.run(&desk, output).await?,
+        }
+        desk.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Publishing {
+    /// Publishes `models`, or shows what that would change.
+    async fn publish(
+        self,
+        desk: &Desk,
+        models: std::collections::HashMap<String, tollgate_core::price::ModelPrice>,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let moment = self.effective_at.unwrap_or_else(now);
+        let changes = pricediff::changes(desk.price_schedule().await?.at(moment), &models);
+        if self.dry_run {
+            return show(&changes, output);
+        }
+        let (count, effective_at) = (models.len(), self.effective_at);
+        let list = PriceList { models, effective_at, note: self.note };
+        let version = desk.publish_prices(&list).await?;
+        output.one(&[
+            ("version", version.into()),
+            ("models", count.into()),
+            ("changes", changes.len().into()),
+            ("effective_at", effective_at.map_or("now".into(), |at| shown(at).into())),
+        ])
+    }
+}
+
+fn show(changes: &[PriceChange], output: &Output) -> anyhow::Result<()> {
+    let row = |change: &PriceChange| {
+        vec![change.change.into(), change.model.clone().into(), change.details.join(", ").into()]
+    };
+    output.many(&["change", "model", "what"], &changes.iter().map(row).collect::<Vec<_>>())
+}
+
+fn list(table: &PriceTable, output: &Output) -> anyhow::Result<()> {
+    let points = |micropoints: i64| Value::from(Micropoints::new(micropoints).to_string());
+    let mut rows: Vec<Vec<Value>> = table
+        .models()
+        .map(|(model, price)| {
+            let mut row = vec![model.into(), price.provider.clone().into()];
+            row.extend(price.base.in_order().map(points));
+            row.push(price.long_prompt.map_or(Value::Null, |tier| tier.above_tokens.into()));
+            row
+        })
+        .collect();
+    rows.sort_by(|a, b| a[0].as_str().cmp(&b[0].as_str()));
+    let columns: Vec<&str> =
+        ["model", "provider"].into_iter().chain(CLASSES).chain(["long_prompt_above"]).collect();
+    output.many(&columns, &rows)
+}
+
+async fn history(desk: &Desk, output: &Output) -> anyhow::Result<()> {
+    let in_force = desk.price_schedule().await?.at(now()).version();
+    let rows: Vec<Vec<Value>> = desk
+        .price_versions()
+        .await?
+        .into_iter()
+        .map(|version| {
+            let state = match version.withdrawn_at {
+                Some(_) => "withdrawn",
+                None if version.version == in_force => "in force",
+                None if version.effective_at > now() => "to come",
+                None => "over",
+            };
+            vec![
+                version.version.into(),
+                state.into(),
+                version.models.into(),
+                shown(version.effective_at).into(),
+                shown(version.created_at).into(),
+                version.actor.map_or(Value::Null, Value::from),
+                version.note.map_or(Value::Null, Value::from),
+            ]
+        })
+        .collect();
+    output.many(&["version", "state", "models", "effective_at", "published_at", "actor", "note"], &rows)
+}

@@ -1,0 +1,49 @@
+//! `tollgate price rate`
+
+use clap::{ArgGroup, Subcommand};
+use tollgate_core::price::PriceRate;
+
+use crate::cli::output::Output;
+use crate::desk::Desk;
+
+/// What users pay of the prices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rate {
+    /// Set the rate of some users, or of all: requests that come from now on cost it.
+    #[command(group(ArgGroup::new("payers").required(true).args(["users", "all"])))]
+    Set {
+        /// Millionths of the prices: 1000000 for the whole, at most a hundred times that.
+        #[arg(value_parser = ppm)]
+        ppm: PriceRate,
+        /// The users; none of them changes when one does not exist.
+        users: Vec<String>,
+        /// All users that there are.
+        #[arg(long)]
+        all: bool,
+    },
+    /// List what each user pays.
+    List,
+}
+
+impl Rate {
+    pub(super) async fn run(self, desk: &Desk, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Set { ppm, users, all } => {
+                let users = (!all).then_some(users.as_slice());
+                let count = desk.set_price_rate(users, ppm).await?;
+                output.one(&[("users", count.into()), ("ppm", ppm.ppm().into())])
+            }
+            Self::List => {
+                let rates = desk.price_rates().await?;
+                let rows: Vec<_> =
+                    rates.into_iter().map(|(_, name, rate)| vec![name.into(), rate.ppm().into()]).collect();
+                output.many(&["user", "ppm"], &rows)
+            }
+        }
+    }
+}
+
+fn ppm(text: &str) -> Result<PriceRate, String> {
+    let rate = text.parse().ok().and_then(PriceRate::of_ppm);
+    rate.ok_or_else(|| format!("give a whole number between 0 and {}", PriceRate::PPM_MAX))
+}

@@ -1,0 +1,144 @@
+//! `tollgate receipt`
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tollgate_core::id::RequestId;
+use tollgate_core::points::Micropoints;
+use tollgate_core::receipt::Receipt as Receipted;
+use tollgate_core::time::Timestamp;
+
+use super::ago;
+use super::output::{Output, line};
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::pricediff::CLASSES;
+use crate::reprice::Policies;
+
+/// Receipts that are read at once.
+const PAGE: u32 = 1000;
+/// Differing receipts that are named.
+const NAMED_MAX: usize = 100;
+
+/// What charges rest on.
+#[derive(Debug, Subcommand)]
+pub(super) enum Receipt {
+    /// Show a receipt: what was charged for what, and every input of the price.
+    Show {
+        /// The request's id, as the answer's `x-tollgate-request-id` header names it.
+        request: RequestId,
+    },
+    /// Compute charges again with the components that made them, as they were kept. Ends with 1 where one differs or cannot
+    /// be computed.
+    Verify {
+        /// One request; all without it.
+        request: Option<RequestId>,
+        /// Only requests of this time: `30d`, `12h`.
+        #[arg(long, value_parser = ago, conflicts_with = "request")]
+        since: Option<Timestamp>,
+    },
+}
+
+impl Receipt {
+    pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+        let desk = Desk::open(config).await?;
+        let code = match self {
+            Self::Show { request } => {
+                show(&desk.receipt(request).await?, output)?;
+                ExitCode::SUCCESS
+            }
+            Self::Verify { request, since } => verify(config, &desk, request, since, output).await?,
+        };
+        desk.close().await;
+        Ok(code)
+    }
+}
+
+fn show(receipt: &Receipted, output: &Output) -> anyhow::Result<()> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let points = |micropoints: i64| Micropoints::new(micropoints).to_string();
+    let lines: Vec<Value> = receipt
+        .lines()
+        .iter()
+        .map(|line| json!({"class": line.class, "units": line.units, "points": line.amount.to_string()}))
+        .collect();
+    let prices: Vec<String> = CLASSES
+        .iter()
+        .zip(receipt.rates.in_order())
+        .map(|(class, price)| format!("{class} {}", points(price)))
+        .collect();
+    let mut fields: Vec<(&str, Value)> = vec![
+        ("request", receipt.request.to_string().into()),
+        ("user", receipt.user.to_string().into()),
+        ("model", receipt.model.clone().into()),
+        ("outcome", receipt.outcome.name().into()),
+        ("owner", receipt.owner.name().into()),
+        ("quality", receipt.usage.quality.name().into()),
+        ("price_version", receipt.price_version.into()),
+        ("prices", prices.join(", ").into()),
+        ("price_rate_ppm", receipt.price_rate.ppm().into()),
+        ("pricing_component", hex(&receipt.pricing_component).into()),
+        ("pricing_config", hex(&receipt.config_digest).into()),
+        ("held", receipt.held.map_or(Value::Null, |held| held.to_string().into())),
+        ("reason", receipt.reason.map_or(Value::Null, |reason| reason.name().into())),
+        ("charge", receipt.charge.to_string().into()),
+    ];
+    if output.is_json() {
+        fields.push(("lines", lines.into()));
+        return output.one(&fields);
+    }
+    output.one(&fields)?;
+    receipt
+        .lines()
+        .iter()
+        .try_for_each(|entry| line(&format!("  {} {}: {} points", entry.units, entry.class, entry.amount)))
+}
+
+async fn verify(
+    config: &Config,
+    desk: &Desk,
+    request: Option<RequestId>,
+    since: Option<Timestamp>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let mut policies = Policies::new(config);
+    let (mut checked, mut wrong) = (0_u64, Vec::new());
+    let mut check = |receipt: &Receipted, held: Micropoints| {
+        checked += 1;
+        let found = policies.price(receipt, held);
+        let same = found.as_ref().is_ok_and(|found| {
+            found.amount == receipt.charge && receipt.reason.is_none_or(|reason| reason == found.reason)
+        });
+        if !same {
+            let computed = found.map_or_else(|error| error, |found| found.amount.to_string());
+            wrong.push((receipt.request, receipt.charge, computed));
+        }
+    };
+    if let Some(request) = request {
+        let receipt = desk.receipt(request).await?;
+        let held = desk.store().request(request).await?.hold;
+        check(&receipt, held);
+    } else {
+        let mut after = RequestId::new(since.unwrap_or_default(), [0; 10]);
+        loop {
+            let page = desk.receipts(after, PAGE).await?;
+            let Some((_, last)) = page.last() else { break };
+            after = last.request;
+            page.iter().for_each(|(held, receipt)| check(receipt, *held));
+        }
+    }
+    let mut fields = vec![("receipts", checked.into()), ("differ", wrong.len().into())];
+    let named = wrong.iter().take(NAMED_MAX);
+    if output.is_json() {
+        let row = |(request, charged, computed): &(RequestId, Micropoints, String)| json!({"request": request.to_string(), "charged": charged.to_string(), "computed": computed});
+        fields.push(("differing", named.map(row).collect()));
+        output.one(&fields)?;
+    } else {
+        output.one(&fields)?;
+        for (request, charged, computed) in named {
+            line(&format!("request {request}: charged {charged}, computed {computed}"))?;
+        }
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

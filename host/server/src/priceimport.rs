@@ -1,0 +1,381 @@
+//! Price lists from elsewhere: JSON in the format of the LiteLLM project's `model_prices_and_context_window.json`, US dollars per
+//! token.
+//!
+//! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot say is not
+//! guessed but listed with its reason; what it says of nothing (service tiers, tools that are billed by use) is left out, and
+//! said. A class that a provider does not price apart has the price that applies instead, as in the shipped list: an absent cache
+//! or audio price is that of plain text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::value::RawValue;
+use tollgate_core::limits::matches;
+use tollgate_core::price::{ModelPrice, Rates, Tier};
+
+/// What is taken of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    /// Providers of the list, with the configured provider that each stands for.
+    pub(crate) providers: Vec<(String, String)>,
+    /// Patterns of model names; all where there is none.
+    pub(crate) models: Vec<String>,
+    /// Points for a dollar.
+    pub(crate) points_per_usd: u32,
+}
+
+/// What became of a list.
+#[derive(Debug, Default)]
+pub(crate) struct Import {
+    /// Prices by model.
+    pub(crate) models: HashMap<String, ModelPrice>,
+    /// What cannot be said in the price table: the list's own name, and why.
+    pub(crate) refused: Vec<(String, String)>,
+    /// What of a model is not charged for.
+    pub(crate) left_out: Vec<(String, String)>,
+}
+
+type Entry<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Prices by the token, as the list names them; the classes of the table in their order.
+const CLASSES: [&str; 7] = [
+    "input_cost_per_token",
+    "cache_read_input_token_cost",
+    "cache_creation_input_token_cost",
+    "cache_creation_input_token_cost_above_1hr",
+    "output_cost_per_token",
+    "input_cost_per_audio_token",
+    "output_cost_per_audio_token",
+];
+/// The same price as one of [`CLASSES`], where they are equal; else nothing that the table can say.
+const SAME: [(&str, &str); 2] = [
+    ("output_cost_per_reasoning_token", "output_cost_per_token"),
+    ("cache_read_input_audio_token_cost", "cache_read_input_token_cost"),
+];
+/// Ends of names that price another service tier than the one that requests are billed at.
+const SERVICE_TIERS: [&str; 5] = ["_batches", "_flex", "_priority", "_ultrafast", "_decisions"];
+/// Parts of names that price a tool by its use: nothing meters them.
+const TOOLS: [&str; 6] =
+    ["per_query", "per_session", "per_1k_calls", "per_gb_per_day", "1k_tokens", "per_1000_calls"];
+/// Modes whose calls are metered by tokens.
+const MODES: [&str; 4] = ["chat", "responses", "completion", "embedding"];
+/// The entry that explains the format.
+const SAMPLE: &str = "sample_spec";
+
+/// Reads a list.
+///
+/// # Errors
+/// Where it is not of the format: the place at fault.
+pub(crate) fn read(text: &str, selection: &Selection) -> Result<Import, String> {
+    let file: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut import = Import::default();
+    for (name, raw) in file.iter().filter(|(name, _)| *name != SAMPLE) {
+        let entry: Entry<'_> =
+            serde_json::from_str(raw.get()).map_err(|error| format!("`{name}`: {error}"))?;
+        let listed = text_of(&entry, "litellm_provider").unwrap_or_default();
+        let Some((_, provider)) = selection.providers.iter().find(|(from, _)| *from == listed) else {
+            continue;
+        };
+        let model = name.strip_prefix(&format!("{listed}/")).unwrap_or(name);
+        let asked =
+            selection.models.is_empty() || selection.models.iter().any(|pattern| matches(pattern, model));
+        if asked {
+            import.take(name, model, provider, &entry, selection.points_per_usd);
+        }
+    }
+    Ok(import)
+}
+
+impl Import {
+    fn take(&mut self, name: &str, model: &str, provider: &str, entry: &Entry<'_>, points_per_usd: u32) {
+        let mut left_out = Vec::new();
+        let price = price(entry, provider, points_per_usd, &mut left_out);
+        match (price, self.models.get(model)) {
+            (Err(reason), _) => self.refused.push((name.to_owned(), reason)),
+            (Ok(price), Some(known)) if *known != price => {
+                self.refused.push((name.to_owned(), format!("another entry prices `{model}` differently")));
+            }
+            (Ok(price), _) => {
+                self.models.insert(model.to_owned(), price);
+                self.left_out.extend(left_out.into_iter().map(|what| (name.to_owned(), what)));
+            }
+        }
+    }
+}
+
+/// What one entry says, in the table's words.
+fn price(
+    entry: &Entry<'_>,
+    provider: &str,
+    points_per_usd: u32,
+    left_out: &mut Vec<String>,
+) -> Result<ModelPrice, String> {
+    let mode = text_of(entry, "mode").unwrap_or_default();
+    if !MODES.contains(&mode.as_str()) {
+        return Err(format!("calls of mode `{mode}` are not metered by tokens"));
+    }
+    let mut limits = Vec::new();
+    for (name, raw) in entry.iter().filter(|(name, _)| name.contains("cost")) {
+        limits.extend(known(entry, name, raw, left_out)?);
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    let [base, tier] = match limits.as_slice() {
+        [] => [rates(entry, "", &mode, points_per_usd)?, None],
+        [limit] => {
+            let suffix = format!("_above_{}k_tokens", limit / 1000);
+            [rates(entry, "", &mode, points_per_usd)?, rates(entry, &suffix, &mode, points_per_usd)?]
+        }
+        _ => return Err("it has several tiers of long prompts".to_owned()),
+    };
+    let base = base.ok_or("it has no price")?;
+    let output_tokens_max = match number(entry, "max_output_tokens")?.or(number(entry, "max_tokens")?) {
+        _ if mode == "embedding" => 0,
+        Some(max) => max,
+        None => return Err("it has no bound on its output".to_owned()),
+    };
+    let long_prompt = match (tier, limits.first()) {
+        (Some(rates), Some(limit)) => Some(Tier { above_tokens: *limit, rates }),
+        _ => None,
+    };
+    Ok(ModelPrice { provider: provider.to_owned(), base, long_prompt, output_tokens_max })
+}
+
+/// Looks at one price of an entry: the limit of its tier, where it has one. What is left out is noted.
+fn known(
+    entry: &Entry<'_>,
+    name: &str,
+    raw: &RawValue,
+    left_out: &mut Vec<String>,
+) -> Result<Option<u64>, String> {
+    if raw.get() == "null" || Decimal::read(raw.get()).is_some_and(|price| price.is_zero()) {
+        // A price of nothing for what is never metered takes nothing away; one of a class is read with its class.
+        return Ok(None);
+    }
+    if SERVICE_TIERS.iter().any(|end| name.ends_with(end)) || TOOLS.iter().any(|part| name.contains(part)) {
+        left_out.push(name.to_owned());
+        return Ok(None);
+    }
+    if let Some((_, same)) = SAME.iter().find(|(known, _)| *known == name) {
+        let equal =
+            entry.get(*same).is_some_and(|other| Decimal::read(other.get()) == Decimal::read(raw.get()));
+        return if equal { Ok(None) } else { Err(format!("`{name}` differs from `{same}`")) };
+    }
+    if CLASSES.contains(&name) {
+        return Ok(None);
+    }
+    let limit = CLASSES.iter().find_map(|class| {
+        let tokens = name.strip_prefix(class)?.strip_prefix("_above_")?.strip_suffix("k_tokens")?;
+        tokens.parse::<u64>().ok()
+    });
+    limit
+        .map(|thousands| Some(thousands * 1000))
+        .ok_or_else(|| format!("`{name}` prices what is not metered"))
+}
+
+/// The rates of the ordinary tier, or of the one whose names end in `suffix`; `None` where the entry has no such input price.
+fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Result<Option<Rates>, String> {
+    let rate = |class: &str| -> Result<Option<i64>, String> {
+        let name = format!("{class}{suffix}");
+        let raw = entry.get(&name).map(|raw| raw.get()).filter(|raw| *raw != "null");
+        raw.map(|raw| rate(&name, raw, points_per_usd)).transpose()
+    };
+    let [input, cache_read, cache_write_short, cache_write_long, output, audio_input, audio_output] =
+        CLASSES.map(rate);
+    let Some(input) = input? else {
+        return if suffix.is_empty() { Ok(None) } else { Err(format!("it has no input price{suffix}")) };
+    };
+    let output = match output? {
+        Some(output) => output,
+        None if mode == "embedding" => 0,
+        None => return Err(format!("it has no output price{suffix}")),
+    };
+    // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who knows.
+    let apart = |class: &str, price: Option<i64>, instead: i64| match price {
+        Some(price) => Ok(price),
+        None if !suffix.is_empty() && entry.contains_key(class) => {
+            Err(format!("`{class}` has a price, and none{suffix}"))
+        }
+        None => Ok(instead),
+    };
+    let cache_write_short = apart(CLASSES[2], cache_write_short?, input)?;
+    Ok(Some(Rates {
+        input,
+        cache_read: apart(CLASSES[1], cache_read?, input)?,
+        cache_write_short,
+        cache_write_long: apart(CLASSES[3], cache_write_long?, cache_write_short)?,
+        output,
+        audio_input: apart(CLASSES[5], audio_input?, input)?,
+        audio_output: apart(CLASSES[6], audio_output?, output)?,
+        request: 0,
+    }))
+}
+
+/// Dollars per token to micro-points per million tokens: a million tokens, a million micro-points in a point.
+fn rate(name: &str, raw: &str, points_per_usd: u32) -> Result<i64, String> {
+    let price = Decimal::read(raw).filter(|price| !price.negative);
+    let price = price.ok_or_else(|| format!("`{name}` is {raw}, no price"))?;
+    let whole = price.times_power_of_ten(12, points_per_usd);
+    whole.ok_or_else(|| format!("`{name}` is {raw}, no whole number of micro-points for a million tokens"))
+}
+
+fn text_of(entry: &Entry<'_>, name: &str) -> Option<String> {
+    serde_json::from_str(entry.get(name)?.get()).ok()
+}
+
+fn number(entry: &Entry<'_>, name: &str) -> Result<Option<u64>, String> {
+    let Some(raw) = entry.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null") else {
+        return Ok(None);
+    };
+    let whole = Decimal::read(raw).and_then(|number| number.times_power_of_ten(0, 1));
+    let whole = whole.and_then(|number| u64::try_from(number).ok());
+    whole.map(Some).ok_or_else(|| format!("`{name}` is {raw}, no count"))
+}
+
+/// A JSON number as it is written: digits times a power of ten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    /// Without zeros at its end.
+    digits: u128,
+    exponent: i32,
+}
+
+impl Decimal {
+    /// Reads a JSON number of at most 30 digits; `None` for anything else.
+    fn read(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i16>().ok()?),
+            None => (text, 0),
+        };
+        let (negative, mantissa) = match mantissa.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, mantissa),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        if all.is_empty() || all.len() > 30 || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let mut digits: u128 = all.parse().ok()?;
+        let mut exponent = i32::from(exponent) - i32::try_from(fraction.len()).ok()?;
+        while digits != 0 && digits.is_multiple_of(10) {
+            (digits, exponent) = (digits / 10, exponent + 1);
+        }
+        Some(Self { negative, digits, exponent: if digits == 0 { 0 } else { exponent } })
+    }
+
+    const fn is_zero(&self) -> bool {
+        self.digits == 0
+    }
+
+    /// The number times `10^power` times `factor`, where that is whole and has 63 bits at most.
+    fn times_power_of_ten(self, power: i32, factor: u32) -> Option<i64> {
+        let digits = self.digits.checked_mul(u128::from(factor))?;
+        let exponent = self.exponent.checked_add(power)?;
+        let ten = 10_u128.checked_pow(exponent.unsigned_abs())?;
+        let whole = if exponent >= 0 {
+            digits.checked_mul(ten)?
+        } else if digits.is_multiple_of(ten) {
+            digits / ten
+        } else {
+            return None;
+        };
+        i64::try_from(whole).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decimal, Import, Selection, read};
+
+    fn import(text: &str) -> Import {
+        let providers = [("openai", "openai"), ("gemini", "google")];
+        let providers = providers.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
+        read(text, &Selection { providers, models: vec!["m*".to_owned()], points_per_usd: 1000 }).unwrap()
+    }
+
+    fn refusal(fields: &str) -> String {
+        let head = r#""litellm_provider":"openai","input_cost_per_token":1e-6"#;
+        let import = import(&format!(r#"{{"m":{{{head},{fields}}}}}"#));
+        assert!(import.models.is_empty(), "{fields}");
+        import.refused.into_iter().next().unwrap().1
+    }
+
+    #[test]
+    fn prices_are_exact_and_classes_without_one_cost_what_applies_instead() {
+        let list = r#"{"sample_spec": {"mode": "one of"},
+            "gemini/m1": {"litellm_provider": "gemini", "mode": "chat", "max_output_tokens": 65536,
+             "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05, "output_cost_per_reasoning_token": 0.00001,
+             "cache_read_input_token_cost": 1.25E-7, "input_cost_per_token_batches": 5e-7,
+             "search_context_cost_per_query": {"search_context_size_low": 0.03},
+             "input_cost_per_token_above_200k_tokens": 2.5e-06, "output_cost_per_token_above_200k_tokens": 1.5e-05,
+             "cache_read_input_token_cost_above_200k_tokens": 2.5e-07},
+            "other": {"litellm_provider": "openai", "mode": "chat"},
+            "m2": {"litellm_provider": "elsewhere", "mode": "chat"},
+            "m3": {"litellm_provider": "openai", "mode": "embedding", "input_cost_per_token": 2e-08,
+             "output_cost_per_token": 0.0}}"#;
+        let import = import(list);
+        assert_eq!(import.refused, []);
+        let price = &import.models["m1"];
+        assert_eq!((price.provider.as_str(), price.output_tokens_max), ("google", 65_536));
+        let mega = |tenths: i64| tenths * 1_000_000;
+        assert_eq!(
+            price.base.in_order(),
+            [mega(1_250), mega(125), mega(1_250), mega(1_250), mega(10_000), mega(1_250), mega(10_000), 0]
+        );
+        let tier = price.long_prompt.unwrap();
+        assert_eq!(
+            (tier.above_tokens, tier.rates.cache_read, tier.rates.output),
+            (200_000, mega(250), mega(15_000))
+        );
+        let left: Vec<&str> = import.left_out.iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(left, ["input_cost_per_token_batches", "search_context_cost_per_query"]);
+        assert_eq!((import.models["m3"].base.input, import.models["m3"].output_tokens_max), (mega(20), 0));
+        assert_eq!(import.models.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused_with_its_reason() {
+        let check = |fields: &str, words: &str| {
+            let reason = refusal(fields);
+            assert!(reason.contains(words), "{fields}: {reason}");
+        };
+        let chat =
+            |more: &str| format!(r#""mode":"chat","max_tokens":9,"output_cost_per_token":1e-6,{more}"#);
+        check(r#""mode":"image_generation""#, "not metered by tokens");
+        check(r#""mode":"chat","max_tokens":9"#, "no output price");
+        check(r#""mode":"chat","output_cost_per_token":1e-6"#, "no bound");
+        check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":1e-16"#, "no whole number");
+        check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":-1e-6"#, "no price");
+        check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":"cheap""#, "no price");
+        check(&chat(r#""output_cost_per_image":0.01"#), "not metered");
+        check(&chat(r#""output_cost_per_reasoning_token":2e-6"#), "differs");
+        check(&chat(r#""input_cost_per_token_above_100k_tokens":2e-6"#), "no output price_above_100k");
+        let both =
+            r#""input_cost_per_token_above_100k_tokens":2e-6,"input_cost_per_token_above_200k_tokens":2e-6"#;
+        check(&chat(both), "several tiers");
+        let cache = r#""cache_read_input_token_cost":1e-7,"input_cost_per_token_above_100k_tokens":2e-6,
+            "output_cost_per_token_above_100k_tokens":2e-6"#;
+        check(&chat(cache), "and none_above_100k");
+        assert!(read("[]", &Selection { providers: vec![], models: vec![], points_per_usd: 1 }).is_err());
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_are_written() {
+        let check = |text: &str, power: i32, expect: Option<i64>| {
+            let found = Decimal::read(text).and_then(|number| number.times_power_of_ten(power, 1));
+            assert_eq!(found, expect, "{text}");
+        };
+        check("1.5e-07", 12, Some(150_000));
+        check("0.00000015", 12, Some(150_000));
+        check("15E-8", 12, Some(150_000));
+        check("1.0000000000000001e-07", 12, None);
+        check("1e400", 0, None);
+        check("0e-99", 0, Some(0));
+        check("9223372036854775807", 0, Some(i64::MAX));
+        check("9223372036854775808", 0, None);
+        for text in ["", "-", ".", "1..2", "1e", "0x1", "\"1\"", "1e+", "null"] {
+            assert_eq!(Decimal::read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A charge can be computed again: by the component that made it, which is kept, and by another one, to see who would pay what.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tollgate_tests::client::Request;
+use tollgate_tests::gateway::Rig;
+use tollgate_tests::upstream::Script;
+
+/// 10 prompt and 5 output tokens: 75,000 micro-points on gpt-4o.
+const ANSWER: &str =
+    r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+
+/// Runs a command on the data directory of a gateway that serves from it.
+fn tollgate(rig: &Rig, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"));
+    command
+        .current_dir(rig.dir())
+        .arg("--data-dir")
+        .arg(&rig.config.server.data_dir)
+        .arg("--json")
+        .args(args);
+    command.env_remove("TOLLGATE_CONFIG").output().expect("the binary runs")
+}
+
+fn json_of(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error} in {text:?}, {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+async fn called(count: usize) -> Rig {
+    let rig = Rig::start().await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    for _ in 0..count {
+        rig.call(Request::new("POST", "/v1/chat/completions").body(r#"{"model":"gpt-4o"}"#)).await;
+    }
+    rig.records(count).await;
+    rig
+}
+
+/// The kept component of the built-in policy.
+fn kept(rig: &Rig) -> PathBuf {
+    let dir = rig.config.server.data_dir.join("components");
+    let files = std::fs::read_dir(dir).expect("components are kept");
+    let mut wasm = files.map(|file| file.expect("a file").path());
+    wasm.find(|path| path.extension().is_some_and(|end| end == "wasm")).expect("a component")
+}
+
+#[tokio::test]
+async fn every_charge_is_computed_again_and_a_forged_one_is_found() {
+    let rig = called(3).await;
+    let verified = tollgate(&rig, &["receipt", "verify"]);
+    assert_eq!(json_of(&verified), json!({"receipts": 3, "differ": 0, "differing": []}));
+    assert!(verified.status.success());
+    let id = rig.records(3).await[0].request.to_string();
+    assert_eq!(json_of(&tollgate(&rig, &["receipt", "verify", &id]))["receipts"], 1);
+    assert_eq!(json_of(&tollgate(&rig, &["receipt", "verify", "--since", "1h"]))["receipts"], 3);
+    let shown = json_of(&tollgate(&rig, &["receipt", "show", &id]));
+    assert_eq!((&shown["charge"], &shown["price_rate_ppm"]), (&json!("0.075"), &json!(1_000_000)));
+    assert_eq!(shown["lines"][0], json!({"class": "input", "units": 10, "points": "0.025"}));
+
+    // Someone changes the component that was kept: nothing can be proved with it any more.
+    let path = kept(&rig);
+    let bytes = std::fs::read(&path).expect("the component");
+    std::fs::write(&path, b"\0asm").expect("it can be written");
+    let doubted = tollgate(&rig, &["receipt", "verify"]);
+    assert_eq!((doubted.status.code(), &json_of(&doubted)["differ"]), (Some(1), &json!(3)));
+    std::fs::write(&path, bytes).expect("it can be written");
+    assert!(tollgate(&rig, &["receipt", "verify"]).status.success());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_shows_who_would_pay_what_and_changes_nothing() {
+    let rig = called(2).await;
+    let component = kept(&rig).display().to_string();
+    let before = rig.balance("alice").await;
+    let config = r#"{"platform_ppm": 3000000}"#;
+    let replay = ["price", "replay", "--component", &component, "--config-json", config, "--since", "1h"];
+    let rows = json_of(&tollgate(&rig, &replay));
+    let row = |what: &str, name: &str| json!({"what": what, "name": name, "requests": 2, "charged": "0.15", "replayed": "0.45", "difference": "0.3"});
+    assert_eq!(rows, json!([row("user", "alice"), row("model", "gpt-4o"), row("total", "all")]));
+    let same = json_of(&tollgate(&rig, &["price", "replay", "--component", &component]));
+    assert_eq!(same[2]["difference"], "0", "with the running configuration nothing differs");
+    assert_eq!(rig.balance("alice").await, before);
+    assert!(tollgate(&rig, &["receipt", "verify"]).status.success());
+    rig.stop().await;
+}
