@@ -2,6 +2,7 @@
 //! out. What is answered is what the document says.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tollgate_core::limits::KeyLimits;
@@ -41,6 +42,11 @@ POST /logout me
 GET /me me
 POST /me/password me
 GET /openapi.json anyone
+GET /models/routes admin
+POST /models/routes admin
+GET /models/routes/{route} admin
+PATCH /models/routes/{route} admin
+DELETE /models/routes/{route} admin
 GET /plugins admin
 POST /plugins/reload admin
 POST /proxy/test admin
@@ -196,6 +202,12 @@ impl Office {
                 let (body, _) = publish.example(&self.document).expect("an example");
                 let made = self.send(Who::Operator, "POST", "/prices", body).await;
                 return made.json()["version"].to_string();
+            }
+            "route" => {
+                static MADE: AtomicUsize = AtomicUsize::new(0);
+                let name = format!("route-{}", MADE.fetch_add(1, Ordering::Relaxed));
+                let body = json!({"name": name, "targets": [{"provider": "openai"}]});
+                self.send(Who::Operator, "POST", "/models/routes", &body).await
             }
             other => panic!("tell this test how to make what `{{{other}}}` stands for"),
         };

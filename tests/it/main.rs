@@ -24,6 +24,7 @@ mod money_cases;
 mod operators;
 mod own_key;
 mod passthrough;
+mod platforms;
 mod plugin_faults;
 mod proxy_test;
 mod receipts;

@@ -343,3 +343,66 @@ async fn a_route_of_the_database_is_taken_up_and_given_up_while_traffic_flows() 
     until(404).await;
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn the_management_api_adds_changes_and_removes_routes_and_leaves_the_files_alone() {
+    let rig = Rig::with(|setup| {
+        with_relay(setup);
+        setup.config.models = vec![entry("gpt-*", "openai", None)];
+    })
+    .await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    let routes = "/management/v1/models/routes";
+    let send = async |method: &str, path: &str, body: serde_json::Value| {
+        let request = Request::new(method, path).body(body.to_string()).bearer(rig.admin_secret());
+        client::call(rig.admin_addr(), &request).await
+    };
+    let target = json!([{"provider": "relay", "model": "gpt-4o"}]);
+    let made = send("POST", routes, json!({"name": "house", "targets": target})).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let path = format!("{routes}/{}", made.json()["id"].as_str().unwrap());
+    let served = async |model: &str, status: u16| {
+        patiently("the change", async {
+            while chat(&rig, model).await.status != status {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    served("house", 200).await;
+    assert_eq!(seen(&rig).await, ("platform-relay".to_owned(), "gpt-4o".to_owned()));
+    assert_eq!(
+        send("PATCH", &path, json!({"name": "maison"})).await.json()["targets"][0]["provider"],
+        "relay"
+    );
+    served("maison", 200).await;
+    served("house", 404).await;
+
+    let list = rig.admin("GET", routes).await.json();
+    let shown: Vec<_> =
+        list["data"].as_array().unwrap().iter().map(|route| (&route["name"], &route["source"])).collect();
+    assert_eq!(json!(shown), json!([["gpt-*", "file"], ["maison", "database"]]));
+    let first = rig.admin("GET", &format!("{routes}?limit=1")).await.json();
+    let next = rig.admin("GET", &format!("{routes}?cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(next.json()["data"][0]["name"], "maison");
+
+    let refused = |name: &str, provider: &str| json!({"name": name, "targets": [{"provider": provider}]});
+    for (method, path, body, status) in [
+        ("POST", routes, refused("maison", "openai"), 409),
+        ("POST", routes, refused("other", "nobody"), 400),
+        ("POST", routes, refused("a b", "openai"), 400),
+        ("POST", routes, refused("gpt-4*", "openai"), 422),
+        ("PATCH", &format!("{routes}/file-1"), json!({"name": "x"}), 422),
+        ("PATCH", &path, json!({"targets": []}), 400),
+        ("DELETE", &format!("{routes}/file-1"), json!({}), 422),
+        ("DELETE", &format!("{routes}/file-2"), json!({}), 422),
+        ("DELETE", &path, json!({}), 204),
+        ("DELETE", &path, json!({}), 404),
+    ] {
+        let reply = send(method, path, body).await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
+    }
+    served("maison", 404).await;
+    assert_eq!(client::call(rig.admin_addr(), &Request::new("GET", routes)).await.status, 401);
+    rig.stop().await;
+}

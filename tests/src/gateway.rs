@@ -12,7 +12,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::{BaseUrl, Config, LogFilter};
-use tollgate_server::desk::{Desk, NewCredential};
+use tollgate_server::desk::{Desk, NewCredential, Place};
 use tollgate_store::RequestRecord;
 
 use crate::client::{self, Reply, Request};
@@ -27,6 +27,8 @@ pub struct Setup {
     pub users: Vec<(&'static str, Micropoints)>,
     /// Provider, owner (`None` for the platform), secret, weight.
     pub credentials: Vec<(&'static str, Option<&'static str>, &'static str, u32)>,
+    /// Provider, platform and secret of platform credentials that are good elsewhere.
+    pub elsewhere: Vec<(&'static str, Place, String)>,
     /// Files of the plugins directory: stem and bytes.
     pub plugins: Vec<(&'static str, Vec<u8>)>,
 }
@@ -67,11 +69,13 @@ impl Rig {
                 ("anthropic", None, "platform-anthropic", 100),
                 ("google", None, "platform-google", 100),
             ],
+            elsewhere: Vec::new(),
             plugins: Vec::new(),
         };
         change(&mut setup);
-        let Setup { config, users, credentials, plugins } = setup;
+        let Setup { config, users, credentials, elsewhere, plugins } = setup;
         let keys = provision(&config, users, credentials).await.expect("an empty database takes users");
+        provision_elsewhere(&config, elsewhere).await.expect("an empty database takes credentials");
         let plugins_dir = config.plugins_dir();
         std::fs::create_dir_all(&plugins_dir).expect("a plugins directory");
         for (stem, bytes) in plugins {
@@ -284,6 +288,27 @@ pub async fn provision(
     }
     desk.close().await;
     Ok(keys)
+}
+
+async fn provision_elsewhere(
+    config: &Config,
+    credentials: Vec<(&'static str, Place, String)>,
+) -> anyhow::Result<()> {
+    let desk = Desk::open(config).await?;
+    for (provider, place, secret) in credentials {
+        let (provider, label) = (provider.to_owned(), "elsewhere".to_owned());
+        let new = NewCredential {
+            provider,
+            user: None,
+            label,
+            weight: 100,
+            secret: Secret::new(secret),
+            limits: Rates::default(),
+        };
+        desk.add_credential_at(new, Some(&place)).await?;
+    }
+    desk.close().await;
+    Ok(())
 }
 
 async fn launch(config: Config) -> Gateway {

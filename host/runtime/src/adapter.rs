@@ -8,6 +8,7 @@ use tollgate_core::usage::Usage;
 
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::error::{CallError, Digest};
+use crate::platform::Platform;
 use crate::unit::Unit;
 
 /// Where one operation lives upstream.
@@ -96,6 +97,8 @@ pub struct AdapterPlan {
     pub check: Option<Check>,
     /// Response headers that say when a rate limit is lifted.
     pub reset_headers: Vec<String>,
+    /// Where else the same models are served.
+    pub platforms: Vec<Platform>,
 }
 
 /// A cheap call that tells whether a credential is good.
@@ -124,6 +127,7 @@ impl AdapterPlan {
             self.stream_options.len(),
             self.translates.len(),
             self.reset_headers.len(),
+            self.platforms.len(),
         ];
         if lengths.into_iter().any(|length| length > PLAN_ENTRIES_MAX) {
             return Err(format!("a list has more than {PLAN_ENTRIES_MAX} entries"));
@@ -133,6 +137,7 @@ impl AdapterPlan {
         }
         self.endpoints.iter().try_for_each(Endpoint::check)?;
         self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
+        self.platforms.iter().try_for_each(Platform::check)?;
         self.check.iter().try_for_each(Check::check)?;
         self.reset_headers.iter().try_for_each(|name| check_header(name))?;
         let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
@@ -154,7 +159,7 @@ impl AdapterPlan {
 
 impl Endpoint {
     /// A path that is no path would let a component choose the host that the credential is sent to.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         check_path(&self.path)
     }
 }
@@ -182,7 +187,7 @@ fn check_header(name: &str) -> Result<(), String> {
 }
 
 impl HeaderTemplate {
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         check_header(&self.name)?;
         let shown = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         if self.value.len() > PLAN_TEXT_BYTES_MAX || !self.value.bytes().all(shown) {

@@ -14,6 +14,7 @@ use crate::adapter::{
     AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
 };
 use crate::exchange::Terms;
+use crate::platform::{BodyEdits, Framing, Platform, Scheme, Setting};
 use crate::policy::{
     Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
     Reason, Rewards, Syntax, Trigger, Verdict,
@@ -85,6 +86,7 @@ same_cases!(wit_adapter::FailureClass => FailureClass {
     InvalidCredential, Permission, QuotaExhausted, RateLimited, Overloaded, BadRequest, ContextTooLong,
     ContentRefused, NotFound, Transient, Unknown,
 });
+same_cases!(wit_adapter::Framing => Framing { Plain, AwsEventStream });
 same_cases!(Health => wit_selector::Health { Available, HalfOpen });
 same_cases!(wit_pricing::Reason => Reason { Full, OwnCredential, Free });
 same_cases!(Direction => wit_filter::Direction { Request, Response });
@@ -282,7 +284,49 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
             translates: plan.translates.into_iter().map(Translation::from).collect(),
             reset_headers: plan.reset_headers,
+            platforms: plan.platforms.into_iter().map(Platform::from).collect(),
             check: plan.check.map(|check| Check { path: check.path, account_header: check.account_header }),
+        }
+    }
+}
+
+impl From<wit_adapter::Platform> for Platform {
+    fn from(platform: wit_adapter::Platform) -> Self {
+        let header =
+            |header: wit_adapter::HeaderTemplate| HeaderTemplate { name: header.name, value: header.value };
+        let setting =
+            |setting: wit_adapter::Setting| Setting { name: setting.name, default: setting.default };
+        Self {
+            name: platform.name,
+            base_url: platform.base_url,
+            endpoints: platform.endpoints.into_iter().map(Endpoint::from).collect(),
+            settings: platform.settings.into_iter().map(setting).collect(),
+            scheme: platform.scheme.into(),
+            headers: platform.headers.into_iter().map(header).collect(),
+            added: platform.added.into_iter().map(header).collect(),
+            framing: platform.framing.into(),
+            edits: BodyEdits {
+                without: platform.without,
+                members: platform.members.into_iter().map(|member| (member.name, member.value)).collect(),
+                moved: platform.moved.into_iter().map(|moved| (moved.name, moved.member)).collect(),
+            },
+        }
+    }
+}
+
+impl From<wit_adapter::Scheme> for Scheme {
+    fn from(scheme: wit_adapter::Scheme) -> Self {
+        use wit_adapter::Scheme as Wit;
+        match scheme {
+            Wit::Header => Self::Header,
+            Wit::Query(name) => Self::Query(name),
+            Wit::Sigv4(service) => Self::Sigv4(service),
+            Wit::OauthRefresh(terms) => {
+                Self::OauthRefresh { token_url: terms.token_url, client_id: terms.client_id }
+            }
+            Wit::ServiceAccountJwt(terms) => {
+                Self::ServiceAccountJwt { token_url: terms.token_url, scope: terms.scope }
+            }
         }
     }
 }

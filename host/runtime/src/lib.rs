@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod generation;
 mod loader;
+mod platform;
 mod policy;
 mod reload;
 mod runtime;
@@ -44,6 +45,7 @@ pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings}
 pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
 pub use exchange::{Begun, Exchange, Reply, Terms};
 pub use generation::Generation;
+pub use platform::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
 pub use policy::{
     Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, HoldRule,
     Pricing, PricingPlan, Reason, Rewards, SelectRequest, Selector, Syntax, Trigger, Verdict,

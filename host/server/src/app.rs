@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
 use crate::nurse::Nurse;
 use crate::shared::Shared;
+use crate::tokens::{self, Slot, Tokens};
 use crate::trial::Trials;
 use crate::{components, environment, net, reload, retention, shared, telemetry, worker};
 
@@ -91,6 +93,7 @@ impl Gateway {
         let admin_listener = net::listener::bind(config.server.admin_listen, 1)
             .with_context(|| format!("listening on {}", config.server.admin_listen))?;
         let (address, admin_address) = (address(&listeners)?, address(&admin_listener)?);
+        let (tokens, tokens_wanted) = Tokens::new();
         let shared = Arc::new(Shared {
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
@@ -100,6 +103,7 @@ impl Gateway {
             conversations: Conversations::new(),
             metrics: Metrics::new(),
             trials: Trials::default(),
+            tokens,
             writer,
             settings: config,
         });
@@ -117,6 +121,7 @@ impl Gateway {
             admin: Arc::clone(&admin),
             nurse: Nurse::new(shared.clone(), opened.books.desk().clone(), opened.changed),
             books: opened.books,
+            tokens_wanted,
             config_file: options.config_path.filter(|_| !options.demo).map(known),
             end: control_ending,
         };
@@ -175,6 +180,7 @@ struct Control {
     admin: Arc<Admin>,
     books: books::Books,
     nurse: Nurse,
+    tokens_wanted: UnboundedReceiver<Arc<Slot>>,
     /// With what it holds: read before anyone is served, so that no later change goes unseen.
     config_file: Option<(PathBuf, Vec<u8>)>,
     end: watch::Receiver<bool>,
@@ -190,6 +196,7 @@ impl Control {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
+            tokio::spawn(tokens::serve(self.admin.logins.desk().clone(), self.tokens_wanted));
             let shared = Arc::clone(&self.admin.shared);
             tokio::spawn(self.nurse.run());
             if let Some((path, known)) = self.config_file.take() {

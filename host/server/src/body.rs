@@ -71,6 +71,11 @@ impl Chained {
         }
     }
 
+    /// What it is made of.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
+    }
+
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()

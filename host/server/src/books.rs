@@ -23,6 +23,7 @@ use crate::directory::{Caller, Credential, Directory, Limited, Live, SharedAccou
 use crate::environment::{KeyStorage, Keys};
 use crate::keys;
 use crate::login::Logins;
+use crate::place::Place;
 use crate::shared::{Shared, now};
 
 /// The setting that holds the hash of the admin secret.
@@ -306,6 +307,7 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, live: Arc<Live>) -> Opt
             owner: row.owner,
             provider: row.provider.clone(),
             label: row.label.clone(),
+            place: place(row)?,
             secret,
             weight: row.weight,
             limits: row.limits,
@@ -316,6 +318,14 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, live: Arc<Live>) -> Opt
             None
         }
     }
+}
+
+/// Where a credential is good. One whose settings cannot be read is left out.
+#[expect(clippy::option_option, reason = "the outer one is a row that is damaged")]
+fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
+    let Some(platform) = row.platform.clone() else { return Some(None) };
+    let settings = serde_json::from_str(&row.settings).ok()?;
+    Some(Some(Place { platform, settings }))
 }
 
 /// The hash of the admin secret; a first start makes one up.

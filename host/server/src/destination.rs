@@ -56,13 +56,21 @@ pub(crate) enum Unserved {
 
 impl Leg<'_> {
     /// The upstream that a credential is good for, where it may serve, and what is said to it.
-    pub(crate) fn upstream(&self, credential: &Credential) -> Option<(&Rc<Upstream>, Shape)> {
-        let found = match self.upstream {
-            Some((only, spoken)) => (*only.name == *credential.provider).then_some((only, spoken)),
-            None => self.road.upstream(&credential.provider, self.call).map(|found| (found, self.call)),
+    pub(crate) fn upstream(&self, credential: &Credential) -> Option<(Rc<Upstream>, Shape)> {
+        let provider = match self.upstream {
+            Some((only, _)) => Some(only).filter(|only| *only.name == *credential.provider),
+            None => self.road.upstream(&credential.provider, self.call),
         }?;
         let own = self.target.and_then(|target| target.owns(credential));
-        own.unwrap_or_else(|| !self.road.routes().reserves(credential)).then_some(found)
+        if !own.unwrap_or_else(|| !self.road.routes().reserves(credential)) {
+            return None;
+        }
+        let upstream = self.road.place(provider, credential)?;
+        let spoken = match self.upstream {
+            Some(_) => upstream.spoken(self.call),
+            None => upstream.takes(self.call).then_some(self.call),
+        }?;
+        Some((upstream, spoken))
     }
 
     /// Whether any provider takes the call, whatever its credentials.

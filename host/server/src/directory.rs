@@ -18,6 +18,7 @@ use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
 use crate::check::Found;
+use crate::place::Place;
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
 #[derive(Default)]
@@ -69,6 +70,8 @@ pub(crate) struct Credential {
     pub(crate) label: String,
     /// The key itself.
     pub(crate) secret: Secret,
+    /// Where it is good, if not at the provider itself.
+    pub(crate) place: Option<Place>,
     /// The operator's weight.
     pub(crate) weight: u32,
     /// How much and how often it may serve.

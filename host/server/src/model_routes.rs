@@ -39,6 +39,14 @@ impl Upstreams {
         differs.then(|| Self::of(self.providers.clone(), self.models.clone(), stored))
     }
 
+    /// The name of the file's entry that serves all that `name` may stand for, where one does.
+    pub(crate) fn of_file(&self, name: &str) -> Option<&str> {
+        // A star in the name is a character that only a star can match.
+        let names = || self.models.iter().flat_map(Model::names);
+        let found = NameIndex::new(names().zip(0..)).find(name)?;
+        names().nth(found.at)
+    }
+
     fn of(providers: Providers, models: Vec<Model>, mut stored: Vec<Model>) -> Arc<Self> {
         by_precision(&mut stored);
         let routes = ModelRoutes::new(models.iter().chain(&stored));

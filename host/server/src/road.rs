@@ -2,13 +2,18 @@
 //!
 //! Each worker keeps the newest and a request pins the one it began with, so that a reload never reaches into a request.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tollgate_core::id::CredentialId;
 use tollgate_runtime::{Filter, Generation};
 
+use crate::directory::Credential;
 use crate::matcher::{self, Matcher};
 use crate::model_routes::{ModelRoutes, Site, Upstreams};
+use crate::place::Place;
 use crate::upstream::{Shape, Upstream};
 
 /// Everything that requests of one generation share on one worker.
@@ -21,7 +26,15 @@ pub(crate) struct Road {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     /// Where targets of model routes are, in the order of [`ModelRoutes::sites`].
     sites: Vec<Option<Rc<Upstream>>>,
+    /// Platforms that credentials are for, made when they are first used; by upstream and credential.
+    platforms: RefCell<HashMap<(*const Upstream, CredentialId), OnPlatform>>,
     matcher: Option<Arc<Matcher>>,
+}
+
+/// An upstream on a platform; none where that cannot be, which has been said.
+struct OnPlatform {
+    place: Place,
+    upstream: Option<Rc<Upstream>>,
 }
 
 impl Road {
@@ -44,7 +57,7 @@ impl Road {
         let sites = configured.routes.sites().iter().map(site).collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
         let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
-        Rc::new(Self { generation, configured, upstreams, sites, matcher })
+        Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), matcher })
     }
 
     /// The content filter with its compiled rules, where there is one.
@@ -75,5 +88,23 @@ impl Road {
     /// The upstream of a provider, where it takes such calls as they are.
     pub(crate) fn upstream(&self, provider: &str, call: Shape) -> Option<&Rc<Upstream>> {
         self.provider(provider).filter(|upstream| upstream.takes(call))
+    }
+
+    /// Where a credential is good: the upstream itself, or its platform.
+    pub(crate) fn place(&self, upstream: &Rc<Upstream>, credential: &Credential) -> Option<Rc<Upstream>> {
+        let Some(place) = &credential.place else { return Some(Rc::clone(upstream)) };
+        let mut platforms = self.platforms.borrow_mut();
+        let key = (Rc::as_ptr(upstream), credential.id);
+        match platforms.get(&key) {
+            Some(known) if known.place == *place => known.upstream.clone(),
+            _ => {
+                let made = upstream.on(place);
+                if let Err(why) = &made {
+                    tracing::error!(credential = %credential.id, why, "a credential cannot serve");
+                }
+                let made = OnPlatform { place: place.clone(), upstream: made.ok().map(Rc::new) };
+                platforms.entry(key).insert_entry(made).get().upstream.clone()
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::model_routes::Upstreams;
+use crate::tokens::Tokens;
 use crate::trial::Trials;
 
 /// The gateway's state.
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Requests that an admin is about to try.
     pub(crate) trials: Trials,
+    /// Access tokens of credentials that need some.
+    pub(crate) tokens: Tokens,
     /// The way to the database.
     pub(crate) writer: Writer,
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_runtime::{Adapter, AdapterPlan, HeaderTemplate, Translation};
+use tollgate_runtime::{Adapter, AdapterPlan, BodyEdits, Framing, HeaderTemplate, Scheme, Translation};
 
 use crate::config::BaseUrl;
 use crate::net::pool::Origin;
+use crate::place::Place;
 
 /// A provider with what its adapter said.
 pub(crate) struct Upstream {
@@ -23,6 +24,24 @@ pub(crate) struct Upstream {
     pub(crate) host: HeaderValue,
     prefix: String,
     speech: Rc<Speech>,
+    /// Where a model route says that it is, whatever its configuration says.
+    elsewhere: Option<BaseUrl>,
+    /// What is particular about its platform, where it is one.
+    pub(crate) terms: Option<Rc<Terms>>,
+}
+
+/// What a platform wants besides addresses and headers.
+pub(crate) struct Terms {
+    /// How it is shown who calls, its addresses filled in.
+    pub(crate) scheme: Scheme,
+    /// The region that signatures are for.
+    pub(crate) region: String,
+    /// How streams are framed.
+    pub(crate) framing: Framing,
+    /// What becomes of a body.
+    pub(crate) edits: BodyEdits,
+    /// Headers whose value is added to the client's list.
+    pub(crate) added: Vec<(HeaderName, String)>,
 }
 
 /// How to speak to a provider, wherever it is.
@@ -121,6 +140,14 @@ fn quoted(name: &str) -> Finder<'static> {
     Finder::new(&format!("\"{name}\"")).into_owned()
 }
 
+/// Where a base URL leads: origin, `Host` header and path prefix.
+fn place_of(base: &BaseUrl) -> (Rc<Origin>, HeaderValue, String) {
+    let origin = Origin { scheme: base.scheme.clone(), authority: base.authority.clone() };
+    // An authority that was parsed out of a URL is a header value.
+    let host = HeaderValue::from_str(origin.authority.as_str()).unwrap_or(HeaderValue::from_static(""));
+    (Rc::new(origin), host, base.prefix.clone())
+}
+
 /// What tells one endpoint from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -133,7 +160,7 @@ pub(crate) struct Shape {
 }
 
 impl Speech {
-    fn new(plan: &AdapterPlan) -> Self {
+    fn new(plan: &AdapterPlan, endpoints: &[tollgate_runtime::Endpoint], auth: &[HeaderTemplate]) -> Self {
         let endpoint = |endpoint: &tollgate_runtime::Endpoint| {
             let (before, after) = match endpoint.path.split_once("{model}") {
                 Some((before, after)) => (before.to_owned(), Some(after.to_owned())),
@@ -154,8 +181,8 @@ impl Speech {
             withhold_when_empty: option.withhold_when_empty.clone(),
         };
         Self {
-            endpoints: plan.endpoints.iter().map(endpoint).collect(),
-            auth: plan.auth.iter().filter_map(Template::new).collect(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            auth: auth.iter().filter_map(Template::new).collect(),
             defaults: plan.defaults.iter().filter_map(Template::new).collect(),
             taps: Protocol::ALL.map(|protocol| Rc::new(Taps::new(plan, protocol))),
             stream_options: plan.stream_options.iter().map(option).collect(),
@@ -167,25 +194,61 @@ impl Speech {
 impl Upstream {
     /// A provider where its configuration says that it is.
     pub(crate) fn new(name: &str, base: &BaseUrl, adapter: &Arc<Adapter>) -> Self {
-        Self::of(name.into(), base, Arc::clone(adapter), Rc::new(Speech::new(adapter.plan())))
+        let plan = adapter.plan();
+        let speech = Speech::new(plan, &plan.endpoints, &plan.auth);
+        let (origin, host, prefix) = place_of(base);
+        let adapter = Arc::clone(adapter);
+        let speech = Rc::new(speech);
+        Self { name: name.into(), adapter, origin, host, prefix, speech, elsewhere: None, terms: None }
     }
 
     /// The same provider elsewhere.
     pub(crate) fn at(&self, base: &BaseUrl) -> Self {
-        Self::of(Arc::clone(&self.name), base, Arc::clone(&self.adapter), Rc::clone(&self.speech))
+        let (origin, host, prefix) = place_of(base);
+        Self {
+            name: Arc::clone(&self.name),
+            adapter: Arc::clone(&self.adapter),
+            origin,
+            host,
+            prefix,
+            speech: Rc::clone(&self.speech),
+            elsewhere: Some(base.clone()),
+            terms: self.terms.clone(),
+        }
     }
 
-    fn of(name: Arc<str>, base: &BaseUrl, adapter: Arc<Adapter>, speech: Rc<Speech>) -> Self {
-        let origin = Origin { scheme: base.scheme.clone(), authority: base.authority.clone() };
-        Self {
-            name,
-            adapter,
-            // An authority that was parsed out of a URL is a header value.
-            host: HeaderValue::from_str(origin.authority.as_str()).unwrap_or(HeaderValue::from_static("")),
-            origin: Rc::new(origin),
-            prefix: base.prefix.clone(),
-            speech,
+    /// The same provider on the platform that a credential is for.
+    ///
+    /// # Errors
+    /// The adapter knows no such platform, or the credential does not say all that it needs.
+    pub(crate) fn on(&self, place: &Place) -> Result<Self, String> {
+        let plan = self.adapter.plan();
+        let found = plan.platforms.iter().find(|platform| platform.name == place.platform);
+        let platform = found.ok_or_else(|| format!("there is no platform `{}`", place.platform))?;
+        let missing = |name: String| format!("platform `{}` needs the setting `{name}`", platform.name);
+        let fill = |text: &str| place.fill(platform, text).map_err(missing);
+        let base = match &self.elsewhere {
+            Some(base) => base.clone(),
+            None => place.address(platform, "base_url", &platform.base_url).map_err(missing)?.try_into()?,
+        };
+        let endpoint = |endpoint: &tollgate_runtime::Endpoint| {
+            Ok::<_, String>(tollgate_runtime::Endpoint { path: fill(&endpoint.path)?, ..endpoint.clone() })
+        };
+        let endpoints = platform.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        let mut scheme = platform.scheme.clone();
+        if let Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } =
+            &mut scheme
+        {
+            *token_url = place.address(platform, "token_url", token_url).map_err(missing)?;
         }
+        let region = if matches!(scheme, Scheme::Sigv4(_)) { fill("{region}")? } else { String::new() };
+        let added = platform.added.iter().filter_map(|added| {
+            Some((HeaderName::from_bytes(added.name.as_bytes()).ok()?, added.value.clone()))
+        });
+        let added = added.collect();
+        let terms = Terms { scheme, region, framing: platform.framing, edits: platform.edits.clone(), added };
+        let speech = Rc::new(Speech::new(plan, &endpoints, &platform.headers));
+        Ok(Self { speech, terms: Some(Rc::new(terms)), ..self.at(&base) })
     }
 
     /// Whether calls of this shape can be made here, as they are.

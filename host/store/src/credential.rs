@@ -50,6 +50,10 @@ pub struct Credential {
     pub state: CredentialState,
     /// What the last check found.
     pub check: Option<CheckResult>,
+    /// The platform that it is for, where it is not for the provider itself.
+    pub platform: Option<String>,
+    /// What the platform has to know of it: a JSON object.
+    pub settings: String,
 }
 
 /// What lasts of a credential's health.
@@ -85,6 +89,15 @@ pub struct CredentialChange<'a> {
     pub limits: Rates,
 }
 
+/// Where a credential is good.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialPlace<'a> {
+    /// The platform, where it is not the provider itself.
+    pub platform: Option<&'a str>,
+    /// What it has to know: a JSON object.
+    pub settings: &'a str,
+}
+
 /// A provider key to be sealed and stored.
 #[derive(Debug, Clone)]
 pub struct NewCredential<'a> {
@@ -118,7 +131,7 @@ impl Credential {
 
 pub(crate) const SELECT: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
     disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
-    condition, reason, until_ms, failures, checked_at, result, status \
+    condition, reason, until_ms, failures, checked_at, result, status, platform, settings \
     FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id ORDER BY id";
 
 pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
@@ -138,6 +151,8 @@ pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
         fingerprint: row.bytes_or_null()?,
         state: state(row)?,
         check: check(row)?,
+        platform: row.get()?,
+        settings: row.get()?,
     })
 }
 
@@ -200,13 +215,28 @@ impl Store {
         new: &NewCredential<'_>,
         now: Timestamp,
     ) -> Result<CredentialId, StoreError> {
+        let place = CredentialPlace { platform: None, settings: "{}" };
+        self.add_credential_at(key, new, place, now).await
+    }
+
+    /// The same for a key that is good elsewhere than at its provider.
+    ///
+    /// # Errors
+    /// As [`Store::add_credential`].
+    pub async fn add_credential_at(
+        &self,
+        key: &MasterKey,
+        new: &NewCredential<'_>,
+        place: CredentialPlace<'_>,
+        now: Timestamp,
+    ) -> Result<CredentialId, StoreError> {
         check_limits(new.limits)?;
         let id = CredentialId::new(now, random()?);
         let sealed = key.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
         let inserted = sqlx::query(
             "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at, \
-             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
+             platform, settings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_bytes().as_slice())
         .bind(new.owner.name())
@@ -223,6 +253,8 @@ impl Store {
         .bind(new.limits.tokens_per_day.map(stored))
         .bind(new.limits.concurrency.map(stored))
         .bind(new.fingerprint.as_slice())
+        .bind(place.platform)
+        .bind(place.settings)
         .execute(self.pool())
         .await;
         match inserted {
@@ -383,6 +415,30 @@ impl Store {
             .execute(self.pool())
             .await
             .doing("changing a credential")?;
+        if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
+    }
+
+    /// Replaces the secret of a credential: a provider has given another for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_credential_secret(
+        &self,
+        key: &MasterKey,
+        id: CredentialId,
+        secret: &Secret,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "renewing a credential";
+        let found = self.list_credentials().await?.into_iter().find(|credential| credential.id == id);
+        let Credential { owner, provider, .. } = found.ok_or(StoreError::NotFound("credential"))?;
+        let sealed = key.seal(&Place { id, owner, provider: &provider }, secret)?;
+        let done = sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
+            .bind(sealed.nonce.as_slice())
+            .bind(sealed.bytes)
+            .bind(id.as_bytes().as_slice())
+            .execute(self.pool())
+            .await
+            .doing(DOING)?;
         if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
     }
 

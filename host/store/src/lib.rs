@@ -49,7 +49,9 @@ pub use api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
 pub use audit::{Act, AuditFilter, AuditRow, Note};
 pub use balance::Balance;
 pub use code::{CODES_MAX, CodeBatch, NewBatch};
-pub use credential::{CheckResult, Credential, CredentialChange, CredentialState, NewCredential};
+pub use credential::{
+    CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential,
+};
 pub use entry::{Attempt, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
 pub use grant::{Credit, Granted};

@@ -3,6 +3,8 @@
 //! Configuration: [`Connection`]. A relay that wants `Authorization: Bearer`, or has its API below another path, needs no
 //! adapter of its own.
 
+mod platforms;
+
 use tollgate_plugin::adapter::{
     Adapter, Exchange, Failure, HeaderTemplate, Plan, Reply, TextTap, Translated, UsageTap,
 };
@@ -73,6 +75,7 @@ impl Adapter for Claude {
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
+            platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", Some("anthropic-organization-id"))),
         }
     }

@@ -4,6 +4,8 @@
 //! Configuration: [`Connection`]. The version is `/v1beta`, which has every method and field that `/v1` has;
 //! `path_prefix = "/v1"` asks for the other.
 
+mod platforms;
+
 use tollgate_plugin::adapter::{Adapter, Exchange, Failure, Plan, Reply, TextTap, Translated, UsageTap};
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::connection::{Connection, Route};
@@ -53,6 +55,7 @@ impl Adapter for Gemini {
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
             reset_headers: Vec::new(),
+            platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", None)),
         }
     }

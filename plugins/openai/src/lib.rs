@@ -5,6 +5,8 @@
 //! A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no
 //! adapter of its own.
 
+mod platforms;
+
 use tollgate_plugin::adapter::{
     Adapter, Exchange, Failure, Plan, Reply, StreamOption, TextTap, Translated, UsageTap,
 };
@@ -93,6 +95,7 @@ impl Adapter for Openai {
             }],
             translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
+            platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", Some("openai-organization"))),
         }
     }

@@ -3,8 +3,9 @@
 use crate::types::{Operation, Protocol, Usage};
 
 pub use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter::{
-    Check, Endpoint, Exchange, Failure, FailureClass, HeaderTemplate, Plan, Reply, StreamOption, TextTap,
-    Translation, UsageTap,
+    Check, Endpoint, Exchange, Failure, FailureClass, Framing, HeaderTemplate, Member, MovedHeader,
+    OauthRefresh, Plan, Platform, Reply, Scheme, ServiceAccount, Setting, StreamOption, TextTap, Translation,
+    UsageTap,
 };
 
 /// Speaks for one provider.
@@ -77,6 +78,26 @@ impl Default for Plan {
             translates: Vec::new(),
             check: None,
             reset_headers: Vec::new(),
+            platforms: Vec::new(),
+        }
+    }
+}
+
+/// A platform of nothing, for `..Platform::default()`.
+impl Default for Platform {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            base_url: String::new(),
+            endpoints: Vec::new(),
+            settings: Vec::new(),
+            scheme: Scheme::Header,
+            headers: Vec::new(),
+            added: Vec::new(),
+            framing: Framing::Plain,
+            without: Vec::new(),
+            members: Vec::new(),
+            moved: Vec::new(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Provider keys over HTTP: a user's own, and the platform's for admins. What was taken in is never shown again, but for its
 //! last signs. How a credential is stands here as it is now, not as it was when it last changed.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,8 +18,9 @@ use tollgate_core::time::Timestamp;
 use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
 use crate::check::{self, Found};
-use crate::desk::{CredentialEdit, CredentialRow, NewCredential};
+use crate::desk::{CredentialEdit, CredentialRow, NewCredential, Place};
 use crate::directory::Live;
+use crate::secret_parts::has_parts;
 use crate::shared::{Shared, now};
 
 /// Longest name of a credential, in bytes.
@@ -62,6 +65,12 @@ pub(super) struct NewOne {
     /// Whether the provider is asked about the key before it is added. One that it refuses is not added then.
     #[serde(default)]
     check: When,
+    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock` or `vertex`. The
+    /// key is not checked then.
+    platform: Option<String>,
+    /// What the platform has to know, such as `region`.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
 }
 
 /// Whom a credential serves.
@@ -227,13 +236,16 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
         return Err(Problem::bad_request("There is no such provider."));
     }
     let secret = Secret::new(new.secret.trim().to_owned());
-    let sendable = secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    let place = new.platform.map(|platform| Place { platform, settings: new.settings });
+    // A secret of several parts is JSON; anything else goes into a header as it is.
+    let parts = place.is_some() && has_parts(&secret);
+    let sendable = parts || secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
     if !sendable || secret.expose().is_empty() || secret.expose().len() > SECRET_BYTES_MAX {
         return Err(Problem::bad_request("The key is empty or holds signs that no header can carry."));
     }
     let found = match new.check {
-        When::Now => Some(check::check(shared, &new.provider, &secret).await),
-        When::Deferred => None,
+        When::Now if place.is_none() => Some(check::check(shared, &new.provider, &secret).await),
+        When::Now | When::Deferred => None,
     };
     if found.as_ref().is_some_and(Found::is_invalid) {
         return Err(Problem::refused("The provider refuses this key. Nothing was added."));
@@ -246,7 +258,7 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
         secret,
         limits: new.limits.rates()?,
     };
-    let id = caller.desk.add_credential(new).await?;
+    let id = caller.desk.add_credential_at(new, place.as_ref()).await?;
     let reward = match &found {
         Some(found) => learned(&caller, id, found).await?,
         None => None,

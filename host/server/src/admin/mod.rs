@@ -12,6 +12,7 @@ mod dispatch;
 mod error;
 mod idempotency;
 mod keys;
+mod models;
 mod openapi;
 mod plugins;
 mod points;

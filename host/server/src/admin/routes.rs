@@ -26,8 +26,8 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, credentials, keys, openapi, plugins, points, prices, receipts, requests, trial, usage,
-    users,
+    accounts, audit, credentials, keys, models, openapi, plugins, points, prices, receipts, requests, trial,
+    usage, users,
 };
 
 /// What all paths begin with.
@@ -111,6 +111,13 @@ fn table() -> Vec<Route> {
         route(DELETE, Admin,  "/prices/{version}", prices::withdraw, "Takes back a version that is still to come.").changes("price.withdraw"),
         route(GET,    Admin,  "/price-rates",    prices::rates,     "Lists what each user pays of the prices. Users are never shown this."),
         route(PUT,    Admin,  "/price-rates",    prices::set_rates, "Sets what some users, or all, pay of the prices from now on.").changes("price-rate.set"),
+
+        // Model routes.
+        route(GET,    Admin,  "/models/routes",         models::list,   "Lists who serves which model: the configuration file's routes, then those made here."),
+        route(POST,   Admin,  "/models/routes",         models::create, "Adds a model route. It is in force within a second.").creates("model_route.create"),
+        route(GET,    Admin,  "/models/routes/{route}", models::show,   "Shows a model route."),
+        route(PATCH,  Admin,  "/models/routes/{route}", models::change, "Changes what is given of a model route; the rest stays. One of the configuration file is refused.").changes("model_route.change"),
+        route(DELETE, Admin,  "/models/routes/{route}", models::remove, "Forgets a model route. One of the configuration file is refused.").changes("model_route.delete"),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),

@@ -17,14 +17,15 @@ use tollgate_store::Resealed;
 
 use crate::check::{Found, check_once};
 use crate::config::Config;
-use crate::desk::{Desk, NewCredential};
+use crate::desk::{Desk, NewCredential, Place};
 use crate::environment::{self, KeyStorage};
+use crate::secret_parts;
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Credential {
     /// Add a provider key. It is read from standard input or a file, never from the command line, and stored sealed.
-    Add(Add),
+    Add(Box<Add>),
     /// List provider keys by their last signs.
     List,
     /// Use a provider key no more.
@@ -68,7 +69,7 @@ pub(super) struct Add {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     weight: u32,
     /// Ask the provider whether the key is good, and do not add one that it refuses.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "platform")]
     check: bool,
     /// Calls a minute that it may serve.
     #[arg(long, value_name = "COUNT")]
@@ -82,6 +83,16 @@ pub(super) struct Add {
     /// Calls at one time.
     #[arg(long, value_name = "COUNT")]
     concurrency: Option<u64>,
+    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock`, `vertex`, `oauth`
+    /// or `relay`.
+    #[arg(long)]
+    platform: Option<String>,
+    /// What the platform has to know, such as `region=eu-central-1`. May be given more than once.
+    #[arg(long, value_name = "NAME=VALUE", requires = "platform")]
+    setting: Vec<String>,
+    /// The platform's region: short for `--setting region=…`.
+    #[arg(long, requires = "platform")]
+    region: Option<String>,
     /// File that holds the key; `-` or nothing for standard input.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -147,6 +158,7 @@ impl Add {
             let known: Vec<_> = config.providers.keys().map(String::as_str).collect();
             bail!("there is no provider `{}`; configured are {}", self.provider, known.join(", "));
         }
+        let place = self.place()?;
         let secret = self.secret()?;
         let hint = secret.hint().to_owned();
         let found = if self.check { Some(check_once(config, &self.provider, &secret).await?) } else { None };
@@ -155,14 +167,17 @@ impl Add {
         }
         let limits = self.limits();
         let id = desk
-            .add_credential(NewCredential {
-                provider: self.provider.clone(),
-                user: self.user.clone(),
-                label: self.label,
-                weight: self.weight,
-                secret,
-                limits,
-            })
+            .add_credential_at(
+                NewCredential {
+                    provider: self.provider.clone(),
+                    user: self.user.clone(),
+                    label: self.label,
+                    weight: self.weight,
+                    secret,
+                    limits,
+                },
+                place.as_ref(),
+            )
             .await?;
         let checked = match found {
             None => "deferred",
@@ -189,6 +204,18 @@ impl Add {
         }
     }
 
+    fn place(&self) -> anyhow::Result<Option<Place>> {
+        let Some(platform) = self.platform.clone() else { return Ok(None) };
+        let split = |given: &String| {
+            let (name, value) =
+                given.split_once('=').with_context(|| format!("`{given}` is not NAME=VALUE"))?;
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        let region = self.region.iter().map(|region| Ok(("region".to_owned(), region.clone())));
+        let settings = region.chain(self.setting.iter().map(split)).collect::<anyhow::Result<_>>()?;
+        Ok(Some(Place { platform, settings }))
+    }
+
     fn secret(&self) -> anyhow::Result<Secret> {
         let text = match self.secret_file.as_deref().filter(|path| path.as_os_str() != "-") {
             Some(path) => {
@@ -201,8 +228,10 @@ impl Add {
             }
         };
         let text = text.trim().to_owned();
+        // A secret of several parts is JSON; anything else goes into a header as it is.
+        let parts = self.platform.is_some() && secret_parts::has_parts(&Secret::new(text.clone()));
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !fits {
+        if !fits && !parts {
             bail!("the key is empty or holds signs that no header can carry");
         }
         Ok(Secret::new(text))

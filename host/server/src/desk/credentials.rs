@@ -9,12 +9,13 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::seal::Place;
-use tollgate_store::{CheckResult, CredentialChange, CredentialState, Reward, StoreError};
+use tollgate_store::seal::Place as SealedAt;
+use tollgate_store::{CheckResult, CredentialChange, CredentialPlace, CredentialState, Reward, StoreError};
 
 use super::Desk;
 use crate::check::Found;
 use crate::memory_keys::MemoryKeys;
+use crate::place::Place;
 use crate::shared::{now, random};
 
 /// A credential as it may be shown.
@@ -88,6 +89,24 @@ impl Desk {
     /// # Errors
     /// Without such a user, or for a weight or limits that are none.
     pub async fn add_credential(&self, new: NewCredential) -> anyhow::Result<CredentialId> {
+        self.add_credential_at(new, None).await
+    }
+
+    /// The same for a key that is good on a platform. A secret of several parts is one text, in JSON.
+    ///
+    /// # Errors
+    /// As [`Desk::add_credential`], and for a place that cannot be meant.
+    pub async fn add_credential_at(
+        &self,
+        new: NewCredential,
+        place: Option<&Place>,
+    ) -> anyhow::Result<CredentialId> {
+        if let Some(place) = place {
+            place.check(new.user.is_none()).map_err(StoreError::Invalid)?;
+        }
+        let settings = place.map_or(Ok("{}".to_owned()), |place| serde_json::to_string(&place.settings))?;
+        let at =
+            CredentialPlace { platform: place.map(|place| place.platform.as_str()), settings: &settings };
         let user = match &new.user {
             Some(name) => Some(self.user(name).await?),
             None => None,
@@ -104,11 +123,12 @@ impl Desk {
             fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
         let id = match &self.memory {
-            Some(memory) => self.remember(memory, &row)?,
-            None => self.store.add_credential(&self.master, &row, now()).await?,
+            Some(memory) => self.remember(memory, &row, at)?,
+            None => self.store.add_credential_at(&self.master, &row, at, now()).await?,
         };
         let user = user.map(|user| user.to_string());
-        let detail = json!({"provider": new.provider, "label": new.label, "user": user});
+        let detail =
+            json!({"provider": new.provider, "label": new.label, "user": user, "platform": at.platform});
         self.note("credential.add", id.to_string(), detail).await?;
         Ok(id)
     }
@@ -118,10 +138,12 @@ impl Desk {
         &self,
         memory: &MemoryKeys,
         new: &tollgate_store::NewCredential<'_>,
+        place: CredentialPlace<'_>,
     ) -> anyhow::Result<CredentialId> {
         let at = now();
         let id = CredentialId::new(at, random());
-        let sealed = self.master.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
+        let sealed =
+            self.master.seal(&SealedAt { id, owner: new.owner, provider: new.provider }, new.secret)?;
         memory.add(tollgate_store::Credential {
             id,
             owner: new.owner,
@@ -138,8 +160,21 @@ impl Desk {
             fingerprint: Some(new.fingerprint),
             state: CredentialState::default(),
             check: None,
+            platform: place.platform.map(str::to_owned),
+            settings: place.settings.to_owned(),
         });
         Ok(id)
+    }
+
+    /// Keeps what a provider has given in place of a credential's secret.
+    pub(crate) async fn renew_credential(&self, id: CredentialId, secret: &Secret) -> anyhow::Result<()> {
+        let Some(memory) = &self.memory else {
+            return Ok(self.store.set_credential_secret(&self.master, id, secret).await?);
+        };
+        let row = self.stored_credential(id).await?;
+        let at = SealedAt { id, owner: row.owner, provider: &row.provider };
+        let sealed = self.master.seal(&at, secret)?;
+        Ok(memory.edit(id, |row| row.sealed = sealed)?)
     }
 
     /// All credentials, without their secrets.
@@ -194,6 +229,10 @@ impl Desk {
     /// The provider that a credential is for, and the key itself: to check it.
     pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<(String, Secret)> {
         let credential = self.stored_credential(id).await?;
+        if credential.platform.is_some() {
+            let why = "a credential of a platform cannot be checked: only a call shows whether it is good";
+            Err(StoreError::Invalid(why.to_owned()))?;
+        }
         let secret = credential.open(&self.master)?;
         Ok((credential.provider, secret))
     }

@@ -36,6 +36,7 @@ use crate::config::{self, Config};
 use crate::keys::Fingerprints;
 use crate::master;
 use crate::memory_keys::MemoryKeys;
+pub use crate::place::Place;
 use crate::shared::now;
 
 /// Who the books name for what is done at a terminal.

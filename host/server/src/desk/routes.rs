@@ -1,6 +1,7 @@
 //! Model routes that are made while the gateway runs.
 
 use anyhow::Context;
+use serde_json::json;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 use tollgate_store::StoreError;
@@ -42,7 +43,9 @@ impl Desk {
     /// When a route has one of its names.
     pub async fn add_route(&self, model: &Model) -> anyhow::Result<RouteId> {
         self.check_names(model, None).await?;
-        Ok(self.store.add_model_route(&model.name, &serde_json::to_string(model)?, now()).await?)
+        let id = self.store.add_model_route(&model.name, &serde_json::to_string(model)?, now()).await?;
+        self.note("model_route.create", id.to_string(), serde_json::to_value(model)?).await?;
+        Ok(id)
     }
 
     /// Replaces a route.
@@ -52,7 +55,8 @@ impl Desk {
     pub async fn change_route(&self, id: RouteId, model: &Model) -> anyhow::Result<()> {
         self.check_names(model, Some(id)).await?;
         let definition = serde_json::to_string(model)?;
-        Ok(self.store.change_model_route(id, &model.name, &definition, now()).await?)
+        self.store.change_model_route(id, &model.name, &definition, now()).await?;
+        self.note("model_route.change", id.to_string(), serde_json::to_value(model)?).await
     }
 
     /// Forgets a route.
@@ -60,7 +64,8 @@ impl Desk {
     /// # Errors
     /// Without such a route.
     pub async fn remove_route(&self, id: RouteId) -> anyhow::Result<()> {
-        Ok(self.store.remove_model_route(id).await?)
+        self.store.remove_model_route(id).await?;
+        self.note("model_route.delete", id.to_string(), json!({})).await
     }
 
     /// Two routes of one name would leave it to chance which is meant.

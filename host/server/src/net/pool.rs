@@ -33,6 +33,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::frames::{AnswerError, Frames};
 use crate::body::Chained;
 
 /// Idle connections kept per upstream and worker.
@@ -207,6 +208,8 @@ pub(crate) struct Answer {
     link: Option<Link>,
     pool: Rc<Pool>,
     origin: Rc<Origin>,
+    /// What makes events of it, where it comes in binary messages.
+    frames: Option<Frames>,
 }
 
 impl Pool {
@@ -248,6 +251,7 @@ impl Pool {
                         link: Some(link),
                         pool: Rc::clone(self),
                         origin: Rc::clone(origin),
+                        frames: None,
                     }));
                 }
                 Err(mut error) => match error.take_message() {
@@ -334,6 +338,24 @@ impl Answer {
         }
     }
 
+    /// From now on, what comes is made into events.
+    pub(crate) fn unframe(&mut self) {
+        self.frames = Some(Frames::default());
+    }
+
+    /// The next frame as it comes over the wire.
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let Self { incoming, link, .. } = self;
+        let polled = match link {
+            Some(link) => link.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
+        };
+        if matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream() {
+            self.end(cx);
+        }
+        polled.map_err(AnswerError::Wire)
+    }
+
     /// Closes the connection, whatever else it would bring.
     pub(crate) fn close(&mut self) {
         self.link = None;
@@ -342,29 +364,38 @@ impl Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = &mut *self;
-        let Self { incoming, link, .. } = this;
-        let polled = match link {
-            Some(link) => link.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(cx),
-        };
-        if matches!(polled, Poll::Ready(None)) || this.incoming.is_end_stream() {
-            this.end(cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            if let Some(error) = self.frames.as_mut().and_then(|frames| frames.failure(false)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let polled = self.poll_wire(cx);
+            let Some(frames) = &mut self.frames else { return polled };
+            match polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    match frames.events(&data) {
+                        Ok(events) if events.is_empty() => {}
+                        Ok(events) => return Poll::Ready(Some(Ok(Frame::data(events)))),
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(frames.failure(true).map(Err)),
+                other => return other,
+            }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.frames.is_none() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        if self.frames.is_some() { SizeHint::default() } else { self.incoming.size_hint() }
     }
 }

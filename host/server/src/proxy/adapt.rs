@@ -8,10 +8,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
+use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Begun, Exchange, Terms};
 
 use super::error::ProxyError;
+use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
 use crate::body::{Chained, Splice};
@@ -83,7 +85,7 @@ struct Message<'a> {
     passage: Passage,
 }
 
-/// Builds the request of one attempt, made at `now` for the client's request `id`.
+/// Builds the request of one attempt, made at `now` for the client's request `id`. An access token stands for the secret.
 ///
 /// # Errors
 /// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can translate it
@@ -92,17 +94,24 @@ pub(crate) fn request(
     inbound: &Inbound,
     leg: &Leg<'_>,
     lease: &Lease,
+    bearer: Option<&Secret>,
     id: RequestId,
     now: Timestamp,
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
     let model = leg.model.as_deref().unwrap_or(&inbound.model);
-    let Message { mut headers, query, body, passage } = if lease.spoken == leg.call {
+    let secret = bearer.unwrap_or(&lease.credential().secret);
+    let Message { mut headers, query, mut body, passage } = if lease.spoken == leg.call {
         passed(inbound, leg, lease)
     } else {
         translated(inbound, lease, model, id, now)?
     };
-    let target = upstream.target(lease.spoken, model, query).ok_or(ProxyError::NoCredential)?;
+    let mut target = upstream.target(lease.spoken, model, query).ok_or(ProxyError::NoCredential)?;
+    if let Some(terms) = &upstream.terms {
+        body = platform::edited(body, &mut headers, &terms.edits);
+        platform::add(&mut headers, &terms.added)?;
+        target = platform::keyed(target, terms, secret);
+    }
     let uri: Uri = target
         .parse()
         .map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
@@ -112,10 +121,13 @@ pub(crate) fn request(
         }
     }
     for template in upstream.auth() {
-        insert(&mut headers, template.name.clone(), template.value(lease.credential().secret.expose()))?;
+        insert(&mut headers, template.name.clone(), template.value(secret.expose()))?;
     }
     headers.insert(header::HOST, upstream.host.clone());
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Some(terms) = &upstream.terms {
+        platform::sign(&mut headers, &target, &body, terms, secret, now)?;
+    }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;

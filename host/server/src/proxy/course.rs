@@ -115,6 +115,13 @@ impl<'d, 'a> Course<'d, 'a> {
         stage.next(self.turn, well).or_else(|| stage.next(self.turn, left))
     }
 
+    /// The credential of the last attempt may be tried again.
+    pub(crate) fn again(&mut self) {
+        if let Some(leg) = self.legs.get_mut(self.last) {
+            leg.tried.pop();
+        }
+    }
+
     /// The last attempt failed so.
     pub(crate) fn failed(&mut self, class: FailureClass) {
         if let Some(leg) = self.legs.get_mut(self.last) {

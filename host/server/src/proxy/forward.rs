@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::time::Timestamp;
 use tollgate_core::wait::wait_ms;
-use tollgate_runtime::Failure;
+use tollgate_runtime::{Failure, Framing};
 
 use super::adapt::Outbound;
 use super::error::ProxyError;
@@ -21,11 +21,15 @@ use super::select::Lease;
 use crate::config::Limits;
 use crate::net::pool::{Answer, Pool, SendError};
 use crate::shared::now;
+use crate::tokens::TokenError;
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of it that the adapter sees.
 const CLASSIFIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Media type of a stream in binary messages.
+const FRAMED: &str = "application/vnd.amazon.eventstream";
 
 /// An upstream that answers.
 pub(crate) struct Reply {
@@ -71,13 +75,19 @@ pub(crate) async fn send(
         Ok(Err(error)) => return Err(unsent(&error)),
         Err(_) => return Err(silent()),
     };
-    let (head, body) = response.into_parts();
+    let (mut head, mut body) = response.into_parts();
     if head.status.is_client_error() || head.status.is_server_error() {
         return Err(refused(head, body, lease).await);
     }
     if !head.status.is_success() {
         let status = head.status.as_u16();
         return Err(Failed { status: Some(status), ..transient(format!("status {status}")) });
+    }
+    let framed = lease.upstream.terms.as_ref().is_some_and(|terms| terms.framing == Framing::AwsEventStream);
+    if framed && kind(&head.headers).starts_with(FRAMED) {
+        body.unframe();
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        head.headers.remove(header::CONTENT_LENGTH);
     }
     first_piece(head, body, deadline, limits).await
 }
@@ -110,8 +120,25 @@ async fn first_piece(
 
 /// Whether an answer is a stream of events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    kind(headers).get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+}
+
+fn kind(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+/// An attempt that could not be made for want of an access token.
+pub(crate) fn tokenless(error: TokenError) -> Failed {
+    let class = match error {
+        TokenError::Refused => FailureClass::InvalidCredential,
+        TokenError::Unavailable => FailureClass::Transient,
+    };
+    let failed = transient(error.to_string());
+    Failed {
+        failure: Failure { class, retry_after_ms: None },
+        error: ProxyError::Upstream { class, retry_after_ms: None, own: false },
+        ..failed
+    }
 }
 
 /// An error status: read, classified by the adapter, and weighed.

@@ -16,6 +16,7 @@ pub(crate) mod forward;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod models;
+mod platform;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relay;
@@ -31,9 +32,11 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Protocol;
+use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Exchange;
 
@@ -55,6 +58,7 @@ use crate::directory::{Caller, Directory};
 use crate::gates::{Full, Place};
 use crate::road::Road;
 use crate::router::{self, Call, Route};
+use crate::tokens::TokenError;
 use crate::trial::{self, detail};
 use crate::upstream::Shape;
 use crate::worker::Worker;
@@ -301,27 +305,34 @@ async fn dispatch(
             Ok(place) => lease.place = place,
             Err(Full) => return Err(give_up(ticket, failure.unwrap_or(ProxyError::Busy))),
         }
-        let mut attempt = match adapt::request(inbound, leg, &lease, id, worker.now()) {
-            Ok(outbound) => outbound,
-            Err(error @ ProxyError::Translated { .. }) => {
-                ticket.fail(&error, Outcome::Refused);
-                return Err(error);
-            }
-            Err(error) => return Err(give_up(ticket, error)),
-        };
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
             pending.serve_by(directory, stage, leg);
         }
-        let passage = std::mem::take(&mut attempt.passage);
-        trial::note("adapt", || {
-            detail!({
-                "provider": &*lease.upstream.name, "model": &*stage.model, "protocol": lease.spoken.protocol.name(),
-                "translated": passage.exchange.is_some(),
-            })
-        });
+        let token = token(worker, &lease).await;
         let begun = Instant::now();
-        match forward::send(&worker.pool, attempt, &lease, limits, deadline).await {
+        let (sent, passage) = match &token {
+            Err(error) => (Err(forward::tokenless(*error)), Passage::default()),
+            Ok(bearer) => match adapt::request(inbound, leg, &lease, bearer.as_deref(), id, worker.now()) {
+                Ok(mut attempt) => {
+                    let passage = std::mem::take(&mut attempt.passage);
+                    trial::note("adapt", || {
+                        detail!({
+                            "provider": &*lease.upstream.name, "model": &*stage.model,
+                            "protocol": lease.spoken.protocol.name(),
+                            "translated": passage.exchange.is_some(),
+                        })
+                    });
+                    (forward::send(&worker.pool, attempt, &lease, limits, deadline).await, passage)
+                }
+                Err(error @ ProxyError::Translated { .. }) => {
+                    ticket.fail(&error, Outcome::Refused);
+                    return Err(error);
+                }
+                Err(error) => return Err(give_up(ticket, error)),
+            },
+        };
+        match sent {
             Ok(reply) => {
                 lease.succeed();
                 record::note_attempt(&mut ticket, &lease, Some(reply.head.status.as_u16()), None, begun);
@@ -329,6 +340,16 @@ async fn dispatch(
                     conversations.note(conversation, lease.credential().id, worker.now());
                 }
                 return answer(worker, road, inbound, passage, reply, lease, ticket).await;
+            }
+            Err(failed)
+                if failed.failure.class == FailureClass::InvalidCredential
+                    && stale(worker, &lease, &token) =>
+            {
+                // Only the token was refused: the credential has another chance with the next one.
+                course.again();
+                record::note_attempt(&mut ticket, &lease, failed.status, Some(failed.failure.class), begun);
+                note_failure(worker, &mut ticket, lease, &failed.detail);
+                failure = Some(failed.error);
             }
             Err(failed) => {
                 lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
@@ -348,6 +369,20 @@ async fn dispatch(
             }
         }
     }
+}
+
+type Token = Result<Option<Arc<Secret>>, TokenError>;
+
+/// The access token that stands for a credential, where its platform wants one.
+async fn token(worker: &Worker, lease: &Lease) -> Token {
+    let Some(terms) = &lease.upstream.terms else { return Ok(None) };
+    worker.shared.tokens.bearer(lease.credential(), &terms.scheme, worker.now()).await
+}
+
+/// Whether a refused token can be replaced. Each is given up once, by the first whom it failed.
+fn stale(worker: &Worker, lease: &Lease, token: &Token) -> bool {
+    let Ok(Some(token)) = token else { return false };
+    worker.shared.tokens.refused(lease.credential(), token)
 }
 
 fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {

@@ -246,7 +246,7 @@ fn generation_config(body: &[u8], members: &[Member]) -> (Option<Value>, Option<
 }
 
 /// Splices that take top-level members out, with the commas that parted them.
-fn without(body: &[u8], members: &[Member], names: &[&str]) -> Vec<Splice> {
+pub(super) fn without(body: &[u8], members: &[Member], names: &[&str]) -> Vec<Splice> {
     let Some(open) = memchr::memchr(b'{', body) else { return Vec::new() };
     let close = memchr::memrchr(b'}', body).unwrap_or(body.len());
     let mut splices = Vec::new();

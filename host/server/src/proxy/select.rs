@@ -209,7 +209,7 @@ pub(crate) fn next(
     let mut lack = Lack::default();
     for _ in 0..RACES_MAX {
         lack = Lack::default();
-        let mut found: Vec<(&Arc<Credential>, &Rc<Upstream>, Shape)> = Vec::with_capacity(8);
+        let mut found: Vec<(&Arc<Credential>, Rc<Upstream>, Shape)> = Vec::with_capacity(8);
         let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
         for credential in directory.credentials(caller) {
             let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
@@ -234,13 +234,13 @@ pub(crate) fn next(
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let request = SelectRequest { seed: fastrand::u64(..), attempt };
         let handle = choose(leg.road, request, &candidates)?;
-        let &(credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+        let (credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
         trial::note("select", || {
             let seen =
                 found.iter().zip(&candidates).map(|((credential, ..), numbers)| told(credential, numbers));
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
-        match Lease::take(credential, upstream, spoken, wanted) {
+        match Lease::take(credential, upstream, *spoken, wanted) {
             Ok(lease) => return Ok(lease),
             Err(unfit) => lack.add(unfit),
         }

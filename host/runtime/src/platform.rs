@@ -1,0 +1,191 @@
+//! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is loaded.
+
+use crate::adapter::{Endpoint, HeaderTemplate};
+
+/// Longest value of a setting, in bytes.
+const VALUE_BYTES_MAX: usize = 128;
+
+/// Another place where a provider's models are served. See `platform` in `wit/provider.wit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// Its name, which credentials refer to.
+    pub name: String,
+    /// Where it is, with settings in braces; empty where each credential names an address.
+    pub base_url: String,
+    /// Addresses below it.
+    pub endpoints: Vec<Endpoint>,
+    /// What credentials say of themselves.
+    pub settings: Vec<Setting>,
+    /// How it is shown who calls.
+    pub scheme: Scheme,
+    /// Headers that are always written.
+    pub headers: Vec<HeaderTemplate>,
+    /// Headers whose value is added to the client's list.
+    pub added: Vec<HeaderTemplate>,
+    /// How streams are framed.
+    pub framing: Framing,
+    /// What becomes of a body.
+    pub edits: BodyEdits,
+}
+
+/// What a credential says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// Its value where a credential names none.
+    pub default: Option<String>,
+}
+
+/// How a platform is shown who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// In headers.
+    Header,
+    /// In this parameter of the query.
+    Query(String),
+    /// By a signature (AWS, version 4) for this service.
+    Sigv4(String),
+    /// By an access token that a refresh token buys.
+    OauthRefresh {
+        /// Where.
+        token_url: String,
+        /// Who the refresh token was given to.
+        client_id: String,
+    },
+    /// By an access token that a signed JWT buys.
+    ServiceAccountJwt {
+        /// Where.
+        token_url: String,
+        /// What it is for.
+        scope: String,
+    },
+}
+
+/// How streams are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// As the protocol has it.
+    Plain,
+    /// In binary messages, each with one event.
+    AwsEventStream,
+}
+
+/// What becomes of a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BodyEdits {
+    /// Top-level members that go out.
+    pub without: Vec<String>,
+    /// Top-level members, by name and JSON, that come in where there are none.
+    pub members: Vec<(String, String)>,
+    /// Headers, by name, whose lists become top-level members.
+    pub moved: Vec<(String, String)>,
+}
+
+impl BodyEdits {
+    /// Whether bodies stay as they are.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.without.is_empty() && self.members.is_empty() && self.moved.is_empty()
+    }
+}
+
+/// Whether a setting may have this value: nothing that could lead to another host or path.
+#[must_use]
+pub fn is_value(value: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=VALUE_BYTES_MAX).contains(&value.len()) && value.bytes().all(plain)
+}
+
+impl Platform {
+    /// The first thing in it that cannot be run, in words for the operator.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let said = |what: &str| Err(format!("platform `{}` {what}", self.name));
+        let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(name) {
+            return said("has no lower-case name");
+        }
+        if self.endpoints.is_empty() {
+            return said("names no endpoint");
+        }
+        let secure = |url: &str| url.starts_with("https://") && url.len() <= 1024;
+        if !self.base_url.is_empty() && !secure(&self.base_url) {
+            return said("has an address that is not https");
+        }
+        if let Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } =
+            &self.scheme
+            && !secure(token_url)
+        {
+            return said("has a token address that is not https");
+        }
+        let known = |Setting { name, default }: &Setting| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            let taken = matches!(name.as_str(), "" | "model" | "credential" | "base_url" | "token_url");
+            !taken && name.bytes().all(plain) && default.as_deref().is_none_or(is_value)
+        };
+        if !self.settings.iter().all(known) {
+            return said("has a setting that cannot be");
+        }
+        if matches!(self.scheme, Scheme::Sigv4(_))
+            && !self.settings.iter().any(|setting| setting.name == "region")
+        {
+            return said("signs for a region that no setting names");
+        }
+        self.endpoints.iter().try_for_each(Endpoint::check)?;
+        self.headers.iter().chain(&self.added).try_for_each(HeaderTemplate::check)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
+    use crate::adapter::{Endpoint, HeaderTemplate};
+    use tollgate_core::protocol::{Operation, Protocol};
+
+    fn platform() -> Platform {
+        let endpoint = Endpoint {
+            protocol: Protocol::OpenaiChat,
+            operation: Operation::Generate,
+            streaming: false,
+            path: "/v1/{region}/{model}".to_owned(),
+        };
+        Platform {
+            name: "there".to_owned(),
+            base_url: "https://{region}.example.com".to_owned(),
+            endpoints: vec![endpoint],
+            settings: vec![Setting { name: "region".to_owned(), default: None }],
+            scheme: Scheme::Sigv4("s".to_owned()),
+            headers: Vec::new(),
+            added: Vec::new(),
+            framing: Framing::Plain,
+            edits: BodyEdits::default(),
+        }
+    }
+
+    #[test]
+    fn a_platform_that_cannot_be_run_is_refused() {
+        assert_eq!(platform().check(), Ok(()));
+        let header = HeaderTemplate { name: "a b".to_owned(), value: String::new() };
+        let token_url = "http://tokens.example.com".to_owned();
+        let setting = |name: &str| vec![Setting { name: name.to_owned(), default: None }];
+        for broken in [
+            Platform { name: "The".to_owned(), ..platform() },
+            Platform { endpoints: Vec::new(), ..platform() },
+            Platform { base_url: "http://{region}.example.com".to_owned(), ..platform() },
+            Platform { settings: Vec::new(), ..platform() },
+            Platform { settings: setting("model"), scheme: Scheme::Header, ..platform() },
+            Platform { scheme: Scheme::OauthRefresh { token_url, client_id: String::new() }, ..platform() },
+            Platform { headers: vec![header], ..platform() },
+        ] {
+            assert!(broken.check().is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_cannot_lead_elsewhere() {
+        assert!(is_value("eu-central-1") && is_value("2024-10-21") && is_value("my_project.1"));
+        for value in ["", "a/b", "evil.example/x", "a?b", "a b", "a@b", "a:1", &"x".repeat(129)] {
+            assert!(!is_value(value), "{value}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Where else Gemini is served: Google Vertex AI. And the Gemini API for who wants its key in the query.
+
+use tollgate_plugin::adapter::{Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
+use tollgate_plugin::types::Operation;
+
+use super::{PROTOCOL, ROUTES, VERSION};
+
+/// All of them.
+pub(crate) fn all() -> Vec<Platform> {
+    vec![vertex(), query_key()]
+}
+
+fn vertex() -> Platform {
+    let models = "/v1/projects/{project}/locations/{region}/publishers/google/models/{model}";
+    let endpoint = |operation, streaming, method: &str| Endpoint {
+        protocol: PROTOCOL,
+        operation,
+        streaming,
+        path: format!("{models}:{method}"),
+    };
+    let needed = |name: &str| Setting { name: name.to_owned(), default: None };
+    Platform {
+        name: "vertex".to_owned(),
+        base_url: "https://{region}-aiplatform.googleapis.com".to_owned(),
+        endpoints: vec![
+            endpoint(Operation::Generate, false, "generateContent"),
+            endpoint(Operation::Generate, true, "streamGenerateContent"),
+            endpoint(Operation::CountTokens, false, "countTokens"),
+        ],
+        settings: vec![needed("project"), needed("region")],
+        scheme: Scheme::ServiceAccountJwt(ServiceAccount {
+            token_url: "https://oauth2.googleapis.com/token".to_owned(),
+            scope: "https://www.googleapis.com/auth/cloud-platform".to_owned(),
+        }),
+        headers: vec![HeaderTemplate {
+            name: "authorization".to_owned(),
+            value: "Bearer {credential}".to_owned(),
+        }],
+        ..Platform::default()
+    }
+}
+
+fn query_key() -> Platform {
+    let endpoints = ROUTES.iter().map(|route| Endpoint {
+        protocol: PROTOCOL,
+        operation: route.operation,
+        streaming: route.streaming,
+        path: format!("{VERSION}{}", route.path),
+    });
+    Platform {
+        name: "query-key".to_owned(),
+        base_url: "https://generativelanguage.googleapis.com".to_owned(),
+        endpoints: endpoints.collect(),
+        scheme: Scheme::Query("key".to_owned()),
+        ..Platform::default()
+    }
+}
