@@ -16,6 +16,7 @@ mod credentials;
 mod docs;
 mod failover;
 mod key_limits;
+mod languages;
 mod logs;
 mod management;
 mod memory_keys;

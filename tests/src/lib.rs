@@ -10,6 +10,7 @@
 pub mod client;
 pub mod gateway;
 pub mod http1;
+pub mod install;
 pub mod process;
 pub mod schema;
 pub mod sdk;

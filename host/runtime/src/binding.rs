@@ -109,7 +109,7 @@ pub struct Limits {
     pub functions_max: u32,
     /// Largest body of one function, in bytes: compile time grows faster than this.
     pub function_bytes_max: u32,
-    /// Longest compilation. The gateway goes on with what it has meanwhile.
+    /// Longest compilation, in time of its thread. The gateway goes on with what it has meanwhile.
     pub compile: Duration,
     /// Longest `configure` of a fresh instance, in milliseconds.
     pub configure_ms: u32,
@@ -124,10 +124,10 @@ pub struct Limits {
 impl Limits {
     /// The bounds that fit components of any language.
     pub const DEFAULT: Self = Self {
-        file_bytes_max: 16 << 20,
+        file_bytes_max: 32 << 20,
         functions_max: 65_536,
         function_bytes_max: 512 << 10,
-        compile: Duration::from_secs(10),
+        compile: Duration::from_secs(30),
         configure_ms: 250,
         answer_bytes_max: 4 << 20,
         exchanges_max: 1024,

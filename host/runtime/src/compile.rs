@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
+use rustix::thread::Pid;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -19,6 +21,11 @@ use crate::error::{Digest, LoadError};
 const OVERDUE_MAX: usize = 2;
 /// Compiling deep expressions recurses.
 const STACK_BYTES: usize = 16 << 20;
+/// Least time between two looks at a compilation that is nearly over its limit.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What a compilation sends when it is over.
+type Compiled = Result<Component, String>;
 
 /// Compiles one component at a time, and keeps what it made where there is a cache.
 pub(crate) struct Compiler {
@@ -51,7 +58,11 @@ impl Compiler {
         let (engine, cache, running) = (self.engine.clone(), self.cache.clone(), Arc::clone(&self.running));
         let (done, outcome) = mpsc::channel();
         running.fetch_add(1, Ordering::Relaxed);
+        let compiling = Arc::new(OnceLock::new());
+        let own = Arc::clone(&compiling);
         let work = move || {
+            // Nobody else fills it.
+            let _ = own.set(rustix::thread::gettid());
             let compiled = panic::catch_unwind(AssertUnwindSafe(|| Component::new(&engine, &bytes)));
             running.fetch_sub(1, Ordering::Relaxed);
             let compiled = match compiled {
@@ -69,12 +80,42 @@ impl Compiler {
             self.running.fetch_sub(1, Ordering::Relaxed);
             LoadError::Compile(error.to_string())
         })?;
-        match outcome.recv_timeout(self.limits.compile) {
-            Ok(compiled) => compiled.map_err(LoadError::Compile),
-            Err(RecvTimeoutError::Timeout) => Err(LoadError::CompileTimeout { limit: self.limits.compile }),
-            Err(RecvTimeoutError::Disconnected) => Err(LoadError::Compile("its thread ended".to_owned())),
+        self.wait(&outcome, &compiling)
+    }
+
+    /// Waits until the compilation is done, or until its thread has run for as long as it may: on a busy machine that is
+    /// later than the same time by the clock.
+    fn wait(&self, outcome: &Receiver<Compiled>, thread: &OnceLock<Pid>) -> Result<Component, LoadError> {
+        let limit = self.limits.compile;
+        let begun = Instant::now();
+        let mut left = limit;
+        loop {
+            match outcome.recv_timeout(left) {
+                Ok(compiled) => return compiled.map_err(LoadError::Compile),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(LoadError::Compile("its thread ended".to_owned()));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let ran = match thread.get() {
+                Some(&thread) => thread_time(thread).unwrap_or_else(|| begun.elapsed()),
+                None => Duration::ZERO,
+            };
+            left = limit.saturating_sub(ran);
+            if left.is_zero() {
+                return Err(LoadError::CompileTimeout { limit });
+            }
+            left = left.max(LOOK_AGAIN);
         }
     }
+}
+
+/// For how long a thread of this process has run; `None` where the kernel does not count that.
+fn thread_time(thread: Pid) -> Option<Duration> {
+    let statistics =
+        fs::read_to_string(format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero())).ok()?;
+    let nanoseconds = statistics.split_ascii_whitespace().next()?;
+    Some(Duration::from_nanos(nanoseconds.parse().ok()?))
 }
 
 /// Refuses bytes that are no component, and those made to exhaust the compiler: its time grows with the number of

@@ -1,9 +1,11 @@
 //! Which components the configuration asks for, and how they are bound.
 
+use std::time::Duration;
+
 use tollgate_components::COMPONENTS;
 use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 
-use crate::config::{self, Config, Policy};
+use crate::config::{self, Config, Millis, Policy};
 use crate::matcher;
 
 /// Enough to translate a request of the largest size that is taken unless configured otherwise: its text, what it is made
@@ -22,7 +24,7 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
             .collect(),
         workers,
         probation: Probation::DEFAULT,
-        limits: Limits::DEFAULT,
+        limits: limits(&config.plugins),
         filter_check: |plan| matcher::compiled(plan).map(|_| ()),
     }
 }
@@ -30,6 +32,20 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
 /// Where the pricing policies of receipts are kept.
 pub(crate) fn archive(config: &Config) -> Archive {
     Archive::new(config.server.data_dir.join("components"))
+}
+
+fn limits(plugins: &config::Plugins) -> Limits {
+    Limits {
+        file_bytes_max: plugins.file_bytes_max,
+        compile: Duration::from_millis(plugins.compile_timeout_ms.get()),
+        configure_ms: milliseconds(plugins.configure_timeout_ms),
+        ..Limits::DEFAULT
+    }
+}
+
+/// At most a day, which fits.
+fn milliseconds(limit: Millis) -> u32 {
+    u32::try_from(limit.get()).unwrap_or(u32::MAX)
 }
 
 /// One binding per enabled provider, then the policies.
@@ -58,8 +74,7 @@ fn policy(name: &str, kind: Kind, policy: &Policy) -> Binding {
             config::OnError::Open => OnError::Open,
             config::OnError::Fallback => OnError::Fallback,
         },
-        // At most a day in milliseconds, which fits.
-        deadline_ms: u32::try_from(policy.deadline_ms.get()).unwrap_or(u32::MAX),
+        deadline_ms: milliseconds(policy.deadline_ms),
         memory_bytes_max: policy.memory_bytes_max,
         ..Binding::new(name, &policy.component, kind)
     }

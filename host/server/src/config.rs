@@ -266,11 +266,24 @@ pub struct Plugins {
     pub cache_dir: Option<PathBuf>,
     /// Whether a changed file is taken up by itself.
     pub watch: bool,
+    /// Largest component file, in bytes.
+    pub file_bytes_max: u64,
+    /// Longest compilation of one component, in time of its thread.
+    pub compile_timeout_ms: Millis,
+    /// Longest `configure` of a fresh instance.
+    pub configure_timeout_ms: Millis,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { dir: None, cache_dir: None, watch: true }
+        Self {
+            dir: None,
+            cache_dir: None,
+            watch: true,
+            file_bytes_max: 32 << 20,
+            compile_timeout_ms: Millis(30_000),
+            configure_timeout_ms: Millis(250),
+        }
     }
 }
 
