@@ -46,14 +46,14 @@ use self::adapt::Passage;
 use self::charge::{Pending, Ticket};
 use self::course::{Course, Step};
 use self::error::ProxyError;
-use self::forward::Reply;
+use self::forward::{Failed, Reply};
 use self::limit::Permit;
 use self::meter::Meter;
 use self::read::Inbound;
 use self::relay::Relay;
 use self::select::{Lease, Wanted};
 use self::window::{Passed, Window};
-use crate::destination::{Destination, Unserved};
+use crate::destination::{Destination, Leg, Stage, Unserved};
 use crate::directory::{Caller, Directory};
 use crate::gates::{Full, Place};
 use crate::road::Road;
@@ -311,26 +311,14 @@ async fn dispatch(
         }
         let token = token(worker, &lease).await;
         let begun = Instant::now();
-        let (sent, passage) = match &token {
-            Err(error) => (Err(forward::tokenless(*error)), Passage::default()),
-            Ok(bearer) => match adapt::request(inbound, leg, &lease, bearer.as_deref(), id, worker.now()) {
-                Ok(mut attempt) => {
-                    let passage = std::mem::take(&mut attempt.passage);
-                    trial::note("adapt", || {
-                        detail!({
-                            "provider": &*lease.upstream.name, "model": &*stage.model,
-                            "protocol": lease.spoken.protocol.name(),
-                            "translated": passage.exchange.is_some(),
-                        })
-                    });
-                    (forward::send(&worker.pool, attempt, &lease, limits, deadline).await, passage)
-                }
-                Err(error @ ProxyError::Translated { .. }) => {
-                    ticket.fail(&error, Outcome::Refused);
-                    return Err(error);
-                }
-                Err(error) => return Err(give_up(ticket, error)),
-            },
+        let made = attempt(worker, inbound, (stage, leg), &lease, &token, id, deadline).await;
+        let (sent, passage) = match made {
+            Ok(made) => made,
+            Err(error @ ProxyError::Translated { .. }) => {
+                ticket.fail(&error, Outcome::Refused);
+                return Err(error);
+            }
+            Err(error) => return Err(give_up(ticket, error)),
         };
         match sent {
             Ok(reply) => {
@@ -369,6 +357,35 @@ async fn dispatch(
             }
         }
     }
+}
+
+/// Makes the upstream request and sends it.
+///
+/// # Errors
+/// When the request cannot be made at all: no other credential would change that.
+async fn attempt(
+    worker: &Worker,
+    inbound: &Inbound,
+    (stage, leg): (&Stage<'_>, &Leg<'_>),
+    lease: &Lease,
+    token: &Token,
+    id: RequestId,
+    deadline: Instant,
+) -> Result<(Result<Reply, Failed>, Passage), ProxyError> {
+    let bearer = match token {
+        Ok(bearer) => bearer.as_deref(),
+        Err(error) => return Ok((Err(forward::tokenless(*error)), Passage::default())),
+    };
+    let mut attempt = adapt::request(inbound, leg, lease, bearer, id, worker.now())?;
+    let passage = std::mem::take(&mut attempt.passage);
+    trial::note("adapt", || {
+        detail!({
+            "provider": &*lease.upstream.name, "model": &*stage.model,
+            "protocol": lease.spoken.protocol.name(), "translated": passage.exchange.is_some(),
+        })
+    });
+    let limits = &worker.shared.settings.limits;
+    Ok((forward::send(&worker.pool, attempt, lease, limits, deadline).await, passage))
 }
 
 type Token = Result<Option<Arc<Secret>>, TokenError>;
