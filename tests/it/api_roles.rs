@@ -32,6 +32,9 @@ DELETE /credentials/{credential} owner
 GET /credentials/{credential} owner
 PATCH /credentials/{credential} owner
 POST /credentials/{credential}/check owner
+DELETE /credentials/{credential}/share owner
+POST /credentials/{credential}/share owner
+GET /credentials/{credential}/uses owner
 GET /keys owner
 POST /keys owner
 DELETE /keys/{key} owner
@@ -49,6 +52,7 @@ PATCH /models/routes/{route} admin
 DELETE /models/routes/{route} admin
 GET /plugins admin
 POST /plugins/reload admin
+GET /pool owner
 POST /proxy/test admin
 POST /refresh anyone
 GET /requests owner
@@ -123,7 +127,11 @@ struct Office {
 
 impl Office {
     async fn open() -> Self {
-        let rig = Rig::with(|setup| setup.config.limits.api_keys_per_user = 1000).await;
+        let rig = Rig::with(|setup| {
+            setup.config.limits.api_keys_per_user = 1000;
+            setup.config.pool.enabled = true;
+        })
+        .await;
         let desk = rig.desk().await;
         for (name, role) in
             [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User), ("eve", Role::User)]

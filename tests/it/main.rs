@@ -27,6 +27,7 @@ mod own_key;
 mod passthrough;
 mod platforms;
 mod plugin_faults;
+mod pool;
 mod proxy_test;
 mod receipts;
 mod reload;

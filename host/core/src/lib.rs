@@ -13,6 +13,7 @@ pub mod hold;
 pub mod id;
 pub mod json;
 pub mod ledger;
+pub mod lending;
 pub mod limits;
 pub mod lockout;
 pub mod names;

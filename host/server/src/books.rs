@@ -1,6 +1,6 @@
 //! The way from the database to memory: everything at start, and what another process has changed since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
+use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{KeyLimits, Meter, Rates};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
@@ -19,7 +20,7 @@ use tollgate_store::{Act, Entry, PluginEvent, Snapshot, Store, Writer};
 use crate::config::{Config, Model};
 use crate::demo;
 use crate::desk::{Desk, GATEWAY, NewCredential};
-use crate::directory::{Caller, Credential, Directory, Limited, Live, SharedAccount, SharedMeter};
+use crate::directory::{Caller, Credential, Directory, Lender, Limited, Live, SharedAccount, SharedMeter};
 use crate::environment::{KeyStorage, Keys};
 use crate::keys;
 use crate::login::Logins;
@@ -31,6 +32,9 @@ const ADMIN_SECRET: &str = "admin_secret_sha256";
 /// The user of a demonstration, and what it starts with.
 const DEMO_USER: &str = "demo";
 const DEMO_POINTS: Micropoints = Micropoints::from_points(1_000_000);
+
+/// The weight of a credential for which nobody has said one.
+const USUAL_WEIGHT: u32 = 100;
 
 /// What a first start made up.
 #[derive(Debug, Clone, Default)]
@@ -182,6 +186,8 @@ fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
 struct UsedToday {
     keys: HashMap<ApiKeyId, u64>,
     credentials: HashMap<CredentialId, u64>,
+    /// Not tokens but requests of others.
+    lent: HashMap<CredentialId, u64>,
 }
 
 /// Tokens that keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet. The
@@ -195,7 +201,11 @@ async fn tokens_today(store: &Store, snapshot: &Snapshot, old: &Directory) -> an
     } else {
         store.credential_tokens_today(now()).await?
     };
-    Ok(UsedToday { keys: key_tokens_today(store, snapshot, old).await?, credentials })
+    // At a start; later all are known, and what is new was not used.
+    let known = |credential: &tollgate_store::Credential| old.live.contains_key(&credential.id);
+    let lent =
+        if snapshot.credentials.iter().any(known) { HashMap::new() } else { store.lent_today(now()).await? };
+    Ok(UsedToday { keys: key_tokens_today(store, snapshot, old).await?, credentials, lent })
 }
 
 async fn key_tokens_today(
@@ -230,9 +240,12 @@ fn directory(
             known.unwrap_or_else(|| SharedAccount::new(Account::new(balance.posted, balance.floor)));
         new.accounts.insert(balance.user, account);
     }
+    let enabled: HashSet<UserId> =
+        snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
     let mut own: HashMap<UserId, Vec<Arc<Credential>>> = HashMap::new();
     for row in snapshot.credentials {
         let live = live(&row, old, used, changes);
+        live.lending().agree(desk.lends().then(|| terms(&row)).flatten());
         new.live.insert(row.id, Arc::clone(&live));
         if !row.enabled {
             continue;
@@ -240,14 +253,17 @@ fn directory(
         let Some(credential) = opened(desk, &row, live) else { continue };
         match (row.owner, row.user) {
             (Owner::Platform, _) => new.platform.push(credential),
-            (Owner::User, Some(user)) => own.entry(user).or_default().push(credential),
-            // Nobody can lend a credential yet.
+            (Owner::User, Some(user)) => {
+                if desk.lends() && row.loan.is_some() && enabled.contains(&user) {
+                    new.pool.extend(lent(&credential, user, &new.accounts));
+                }
+                own.entry(user).or_default().push(credential);
+            }
+            // What is lent stays its user's in the books.
             (Owner::Shared, _) | (Owner::User, None) => {}
         }
     }
     new.own = own.into_iter().map(|(user, list)| (user, list.into())).collect();
-    let enabled: Vec<UserId> =
-        snapshot.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
     for key in snapshot.api_keys.into_iter().filter(|key| key.enabled && enabled.contains(&key.user)) {
         let Some(account) = new.accounts.get(&key.user) else { continue };
         let caller = Caller {
@@ -262,6 +278,37 @@ fn directory(
         new.callers.insert(key.sha256, Arc::new(caller));
     }
     new
+}
+
+/// What a credential's owner agreed to, where he lends it.
+fn terms(row: &tollgate_store::Credential) -> Option<Terms> {
+    let loan = row.loan.as_ref()?;
+    Some(Terms { number: loan.number, requests_per_day: loan.requests_per_day })
+}
+
+/// A credential as others may use it. The weight is the usual one: an owner's own does not make him earn more.
+fn lent(
+    own: &Credential,
+    user: UserId,
+    accounts: &HashMap<UserId, Arc<SharedAccount>>,
+) -> Option<Arc<Credential>> {
+    // One that its owner leads elsewhere would take others' prompts there: the store lends none, and neither is one used.
+    if own.place.is_some() {
+        return None;
+    }
+    let lender = Lender { user, account: Arc::clone(accounts.get(&user)?) };
+    Some(Arc::new(Credential {
+        id: own.id,
+        owner: Owner::Shared,
+        provider: own.provider.clone(),
+        label: own.label.clone(),
+        secret: own.secret.clone(),
+        place: None,
+        weight: USUAL_WEIGHT,
+        limits: own.limits,
+        lender: Some(lender),
+        live: Arc::clone(&own.live),
+    }))
 }
 
 /// A meter for each key that is limited: the one that counted before, or one that begins with what was used today.
@@ -295,7 +342,8 @@ fn live(
     old.live.get(&row.id).map(Arc::clone).unwrap_or_else(|| {
         let health = Health::restored(row.state.condition, row.state.failures);
         let meter = Meter::new(used.credentials.get(&row.id).copied().unwrap_or(0), now());
-        Live::new(row.id, health, meter, changes.clone())
+        let lending = Lending::new(used.lent.get(&row.id).copied().unwrap_or(0), now());
+        Live::new(row.id, health, meter, lending, changes.clone())
     })
 }
 
@@ -311,6 +359,7 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, live: Arc<Live>) -> Opt
             secret,
             weight: row.weight,
             limits: row.limits,
+            lender: None,
             live,
         })),
         Err(error) => {

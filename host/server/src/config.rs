@@ -35,8 +35,18 @@ pub struct Config {
     pub providers: Providers,
     /// Who serves which model; the first entry that matches counts.
     pub models: Vec<Model>,
+    /// What users may lend to each other.
+    pub pool: Pool,
     /// Which component decides what.
     pub policies: Policies,
+}
+
+/// What users may lend to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Whether their own credentials may serve others, where they agree to it.
+    pub enabled: bool,
 }
 
 /// Listeners and directories.
@@ -647,6 +657,7 @@ impl Default for Config {
             plugins: Plugins::default(),
             providers: default_providers(),
             models: Vec::new(),
+            pool: Pool::default(),
             policies: Policies::default(),
         }
     }

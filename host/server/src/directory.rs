@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
+use tollgate_core::lending::Lending;
 use tollgate_core::limits::{KeyLimits, Meter, Rates};
 use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::protocol::Owner;
@@ -76,8 +77,19 @@ pub(crate) struct Credential {
     pub(crate) weight: u32,
     /// How much and how often it may serve.
     pub(crate) limits: Rates,
+    /// Whose it is, where it stands in the pool for others to use.
+    pub(crate) lender: Option<Lender>,
     /// How it is; kept through replacements of the directory.
     pub(crate) live: Arc<Live>,
+}
+
+/// Who lends a credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Lender {
+    /// The user.
+    pub(crate) user: UserId,
+    /// Where the earnings go.
+    pub(crate) account: Arc<SharedAccount>,
 }
 
 /// How a credential is, and what it has served.
@@ -86,6 +98,7 @@ pub(crate) struct Live {
     id: CredentialId,
     health: Mutex<Health>,
     meter: Mutex<Meter>,
+    lending: Mutex<Lending>,
     changes: UnboundedSender<CredentialId>,
 }
 
@@ -95,9 +108,16 @@ impl Live {
         id: CredentialId,
         health: Health,
         meter: Meter,
+        lending: Lending,
         changes: UnboundedSender<CredentialId>,
     ) -> Arc<Self> {
-        Arc::new(Self { id, health: Mutex::new(health), meter: Mutex::new(meter), changes })
+        let (health, meter, lending) = (Mutex::new(health), Mutex::new(meter), Mutex::new(lending));
+        Arc::new(Self { id, health, meter, lending, changes })
+    }
+
+    /// What others may do with it, for a few instructions: never across an await.
+    pub(crate) fn lending(&self) -> MutexGuard<'_, Lending> {
+        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its health, for a few instructions: never across an await.
@@ -215,6 +235,8 @@ pub(crate) struct Directory {
     pub(crate) platform: Vec<Arc<Credential>>,
     /// The users' own credentials, by user.
     pub(crate) own: HashMap<UserId, Arc<[Arc<Credential>]>>,
+    /// Those of them that are lent, once more, as others may use them.
+    pub(crate) pool: Vec<Arc<Credential>>,
     /// By credential, so that a replacement keeps it.
     pub(crate) live: HashMap<CredentialId, Arc<Live>>,
     /// By limited API key, so that a replacement keeps what was used.
@@ -234,9 +256,14 @@ impl Directory {
         self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
     }
 
-    /// Credentials that may serve `caller`: his own, then the platform's. No other user's is ever among them, and none of a
-    /// provider that the key may not use.
+    /// Credentials that may serve `caller`: his own, then those that others lend, then the platform's. Another user's is among
+    /// them for as long as he lends it, and none is of a provider that the key may not use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
-        caller.own.iter().chain(&self.platform).filter(|credential| caller.may_use(&credential.provider))
+        let lent = self.pool.iter().filter(|credential| {
+            credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
+                && credential.live.lending().is_lent()
+        });
+        let all = caller.own.iter().chain(lent).chain(&self.platform);
+        all.filter(|credential| caller.may_use(&credential.provider))
     }
 }

@@ -162,9 +162,9 @@ impl Reserved {
         }
     }
 
-    /// A user's own credential is never set aside: its label is the user's.
+    /// A user's own credential is never set aside, lent or not: its label is the user's.
     fn holds(&self, credential: &Credential) -> bool {
-        credential.owner != Owner::User
+        credential.owner == Owner::Platform
             && (self.ids.contains(&credential.id) || self.labels.contains(&*credential.label))
     }
 

@@ -48,10 +48,10 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
         }
     };
     let old = &shared.settings;
-    if (&config.server, &config.limits, &config.store, &config.log)
-        != (&old.server, &old.limits, &old.store, &old.log)
+    if (&config.server, &config.limits, &config.store, &config.log, &config.pool)
+        != (&old.server, &old.limits, &old.store, &old.log, &old.pool)
     {
-        tracing::warn!("changes of [server], [limits], [store] and [log] take a restart");
+        tracing::warn!("changes of [server], [limits], [store], [log] and [pool] take a restart");
     }
     let runtime = shared.runtime.clone();
     let bindings = components::bindings(&config);

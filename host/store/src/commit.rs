@@ -20,8 +20,6 @@ use crate::journal::Position;
 use crate::sql::{Known, Rows, Texts, loaded, stored};
 use crate::tally::Tally;
 
-/// Entries of one insertion: so many rows of two transfers and a record each have fewer arguments than SQLite allows.
-const CHUNK_ENTRIES: usize = 512;
 /// Counters of one insertion.
 const CHUNK_COUNTERS: usize = 256;
 /// Shapes that are remembered between commits; beyond these they are looked up anew.
@@ -116,12 +114,14 @@ impl Tables {
 
     async fn write_together(&mut self, entries: &[Entry]) -> Result<Answers, sqlx::Error> {
         let mut answers = Answers::new();
-        for chunk in entries.chunks(CHUNK_ENTRIES) {
-            let mut rows = Rows::default();
-            answers.extend(chunk.iter().map(|entry| self.push(&mut rows, entry)));
-            if !rows.is_empty() {
+        let mut rows = Rows::default();
+        for (at, entry) in entries.iter().enumerate() {
+            answers.push(self.push(&mut rows, entry));
+            let last = at + 1 == entries.len();
+            if rows.is_full() || (last && !rows.is_empty()) {
                 let (text, arguments) = self.texts.insert(&rows);
                 self.run(text, arguments).await?;
+                rows = Rows::default();
             }
         }
         for entry in entries {
@@ -180,16 +180,15 @@ impl Tables {
     }
 
     fn push<'e>(&self, rows: &mut Rows<'e>, entry: &'e Entry) -> Result<(), WriteError> {
-        let payer = match user_of(entry) {
-            Some(user) => *self
-                .accounts
-                .get(&user)
-                .ok_or_else(|| WriteError::Refused(format!("no account of {user}")))?,
-            None => 0,
+        let account = |user: Option<UserId>| match user {
+            Some(user) => (self.accounts.get(&user).copied())
+                .ok_or_else(|| WriteError::Refused(format!("no account of {user}"))),
+            None => Ok(0),
         };
+        let (payer, lender) = (account(user_of(entry))?, account(lender_of(entry))?);
         let components = components_of(entry).and_then(|set| self.component_sets.get(&set).copied());
         let shape = record_of(entry).and_then(|record| self.shapes.get(&Shape::of(record)).copied());
-        rows.push(entry, Known { payer, components, shape });
+        rows.push(entry, Known { payer, lender, components, shape });
         Ok(())
     }
 
@@ -199,10 +198,10 @@ impl Tables {
             self.shapes.clear();
         }
         for entry in entries {
-            if let Some(user) = user_of(entry)
-                && !self.accounts.contains_key(&user)
-            {
-                self.learn_account(user).await?;
+            for user in [user_of(entry), lender_of(entry)].into_iter().flatten() {
+                if !self.accounts.contains_key(&user) {
+                    self.learn_account(user).await?;
+                }
             }
             if let Some(set) = components_of(entry)
                 && !self.component_sets.contains_key(&set)
@@ -320,7 +319,16 @@ impl Tables {
 fn user_of(entry: &Entry) -> Option<UserId> {
     match entry {
         Entry::Hold { user, .. } | Entry::Settle { user, .. } | Entry::Void { user, .. } => Some(*user),
-        Entry::Record(_) | Entry::Event(_) | Entry::Attempts { .. } => None,
+        Entry::Lent { settle, .. } => user_of(settle),
+        Entry::Record(_) | Entry::Event(_) | Entry::Attempts { .. } | Entry::Borrow(_) => None,
+    }
+}
+
+/// Who earns by the entry.
+const fn lender_of(entry: &Entry) -> Option<UserId> {
+    match entry {
+        Entry::Lent { lender, .. } => Some(*lender),
+        _ => None,
     }
 }
 
@@ -328,7 +336,8 @@ fn user_of(entry: &Entry) -> Option<UserId> {
 fn record_of(entry: &Entry) -> Option<&RequestRecord> {
     match entry {
         Entry::Settle { record, .. } | Entry::Void { record, .. } | Entry::Record(record) => Some(record),
-        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } => None,
+        Entry::Lent { settle, .. } => record_of(settle),
+        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } | Entry::Borrow(_) => None,
     }
 }
 

@@ -13,6 +13,7 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError, is_refusal};
 use crate::open::{Store, random};
+use crate::pool::{self, Loan};
 use crate::row::{Row, fields};
 use crate::seal::{MasterKey, Place, SealError, Sealed};
 use crate::sql::{loaded, stored};
@@ -54,6 +55,8 @@ pub struct Credential {
     pub platform: Option<String>,
     /// What the platform has to know of it: a JSON object.
     pub settings: String,
+    /// Whether it is lent to others, and how.
+    pub loan: Option<Loan>,
 }
 
 /// What lasts of a credential's health.
@@ -130,9 +133,12 @@ impl Credential {
 }
 
 pub(crate) const SELECT: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
-    disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
-    condition, reason, until_ms, failures, checked_at, result, status, platform, settings \
-    FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id ORDER BY id";
+    disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, \
+    credential.fingerprint, \
+    condition, reason, until_ms, failures, checked_at, result, status, platform, settings, \
+    loan.number, loan.requests_per_day, loan.consent, loan.actor, loan.at_ms \
+    FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id \
+    LEFT JOIN pool_loan AS loan ON loan.credential = credential.id ORDER BY id";
 
 pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
     Some(Credential {
@@ -153,6 +159,7 @@ pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
         check: check(row)?,
         platform: row.get()?,
         settings: row.get()?,
+        loan: pool::loan(row)?,
     })
 }
 

@@ -69,6 +69,17 @@ pub enum Entry {
         /// In the order in which they were made.
         attempts: Vec<Attempt>,
     },
+    /// A lent credential is about to be used for somebody else's request.
+    Borrow(Box<Borrowed>),
+    /// A settlement by which the lender of the credential that served earns points, in one commit with it.
+    Lent {
+        /// An [`Entry::Settle`].
+        settle: Box<Entry>,
+        /// Who earns.
+        lender: UserId,
+        /// Micro-points, above 0.
+        earned: Micropoints,
+    },
 }
 
 impl Entry {
@@ -79,8 +90,25 @@ impl Entry {
 
     /// Whether someone's points hang on it.
     pub(crate) const fn resolves_hold(&self) -> bool {
-        matches!(self, Self::Settle { .. } | Self::Void { .. })
+        matches!(self, Self::Settle { .. } | Self::Void { .. } | Self::Lent { .. })
     }
+}
+
+/// One use of a lent credential: an attempt to serve a request with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Borrowed {
+    /// The request.
+    pub request: RequestId,
+    /// Which of the request's attempts it is, from 1.
+    pub attempt: u32,
+    /// The credential.
+    pub credential: CredentialId,
+    /// Whose it is.
+    pub lender: UserId,
+    /// The model that was asked for.
+    pub model: Arc<str>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The components that served a request; `None` where no component of the kind took part.
@@ -218,6 +246,7 @@ pub(crate) enum Movement {
     Resolution = 1,
     Overrun = 2,
     BadDebt = 3,
+    Earning = 4,
 }
 
 /// The id of a request's movement: the same each time, so that a repeated entry is refused by the primary key.
@@ -242,8 +271,9 @@ mod tests {
     #[test]
     fn each_movement_of_a_request_has_its_own_id_and_keeps_its_time() {
         let request = RequestId::new(Timestamp::from_millis(1_800_000_000_000), [0xff; 10]);
-        let ids = [Movement::Hold, Movement::Resolution, Movement::Overrun, Movement::BadDebt]
-            .map(|movement| transfer_id(request, movement));
+        let movements =
+            [Movement::Hold, Movement::Resolution, Movement::Overrun, Movement::BadDebt, Movement::Earning];
+        let ids = movements.map(|movement| transfer_id(request, movement));
         assert_eq!(ids[0].as_bytes(), request.as_bytes());
         for (at, id) in ids.iter().enumerate() {
             assert_eq!(id.as_bytes()[..6], request.as_bytes()[..6]);

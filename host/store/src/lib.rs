@@ -24,6 +24,7 @@ mod lockout;
 mod log;
 mod model_route;
 mod open;
+mod pool;
 mod price;
 mod price_rate;
 mod recover;
@@ -52,7 +53,7 @@ pub use code::{CODES_MAX, CodeBatch, NewBatch};
 pub use credential::{
     CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential,
 };
-pub use entry::{Attempt, Components, Digest, Entry, PluginEvent, RequestRecord};
+pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
 pub use grant::{Credit, Granted};
 pub use idempotency::{Keyed, Known};
@@ -61,6 +62,7 @@ pub use lockout::{Guessed, WrongTries};
 pub use log::{RequestFilter, RequestPage};
 pub use model_route::ModelRoute;
 pub use open::{Durability, Options, Store};
+pub use pool::{Loan, PoolUse};
 pub use price::{NewPrices, PriceVersion};
 pub use price_rate::Payers;
 pub use refund::Refund;

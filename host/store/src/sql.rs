@@ -1,13 +1,13 @@
 //! Rows into SQL: one text per number of rows, so that hundreds of them are one prepared call.
 //!
 //! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the hundred — transfers,
-//! then records — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
+//! then records, then uses of lent credentials — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
 //! statements stay prepared. The rows of padding are all NULL and a WHERE drops them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
@@ -15,7 +15,7 @@ use sqlx::{Encode, Sqlite, Type};
 use tollgate_core::id::RequestId;
 use tollgate_core::usage::Usage;
 
-use crate::entry::{Entry, Movement, RequestRecord, transfer_id};
+use crate::entry::{Borrowed, Entry, Movement, RequestRecord, transfer_id};
 use crate::tally::{Counter, Counts, classes};
 
 /// The accounts that every database has.
@@ -45,6 +45,7 @@ pub(crate) enum Code {
     Redeem = 6,
     Refund = 7,
     Reward = 20,
+    Earning = 21,
 }
 
 /// Who wrote a transfer: see the migration.
@@ -68,6 +69,15 @@ const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, fai
     cache_write_short, cache_write_long, output, reasoning, audio_input, audio_output, charge, last_at";
 const COUNTER_WIDTH: usize = 17;
 
+const USE_COLUMNS: &str = "request, attempt, credential, lender, model, at_ms";
+const USE_WIDTH: usize = 6;
+
+/// Rows of one insertion: with so many of each kind it has 30,720 arguments, of the 32,766 that SQLite allows.
+const TRANSFERS_MAX: usize = 1024;
+const OTHERS_MAX: usize = 512;
+/// Most transfers of one entry: a settlement with an overrun, a bad debt and an earning.
+const ENTRY_TRANSFERS_MAX: usize = 4;
+
 /// A row of `transfer`, its sequence number aside.
 #[derive(Debug, Clone)]
 pub(crate) struct TransferRow {
@@ -89,6 +99,7 @@ pub(crate) struct TransferRow {
 pub(crate) struct Rows<'a> {
     pub(crate) transfers: Vec<TransferRow>,
     pub(crate) records: Vec<(&'a RequestRecord, Known)>,
+    pub(crate) uses: Vec<&'a Borrowed>,
 }
 
 /// What the tables know the parts of an entry by.
@@ -96,6 +107,8 @@ pub(crate) struct Rows<'a> {
 pub(crate) struct Known {
     /// The account of its user.
     pub(crate) payer: i64,
+    /// The account of who earns by it.
+    pub(crate) lender: i64,
     /// The component set of its record, if it names any.
     pub(crate) components: Option<i64>,
     /// The shape of its record.
@@ -104,7 +117,14 @@ pub(crate) struct Known {
 
 impl<'a> Rows<'a> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.transfers.is_empty() && self.records.is_empty()
+        self.transfers.is_empty() && self.records.is_empty() && self.uses.is_empty()
+    }
+
+    /// Whether the rows of one more entry might have more arguments than SQLite allows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.transfers.len() + ENTRY_TRANSFERS_MAX > TRANSFERS_MAX
+            || self.records.len() >= OTHERS_MAX
+            || self.uses.len() >= OTHERS_MAX
     }
 
     /// Adds the rows of `entry`.
@@ -154,9 +174,28 @@ impl<'a> Rows<'a> {
             }
             Entry::Record(record) => self.records.push((record, known)),
             Entry::Event(_) | Entry::Attempts { .. } => {}
+            Entry::Borrow(borrowed) => self.uses.push(borrowed),
+            Entry::Lent { settle, earned, .. } => {
+                self.push(settle, known);
+                if let Entry::Settle { request, at, .. } = &**settle {
+                    self.transfers.push(TransferRow {
+                        kind: Kind::Single,
+                        credit: known.lender,
+                        amount: earned.get(),
+                        resolves: None,
+                        request: Some(*request.as_bytes()),
+                        code: Code::Earning,
+                        memo: Some(Arc::clone(&LENT)),
+                        ..movement(*request, Movement::Earning, account::REVENUE, at.millis())
+                    });
+                }
+            }
         }
     }
 }
+
+/// The reason in the books.
+static LENT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("earned: a lent credential served"));
 
 /// The transfer of a request from `debit` to revenue, as most are.
 fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> TransferRow {
@@ -188,7 +227,7 @@ pub(crate) fn loaded(value: i64) -> u64 {
 /// The texts, each made once.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    inserts: HashMap<(usize, usize), Arc<str>>,
+    inserts: HashMap<[usize; 3], Arc<str>>,
     counts: HashMap<usize, Arc<str>>,
 }
 
@@ -197,12 +236,13 @@ impl Texts {
     pub(crate) fn insert(&mut self, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
         let transfers = padded(rows.transfers.len());
         let records = padded(rows.records.len());
-        let text = match self.inserts.entry((transfers, records)) {
+        let uses = padded(rows.uses.len());
+        let text = match self.inserts.entry([transfers, records, uses]) {
             Slot::Occupied(slot) => Arc::clone(slot.get()),
-            Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records).into())),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records, uses).into())),
         };
         let mut binds = Binds(SqliteArguments::default());
-        binds.0.reserve(transfers * TRANSFER_WIDTH + records * RECORD_WIDTH, 0);
+        binds.0.reserve(transfers * TRANSFER_WIDTH + records * RECORD_WIDTH + uses * USE_WIDTH, 0);
         for row in &rows.transfers {
             binds.transfer(row);
         }
@@ -210,7 +250,13 @@ impl Texts {
         for (record, known) in &rows.records {
             binds.record(record, *known);
         }
-        // The padding of the records comes last: what is not bound is NULL.
+        if uses > 0 {
+            binds.nulls((records - rows.records.len()) * RECORD_WIDTH);
+        }
+        for borrowed in &rows.uses {
+            binds.borrowed(borrowed);
+        }
+        // The padding of what comes last is not bound: it is NULL.
         (text, binds.0)
     }
 
@@ -250,10 +296,11 @@ fn padded(rows: usize) -> usize {
     if rows == 0 { 0 } else { rows.next_power_of_two() }
 }
 
-fn text(transfers: usize, records: usize) -> String {
+fn text(transfers: usize, records: usize, uses: usize) -> String {
     let mut text = String::new();
     insert(&mut text, "transfer", TRANSFER_COLUMNS, TRANSFER_WIDTH, transfers);
     insert(&mut text, "request_record", RECORD_COLUMNS, RECORD_WIDTH, records);
+    insert(&mut text, "pool_use", USE_COLUMNS, USE_WIDTH, uses);
     text
 }
 
@@ -315,6 +362,15 @@ impl Binds {
         self.add(counts.last_at);
     }
 
+    fn borrowed(&mut self, borrowed: &Borrowed) {
+        self.add(borrowed.request.as_bytes().as_slice());
+        self.add(i64::from(borrowed.attempt));
+        self.add(borrowed.credential.as_bytes().as_slice());
+        self.add(borrowed.lender.as_bytes().as_slice());
+        self.add(Arc::clone(&borrowed.model));
+        self.add(stored(borrowed.at.millis()));
+    }
+
     fn record(&mut self, record: &RequestRecord, known: Known) {
         self.add(record.request.as_bytes().as_slice());
         self.add(record.user.as_bytes().as_slice());
@@ -360,6 +416,7 @@ mod tests {
     fn each_column_has_its_argument() {
         assert_eq!(TRANSFER_COLUMNS.split(',').count(), TRANSFER_WIDTH);
         assert_eq!(RECORD_COLUMNS.split(',').count(), RECORD_WIDTH);
+        assert_eq!(super::USE_COLUMNS.split(',').count(), super::USE_WIDTH);
         assert_eq!(COUNTER_COLUMNS.split(',').count(), COUNTER_WIDTH);
     }
 }

@@ -16,7 +16,7 @@ pub struct StatementLine {
     pub seq: i64,
     /// Its id.
     pub transfer: TransferId,
-    /// What it is: `charge`, `grant`, `top-up`, `code`, `refund`, `reward`, or `other`.
+    /// What it is: `charge`, `grant`, `top-up`, `code`, `refund`, `reward`, `earning` (by a lent credential), or `other`.
     pub kind: &'static str,
     /// Micro-points: below 0 where they were taken.
     pub amount: Micropoints,
@@ -41,7 +41,7 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<StatementLine>, StoreError> {
-        // Each half walks its own index backward. The conditions of the indexes must stand here for them to be used.
+        // Each part walks its own index backward. Whose request earned something is not told. The conditions of the indexes must stand here for them to be used.
         let rows = sqlx::query(
             "WITH mine AS (SELECT id FROM account WHERE owner = ?1) \
              SELECT seq, id, code, delta, request, memo, actor, at_ms FROM (\
@@ -49,7 +49,9 @@ impl Store {
              NULL AS memo, actor, at_ms FROM transfer \
              WHERE debit = (SELECT id FROM mine) AND kind IN (2, 4) AND amount > 0 AND seq < ?2 ORDER BY seq DESC LIMIT ?3) \
              UNION ALL SELECT * FROM (SELECT seq, id, code, amount, request, memo, actor, at_ms FROM transfer \
-             WHERE credit = (SELECT id FROM mine) AND origin <> 0 AND seq < ?2 ORDER BY seq DESC LIMIT ?3)) \
+             WHERE credit = (SELECT id FROM mine) AND origin <> 0 AND seq < ?2 ORDER BY seq DESC LIMIT ?3) \
+             UNION ALL SELECT * FROM (SELECT seq, id, code, amount, NULL, memo, actor, at_ms FROM transfer \
+             WHERE credit = (SELECT id FROM mine) AND code = 21 AND seq < ?2 ORDER BY seq DESC LIMIT ?3)) \
              ORDER BY seq DESC LIMIT ?3",
         )
         .bind(user.as_bytes().as_slice())
@@ -76,7 +78,7 @@ fn line(row: &mut Row<'_>) -> Option<StatementLine> {
 }
 
 fn kind(code: i64) -> &'static str {
-    const NAMES: [(Code, &str); 7] = [
+    const NAMES: [(Code, &str); 8] = [
         (Code::Request, "charge"),
         (Code::Overrun, "charge"),
         (Code::Grant, "grant"),
@@ -84,6 +86,7 @@ fn kind(code: i64) -> &'static str {
         (Code::Redeem, "code"),
         (Code::Refund, "refund"),
         (Code::Reward, "reward"),
+        (Code::Earning, "earning"),
     ];
     NAMES.into_iter().find(|(known, _)| *known as i64 == code).map_or("other", |(_, name)| name)
 }

@@ -164,8 +164,23 @@ pub(super) struct Credential {
     last_used_ms: Option<u64>,
     /// What the last check found.
     check: Option<Check>,
+    /// Under what terms others may use it, where its owner lends it.
+    shared: Option<Lent>,
     /// Whether it, and every change of it, is gone when the gateway ends: keys are kept in memory.
     temporary: bool,
+}
+
+/// How a credential is lent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Lent {
+    /// Version of the text that its owner agreed to.
+    consent: String,
+    /// When he did.
+    at_ms: u64,
+    /// How often others may use it from midnight to midnight UTC.
+    requests_per_day: u64,
+    /// How often they have today.
+    used_today: u64,
 }
 
 /// What a check found.
@@ -286,7 +301,13 @@ pub(super) async fn change(ask: Ask<CredentialId, Nothing, Patch>) -> Result<Cre
 
 /// `DELETE /management/v1/credentials/{credential}`
 pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
-    ask.caller.desk.remove_credential(find(&ask.caller, ask.path).await?.id).await?;
+    let row = find(&ask.caller, ask.path).await?;
+    ask.caller.desk.remove_credential(row.id).await?;
+    if let Some(loan) = row.loan
+        && let Some(live) = ask.caller.admin.shared.directory.load().live.get(&row.id)
+    {
+        live.lending().withdraw(loan.number);
+    }
     Ok(Nothing)
 }
 
@@ -334,7 +355,7 @@ async fn answer(caller: &Caller, id: CredentialId, reward: Option<Micropoints>) 
     Ok(Checked { credential, reward: reward.map(|points| points.to_string()) })
 }
 
-async fn find(caller: &Caller, id: CredentialId) -> Result<CredentialRow, Problem> {
+pub(super) async fn find(caller: &Caller, id: CredentialId) -> Result<CredentialRow, Problem> {
     let mut rows = caller.desk.credentials().await?.into_iter();
     let found = rows.find(|row| row.id == id && visible(&caller.actor, row));
     found.ok_or_else(Problem::not_found)
@@ -348,7 +369,7 @@ fn visible(actor: &Actor, row: &CredentialRow) -> bool {
     }
 }
 
-fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
+pub(super) fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
     let at = now();
     let live = shared.directory.load().live.get(&row.id).cloned();
     let health = live.as_deref().map(Live::health);
@@ -377,6 +398,12 @@ fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
             at_ms: check.at.millis(),
             result: check.failure.map_or("good", FailureClass::name),
             status: check.status,
+        }),
+        shared: row.loan.as_ref().map(|loan| Lent {
+            consent: loan.consent.clone(),
+            at_ms: loan.at.millis(),
+            requests_per_day: loan.requests_per_day,
+            used_today: live.as_deref().map_or(0, |live| live.lending().used(at)),
         }),
         temporary: row.temporary,
     }

@@ -16,6 +16,7 @@ mod models;
 mod openapi;
 mod plugins;
 mod points;
+mod pool;
 mod prices;
 mod receipts;
 mod reply;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Condition;
 use tollgate_core::id::CredentialId;
-use tollgate_core::limits::Rates;
+use tollgate_core::limits::{LIMIT_MAX, Rates};
 use tollgate_core::secret::Secret;
 
 use super::output::Output;
@@ -17,7 +17,7 @@ use tollgate_store::Resealed;
 
 use crate::check::{Found, check_once};
 use crate::config::Config;
-use crate::desk::{Desk, NewCredential, Place};
+use crate::desk::{CONSENT_TEXT, CONSENT_VERSION, Desk, NewCredential, Place};
 use crate::environment::{self, KeyStorage};
 use crate::secret_parts;
 
@@ -40,6 +40,23 @@ pub(super) enum Credential {
     },
     /// Ask the provider whether a key is good.
     Check {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+    /// Lend a user's own key to the other users, for points. Say --consent only when its owner has read the text and agrees:
+    /// without it, the text is shown. The books note who did it, and when.
+    Share {
+        /// Its id, as `list` shows it.
+        id: String,
+        /// How often others may use it from midnight to midnight UTC.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=LIMIT_MAX))]
+        requests_per_day: u64,
+        /// Version of the text that its owner agrees to.
+        #[arg(long, value_name = "VERSION")]
+        consent: Option<String>,
+    },
+    /// Take a lent key back. A running server heeds it within half a second.
+    Unshare {
         /// Its id, as `list` shows it.
         id: String,
     },
@@ -124,12 +141,13 @@ impl Credential {
                             credential.weight.into(),
                             credential.enabled.into(),
                             condition(&credential.state.condition).into(),
+                            credential.loan.map(|loan| loan.requests_per_day).into(),
                             credential.id.to_string().into(),
                         ]
                     })
                     .collect();
                 let columns =
-                    ["provider", "owner", "user", "label", "key", "weight", "enabled", "state", "id"];
+                    ["provider", "owner", "user", "label", "key", "weight", "enabled", "state", "lent", "id"];
                 output.many(&columns, &rows)?;
             }
             Self::Disable { id } => desk.set_credential_enabled(id.parse()?, false).await?,
@@ -140,6 +158,21 @@ impl Credential {
                 let (found, reward) = check_once(config, &provider, &secret).await?;
                 desk.checked(id, &found, reward).await?;
                 output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
+            }
+            Self::Share { id, requests_per_day, consent } => {
+                let Some(consent) = consent else {
+                    bail!("{CONSENT_TEXT}\nwhoever agrees to this says --consent {CONSENT_VERSION}");
+                };
+                let loan = desk.share_credential(id.parse()?, requests_per_day, &consent).await?;
+                output.one(&[
+                    ("id", id.into()),
+                    ("requests_per_day", loan.requests_per_day.into()),
+                    ("consent", loan.consent.into()),
+                ])?;
+            }
+            Self::Unshare { id } => {
+                let ended = desk.unshare_credential(id.parse()?).await?;
+                output.one(&[("id", id.into()), ("was_lent", ended.is_some().into())])?;
             }
             Self::Reseal => {
                 let Resealed { credentials, settings } = desk.reseal(config).await?;

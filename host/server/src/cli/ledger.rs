@@ -11,7 +11,7 @@ use tollgate_store::{Granted, StatementLine};
 use super::output::{Output, line};
 use super::shown;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::desk::{Desk, owner};
 
 /// The books.
 #[derive(Debug, Subcommand)]
@@ -185,6 +185,7 @@ async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) 
                 text(record.protocol.map(|protocol| protocol.name())),
                 text(record.model.as_deref()),
                 record.outcome.name().into(),
+                owner(record).map_or(Value::Null, Value::from),
                 record.status.map_or(Value::Null, Value::from),
                 record.attempts.into(),
                 record.usage.prompt_total().into(),
@@ -196,8 +197,8 @@ async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) 
         })
         .collect();
     let columns = [
-        "request", "protocol", "model", "outcome", "status", "attempts", "prompt", "output", "quality",
-        "points", "ms",
+        "request", "protocol", "model", "outcome", "owner", "status", "attempts", "prompt", "output",
+        "quality", "points", "ms",
     ];
     output.many(&columns, &rows)
 }

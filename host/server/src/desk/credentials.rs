@@ -10,7 +10,9 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_store::seal::Place as SealedAt;
-use tollgate_store::{CheckResult, CredentialChange, CredentialPlace, CredentialState, Reward, StoreError};
+use tollgate_store::{
+    CheckResult, CredentialChange, CredentialPlace, CredentialState, Loan, Reward, StoreError,
+};
 
 use super::Desk;
 use crate::check::Found;
@@ -49,6 +51,8 @@ pub struct CredentialRow {
     pub state: CredentialState,
     /// What the last check found.
     pub check: Option<CheckResult>,
+    /// Whether it is lent to others, and how.
+    pub loan: Option<Loan>,
     /// Whether it is gone when the server ends.
     pub temporary: bool,
 }
@@ -162,6 +166,7 @@ impl Desk {
             check: None,
             platform: place.platform.map(str::to_owned),
             settings: place.settings.to_owned(),
+            loan: None,
         });
         Ok(id)
     }
@@ -198,6 +203,7 @@ impl Desk {
             limits: credential.limits,
             state: credential.state,
             check: credential.check,
+            loan: credential.loan,
             temporary: self.memory.is_some(),
         };
         Ok(self.kept().await?.into_iter().map(row).collect())

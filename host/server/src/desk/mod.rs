@@ -5,6 +5,7 @@ mod audit;
 mod credentials;
 mod keys;
 mod ledger;
+mod pool;
 mod prices;
 mod records;
 mod routes;
@@ -26,7 +27,9 @@ use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store}
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::keys::{KeyEdit, KeyRow};
 pub use self::ledger::CodeOrder;
+pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION};
 pub use self::prices::PriceList;
+pub(crate) use self::records::owner;
 pub use self::records::{Export, LogEntry, LogShape, moment};
 pub use self::routes::RouteRow;
 pub use self::trials::TRIAL_USER;
@@ -57,6 +60,8 @@ pub struct Desk {
     /// Where credentials are instead of the database, in a server that keeps them in memory.
     memory: Option<Arc<MemoryKeys>>,
     keys_max: u32,
+    /// Whether credentials may be lent.
+    lends: bool,
 }
 
 impl Desk {
@@ -81,9 +86,10 @@ impl Desk {
         // Kept sealed, so that a change of the master key leaves it as it is.
         let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
+        let lends = config.pool.enabled;
         let (act, keys_max) = (Act::new(TERMINAL, None, None), config.limits.api_keys_per_user);
         let store = store.acting(Arc::clone(&act));
-        let desk = Self { store, act, master, fingerprints, memory: None, keys_max };
+        let desk = Self { store, act, master, fingerprints, memory: None, keys_max, lends };
         desk.fingerprint_all().await?;
         desk.acting(Act::new(GATEWAY, None, None)).publish_shipped().await?;
         Ok(desk)

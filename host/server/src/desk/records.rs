@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use tollgate_core::id::RequestId;
+use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
 
@@ -34,6 +35,8 @@ pub struct LogEntry {
     pub model: Option<String>,
     /// The credential of the last attempt.
     pub credential: Option<String>,
+    /// Whose that credential was, where something was priced: `user` for the caller's own, `shared` or `platform`.
+    pub owner: Option<&'static str>,
     /// How it ended.
     pub outcome: &'static str,
     /// The HTTP status that the client saw.
@@ -96,6 +99,7 @@ impl From<&RequestRecord> for LogEntry {
             provider: record.provider.as_deref().map(str::to_owned),
             model: record.model.as_deref().map(str::to_owned),
             credential: record.credential.map(|credential| credential.to_string()),
+            owner: owner(record),
             outcome: record.outcome.name(),
             status: record.status,
             attempts: record.attempts,
@@ -121,6 +125,12 @@ impl From<&RequestRecord> for LogEntry {
             error: record.error.clone(),
         }
     }
+}
+
+/// Whose credential served, which the receipt says.
+pub(crate) fn owner(record: &RequestRecord) -> Option<&'static str> {
+    let receipt = Receipt::decode(record.receipt.as_deref()?).ok()?;
+    Some(receipt.owner.name())
 }
 
 /// How a log is written to a file.

@@ -308,6 +308,9 @@ async fn dispatch(
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
             pending.serve_by(directory, stage, leg);
+            if !record::borrow(worker, pending, &mut lease) {
+                return Err(give_up(ticket, ProxyError::Unavailable));
+            }
         }
         let token = token(worker, &lease).await;
         let begun = Instant::now();

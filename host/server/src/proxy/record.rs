@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::ledger::Settlement;
+use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
@@ -15,7 +16,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::Bill;
-use tollgate_store::{Attempt, Components, Entry, RequestRecord, WriteError};
+use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteError};
 
 use super::charge::{self, Pending, Priced, Settled, Ticket};
 use super::select::Lease;
@@ -41,6 +42,27 @@ pub(crate) async fn hold(
 ) -> Result<(), WriteError> {
     let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
     worker.acks.commit(entry).await
+}
+
+/// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process. Does
+/// nothing for others. Says whether it is written; the request must not be sent where it is not.
+pub(crate) fn borrow(worker: &Worker, pending: &Pending, lease: &mut Lease) -> bool {
+    if let Some(lender) = &lease.credential().lender {
+        let borrowed = Borrowed {
+            request: pending.id,
+            attempt: pending.attempts,
+            credential: lease.credential().id,
+            lender: lender.user,
+            model: Arc::clone(&pending.model),
+            at: lease.taken_at(),
+        };
+        if let Err(error) = worker.shared.writer.append(Entry::Borrow(Box::new(borrowed))) {
+            tracing::error!(%error, request = %pending.id, "the use of a lent credential could not be written");
+            return false;
+        }
+    }
+    lease.sent();
+    true
 }
 
 /// What attempts met, in their order.
@@ -101,6 +123,7 @@ pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     if let Some(trial) = &pending.trial {
         told(trial, &entry);
     }
+    let entry = earning(&pending, charge, entry);
     // Instances, credential and generation are free before the wait.
     drop(pending);
     // One attempt is told by the record itself.
@@ -119,7 +142,7 @@ fn told(trial: &Trial, entry: &Entry) {
     let (record, settlement) = match entry {
         Entry::Settle { record, settlement, .. } => (record, Some(settlement)),
         Entry::Void { record, .. } | Entry::Record(record) => (record, None),
-        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } => return,
+        _ => return,
     };
     let usage = &record.usage;
     trial.note(
@@ -144,6 +167,21 @@ fn told(trial: &Trial, entry: &Entry) {
             "price_version": record.price_version, "account": desk::TRIAL_USER,
         }),
     );
+}
+
+/// Puts what the lender of the credential earns beside the settlement, where one served.
+fn earning(pending: &Pending, charge: Micropoints, entry: Entry) -> Entry {
+    let lender = pending.lease.as_ref().and_then(|lease| lease.credential().lender.as_ref());
+    let (Some(lender), Some(pricing)) = (lender, pending.road.generation.pricing()) else { return entry };
+    let earned = lending::earned(charge, pricing.plan().rewards.lender_ppm);
+    if earned <= Micropoints::ZERO {
+        return entry;
+    }
+    if let Err(error) = lender.account.lock().credit(earned) {
+        tracing::error!(%error, user = %lender.user, "a lender's earning does not fit his account");
+        return entry;
+    }
+    Entry::Lent { settle: Box::new(entry), lender: lender.user, earned }
 }
 
 /// Charges the account and completes the record with what the charge rests on.

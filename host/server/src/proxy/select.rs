@@ -1,11 +1,13 @@
 //! Step 5: which credential serves the next attempt. The host decides who may; the policy decides who does.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{self, Disabled, Rest, Standing};
 use tollgate_core::id::CredentialId;
+use tollgate_core::lending::NotLent;
 use tollgate_core::limits::{Meter, Rates};
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
@@ -42,6 +44,8 @@ pub(crate) struct Lease {
     taken_at: Timestamp,
     /// Tokens that were counted ahead; `None` once it is known what was used.
     expected: Option<u64>,
+    /// Whether a use was counted that has not come to pass yet.
+    lent: bool,
 }
 
 impl Lease {
@@ -55,7 +59,13 @@ impl Lease {
         let now = wanted.now;
         let mut health = credential.health();
         standing(credential, &health, now)?;
+        let lent = credential.lender.is_some();
+        // A use that is left now is still there below: every use is counted under the lock of the health.
+        spare(credential, now)?;
         admit(&credential.limits, &mut credential.live.meter(), now)?;
+        if lent {
+            credential.live.lending().take(now)?;
+        }
         let held = health.begin(now, wanted.request_ms.saturating_add(LEASE_SLACK_MS));
         drop(health);
         credential.live.meter().expect(wanted.tokens, now);
@@ -67,7 +77,18 @@ impl Lease {
             place: Place::default(),
             taken_at: now,
             expected: Some(wanted.tokens),
+            lent,
         })
+    }
+
+    /// A request is about to go up with it: a lent one has been used then, whatever becomes of the request.
+    pub(crate) const fn sent(&mut self) {
+        self.lent = false;
+    }
+
+    /// When it was taken.
+    pub(crate) const fn taken_at(&self) -> Timestamp {
+        self.taken_at
     }
 
     /// The credential.
@@ -105,15 +126,18 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.settle(0);
         self.leave();
+        if self.lent {
+            self.credential.live.lending().give_back(self.taken_at);
+        }
     }
 }
 
-/// What may serve a call, own and platform: the price of the hold depends on it.
+/// What may serve a call, own and others': the price of the hold depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Owners {
     /// Any of the caller's own.
     pub(crate) own: bool,
-    /// Any of the platform's.
+    /// Any of the platform's, or lent ones.
     pub(crate) platform: bool,
 }
 
@@ -151,6 +175,17 @@ enum Unfit {
     Limited(u64),
     /// It is out of service, for so many milliseconds where that is known.
     Down(Option<u64>),
+    /// Its owner has taken it back: it is as if it had never been there.
+    Gone,
+}
+
+impl From<NotLent> for Unfit {
+    fn from(not: NotLent) -> Self {
+        match not {
+            NotLent::Withdrawn => Self::Gone,
+            NotLent::Spent(ms) => Self::Limited(ms),
+        }
+    }
 }
 
 /// Why none can: what is at a limit comes back soon, so that counts before what is out of service.
@@ -165,6 +200,7 @@ impl Lack {
     fn add(&mut self, unfit: Unfit) {
         let sooner = |known: &mut Option<u64>, ms: u64| *known = Some(known.map_or(ms, |it| it.min(ms)));
         match unfit {
+            Unfit::Gone => {}
             Unfit::Limited(ms) => sooner(&mut self.limited_ms, ms),
             Unfit::Down(until) => {
                 self.down = true;
@@ -209,35 +245,38 @@ pub(crate) fn next(
     let mut lack = Lack::default();
     for _ in 0..RACES_MAX {
         lack = Lack::default();
-        let mut found: Vec<(&Arc<Credential>, Rc<Upstream>, Shape)> = Vec::with_capacity(8);
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(8);
+        let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, Shape)> = Vec::with_capacity(8);
         for credential in directory.credentials(caller) {
             let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
             if !trial::allows(credential.id) {
                 continue;
             }
-            if tried.contains(&credential.id) || candidates.len() == CANDIDATES_MAX {
+            if tried.contains(&credential.id) {
                 continue;
             }
-            match candidate(credential, candidates.len(), wanted) {
-                Ok(candidate) => {
-                    candidates.push(candidate);
-                    found.push((credential, upstream, spoken));
-                }
+            match candidate(credential, wanted) {
+                Ok(candidate) => found.push((candidate, credential, upstream, spoken)),
                 Err(unfit) => lack.add(unfit),
             }
         }
-        if candidates.is_empty() {
+        if found.is_empty() {
             trial::note("select", || detail!({"candidates": []}));
             break;
         }
+        if found.len() > CANDIDATES_MAX {
+            // So that each has its turn, however many there are.
+            found.sort_by_key(|(candidate, ..)| precedence(candidate));
+            found.truncate(CANDIDATES_MAX);
+        }
+        let numbered = found.iter().zip(0..);
+        let candidates: Vec<Candidate> =
+            numbered.map(|((candidate, ..), handle)| Candidate { handle, ..*candidate }).collect();
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let request = SelectRequest { seed: fastrand::u64(..), attempt };
         let handle = choose(leg.road, request, &candidates)?;
-        let (credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+        let (_, credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
         trial::note("select", || {
-            let seen =
-                found.iter().zip(&candidates).map(|((credential, ..), numbers)| told(credential, numbers));
+            let seen = found.iter().map(|(numbers, credential, ..)| told(credential, numbers));
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
         match Lease::take(credential, upstream, *spoken, wanted) {
@@ -258,16 +297,31 @@ fn told(credential: &Credential, numbers: &Candidate) -> Detail {
     })
 }
 
-/// What the policy may know of a credential, or why it is none for now.
-fn candidate(credential: &Credential, handle: usize, wanted: &Wanted) -> Result<Candidate, Unfit> {
+/// Which candidates a selector sees where there are too many: the caller's own before lent ones before the platform's; of each
+/// owner, the one that knows the conversation, and those that have been idle the longest.
+fn precedence(candidate: &Candidate) -> (u8, Reverse<u32>, Reverse<u64>) {
+    (rank(candidate.owner), Reverse(candidate.affinity), Reverse(candidate.idle_ms))
+}
+
+const fn rank(owner: Owner) -> u8 {
+    match owner {
+        Owner::User => 0,
+        Owner::Shared => 1,
+        Owner::Platform => 2,
+    }
+}
+
+/// What the policy may know of a credential, or why it is none for now. The handle comes later.
+fn candidate(credential: &Credential, wanted: &Wanted) -> Result<Candidate, Unfit> {
     let now = wanted.now;
     let health = credential.health();
     let state = standing(credential, &health, now)?;
+    spare(credential, now)?;
     // On a copy: what is only looked at is not counted.
     admit(&credential.limits, &mut credential.live.meter().clone(), now)?;
     let affinity = wanted.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
     Ok(Candidate {
-        handle: u32::try_from(handle).unwrap_or(u32::MAX),
+        handle: 0,
         owner: credential.owner,
         health: state,
         weight: credential.weight,
@@ -299,6 +353,14 @@ fn standing(credential: &Credential, health: &health::Health, now: Timestamp) ->
     }
 }
 
+/// Whether its owner lets others use it once more, where he lends it at all.
+fn spare(credential: &Credential, now: Timestamp) -> Result<(), Unfit> {
+    match credential.lender {
+        Some(_) => Ok(credential.live.lending().check(now)?),
+        None => Ok(()),
+    }
+}
+
 /// Whether a credential's own limits let a call in, which is counted then.
 fn admit(limits: &Rates, meter: &mut Meter, now: Timestamp) -> Result<(), Unfit> {
     // Leases are counted by its health, where one that is stuck ends by itself.
@@ -319,11 +381,11 @@ fn choose(road: &Road, request: SelectRequest, candidates: &[Candidate]) -> Resu
     }
 }
 
-/// The gateway's own rule: the caller's before the platform's, healthy before half-open, then the least loaded by weight.
+/// The gateway's own rule: the caller's before lent ones before the platform's, healthy before half-open, then the least loaded by weight.
 fn least_loaded(candidates: &[Candidate]) -> Option<u32> {
     let load = |c: &Candidate| u64::from(c.in_flight) * 1000 / u64::from(c.weight.max(1));
     candidates
         .iter()
-        .min_by_key(|c| (c.owner != Owner::User, c.health == Health::HalfOpen, load(c), u64::MAX - c.idle_ms))
+        .min_by_key(|c| (rank(c.owner), c.health == Health::HalfOpen, load(c), u64::MAX - c.idle_ms))
         .map(|candidate| candidate.handle)
 }

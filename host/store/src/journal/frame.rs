@@ -91,8 +91,8 @@ impl Flavor for Tail<'_> {
 #[cfg(test)]
 mod tests {
     use super::{HEADER_BYTES, UnknownFormat, checksum, push, read};
-    use crate::entry::{Components, Entry, RequestRecord};
-    use tollgate_core::id::{RequestId, UserId};
+    use crate::entry::{Borrowed, Components, Entry, RequestRecord};
+    use tollgate_core::id::{CredentialId, RequestId, UserId};
     use tollgate_core::ledger::Settlement;
     use tollgate_core::points::Micropoints;
     use tollgate_core::time::Timestamp;
@@ -111,7 +111,27 @@ mod tests {
         vec![
             Entry::Hold { request, user, amount: held, model: "m".into(), at },
             Entry::Settle { request, user, held, settlement, at, record: Box::new(record.clone()) },
-            Entry::Record(Box::new(record)),
+            Entry::Record(Box::new(record.clone())),
+            Entry::Borrow(Box::new(Borrowed {
+                request,
+                attempt: 1,
+                credential: CredentialId::new(at, [9; 10]),
+                lender: user,
+                model: "m".into(),
+                at,
+            })),
+            Entry::Lent {
+                settle: Box::new(Entry::Settle {
+                    request,
+                    user,
+                    held,
+                    settlement,
+                    at,
+                    record: Box::new(record),
+                }),
+                lender: user,
+                earned: Micropoints::new(4),
+            },
         ]
     }
 

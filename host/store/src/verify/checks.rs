@@ -156,6 +156,33 @@ pub(super) const CHECKS: &[Check] = &[
                 WHERE ppm NOT BETWEEN 0 AND 100000000 OR user_id NOT IN (SELECT id FROM users)",
     },
     Check {
+        rule: "a lender earns once, by a request that his credential served, and no more than it cost",
+        // A record may have been removed since; the uses stay.
+        query: "SELECT 'transfer ' || hex(earning.id) || ' of ' || earning.amount || ' pays ' \
+                || COALESCE('for request ' || hex(earning.request), 'for nothing') FROM transfer AS earning \
+                LEFT JOIN request_record AS record ON record.request = earning.request \
+                LEFT JOIN transfer AS post ON post.resolves = earning.request AND post.kind = 2 \
+                LEFT JOIN pool_use AS used ON used.request = earning.request AND used.attempt = \
+                (SELECT MAX(attempt) FROM pool_use AS other WHERE other.request = earning.request) \
+                LEFT JOIN account ON account.owner = used.lender \
+                WHERE earning.code = 21 AND (earning.kind <> 4 OR earning.debit <> 2 OR post.id IS NULL \
+                OR account.id IS NULL OR earning.credit <> account.id OR (record.request IS NOT NULL AND \
+                (record.attempts <> used.attempt OR record.credential IS NOT used.credential \
+                OR record.user_id = used.lender OR record.charge < earning.amount))) \
+                UNION ALL SELECT 'request ' || hex(request) || ' is paid for ' || COUNT(*) || ' times' FROM transfer \
+                WHERE code = 21 GROUP BY request HAVING COUNT(*) > 1",
+    },
+    Check {
+        rule: "a reward is granted once, to who brought the key",
+        query: "SELECT 'transfer ' || hex(granted.id) || ' of ' || granted.amount || ' rewards no key' FROM transfer AS granted \
+                WHERE granted.code = 20 AND (granted.kind <> 4 OR granted.debit <> 1 OR NOT EXISTS (\
+                SELECT 1 FROM credential_reward AS reward JOIN account ON account.owner = reward.user_id \
+                WHERE reward.transfer = granted.id AND account.id = granted.credit)) \
+                UNION ALL SELECT 'reward ' || hex(reward.transfer) || ' is in no transfer' FROM credential_reward AS reward \
+                LEFT JOIN transfer AS granted ON granted.id = reward.transfer AND granted.code = 20 \
+                WHERE reward.transfer IS NOT NULL AND granted.id IS NULL",
+    },
+    Check {
         rule: "a price table is complete",
         query: "SELECT 'price version ' || version || ' is empty' FROM price_version \
                 WHERE NOT EXISTS (SELECT 1 FROM price WHERE price.version = price_version.version AND tier = 0)",
