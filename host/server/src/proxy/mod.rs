@@ -317,11 +317,7 @@ async fn dispatch(
         let made = attempt(worker, inbound, (stage, leg), &lease, &token, id, deadline).await;
         let (sent, passage) = match made {
             Ok(made) => made,
-            Err(error @ ProxyError::Translated { .. }) => {
-                ticket.fail(&error, Outcome::Refused);
-                return Err(error);
-            }
-            Err(error) => return Err(give_up(ticket, error)),
+            Err(error) => return Err(unmade(ticket, error)),
         };
         match sent {
             Ok(reply) => {
@@ -403,6 +399,13 @@ async fn token(worker: &Worker, lease: &Lease) -> Token {
 fn stale(worker: &Worker, lease: &Lease, token: &Token) -> bool {
     let Ok(Some(token)) = token else { return false };
     worker.shared.tokens.refused(lease.credential(), token)
+}
+
+/// Ends a request that cannot be said to its provider, or whose adapter failed.
+fn unmade(ticket: Ticket, error: ProxyError) -> ProxyError {
+    let refused = matches!(error, ProxyError::Translated { .. });
+    ticket.fail(&error, if refused { Outcome::Refused } else { Outcome::UpstreamError });
+    error
 }
 
 fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {
