@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
@@ -17,6 +17,7 @@ use tollgate_store::{Store, Writer};
 
 use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
+use crate::bodies::{self, Bodies, Copied};
 use crate::books::{self, FirstStart};
 use crate::config::{BaseUrl, Config};
 use crate::conversation::Conversations;
@@ -94,6 +95,8 @@ impl Gateway {
             .with_context(|| format!("listening on {}", config.server.admin_listen))?;
         let (address, admin_address) = (address(&listeners)?, address(&admin_listener)?);
         let (tokens, tokens_wanted) = Tokens::new();
+        let metrics = Metrics::new();
+        let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
         let shared = Arc::new(Shared {
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
@@ -101,9 +104,10 @@ impl Gateway {
             last_good: ArcSwapOption::empty(),
             gates: Gates::new(&config.limits),
             conversations: Conversations::new(),
-            metrics: Metrics::new(),
+            metrics,
             trials: Trials::default(),
             tokens,
+            bodies,
             writer,
             settings: config,
         });
@@ -122,6 +126,7 @@ impl Gateway {
             nurse: Nurse::new(shared.clone(), opened.books.desk().clone(), opened.changed),
             books: opened.books,
             tokens_wanted,
+            copies,
             config_file: options.config_path.filter(|_| !options.demo).map(known),
             end: control_ending,
         };
@@ -181,6 +186,8 @@ struct Control {
     books: books::Books,
     nurse: Nurse,
     tokens_wanted: UnboundedReceiver<Arc<Slot>>,
+    /// Bodies that wait to be stored.
+    copies: mpsc::Receiver<Copied>,
     /// With what it holds: read before anyone is served, so that no later change goes unseen.
     config_file: Option<(PathBuf, Vec<u8>)>,
     end: watch::Receiver<bool>,
@@ -206,15 +213,21 @@ impl Control {
                 self.admin.logins.desk().clone(),
                 shared.settings.requests.clone(),
             ));
+            let desk = self.admin.logins.desk();
+            tokio::spawn(bodies::watch(desk.clone(), shared.settings.requests.bodies.clone()));
+            let keeping =
+                tokio::spawn(bodies::run(shared.clone(), desk.clone(), self.copies, self.end.clone()));
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(REFRESH) => {}
-                    _ = self.end.wait_for(|end| *end) => return,
+                    _ = self.end.wait_for(|end| *end) => break,
                 }
                 if let Err(error) = self.books.refresh(&shared).await {
                     tracing::error!(%error, "what has changed in the database could not be read");
                 }
             }
+            // Its panic was logged where it happened.
+            let _kept = keeping.await;
         });
     }
 }

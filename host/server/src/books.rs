@@ -273,6 +273,7 @@ fn directory(
             price_rate: snapshot.price_rates.get(&key.user).copied().unwrap_or_default(),
             own: new.own.get(&key.user).map(Arc::clone).unwrap_or_default(),
             expires_at: key.expires_at,
+            keep_bodies: key.keep_bodies,
             limited: limited(&new, key.id, key.limits),
         };
         new.callers.insert(key.sha256, Arc::new(caller));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -230,6 +231,30 @@ pub struct Requests {
     pub archive_dir: Option<PathBuf>,
     /// Run on each such file when it is complete: a program and its arguments, the file's path behind them.
     pub archive_command: Vec<String>,
+    /// What is kept of bodies, for API keys of which an operator wants them.
+    pub bodies: KeepBodies,
+}
+
+/// What is kept of the bodies of calls. No key's are, unless an operator says so of the key.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepBodies {
+    /// Of a request, and of an answer, each.
+    pub bytes_max: BodyBytes,
+    /// Members of JSON whose values are taken out before anything is stored, whatever their case.
+    pub redact: Vec<String>,
+    /// Bodies of calls older than so many days go.
+    pub retention_days: NonZeroU64,
+}
+
+impl Default for KeepBodies {
+    fn default() -> Self {
+        Self {
+            bytes_max: BodyBytes(64 * 1024),
+            redact: Vec::new(),
+            retention_days: NonZeroU64::MIN.saturating_add(6),
+        }
+    }
 }
 
 /// Shape of a log line.
@@ -519,6 +544,23 @@ impl TryFrom<usize> for HeadBytes {
     }
 }
 
+/// Bytes of a body that is kept: 1 KiB to 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct BodyBytes(pub usize);
+
+impl TryFrom<usize> for BodyBytes {
+    type Error = &'static str;
+
+    fn try_from(value: usize) -> Result<Self, Self::Error> {
+        if (1024..=1 << 20).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("must be between 1024 and 1048576 bytes")
+        }
+    }
+}
+
 /// A filter that `tracing` understands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -701,6 +743,8 @@ mod tests {
         check_refused("[server]\nlissten = \"127.0.0.1:1\"", "line 2", "unknown field `lissten`");
         check_refused("[limits]\nattempts_max = 0", "line 2", "between 1 and 16");
         check_refused("[limits]\nbody_read_timeout_ms = 0", "line 2", "between 1 and 86400000");
+        check_refused("[requests.bodies]\nbytes_max = 1", "line 2", "between 1024 and 1048576");
+        check_refused("[requests.bodies]\nretention_days = 0", "line 2", "nonzero");
         check_refused("[log]\n\nlevel = \"a=b=c\"", "line 3", "not a log filter");
         check_refused("[providers.x]\nbase_url = \"http://h\"", "line 1", "needs `adapter`");
         check_refused("[providers.openai]\nbase_url = \"ftp://h\"", "line 2", "http://");

@@ -173,6 +173,8 @@ pub(crate) struct Caller {
     pub(crate) own: Arc<[Arc<Credential>]>,
     /// When the key ends.
     pub(crate) expires_at: Option<Timestamp>,
+    /// Whether the bodies of its calls are kept.
+    pub(crate) keep_bodies: bool,
     /// What the key may do, where it is limited at all.
     pub(crate) limited: Option<Limited>,
 }
@@ -194,7 +196,8 @@ impl Caller {
         let limited =
             limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
         let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
-        Self { user, api_key, account, price_rate: PriceRate::FULL, own, expires_at: None, limited }
+        let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
+        Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited }
     }
 }
 

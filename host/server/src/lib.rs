@@ -13,6 +13,7 @@ pub mod desk;
 mod acks;
 mod admin;
 mod allocator;
+mod bodies;
 mod body;
 mod books;
 mod check;

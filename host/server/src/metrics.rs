@@ -80,6 +80,7 @@ pub(crate) struct Metrics {
     plugin_faults: Family<Fault, Gauge>,
     credentials: Family<Credentials, Gauge>,
     log_lines_lost: Family<Stream, Gauge>,
+    bodies_lost: Counter,
 }
 
 impl Metrics {
@@ -99,6 +100,7 @@ impl Metrics {
             plugin_faults: Family::default(),
             credentials: Family::default(),
             log_lines_lost: Family::default(),
+            bodies_lost: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
@@ -130,7 +132,17 @@ impl Metrics {
             "Lines that no log file took, by stream",
             metrics.log_lines_lost.clone(),
         );
+        registry.register(
+            "bodies_lost",
+            "Calls whose bodies were to be kept and are not",
+            metrics.bodies_lost.clone(),
+        );
         Self { registry, ..metrics }
+    }
+
+    /// Counts bodies that were to be kept and are not.
+    pub(crate) fn bodies_lost(&self) -> Counter {
+        self.bodies_lost.clone()
     }
 
     /// A request was answered.

@@ -5,6 +5,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Generation, Runtime};
 use tollgate_store::Writer;
 
+use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::conversation::Conversations;
 use crate::directory::Directory;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) trials: Trials,
     /// Access tokens of credentials that need some.
     pub(crate) tokens: Tokens,
+    /// Where copies of bodies go.
+    pub(crate) bodies: Bodies,
     /// The way to the database.
     pub(crate) writer: Writer,
 }

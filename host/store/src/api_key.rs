@@ -40,6 +40,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// What it may do.
     pub limits: KeyLimits,
+    /// Whether an operator wants the bodies of its calls kept.
+    pub keep_bodies: bool,
 }
 
 /// A key to be stored.
@@ -91,7 +93,7 @@ pub struct KeyUse {
 
 pub(crate) const SELECT: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
     protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
-    context_management FROM api_key ORDER BY id";
+    context_management, keep_bodies FROM api_key ORDER BY id";
 
 /// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
@@ -108,6 +110,7 @@ pub(crate) fn api_key(row: &mut Row<'_>) -> Option<ApiKey> {
         created_at: Timestamp::from_millis(row.u64()?),
         expires_at: row.get::<Option<i64>>()?.map(|at| Timestamp::from_millis(loaded(at))),
         limits: limits(row)?,
+        keep_bodies: row.get()?,
     })
 }
 
@@ -253,6 +256,26 @@ impl Store {
         write_limits(&mut tx, key, change.limits).await?;
         let detail = json!({"name": change.name, "enabled": change.enabled});
         self.note(&mut tx, noted("key.change", key, detail), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is over.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError> {
+        const DOING: &str = "changing an API key";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("UPDATE api_key SET keep_bodies = ? WHERE id = ?")
+            .bind(keep)
+            .bind(key.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("API key"));
+        }
+        self.note(&mut tx, noted("key.keep-bodies", key, json!({"keep": keep})), now).await?;
         tx.commit().await.doing(DOING)
     }
 

@@ -10,6 +10,7 @@
 mod api_key;
 mod audit;
 mod balance;
+mod body;
 mod code;
 mod commit;
 mod credential;
@@ -49,6 +50,7 @@ mod writer;
 pub use api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
 pub use audit::{Act, AuditFilter, AuditRow, Note};
 pub use balance::Balance;
+pub use body::{Bodies, Body};
 pub use code::{CODES_MAX, CodeBatch, NewBatch};
 pub use credential::{
     CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential,

@@ -1,5 +1,5 @@
-//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, and answers that
-//! are kept for calls that may come again.
+//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, bodies that are
+//! kept, and answers that are kept for calls that may come again.
 //!
 //! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the same
 //! transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the change was
@@ -7,6 +7,7 @@
 
 use tollgate_core::secret::Secret;
 
+use crate::body;
 use crate::credential;
 use crate::error::{Doing, StoreError};
 use crate::idempotency;
@@ -26,6 +27,8 @@ pub struct Resealed {
     pub credentials: usize,
     /// The gateway's own secrets.
     pub settings: usize,
+    /// Calls of which the bodies are kept.
+    pub bodies: usize,
 }
 
 impl Store {
@@ -100,6 +103,7 @@ impl Store {
                 .await
                 .doing(DOING)?;
         }
+        resealed.bodies = body::reseal(&mut tx, old, new).await?;
         tx.commit().await.doing(DOING)?;
         Ok(resealed)
     }

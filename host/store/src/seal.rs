@@ -187,6 +187,29 @@ impl MasterKey {
         String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
     }
 
+    /// Seals the body of a call: nonce and ciphertext.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] when the system gives no nonce.
+    pub(crate) fn seal_body(&self, place: &[u8], text: &Secret) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; 24];
+        getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
+        let payload = Payload { msg: text.expose().as_bytes(), aad: place };
+        let bytes = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Seal)?;
+        Ok([nonce.as_slice(), &bytes].concat())
+    }
+
+    /// Opens the body of a call.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] when anything differs: the key, the bytes, the call.
+    pub(crate) fn open_body(&self, place: &[u8], sealed: &[u8]) -> Result<Secret, SealError> {
+        let (nonce, bytes) = sealed.split_at_checked(24).ok_or(SealError::Open)?;
+        let payload = Payload { msg: bytes, aad: place };
+        let text = self.cipher.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::Open)?;
+        String::from_utf8(text).map(Secret::new).map_err(|_| SealError::Open)
+    }
+
     /// Opens what was sealed for this row.
     ///
     /// # Errors

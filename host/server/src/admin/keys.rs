@@ -8,7 +8,7 @@ use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
-use super::ask::{Actor, Ask, Nothing, Page, Paging};
+use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
 use crate::desk::{Desk, KeyEdit, KeyRow};
 
@@ -96,6 +96,8 @@ pub(super) struct Key {
     expires_at_ms: Option<u64>,
     /// What it may do.
     limits: Limits,
+    /// Whether an operator has the bodies of its calls kept, redacted and sealed, for a time.
+    keep_bodies: bool,
     /// When the last call came.
     last_used_ms: Option<u64>,
     /// Calls, refused ones too.
@@ -191,7 +193,7 @@ pub(super) async fn create(ask: Ask<Nothing, Nothing, NewKey>) -> Result<FreshKe
 
 /// `GET /management/v1/keys/{key}`
 pub(super) async fn show(ask: Ask<ApiKeyId>) -> Result<Key, Problem> {
-    Ok(shown(&find(&ask.caller.desk, &ask.caller.actor, ask.path).await?))
+    shown_of(&ask.caller, ask.path).await
 }
 
 /// `PATCH /management/v1/keys/{key}`
@@ -216,6 +218,11 @@ pub(super) async fn revoke(ask: Ask<ApiKeyId>) -> Result<Nothing, Problem> {
     Ok(Nothing)
 }
 
+/// A key as its caller may see it.
+pub(super) async fn shown_of(caller: &Caller, id: ApiKeyId) -> Result<Key, Problem> {
+    Ok(shown(&find(&caller.desk, &caller.actor, id).await?))
+}
+
 async fn find(desk: &Desk, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, Problem> {
     let found = desk.keys().await?.into_iter().find(|key| key.id == id && actor.may_see(key.user_id));
     found.ok_or_else(Problem::not_found)
@@ -231,6 +238,7 @@ fn shown(key: &KeyRow) -> Key {
         enabled: key.enabled,
         expires_at_ms: key.expires_at.map(Timestamp::millis),
         limits: Limits::shown(&key.limits),
+        keep_bodies: key.keep_bodies,
         last_used_ms: key.used.map(|used| used.last_used.millis()),
         requests: used.requests,
         tokens: used.tokens,

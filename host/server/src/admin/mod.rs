@@ -7,6 +7,7 @@
 mod accounts;
 mod ask;
 mod audit;
+mod bodies;
 mod credentials;
 mod dispatch;
 mod error;

@@ -26,8 +26,8 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, credentials, keys, models, openapi, plugins, points, pool, prices, receipts, requests,
-    trial, usage, users,
+    accounts, audit, bodies, credentials, keys, models, openapi, plugins, points, pool, prices, receipts,
+    requests, trial, usage, users,
 };
 
 /// What all paths begin with.
@@ -69,6 +69,7 @@ fn table() -> Vec<Route> {
         route(GET,    Owner,  "/keys/{key}",     keys::show,        "Shows an API key."),
         route(PATCH,  Owner,  "/keys/{key}",     keys::change,      "Changes what is given of an API key; the rest stays.").changes("key.change"),
         route(DELETE, Owner,  "/keys/{key}",     keys::revoke,      "Refuses an API key from now on. What was used with it stays known.").changes("key.revoke"),
+        route(PUT,    Admin,  "/keys/{key}/keep-bodies", bodies::keep, "Says whether the bodies of a key's calls are kept from now on, redacted and sealed.").changes("key.keep-bodies"),
 
         // Provider keys.
         route(GET,    Owner,  "/credentials",    credentials::list, "Lists provider keys with how they are now, oldest first."),
@@ -94,6 +95,7 @@ fn table() -> Vec<Route> {
         route(GET,    Owner,  "/requests/export.jsonl", requests::export_jsonl, "Exports calls, newest first, one JSON object a line."),
         route(GET,    Owner,  "/requests/export.csv", requests::export_csv, "Exports calls, newest first, as values between commas."),
         route(GET,    Owner,  "/requests/{request}", requests::show, "Shows a call with its attempts."),
+        route(GET,    Admin,  "/requests/{request}/bodies", bodies::show, "Shows what was asked and answered in a call, where it is kept. Every read is in the audit log."),
 
         // Trials.
         route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),

@@ -175,8 +175,12 @@ impl Credential {
                 output.one(&[("id", id.into()), ("was_lent", ended.is_some().into())])?;
             }
             Self::Reseal => {
-                let Resealed { credentials, settings } = desk.reseal(config).await?;
-                output.one(&[("credentials", credentials.into()), ("settings", settings.into())])?;
+                let Resealed { credentials, settings, bodies } = desk.reseal(config).await?;
+                output.one(&[
+                    ("credentials", credentials.into()),
+                    ("settings", settings.into()),
+                    ("bodies", bodies.into()),
+                ])?;
             }
             Self::Remove { id } => desk.remove_credential(id.parse()?).await?,
         }

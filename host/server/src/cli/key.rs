@@ -52,6 +52,14 @@ pub(super) enum Key {
     },
     /// List API keys by their first signs. With --json, with their limits and what was used of them.
     List,
+    /// Say whether the bodies of a key's calls are kept from now on, redacted and sealed. Its owner sees it.
+    KeepBodies {
+        /// Its id, as `list` shows it.
+        id: String,
+        /// Whether they are. What is kept already stays until its time is over.
+        #[arg(value_name = "BOOL", action = clap::ArgAction::Set)]
+        keep: bool,
+    },
     /// Refuse an API key from now on.
     Revoke {
         /// Its id, as `list` shows it.
@@ -173,6 +181,7 @@ impl Key {
                 desk.change_key(id, KeyEdit { name, enabled, expires_at, limits }).await?;
             }
             Self::List => list(&desk.keys().await?, output)?,
+            Self::KeepBodies { id, keep } => desk.keep_bodies(id.parse()?, keep).await?,
             Self::Revoke { id } => desk.revoke_key(id.parse()?).await?,
         }
         desk.close().await;
@@ -186,7 +195,7 @@ fn in_days(days: u64) -> Timestamp {
 
 /// A table has room for what tells keys apart; JSON has everything.
 fn list(keys: &[KeyRow], output: &Output) -> anyhow::Result<()> {
-    const COLUMNS: [&str; 11] = [
+    const COLUMNS: [&str; 12] = [
         "key",
         "user",
         "name",
@@ -194,6 +203,7 @@ fn list(keys: &[KeyRow], output: &Output) -> anyhow::Result<()> {
         "expires_at_ms",
         "id",
         "limits",
+        "keep_bodies",
         "last_used_ms",
         "requests",
         "tokens",
@@ -204,7 +214,7 @@ fn list(keys: &[KeyRow], output: &Output) -> anyhow::Result<()> {
     output.many(columns, &rows)
 }
 
-fn row(key: &KeyRow) -> [Value; 11] {
+fn row(key: &KeyRow) -> [Value; 12] {
     let used = key.used.unwrap_or_default();
     [
         key.hint.clone().into(),
@@ -214,6 +224,7 @@ fn row(key: &KeyRow) -> [Value; 11] {
         key.expires_at.map(Timestamp::millis).into(),
         key.id.to_string().into(),
         key.limits_json(),
+        key.keep_bodies.into(),
         key.used.map(|used| used.last_used.millis()).into(),
         used.requests.into(),
         used.tokens.into(),

@@ -10,13 +10,13 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
-use tollgate_store::RequestFilter;
+use tollgate_store::{Body, RequestFilter};
 
 use super::output::Output;
 use super::points;
 use crate::config::Config;
 use crate::desk::{Desk, LogEntry, LogShape, moment};
-use crate::retention;
+use crate::{bodies, retention};
 
 /// The request log.
 #[derive(Debug, Subcommand)]
@@ -34,6 +34,11 @@ pub(super) enum Requests {
         /// Its id.
         request: RequestId,
     },
+    /// What was asked and answered in a request, where it is kept. Every read is in the audit log.
+    Bodies {
+        /// Its id.
+        request: RequestId,
+    },
     /// All requests that the filter lets through, newest first, to standard output.
     Export {
         #[command(flatten)]
@@ -42,7 +47,7 @@ pub(super) enum Requests {
         #[arg(long, value_enum, default_value = "jsonl")]
         format: LogShape,
     },
-    /// Archive and remove what the configuration does not keep, now. A server does so by itself.
+    /// Archive and remove what the configuration does not keep, bodies included, now. A server does so by itself.
     Prune,
 }
 
@@ -137,6 +142,7 @@ impl Requests {
                 )?;
             }
             Self::Show { request } => show(&desk, request, output).await?,
+            Self::Bodies { request } => show_bodies(&desk, request, output).await?,
             Self::Export { filter, format } => {
                 let mut export = desk.export(filter.find(&desk).await?, format, true);
                 let mut out = std::io::stdout().lock();
@@ -147,7 +153,12 @@ impl Requests {
             Self::Prune => {
                 let done = retention::prune(&desk, &config.requests).await?;
                 let file = done.file.map_or(Value::Null, |file| file.display().to_string().into());
-                output.one(&[("removed", done.records.into()), ("file", file)])?;
+                let bodies = bodies::prune(&desk, &config.requests.bodies).await?;
+                output.one(&[
+                    ("removed", done.records.into()),
+                    ("file", file),
+                    ("bodies_removed", bodies.into()),
+                ])?;
             }
         }
         desk.close().await;
@@ -176,6 +187,17 @@ fn list(entries: &[LogEntry], output: &Output) -> anyhow::Result<()> {
         })
         .collect();
     output.many(&["request", "started", "model", "outcome", "status", "attempts", "points", "ms"], &rows)
+}
+
+async fn show_bodies(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {
+    let kept = desk.bodies(request).await?;
+    let half = |body: &Body| json!({"text": body.text.expose(), "bytes": body.bytes, "cut": body.cut});
+    output.one(&[
+        ("request", kept.request.to_string().into()),
+        ("key", kept.api_key.to_string().into()),
+        ("asked", half(&kept.asked)),
+        ("answered", half(&kept.answered)),
+    ])
 }
 
 async fn show(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {

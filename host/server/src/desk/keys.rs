@@ -33,6 +33,8 @@ pub struct KeyRow {
     pub expires_at: Option<Timestamp>,
     /// What it may do.
     pub limits: KeyLimits,
+    /// Whether the bodies of its calls are kept.
+    pub keep_bodies: bool,
     /// What was used with it; `None` before the first call.
     pub used: Option<KeyUse>,
 }
@@ -106,6 +108,7 @@ impl Desk {
             enabled: key.enabled,
             expires_at: key.expires_at,
             limits: key.limits,
+            keep_bodies: key.keep_bodies,
             used: used.get(&key.id).copied(),
         };
         Ok(self.store.list_api_keys().await?.into_iter().map(row).collect())

@@ -2,6 +2,7 @@
 //! Works on the database alone; a running server notices. One file a resource; here is what they share.
 
 mod audit;
+mod bodies;
 mod credentials;
 mod keys;
 mod ledger;

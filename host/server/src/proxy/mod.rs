@@ -53,6 +53,7 @@ use self::read::Inbound;
 use self::relay::Relay;
 use self::select::{Lease, Wanted};
 use self::window::{Passed, Window};
+use crate::bodies::Copying;
 use crate::destination::{Destination, Leg, Stage, Unserved};
 use crate::directory::{Caller, Directory};
 use crate::gates::{Full, Place};
@@ -81,14 +82,16 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
     let arrival = worker.arrival();
     let id = arrival.id.to_string();
     let (mut parts, body) = request.into_parts();
+    let mut copying = None;
     let (protocol, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
             let (protocol, trial) = (call.protocol, worker.shared.trials.take(&mut parts.headers));
             let answer = match trial {
-                None => proxy(&worker, arrival, call, parts, body).await,
+                None => proxy(&worker, arrival, call, parts, body, &mut copying).await,
                 // In a box, so that every other call's future is no larger for it.
                 Some(trial) => {
-                    Box::pin(trial::scope(trial, proxy(&worker, arrival, call, parts, body))).await
+                    let tried = proxy(&worker, arrival, call, parts, body, &mut copying);
+                    Box::pin(trial::scope(trial, tried)).await
                 }
             };
             (protocol, answer)
@@ -103,7 +106,16 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response
+    match copying {
+        None => response,
+        Some(copying) => copied(response, copying),
+    }
+}
+
+/// The same answer; its bytes are copied as they go.
+fn copied(response: Response<Outgoing>, mut copying: Box<Copying>) -> Response<Outgoing> {
+    copying.answer(forward::is_event_stream(response.headers()));
+    response.map(|body| Outgoing::Copied(Box::new(relay::Copied { body, copying })))
 }
 
 /// One call, in order. The caller is known before his body is read, so that a stranger's is not.
@@ -113,6 +125,7 @@ async fn proxy(
     call: Call,
     parts: Parts,
     body: Incoming,
+    copying: &mut Option<Box<Copying>>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
     let key = authenticate::take_key(&mut headers, &mut query);
@@ -130,6 +143,9 @@ async fn proxy(
     trial::note("limit", || limit::told(&caller, standing.as_ref()));
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
+    if caller.keep_bodies {
+        *copying = Some(worker.shared.bodies.begin(arrival.id, caller.api_key, &inbound.body));
+    }
     let (inbound, turns_dropped) = context::fit(&caller, inbound, arrival.id)?;
     let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
     let place = worker.shared.gates.enter(arrival.started + patience).await;

@@ -21,6 +21,7 @@ use super::error::ProxyError;
 use super::filter::TextHash;
 use super::meter::any_failure;
 use super::window::{Passed, Window};
+use crate::bodies::Copying;
 use crate::config::Limits;
 use crate::net::pool::Answer;
 
@@ -34,6 +35,26 @@ pub(crate) enum Outgoing {
     Full(Option<Bytes>),
     /// One that is relayed.
     Relay(Box<Relay>),
+    /// One of the two, of which a copy is kept.
+    Copied(Box<Copied>),
+}
+
+/// A body, and the copy that is made of it. Both end together, however that is.
+pub(crate) struct Copied {
+    pub(crate) body: Outgoing,
+    pub(crate) copying: Box<Copying>,
+}
+
+impl Copied {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let piece = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &piece
+            && let Some(data) = frame.data_ref()
+        {
+            self.copying.answered(data);
+        }
+        piece
+    }
 }
 
 impl From<Bytes> for Outgoing {
@@ -58,6 +79,7 @@ impl Body for Outgoing {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => relay.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Copied(copied) => copied.poll_frame(cx),
         }
     }
 
@@ -65,6 +87,7 @@ impl Body for Outgoing {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Relay(relay) => relay.state == State::Ended,
+            Self::Copied(copied) => copied.body.is_end_stream(),
         }
     }
 
@@ -72,6 +95,7 @@ impl Body for Outgoing {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relay(_) => SizeHint::default(),
+            Self::Copied(copied) => copied.body.size_hint(),
         }
     }
 }

@@ -1,0 +1,222 @@
+//! Bodies of calls, for keys of which an operator wants them: copied on the road, redacted and sealed beside it.
+//!
+//! The road copies at most `[requests.bodies] bytes_max` of what the client sent and of what it got, and hands the copy over when
+//! the answer is gone: to a queue of fixed length, without waiting. What finds it full is dropped and counted
+//! (`bodies_lost`): nobody's answer is late for it. One task takes from the queue, redacts ([`redact`]) and stores.
+//!
+//! A key that keeps nothing costs one branch, before the answer's first byte.
+
+mod redact;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{mpsc, watch};
+use tollgate_core::id::{ApiKeyId, RequestId};
+use tollgate_core::secret::Secret;
+use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_store::Body;
+
+use self::redact::Redactor;
+use crate::config::KeepBodies;
+use crate::desk::Desk;
+use crate::directory::Directory;
+use crate::shared::{Shared, now};
+
+/// Calls that may wait to be stored: with what each may keep, a bound on memory.
+const QUEUE: usize = 64;
+/// How often old ones are looked for.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// Rows of one removal.
+const BATCH: u32 = 250;
+/// Pause between removals, for those who wait to write.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Where the road leaves copies.
+#[derive(Debug, Clone)]
+pub(crate) struct Bodies {
+    queue: mpsc::Sender<Copied>,
+    bytes_max: usize,
+    lost: Counter,
+}
+
+impl Bodies {
+    /// A queue, and its other end for [`run`]. What is lost is counted in `lost`.
+    pub(crate) fn new(rule: &KeepBodies, lost: Counter) -> (Self, mpsc::Receiver<Copied>) {
+        let (queue, copies) = mpsc::channel(QUEUE);
+        (Self { queue, bytes_max: rule.bytes_max.0, lost }, copies)
+    }
+
+    /// Begins to copy a call.
+    pub(crate) fn begin(&self, request: RequestId, api_key: ApiKeyId, asked: &[u8]) -> Box<Copying> {
+        let mut copied =
+            Copied { request, api_key, asked: Piece::default(), answered: Piece::default(), events: false };
+        copied.asked.add(asked, self.bytes_max);
+        Box::new(Copying { copied: Some(copied), bodies: self.clone() })
+    }
+}
+
+/// What was copied of a call.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    request: RequestId,
+    api_key: ApiKeyId,
+    asked: Piece,
+    answered: Piece,
+    /// Whether the answer is a stream of events.
+    events: bool,
+}
+
+/// The beginning of a body.
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// Of the whole body.
+    length: u64,
+}
+
+impl Piece {
+    fn add(&mut self, bytes: &[u8], bytes_max: usize) {
+        self.length += bytes.len() as u64;
+        let room = bytes_max.saturating_sub(self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.length > self.bytes.len() as u64
+    }
+
+    fn redacted(&self, redactor: &Redactor, events: bool) -> Body {
+        let text = redactor.redact(&self.bytes, self.is_cut(), events);
+        Body { text: Secret::new(text), bytes: self.length, cut: self.is_cut() }
+    }
+}
+
+/// A call that is being copied. Dropped when its answer is over, however it ended, and handed on then.
+pub(crate) struct Copying {
+    copied: Option<Copied>,
+    bodies: Bodies,
+}
+
+impl Copying {
+    /// The answer begins.
+    pub(crate) fn answer(&mut self, events: bool) {
+        if let Some(copied) = &mut self.copied {
+            copied.events = events;
+        }
+    }
+
+    /// Bytes of the answer.
+    pub(crate) fn answered(&mut self, bytes: &[u8]) {
+        if let Some(copied) = &mut self.copied {
+            copied.answered.add(bytes, self.bodies.bytes_max);
+        }
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        if let Some(copied) = self.copied.take()
+            && self.bodies.queue.try_send(copied).is_err()
+        {
+            self.bodies.lost.inc();
+        }
+    }
+}
+
+/// Stores what the road has copied until `end` turns true; then what is still in the queue, and no more.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    desk: Desk,
+    mut copies: mpsc::Receiver<Copied>,
+    mut end: watch::Receiver<bool>,
+) {
+    let mut keeper = Keeper { shared, desk, known: None };
+    loop {
+        let copied = tokio::select! {
+            copied = copies.recv() => copied,
+            _ = end.wait_for(|end| *end) => None,
+        };
+        let Some(copied) = copied else { break };
+        keeper.keep(copied).await;
+    }
+    copies.close();
+    while let Some(copied) = copies.recv().await {
+        keeper.keep(copied).await;
+    }
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    desk: Desk,
+    /// Knows the credentials of this directory.
+    known: Option<(Arc<Directory>, Arc<Redactor>)>,
+}
+
+impl Keeper {
+    async fn keep(&mut self, copied: Copied) {
+        let request = copied.request;
+        if let Err(error) = self.stored(copied).await {
+            self.shared.bodies.lost.inc();
+            tracing::error!(error = format!("{error:#}"), %request, "the bodies of a call could not be kept");
+        }
+    }
+
+    async fn stored(&mut self, copied: Copied) -> anyhow::Result<()> {
+        let redactor = self.redactor()?;
+        let bodies = tokio::task::spawn_blocking(move || tollgate_store::Bodies {
+            request: copied.request,
+            api_key: copied.api_key,
+            asked: copied.asked.redacted(&redactor, false),
+            answered: copied.answered.redacted(&redactor, copied.events),
+        });
+        let bodies = bodies.await?;
+        Ok(self.desk.store().keep_bodies(self.desk.master(), &bodies).await?)
+    }
+
+    /// Knows every credential that is in use now.
+    fn redactor(&mut self) -> anyhow::Result<Arc<Redactor>> {
+        let directory = self.shared.directory.load_full();
+        if let Some((known, redactor)) = &self.known
+            && Arc::ptr_eq(known, &directory)
+        {
+            return Ok(Arc::clone(redactor));
+        }
+        let secrets = directory.all().map(|credential| credential.secret.expose());
+        let names = &self.shared.settings.requests.bodies.redact;
+        let redactor = Arc::new(Redactor::new(names, secrets)?);
+        self.known = Some((directory, Arc::clone(&redactor)));
+        Ok(redactor)
+    }
+}
+
+/// Removes bodies whose time is over, for ever.
+pub(crate) async fn watch(desk: Desk, rule: KeepBodies) {
+    loop {
+        match prune(&desk, &rule).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed old bodies of calls"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "old bodies could not be removed"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Removes bodies whose time is over now. Returns of how many calls.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn prune(desk: &Desk, rule: &KeepBodies) -> anyhow::Result<u64> {
+    let age = rule.retention_days.get().saturating_mul(DAY_MS);
+    let before = Timestamp::from_millis(now().millis().saturating_sub(age));
+    let mut removed = 0;
+    loop {
+        let gone = desk.store().remove_bodies(before, BATCH).await?;
+        removed += gone;
+        if gone < u64::from(BATCH) {
+            return Ok(removed);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
