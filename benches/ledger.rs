@@ -1,5 +1,6 @@
 //! Ledger writes as the road makes them: each caller waits for its hold to be durable, and then hands over the settlement
-//! with the request's record, for which nobody waits.
+//! with the request's record, for which nobody waits. First a load without pause: charges a second, and how long a commit takes.
+//! With `-- sustained` that alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,11 @@ const HELD: Micropoints = Micropoints::new(200);
 const CHARGED: Micropoints = Micropoints::new(130);
 /// Bytes of a receipt with a name of usual length.
 const RECEIPT_BYTES: usize = 300;
+/// Callers of the load without pause, and how long it lasts.
+const SUSTAINED_CALLERS: u64 = 256;
+const SUSTAINED: Duration = Duration::from_secs(5);
+/// Charges a second that SQLite is to sustain.
+const MARK: u128 = 10_000;
 
 /// Entries for requests that each have an id of their own.
 struct Requests {
@@ -100,12 +106,55 @@ async fn run(writer: &Writer, requests: &Arc<Requests>, waiters: u64, rounds: u6
     start.elapsed()
 }
 
+/// One caller who charges without pause until `end`; how long each hold took to be durable.
+async fn charge_until(
+    writer: Writer,
+    requests: Arc<Requests>,
+    end: Instant,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut waits = Vec::new();
+    while Instant::now() < end {
+        let (request, at) = requests.next();
+        let asked = Instant::now();
+        writer.commit(requests.hold(request, at)).await?;
+        waits.push(asked.elapsed());
+        writer.post(requests.settle(request, at))?;
+    }
+    writer.flush().await?;
+    Ok(waits)
+}
+
+/// Charges a second over some seconds, counted until the last of them is durable, and the waits for a commit.
+async fn sustain(name: &str, writer: &Writer, requests: &Arc<Requests>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..SUSTAINED_CALLERS {
+        callers.spawn(charge_until(writer.clone(), Arc::clone(requests), start + SUSTAINED));
+    }
+    let mut waits = Vec::new();
+    while let Some(ended) = callers.join_next().await {
+        waits.extend(ended??);
+    }
+    let took = start.elapsed();
+    waits.sort_unstable();
+    let rate = waits.len() as u128 * 1_000_000_000 / took.as_nanos().max(1);
+    let at = |percent: usize| waits.get(waits.len() * percent / 100).copied().unwrap_or_default();
+    println!(
+        "ledger/sustained/sync_{name}: {rate} charges a second over {took:.1?} ({}), commit p50 {:.2?}, p99 {:.2?}",
+        if rate >= MARK { "mark of 10,000 reached" } else { "mark of 10,000 MISSED" },
+        at(50),
+        at(99),
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for (name, sync) in [("full", Durability::Full), ("normal", Durability::Normal)] {
         let (_dir, store, requests) = runtime.block_on(open(sync))?;
         let writer = runtime.block_on(store.writer())?;
+        runtime.block_on(sustain(name, &writer, &requests))?;
         let mut group = criterion.benchmark_group(format!("ledger/hold_settle_record/sync_{name}"));
         for waiters in [1, 16, 64, 256] {
             group.throughput(Throughput::Elements(waiters));

@@ -11,6 +11,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::patiently;
 use tollgate_tests::upstream::{Gate, Script};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -384,5 +385,40 @@ async fn every_end_is_recorded_once_and_resolves_its_hold_once() {
     assert_eq!(transfers, 1 + 2 * 7);
     let charged: i64 = records.iter().map(|record| record.charge.get()).sum();
     assert_eq!(before - rig.balance("alice").await.get(), charged);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_server_takes_up_a_changed_floor() {
+    let rig = rig_of(Micropoints::ZERO).await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    let desk = rig.desk().await;
+    let user = desk.users().await.expect("the database reads")[0].id;
+    let set_floor = async |floor: &str| {
+        let path = format!("/management/v1/users/{user}");
+        let body = json!({"floor": floor}).to_string();
+        let request = Request::new("PATCH", &path).body(body).bearer(rig.admin_secret());
+        let reply = client::call(rig.admin_addr(), &request).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    // The server looks for changes while it runs.
+    let answers = async |status: u16| {
+        patiently("the server to take it up", async {
+            while rig.call(chat()).await.status != status {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    assert_eq!(rig.call(chat()).await.status, 402);
+    set_floor("-1000").await;
+    answers(200).await;
+    // A floor above the balance takes nothing, and refuses what comes until what is owed has been paid.
+    set_floor("0").await;
+    answers(402).await;
+    assert_eq!(desk.verify().await.expect("the database reads").violations, []);
+    desk.grant("alice", Micropoints::from_points(1000), "paid").await.expect("a user");
+    answers(200).await;
+    desk.close().await;
     rig.stop().await;
 }

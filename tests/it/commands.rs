@@ -484,3 +484,50 @@ fn the_management_api_is_printed_as_openapi() {
     assert_eq!(create["responses"]["201"]["description"], "Done.");
     assert!(create["requestBody"].to_string().contains("#/components/schemas/NewKey"), "{create}");
 }
+
+#[test]
+fn codes_are_shown_once_redeemed_once_and_taken_no_more() {
+    let desk = Desk::new();
+    desk.ok(&["user", "add", "alice"]);
+    desk.ok(&["user", "add", "bob"]);
+    let create =
+        ["code", "create", "2.5", "--count", "2", "--uses", "2", "--expires-in", "30", "--label", "spring"];
+    let made = desk.json(&create);
+    let batch = made["batch"].as_str().expect("a batch");
+    let codes: Vec<&str> =
+        made["codes"].as_array().expect("codes").iter().filter_map(Value::as_str).collect();
+    assert!(codes.len() == 2 && codes[0] != codes[1], "{made}");
+    let listed = desk.json(&["code", "list"]);
+    let row = &listed[0];
+    assert_eq!(
+        (&row["batch"], &row["label"], &row["points"]),
+        (&json!(batch), &json!("spring"), &json!("2.5"))
+    );
+    assert_eq!((&row["codes"], &row["uses"], &row["redeemed"]), (&json!(2), &json!(2), &json!(0)));
+    assert!(row["expires_at"].is_string() && row["enabled"] == true);
+    assert!(codes.iter().all(|code| !listed.to_string().contains(code)), "a code was shown again");
+
+    let redeem = |user: &str, code: &str| {
+        let output = desk.run_with(&["--json", "code", "redeem", "--user", user], &format!("{code}\n"));
+        assert!(!text(&output.stderr).contains(code), "a code reached an error");
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    };
+    assert!(redeem("alice", codes[0]).expect("it is good").contains("\"2.5\""));
+    assert!(redeem("alice", codes[0]).expect_err("once a user").contains("you have redeemed"));
+    assert!(redeem("alice", "tgc_nothing").expect_err("no code").contains("no such code"));
+    assert!(redeem("nobody", codes[0]).is_err());
+    desk.ok(&["code", "disable", batch]);
+    assert!(redeem("bob", codes[0]).expect_err("disabled").contains("not taken any more"));
+    assert_eq!(desk.json(&["code", "list"])[0]["enabled"], false);
+    desk.ok(&["code", "enable", batch]);
+    redeem("bob", codes[0]).expect("it is good again");
+    assert_eq!(desk.json(&["code", "list"])[0]["redeemed"], 2);
+    assert_eq!(desk.json(&["ledger", "balance", "alice"])[0]["points"], "2.5");
+    let statement = desk.json(&["ledger", "statement", "bob"]).to_string();
+    assert!(statement.contains("spring") && statement.contains("2.5"), "{statement}");
+
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    assert!(desk.refused(&["code", "disable", unknown]).contains("no such batch of codes"));
+    assert!(!desk.refused(&["code", "create", "0"]).is_empty(), "a code of nothing");
+    assert_eq!(desk.json(&["ledger", "verify"])["violations"], 0);
+}

@@ -15,6 +15,7 @@ use tollgate_tests::gateway;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Script, Upstream};
 
+/// Rounds of kills, unless `TOLLGATE_CRASH_ROUNDS` says otherwise.
 const ROUNDS: usize = 50;
 const CALLERS: usize = 8;
 const POINTS: Micropoints = Micropoints::from_points(1_000_000);
@@ -49,8 +50,32 @@ async fn records(desk: &Desk) -> HashMap<RequestId, RequestRecord> {
     by_id
 }
 
+/// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and free;
+/// the account paid what the records say; and every rule of the ledger holds.
+async fn check_books(desk: &Desk, answered: &[RequestId]) {
+    let all = records(desk).await;
+    for id in answered {
+        let record = all.get(id).expect("an answered request has a record");
+        match record.outcome {
+            Outcome::Ok => assert_eq!(record.charge.get(), PRICE),
+            Outcome::Unknown => assert_eq!(record.charge, Micropoints::ZERO),
+            other => panic!("an answered request ended as {other:?}"),
+        }
+    }
+    let charged: i64 = all.values().map(|record| record.charge.get()).sum();
+    let balance = desk.users().await.expect("the database reads")[0].balance;
+    assert_eq!(POINTS.get() - balance.get(), charged, "the account paid what the records say");
+    let report = desk.verify().await.expect("the database reads");
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+}
+
+fn rounds() -> usize {
+    let asked = std::env::var("TOLLGATE_CRASH_ROUNDS").ok();
+    asked.map_or(ROUNDS, |text| text.parse().expect("a number of rounds"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_kills_under_load_lose_no_settled_charge_and_double_none() {
+async fn kills_under_load_lose_no_settled_charge_and_double_none() {
     let upstream = Upstream::start().await;
     upstream.respond(|_| Script::json(200, ANSWER));
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -62,17 +87,19 @@ async fn fifty_kills_under_load_lose_no_settled_charge_and_double_none() {
             .expect("an empty database takes users");
     let mut answered: Vec<RequestId> = Vec::new();
     let mut settled: HashMap<RequestId, RequestRecord> = HashMap::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
+        // What the last kill left is resolved by now.
+        let desk = Desk::open(&config).await.expect("the database opens beside the gateway");
+        check_books(&desk, &answered).await;
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone())))
             .collect();
-        // The more rounds, the later the blow falls, so that it falls everywhere between two requests.
-        let until = upstream.requests().len() + 20 + round;
+        // From round to round the blow falls later, so that it falls everywhere between two requests.
+        let until = upstream.requests().len() + 20 + round % ROUNDS;
         while upstream.requests().len() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let desk = Desk::open(&config).await.expect("the database opens beside the gateway");
         let before = records(&desk).await;
         process.kill().await;
         for caller in callers {
@@ -91,19 +118,7 @@ async fn fifty_kills_under_load_lose_no_settled_charge_and_double_none() {
     for (id, record) in &settled {
         assert_eq!(all.get(id), Some(record), "a settled charge was lost");
     }
-    for id in &answered {
-        let record = all.get(id).expect("an answered request has a record");
-        match record.outcome {
-            Outcome::Ok => assert_eq!(record.charge.get(), PRICE),
-            Outcome::Unknown => assert_eq!(record.charge, Micropoints::ZERO),
-            other => panic!("an answered request ended as {other:?}"),
-        }
-    }
-    let charged: i64 = all.values().map(|record| record.charge.get()).sum();
-    let balance = desk.users().await.expect("the database reads")[0].balance;
-    assert_eq!(POINTS.get() - balance.get(), charged, "the account paid what the records say");
-    let report = desk.verify().await.expect("the database reads");
-    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    check_books(&desk, &answered).await;
     desk.close().await;
     drop(process);
 }

@@ -88,3 +88,29 @@ async fn a_replay_shows_who_would_pay_what_and_changes_nothing() {
     assert!(tollgate(&rig, &["receipt", "verify"]).status.success());
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_refund_at_the_command_line_gives_back_what_was_paid_and_no_more() {
+    let rig = called(1).await;
+    let after = rig.balance("alice").await;
+    let id = rig.record().await.request.to_string();
+    let refund =
+        |more: &[&str]| tollgate(&rig, &[&["ledger", "refund", &id, "--reason", "cut off"], more].concat());
+    let part = ["0.03", "--key", "ticket-1"];
+    let first = json_of(&refund(&part));
+    assert_eq!(first["refunded"], "0.03");
+    assert_eq!(json_of(&refund(&part))["transfer"], first["transfer"], "the same key is the same refund");
+    let more = refund(&["0.045001"]);
+    assert_eq!(more.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&more.stderr).contains("0.045 points of this request are left"));
+    assert_eq!(json_of(&refund(&[]))["refunded"], "0.045", "the rest");
+    assert_eq!(refund(&[]).status.code(), Some(1), "nothing is left");
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    let missing = tollgate(&rig, &["ledger", "refund", unknown, "--reason", "?"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no such settled request"));
+    assert_eq!(rig.balance("alice").await.get(), after.get() + 75_000);
+    assert_eq!(json_of(&tollgate(&rig, &["ledger", "verify"]))["violations"], 0);
+    let noted = json_of(&tollgate(&rig, &["audit", "--target", &id]));
+    assert_eq!(noted.as_array().map(Vec::len), Some(2), "each refund once: {noted}");
+    rig.stop().await;
+}

@@ -236,6 +236,9 @@ fn directory(
     };
     for balance in snapshot.balances {
         let known = old.accounts.get(&balance.user).map(Arc::clone);
+        if let Some(account) = &known {
+            account.lock().set_floor(balance.floor);
+        }
         let account =
             known.unwrap_or_else(|| SharedAccount::new(Account::new(balance.posted, balance.floor)));
         new.accounts.insert(balance.user, account);

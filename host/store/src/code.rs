@@ -125,13 +125,20 @@ impl Store {
         enabled: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        const DOING: &str = "changing codes";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE code_batch SET disabled_at = ? WHERE id = ?")
             .bind((!enabled).then(|| stored(now.millis())))
             .bind(batch.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await
-            .doing("changing codes")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("batch of codes")) } else { Ok(()) }
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("batch of codes"));
+        }
+        let (target, detail) = (batch.to_string(), json!({"enabled": enabled}));
+        self.note(&mut tx, Note { action: "code.change", kind: "code", target, detail }, now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     /// Puts what a code is worth on a user's account. One transaction: of users who race for its last use, one gets it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::{Value, json};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{Condition, Disabled, Rest};
 use tollgate_core::id::{CredentialId, RequestId, UserId};
@@ -10,6 +11,7 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
+use crate::audit::Note;
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError, is_refusal};
 use crate::open::{Store, random};
@@ -120,6 +122,23 @@ pub struct NewCredential<'a> {
     pub limits: Rates,
     /// By which the key is known again.
     pub fingerprint: Digest,
+}
+
+impl NewCredential<'_> {
+    /// What the audit log says of it: nothing of the key.
+    #[must_use]
+    pub fn detail(&self, platform: Option<&str>) -> Value {
+        let user = self.user.map(|user| user.to_string());
+        json!({"provider": self.provider, "label": self.label, "user": user, "platform": platform})
+    }
+}
+
+impl CredentialChange<'_> {
+    /// What the audit log says of it.
+    #[must_use]
+    pub fn detail(&self) -> Value {
+        json!({"label": self.label, "weight": self.weight, "enabled": self.enabled})
+    }
 }
 
 impl Credential {
@@ -237,9 +256,11 @@ impl Store {
         place: CredentialPlace<'_>,
         now: Timestamp,
     ) -> Result<CredentialId, StoreError> {
+        const DOING: &str = "adding a credential";
         check_limits(new.limits)?;
         let id = CredentialId::new(now, random()?);
         let sealed = key.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let inserted = sqlx::query(
             "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at, \
              requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
@@ -262,15 +283,21 @@ impl Store {
         .bind(new.fingerprint.as_slice())
         .bind(place.platform)
         .bind(place.settings)
-        .execute(self.pool())
+        .execute(&mut *tx)
         .await;
         match inserted {
-            Ok(_) => Ok(id),
-            Err(error) if is_refusal(&error) => Err(StoreError::Invalid(
-                "a credential has a weight of 1 to 1000, and a user's own credential has a user".to_owned(),
-            )),
-            Err(error) => Err(error).doing("adding a credential"),
+            Ok(_) => {}
+            Err(error) if is_refusal(&error) => {
+                return Err(StoreError::Invalid(
+                    "a credential has a weight of 1 to 1000, and a user's own credential has a user"
+                        .to_owned(),
+                ));
+            }
+            Err(error) => return Err(error).doing(DOING),
         }
+        self.note(&mut tx, noted("credential.add", id, new.detail(place.platform)), now).await?;
+        tx.commit().await.doing(DOING)?;
+        Ok(id)
     }
 
     /// All credentials, oldest first, still sealed.
@@ -290,8 +317,11 @@ impl Store {
         &self,
         credential: CredentialId,
         change: &CredentialChange<'_>,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a credential";
         check_limits(change.limits)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let changed = sqlx::query(
             "UPDATE credential SET label = ?1, weight = ?2, enabled = ?3, disabled_reason = CASE WHEN ?3 THEN NULL \
              WHEN enabled THEN 'disabled by its owner' ELSE disabled_reason END, requests_per_minute = ?4, \
@@ -305,16 +335,18 @@ impl Store {
         .bind(change.limits.tokens_per_day.map(stored))
         .bind(change.limits.concurrency.map(stored))
         .bind(credential.as_bytes().as_slice())
-        .execute(self.pool())
+        .execute(&mut *tx)
         .await;
         match changed {
-            Ok(done) if done.rows_affected() == 0 => Err(StoreError::NotFound("credential")),
-            Ok(_) => Ok(()),
+            Ok(done) if done.rows_affected() == 0 => return Err(StoreError::NotFound("credential")),
+            Ok(_) => {}
             Err(error) if is_refusal(&error) => {
-                Err(StoreError::Invalid("a credential has a weight of 1 to 1000".to_owned()))
+                return Err(StoreError::Invalid("a credential has a weight of 1 to 1000".to_owned()));
             }
-            Err(error) => Err(error).doing("changing a credential"),
+            Err(error) => return Err(error).doing(DOING),
         }
+        self.note(&mut tx, noted("credential.change", credential, change.detail()), now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     /// Notes by what a credential is known again: for those of an older Tollgate.
@@ -414,15 +446,23 @@ impl Store {
         credential: CredentialId,
         enabled: bool,
         reason: Option<&str>,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a credential";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE credential SET enabled = ?, disabled_reason = ? WHERE id = ?")
             .bind(enabled)
             .bind(if enabled { None } else { reason })
             .bind(credential.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await
-            .doing("changing a credential")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        let detail = json!({"enabled": enabled});
+        self.note(&mut tx, noted("credential.change", credential, detail), now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     /// Replaces the secret of a credential: a provider has given another for it.
@@ -453,14 +493,28 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn remove_credential(&self, credential: CredentialId) -> Result<(), StoreError> {
+    pub async fn remove_credential(
+        &self,
+        credential: CredentialId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "removing a credential";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("DELETE FROM credential WHERE id = ?")
             .bind(credential.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await
-            .doing("removing a credential")?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        self.note(&mut tx, noted("credential.remove", credential, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
     }
+}
+
+fn noted(action: &'static str, credential: CredentialId, detail: Value) -> Note<'static> {
+    Note { action, kind: "credential", target: credential.to_string(), detail }
 }
 
 fn check_limits(rates: Rates) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 use tollgate_core::price::{ModelPrice, PriceSchedule, PriceTable, Rates, Tier};
 use tollgate_core::time::Timestamp;
@@ -101,25 +101,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for a version that does not exist, [`StoreError::Refused`] for one that has taken over.
     pub async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError> {
-        let known = self.price_versions().await?.into_iter().find(|known| known.version == version);
-        let known = known.ok_or(StoreError::NotFound("price version"))?;
-        if known.withdrawn_at.is_some() {
+        const DOING: &str = "withdrawing prices";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let known: Option<Option<i64>> =
+            sqlx::query_scalar("SELECT withdrawn_at FROM price_version WHERE version = ?")
+                .bind(stored(version))
+                .fetch_optional(&mut *tx)
+                .await
+                .doing(DOING)?;
+        if known.ok_or(StoreError::NotFound("price version"))?.is_some() {
             return Ok(());
         }
         let done = sqlx::query(
-            "UPDATE price_version SET withdrawn_at = ?1 WHERE version = ?2 AND effective_at > ?1 AND withdrawn_at IS NULL",
+            "UPDATE price_version SET withdrawn_at = ?1 WHERE version = ?2 AND effective_at > ?1",
         )
         .bind(stored(now.millis()))
         .bind(stored(version))
-        .execute(self.pool())
+        .execute(&mut *tx)
         .await
-        .doing("withdrawing prices")?;
+        .doing(DOING)?;
         if done.rows_affected() == 0 {
             return Err(StoreError::Refused(
                 "a version that is in force is replaced, not withdrawn".to_owned(),
             ));
         }
-        Ok(())
+        let (target, detail) = (version.to_string(), Value::Null);
+        self.note(&mut tx, Note { action: "price.withdraw", kind: "price", target, detail }, now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     /// All versions, the latest first.

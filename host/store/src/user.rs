@@ -228,7 +228,8 @@ impl Store {
         self.change_user(user, &change, now).await
     }
 
-    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft.
+    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the account:
+    /// that takes nothing, and refuses what comes until the balance is above it again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
@@ -255,7 +256,7 @@ async fn set_floor(
     user: UserId,
     floor: Micropoints,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE account SET floor = ? WHERE owner = ?")
+    sqlx::query("UPDATE account SET floor = ?1, floor_least = MIN(floor_least, ?1) WHERE owner = ?2")
         .bind(floor.get())
         .bind(user.as_bytes().as_slice())
         .execute(connection)

@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | I1 | debits equal credits, posted and pending | each transfer is one row with both sides and one amount, `amount >= 0`, foreign keys to both accounts; `Settlement::charge` sums its parts | "I1 debits equal credits" |
 //! | I2 | an account is the fold of its transfers | balances are sums of transfers, with a snapshot (`balance.rs`); a server's memory starts from them | "I2 balances equal the sum of their transfers" |
-//! | I3 | no account is below its floor, holds counted | `Account::hold` refuses, `Account::settle` takes no more than what is available (`host/core/src/ledger.rs`), property-tested | "I3 no account below its floor" |
+//! | I3 | no account is below the least floor that it had, holds counted | `Account::hold` refuses, `Account::settle` takes no more than what is available (`host/core/src/ledger.rs`), property-tested | "I3 no account below its least floor" |
 //! | I4 | a hold is resolved at most once | `resolves` is unique, and its id is derived from the request's (`entry.rs`); `Account::void` panics on a hold that was never taken | "I4 ..." |
 //! | I5 | a request is settled at most once | its id is the hold's; the record's primary key is the request; a ticket ends once by its type (`proxy/charge.rs`) | "I5 ..." |
 //! | I6 | what was acknowledged is durable | a hold is in the journal before the request is sent (`writer.rs`), and what management books is committed before it is answered | "I6 a resolved request has its record"; `tests/it/crash.rs` |

@@ -126,14 +126,11 @@ impl Desk {
             limits: new.limits,
             fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
-        let id = match &self.memory {
-            Some(memory) => self.remember(memory, &row, at)?,
-            None => self.store.add_credential_at(&self.master, &row, at, now()).await?,
+        let Some(memory) = &self.memory else {
+            return Ok(self.store.add_credential_at(&self.master, &row, at, now()).await?);
         };
-        let user = user.map(|user| user.to_string());
-        let detail =
-            json!({"provider": new.provider, "label": new.label, "user": user, "platform": at.platform});
-        self.note("credential.add", id.to_string(), detail).await?;
+        let id = self.remember(memory, &row, at)?;
+        self.note("credential.add", id.to_string(), row.detail(at.platform)).await?;
         Ok(id)
     }
 
@@ -255,12 +252,11 @@ impl Desk {
             enabled: edit.enabled.unwrap_or(known.enabled),
             limits: edit.limits.unwrap_or(known.limits),
         };
-        match &self.memory {
-            Some(memory) => memory.change(id, &change)?,
-            None => self.store.change_credential(id, &change).await?,
-        }
-        let detail = json!({"label": change.label, "weight": change.weight, "enabled": change.enabled});
-        self.note("credential.change", id.to_string(), detail).await
+        let Some(memory) = &self.memory else {
+            return Ok(self.store.change_credential(id, &change, now()).await?);
+        };
+        memory.change(id, &change)?;
+        self.note("credential.change", id.to_string(), change.detail()).await
     }
 
     /// Uses a credential or does not.
@@ -268,12 +264,11 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> anyhow::Result<()> {
-        match &self.memory {
-            Some(memory) => memory.edit(id, |row| row.enabled = enabled)?,
-            None => {
-                self.store.set_credential_enabled(id, enabled, Some("disabled by the operator")).await?;
-            }
-        }
+        let Some(memory) = &self.memory else {
+            let reason = Some("disabled by the operator");
+            return Ok(self.store.set_credential_enabled(id, enabled, reason, now()).await?);
+        };
+        memory.edit(id, |row| row.enabled = enabled)?;
         self.note("credential.change", id.to_string(), json!({"enabled": enabled})).await
     }
 
@@ -282,10 +277,10 @@ impl Desk {
     /// # Errors
     /// Without such a credential.
     pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
-        match &self.memory {
-            Some(memory) => memory.remove(id)?,
-            None => self.store.remove_credential(id).await?,
-        }
+        let Some(memory) = &self.memory else {
+            return Ok(self.store.remove_credential(id, now()).await?);
+        };
+        memory.remove(id)?;
         self.note("credential.remove", id.to_string(), Value::Null).await
     }
 

@@ -1,7 +1,6 @@
 //! Points that are given, taken back and redeemed, what a charge rests on, and the proof that the books are right.
 
 use anyhow::Context;
-use serde_json::json;
 use tollgate_core::id::{BatchId, RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::Receipt;
@@ -117,8 +116,7 @@ impl Desk {
 
     /// Takes the codes of a batch, or does not.
     pub(crate) async fn set_codes_enabled(&self, batch: BatchId, enabled: bool) -> anyhow::Result<()> {
-        self.store.set_codes_enabled(batch, enabled, now()).await?;
-        self.note("code.change", batch.to_string(), json!({"enabled": enabled})).await
+        Ok(self.store.set_codes_enabled(batch, enabled, now()).await?)
     }
 
     /// Puts what a code is worth on a user's account.

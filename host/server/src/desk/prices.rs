@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::json;
 use tollgate_core::id::UserId;
 use tollgate_core::price::{ModelPrice, PriceRate, PriceSchedule, PriceTable};
 use tollgate_core::time::Timestamp;
@@ -63,8 +62,7 @@ impl Desk {
     /// # Errors
     /// Without such a version, or when it is in force.
     pub async fn withdraw_prices(&self, version: u64) -> anyhow::Result<()> {
-        self.store.withdraw_prices(version, now()).await?;
-        self.note("price.withdraw", version.to_string(), json!({})).await
+        Ok(self.store.withdraw_prices(version, now()).await?)
     }
 
     /// Sets what users pay of the prices; all of them where `names` is `None`. Returns for how many it was set.

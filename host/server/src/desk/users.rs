@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use serde_json::json;
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
@@ -73,10 +72,7 @@ impl Desk {
         let id =
             self.store.create_user(name, now()).await.with_context(|| format!("adding user `{name}`"))?;
         if points > Micropoints::ZERO {
-            let reason = "first points";
-            self.store.grant(id, points, reason, self.actor(), now()).await?;
-            let detail = json!({"points": points.to_string(), "reason": reason});
-            self.note("user.grant", id.to_string(), detail).await?;
+            self.store.grant(id, points, "first points", self.actor(), now()).await?;
         }
         Ok(id)
     }

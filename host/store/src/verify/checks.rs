@@ -41,16 +41,16 @@ pub(super) const CHECKS: &[Check] = &[
                 WHERE COALESCE(posted.posted, 0) <> COALESCE(folded.posted, 0)",
     },
     Check {
-        rule: "I3 no account below its floor",
+        rule: "I3 no account below its least floor",
         query: concat!(
             "SELECT 'account ' || account.id || ' has ' || COALESCE(folded.posted, 0) || ' with ' \
-             || COALESCE(held.amount, 0) || ' held and a floor of ' || account.floor FROM account LEFT JOIN (",
+             || COALESCE(held.amount, 0) || ' held and never had a floor below ' || account.floor_least FROM account LEFT JOIN (",
             fold!(),
             ") AS folded ON folded.account = account.id \
              LEFT JOIN (SELECT debit, SUM(amount) AS amount FROM transfer AS hold WHERE kind = 1 \
              AND NOT EXISTS (SELECT 1 FROM transfer AS resolution WHERE resolution.resolves = hold.id) GROUP BY debit) \
              AS held ON held.debit = account.id WHERE account.kind = 'user' \
-             AND COALESCE(folded.posted, 0) - COALESCE(held.amount, 0) < account.floor"
+             AND COALESCE(folded.posted, 0) - COALESCE(held.amount, 0) < account.floor_least"
         ),
     },
     Check {

@@ -4,6 +4,7 @@
 mod ledger;
 mod manage;
 mod money;
+mod noted;
 mod usage;
 mod verify;
 mod writer;

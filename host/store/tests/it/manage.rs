@@ -124,8 +124,8 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
     let loaded = store.load(NOW).await.unwrap();
     changes![
         store.revoke_api_key(loaded.api_keys[0].id, NOW),
-        store.set_credential_enabled(loaded.credentials[0].id, false, Some("401")),
-        store.remove_credential(loaded.credentials[0].id),
+        store.set_credential_enabled(loaded.credentials[0].id, false, Some("401"), NOW),
+        store.remove_credential(loaded.credentials[0].id, NOW),
     ];
     assert_eq!(store.setting("theme").await.unwrap().as_deref(), Some("light"));
 }
@@ -146,7 +146,7 @@ async fn a_load_has_everything_as_it_was_stored() {
     };
     rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
     let id = rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
-    rig.store.set_credential_enabled(id, false, Some("401")).await.unwrap();
+    rig.store.set_credential_enabled(id, false, Some("401"), NOW).await.unwrap();
     let version = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW).await.unwrap();
 
     let loaded = rig.store.load(NOW).await.unwrap();

@@ -32,7 +32,7 @@ async fn each_rule_notices_its_corruption() {
     check(POST, "I1").await;
     check("UPDATE transfer SET amount = amount + 1 WHERE code = 4", "I2").await;
     check("UPDATE balance SET posted = posted + 1 WHERE account = 4", "I2").await;
-    check("UPDATE account SET floor = 999999999 WHERE kind = 'user'", "I3").await;
+    check("UPDATE account SET floor_least = 999999999 WHERE kind = 'user'", "I3").await;
     check("UPDATE transfer SET amount = 101 WHERE kind = 2", "I4 a resolution").await;
     check("UPDATE transfer SET resolves = x'00' WHERE kind = 3", "I4 a resolution").await;
     check("UPDATE transfer SET kind = 4, code = 2, resolves = NULL WHERE kind = 2", "I5 a charge").await;
