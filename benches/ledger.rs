@@ -2,6 +2,8 @@
 //! with the request's record, for which nobody waits. First a load without pause: charges a second, and how long a commit takes.
 //! With `-- sustained` that alone.
 
+#![expect(clippy::print_stdout, reason = "what the sustained phase measured is what it prints")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -131,13 +131,7 @@ impl Gateway {
             end: control_ending,
         };
         let control = spawn("control", move || tasks.run(&control, admin_listener))?;
-        let workers = listeners
-            .into_iter()
-            .map(|listener| {
-                let (shared, stopping) = (Arc::clone(&shared), stopping.clone());
-                spawn("worker", move || worker::run(shared, listener, stopping))
-            })
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let workers = start_workers(listeners, &shared, &stopping)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,
@@ -262,6 +256,19 @@ fn point_to(config: &mut Config, simulator: &Simulator) -> anyhow::Result<()> {
         provider.base_url = url.clone();
     }
     Ok(())
+}
+
+/// A thread for each listener.
+fn start_workers(
+    listeners: Vec<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+) -> std::io::Result<Vec<JoinHandle<std::io::Result<()>>>> {
+    let start = |listener| {
+        let (shared, stopping) = (Arc::clone(shared), stopping.clone());
+        spawn("worker", move || worker::run(shared, listener, stopping))
+    };
+    listeners.into_iter().map(start).collect()
 }
 
 fn start_components(config: &Config, workers: usize, writer: Writer) -> anyhow::Result<Runtime> {
