@@ -50,6 +50,7 @@ async fn python_source() -> Result<Vec<u8>, Outcome> {
     let interpreter = python("componentize-py", &example.join("requirements.txt")).await?;
     let made = interpreter.with_file_name("least_busy.wasm");
     let mut command = Command::new(interpreter.with_file_name("componentize-py"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg("-d").arg(Path::new(REPOSITORY).join("wit")).args(["-w", "key-selector", "componentize"]);
     command.arg("-p").arg(&example).arg("least_busy").arg("-o").arg(&made);
     build(&mut command, &made).await

@@ -14,6 +14,9 @@ use tokio::process::Command;
 /// Longer than the download takes on a poor line.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(600);
 
+/// The oldest Node.js that the packages are made for.
+const NODE_MAJOR_MIN: u32 = 20;
+
 /// What pip and npm say when the trouble is the way to the index, and not what was asked of it.
 const OFFLINE_MARKS: [&str; 14] = [
     "NewConnectionError",
@@ -94,8 +97,10 @@ pub async fn python(name: &str, requirements: &Path) -> Result<PathBuf, Outcome>
 pub async fn node(name: &str, manifest: &Path) -> Result<PathBuf, Outcome> {
     let folder = target_directory().join(name);
     once(&folder, manifest, async || {
-        if let Err(error) = output(Command::new("node").arg("--version"), INSTALL_TIME_MAX).await {
-            return Err(Outcome::Skipped(format!("no node: {error}")));
+        let version = output(Command::new("node").arg("--version"), INSTALL_TIME_MAX).await;
+        let version = version.map_err(|error| Outcome::Skipped(format!("no node: {error}")))?;
+        if node_major(&both(&version)).is_none_or(|major| major < NODE_MAJOR_MIN) {
+            return Err(Outcome::Skipped(format!("node {} is too old", both(&version).trim())));
         }
         let copied =
             fs::create_dir_all(&folder).and_then(|()| fs::copy(manifest, folder.join("package.json")));
@@ -147,6 +152,11 @@ async fn once(
     }
     make().await?;
     fs::write(&stamp, wanted).map_err(|error| Outcome::failed("the stamp of the packages", &error))
+}
+
+/// 20 of `v20.11.1`.
+fn node_major(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
 async fn download(command: &mut Command) -> Result<(), Outcome> {
