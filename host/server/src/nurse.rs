@@ -76,13 +76,17 @@ impl Nurse {
     }
 
     async fn check(&self, credential: &Credential) {
-        if credential.place.is_some() {
-            // What its platform thinks of it, only a call shows: it has another chance.
+        let found = match credential.place {
+            None => check::check(&self.shared, &credential.provider, &credential.secret).await,
+            Some(_) => Found::default(),
+        };
+        if found.result.is_none() {
+            // What a platform, or a provider whose adapter knows no check, thinks of it, only a call shows: it has another
+            // chance. Left as it is, its check would stay due and be made without pause.
             let changed = credential.health().succeed();
             credential.live.tell(changed);
             return self.keep(credential.id).await;
         }
-        let found = check::check(&self.shared, &credential.provider, &credential.secret).await;
         credential.live.learn(&found);
         self.keep(credential.id).await;
         if let Found { result: Some(result), .. } = &found
