@@ -30,7 +30,6 @@ mod master;
 mod matcher;
 mod memory_keys;
 mod metrics;
-mod model_entry;
 mod model_routes;
 mod net;
 mod nurse;

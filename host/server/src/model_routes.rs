@@ -9,9 +9,9 @@ use tollgate_core::id::CredentialId;
 use tollgate_core::names::{self, NameIndex};
 use tollgate_core::protocol::Owner;
 
+use crate::config::{self, Model};
 use crate::config::{BaseUrl, Config, Providers};
 use crate::directory::Credential;
-use crate::model_entry::{self, Model};
 
 /// What the road asks for upstreams: taken up as one.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ impl ModelRoutes {
     }
 
     fn route(&mut self, model: &Model, sites: &mut HashMap<(String, String), usize>) -> Route {
-        let mut entries: Vec<&model_entry::Target> = model.targets.iter().collect();
+        let mut entries: Vec<&config::Target> = model.targets.iter().collect();
         entries.sort_by_key(|target| target.priority);
         let ranks = entries.chunk_by(|a, b| a.priority == b.priority).map(|rank| Rank {
             targets: rank.iter().map(|target| self.target(target, sites)).collect(),
@@ -204,12 +204,8 @@ impl ModelRoutes {
         Route { ranks, fallbacks: model.fallbacks.iter().map(|name| name.as_str().into()).collect() }
     }
 
-    fn target(
-        &mut self,
-        target: &model_entry::Target,
-        sites: &mut HashMap<(String, String), usize>,
-    ) -> Target {
-        let model_entry::Target { provider, model, base_url, credentials, weight, .. } = target;
+    fn target(&mut self, target: &config::Target, sites: &mut HashMap<(String, String), usize>) -> Target {
+        let config::Target { provider, model, base_url, credentials, weight, .. } = target;
         let elsewhere = base_url.clone().map(String::from).unwrap_or_default();
         let site = *sites.entry((provider.clone(), elsewhere)).or_insert_with(|| {
             self.sites.push(Site { provider: provider.as_str().into(), base_url: base_url.clone() });
@@ -253,7 +249,7 @@ impl ModelRoutes {
 #[cfg(test)]
 mod tests {
     use super::{Model, ModelRoutes, by_precision};
-    use crate::model_entry::Target;
+    use crate::config::Target;
 
     fn entry(name: &str, provider: &str, model: Option<&str>) -> Model {
         Model {

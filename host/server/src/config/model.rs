@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::BaseUrl;
+use super::value::BaseUrl;
 
 /// Bytes of a model's name; no longer one can be asked for.
 const NAME_BYTES_MAX: usize = 256;

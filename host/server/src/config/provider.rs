@@ -1,0 +1,72 @@
+//! The upstreams, the built-in ones under those of the file.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::value::BaseUrl;
+
+/// Providers by name, in the order of their names.
+pub type Providers = BTreeMap<String, Provider>;
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Whether requests may go there.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// The component that speaks for it.
+    pub adapter: String,
+    /// What the adapter's paths are put behind.
+    pub base_url: BaseUrl,
+    /// Handed to the adapter.
+    #[serde(default)]
+    pub config: toml::Table,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// The file's tables over the built-in ones, member by member.
+pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Providers, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Partial {
+        enabled: Option<bool>,
+        adapter: Option<String>,
+        base_url: Option<BaseUrl>,
+        config: Option<toml::Table>,
+    }
+    let mut providers = defaults();
+    for (name, part) in BTreeMap::<String, Partial>::deserialize(input)? {
+        let missing = |field| serde::de::Error::custom(format!("provider `{name}` needs `{field}`"));
+        let known = providers.remove(&name);
+        let adapter = part.adapter.or_else(|| known.as_ref().map(|p| p.adapter.clone()));
+        let base_url = part.base_url.or_else(|| known.as_ref().map(|p| p.base_url.clone()));
+        let provider = Provider {
+            enabled: part.enabled.unwrap_or(true),
+            adapter: adapter.ok_or_else(|| missing("adapter"))?,
+            base_url: base_url.ok_or_else(|| missing("base_url"))?,
+            config: part.config.unwrap_or_default(),
+        };
+        providers.insert(name, provider);
+    }
+    Ok(providers)
+}
+
+/// Those of an empty file.
+pub(super) fn defaults() -> Providers {
+    let provider = |adapter: &str, host: &'static str| Provider {
+        enabled: true,
+        adapter: adapter.to_owned(),
+        base_url: BaseUrl::https(host),
+        config: toml::Table::new(),
+    };
+    BTreeMap::from([
+        ("openai".to_owned(), provider("openai", "api.openai.com")),
+        ("anthropic".to_owned(), provider("claude", "api.anthropic.com")),
+        ("google".to_owned(), provider("gemini", "generativelanguage.googleapis.com")),
+    ])
+}

@@ -1,0 +1,130 @@
+//! Where the gateway listens and keeps things, and the bounds on what passes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::value::{Attempts, HeadBytes, Millis};
+
+/// Listeners and directories.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub admin_listen: SocketAddr,
+    /// Serving threads; 0 means one per core.
+    pub workers: usize,
+    /// Home of everything that lasts.
+    pub data_dir: PathBuf,
+    /// How long a drain waits.
+    pub drain_timeout_ms: Millis,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            workers: 0,
+            data_dir: PathBuf::from("tollgate-data"),
+            drain_timeout_ms: Millis(30_000),
+        }
+    }
+}
+
+/// Every bound on a request.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub request_body_bytes_max: usize,
+    /// Bytes of a request head; at least 8192, which the HTTP library needs.
+    pub request_head_bytes_max: HeadBytes,
+    /// Time to send a request head.
+    pub head_read_timeout_ms: Millis,
+    /// Time between two pieces of a request body.
+    pub body_read_timeout_ms: Millis,
+    /// Time in which a client must take some bytes.
+    pub client_write_timeout_ms: Millis,
+    /// Time to connect upstream.
+    pub upstream_connect_timeout_ms: Millis,
+    /// Time to the first byte of an answer.
+    pub upstream_first_byte_timeout_ms: Millis,
+    /// Time between two pieces of an answer.
+    pub upstream_idle_timeout_ms: Millis,
+    /// Silence after which a client's event stream gets a comment; 0 for never.
+    pub stream_keep_alive_ms: u64,
+    /// Attempts per request.
+    pub attempts_max: Attempts,
+    /// Output tokens reserved where the request names no limit.
+    pub default_output_tokens_max: u64,
+    /// API keys that work, per user.
+    pub api_keys_per_user: u32,
+    /// Requests under way at one time; 0 for any number.
+    pub concurrency_max: usize,
+    /// Requests under way at one time at one provider, by its name; 0 for any number.
+    pub provider_concurrency_max: BTreeMap<String, usize>,
+    /// How long a request waits for its place among them.
+    pub concurrency_timeout_ms: Millis,
+    /// From a request's head to the end of its answer.
+    pub request_timeout_ms: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body_bytes_max: 32 * 1024 * 1024,
+            request_head_bytes_max: HeadBytes(64 * 1024),
+            head_read_timeout_ms: Millis(30_000),
+            body_read_timeout_ms: Millis(30_000),
+            client_write_timeout_ms: Millis(60_000),
+            upstream_connect_timeout_ms: Millis(5_000),
+            upstream_first_byte_timeout_ms: Millis(300_000),
+            upstream_idle_timeout_ms: Millis(120_000),
+            stream_keep_alive_ms: 15_000,
+            attempts_max: Attempts(3),
+            default_output_tokens_max: 4096,
+            api_keys_per_user: 10,
+            concurrency_max: 0,
+            provider_concurrency_max: BTreeMap::new(),
+            concurrency_timeout_ms: Millis(30_000),
+            request_timeout_ms: Millis(3_600_000),
+        }
+    }
+}
+
+/// What users may lend to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Whether their own credentials may serve others, where they agree to it.
+    pub enabled: bool,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// What a commit survives.
+    pub sync: Sync,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { sync: Sync::Full }
+    }
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// A power cut.
+    Full,
+    /// The end of the process.
+    Normal,
+}
