@@ -1,15 +1,18 @@
 //! The data path, its files in the order in which a request meets them:
 //!
-//! `read` → `authenticate` → `limit` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `relay` ⇒ `meter` →
-//! `charge` (settle) → `record`.
+//! `read` → `authenticate` → `limit` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `answer` → `relay` ⇒
+//! `meter` → `charge` (settle) → `record`.
 //!
-//! Nothing here reads a database or knows a provider by name.
+//! What stands in parentheses is `dispatch`, in the order of `course`. Nothing here reads a database or knows a provider by
+//! name.
 
 pub(crate) mod adapt;
+mod answer;
 pub(crate) mod authenticate;
 pub(crate) mod charge;
 pub(crate) mod context;
 pub(crate) mod course;
+mod dispatch;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod forward;
@@ -26,40 +29,28 @@ pub(crate) mod window;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::protocol::Protocol;
-use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::Exchange;
 
 pub(crate) use self::relay::Outgoing;
 
-use self::adapt::Passage;
 use self::charge::{Pending, Ticket};
-use self::course::{Course, Step};
+use self::dispatch::Dispatch;
 use self::error::ProxyError;
-use self::forward::{Failed, Reply};
 use self::limit::Permit;
-use self::meter::Meter;
 use self::read::Inbound;
-use self::relay::Relay;
-use self::select::{Lease, Wanted};
-use self::window::{Passed, Window};
 use crate::bodies::Copying;
-use crate::destination::{Destination, Leg, Stage, Unserved};
+use crate::destination::{Destination, Unserved};
 use crate::directory::{Caller, Directory};
-use crate::gates::{Full, Place};
+use crate::gates::Place;
 use crate::road::Road;
 use crate::router::{self, Call, Route};
-use crate::tokens::TokenError;
 use crate::trial::{self, detail};
 use crate::upstream::Shape;
 use crate::worker::Worker;
@@ -157,7 +148,10 @@ async fn proxy(
     if let Some(pending) = ticket.pending() {
         pending.place = place;
     }
-    let mut answer = dispatch(worker, &road, &directory, &caller, &inbound, &destination, ticket).await?;
+    let (directory, caller) = (&*directory, &*caller);
+    let dispatch =
+        Dispatch { worker, road: &road, directory, caller, inbound: &inbound, destination: &destination };
+    let mut answer = dispatch.run(ticket).await?;
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
     }
@@ -282,333 +276,4 @@ fn destination<'r>(
     destination.stages.retain(|stage| limit::model(caller, &stage.model).is_ok());
     limit::providers(caller, &mut destination)?;
     if destination.stages.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
-}
-
-/// Tries who may serve until one answers, or nobody is left, or the failure is the request's own.
-async fn dispatch(
-    worker: &Rc<Worker>,
-    road: &Rc<Road>,
-    directory: &Directory,
-    caller: &Caller,
-    inbound: &Inbound,
-    destination: &Destination<'_>,
-    mut ticket: Ticket,
-) -> Result<Response<Outgoing>, ProxyError> {
-    let id = ticket.id();
-    let limits = &worker.shared.settings.limits;
-    let conversations = &worker.shared.conversations;
-    let conversation =
-        conversations.name(caller.user, &inbound.headers, &inbound.body, |name| inbound.member(name));
-    let deadline = ticket.started() + limits.request_timeout_ms.duration();
-    let mut course = Course::new(destination, limits.attempts_max.0);
-    let mut failure: Option<ProxyError> = None;
-    loop {
-        let now = worker.now();
-        let wanted = Wanted {
-            known: conversation.and_then(|conversation| conversations.recall(conversation, now)),
-            tokens: charge::input_estimate(inbound),
-            request_ms: limits.request_timeout_ms.get(),
-            now,
-        };
-        let Step { stage, leg, mut lease } = match course.next(directory, caller, &wanted) {
-            Ok(step) => step,
-            Err(error @ ProxyError::Policy(_)) => return Err(give_up(ticket, error)),
-            // What the last attempt met says more than that no other is left.
-            Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
-        };
-        let until = deadline.min(Instant::now() + limits.concurrency_timeout_ms.duration());
-        match worker.shared.gates.enter_provider(&lease.upstream.name, until).await {
-            Ok(place) => lease.place = place,
-            Err(Full) => return Err(give_up(ticket, failure.unwrap_or(ProxyError::Busy))),
-        }
-        if let Some(pending) = ticket.pending() {
-            pending.attempts += 1;
-            pending.serve_by(directory, stage, leg);
-            if !record::borrow(worker, pending, &mut lease) {
-                return Err(give_up(ticket, ProxyError::Unavailable));
-            }
-        }
-        let token = token(worker, &lease).await;
-        let begun = Instant::now();
-        let made = attempt(worker, inbound, (stage, leg), &lease, &token, id, deadline).await;
-        let (sent, passage) = match made {
-            Ok(made) => made,
-            Err(error) => return Err(unmade(ticket, error)),
-        };
-        match sent {
-            Ok(reply) => {
-                lease.succeed();
-                record::note_attempt(&mut ticket, &lease, Some(reply.head.status.as_u16()), None, begun);
-                if let Some(conversation) = conversation {
-                    conversations.note(conversation, lease.credential().id, worker.now());
-                }
-                return answer(worker, road, inbound, passage, reply, lease, ticket).await;
-            }
-            Err(failed)
-                if failed.failure.class == FailureClass::InvalidCredential
-                    && stale(worker, &lease, &token) =>
-            {
-                // Only the token was refused: the credential has another chance with the next one.
-                course.again();
-                record::note_attempt(&mut ticket, &lease, failed.status, Some(failed.failure.class), begun);
-                note_failure(worker, &mut ticket, lease, &failed.detail);
-                failure = Some(failed.error);
-            }
-            Err(failed) => {
-                lease.fail(failed.failure.class, failed.failure.retry_after_ms, worker.now());
-                course.failed(failed.failure.class);
-                record::note_attempt(&mut ticket, &lease, failed.status, Some(failed.failure.class), begun);
-                note_failure(worker, &mut ticket, lease, &failed.detail);
-                if let Some((head, body)) = failed.answer {
-                    return match passage.exchange {
-                        None => Ok(refusal_of_upstream(&head, body, ticket)),
-                        Some(exchange) => Err(give_up(ticket, in_other_words(exchange, &head, &body))),
-                    };
-                }
-                if !failed.retry {
-                    return Err(give_up(ticket, failed.error));
-                }
-                failure = Some(failed.error);
-            }
-        }
-    }
-}
-
-/// Makes the upstream request and sends it.
-///
-/// # Errors
-/// When the request cannot be made at all: no other credential would change that.
-async fn attempt(
-    worker: &Worker,
-    inbound: &Inbound,
-    (stage, leg): (&Stage<'_>, &Leg<'_>),
-    lease: &Lease,
-    token: &Token,
-    id: RequestId,
-    deadline: Instant,
-) -> Result<(Result<Reply, Failed>, Passage), ProxyError> {
-    let bearer = match token {
-        Ok(bearer) => bearer.as_deref(),
-        Err(error) => return Ok((Err(forward::tokenless(*error)), Passage::default())),
-    };
-    let mut attempt = adapt::request(inbound, leg, lease, bearer, id, worker.now())?;
-    let passage = std::mem::take(&mut attempt.passage);
-    trial::note("adapt", || {
-        detail!({
-            "provider": &*lease.upstream.name, "model": &*stage.model,
-            "protocol": lease.spoken.protocol.name(), "translated": passage.exchange.is_some(),
-        })
-    });
-    let limits = &worker.shared.settings.limits;
-    Ok((forward::send(&worker.pool, attempt, lease, limits, deadline).await, passage))
-}
-
-type Token = Result<Option<Arc<Secret>>, TokenError>;
-
-/// The access token that stands for a credential, where its platform wants one.
-async fn token(worker: &Worker, lease: &Lease) -> Token {
-    let Some(terms) = &lease.upstream.terms else { return Ok(None) };
-    worker.shared.tokens.bearer(lease.credential(), &terms.scheme, worker.now()).await
-}
-
-/// Whether a refused token can be replaced. Each is given up once, by the first whom it failed.
-fn stale(worker: &Worker, lease: &Lease, token: &Token) -> bool {
-    let Ok(Some(token)) = token else { return false };
-    worker.shared.tokens.refused(lease.credential(), token)
-}
-
-/// Ends a request that cannot be said to its provider, or whose adapter failed.
-fn unmade(ticket: Ticket, error: ProxyError) -> ProxyError {
-    let refused = matches!(error, ProxyError::Translated { .. });
-    ticket.fail(&error, if refused { Outcome::Refused } else { Outcome::UpstreamError });
-    error
-}
-
-fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {
-    ticket.fail(&error, Outcome::UpstreamError);
-    error
-}
-
-fn note_failure(worker: &Worker, ticket: &mut Ticket, lease: Lease, detail: &str) {
-    let credential = lease.credential();
-    worker.shared.metrics.attempt_failed();
-    if let Some(pending) = ticket.pending() {
-        tracing::warn!(
-            request = %pending.id, attempt = pending.attempts, provider = credential.provider,
-            credential = %credential.id, detail, "attempt failed"
-        );
-        pending.error = Some(detail.to_owned());
-        pending.lease = Some(lease);
-    }
-}
-
-/// The provider's own answer to a request that is at fault, word for word.
-fn refusal_of_upstream(
-    head: &http::response::Parts,
-    body: bytes::Bytes,
-    mut ticket: Ticket,
-) -> Response<Outgoing> {
-    if let Some(pending) = ticket.pending() {
-        pending.status = head.status.as_u16();
-    }
-    ticket.finish(Outcome::UpstreamError);
-    let mut response = Response::new(Outgoing::from(body));
-    *response.status_mut() = head.status;
-    *response.headers_mut() = client_headers(&head.headers, false);
-    response
-}
-
-/// The provider's answer to a request that is at fault, in the client's protocol.
-fn in_other_words(mut exchange: Exchange, head: &http::response::Parts, body: &[u8]) -> ProxyError {
-    exchange.failure(head.status.as_u16(), body).map_or(ProxyError::Internal, ProxyError::from)
-}
-
-/// Turns an upstream's answer into the client's.
-async fn answer(
-    worker: &Rc<Worker>,
-    road: &Rc<Road>,
-    inbound: &Inbound,
-    passage: Passage,
-    reply: Reply,
-    lease: Lease,
-    mut ticket: Ticket,
-) -> Result<Response<Outgoing>, ProxyError> {
-    let Reply { head, first, body } = reply;
-    let Passage { withhold, mut exchange } = passage;
-    let events = forward::is_event_stream(&head.headers);
-    let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
-    let (mut window, unchanged) = (Window::new(road), withhold.is_none());
-    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
-    if let Some(pending) = ticket.pending() {
-        pending.lease = Some(lease);
-    }
-    ticket.answered(head.status, meter);
-    let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
-    let headers = match exchange {
-        None => client_headers(&head.headers, unchanged && window.is_none()),
-        Some(_) => translated_headers(told_events),
-    };
-    let limits = &worker.shared.settings.limits;
-    let deadline = ticket.started() + limits.request_timeout_ms.duration();
-    let mut relay = Relay::new(body, first, ticket, told_events, limits, deadline);
-    if inbound.streaming {
-        relay.translate(exchange.take());
-    }
-    if told_events {
-        relay.screen(window.take());
-    }
-    // What is left needs the answer as a whole.
-    let collects = exchange.is_some() || window.is_some();
-    let outgoing =
-        if collects { collected(relay, exchange, window).await? } else { Outgoing::Relay(Box::new(relay)) };
-    let mut response = Response::new(outgoing);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = headers;
-    Ok(response)
-}
-
-/// An answer that must be seen as a whole, to be translated or told apart by the filter before the client sees a byte.
-async fn collected(
-    mut relay: Relay,
-    exchange: Option<Exchange>,
-    window: Option<Window>,
-) -> Result<Outgoing, ProxyError> {
-    let mut collected = bytes::BytesMut::new();
-    relay.settle_later();
-    let mut body = Outgoing::Relay(Box::new(relay));
-    while let Some(frame) = body.frame().await {
-        let data = frame.ok().and_then(|frame| frame.into_data().ok());
-        let Some(data) = data else { return Err(ProxyError::UpstreamTimeout) };
-        collected.extend_from_slice(&data);
-    }
-    let Outgoing::Relay(mut relay) = body else { return Err(ProxyError::Internal) };
-    let answer = match exchange {
-        None => collected.freeze(),
-        Some(exchange) => match translated_whole(exchange, &collected) {
-            Ok(answer) => answer,
-            Err(error) => {
-                relay.spoil(&error);
-                return Err(error);
-            }
-        },
-    };
-    let passed = match window {
-        None => Passed::On(answer),
-        Some(mut window) => window.whole(answer),
-    };
-    match passed {
-        Passed::On(bytes) => {
-            relay.settle(Outcome::Ok);
-            Ok(Outgoing::from(bytes))
-        }
-        Passed::Blocked { hash, .. } => {
-            relay.refuse(hash);
-            Err(ProxyError::Filtered)
-        }
-    }
-}
-
-/// A whole answer in the client's protocol.
-fn translated_whole(mut exchange: Exchange, answer: &[u8]) -> Result<bytes::Bytes, ProxyError> {
-    // What went wrong with the component has been logged where it happened.
-    let translated = exchange.answer(answer).map_err(|_| ProxyError::Internal)?;
-    translated.map(bytes::Bytes::from).map_err(|words| {
-        tracing::warn!(words, "an upstream's answer is not of its protocol");
-        relay::UPSTREAM_BROKE
-    })
-}
-
-/// Headers of an answer that was translated: none of the provider's fits it.
-fn translated_headers(events: bool) -> HeaderMap {
-    let kind = if events { "text/event-stream" } else { "application/json" };
-    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
-}
-
-/// What of an upstream's headers the client sees: nothing about the connection, the operator's account or cookies.
-fn client_headers(upstream: &HeaderMap, unchanged: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(upstream.len() + 2);
-    for (name, value) in upstream {
-        if !stopped(name, unchanged) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    headers
-}
-
-fn stopped(name: &HeaderName, unchanged: bool) -> bool {
-    match *name {
-        header::CONTENT_LENGTH => !unchanged,
-        header::CONNECTION
-        | header::TRANSFER_ENCODING
-        | header::TRAILER
-        | header::UPGRADE
-        | header::SET_COOKIE
-        | header::ALT_SVC
-        | header::STRICT_TRANSPORT_SECURITY
-        | header::WWW_AUTHENTICATE
-        | header::PROXY_AUTHENTICATE => true,
-        _ => {
-            let name = name.as_str();
-            name == "keep-alive" || name.contains("organization") || name.contains("project")
-        }
-    }
-}
-
-/// The protocol of a model list, by what the client's headers show.
-pub(crate) fn listing_protocol(parts: &Parts) -> Protocol {
-    let has = |name: &str| parts.headers.contains_key(name);
-    let query_key =
-        parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
-    let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if has("anthropic-version") || (has("x-api-key") && !has(header::AUTHORIZATION.as_str())) {
-        Protocol::AnthropicMessages
-    } else if has("x-goog-api-key")
-        || query_key
-        || agent.contains("google-genai")
-        || parts.uri.path().starts_with("/v1beta")
-    {
-        Protocol::Gemini
-    } else {
-        Protocol::OpenaiChat
-    }
 }

@@ -11,7 +11,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
-use super::{Outgoing, authenticate, limit, listing_protocol};
+use super::{Outgoing, authenticate, limit};
 use crate::destination::Destination;
 use crate::road::Road;
 use crate::upstream::Shape;
@@ -120,4 +120,23 @@ fn respond(body: &Value) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::from(Bytes::from(body.to_string())));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The protocol of a model list, by what the client's headers show.
+fn listing_protocol(parts: &Parts) -> Protocol {
+    let has = |name: &str| parts.headers.contains_key(name);
+    let query_key =
+        parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if has("anthropic-version") || (has("x-api-key") && !has(header::AUTHORIZATION.as_str())) {
+        Protocol::AnthropicMessages
+    } else if has("x-goog-api-key")
+        || query_key
+        || agent.contains("google-genai")
+        || parts.uri.path().starts_with("/v1beta")
+    {
+        Protocol::Gemini
+    } else {
+        Protocol::OpenaiChat
+    }
 }

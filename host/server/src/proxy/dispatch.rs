@@ -1,0 +1,265 @@
+//! Steps 5 to 7 as often as it takes: tries who may serve until one answers, or nobody is left, or the failure is the request's
+//! own. Nothing of an answer has reached the client before that, so that any of it may be tried elsewhere.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::response::Parts;
+use tokio::time::Instant;
+use tollgate_core::failure::FailureClass;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::secret::Secret;
+use tollgate_runtime::Exchange;
+
+use super::adapt::{self, Passage};
+use super::answer;
+use super::charge::Ticket;
+use super::course::{Course, Step};
+use super::error::ProxyError;
+use super::forward::{self, Failed, Reply};
+use super::read::Inbound;
+use super::record;
+use super::relay::Outgoing;
+use super::select::{Lease, Wanted};
+use crate::config::Limits;
+use crate::destination::{Destination, Leg, Stage};
+use crate::directory::{Caller, Directory};
+use crate::gates::Full;
+use crate::road::Road;
+use crate::tokens::TokenError;
+use crate::trial::{self, detail};
+use crate::worker::Worker;
+
+/// An admitted request, and who may serve it.
+pub(super) struct Dispatch<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) road: &'a Rc<Road>,
+    pub(super) directory: &'a Directory,
+    pub(super) caller: &'a Caller,
+    pub(super) inbound: &'a Inbound,
+    pub(super) destination: &'a Destination<'a>,
+}
+
+/// One attempt that was made.
+struct Attempt {
+    lease: Lease,
+    token: Token,
+    begun: Instant,
+}
+
+/// The access token that stands for a credential, where its platform wants one.
+type Token = Result<Option<Arc<Secret>>, TokenError>;
+
+impl Dispatch<'_> {
+    /// Serves the request.
+    ///
+    /// # Errors
+    /// What the last attempt met, or why there was none. The ticket has ended then.
+    pub(super) async fn run(&self, mut ticket: Ticket) -> Result<Response<Outgoing>, ProxyError> {
+        let conversations = &self.worker.shared.conversations;
+        let conversation = self.conversation();
+        let deadline = ticket.started() + self.limits().request_timeout_ms.duration();
+        let mut course = Course::new(self.destination, self.limits().attempts_max.0);
+        let mut wanted = Wanted {
+            known: conversation.and_then(|known| conversations.recall(known, self.worker.now())),
+            tokens: ticket.pending().map_or(0, |pending| pending.input_estimate),
+            request_ms: self.limits().request_timeout_ms.get(),
+            now: self.worker.now(),
+        };
+        let mut failure: Option<ProxyError> = None;
+        loop {
+            wanted.now = self.worker.now();
+            let Step { stage, leg, lease } =
+                match self.next(&mut course, &wanted, &mut ticket, deadline).await {
+                    Ok(step) => step,
+                    Err(error @ (ProxyError::Policy(_) | ProxyError::Unavailable)) => {
+                        return Err(give_up(ticket, error));
+                    }
+                    // What the last attempt met says more than that no other is left.
+                    Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
+                };
+            let token = token(self.worker, &lease).await;
+            let mut attempt = Attempt { lease, token, begun: Instant::now() };
+            let (sent, passage) = match self.attempt((stage, leg), &attempt, &ticket, deadline).await {
+                Ok(made) => made,
+                Err(error) => return Err(unmade(ticket, error)),
+            };
+            match sent {
+                Ok(reply) => {
+                    attempt.succeed(&mut ticket, &reply);
+                    if let Some(conversation) = conversation {
+                        conversations.note(conversation, attempt.lease.credential().id, self.worker.now());
+                    }
+                    let (road, lease) = (self.road, attempt.lease);
+                    return answer::begin(self.worker, road, self.inbound, passage, reply, lease, ticket)
+                        .await;
+                }
+                Err(failed) => match self.failed(&mut course, attempt, failed, passage, ticket) {
+                    ControlFlow::Break(told) => return told,
+                    ControlFlow::Continue((still, error)) => (ticket, failure) = (still, Some(error)),
+                },
+            }
+        }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.worker.shared.settings.limits
+    }
+
+    /// What the request's conversation is called, if there is one.
+    fn conversation(&self) -> Option<u64> {
+        let Inbound { headers, body, .. } = self.inbound;
+        let conversations = &self.worker.shared.conversations;
+        conversations.name(self.caller.user, headers, body, |name| self.inbound.member(name))
+    }
+
+    /// Who is asked next, with a place at his provider, and everything written down that must be before he is.
+    ///
+    /// # Errors
+    /// As [`Course::next`]; 503 where no place came free in time, and where the use of a lent credential cannot be written.
+    async fn next<'d>(
+        &'d self,
+        course: &mut Course<'d, 'd>,
+        wanted: &Wanted,
+        ticket: &mut Ticket,
+        deadline: Instant,
+    ) -> Result<Step<'d, 'd>, ProxyError> {
+        let mut step = course.next(self.directory, self.caller, wanted)?;
+        let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
+        let place = self.worker.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
+        step.lease.place = place.map_err(|Full| ProxyError::Busy)?;
+        if let Some(pending) = ticket.pending() {
+            pending.attempts += 1;
+            pending.serve_by(self.directory, step.stage, step.leg);
+            if !record::borrow(self.worker, pending, &mut step.lease) {
+                return Err(ProxyError::Unavailable);
+            }
+        }
+        Ok(step)
+    }
+
+    /// Makes the upstream request and sends it.
+    ///
+    /// # Errors
+    /// When the request cannot be made at all: no other credential would change that.
+    async fn attempt(
+        &self,
+        (stage, leg): (&Stage<'_>, &Leg<'_>),
+        attempt: &Attempt,
+        ticket: &Ticket,
+        deadline: Instant,
+    ) -> Result<(Result<Reply, Failed>, Passage), ProxyError> {
+        let Attempt { lease, token, .. } = attempt;
+        let bearer = match token {
+            Ok(bearer) => bearer.as_deref(),
+            Err(error) => return Ok((Err(forward::tokenless(*error)), Passage::default())),
+        };
+        let mut outbound = adapt::request(self.inbound, leg, lease, bearer, ticket.id(), self.worker.now())?;
+        let passage = std::mem::take(&mut outbound.passage);
+        trial::note("adapt", || {
+            detail!({
+                "provider": &*lease.upstream.name, "model": &*stage.model,
+                "protocol": lease.spoken.protocol.name(), "translated": passage.exchange.is_some(),
+            })
+        });
+        Ok((forward::send(&self.worker.pool, outbound, lease, self.limits(), deadline).await, passage))
+    }
+
+    /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at once where
+    /// no other credential would change it.
+    fn failed(
+        &self,
+        course: &mut Course<'_, '_>,
+        attempt: Attempt,
+        failed: Failed,
+        passage: Passage,
+        mut ticket: Ticket,
+    ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket, ProxyError)> {
+        let class = failed.failure.class;
+        let Attempt { lease, token, begun } = attempt;
+        // Where only the token was refused, the credential has another chance with the next one.
+        let stale = class == FailureClass::InvalidCredential && self.is_stale(&lease, &token);
+        if stale {
+            course.again();
+        } else {
+            lease.fail(class, failed.failure.retry_after_ms, self.worker.now());
+            course.failed(class);
+        }
+        record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
+        self.note_failure(&mut ticket, lease, &failed.detail);
+        if stale {
+            return ControlFlow::Continue((ticket, failed.error));
+        }
+        match (failed.answer, passage.exchange) {
+            (Some((head, body)), None) => ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket))),
+            (Some((head, body)), Some(exchange)) => {
+                ControlFlow::Break(Err(give_up(ticket, in_other_words(exchange, &head, &body))))
+            }
+            (None, _) if failed.retry => ControlFlow::Continue((ticket, failed.error)),
+            (None, _) => ControlFlow::Break(Err(give_up(ticket, failed.error))),
+        }
+    }
+
+    /// Whether a refused token can be replaced. Each is given up once, by the first whom it failed.
+    fn is_stale(&self, lease: &Lease, token: &Token) -> bool {
+        let Ok(Some(token)) = token else { return false };
+        self.worker.shared.tokens.refused(lease.credential(), token)
+    }
+
+    fn note_failure(&self, ticket: &mut Ticket, lease: Lease, detail: &str) {
+        let credential = lease.credential();
+        self.worker.shared.metrics.attempt_failed();
+        if let Some(pending) = ticket.pending() {
+            tracing::warn!(
+                request = %pending.id, attempt = pending.attempts, provider = credential.provider,
+                credential = %credential.id, detail, "attempt failed"
+            );
+            pending.error = Some(detail.to_owned());
+            pending.lease = Some(lease);
+        }
+    }
+}
+
+impl Attempt {
+    fn succeed(&mut self, ticket: &mut Ticket, reply: &Reply) {
+        self.lease.succeed();
+        record::note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, self.begun);
+    }
+}
+
+async fn token(worker: &Worker, lease: &Lease) -> Token {
+    let Some(terms) = &lease.upstream.terms else { return Ok(None) };
+    worker.shared.tokens.bearer(lease.credential(), &terms.scheme, worker.now()).await
+}
+
+/// Ends a request that cannot be said to its provider, or whose adapter failed.
+fn unmade(ticket: Ticket, error: ProxyError) -> ProxyError {
+    let refused = matches!(error, ProxyError::Translated { .. });
+    ticket.fail(&error, if refused { Outcome::Refused } else { Outcome::UpstreamError });
+    error
+}
+
+fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {
+    ticket.fail(&error, Outcome::UpstreamError);
+    error
+}
+
+/// The provider's own answer to a request that is at fault, word for word.
+fn refusal_of_upstream(head: &Parts, body: Bytes, mut ticket: Ticket) -> Response<Outgoing> {
+    if let Some(pending) = ticket.pending() {
+        pending.status = head.status.as_u16();
+    }
+    ticket.finish(Outcome::UpstreamError);
+    let mut response = Response::new(Outgoing::from(body));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = answer::client_headers(&head.headers, false);
+    response
+}
+
+/// The provider's answer to a request that is at fault, in the client's protocol.
+fn in_other_words(mut exchange: Exchange, head: &Parts, body: &[u8]) -> ProxyError {
+    exchange.failure(head.status.as_u16(), body).map_or(ProxyError::Internal, ProxyError::from)
+}
