@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
+use tollgate_core::price::PriceRate;
 use tollgate_core::protocol::Owner;
 use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
@@ -296,6 +297,39 @@ async fn both_sides_see_their_side_of_a_use_and_the_owner_earns_by_it() {
     // They are points as any other: she spends them at once.
     let spent = POINTS.get() + EARNED;
     assert_eq!(pool.rig.balance("carol").await.get(), spent);
+    pool.rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
+    let pool = Pool::open(true).await;
+    let id = pool.add("carol", "sk-carol").await;
+    assert_eq!(pool.share("carol", &id, 1000).await.status, 200);
+    pool.lends(1).await;
+    let desk = pool.rig.desk().await;
+    for ppm in [0, 400_000, 3_000_000] {
+        let rate = PriceRate::of_ppm(ppm).expect("a rate");
+        desk.set_price_rate(Some(&["alice".to_owned()]), rate).await.expect("a rate");
+        patiently("the rate to be in force", async {
+            loop {
+                assert_eq!(pool.call().await.status, 200);
+                let records = pool.rig.records(1).await;
+                if records
+                    .last()
+                    .is_some_and(|last| last.charge.get() == LIST_PRICE * i64::from(ppm) / 1_000_000)
+                {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+    let uses = pool.uses("carol", &id).await;
+    assert!(uses.len() >= 3, "{uses:?}");
+    assert!(uses.iter().all(|used| used["earned"] == "0.0375"), "{uses:?}");
+    let report = desk.verify().await.expect("the database reads");
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    desk.close().await;
     pool.rig.stop().await;
 }
 

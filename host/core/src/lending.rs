@@ -105,10 +105,11 @@ impl Lending {
     }
 }
 
-/// What the lender earns by a call: so many millionths of its charge, rounded down, never more than all of it.
+/// What the lender earns by a call: so many millionths of what it costs at the published prices, rounded down, never more than
+/// all of it.
 #[must_use]
-pub fn earned(charge: Micropoints, lender_ppm: u32) -> Micropoints {
-    let part = i128::from(charge.get().max(0)) * i128::from(lender_ppm).min(PPM) / PPM;
+pub fn earned(cost: Micropoints, lender_ppm: u32) -> Micropoints {
+    let part = i128::from(cost.get().max(0)) * i128::from(lender_ppm).min(PPM) / PPM;
     Micropoints::new(i64::try_from(part).unwrap_or(i64::MAX))
 }
 

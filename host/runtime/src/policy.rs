@@ -80,18 +80,8 @@ pub struct PricingPlan {
 pub struct Rewards {
     /// Granted once per provider account, for the first own credential that the provider takes.
     pub first_credential: Micropoints,
-    /// Millionths of a call's charge that the owner of the shared credential behind it earns.
+    /// Millionths of what a call costs at the published prices that the owner of the shared credential behind it earns.
     pub lender_ppm: u32,
-}
-
-impl Rewards {
-    /// What the owner of a shared credential earns by a call that cost `charge`: rounded down, so that no more is given than
-    /// was taken.
-    #[must_use]
-    pub fn earning(&self, charge: Micropoints) -> Micropoints {
-        let share = i128::from(charge.get().max(0)) * i128::from(self.lender_ppm.min(PPM)) / i128::from(PPM);
-        Micropoints::new(i64::try_from(share).unwrap_or(i64::MAX))
-    }
 }
 
 /// Parts of a whole charge.

@@ -474,19 +474,25 @@ impl Store {
         key: &MasterKey,
         id: CredentialId,
         secret: &Secret,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         const DOING: &str = "renewing a credential";
         let found = self.list_credentials().await?.into_iter().find(|credential| credential.id == id);
         let Credential { owner, provider, .. } = found.ok_or(StoreError::NotFound("credential"))?;
         let sealed = key.seal(&Place { id, owner, provider: &provider }, secret)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
             .bind(sealed.nonce.as_slice())
             .bind(sealed.bytes)
             .bind(id.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await
             .doing(DOING)?;
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("credential")) } else { Ok(()) }
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        self.note(&mut tx, noted("credential.renew", id, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     /// Forgets a credential for good.

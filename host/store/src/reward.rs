@@ -1,9 +1,11 @@
 //! The reward for bringing a provider key: granted once per key and provider account, whoever brings it, however often.
 
+use serde_json::json;
 use tollgate_core::id::{TransferId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
+use crate::audit::Note;
 use crate::entry::Digest;
 use crate::error::{Doing, StoreError};
 use crate::grant::Granted;
@@ -71,6 +73,10 @@ impl Store {
                 return Err(StoreError::NotFound("user"));
             }
             seq = Some(inserted.last_insert_rowid());
+            let detail = json!({"amount": reward.amount.to_string(), "provider": reward.provider});
+            let target = reward.user.to_string();
+            self.note(&mut tx, Note { action: "credential.reward", kind: "user", target, detail }, now)
+                .await?;
             sqlx::query("UPDATE revision SET value = value + 1").execute(&mut *tx).await.doing(DOING)?;
         }
         for fingerprint in reward.fingerprints {

@@ -7,7 +7,7 @@
 //! | `free_outcomes` | `["empty", "upstream-error", "cancelled-before-first-byte"]` | outcomes that cost nothing |
 //! | `minimum_charge` | `0` | least charge of a request that is not free, in micro-points, after the discount |
 //! | `first_credential_reward` | `0` | micro-points granted once for the first own credential of a provider account |
-//! | `lender_ppm` | `500000` | millionths of a call's charge that the owner of the shared credential behind it earns |
+//! | `lender_ppm` | `500000` | millionths of a call's charge at the table's prices that the owner of the shared credential behind it earns |
 //!
 //! A request that is not free costs its tokens at the rates of their classes plus the rate per request, times the
 //! factor, rounded up once at the end. Usage that is missing although something was delivered is charged the rate per

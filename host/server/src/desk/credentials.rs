@@ -171,7 +171,7 @@ impl Desk {
     /// Keeps what a provider has given in place of a credential's secret.
     pub(crate) async fn renew_credential(&self, id: CredentialId, secret: &Secret) -> anyhow::Result<()> {
         let Some(memory) = &self.memory else {
-            return Ok(self.store.set_credential_secret(&self.master, id, secret).await?);
+            return Ok(self.store.set_credential_secret(&self.master, id, secret, now()).await?);
         };
         let row = self.stored_credential(id).await?;
         let at = SealedAt { id, owner: row.owner, provider: &row.provider };

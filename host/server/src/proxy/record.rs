@@ -11,6 +11,7 @@ use tollgate_core::ledger::Settlement;
 use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
+use tollgate_core::price::{PriceRate, Rates};
 use tollgate_core::protocol::Owner;
 use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
@@ -123,7 +124,7 @@ pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     if let Some(trial) = &pending.trial {
         told(trial, &entry);
     }
-    let entry = earning(&pending, charge, entry);
+    let entry = earning(shared, &pending, entry);
     // Instances, credential and generation are free before the wait.
     drop(pending);
     // One attempt is told by the record itself.
@@ -170,10 +171,15 @@ fn told(trial: &Trial, entry: &Entry) {
 }
 
 /// Puts what the lender of the credential earns beside the settlement, where one served.
-fn earning(pending: &Pending, charge: Micropoints, entry: Entry) -> Entry {
+fn earning(shared: &Shared, pending: &Pending, entry: Entry) -> Entry {
     let lender = pending.lease.as_ref().and_then(|lease| lease.credential().lender.as_ref());
-    let (Some(lender), Some(pricing)) = (lender, pending.road.generation.pricing()) else { return entry };
-    let earned = lending::earned(charge, pricing.plan().rewards.lender_ppm);
+    let (Some(lender), Some(pricing), Entry::Settle { record, held, .. }) =
+        (lender, pending.road.generation.pricing(), &entry)
+    else {
+        return entry;
+    };
+    let cost = published_charge(shared, pending, record, *held);
+    let earned = lending::earned(cost, pricing.plan().rewards.lender_ppm);
     if earned <= Micropoints::ZERO {
         return entry;
     }
@@ -184,6 +190,29 @@ fn earning(pending: &Pending, charge: Micropoints, entry: Entry) -> Entry {
     Entry::Lent { settle: Box::new(entry), lender: lender.user, earned }
 }
 
+/// What a call costs somebody without a price rate of his own: what a lender earns a part of. He sees the tokens of each use
+/// and what it earned him, and could tell the rate of whoever used his key if his part were one of that user's charge.
+fn published_charge(
+    shared: &Shared,
+    pending: &Pending,
+    record: &RequestRecord,
+    held: Micropoints,
+) -> Micropoints {
+    match &pending.priced {
+        Some(priced) if priced.rate != PriceRate::FULL => {
+            let rates = *priced.price.rates(record.usage.prompt_total());
+            price(shared, pending, &bill(pending, rates, record), held).charge.amount
+        }
+        _ => record.charge,
+    }
+}
+
+/// What the pricing policy is told of a call that has ended.
+fn bill(pending: &Pending, rates: Rates, record: &RequestRecord) -> Bill {
+    let owner = pending.lease.as_ref().map_or(Owner::Platform, |lease| lease.credential().owner);
+    Bill { rates, usage: record.usage, outcome: record.outcome, owner, at: pending.admitted_at }
+}
+
 /// Charges the account and completes the record with what the charge rests on.
 fn charged(
     shared: &Shared,
@@ -192,14 +221,7 @@ fn charged(
     held: Micropoints,
     record: &mut RequestRecord,
 ) -> Settlement {
-    let owner = pending.lease.as_ref().map_or(Owner::Platform, |lease| lease.credential().owner);
-    let bill = Bill {
-        rates: priced.rates(record.usage.prompt_total()),
-        usage: record.usage,
-        outcome: record.outcome,
-        owner,
-        at: pending.admitted_at,
-    };
+    let bill = bill(pending, priced.rates(record.usage.prompt_total()), record);
     let Settled { charge, component, config } = price(shared, pending, &bill, held);
     record.charge = charge.amount;
     record.components.pricing = Some(component);
@@ -210,7 +232,7 @@ fn charged(
         price_version: priced.version,
         pricing_component: component,
         config_digest: config,
-        owner,
+        owner: bill.owner,
         rates: *priced.price.rates(record.usage.prompt_total()),
         usage: bill.usage,
         outcome: bill.outcome,

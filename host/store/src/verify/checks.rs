@@ -156,7 +156,7 @@ pub(super) const CHECKS: &[Check] = &[
                 WHERE ppm NOT BETWEEN 0 AND 100000000 OR user_id NOT IN (SELECT id FROM users)",
     },
     Check {
-        rule: "a lender earns once, by a request that his credential served, and no more than it cost",
+        rule: "a lender earns once, by a request of somebody else that his credential served",
         // A record may have been removed since; the uses stay.
         query: "SELECT 'transfer ' || hex(earning.id) || ' of ' || earning.amount || ' pays ' \
                 || COALESCE('for request ' || hex(earning.request), 'for nothing') FROM transfer AS earning \
@@ -168,7 +168,7 @@ pub(super) const CHECKS: &[Check] = &[
                 WHERE earning.code = 21 AND (earning.kind <> 4 OR earning.debit <> 2 OR post.id IS NULL \
                 OR account.id IS NULL OR earning.credit <> account.id OR (record.request IS NOT NULL AND \
                 (record.attempts <> used.attempt OR record.credential IS NOT used.credential \
-                OR record.user_id = used.lender OR record.charge < earning.amount))) \
+                OR record.user_id = used.lender))) \
                 UNION ALL SELECT 'request ' || hex(request) || ' is paid for ' || COUNT(*) || ' times' FROM transfer \
                 WHERE code = 21 GROUP BY request HAVING COUNT(*) > 1",
     },
