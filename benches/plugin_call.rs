@@ -11,7 +11,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_runtime::{
     Adapter, Bill, Binding, CallError, Candidate, Direction, Embedded, FaultKind, Filter, Found, Generation,
-    Health, Kind, Limits, Pricing, Probation, Runtime, SelectRequest, Selector, Settings,
+    Health, Kind, Limits, Pricing, Probation, Refusal, Runtime, SelectRequest, Selector, Settings,
 };
 
 /// Bytes of the larger payloads.
@@ -138,11 +138,12 @@ fn bench_adapter(group: &mut BenchmarkGroup<'_, WallTime>, components: &Componen
     let padded = CHAT_USAGE.replacen('{', &format!("{{\"note\":\"{filler}\","), 1).replace('\n', "");
     let large = samples(adapter, &padded);
     group.bench_function("read_usage/1KiB", |b| b.iter(|| components.read_usage(black_box(&large))));
-    group.bench_function("classify/empty", |b| b.iter(|| adapter.classify(503, None, black_box(b""))));
+    let refusal = |status, body| Refusal { status, retry_after_ms: None, kind: "", body };
+    group.bench_function("classify/empty", |b| b.iter(|| adapter.classify(black_box(&refusal(503, b"")))));
     let error = r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"MESSAGE"}}"#;
     let error = error.replace("MESSAGE", &"m".repeat(PAYLOAD_BYTES - error.len() + "MESSAGE".len()));
     group.bench_function("classify/1KiB", |b| {
-        b.iter(|| adapter.classify(429, None, black_box(error.as_bytes())));
+        b.iter(|| adapter.classify(black_box(&refusal(429, error.as_bytes()))));
     });
 }
 

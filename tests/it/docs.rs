@@ -396,8 +396,10 @@ fn road() -> Vec<String> {
     files
 }
 
-/// The protocols' own words by which a client of theirs is known: none of them says where a request goes.
-const CLIENT_SIGNS: [&str; 3] = ["anthropic-version", "x-goog-api-key", "google-genai"];
+/// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them says where a request
+/// goes.
+const CLIENT_SIGNS: [&str; 4] =
+    ["anthropic-version", "x-goog-api-key", "google-genai", "type.googleapis.com/google.rpc.retryinfo"];
 
 /// A provider is a row of the configuration. Identifiers may name wire formats (`Protocol::Gemini`); texts name who is
 /// called, and there must be none.

@@ -218,7 +218,7 @@ async fn an_overloaded_anthropic_is_told_as_anthropic_tells_it() {
     let json = reply.json();
     assert_eq!(
         (reply.status, &json["type"], &json["error"]["type"]),
-        (503, &"error".into(), &"overloaded_error".into())
+        (529, &"error".into(), &"overloaded_error".into())
     );
     assert_eq!(json["request_id"].as_str(), reply.header("x-tollgate-request-id"));
     assert_eq!(secrets(&rig).len(), 2);

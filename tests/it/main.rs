@@ -16,6 +16,7 @@ mod credential_states;
 mod credentials;
 mod docs;
 mod failover;
+mod failures;
 mod key_limits;
 mod languages;
 mod logs;

@@ -97,6 +97,8 @@ pub struct AdapterPlan {
     pub check: Option<Check>,
     /// Response headers that say when a rate limit is lifted.
     pub reset_headers: Vec<String>,
+    /// The response header that names the kind of a failure.
+    pub error_header: Option<String>,
     /// Where else the same models are served.
     pub platforms: Vec<Platform>,
 }
@@ -139,7 +141,7 @@ impl AdapterPlan {
         self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
         self.platforms.iter().try_for_each(Platform::check)?;
         self.check.iter().try_for_each(Check::check)?;
-        self.reset_headers.iter().try_for_each(|name| check_header(name))?;
+        self.reset_headers.iter().chain(&self.error_header).try_for_each(|name| check_header(name))?;
         let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
         let names = self.usage_taps.iter().map(|tap| &tap.path);
         let names = names.chain(self.text_taps.iter().map(|tap| &tap.member)).chain(members);
@@ -165,7 +167,8 @@ impl Endpoint {
 }
 
 impl Check {
-    fn check(&self) -> Result<(), String> {
+    /// As for endpoints.
+    pub(crate) fn check(&self) -> Result<(), String> {
         check_path(&self.path)?;
         self.account_header.iter().try_for_each(|name| check_header(name))
     }
@@ -202,6 +205,19 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err("a member name is empty or too long".to_owned());
     }
     Ok(())
+}
+
+/// What an upstream said instead of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// HTTP status, 400 to 599; 0 for a failure that a stream began with.
+    pub status: u16,
+    /// Milliseconds that the standard headers ask to wait.
+    pub retry_after_ms: Option<u64>,
+    /// The kind of the failure, where something beside the body named it.
+    pub kind: &'a str,
+    /// At most the first 16 KiB.
+    pub body: &'a [u8],
 }
 
 /// What an upstream failure means.
@@ -257,19 +273,13 @@ impl Adapter {
         })
     }
 
-    /// What an upstream answer with a status of 400 or more means. `body` is at most its first 16 KiB.
+    /// What an upstream answer with a status of 400 or more means.
     ///
     /// # Errors
     /// When the component failed.
-    pub fn classify(
-        &self,
-        status: u16,
-        retry_after_ms: Option<u64>,
-        body: &[u8],
-    ) -> Result<Failure, CallError> {
+    pub fn classify(&self, refusal: &Refusal<'_>) -> Result<Failure, CallError> {
         self.unit.call(|world, store| {
-            let failure =
-                world.tollgate_plugin_adapter().call_classify(store, status, retry_after_ms, body)?;
+            let failure = world.tollgate_plugin_adapter().call_classify(store, &refusal.into())?;
             Ok(Ok(failure.into()))
         })
     }

@@ -11,7 +11,8 @@ use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::usage::{Quality, Usage};
 
 use crate::adapter::{
-    AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation, UsageTap,
+    AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, Refusal, StreamOption, TextTap, Translation,
+    UsageTap,
 };
 use crate::exchange::Terms;
 use crate::platform::{BodyEdits, Framing, Platform, Scheme, Setting};
@@ -285,7 +286,25 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             translates: plan.translates.into_iter().map(Translation::from).collect(),
             reset_headers: plan.reset_headers,
             platforms: plan.platforms.into_iter().map(Platform::from).collect(),
-            check: plan.check.map(|check| Check { path: check.path, account_header: check.account_header }),
+            check: plan.check.map(Check::from),
+            error_header: plan.error_header,
+        }
+    }
+}
+
+impl From<wit_adapter::Check> for Check {
+    fn from(check: wit_adapter::Check) -> Self {
+        Self { path: check.path, account_header: check.account_header }
+    }
+}
+
+impl From<&Refusal<'_>> for wit_adapter::Refusal {
+    fn from(refusal: &Refusal<'_>) -> Self {
+        Self {
+            status: refusal.status,
+            retry_after_ms: refusal.retry_after_ms,
+            kind: refusal.kind.to_owned(),
+            body: refusal.body.to_vec(),
         }
     }
 }
@@ -310,6 +329,8 @@ impl From<wit_adapter::Platform> for Platform {
                 members: platform.members.into_iter().map(|member| (member.name, member.value)).collect(),
                 moved: platform.moved.into_iter().map(|moved| (moved.name, moved.member)).collect(),
             },
+            check: platform.check.map(Check::from),
+            check_base_url: platform.check_base_url,
         }
     }
 }

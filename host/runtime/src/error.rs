@@ -84,6 +84,11 @@ impl FaultKind {
         Self::Tripped,
     ];
 
+    /// Whether a call ended because it used up what it may use: larger input is enough for that.
+    pub(crate) const fn is_exhaustion(self) -> bool {
+        matches!(self, Self::Deadline | Self::Memory | Self::Stack | Self::Oversize)
+    }
+
     /// The name used in logs, metrics and records.
     #[must_use]
     pub const fn name(self) -> &'static str {

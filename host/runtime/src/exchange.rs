@@ -54,38 +54,72 @@ pub enum Begun {
     Translated(Exchange, Vec<u8>),
     /// It cannot be said in the upstream's protocol: this is the answer.
     Refused(Reply),
+    /// It takes more time or memory than the adapter has, which small requests do not.
+    TooMuch,
 }
 
 impl Adapter {
     /// Begins an exchange by translating its request.
     ///
+    /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: it counts against
+    /// the component only where a small request fails as well.
+    ///
     /// # Errors
     /// When the component failed, and when as many exchanges as may be are under way.
     pub fn begin(&self, terms: &Terms<'_>, body: &[u8]) -> Result<Begun, CallError> {
-        let seat = Seat::take(&self.unit.vitals)?;
-        self.unit.attempt(|| {
-            let mut instance = slot::take(&self.unit)?;
-            let begun = instance.enter_with(body.len(), |world, store| {
-                let adapter = world.tollgate_plugin_adapter();
-                match adapter.call_translate_request(store, &terms.into(), body)? {
-                    Ok(body) => Ok(Ok(Ok(body))),
-                    Err(reply) => Ok(checked(reply).map(Err)),
-                }
-            })?;
-            match begun {
-                Ok(body) => {
-                    let exchange =
-                        Exchange { unit: Arc::clone(&self.unit), instance: Some(instance), _seat: seat };
-                    Ok(Begun::Translated(exchange, body))
-                }
-                Err(reply) => {
-                    slot::give_back(&self.unit, instance);
-                    Ok(Begun::Refused(reply))
-                }
+        let vitals = &self.unit.vitals;
+        let seat = Seat::take(vitals)?;
+        let begun = self.unit.attempt(|| match self.translate(terms, body) {
+            Ok(begun) => Ok(Ok(begun)),
+            Err(fault) if self.is_well(terms) => Ok(Err(fault)),
+            Err(fault) => Err(fault),
+        })?;
+        match begun {
+            Ok((instance, Ok(body))) => {
+                let unit = Arc::clone(&self.unit);
+                Ok(Begun::Translated(Exchange { unit, instance: Some(instance), _seat: seat }, body))
             }
-        })
+            Ok((instance, Err(reply))) => {
+                slot::give_back(&self.unit, instance);
+                Ok(Begun::Refused(reply))
+            }
+            Err(fault) => {
+                let exhausted = fault.kind.is_exhaustion();
+                let error = vitals.excuse(fault);
+                if exhausted { Ok(Begun::TooMuch) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Calls the component for a request: the instance, and a body or the answer to who asked.
+    fn translate(&self, terms: &Terms<'_>, body: &[u8]) -> Result<(Kept, Result<Vec<u8>, Reply>), Fault> {
+        let mut instance = slot::take(&self.unit)?;
+        let answer = instance.enter_with(body.len(), |world, store| {
+            let adapter = world.tollgate_plugin_adapter();
+            match adapter.call_translate_request(store, &terms.into(), body)? {
+                Ok(body) => Ok(Ok(Ok(body))),
+                Err(reply) => Ok(checked(reply).map(Err)),
+            }
+        })?;
+        Ok((instance, answer))
+    }
+
+    /// Whether the component answers a request in which nothing can be wrong, be it with a refusal.
+    fn is_well(&self, terms: &Terms<'_>) -> bool {
+        let body = match terms.client {
+            Protocol::OpenaiChat | Protocol::AnthropicMessages => {
+                r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#
+            }
+            Protocol::OpenaiResponses => r#"{"model":"m","input":"hi"}"#,
+            Protocol::Gemini => r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#,
+        };
+        let terms = Terms { operation: Operation::Generate, streaming: false, json_array: false, ..*terms };
+        let answered = self.translate(&terms, body.as_bytes());
+        answered.map(|(instance, _)| slot::give_back(&self.unit, instance)).is_ok()
     }
 }
+
+type Kept = Box<Instance<ProviderAdapter>>;
 
 /// Nothing but an error may stand in for an answer.
 fn checked(reply: wit_adapter::Reply) -> Result<Reply, Fault> {

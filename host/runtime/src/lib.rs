@@ -37,8 +37,8 @@ mod watch;
 mod world;
 
 pub use adapter::{
-    Adapter, AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, StreamOption, TextTap, Translation,
-    UsageTap,
+    Adapter, AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, Refusal, StreamOption, TextTap,
+    Translation, UsageTap,
 };
 pub use archive::Archive;
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};

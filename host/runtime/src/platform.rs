@@ -1,6 +1,6 @@
 //! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is loaded.
 
-use crate::adapter::{Endpoint, HeaderTemplate};
+use crate::adapter::{Check, Endpoint, HeaderTemplate};
 
 /// Longest value of a setting, in bytes.
 const VALUE_BYTES_MAX: usize = 128;
@@ -26,6 +26,10 @@ pub struct Platform {
     pub framing: Framing,
     /// What becomes of a body.
     pub edits: BodyEdits,
+    /// How a credential is checked, where it can be.
+    pub check: Option<Check>,
+    /// Where, if not below `base_url`.
+    pub check_base_url: Option<String>,
 }
 
 /// What a credential says of itself.
@@ -112,6 +116,10 @@ impl Platform {
         if !self.base_url.is_empty() && !secure(&self.base_url) {
             return said("has an address that is not https");
         }
+        if self.check_base_url.as_deref().is_some_and(|url| !secure(url)) {
+            return said("has an address for checks that is not https");
+        }
+        self.check.iter().try_for_each(Check::check)?;
         if let Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } =
             &self.scheme
             && !secure(token_url)
@@ -139,7 +147,7 @@ impl Platform {
 #[cfg(test)]
 mod tests {
     use super::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
-    use crate::adapter::{Endpoint, HeaderTemplate};
+    use crate::adapter::{Check, Endpoint, HeaderTemplate};
     use tollgate_core::protocol::{Operation, Protocol};
 
     fn platform() -> Platform {
@@ -159,6 +167,8 @@ mod tests {
             added: Vec::new(),
             framing: Framing::Plain,
             edits: BodyEdits::default(),
+            check: Some(Check { path: "/v1/{region}".to_owned(), account_header: None }),
+            check_base_url: Some("https://checks.{region}.example.com".to_owned()),
         }
     }
 
@@ -176,6 +186,11 @@ mod tests {
             Platform { settings: setting("model"), scheme: Scheme::Header, ..platform() },
             Platform { scheme: Scheme::OauthRefresh { token_url, client_id: String::new() }, ..platform() },
             Platform { headers: vec![header], ..platform() },
+            Platform {
+                check: Some(Check { path: "//evil.example".to_owned(), account_header: None }),
+                ..platform()
+            },
+            Platform { check_base_url: Some("http://checks.example.com".to_owned()), ..platform() },
         ] {
             assert!(broken.check().is_err(), "{broken:?}");
         }

@@ -86,6 +86,8 @@ pub(crate) struct Vitals {
     since: Instant,
     calls: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
+    /// Those of `faults` that input is to blame for.
+    excused: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
 
@@ -109,6 +111,7 @@ impl Vitals {
             on_trial: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             faults: Default::default(),
+            excused: AtomicU64::new(0),
             last_error: Mutex::new(None),
             host,
             binding,
@@ -154,15 +157,8 @@ impl Vitals {
     /// Counts, logs and reports a fault.
     #[cold]
     pub(crate) fn fail(self: &Arc<Self>, fault: Fault) -> CallError {
-        self.faults[fault.kind as usize].fetch_add(1, Ordering::Relaxed);
-        let error = self.error(fault);
-        tracing::warn!(
-            component = &*self.name, digest = %self.digest, kind = error.kind.name(), detail = error.detail,
-            "component fault"
-        );
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        let error = self.report(fault);
         let tripped = self.breaker.fault(Instant::now());
-        self.host.emit(Event::Fault(error.clone()));
         if tripped {
             tracing::error!(component = &*self.name, digest = %self.digest, "breaker open: not called for a while");
             self.host.emit(Event::Tripped { name: Arc::clone(&self.name), digest: self.digest });
@@ -170,6 +166,32 @@ impl Vitals {
         if self.on_trial() && (tripped || self.fails_its_trial()) {
             self.host.signal(Signal::Failing(Arc::clone(self)));
         }
+        error
+    }
+
+    /// Counts, logs and reports a fault that only the input at hand brings about: the breaker does not hear of it, and a trial
+    /// only of a trap, which no input excuses.
+    #[cold]
+    pub(crate) fn excuse(self: &Arc<Self>, fault: Fault) -> CallError {
+        if fault.kind.is_exhaustion() {
+            self.excused.fetch_add(1, Ordering::Relaxed);
+        }
+        let error = self.report(fault);
+        if self.on_trial() && self.fails_its_trial() {
+            self.host.signal(Signal::Failing(Arc::clone(self)));
+        }
+        error
+    }
+
+    fn report(&self, fault: Fault) -> CallError {
+        self.faults[fault.kind as usize].fetch_add(1, Ordering::Relaxed);
+        let error = self.error(fault);
+        tracing::warn!(
+            component = &*self.name, digest = %self.digest, kind = error.kind.name(), detail = error.detail,
+            "component fault"
+        );
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        self.host.emit(Event::Fault(error.clone()));
         error
     }
 
@@ -206,7 +228,7 @@ impl Vitals {
             && self.since.elapsed() <= self.host.probation.window
     }
 
-    /// Whether it has faulted at all, calls that were refused aside.
+    /// Whether it has faulted at all, calls that were refused and inputs that were too much aside.
     pub(crate) fn has_faulted(&self) -> bool {
         self.fault_total() > 0
     }
@@ -218,7 +240,8 @@ impl Vitals {
 
     fn fault_total(&self) -> u64 {
         let counted = FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::Tripped);
-        counted.map(|kind| self.faults[kind as usize].load(Ordering::Relaxed)).sum()
+        let total: u64 = counted.map(|kind| self.faults[kind as usize].load(Ordering::Relaxed)).sum();
+        total.saturating_sub(self.excused.load(Ordering::Relaxed))
     }
 
     /// Drops `remains` on the runtime's own thread.

@@ -375,7 +375,7 @@ fn opened(desk: &Desk, row: &tollgate_store::Credential, live: Arc<Live>) -> Opt
 
 /// Where a credential is good. One whose settings cannot be read is left out.
 #[expect(clippy::option_option, reason = "the outer one is a row that is damaged")]
-fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
+pub(crate) fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
     let Some(platform) = row.platform.clone() else { return Some(None) };
     let settings = serde_json::from_str(&row.settings).ok()?;
     Some(Some(Place { platform, settings }))

@@ -11,7 +11,7 @@ use tollgate_core::health::Standing;
 use tollgate_core::id::CredentialId;
 use tollgate_store::CredentialState;
 
-use crate::check::{self, Found};
+use crate::check::{self, Found, Subject};
 use crate::desk::Desk;
 use crate::directory::Credential;
 use crate::shared::{Shared, now};
@@ -76,13 +76,15 @@ impl Nurse {
     }
 
     async fn check(&self, credential: &Credential) {
-        let found = match credential.place {
-            None => check::check(&self.shared, &credential.provider, &credential.secret).await,
-            Some(_) => Found::default(),
+        let subject = Subject {
+            provider: credential.provider.clone(),
+            place: credential.place.clone(),
+            secret: credential.secret.clone(),
         };
+        let found = check::check(&self.shared, subject, Some(credential.id)).await;
         if found.result.is_none() {
-            // What a platform, or a provider whose adapter knows no check, thinks of it, only a call shows: it has another
-            // chance. Left as it is, its check would stay due and be made without pause.
+            // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left as it
+            // is, its check would stay due and be made without pause.
             let changed = credential.health().succeed();
             credential.live.tell(changed);
             return self.keep(credential.id).await;

@@ -23,6 +23,12 @@ pub(crate) fn with(secret: &Secret, changed: impl IntoIterator<Item = (&'static 
     Secret::new(Value::Object(all).to_string())
 }
 
+/// The parts that nobody else may know.
+pub(crate) fn hidden(secret: &Secret) -> Vec<Secret> {
+    let names = ["access_token", "refresh_token", "secret_access_key", "session_token", "private_key"];
+    names.iter().filter_map(|name| part(secret, name)).collect()
+}
+
 /// Whether a secret has parts.
 pub(crate) fn has_parts(secret: &Secret) -> bool {
     parts(secret).is_some()

@@ -4,6 +4,7 @@
 //! makes the gateway ask for it. A refresh token that was replaced is sealed and stored before the new one is used.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
@@ -55,10 +57,48 @@ pub(crate) enum TokenError {
     Unavailable,
 }
 
+impl TokenError {
+    /// What it means for the credential.
+    pub(crate) const fn class(self) -> FailureClass {
+        match self {
+            Self::Refused => FailureClass::InvalidCredential,
+            Self::Unavailable => FailureClass::Transient,
+        }
+    }
+}
+
 /// All tokens of this gateway.
 pub(crate) struct Tokens {
     slots: Mutex<HashMap<CredentialId, Arc<Slot>>>,
     wanted: UnboundedSender<Arc<Slot>>,
+    issued: Arc<Issued>,
+}
+
+/// Every token that may still be good: what must be in no body that is kept.
+#[derive(Default)]
+pub(crate) struct Issued {
+    tokens: Mutex<Vec<(Arc<Secret>, Timestamp)>>,
+    count: AtomicU64,
+}
+
+impl Issued {
+    fn add(&self, token: &Arc<Secret>, until: Timestamp, at: Timestamp) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|(_, until)| *until > at);
+        tokens.push((Arc::clone(token), until));
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that grows with each token.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Secret>> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.iter().map(|(token, _)| Arc::clone(token)).collect()
+    }
 }
 
 /// The token of one credential.
@@ -66,6 +106,7 @@ pub(crate) struct Slot {
     credential: CredentialId,
     scheme: Scheme,
     state: watch::Sender<State>,
+    issued: Arc<Issued>,
 }
 
 struct State {
@@ -96,7 +137,12 @@ impl Tokens {
     /// None yet, and the receiving end for [`serve`].
     pub(crate) fn new() -> (Self, UnboundedReceiver<Arc<Slot>>) {
         let (wanted, receiver) = unbounded_channel();
-        (Self { slots: Mutex::default(), wanted }, receiver)
+        (Self { slots: Mutex::default(), wanted, issued: Arc::default() }, receiver)
+    }
+
+    /// The tokens that may still be good.
+    pub(crate) fn issued(&self) -> &Issued {
+        &self.issued
     }
 
     /// What stands for a credential where its platform wants an access token; `None` where it is the secret itself.
@@ -109,8 +155,7 @@ impl Tokens {
         scheme: &Scheme,
         at: Timestamp,
     ) -> Result<Option<Arc<Secret>>, TokenError> {
-        let wants = matches!(scheme, Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. });
-        if !wants || !has_parts(&credential.secret) {
+        if !buys(scheme, &credential.secret) {
             return Ok(None);
         }
         let slot = self.slot(credential, scheme);
@@ -154,8 +199,13 @@ impl Tokens {
         if let Some(slot) = slots.get(&credential.id).filter(knows) {
             return Arc::clone(slot);
         }
-        let (state, _) = watch::channel(State::new(&credential.secret));
-        let slot = Arc::new(Slot { credential: credential.id, scheme: scheme.clone(), state });
+        let state = State::new(&credential.secret);
+        if let Some((token, until)) = &state.token {
+            self.issued.add(token, *until, now());
+        }
+        let (state, _) = watch::channel(state);
+        let issued = Arc::clone(&self.issued);
+        let slot = Arc::new(Slot { credential: credential.id, scheme: scheme.clone(), state, issued });
         slots.insert(credential.id, Arc::clone(&slot));
         slot
     }
@@ -173,12 +223,46 @@ impl Tokens {
     }
 }
 
+/// Whether a secret buys tokens, or is what goes over the wire itself.
+fn buys(scheme: &Scheme, secret: &Secret) -> bool {
+    matches!(scheme, Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. }) && has_parts(secret)
+}
+
+/// A token for a secret that no request uses yet.
+pub(crate) struct First {
+    /// The token.
+    pub(crate) token: Arc<Secret>,
+    /// The secret as it has to be kept, where having the token has changed it.
+    pub(crate) renewed: Option<Secret>,
+}
+
+/// Has a token made for a secret that this gateway does not hold, or not yet; `None` where it is the secret itself.
+///
+/// # Errors
+/// When no token can be had.
+pub(crate) async fn first(scheme: &Scheme, secret: &Secret) -> Result<Option<First>, TokenError> {
+    if !buys(scheme, secret) {
+        return Ok(None);
+    }
+    if let Some(token) = State::new(secret).good(now(), GOOD_BEFORE_MS) {
+        return Ok(Some(First { token: Arc::clone(token), renewed: None }));
+    }
+    let making = timeout(PATIENCE, make(&client(), scheme, secret)).await;
+    let made = making.unwrap_or(Err(TokenError::Unavailable))?;
+    let renewed = matches!(scheme, Scheme::OauthRefresh { .. }).then(|| made.renews(secret, made.until()));
+    Ok(Some(First { token: Arc::new(Secret::new(made.access_token)), renewed }))
+}
+
 type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+fn client() -> Https {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    Client::builder(TokioExecutor::new()).build(connector)
+}
 
 /// Makes tokens for ever, as they are wanted.
 pub(crate) async fn serve(desk: Desk, mut wanted: UnboundedReceiver<Arc<Slot>>) {
-    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    let client: Https = Client::builder(TokioExecutor::new()).build(connector);
+    let client = client();
     while let Some(slot) = wanted.recv().await {
         let (client, desk) = (client.clone(), desk.clone());
         tokio::spawn(async move {
@@ -198,7 +282,9 @@ pub(crate) async fn serve(desk: Desk, mut wanted: UnboundedReceiver<Arc<Slot>>) 
                 state.making = false;
                 state.failed = made.as_ref().err().copied();
                 if let Ok((token, until)) = made {
-                    state.token = Some((Arc::new(token), until));
+                    let token = Arc::new(token);
+                    slot.issued.add(&token, until, now());
+                    state.token = Some((token, until));
                 }
             });
         });
@@ -213,13 +299,24 @@ struct Made {
     expires_in: Option<u64>,
 }
 
+impl Made {
+    fn until(&self) -> Timestamp {
+        now().plus_ms(self.expires_in.unwrap_or(USUAL_LIFE_S).saturating_mul(1000))
+    }
+
+    /// A secret of which a refresh has replaced parts.
+    fn renews(&self, old: &Secret, until: Timestamp) -> Secret {
+        let changed = [("access_token", json!(self.access_token)), ("expires_at_ms", json!(until.millis()))];
+        let rotated = self.refresh_token.as_ref().map(|token| ("refresh_token", json!(token)));
+        with(old, changed.into_iter().chain(rotated))
+    }
+}
+
 /// Stores what a refresh has changed, so that a restart begins with it.
 async fn kept(desk: &Desk, slot: &Slot, old: Secret, made: Made) -> (Secret, Timestamp) {
-    let until = now().plus_ms(made.expires_in.unwrap_or(USUAL_LIFE_S).saturating_mul(1000));
+    let until = made.until();
     if matches!(slot.scheme, Scheme::OauthRefresh { .. }) {
-        let changed = [("access_token", json!(made.access_token)), ("expires_at_ms", json!(until.millis()))];
-        let rotated = made.refresh_token.map(|token| ("refresh_token", json!(token)));
-        let new = with(&old, changed.into_iter().chain(rotated));
+        let new = made.renews(&old, until);
         slot.state.send_modify(|state| {
             state.earlier.push(old);
             state.secret = new.clone();

@@ -28,6 +28,32 @@ pub(crate) struct Upstream {
     elsewhere: Option<BaseUrl>,
     /// What is particular about its platform, where it is one.
     pub(crate) terms: Option<Rc<Terms>>,
+    /// The call that tells a good credential from a bad one, where the adapter knows one.
+    pub(crate) probe: Option<Rc<Probe>>,
+}
+
+/// The call by which a credential is checked: a GET.
+pub(crate) struct Probe {
+    /// Where it goes.
+    pub(crate) origin: Rc<Origin>,
+    /// The `Host` header.
+    pub(crate) host: HeaderValue,
+    /// Path and query.
+    pub(crate) target: String,
+    /// The response header that names the credential's account.
+    pub(crate) account_header: Option<String>,
+}
+
+impl Probe {
+    fn new(base: &BaseUrl, path: &str, account_header: Option<&String>) -> Rc<Self> {
+        let (origin, host, prefix) = place_of(base);
+        Rc::new(Self { origin, host, target: prefix + path, account_header: account_header.cloned() })
+    }
+
+    fn of(plan: &AdapterPlan, base: &BaseUrl) -> Option<Rc<Self>> {
+        let check = plan.check.as_ref()?;
+        Some(Self::new(base, &check.path, check.account_header.as_ref()))
+    }
 }
 
 /// What a platform wants besides addresses and headers.
@@ -197,9 +223,10 @@ impl Upstream {
         let plan = adapter.plan();
         let speech = Speech::new(plan, &plan.endpoints, &plan.auth);
         let (origin, host, prefix) = place_of(base);
+        let probe = Probe::of(plan, base);
         let adapter = Arc::clone(adapter);
         let speech = Rc::new(speech);
-        Self { name: name.into(), adapter, origin, host, prefix, speech, elsewhere: None, terms: None }
+        Self { name: name.into(), adapter, origin, host, prefix, speech, elsewhere: None, terms: None, probe }
     }
 
     /// The same provider elsewhere.
@@ -214,6 +241,7 @@ impl Upstream {
             speech: Rc::clone(&self.speech),
             elsewhere: Some(base.clone()),
             terms: self.terms.clone(),
+            probe: Probe::of(self.adapter.plan(), base),
         }
     }
 
@@ -248,7 +276,18 @@ impl Upstream {
         let added = added.collect();
         let terms = Terms { scheme, region, framing: platform.framing, edits: platform.edits.clone(), added };
         let speech = Rc::new(Speech::new(plan, &endpoints, &platform.headers));
-        Ok(Self { speech, terms: Some(Rc::new(terms)), ..self.at(&base) })
+        let probe = match &platform.check {
+            Some(check) => {
+                let usual = platform.check_base_url.as_deref().unwrap_or(&platform.base_url);
+                let base = match &self.elsewhere {
+                    Some(base) => base.clone(),
+                    None => place.address(platform, "base_url", usual).map_err(missing)?.try_into()?,
+                };
+                Some(Probe::new(&base, &fill(&check.path)?, check.account_header.as_ref()))
+            }
+            None => None,
+        };
+        Ok(Self { speech, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
     }
 
     /// Whether calls of this shape can be made here, as they are.
@@ -293,11 +332,6 @@ impl Upstream {
             target.push_str(query);
         }
         Some(target)
-    }
-
-    /// Path and query of the call that tells a good credential from a bad one, where the adapter knows one.
-    pub(crate) fn check_target(&self) -> Option<String> {
-        Some([self.prefix.as_str(), &self.adapter.plan().check.as_ref()?.path].concat())
     }
 
     /// Headers that carry the credential.

@@ -6,7 +6,7 @@
 mod platforms;
 
 use tollgate_plugin::adapter::{
-    Adapter, Exchange, Failure, HeaderTemplate, Plan, Reply, TextTap, Translated, UsageTap,
+    Adapter, Exchange, Failure, HeaderTemplate, Plan, Refusal, Reply, TextTap, Translated, UsageTap,
 };
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::anthropic::{self, MessageUsage};
@@ -50,6 +50,9 @@ const RESET_HEADERS: [&str; 4] = [
     "anthropic-ratelimit-output-tokens-reset",
 ];
 
+/// Where Amazon Bedrock names the kind of an error.
+const AMAZON_ERROR: &str = "x-amzn-errortype";
+
 /// The adapter.
 #[derive(Debug)]
 pub struct Claude {
@@ -75,6 +78,7 @@ impl Adapter for Claude {
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
+            error_header: Some(AMAZON_ERROR.to_owned()),
             platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", Some("anthropic-organization-id"))),
         }
@@ -87,8 +91,8 @@ impl Adapter for Claude {
         start.unwrap_or_default().overridden_by(end.unwrap_or_default()).classes(finished)
     }
 
-    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
-        anthropic::classify(status, retry_after_ms, body)
+    fn classify(&self, refusal: &Refusal) -> Failure {
+        anthropic::classify(refusal.status, refusal.retry_after_ms, &refusal.kind, &refusal.body)
     }
 
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {

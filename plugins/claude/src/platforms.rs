@@ -1,8 +1,8 @@
 //! Where else Claude is served: relays and logins at Anthropic itself, Amazon Bedrock, Google Vertex AI.
 
 use tollgate_plugin::adapter::{
-    Endpoint, Framing, HeaderTemplate, Member, MovedHeader, OauthRefresh, Platform, Scheme, ServiceAccount,
-    Setting,
+    Check, Endpoint, Framing, HeaderTemplate, Member, MovedHeader, OauthRefresh, Platform, Scheme,
+    ServiceAccount, Setting,
 };
 use tollgate_plugin::types::Operation;
 
@@ -37,6 +37,10 @@ fn member(name: &str, value: &str) -> Member {
     Member { name: name.to_owned(), value: value.to_owned() }
 }
 
+fn check(path: &str) -> Check {
+    Check { path: path.to_owned(), account_header: None }
+}
+
 /// Where `anthropic-beta` goes when the header does not count.
 fn betas() -> MovedHeader {
     MovedHeader { name: "anthropic-beta".to_owned(), member: "anthropic_beta".to_owned() }
@@ -55,6 +59,7 @@ fn direct(name: &str, base_url: &str, auth: &str, value: &str) -> Platform {
         base_url: base_url.to_owned(),
         endpoints: endpoints.collect(),
         headers: vec![header(auth, value)],
+        check: Some(check("/v1/models")),
         ..Platform::default()
     }
 }
@@ -88,6 +93,9 @@ fn bedrock(name: &str, scheme: Scheme, headers: Vec<HeaderTemplate>) -> Platform
         without: vec!["model".to_owned(), "stream".to_owned()],
         members: vec![member("anthropic_version", r#""bedrock-2023-05-31""#)],
         moved: vec![betas()],
+        // Not where models are called: who may call one but list none is known there all the same.
+        check: Some(check("/foundation-models?byProvider=anthropic")),
+        check_base_url: Some("https://bedrock.{region}.amazonaws.com".to_owned()),
         ..Platform::default()
     }
 }
@@ -114,6 +122,7 @@ fn vertex() -> Platform {
         headers: vec![header("authorization", BEARER)],
         without: vec!["model".to_owned()],
         members: vec![member("anthropic_version", r#""vertex-2023-10-16""#)],
+        check: Some(check("/v1/projects/{project}/locations/{region}/endpoints?pageSize=1")),
         ..Platform::default()
     }
 }

@@ -6,7 +6,9 @@
 
 mod platforms;
 
-use tollgate_plugin::adapter::{Adapter, Exchange, Failure, Plan, Reply, TextTap, Translated, UsageTap};
+use tollgate_plugin::adapter::{
+    Adapter, Exchange, Failure, Plan, Refusal, Reply, TextTap, Translated, UsageTap,
+};
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::gemini::{self, UsageMetadata};
@@ -55,6 +57,7 @@ impl Adapter for Gemini {
             stream_options: Vec::new(),
             translates: from_all_to(PROTOCOL),
             reset_headers: Vec::new(),
+            error_header: None,
             platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", None)),
         }
@@ -65,8 +68,8 @@ impl Adapter for Gemini {
         stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
     }
 
-    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
-        gemini::classify(status, retry_after_ms, body)
+    fn classify(&self, refusal: &Refusal) -> Failure {
+        gemini::classify(refusal.status, refusal.retry_after_ms, &refusal.body)
     }
 
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {

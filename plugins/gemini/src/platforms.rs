@@ -1,6 +1,6 @@
 //! Where else Gemini is served: Google Vertex AI. And the Gemini API for who wants its key in the query.
 
-use tollgate_plugin::adapter::{Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
+use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
 use tollgate_plugin::types::Operation;
 
 use super::{PROTOCOL, ROUTES, VERSION};
@@ -8,6 +8,10 @@ use super::{PROTOCOL, ROUTES, VERSION};
 /// All of them.
 pub(crate) fn all() -> Vec<Platform> {
     vec![vertex(), query_key()]
+}
+
+fn check(path: &str) -> Check {
+    Check { path: path.to_owned(), account_header: None }
 }
 
 fn vertex() -> Platform {
@@ -36,6 +40,7 @@ fn vertex() -> Platform {
             name: "authorization".to_owned(),
             value: "Bearer {credential}".to_owned(),
         }],
+        check: Some(check("/v1/projects/{project}/locations/{region}/endpoints?pageSize=1")),
         ..Platform::default()
     }
 }
@@ -52,6 +57,7 @@ fn query_key() -> Platform {
         base_url: "https://generativelanguage.googleapis.com".to_owned(),
         endpoints: endpoints.collect(),
         scheme: Scheme::Query("key".to_owned()),
+        check: Some(check("/v1beta/models")),
         ..Platform::default()
     }
 }

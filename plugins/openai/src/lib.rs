@@ -8,7 +8,7 @@
 mod platforms;
 
 use tollgate_plugin::adapter::{
-    Adapter, Exchange, Failure, Plan, Reply, StreamOption, TextTap, Translated, UsageTap,
+    Adapter, Exchange, Failure, Plan, Refusal, Reply, StreamOption, TextTap, Translated, UsageTap,
 };
 use tollgate_plugin::config;
 use tollgate_plugin::types::{Operation, Protocol, Usage};
@@ -95,6 +95,7 @@ impl Adapter for Openai {
             }],
             translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
+            error_header: None,
             platforms: platforms::all(),
             check: Some(self.connection.check(VERSION, "/models", Some("openai-organization"))),
         }
@@ -109,8 +110,8 @@ impl Adapter for Openai {
         stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
     }
 
-    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
-        openai::classify(status, retry_after_ms, body)
+    fn classify(&self, refusal: &Refusal) -> Failure {
+        openai::classify(refusal.status, refusal.retry_after_ms, &refusal.body)
     }
 
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {

@@ -1,6 +1,6 @@
 //! Where else OpenAI's models are served: Azure, by deployments or by its `/openai/v1`. And servers that speak alike.
 
-use tollgate_plugin::adapter::{Endpoint, HeaderTemplate, Platform, Setting};
+use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Setting};
 use tollgate_plugin::types::{Operation, Protocol};
 
 use super::{ROUTES, VERSION};
@@ -18,6 +18,11 @@ fn api_key() -> HeaderTemplate {
 
 fn needed(name: &str) -> Setting {
     Setting { name: name.to_owned(), default: None }
+}
+
+/// The list of models, which costs nothing.
+fn list(path: &str) -> Check {
+    Check { path: path.to_owned(), account_header: None }
 }
 
 /// The deployment stands in the path: it is what a model route calls the model.
@@ -39,6 +44,7 @@ fn azure() -> Platform {
         ],
         settings: vec![needed("resource"), version],
         headers: vec![api_key()],
+        check: Some(list("/openai/models?api-version={api_version}")),
         ..Platform::default()
     }
 }
@@ -61,6 +67,7 @@ fn azure_v1() -> Platform {
         endpoints: own_paths("/openai/v1"),
         settings: vec![needed("resource")],
         headers: vec![api_key()],
+        check: Some(list("/openai/v1/models")),
         ..Platform::default()
     }
 }
@@ -71,6 +78,7 @@ fn relay() -> Platform {
         name: "relay".to_owned(),
         endpoints: own_paths(VERSION),
         headers: vec![HeaderTemplate { name: "authorization".to_owned(), value }],
+        check: Some(list("/v1/models")),
         ..Platform::default()
     }
 }

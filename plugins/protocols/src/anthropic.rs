@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Quality, Usage};
 
-use crate::failure;
 use crate::share::take;
+use crate::{amazon, failure, gemini};
 
 /// `usage` of a message, of `message_start` or of `message_delta`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -85,10 +86,15 @@ impl CacheCreation {
     }
 }
 
+/// Anthropic's own has an `error`, Amazon's a message alone, and Google's an `error` with a `status`.
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody<'a> {
-    #[serde(borrow)]
-    error: Option<ErrorDetail<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "Message")]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "__type")]
+    shape: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,30 +107,56 @@ struct ErrorDetail<'a> {
     details: Option<Details<'a>>,
 }
 
+/// What Google's errors have, and nobody else's.
+#[derive(Debug, Deserialize)]
+struct Google<'a> {
+    #[serde(borrow, rename = "status")]
+    _status: Cow<'a, str>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct Details<'a> {
     #[serde(borrow, default)]
     error_code: Option<Cow<'a, str>>,
 }
 
-/// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said.
+/// What an answer with a status of 400 or more means, at Anthropic or on another platform. `retry_after_ms` is what the headers
+/// said, and `name` what Amazon calls the failure beside its body.
 #[must_use]
-pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
-    let error =
-        serde_json::from_slice::<ErrorBody<'_>>(body).ok().and_then(|body| body.error).unwrap_or_default();
+pub fn classify(status: u16, retry_after_ms: Option<u64>, name: &str, body: &[u8]) -> Failure {
+    let said: ErrorBody<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let googles = said.error.is_some_and(|error| serde_json::from_str::<Google<'_>>(error.get()).is_ok());
+    if googles || body.trim_ascii_start().starts_with(b"[") {
+        return gemini::classify(status, retry_after_ms, body);
+    }
+    let name = if name.is_empty() { said.shape.as_deref().unwrap_or_default() } else { name };
+    if !name.is_empty() || (said.error.is_none() && said.message.is_some()) {
+        let class = amazon::classify(status, name, said.message.as_deref().unwrap_or_default());
+        return Failure { class: class.unwrap_or_else(|| failure::by_status(status)), retry_after_ms };
+    }
+    let error = said.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default();
+    let class = own_class(status, &error);
+    Failure { class, retry_after_ms }
+}
+
+/// What Anthropic itself means.
+fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
     let kind = error.kind.as_deref().unwrap_or("");
     let message = error.message.as_deref().unwrap_or("");
     let code = error.details.as_ref().and_then(|details| details.error_code.as_deref());
-    let class = match (status, kind) {
+    match (status, kind) {
         (_, "overloaded_error") => FailureClass::Overloaded,
         (_, "billing_error") => FailureClass::QuotaExhausted,
         (429, _) if code == Some("enforced_spend_limit_reached") => FailureClass::QuotaExhausted,
         (400 | 401 | 403 | 404, _) => {
             by_message(status, message).unwrap_or_else(|| failure::by_status(status))
         }
+        // Within a stream there is no status.
+        (0, "rate_limit_error") => FailureClass::RateLimited,
+        (0, "invalid_request_error") => FailureClass::BadRequest,
+        (0, "api_error" | "timeout_error") => FailureClass::Transient,
         _ => failure::by_status(status),
-    };
-    Failure { class, retry_after_ms }
+    }
 }
 
 /// Anthropic tells several failures apart in words only.
@@ -223,7 +255,7 @@ mod tests {
     }
 
     fn class(status: u16, kind: &str, message: &str) -> FailureClass {
-        classify(status, None, body(kind, message).as_bytes()).class
+        classify(status, None, "", body(kind, message).as_bytes()).class
     }
 
     #[test]
@@ -257,12 +289,12 @@ mod tests {
         }
         let enforced = br#"{"type":"error","error":{"type":"rate_limit_error","message":"Limit",
             "details":{"error_code":"enforced_spend_limit_reached"}}}"#;
-        assert_eq!(classify(429, None, enforced).class, FailureClass::QuotaExhausted);
+        assert_eq!(classify(429, None, "", enforced).class, FailureClass::QuotaExhausted);
     }
 
     #[test]
     fn a_rate_limit_keeps_its_delay() {
-        let limited = classify(429, Some(30_000), body("rate_limit_error", "Slow down").as_bytes());
+        let limited = classify(429, Some(30_000), "", body("rate_limit_error", "Slow down").as_bytes());
         assert_eq!(limited, Failure { class: FailureClass::RateLimited, retry_after_ms: Some(30_000) });
     }
 
@@ -270,7 +302,7 @@ mod tests {
     fn a_busy_provider_blames_no_key() {
         assert_eq!(class(529, "overloaded_error", "Overloaded"), FailureClass::Overloaded);
         assert_eq!(class(500, "overloaded_error", "Overloaded"), FailureClass::Overloaded);
-        assert_eq!(classify(529, None, b"").class, FailureClass::Overloaded);
+        assert_eq!(classify(529, None, "", b"").class, FailureClass::Overloaded);
         assert_eq!(class(500, "api_error", "Internal server error"), FailureClass::Transient);
         assert_eq!(class(504, "timeout_error", "Timed out"), FailureClass::Transient);
     }

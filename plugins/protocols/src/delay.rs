@@ -37,12 +37,17 @@ fn times(number: &str, unit: u64) -> Option<u64> {
     Some(total)
 }
 
-/// The delay in OpenAI's sentence `Please try again in 1.2s.`, in milliseconds.
+/// The delay in OpenAI's sentence `Please try again in 1.2s.` or Azure's `Please retry after 26 seconds.`, in milliseconds.
 #[must_use]
 pub fn find_in_sentence(message: &str) -> Option<u64> {
-    let (_, after) = message.split_once("try again in ")?;
-    let word = after.split_whitespace().next()?;
-    parse_duration_ms(word.trim_end_matches(['.', ',']))
+    if let Some((_, after)) = message.split_once("try again in ") {
+        let word = after.split_whitespace().next()?;
+        return parse_duration_ms(word.trim_end_matches(['.', ',']));
+    }
+    let (_, after) = message.split_once("retry after ")?;
+    let (number, unit) = after.split_once(' ')?;
+    let seconds: u64 = number.parse().ok()?;
+    if unit.starts_with("second") { seconds.checked_mul(1000) } else { None }
 }
 
 #[cfg(test)]
@@ -76,6 +81,9 @@ mod tests {
         assert_eq!(find_in_sentence(message), Some(20_500));
         assert_eq!(find_in_sentence("Please try again in 6m0s."), Some(360_000));
         assert_eq!(find_in_sentence("Please try again in a while"), None);
+        assert_eq!(find_in_sentence("Please retry after 26 seconds. Please go here"), Some(26_000));
+        assert_eq!(find_in_sentence("Please retry after 1 second."), Some(1000));
+        assert_eq!(find_in_sentence("Please retry after a coffee"), None);
         assert_eq!(find_in_sentence("No."), None);
     }
 }

@@ -181,7 +181,11 @@ fn by_reason(error: &Status<'_>) -> Option<FailureClass> {
         | "API_KEY_EXPIRED"
         | "CONSUMER_SUSPENDED"
         | "CONSUMER_INVALID"
-        | "ACCESS_TOKEN_EXPIRED" => Some(FailureClass::InvalidCredential),
+        | "ACCESS_TOKEN_EXPIRED"
+        | "ACCESS_TOKEN_TYPE_UNSUPPORTED"
+        | "ACCOUNT_STATE_INVALID" => Some(FailureClass::InvalidCredential),
+        "BILLING_DISABLED" => Some(FailureClass::QuotaExhausted),
+        "SERVICE_DISABLED" | "IAM_PERMISSION_DENIED" => Some(FailureClass::Permission),
         _ => None,
     })
 }
@@ -190,10 +194,18 @@ fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
     let says = |words: &str| error.message.contains(words);
     match (status, &*error.status) {
         (400, "FAILED_PRECONDITION") => Some(FailureClass::Permission),
-        (400, _) if says("exceeds the maximum number of tokens") => Some(FailureClass::ContextTooLong),
+        (400, _) if says("exceeds the maximum number of tokens") || says("model only supports up to") => {
+            Some(FailureClass::ContextTooLong)
+        }
+        (400, _) if says("Responsible AI") => Some(FailureClass::ContentRefused),
         // `Your API key was reported as leaked.` A file that the key may not see is 403 too, and no fault of the key.
         (403, _) if says("API key") => Some(FailureClass::InvalidCredential),
+        // A project may lack a model that others have.
+        (404, _) if says("does not have access to it") => Some(FailureClass::Permission),
         (429, _) if error.daily_quota_is_gone() => Some(FailureClass::QuotaExhausted),
+        (429, _) if says("credits are depleted") || says("spending cap") => {
+            Some(FailureClass::QuotaExhausted)
+        }
         _ => None,
     }
 }

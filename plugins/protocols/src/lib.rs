@@ -9,6 +9,7 @@
 //! Everything is a pure function of bytes; nothing panics, whatever the bytes. Field names and error shapes are those of
 //! the providers' own SDKs, read 2026-11.
 
+mod amazon;
 pub mod anthropic;
 mod chat;
 pub mod connection;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Operation, Quality, Usage};
 
@@ -103,7 +104,7 @@ impl ResponsesUsage {
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody<'a> {
     #[serde(borrow)]
-    error: Option<ErrorDetail<'a>>,
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,18 +115,30 @@ struct ErrorDetail<'a> {
     kind: Option<Cow<'a, str>>,
     /// A string at OpenAI; other servers put a number here.
     #[serde(borrow, default)]
-    code: Option<&'a serde_json::value::RawValue>,
+    code: Option<&'a RawValue>,
+}
+
+impl<'a> ErrorDetail<'a> {
+    /// The `error` of a body: an object or, at other servers, a sentence. Some have its members at the top.
+    fn of(body: &'a [u8]) -> Option<Self> {
+        let error = serde_json::from_slice::<ErrorBody<'a>>(body).ok()?.error;
+        let Some(error) = error else { return serde_json::from_slice(body).ok() };
+        let sentence = || Some(Self { message: serde_json::from_str(error.get()).ok()?, ..Self::default() });
+        serde_json::from_str(error.get()).ok().or_else(sentence)
+    }
 }
 
 /// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said.
 #[must_use]
 pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
-    let error =
-        serde_json::from_slice::<ErrorBody<'_>>(body).ok().and_then(|body| body.error).unwrap_or_default();
+    let error = ErrorDetail::of(body).unwrap_or_default();
     let kind = error.kind.as_deref().unwrap_or("");
     let code = error.code.map_or("", |code| code.get().trim_matches('"'));
     let message = error.message.as_deref().unwrap_or("");
-    let class = by_code(code).or_else(|| by_code(kind)).unwrap_or_else(|| failure::by_status(status));
+    let class = by_message(status, message)
+        .or_else(|| by_code(code))
+        .or_else(|| by_code(kind))
+        .unwrap_or_else(|| failure::by_status(status));
     let told = || delay::find_in_sentence(message);
     let retry_after_ms = match class {
         FailureClass::RateLimited => retry_after_ms.or_else(told),
@@ -142,15 +155,41 @@ pub(crate) fn by_code(code: &str) -> Option<FailureClass> {
         | "organization_spend_limit_exceeded"
         | "project_spend_limit_exceeded"
         | "organization_usage_limit_exceeded"
-        | "billing_hard_limit_reached" => Some(FailureClass::QuotaExhausted),
+        | "billing_hard_limit_reached"
+        | "billing_not_active" => Some(FailureClass::QuotaExhausted),
         "rate_limit_exceeded" | "slow_down" => Some(FailureClass::RateLimited),
-        "server_is_overloaded" => Some(FailureClass::Overloaded),
-        "context_length_exceeded" => Some(FailureClass::ContextTooLong),
-        "content_filter" | "content_policy_violation" | "moderation_blocked" => {
+        "server_is_overloaded" | "NoCapacity" => Some(FailureClass::Overloaded),
+        "context_length_exceeded" | "exceed_context_size_error" => Some(FailureClass::ContextTooLong),
+        "content_filter" | "content_policy_violation" | "moderation_blocked" | "invalid_prompt" => {
             Some(FailureClass::ContentRefused)
         }
-        "invalid_api_key" | "account_deactivated" => Some(FailureClass::InvalidCredential),
-        "unsupported_country_region_territory" => Some(FailureClass::Permission),
+        "invalid_api_key" | "account_deactivated" | "access_terminated" | "AuthenticationTypeDisabled" => {
+            Some(FailureClass::InvalidCredential)
+        }
+        // Another account may have the model, or a deployment by this name.
+        "model_not_found"
+        | "DeploymentNotFound"
+        | "PermissionDenied"
+        | "missing_scope"
+        | "unsupported_country_region_territory" => Some(FailureClass::Permission),
+        // The client sent the name of an organization that the key is not of.
+        "mismatched_organization" | "mismatched_project" | "invalid_organization" | "invalid_project" => {
+            Some(FailureClass::BadRequest)
+        }
+        _ => None,
+    }
+}
+
+/// What is told in words only, or in words that say more than the code beside them.
+fn by_message(status: u16, message: &str) -> Option<FailureClass> {
+    let says = |words: &str| message.contains(words);
+    match status {
+        400 if says("maximum context length") => Some(FailureClass::ContextTooLong),
+        401 | 403 if says("insufficient permissions") => Some(FailureClass::Permission),
+        // Azure, of a quota that is filled up again after days.
+        403 if says("call volume quota") => Some(FailureClass::QuotaExhausted),
+        // It is more than this account may ever send in a minute: no rest would help, another account may.
+        429 if message.starts_with("Request too large") => Some(FailureClass::Permission),
         _ => None,
     }
 }
@@ -307,7 +346,8 @@ mod tests {
         assert_eq!(class(400, &coded(kind, "context_length_exceeded")), FailureClass::ContextTooLong);
         assert_eq!(class(400, &coded(kind, "content_filter")), FailureClass::ContentRefused);
         assert_eq!(class(400, &coded(kind, "unknown_parameter")), FailureClass::BadRequest);
-        assert_eq!(class(404, &coded(kind, "model_not_found")), FailureClass::NotFound);
+        assert_eq!(class(404, &coded(kind, "model_not_found")), FailureClass::Permission);
+        assert_eq!(class(404, &coded(kind, "none")), FailureClass::NotFound);
         for status in [400, 413, 422] {
             assert_eq!(class(status, ""), FailureClass::BadRequest, "{status}");
         }

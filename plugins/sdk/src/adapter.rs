@@ -4,8 +4,8 @@ use crate::types::{Operation, Protocol, Usage};
 
 pub use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter::{
     Check, Endpoint, Exchange, Failure, FailureClass, Framing, HeaderTemplate, Member, MovedHeader,
-    OauthRefresh, Plan, Platform, Reply, Scheme, ServiceAccount, Setting, StreamOption, TextTap, Translation,
-    UsageTap,
+    OauthRefresh, Plan, Platform, Refusal, Reply, Scheme, ServiceAccount, Setting, StreamOption, TextTap,
+    Translation, UsageTap,
 };
 
 /// Speaks for one provider.
@@ -23,7 +23,7 @@ pub trait Adapter: Sized + 'static {
     fn read_usage(&self, protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage;
 
     /// Says what an answer with a status of 400 or more means. Called once per failed attempt.
-    fn classify(&self, status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure;
+    fn classify(&self, refusal: &Refusal) -> Failure;
 
     /// Translates a request into a protocol that the provider speaks, and says how its answer is translated back. Called
     /// once per attempt of the exchanges that [`plan`](Self::plan) lists in `translates`; the default, for adapters that
@@ -78,6 +78,7 @@ impl Default for Plan {
             translates: Vec::new(),
             check: None,
             reset_headers: Vec::new(),
+            error_header: None,
             platforms: Vec::new(),
         }
     }
@@ -98,6 +99,8 @@ impl Default for Platform {
             without: Vec::new(),
             members: Vec::new(),
             moved: Vec::new(),
+            check: None,
+            check_base_url: None,
         }
     }
 }

@@ -54,8 +54,8 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
         Self::call(|plugin| plugin.read_usage(protocol, operation, &samples))
     }
 
-    fn classify(status: u16, retry_after_ms: Option<u64>, body: Vec<u8>) -> adapter::Failure {
-        Self::call(|plugin| plugin.classify(status, retry_after_ms, &body))
+    fn classify(refusal: adapter::Refusal) -> adapter::Failure {
+        Self::call(|plugin| plugin.classify(&refusal))
     }
 
     fn translate_request(exchange: adapter::Exchange, body: Vec<u8>) -> Result<Vec<u8>, adapter::Reply> {

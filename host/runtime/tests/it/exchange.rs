@@ -36,7 +36,7 @@ fn bench(component: &str, exchanges_max: usize) -> (Bench, Arc<Adapter>) {
 fn begin(adapter: &Adapter) -> Result<Exchange, CallError> {
     match adapter.begin(&TERMS, REQUEST)? {
         Begun::Translated(exchange, _) => Ok(exchange),
-        Begun::Refused(reply) => panic!("{reply:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -98,6 +98,39 @@ fn an_exchange_that_faulted_says_nothing_more_and_its_instance_is_gone() {
     drop(exchange);
     assert_eq!(bench.runtime.instances_live(), before);
     assert_eq!(begin(&adapter).unwrap().part(b"some").unwrap(), b"some");
+}
+
+#[test]
+fn a_request_that_is_too_much_is_its_own_fault_and_the_next_is_served() {
+    let (bench, adapter) = bench("claude", 2);
+    let turns = vec![r#"{"role":"user","content":[{"type":"text","text":""}]}"#; 400_000].join(",");
+    let heavy = format!(r#"{{"model":"m","messages":[{turns}]}}"#);
+    // More than the breaker takes.
+    for _ in 0..6 {
+        let begun = adapter.begin(&TERMS, heavy.as_bytes()).unwrap();
+        assert!(matches!(begun, Begun::TooMuch), "{begun:?}");
+    }
+    assert!(begin(&adapter).is_ok());
+    assert_eq!(bench.status().faults.iter().sum::<u64>(), 6, "counted all the same");
+}
+
+#[test]
+fn a_request_that_breaks_the_component_fails_alone_where_others_do_not() {
+    let (_bench, adapter) = bench("babel", 2);
+    for _ in 0..6 {
+        assert_eq!(adapter.begin(&TERMS, b"shibboleth").unwrap_err().kind, FaultKind::Trap);
+    }
+    assert!(begin(&adapter).is_ok());
+}
+
+#[test]
+fn a_component_that_fails_over_any_request_is_left_alone() {
+    let (_bench, adapter) = bench("babel", 2);
+    let terms = Terms { model: "shibboleth", ..TERMS };
+    for _ in 0..5 {
+        assert_eq!(adapter.begin(&terms, REQUEST).unwrap_err().kind, FaultKind::Trap);
+    }
+    assert_eq!(begin(&adapter).unwrap_err().kind, FaultKind::Tripped);
 }
 
 #[test]

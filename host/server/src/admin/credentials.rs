@@ -17,7 +17,7 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
-use crate::check::{self, Found};
+use crate::check::{self, Found, Subject};
 use crate::desk::{CredentialEdit, CredentialRow, NewCredential, Place};
 use crate::directory::Live;
 use crate::secret_parts::has_parts;
@@ -65,8 +65,7 @@ pub(super) struct NewOne {
     /// Whether the provider is asked about the key before it is added. One that it refuses is not added then.
     #[serde(default)]
     check: When,
-    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock` or `vertex`. The
-    /// key is not checked then.
+    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock` or `vertex`.
     platform: Option<String>,
     /// What the platform has to know, such as `region`.
     #[serde(default)]
@@ -201,6 +200,8 @@ pub(super) struct Checked {
     credential: Credential,
     /// Points that its user got, because it is the first good one of its account.
     reward: Option<String>,
+    /// Why the provider was not asked, where it was to be.
+    unchecked: Option<String>,
 }
 
 impl Limits {
@@ -258,13 +259,21 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
     if !sendable || secret.expose().is_empty() || secret.expose().len() > SECRET_BYTES_MAX {
         return Err(Problem::bad_request("The key is empty or holds signs that no header can carry."));
     }
+    if let Some(place) = &place {
+        // Before anything is sent anywhere.
+        place.check(user.is_none()).map_err(Problem::bad_request)?;
+    }
     let found = match new.check {
-        When::Now if place.is_none() => Some(check::check(shared, &new.provider, &secret).await),
-        When::Now | When::Deferred => None,
+        When::Now => {
+            let (provider, place, secret) = (new.provider.clone(), place.clone(), secret.clone());
+            Some(check::check(shared, Subject { provider, place, secret }, None).await)
+        }
+        When::Deferred => None,
     };
     if found.as_ref().is_some_and(Found::is_invalid) {
         return Err(Problem::refused("The provider refuses this key. Nothing was added."));
     }
+    let secret = found.as_ref().and_then(|found| found.renewed.clone()).unwrap_or(secret);
     let new = NewCredential {
         provider: new.provider,
         user,
@@ -278,7 +287,7 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
         Some(found) => learned(&caller, id, found).await?,
         None => None,
     };
-    answer(&caller, id, reward).await
+    answer(&caller, id, reward, found).await
 }
 
 /// `GET /management/v1/credentials/{credential}`
@@ -314,10 +323,13 @@ pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
 /// `POST /management/v1/credentials/{credential}/check`: one that was refused and is good now serves again at once.
 pub(super) async fn check(ask: Ask<CredentialId>) -> Result<Checked, Problem> {
     let id = find(&ask.caller, ask.path).await?.id;
-    let (provider, secret) = ask.caller.desk.open_credential(id).await?;
-    let found = check::check(&ask.caller.admin.shared, &provider, &secret).await;
+    let subject = ask.caller.desk.open_credential(id).await?;
+    let found = check::check(&ask.caller.admin.shared, subject, Some(id)).await;
+    if let Some(renewed) = &found.renewed {
+        ask.caller.desk.renew_credential(id, renewed).await?;
+    }
     let reward = learned(&ask.caller, id, &found).await?;
-    answer(&ask.caller, id, reward).await
+    answer(&ask.caller, id, reward, Some(found)).await
 }
 
 /// Whose a new credential is: a user's name, or nobody's for the platform's.
@@ -350,9 +362,15 @@ async fn learned(caller: &Caller, id: CredentialId, found: &Found) -> Result<Opt
     Ok(granted)
 }
 
-async fn answer(caller: &Caller, id: CredentialId, reward: Option<Micropoints>) -> Result<Checked, Problem> {
+async fn answer(
+    caller: &Caller,
+    id: CredentialId,
+    reward: Option<Micropoints>,
+    found: Option<Found>,
+) -> Result<Checked, Problem> {
     let credential = shown(&caller.admin.shared, &find(caller, id).await?);
-    Ok(Checked { credential, reward: reward.map(|points| points.to_string()) })
+    let unchecked = found.and_then(|found| found.unasked);
+    Ok(Checked { credential, reward: reward.map(|points| points.to_string()), unchecked })
 }
 
 pub(super) async fn find(caller: &Caller, id: CredentialId) -> Result<CredentialRow, Problem> {

@@ -22,6 +22,7 @@ use self::redact::Redactor;
 use crate::config::KeepBodies;
 use crate::desk::Desk;
 use crate::directory::Directory;
+use crate::secret_parts::hidden;
 use crate::shared::{Shared, now};
 
 /// Calls that may wait to be stored: with what each may keep, a bound on memory.
@@ -150,8 +151,8 @@ pub(crate) async fn run(
 struct Keeper {
     shared: Arc<Shared>,
     desk: Desk,
-    /// Knows the credentials of this directory.
-    known: Option<(Arc<Directory>, Arc<Redactor>)>,
+    /// Knows the credentials of this directory, and so many tokens.
+    known: Option<(Arc<Directory>, u64, Arc<Redactor>)>,
 }
 
 impl Keeper {
@@ -175,18 +176,25 @@ impl Keeper {
         Ok(self.desk.store().keep_bodies(self.desk.master(), &bodies).await?)
     }
 
-    /// Knows every credential that is in use now.
+    /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
     fn redactor(&mut self) -> anyhow::Result<Arc<Redactor>> {
         let directory = self.shared.directory.load_full();
-        if let Some((known, redactor)) = &self.known
+        let issued = self.shared.tokens.issued();
+        // Before they are listed: one that comes between is another number.
+        let count = issued.count();
+        if let Some((known, tokens, redactor)) = &self.known
             && Arc::ptr_eq(known, &directory)
+            && *tokens == count
         {
             return Ok(Arc::clone(redactor));
         }
-        let secrets = directory.all().map(|credential| credential.secret.expose());
+        let parts: Vec<Secret> = directory.all().flat_map(|credential| hidden(&credential.secret)).collect();
+        let tokens = issued.all();
+        let secrets = directory.all().map(|credential| &credential.secret).chain(&parts);
+        let secrets = secrets.chain(tokens.iter().map(Arc::as_ref)).map(Secret::expose);
         let names = &self.shared.settings.requests.bodies.redact;
         let redactor = Arc::new(Redactor::new(names, secrets)?);
-        self.known = Some((directory, Arc::clone(&redactor)));
+        self.known = Some((directory, count, Arc::clone(&redactor)));
         Ok(redactor)
     }
 }

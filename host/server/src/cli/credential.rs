@@ -15,7 +15,7 @@ use tollgate_core::secret::Secret;
 use super::output::Output;
 use tollgate_store::Resealed;
 
-use crate::check::{Found, check_once};
+use crate::check::{Found, Subject, check_once};
 use crate::config::Config;
 use crate::desk::{CONSENT_TEXT, CONSENT_VERSION, Desk, NewCredential, Place};
 use crate::environment::{self, KeyStorage};
@@ -86,7 +86,7 @@ pub(super) struct Add {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     weight: u32,
     /// Ask the provider whether the key is good, and do not add one that it refuses.
-    #[arg(long, conflicts_with = "platform")]
+    #[arg(long)]
     check: bool,
     /// Calls a minute that it may serve.
     #[arg(long, value_name = "COUNT")]
@@ -154,8 +154,10 @@ impl Credential {
             Self::Enable { id } => desk.set_credential_enabled(id.parse()?, true).await?,
             Self::Check { id } => {
                 let id: CredentialId = id.parse()?;
-                let (provider, secret) = desk.open_credential(id).await?;
-                let (found, reward) = check_once(config, &provider, &secret).await?;
+                let (found, reward) = check_once(config, desk.open_credential(id).await?).await?;
+                if let Some(renewed) = &found.renewed {
+                    desk.renew_credential(id, renewed).await?;
+                }
                 desk.checked(id, &found, reward).await?;
                 output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
             }
@@ -198,10 +200,17 @@ impl Add {
         let place = self.place()?;
         let secret = self.secret()?;
         let hint = secret.hint().to_owned();
-        let found = if self.check { Some(check_once(config, &self.provider, &secret).await?) } else { None };
+        if let Some(place) = &place {
+            // Before anything is sent anywhere.
+            place.check(self.user.is_none()).map_err(anyhow::Error::msg)?;
+        }
+        let (provider, subject_place) = (self.provider.clone(), place.clone());
+        let subject = Subject { provider, place: subject_place, secret: secret.clone() };
+        let found = if self.check { Some(check_once(config, subject).await?) } else { None };
         if found.as_ref().is_some_and(|(found, _)| found.is_invalid()) {
             bail!("the provider refuses this key; without --check it is added all the same");
         }
+        let renewed = found.as_ref().and_then(|(found, _)| found.renewed.clone());
         let limits = self.limits();
         let id = desk
             .add_credential_at(
@@ -210,7 +219,7 @@ impl Add {
                     user: self.user.clone(),
                     label: self.label,
                     weight: self.weight,
-                    secret,
+                    secret: renewed.unwrap_or(secret),
                     limits,
                 },
                 place.as_ref(),

@@ -15,7 +15,8 @@ use tollgate_store::{
 };
 
 use super::Desk;
-use crate::check::Found;
+use crate::books;
+use crate::check::{Found, Subject};
 use crate::memory_keys::MemoryKeys;
 use crate::place::Place;
 use crate::shared::{now, random};
@@ -229,15 +230,13 @@ impl Desk {
         Ok(found.ok_or(StoreError::NotFound("credential"))?)
     }
 
-    /// The provider that a credential is for, and the key itself: to check it.
-    pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<(String, Secret)> {
+    /// A credential, opened: to check it.
+    pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<Subject> {
         let credential = self.stored_credential(id).await?;
-        if credential.platform.is_some() {
-            let why = "a credential of a platform cannot be checked: only a call shows whether it is good";
-            Err(StoreError::Invalid(why.to_owned()))?;
-        }
+        let unreadable = || StoreError::Invalid("the settings of its platform cannot be read".to_owned());
+        let place = books::place(&credential).ok_or_else(unreadable)?;
         let secret = credential.open(&self.master)?;
-        Ok((credential.provider, secret))
+        Ok(Subject { provider: credential.provider, place, secret })
     }
 
     /// Changes a credential.
@@ -301,6 +300,10 @@ impl Desk {
             return Ok(None);
         }
         let credential = self.stored_credential(id).await?;
+        // Of another platform's accounts nothing tells one from the next: many keys would be worth many rewards.
+        if credential.platform.is_some() {
+            return Ok(None);
+        }
         let (Owner::User, Some(user), Some(print)) =
             (credential.owner, credential.user, credential.fingerprint)
         else {

@@ -22,8 +22,13 @@ pub(crate) enum AnswerError {
     #[error("the answer ended within a message")]
     Cut,
     /// The upstream says that it failed.
-    #[error("the upstream broke off with `{0}`")]
-    Said(String),
+    #[error("the upstream broke off with `{kind}`")]
+    Said {
+        /// What it calls the failure.
+        kind: String,
+        /// What it says of it.
+        words: Vec<u8>,
+    },
 }
 
 /// Messages on their way to events.
@@ -71,7 +76,8 @@ impl Frames {
 fn write(message: &Message, events: &mut BytesMut) -> Result<(), AnswerError> {
     if message.header(":message-type") != Some("event") {
         let kind = message.header(":exception-type").or_else(|| message.header(":error-code"));
-        return Err(AnswerError::Said(kind.unwrap_or("unknown").to_owned()));
+        let (kind, words) = (kind.unwrap_or("unknown").to_owned(), message.payload.clone());
+        return Err(AnswerError::Said { kind, words });
     }
     let Some(value) = json::find(&message.payload, &["bytes"]) else { return Ok(()) };
     let text = json::string(&message.payload, value).ok_or(AnswerError::Event)?;
@@ -122,7 +128,7 @@ mod tests {
         let bytes = [event("{\"type\":\"ping\"}"), message(("exception", ":exception-type"), "{}")].concat();
         assert!(!frames.events(&bytes).unwrap().is_empty());
         assert!(
-            matches!(frames.failure(false), Some(AnswerError::Said(kind)) if kind == "throttlingException")
+            matches!(frames.failure(false), Some(AnswerError::Said { kind, .. }) if kind == "throttlingException")
         );
     }
 

@@ -126,7 +126,7 @@ pub(crate) fn request(
     headers.insert(header::HOST, upstream.host.clone());
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(terms) = &upstream.terms {
-        platform::sign(&mut headers, &target, &body, terms, secret, now)?;
+        platform::sign(&mut headers, ("POST", &target), &body, terms, secret, now)?;
     }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
@@ -175,6 +175,7 @@ fn translated(
     let (exchange, body) = match begun {
         Begun::Translated(exchange, body) => (exchange, body),
         Begun::Refused(reply) => return Err(reply.into()),
+        Begun::TooMuch => return Err(ProxyError::TooMuch),
     };
     let carried = |name: HeaderName| inbound.headers.get(&name).cloned().map(|value| (name, value));
     let mut headers: HeaderMap = CARRIED.into_iter().filter_map(carried).collect();

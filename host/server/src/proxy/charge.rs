@@ -179,7 +179,7 @@ impl Ticket {
     /// The request has ended with this error, before its first byte.
     pub(crate) fn fail(mut self, error: &ProxyError, outcome: Outcome) {
         if let Some(pending) = self.pending() {
-            pending.status = error.status().as_u16();
+            pending.status = error.status(pending.protocol).as_u16();
             pending.error.get_or_insert_with(|| error.message());
         }
         self.finish(outcome);
@@ -241,7 +241,7 @@ impl Ticket {
     /// The answer came and is paid for upstream, but the client gets this error instead.
     pub(crate) fn refused(&mut self, error: &ProxyError) {
         if let Some(pending) = self.pending() {
-            pending.status = error.status().as_u16();
+            pending.status = error.status(pending.protocol).as_u16();
         }
         self.finish(Outcome::Partial);
     }

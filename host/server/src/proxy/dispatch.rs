@@ -18,7 +18,7 @@ use super::adapt::{self, Passage};
 use super::answer;
 use super::charge::Ticket;
 use super::course::{Course, Step};
-use super::error::ProxyError;
+use super::error::{self, ProxyError, Rejected};
 use super::forward::{self, Failed, Reply};
 use super::read::Inbound;
 use super::record;
@@ -194,7 +194,13 @@ impl Dispatch<'_> {
             return ControlFlow::Continue((ticket, failed.error));
         }
         match (failed.answer, passage.exchange) {
-            (Some((head, body)), None) => ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket))),
+            (Some((head, body)), None) if error::is_told_in(self.inbound.protocol, &body) => {
+                ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket)))
+            }
+            (Some((head, body)), None) => {
+                let rejected = Rejected::new(class, head.status.as_u16(), &body);
+                ControlFlow::Break(Err(give_up(ticket, ProxyError::Rejected(rejected))))
+            }
             (Some((head, body)), Some(exchange)) => {
                 ControlFlow::Break(Err(give_up(ticket, in_other_words(exchange, &head, &body))))
             }
@@ -237,7 +243,7 @@ async fn token(worker: &Worker, lease: &Lease) -> Token {
 
 /// Ends a request that cannot be said to its provider, or whose adapter failed.
 fn unmade(ticket: Ticket, error: ProxyError) -> ProxyError {
-    let refused = matches!(error, ProxyError::Translated { .. });
+    let refused = matches!(error, ProxyError::Translated { .. } | ProxyError::TooMuch);
     ticket.fail(&error, if refused { Outcome::Refused } else { Outcome::UpstreamError });
     error
 }

@@ -4,9 +4,10 @@
 //! show, and the log line written where it is handled.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use tollgate_core::failure::FailureClass;
+use tollgate_core::json::{self, Kind};
 use tollgate_core::limits::{Limit, Refused, Standing};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
@@ -89,6 +90,10 @@ pub(crate) enum ProxyError {
         /// JSON.
         body: String,
     },
+    /// The request takes more to be said in its provider's protocol than an adapter has.
+    TooMuch,
+    /// The provider blames the request, in a shape that is not of the caller's protocol.
+    Rejected(Rejected),
     /// The gateway is at fault.
     Internal,
 }
@@ -96,6 +101,25 @@ pub(crate) enum ProxyError {
 impl From<Reply> for ProxyError {
     fn from(reply: Reply) -> Self {
         Self::Translated { status: reply.status, body: String::from_utf8_lossy(&reply.body).into_owned() }
+    }
+}
+
+/// What a provider says of a request that it does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    class: FailureClass,
+    status: u16,
+    message: String,
+}
+
+impl Rejected {
+    /// Of an answer with this status and body.
+    pub(crate) fn new(class: FailureClass, status: u16, body: &[u8]) -> Self {
+        let paths: [&[&str]; 3] = [&["message"], &["Message"], &["error", "message"]];
+        let found = paths.iter().find_map(|path| json::string(body, json::find(body, path)?));
+        let message = found.filter(|words| !words.is_empty());
+        let message = message.map_or("The provider does not take this request.".to_owned(), Into::into);
+        Self { class, status, message }
     }
 }
 
@@ -152,7 +176,9 @@ impl ProxyError {
                 words(404, INVALID, Some("model_not_found"), "not_found_error", "NOT_FOUND")
             }
             Self::BadRequest { .. } => words(400, INVALID, None, INVALID, "INVALID_ARGUMENT"),
-            Self::BodyTooLarge(_) => words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT"),
+            Self::BodyTooLarge(_) | Self::TooMuch => {
+                words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT")
+            }
             Self::BodyTimeout => words(408, INVALID, Some("request_timeout"), INVALID, "DEADLINE_EXCEEDED"),
             Self::UnsupportedEncoding => words(415, INVALID, None, INVALID, "INVALID_ARGUMENT"),
             Self::InsufficientPoints { .. } => words(
@@ -176,7 +202,8 @@ impl ProxyError {
                 "rate_limit_error",
                 "RESOURCE_EXHAUSTED",
             ),
-            Self::Upstream { class, .. } => upstream_words(*class),
+            Self::Upstream { class, own, .. } => upstream_words(*class, *own),
+            Self::Rejected(rejected) => rejected_words(rejected),
             Self::UpstreamTimeout => {
                 words(504, "server_error", Some("upstream_timeout"), "timeout_error", "DEADLINE_EXCEEDED")
             }
@@ -187,9 +214,12 @@ impl ProxyError {
         }
     }
 
-    /// The status that the caller sees.
-    pub(crate) fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.words().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    /// The status that the caller sees. Anthropic has one of its own for who is overloaded, and its clients know it by that.
+    pub(crate) fn status(&self, protocol: Protocol) -> StatusCode {
+        let words = self.words();
+        let overloaded = protocol == Protocol::AnthropicMessages && words.anthropic == "overloaded_error";
+        let status = if overloaded { 529 } else { words.status };
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The text that the caller sees. Names no credential, address or component.
@@ -227,6 +257,10 @@ impl ProxyError {
             Self::Policy(kind) => format!("The {kind} policy failed, so the request was not sent."),
             Self::Unavailable => "The gateway cannot take requests now. Try again shortly.".to_owned(),
             Self::Translated { .. } => "The request does not suit the model's provider.".to_owned(),
+            Self::TooMuch => {
+                "The request is too large to be translated for this model's provider.".to_owned()
+            }
+            Self::Rejected(rejected) => rejected.message.clone(),
             Self::Internal => "The gateway failed.".to_owned(),
         }
     }
@@ -256,7 +290,7 @@ impl ProxyError {
             return body.clone();
         }
         let words = self.words();
-        let message = tollgate_core::json::quote(&self.message());
+        let message = json::quote(&self.message());
         match protocol {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => {
                 let text = |value: Option<&str>| value.map_or("null".to_owned(), |v| format!("\"{v}\""));
@@ -270,10 +304,13 @@ impl ProxyError {
                 r#"{{"type":"error","error":{{"type":"{}","message":{message}}},"request_id":"{request_id}"}}"#,
                 words.anthropic
             ),
-            Protocol::Gemini => format!(
-                r#"{{"error":{{"code":{},"message":{message},"status":"{}"}}}}"#,
-                words.status, words.gemini
-            ),
+            Protocol::Gemini => {
+                let details = self.retry_after_ms().map(retry_info).unwrap_or_default();
+                format!(
+                    r#"{{"error":{{"code":{},"message":{message},"status":"{}"{details}}}}}"#,
+                    words.status, words.gemini
+                )
+            }
         }
     }
 
@@ -285,7 +322,7 @@ impl ProxyError {
             Protocol::AnthropicMessages => format!("event: error\ndata: {body}\n\n"),
             Protocol::OpenaiResponses => {
                 let words = self.words();
-                let message = tollgate_core::json::quote(&self.message());
+                let message = json::quote(&self.message());
                 let code = words.openai_code.unwrap_or(words.openai_type);
                 format!(
                     "event: error\ndata: {{\"type\":\"error\",\"code\":\"{code}\",\"message\":{message},\"param\":null,\"sequence_number\":0}}\n\n"
@@ -298,11 +335,14 @@ impl ProxyError {
     /// The whole answer.
     pub(crate) fn response(&self, protocol: Protocol, request_id: &str) -> Response<Outgoing> {
         let mut response = Response::new(Outgoing::from(Bytes::from(self.body(protocol, request_id))));
-        *response.status_mut() = self.status();
+        *response.status_mut() = self.status(protocol);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(ms) = self.retry_after_ms() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
+            if ms > PATIENCE_MS_MAX {
+                headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
         }
         if let Self::LimitReached(reached) = self {
             limit::tell(headers, &reached.standing, protocol, reached.at);
@@ -317,6 +357,20 @@ impl ProxyError {
     }
 }
 
+/// Clients that wait for as long as they are told would seem to hang for longer than this.
+const PATIENCE_MS_MAX: u64 = 60_000;
+
+/// By this header, OpenAI and Anthropic tell their clients whether to try again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The wait where Google's clients look for it.
+fn retry_info(ms: u64) -> String {
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    format!(
+        r#","details":[{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{seconds}.{ms:03}s"}}]"#
+    )
+}
+
 const fn limit_message(limit: Limit) -> &'static str {
     match limit {
         Limit::RequestsPerMinute => "This API key has made as many requests as it may in a minute.",
@@ -326,8 +380,16 @@ const fn limit_message(limit: Limit) -> &'static str {
     }
 }
 
-fn upstream_words(class: FailureClass) -> Words {
+fn upstream_words(class: FailureClass, own: bool) -> Words {
     match class {
+        FailureClass::QuotaExhausted if own => words(
+            429,
+            "insufficient_quota",
+            Some("insufficient_quota"),
+            "rate_limit_error",
+            "RESOURCE_EXHAUSTED",
+        ),
+        FailureClass::NotFound => NOT_FOUND,
         FailureClass::RateLimited | FailureClass::QuotaExhausted => words(
             429,
             "rate_limit_error",
@@ -349,12 +411,46 @@ fn upstream_words(class: FailureClass) -> Words {
     }
 }
 
+const NOT_FOUND: Words =
+    words(404, "invalid_request_error", Some("model_not_found"), "not_found_error", "NOT_FOUND");
+
+fn rejected_words(rejected: &Rejected) -> Words {
+    const INVALID: &str = "invalid_request_error";
+    match (rejected.class, rejected.status) {
+        (FailureClass::NotFound, _) => NOT_FOUND,
+        (FailureClass::ContextTooLong, _) => {
+            words(400, INVALID, Some("context_length_exceeded"), INVALID, "INVALID_ARGUMENT")
+        }
+        (FailureClass::ContentRefused, _) => {
+            words(400, INVALID, Some("content_filter"), INVALID, "INVALID_ARGUMENT")
+        }
+        (_, 413) => words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT"),
+        (_, status @ 422) => words(status, INVALID, None, INVALID, "INVALID_ARGUMENT"),
+        _ => words(400, INVALID, None, INVALID, "INVALID_ARGUMENT"),
+    }
+}
+
+/// Whether an upstream's error has the shape that the clients of a protocol look for.
+pub(crate) fn is_told_in(protocol: Protocol, body: &[u8]) -> bool {
+    let object = |path: &[&str]| json::find(body, path).is_some_and(|value| value.kind == Kind::Object);
+    match protocol {
+        Protocol::OpenaiChat | Protocol::OpenaiResponses => object(&["error"]),
+        Protocol::AnthropicMessages => {
+            let kind = json::find(body, &["type"]).and_then(|value| json::string(body, value));
+            kind.is_some_and(|kind| kind == "error") && object(&["error"])
+        }
+        // In a stream without `alt=sse` it stands in an array.
+        Protocol::Gemini => object(&["error"]) || body.trim_ascii_start().starts_with(b"["),
+    }
+}
+
 const fn upstream_message(class: FailureClass, own: bool) -> &'static str {
     match (class, own) {
         (FailureClass::InvalidCredential, true) => "The provider refused your own credential.",
         (FailureClass::QuotaExhausted, true) => "The quota of your own credential is used up.",
         (FailureClass::Permission, true) => "Your own credential lacks access to this model.",
         (FailureClass::Permission, false) => "The provider does not offer this model here.",
+        (FailureClass::NotFound, _) => "The provider does not know this model, or does not offer it here.",
         (FailureClass::RateLimited | FailureClass::QuotaExhausted, _) => {
             "The provider's rate limit is reached. Try again later."
         }

@@ -11,14 +11,16 @@ use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
+use tollgate_core::health::RETRY_AFTER_MS_MAX;
 use tollgate_core::time::Timestamp;
 use tollgate_core::wait::wait_ms;
-use tollgate_runtime::{Failure, Framing};
+use tollgate_runtime::{Failure, Framing, Refusal};
 
 use super::adapt::Outbound;
-use super::error::ProxyError;
+use super::error::{ProxyError, Rejected};
 use super::select::Lease;
 use crate::config::Limits;
+use crate::net::frames::AnswerError;
 use crate::net::pool::{Answer, Pool, SendError};
 use crate::shared::now;
 use crate::tokens::TokenError;
@@ -89,13 +91,14 @@ pub(crate) async fn send(
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    first_piece(head, body, deadline, limits).await
+    first_piece(head, body, lease, deadline, limits).await
 }
 
 /// Waits for the first piece of a good answer, but for a stream no longer than a client waits in silence.
 async fn first_piece(
     head: Parts,
     mut body: Answer,
+    lease: &Lease,
     deadline: Instant,
     limits: &Limits,
 ) -> Result<Reply, Failed> {
@@ -107,6 +110,7 @@ async fn first_piece(
             Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body }),
             Err(_) => return Err(silent()),
             Ok(None) => return Err(transient("an empty answer".to_owned())),
+            Ok(Some(Err(AnswerError::Said { kind, words }))) => return Err(broken_off(lease, &kind, &words)),
             Ok(Some(Err(error))) => {
                 return Err(transient(format!("the answer broke before its first byte: {error}")));
             }
@@ -129,10 +133,7 @@ fn kind(headers: &HeaderMap) -> &str {
 
 /// An attempt that could not be made for want of an access token.
 pub(crate) fn tokenless(error: TokenError) -> Failed {
-    let class = match error {
-        TokenError::Refused => FailureClass::InvalidCredential,
-        TokenError::Unavailable => FailureClass::Transient,
-    };
+    let class = error.class();
     let failed = transient(error.to_string());
     Failed {
         failure: Failure { class, retry_after_ms: None },
@@ -145,22 +146,56 @@ pub(crate) fn tokenless(error: TokenError) -> Failed {
 async fn refused(head: Parts, body: Answer, lease: &Lease) -> Failed {
     let body = error_body(body).await;
     let status = head.status.as_u16();
-    let told = retry_after_ms(&head, &lease.upstream.adapter.plan().reset_headers, now());
-    let seen = &body[..body.len().min(CLASSIFIED_BYTES_MAX)];
-    let adapter = &lease.upstream.adapter;
-    let failure = adapter
-        .classify(status, told, seen)
-        .unwrap_or(Failure { class: FailureClass::Unknown, retry_after_ms: told });
+    let plan = lease.upstream.adapter.plan();
+    let header = |name: &String| head.headers.get(name)?.to_str().ok();
+    let refusal = Refusal {
+        status,
+        retry_after_ms: retry_after_ms(&head, &plan.reset_headers, now()),
+        kind: plan.error_header.as_ref().and_then(header).unwrap_or_default(),
+        body: &body[..body.len().min(CLASSIFIED_BYTES_MAX)],
+    };
+    let failure = classified(lease, &refusal);
     let class = failure.class;
-    let own = lease.credential().owner == tollgate_core::protocol::Owner::User;
     Failed {
         failure,
         status: Some(status),
-        error: ProxyError::Upstream { class, retry_after_ms: failure.retry_after_ms, own },
+        error: told(lease, status, failure),
         answer: class.blames_request().then_some((head, body)),
         retry: !class.blames_request(),
         detail: format!("status {status}: {}", class.name()),
     }
+}
+
+/// A stream that began with a failure: nothing of it has gone anywhere.
+fn broken_off(lease: &Lease, kind: &str, words: &[u8]) -> Failed {
+    let body = &words[..words.len().min(CLASSIFIED_BYTES_MAX)];
+    let failure = classified(lease, &Refusal { status: 0, retry_after_ms: None, kind, body });
+    let class = failure.class;
+    let error = if class.blames_request() {
+        ProxyError::Rejected(Rejected::new(class, 400, body))
+    } else {
+        told(lease, 0, failure)
+    };
+    let detail = format!("the stream began with a failure: {}", class.name());
+    Failed { failure, error, retry: !class.blames_request(), ..transient(detail) }
+}
+
+/// What the adapter makes of a refusal. Nobody is asked to wait for longer than a credential rests.
+fn classified(lease: &Lease, refusal: &Refusal<'_>) -> Failure {
+    let unknown = Failure { class: FailureClass::Unknown, retry_after_ms: refusal.retry_after_ms };
+    let failure = lease.upstream.adapter.classify(refusal).unwrap_or(unknown);
+    Failure { retry_after_ms: failure.retry_after_ms.map(|ms| ms.min(RETRY_AFTER_MS_MAX)), ..failure }
+}
+
+/// What the caller is told of a failure that is not the request's: a model that a credential lacks is not found, where its
+/// provider says so.
+fn told(lease: &Lease, status: u16, failure: Failure) -> ProxyError {
+    let own = lease.credential().owner == tollgate_core::protocol::Owner::User;
+    let class = match failure.class {
+        FailureClass::Permission if status == 404 => FailureClass::NotFound,
+        class => class,
+    };
+    ProxyError::Upstream { class, retry_after_ms: failure.retry_after_ms, own }
 }
 
 /// Reads an error body as far as it is wanted, without patience for a slow one.

@@ -19,7 +19,7 @@ pub(crate) mod forward;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod models;
-mod platform;
+pub(crate) mod platform;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relay;

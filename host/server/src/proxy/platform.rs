@@ -59,7 +59,7 @@ fn list(headers: &HeaderMap, name: &str) -> Vec<String> {
 }
 
 /// Adds the platform's entries to the client's lists, each once.
-pub(super) fn add(headers: &mut HeaderMap, added: &[(HeaderName, String)]) -> Result<(), ProxyError> {
+pub(crate) fn add(headers: &mut HeaderMap, added: &[(HeaderName, String)]) -> Result<(), ProxyError> {
     for (name, entry) in added {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut entries: Vec<&str> = values
@@ -77,7 +77,7 @@ pub(super) fn add(headers: &mut HeaderMap, added: &[(HeaderName, String)]) -> Re
 }
 
 /// The query with the key in it, where the platform wants it there.
-pub(super) fn keyed(target: String, terms: &Terms, secret: &Secret) -> String {
+pub(crate) fn keyed(target: String, terms: &Terms, secret: &Secret) -> String {
     let Scheme::Query(name) = &terms.scheme else { return target };
     let key = percent_encoding::utf8_percent_encode(secret.expose(), percent_encoding::NON_ALPHANUMERIC);
     let sign = if target.contains('?') { '&' } else { '?' };
@@ -88,9 +88,9 @@ pub(super) fn keyed(target: String, terms: &Terms, secret: &Secret) -> String {
 ///
 /// # Errors
 /// [`ProxyError::NoCredential`] where the secret lacks what signing takes.
-pub(super) fn sign(
+pub(crate) fn sign(
     headers: &mut HeaderMap,
-    target: &str,
+    (method, target): (&str, &str),
     body: &Chained,
     terms: &Terms,
     secret: &Secret,
@@ -121,7 +121,7 @@ pub(super) fn sign(
         service,
     };
     let body_sha256 = hex(&sum.finalize());
-    let request = Signed { method: "POST", path, query, headers: &signed, body_sha256: &body_sha256 };
+    let request = Signed { method, path, query, headers: &signed, body_sha256: &body_sha256 };
     let mut authorization = value(&signer.authorization(&date, &request))?;
     authorization.set_sensitive(true);
     headers.insert(header::AUTHORIZATION, authorization);

@@ -41,7 +41,8 @@ pub(in crate::chat) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
             Some(param) => w.field("param", param),
             None => w.null("param"),
         }
-        match code(failed.class) {
+        let lacking = failed.class == FailureClass::Permission && failed.status == 404;
+        match code(if lacking { FailureClass::NotFound } else { failed.class }) {
             Some(code) => w.field("code", code),
             None => w.null("code"),
         }

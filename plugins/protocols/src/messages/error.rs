@@ -12,7 +12,7 @@ const OVERLOADED: u16 = 529;
 
 /// Reads an answer with a status of 400 or more.
 pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
-    let failure = anthropic::classify(status, None, body);
+    let failure = anthropic::classify(status, None, "", body);
     let message = Node::document(body).ok().and_then(|document| message(&document));
     Failed::of_answer(&failure, status, message)
 }

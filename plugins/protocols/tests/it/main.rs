@@ -5,6 +5,7 @@
 mod calls;
 mod cases;
 mod coverage;
+mod failures;
 mod golden;
 mod hostile;
 mod rules;

@@ -2,7 +2,7 @@
 //! is asked to go wrong on.
 
 use tollgate_plugin::adapter::{
-    Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Reply, Translated, Translation,
+    Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Refusal, Reply, Translated, Translation,
 };
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 
@@ -34,11 +34,12 @@ impl Adapter for Babel {
         Usage::MISSING
     }
 
-    fn classify(&self, _status: u16, retry_after_ms: Option<u64>, _body: &[u8]) -> Failure {
-        Failure { class: FailureClass::BadRequest, retry_after_ms }
+    fn classify(&self, refusal: &Refusal) -> Failure {
+        Failure { class: FailureClass::BadRequest, retry_after_ms: refusal.retry_after_ms }
     }
 
-    fn translate(&self, _exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+    fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
+        checked(exchange.model.as_bytes());
         Ok(Translated { body: checked(body), answer: Box::new(Echo) })
     }
 }

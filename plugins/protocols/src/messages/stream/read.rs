@@ -62,7 +62,7 @@ impl StreamReader {
             }
             "error" => {
                 let failed = crate::messages::parse_error(0, data.as_bytes());
-                let class = anthropic::classify(0, None, data.as_bytes()).class;
+                let class = anthropic::classify(0, None, "", data.as_bytes()).class;
                 emit(Event::Failed(Failed { class, ..failed }));
                 Ok(())
             }
