@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tollgate_core::id::RequestId;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
+use tollgate_server::desk::Place;
 use tollgate_store::{Bodies, Body, MasterKey, Options, Store};
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
@@ -201,5 +202,34 @@ async fn bodies_go_when_their_time_is_over() {
     assert_eq!(rig.admin("GET", &format!("{ROOT}/requests/{old}/bodies")).await.status, 404);
     assert_eq!(tollgate(&["requests", "bodies", &fresh])["request"], json!(fresh));
     store.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn parts_of_a_secret_and_the_tokens_had_for_it_are_not_kept() {
+    let rig = Rig::with(|setup| {
+        setup.config.requests.bodies.bytes_max = 2048.try_into().expect("a bound");
+        let base_url = String::from(setup.config.providers["anthropic"].base_url.clone());
+        let settings =
+            [("token_url".to_owned(), format!("{base_url}/token")), ("base_url".to_owned(), base_url)];
+        let place = Place { platform: "oauth".to_owned(), settings: settings.into() };
+        setup.credentials.retain(|(provider, ..)| *provider != "anthropic");
+        setup.elsewhere.push(("anthropic", place, json!({"refresh_token": "renew-by-this"}).to_string()));
+    })
+    .await;
+    let message = json!({"type": "message", "role": "assistant", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "heard: one-of-an-hour, renew-by-this"}],
+        "usage": {"input_tokens": 10, "output_tokens": 5}});
+    rig.upstream.respond(move |request| match request.target.as_str() {
+        "/token" => Script::json(200, r#"{"access_token":"one-of-an-hour","expires_in":3600}"#),
+        "/v1/messages" => Script::json(200, message.to_string()),
+        _ => Script::json(200, ANSWER),
+    });
+    keep(&rig, true).await;
+    let body = json!({"model": "claude-haiku-4-5", "max_tokens": 9, "messages": []});
+    let request = id(&rig.call(Request::post("/v1/messages", &body)).await);
+    let kept = kept(&rig, &request).await;
+    let answered = kept["answered"]["text"].as_str().expect("text");
+    assert!(answered.contains("heard: [redacted], [redacted]"), "{answered}");
     rig.stop().await;
 }

@@ -5,6 +5,7 @@ mod answer_filter;
 mod api_roles;
 mod bad_input;
 mod bad_wire;
+mod bills;
 mod bodies;
 mod cancellation;
 mod charging;

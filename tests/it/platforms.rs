@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tollgate_core::eventstream::{Message, encode};
 use tollgate_server::config::{Model, Target};
 use tollgate_server::desk::Place;
-use tollgate_tests::client::Request;
+use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::patiently;
 use tollgate_tests::upstream::Script;
 
 const CHAT_ANSWER: &str =
@@ -405,5 +406,146 @@ async fn a_key_may_stand_in_the_query_and_a_missing_setting_keeps_a_credential_f
         rig.upstream.next().await.target,
         "/v1beta/models/gemini-2.5-flash:generateContent?key=AIza%2Fkey"
     );
+    rig.stop().await;
+}
+
+/// Adds a credential of a platform over HTTP, for the platform unless for a user.
+async fn add(
+    rig: &Rig,
+    provider: &str,
+    platform: &str,
+    settings: Value,
+    secret: &str,
+    user: Option<&str>,
+) -> Reply {
+    let body = json!({"provider": provider, "platform": platform, "settings": settings, "secret": secret,
+        "owner": if user.is_some() { "user" } else { "platform" }, "user": user});
+    let request = Request::post("/management/v1/credentials", &body).bearer(rig.admin_secret());
+    client::call(rig.admin_addr(), &request).await
+}
+
+/// The same with the upstream's addresses and all that any platform has to know.
+async fn add_here(rig: &Rig, provider: &str, platform: &str, secret: &str) -> Reply {
+    let base_url = rig.upstream.base_url();
+    let settings = json!({"token_url": format!("{base_url}/token"), "base_url": base_url,
+        "resource": "mine", "region": "eu-west1", "project": "p-1"});
+    add(rig, provider, platform, settings, secret, None).await
+}
+
+fn account() -> String {
+    let key = include_str!("../../host/server/testdata/service-account.pem");
+    json!({"client_email": "robot@project.example", "private_key": key}).to_string()
+}
+
+#[tokio::test]
+async fn a_platforms_credential_is_asked_about_where_it_is_good_and_as_its_calls_are_made() {
+    let vertex = "/v1/projects/p-1/locations/eu-west1/endpoints?pageSize=1";
+    let bedrock = "/foundation-models?byProvider=anthropic";
+    let (account, bearer) = (account(), "Bearer k-1234");
+    for (provider, platform, secret, target, header, value) in [
+        ("openai", "azure", "k-1234", "/openai/models?api-version=2024-10-21", "api-key", "k-1234"),
+        ("openai", "azure-v1", "k-1234", "/openai/v1/models", "api-key", "k-1234"),
+        ("openai", "relay", "k-1234", "/v1/models", "authorization", bearer),
+        ("anthropic", "console", "k-1234", "/v1/models", "x-api-key", "k-1234"),
+        ("anthropic", "relay-bearer", "k-1234", "/v1/models", "authorization", bearer),
+        ("anthropic", "oauth", "k-1234", "/v1/models", "authorization", bearer),
+        ("anthropic", "bedrock-key", "k-1234", bedrock, "authorization", bearer),
+        ("anthropic", "bedrock", AWS_SECRET, bedrock, "x-amz-security-token", "session-1"),
+        ("anthropic", "vertex", account.as_str(), vertex, "authorization", "Bearer token-1"),
+        ("google", "vertex", account.as_str(), vertex, "authorization", "Bearer token-1"),
+        ("google", "query-key", "k-1234", "/v1beta/models?key=k%2D1234", "accept", "application/json"),
+    ] {
+        let rig = Rig::with(bare).await;
+        with_tokens(&rig, "");
+        let added = add_here(&rig, provider, platform, secret).await;
+        let check = added.json()["check"].clone();
+        assert_eq!((added.status, &check["result"]), (201, &json!("good")), "{platform}: {}", added.text());
+        let seen = rig.upstream.requests().last().expect("a question").clone();
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", target), "{platform}");
+        assert_eq!(seen.header(header), Some(value), "{platform}");
+        if platform == "bedrock" {
+            let authorization = seen.header("authorization").expect("a signature");
+            assert!(authorization.contains("/eu-west1/bedrock/aws4_request, "), "{authorization}");
+        }
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_platforms_credential_that_is_refused_is_not_added() {
+    let rig = Rig::with(bare).await;
+    let refused = [("x-amzn-errortype", "UnrecognizedClientException")];
+    rig.upstream.respond(move |request| match request.target.as_str() {
+        "/token" => Script::json(400, r#"{"error":"invalid_grant"}"#),
+        _ => Script::whole(
+            403,
+            &refused,
+            r#"{"message":"The security token included in the request is invalid."}"#,
+        ),
+    });
+    for (provider, platform, secret) in [
+        ("anthropic", "bedrock", AWS_SECRET),
+        ("anthropic", "oauth", r#"{"refresh_token":"spent"}"#),
+        ("google", "vertex", account().as_str()),
+    ] {
+        let answer = add_here(&rig, provider, platform, secret).await;
+        assert_eq!(answer.status, 422, "{platform}: {}", answer.text());
+    }
+    let listed = rig.admin("GET", "/management/v1/credentials").await.json();
+    assert_eq!(listed["data"], json!([]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_may_call_models_but_list_none_is_added_and_what_it_lacks_is_shown() {
+    let rig = Rig::with(bare).await;
+    let denied = [("x-amzn-errortype", "AccessDeniedException")];
+    let words = r#"{"message":"User is not authorized to perform: bedrock:ListFoundationModels"}"#;
+    rig.upstream.respond(move |_| Script::whole(403, &denied, words));
+    let added = add_here(&rig, "anthropic", "bedrock", AWS_SECRET).await.json();
+    assert_eq!((&added["check"]["result"], &added["state"]), (&json!("permission"), &json!("available")));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_that_was_checked_is_kept_as_the_check_left_it() {
+    let rig = Rig::with(bare).await;
+    with_tokens(&rig, "");
+    let added = add_here(&rig, "anthropic", "oauth", r#"{"refresh_token":"refresh-0"}"#).await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    let check = format!("/management/v1/credentials/{}/check", added.json()["id"].as_str().expect("an id"));
+    assert_eq!(rig.admin("POST", &check).await.json()["check"]["result"], json!("good"));
+    patiently("the login to serve", async {
+        while rig.call(messages("claude-haiku-4-5", false)).await.status != 200 {}
+    })
+    .await;
+    // A refresh token is good once: nobody has used the first one twice, and the token that it bought still serves.
+    assert_eq!(tokens_asked_for(&rig), ["grant_type=refresh_token&refresh_token=refresh-0"]);
+    assert_eq!(
+        rig.upstream.requests().last().expect("a call").header("authorization"),
+        Some("Bearer token-1")
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_says_why_nobody_was_asked() {
+    let rig = Rig::with(bare).await;
+    for (platform, why) in [
+        ("azure", "platform `azure` needs the setting `resource`"),
+        ("elsewhere", "there is no platform `elsewhere`"),
+    ] {
+        let added = add(&rig, "openai", platform, json!({}), "k-1234", None).await.json();
+        assert_eq!((&added["check"], &added["unchecked"]), (&Value::Null, &json!(why)), "{added}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_users_key_leads_a_check_to_no_address_of_his() {
+    let rig = Rig::with(bare).await;
+    let settings = json!({"base_url": rig.upstream.base_url()});
+    let answer = add(&rig, "openai", "relay", settings, "k-1234", Some("alice")).await;
+    assert_eq!((answer.status, rig.upstream.requests().len()), (400, 0), "{}", answer.text());
     rig.stop().await;
 }

@@ -1,0 +1,322 @@
+//! What providers state they used, in disjoint classes, and what that costs: each bill is worked out by hand beside its case, and
+//! comes out of the real pricing component. A whole answer and a stream cost the same.
+//!
+//! Prices are those that ship, in micro-points a token: a dollar for a million tokens is 1,000 of them for one.
+
+use serde_json::{Value, json};
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::usage::{Quality, Usage};
+use tollgate_tests::client::Request;
+use tollgate_tests::gateway::Rig;
+use tollgate_tests::upstream::Script;
+
+/// A call whose answer states a usage.
+struct Case {
+    protocol: &'static str,
+    model: &'static str,
+    /// What the answer states, or the end of its stream.
+    stated: Value,
+    /// What a stream states at its beginning, where that is another.
+    begun: Option<Value>,
+    usage: Usage,
+    charge: i64,
+}
+
+const EXACT: Usage = Usage {
+    input: 0,
+    cache_read: 0,
+    cache_write_short: 0,
+    cache_write_long: 0,
+    output: 0,
+    reasoning: 0,
+    audio_input: 0,
+    audio_output: 0,
+    quality: Quality::Exact,
+};
+
+fn case(protocol: &'static str, model: &'static str, stated: Value, usage: Usage, charge: i64) -> Case {
+    Case { protocol, model, stated, begun: None, usage, charge }
+}
+
+/// From OpenAI's reference, guides on caching and reasoning, and its announcement of prices for writing to a cache.
+fn openai() -> Vec<Case> {
+    vec![
+        // 19 x 2,500 + 10 x 10,000.
+        case(
+            "chat",
+            "gpt-4o",
+            json!({"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+                    "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}),
+            Usage { input: 19, output: 10, ..EXACT },
+            147_500,
+        ),
+        // (2,006 - 1,920 - 40) x 4,000 + 1,920 x 400 read + 40 x 5,000 written + 300 x 20,000, reasoning among them.
+        case(
+            "chat",
+            "gpt-5.6",
+            json!({"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
+                "prompt_tokens_details": {"cached_tokens": 1920, "cache_write_tokens": 40},
+                "completion_tokens_details": {"reasoning_tokens": 192}}),
+            Usage {
+                input: 46,
+                cache_read: 1920,
+                cache_write_short: 40,
+                output: 108,
+                reasoning: 192,
+                ..EXACT
+            },
+            7_152_000,
+        ),
+        // The last prompt of the first tier: 2,000 x 4,000 + 270,000 x 400 + 10 x 20,000.
+        case(
+            "chat",
+            "gpt-5.6",
+            json!({"prompt_tokens": 272_000, "completion_tokens": 10,
+                "prompt_tokens_details": {"cached_tokens": 270_000}}),
+            Usage { input: 2000, cache_read: 270_000, output: 10, ..EXACT },
+            116_200_000,
+        ),
+        // The first of the second, in which all of it costs more: 2,001 x 8,000 + 270,000 x 800 + 10 x 30,000.
+        case(
+            "chat",
+            "gpt-5.6",
+            json!({"prompt_tokens": 272_001, "completion_tokens": 10,
+                "prompt_tokens_details": {"cached_tokens": 270_000}}),
+            Usage { input: 2001, cache_read: 270_000, output: 10, ..EXACT },
+            232_308_000,
+        ),
+        // Audio has the price of text here: (60 + 40) x 2,500 + (20 + 60) x 10,000.
+        case(
+            "chat",
+            "gpt-4o",
+            json!({"prompt_tokens": 100, "completion_tokens": 80,
+                "prompt_tokens_details": {"audio_tokens": 40, "text_tokens": 60},
+                "completion_tokens_details": {"audio_tokens": 60, "text_tokens": 20}}),
+            Usage { input: 60, audio_input: 40, output: 20, audio_output: 60, ..EXACT },
+            1_050_000,
+        ),
+        // 75 x 4,000 + 1,186 x 20,000, of which 1,024 are reasoning.
+        case(
+            "responses",
+            "gpt-5.6",
+            json!({"input_tokens": 75, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 1186,
+                "output_tokens_details": {"reasoning_tokens": 1024}, "total_tokens": 1261}),
+            Usage { input: 75, output: 162, reasoning: 1024, ..EXACT },
+            24_020_000,
+        ),
+        // (1,000 - 600 - 100) x 4,000 + 600 x 400 + 100 x 5,000 + 50 x 20,000.
+        case(
+            "responses",
+            "gpt-5.6",
+            json!({"input_tokens": 1000, "output_tokens": 50, "total_tokens": 1050,
+                "input_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 100,
+                    "cache_write_tokens_details": {"ttl_30m_tokens": 100, "ttl_12h_tokens": 0}}}),
+            Usage { input: 300, cache_read: 600, cache_write_short: 100, output: 50, ..EXACT },
+            2_940_000,
+        ),
+    ]
+}
+
+/// From Anthropic's pages on caching, streaming and thinking.
+fn anthropic() -> Vec<Case> {
+    vec![
+        // 2,048 x 3,000 + 1,800 x 300 read + 148 x 3,750 written for minutes + 100 x 6,000 for an hour + 503 x 15,000. The page's
+        // own numbers contradict each other: the sum of the writes counts.
+        case(
+            "messages",
+            "claude-sonnet-4-5",
+            json!({"input_tokens": 2048, "cache_read_input_tokens": 1800, "cache_creation_input_tokens": 248,
+                "output_tokens": 503, "cache_creation":
+                {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}}),
+            Usage {
+                input: 2048,
+                cache_read: 1800,
+                cache_write_short: 148,
+                cache_write_long: 100,
+                output: 503,
+                ..EXACT
+            },
+            15_384_000,
+        ),
+        // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000. Searches have no price.
+        Case {
+            begun: Some(json!({"input_tokens": 2679, "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 0, "output_tokens": 3})),
+            ..case(
+                "messages",
+                "claude-sonnet-4-5",
+                json!({"input_tokens": 10_682, "cache_creation_input_tokens": 0,
+                    "cache_read_input_tokens": 0, "output_tokens": 510,
+                    "server_tool_use": {"web_search_requests": 1}}),
+                Usage { input: 10_682, output: 510, ..EXACT },
+                39_696_000,
+            )
+        },
+        // 44 x 4,000 + 520 x 20,000, of which 400 are thinking.
+        case(
+            "messages",
+            "claude-opus-5-5",
+            json!({"input_tokens": 44, "output_tokens": 520, "output_tokens_details": {"thinking_tokens": 400},
+                "service_tier": "standard"}),
+            Usage { input: 44, output: 120, reasoning: 400, ..EXACT },
+            10_576_000,
+        ),
+        // The last prompt of the first tier, what is cached counted: 1,000 x 100 + 99,000 x 10 + 10 x 500.
+        case(
+            "messages",
+            "claude-haiku-5-5",
+            json!({"input_tokens": 1000, "cache_read_input_tokens": 99_000, "output_tokens": 10}),
+            Usage { input: 1000, cache_read: 99_000, output: 10, ..EXACT },
+            1_095_000,
+        ),
+        // The first of the second: 1,000 x 500 + 99,001 x 50 + 10 x 2,500.
+        case(
+            "messages",
+            "claude-haiku-5-5",
+            json!({"input_tokens": 1000, "cache_read_input_tokens": 99_001, "output_tokens": 10}),
+            Usage { input: 1000, cache_read: 99_001, output: 10, ..EXACT },
+            5_475_050,
+        ),
+    ]
+}
+
+/// From Google's pages on counting tokens, caching and thinking.
+fn google() -> Vec<Case> {
+    vec![
+        // (1,000 - 400 cached - 100 of audio + 50 of tools) x 300 + 100 x 1,000 + 400 x 30 + (20 + 50 of thought) x 2,500.
+        Case {
+            begun: Some(
+                json!({"promptTokenCount": 1000, "candidatesTokenCount": 1, "totalTokenCount": 1001}),
+            ),
+            ..case(
+                "gemini",
+                "gemini-2.5-flash",
+                json!({"promptTokenCount": 1000, "cachedContentTokenCount": 400, "toolUsePromptTokenCount": 50,
+                    "candidatesTokenCount": 20, "thoughtsTokenCount": 50, "totalTokenCount": 1120,
+                    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 642},
+                        {"modality": "IMAGE", "tokenCount": 258}, {"modality": "AUDIO", "tokenCount": 100}]}),
+                Usage { input: 550, cache_read: 400, output: 20, reasoning: 50, audio_input: 100, ..EXACT },
+                452_000,
+            )
+        },
+        // Over the threshold: 1 x 2,500 + 200,000 x 250 + 10 x 15,000.
+        case(
+            "gemini",
+            "gemini-2.5-pro",
+            json!({"promptTokenCount": 200_001, "cachedContentTokenCount": 200_000,
+                "candidatesTokenCount": 10, "totalTokenCount": 200_011}),
+            Usage { input: 1, cache_read: 200_000, output: 10, ..EXACT },
+            50_152_500,
+        ),
+    ]
+}
+
+fn ask(protocol: &str, model: &str, stream: bool) -> Request {
+    let body = json!({"model": model, "stream": stream});
+    match protocol {
+        "chat" => Request::post("/v1/chat/completions", &body),
+        "responses" => Request::post("/v1/responses", &body),
+        "messages" => Request::post("/v1/messages", &body),
+        _ => {
+            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            Request::post(&format!("/v1beta/models/{model}:{method}"), &json!({}))
+        }
+    }
+}
+
+fn whole(case: &Case) -> Script {
+    let member = if case.protocol == "gemini" { "usageMetadata" } else { "usage" };
+    Script::json(200, json!({member: case.stated}).to_string())
+}
+
+/// Events of a protocol's stream: some text, and where it states usage at its beginning and at its end.
+fn events(protocol: &str, begun: &Value, stated: Option<&Value>) -> Vec<Value> {
+    let text = "12345678";
+    let mut events = match protocol {
+        "chat" => vec![json!({"choices": [{"delta": {"content": text}}], "usage": null})],
+        "responses" => vec![json!({"type": "response.output_text.delta", "delta": text})],
+        "messages" => vec![
+            json!({"type": "message_start", "message": {"usage": begun}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+        ],
+        _ => vec![json!({"candidates": [{"content": {"parts": [{"text": text}]}}], "usageMetadata": begun})],
+    };
+    events.extend(stated.map(|stated| match protocol {
+        "chat" => json!({"choices": [], "usage": stated}),
+        "responses" => json!({"type": "response.completed", "response": {"usage": stated}}),
+        "messages" => {
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": stated})
+        }
+        _ => json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": stated}),
+    }));
+    events
+}
+
+fn stream(events: &[Value]) -> Script {
+    events.iter().fold(Script::sse(), |script, event| {
+        let name = event["type"].as_str().map(|name| format!("event: {name}\n")).unwrap_or_default();
+        script.chunk(format!("{name}data: {event}\n\n"))
+    })
+}
+
+#[tokio::test]
+async fn what_providers_document_is_billed_to_the_micropoint_streamed_or_not() {
+    let rig = Rig::with(|setup| setup.users = vec![("alice", Micropoints::from_points(1_000_000))]).await;
+    let before = rig.balance("alice").await.get();
+    let (mut spent, mut calls) = (0, 0);
+    for case in openai().into_iter().chain(anthropic()).chain(google()) {
+        let begun = case.begun.as_ref().unwrap_or(&case.stated);
+        let streamed = stream(&events(case.protocol, begun, Some(&case.stated))).end();
+        for (script, streams) in [(whole(&case), false), (streamed, true)] {
+            rig.upstream.enqueue(script);
+            let reply = rig.call(ask(case.protocol, case.model, streams)).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            calls += 1;
+            let record = rig.records(calls).await.pop().expect("a record");
+            let told = format!("{} {} stream {streams}: {}", case.protocol, case.model, case.stated);
+            assert_eq!((record.usage, record.outcome), (case.usage, Outcome::Ok), "{told}");
+            assert_eq!(record.charge.get(), case.charge, "{told}");
+            spent += case.charge;
+        }
+    }
+    assert_eq!(before - rig.balance("alice").await.get(), spent);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_billed_by_what_passed_and_marked_as_an_estimate() {
+    let estimated = Usage { quality: Quality::Estimated, ..EXACT };
+    for (protocol, model, begun, usage, charge) in [
+        // Nothing was stated: 32 bytes asked are 11 tokens, eight bytes of text are 2. 11 x 2,500 + 2 x 10,000.
+        ("chat", "gpt-4o", json!(null), Usage { input: 11, output: 2, ..estimated }, 47_500),
+        // 33 bytes: 11 x 4,000 + 2 x 20,000.
+        ("responses", "gpt-5.6", json!(null), Usage { input: 11, output: 2, ..estimated }, 84_000),
+        // The prompt was stated, and of the output its first token: 25 x 3,000 + 7 x 300 + 2 x 15,000.
+        (
+            "messages",
+            "claude-sonnet-4-5",
+            json!({"input_tokens": 25, "cache_read_input_tokens": 7, "output_tokens": 1}),
+            Usage { input: 25, cache_read: 7, output: 2, ..estimated },
+            107_100,
+        ),
+        // One token of thought was stated, and what passed makes two in all: 12 x 300 + 2 x 2,500.
+        (
+            "gemini",
+            "gemini-2.5-flash",
+            json!({"promptTokenCount": 12, "candidatesTokenCount": 0, "thoughtsTokenCount": 1}),
+            Usage { input: 12, output: 1, reasoning: 1, ..estimated },
+            8600,
+        ),
+    ] {
+        let rig = Rig::start().await;
+        rig.upstream.enqueue(stream(&events(protocol, &begun, None)).close());
+        rig.call(ask(protocol, model, true)).await;
+        let record = rig.record().await;
+        assert_eq!((record.usage, record.outcome), (usage, Outcome::Partial), "{protocol}");
+        assert_eq!(record.charge.get(), charge, "{protocol}");
+        rig.stop().await;
+    }
+}
