@@ -356,6 +356,25 @@ async fn a_model_that_a_key_lacks_is_sought_with_another_and_not_found_where_all
 }
 
 #[tokio::test]
+async fn of_several_failures_the_rate_limit_is_told_that_is_lifted_first() {
+    let (limited, invalid) = (FAILURES[3].openai, FAILURES[0].openai);
+    for other in [Failure { retry_after: Some("40"), ..limited }, invalid] {
+        let rig = Rig::with(|setup| {
+            setup.credentials = vec![("openai", None, "first", 100), ("openai", None, "second", 100)];
+        })
+        .await;
+        let first = Failure { retry_after: Some("30"), ..limited };
+        rig.upstream.respond(move |request| {
+            let is_first = request.header("authorization") == Some("Bearer first");
+            if is_first { first.script() } else { other.script() }
+        });
+        let reply = rig.call(ask("chat", "gpt-4o", false)).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (429, Some("30")), "{}", reply.text());
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_user_is_told_that_the_quota_of_his_own_key_is_gone() {
     let rig = Rig::with(|setup| setup.credentials = vec![("openai", Some("alice"), "of alice", 100)]).await;
     let gone = FAILURES[2].openai;

@@ -78,7 +78,7 @@ impl Dispatch<'_> {
                     Err(error @ (ProxyError::Policy(_) | ProxyError::Unavailable)) => {
                         return Err(give_up(ticket, error));
                     }
-                    // What the last attempt met says more than that no other is left.
+                    // What the attempts met says more than that no other is left.
                     Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
                 };
             let token = token(self.worker, &lease).await;
@@ -99,7 +99,9 @@ impl Dispatch<'_> {
                 }
                 Err(failed) => match self.failed(&mut course, attempt, failed, passage, ticket) {
                     ControlFlow::Break(told) => return told,
-                    ControlFlow::Continue((still, error)) => (ticket, failure) = (still, Some(error)),
+                    ControlFlow::Continue((still, error)) => {
+                        (ticket, failure) = (still, Some(error.after(failure)));
+                    }
                 },
             }
         }

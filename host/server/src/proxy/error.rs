@@ -284,6 +284,23 @@ impl ProxyError {
         }
     }
 
+    /// What the caller is told when this came after what an `earlier` attempt met: of a rate limit before anything else, because it
+    /// will be lifted, and of the one that is lifted first.
+    pub(crate) fn after(self, earlier: Option<Self>) -> Self {
+        let lifted_ms = |error: &Self| match error {
+            Self::Upstream { class: FailureClass::RateLimited, retry_after_ms, .. } => {
+                Some(retry_after_ms.unwrap_or(u64::MAX))
+            }
+            _ => None,
+        };
+        let Some(earlier) = earlier else { return self };
+        match (lifted_ms(&earlier), lifted_ms(&self)) {
+            (Some(_), None) => earlier,
+            (Some(first), Some(last)) if first < last => earlier,
+            _ => self,
+        }
+    }
+
     /// The error body in the caller's protocol.
     pub(crate) fn body(&self, protocol: Protocol, request_id: &str) -> String {
         if let Self::Translated { body, .. } = self {
