@@ -123,6 +123,41 @@ async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_lef
 }
 
 #[tokio::test]
+async fn the_tokens_of_an_answer_count_against_its_credential() {
+    // Its answer is worth far more than was expected of it, and nothing is left for the day.
+    const LARGE: &str =
+        r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5000}}"#;
+    let rig = Rig::with(|setup| setup.credentials.clear()).await;
+    rig.upstream.respond(|_| Script::json(200, LARGE));
+    let desk = rig.desk().await;
+    desk.add_credential(NewCredential {
+        provider: "openai".to_owned(),
+        user: Some("alice".to_owned()),
+        label: "narrow".to_owned(),
+        weight: 100,
+        secret: Secret::new("narrow".to_owned()),
+        limits: Rates { tokens_per_day: Some(1000), ..Rates::default() },
+    })
+    .await
+    .expect("a credential");
+    desk.close().await;
+    patiently("the new credential", async { while chat(&rig, "a").await.status != 200 {} }).await;
+    // It is counted a moment after its end.
+    let refused = patiently("the limit to be reached", async {
+        loop {
+            let reply = chat(&rig, "a").await;
+            if reply.status != 200 {
+                return reply;
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_conversation_stays_with_its_credential_while_that_is_healthy() {
     let rig = Rig::with(|setup| keys(setup, &["a", "b", "c", "d"])).await;
     rig.upstream.respond(|_| Script::json(200, ANSWER));

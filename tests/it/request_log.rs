@@ -213,6 +213,19 @@ fn tollgate(dir: &std::path::Path, arguments: &[&str]) -> Value {
 }
 
 #[tokio::test]
+async fn an_attempt_that_failed_alone_says_why() {
+    let rig = rig().await;
+    rig.upstream.enqueue(Script::json(400, r#"{"error":{"message":"no","type":"invalid_request_error"}}"#));
+    assert_eq!(chat(&rig, "alice", "gpt-4o").await.status, 400);
+    let request = rig.record().await.request;
+    let call = get(&rig, &format!("/requests/{request}")).await;
+    let tries = call["tries"].as_array().expect("attempts");
+    assert_eq!(tries.len(), 1);
+    assert_eq!((&tries[0]["status"], &tries[0]["failure"]), (&json!(400), &json!("bad-request")));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn old_records_go_into_the_archive_and_the_counters_stay() {
     let rig = with_calls().await;
     let dir = rig.dir();
@@ -232,6 +245,8 @@ async fn old_records_go_into_the_archive_and_the_counters_stay() {
     assert_eq!(pruned["removed"], json!(3));
     let file = std::fs::read_to_string(pruned["file"].as_str().expect("a file")).expect("the archive");
     let archived: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(archived[0]["tries"][0]["failure"], json!("rate-limited"), "{}", archived[0]);
+    assert_eq!(archived[0]["tries"].as_array().map(Vec::len), Some(2));
     let archived = requests(&json!({"data": archived}));
     assert!(archived.iter().eq(all[1..].iter().rev()), "oldest first: {archived:?}");
     assert_eq!(std::fs::read_to_string(seen).expect("the command's work"), file);

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{RequestRecord, Retention};
+use tollgate_store::Retention;
 
 use crate::config::Requests;
-use crate::desk::{Desk, LogEntry, LogShape};
+use crate::desk::{Desk, LogCall};
 use crate::shared::now;
 
 /// Records of one transaction.
@@ -78,9 +78,13 @@ pub(crate) async fn prune(desk: &Desk, rule: &Requests) -> anyhow::Result<Pruned
         let (last, count) = (last.request, batch.len() as u64);
         if let Some(dir) = rule.archive_dir.clone() {
             let (begun, name) = (archive.take(), first.request.to_string());
+            let mut calls = Vec::with_capacity(batch.len());
+            for record in &batch {
+                calls.push(desk.with_attempts(record).await?);
+            }
             let written = move || {
                 let mut archive = begun.map_or_else(|| Archive::create(&dir, &name), Ok)?;
-                archive.add(&batch)?;
+                archive.add(&calls)?;
                 Ok(archive)
             };
             archive = Some(aside(written).await?);
@@ -118,10 +122,13 @@ impl Archive {
         Ok(Self { path, file })
     }
 
-    /// Writes records and waits until the disk has them.
-    fn add(&mut self, records: &[RequestRecord]) -> anyhow::Result<()> {
-        let entries: Vec<LogEntry> = records.iter().map(LogEntry::from).collect();
-        let lines = LogShape::Jsonl.lines(&entries, true)?;
+    /// Writes calls and waits until the disk has them.
+    fn add(&mut self, calls: &[LogCall]) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for call in calls {
+            serde_json::to_writer(&mut lines, call)?;
+            lines.push(b'\n');
+        }
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("writing {}", self.path.display()))
     }

@@ -62,7 +62,7 @@ pub enum Entry {
     Record(Box<RequestRecord>),
     /// Something that happened to a plugin.
     Event(PluginEvent),
-    /// The attempts of a request that needed more than one; its record follows.
+    /// The attempts of a request that needed more than one, or whose only one failed; its record follows.
     Attempts {
         /// The request.
         request: RequestId,

@@ -59,7 +59,7 @@ impl Store {
         rows.iter().map(|row| fields("record", row, record)).collect()
     }
 
-    /// What the attempts of a request met, where there was more than one; otherwise its record says it all.
+    /// What the attempts of a request met. Of one that went well at once nothing: its record says it all.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.

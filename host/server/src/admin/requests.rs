@@ -7,18 +7,18 @@ use http::header::{self, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_store::{Attempt, RequestFilter};
+use tollgate_store::RequestFilter;
 
 use super::ask::{Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
 use super::reply::{Answer, Reply};
 use super::usage::named;
-use crate::desk::{self, LogEntry, LogShape, moment};
+use crate::desk::{self, LogCall, LogEntry, LogShape, moment};
 
 /// Which calls. What is left out does not matter.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -64,28 +64,6 @@ pub(super) struct Filter {
     limit: Option<usize>,
 }
 
-/// One try at one upstream.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Try {
-    /// With which credential.
-    credential: Option<String>,
-    /// What the upstream answered.
-    status: Option<u16>,
-    /// Why it failed; null for one that did not.
-    failure: Option<&'static str>,
-    /// To the first byte of its answer, or to its failure.
-    took_ms: Option<u64>,
-}
-
-/// A call with its attempts.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Call {
-    #[serde(flatten)]
-    entry: LogEntry,
-    /// What each attempt met, in their order.
-    tries: Vec<Try>,
-}
-
 /// `GET /management/v1/requests`
 pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Problem> {
     let paging = Paging::new(ask.query.cursor.clone(), ask.query.limit);
@@ -99,21 +77,13 @@ pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Pr
 }
 
 /// `GET /management/v1/requests/{request}`
-pub(super) async fn show(ask: Ask<RequestId>) -> Result<Call, Problem> {
-    let (record, attempts) = ask.caller.desk.request(ask.path).await?;
+pub(super) async fn show(ask: Ask<RequestId>) -> Result<LogCall, Problem> {
+    let (user, LogCall { entry, tries }) = ask.caller.desk.request(ask.path).await?;
     let actor = &ask.caller.actor;
-    if !actor.may_see(record.user) {
+    if !actor.may_see(user) {
         return Err(Problem::not_found());
     }
-    let entry = shown(LogEntry::from(&record), actor.is_admin());
-    let mut tries: Vec<Try> = attempts.iter().map(tried).collect();
-    if tries.is_empty() && record.attempts > 0 {
-        // One attempt is told by the record itself.
-        let credential = entry.credential.clone();
-        let status = entry.status;
-        tries.push(Try { credential, status, failure: None, took_ms: record.ttft_ms });
-    }
-    Ok(Call { entry, tries })
+    Ok(LogCall { entry: shown(entry, actor.is_admin()), tries })
 }
 
 /// `GET /management/v1/requests/export.jsonl`
@@ -177,15 +147,6 @@ impl<S: Written> Reply for Lines<S> {
 /// What only operators are to know stays away from others.
 fn shown(entry: LogEntry, admin: bool) -> LogEntry {
     if admin { entry } else { LogEntry { error: None, ..entry } }
-}
-
-fn tried(attempt: &Attempt) -> Try {
-    Try {
-        credential: Some(attempt.credential.to_string()),
-        status: attempt.status,
-        failure: attempt.failure.map(|class| class.name()),
-        took_ms: Some(attempt.took_ms),
-    }
 }
 
 /// The filter that a query means; a user's is over what is his.

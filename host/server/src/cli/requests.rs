@@ -201,21 +201,9 @@ async fn show_bodies(desk: &Desk, request: RequestId, output: &Output) -> anyhow
 }
 
 async fn show(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {
-    let (record, attempts) = desk.request(request).await?;
-    let entry = serde_json::to_value(LogEntry::from(&record))?;
-    let attempts: Vec<Value> = attempts
-        .iter()
-        .map(|attempt| {
-            json!({
-                "credential": attempt.credential.to_string(),
-                "status": attempt.status,
-                "failure": attempt.failure.map(|class| class.name()),
-                "took_ms": attempt.took_ms,
-            })
-        })
-        .collect();
-    let fields = entry.as_object().map(|entry| entry.iter()).into_iter().flatten();
-    let mut fields: Vec<(&str, Value)> = fields.map(|(name, value)| (name.as_str(), value.clone())).collect();
-    fields.push(("tries", attempts.into()));
+    let (_, call) = desk.request(request).await?;
+    let call = serde_json::to_value(call)?;
+    let fields = call.as_object().map(|call| call.iter()).into_iter().flatten();
+    let fields: Vec<(&str, Value)> = fields.map(|(name, value)| (name.as_str(), value.clone())).collect();
     output.one(&fields)
 }

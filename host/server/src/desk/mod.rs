@@ -31,7 +31,7 @@ pub use self::ledger::CodeOrder;
 pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION};
 pub use self::prices::PriceList;
 pub(crate) use self::records::owner;
-pub use self::records::{Export, LogEntry, LogShape, moment};
+pub use self::records::{Export, LogCall, LogEntry, LogShape, LogTry, moment};
 pub use self::routes::RouteRow;
 pub use self::trials::TRIAL_USER;
 pub use self::usage::{Days, Slice, UsageSummary};

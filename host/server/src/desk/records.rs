@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tollgate_core::id::RequestId;
+use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
@@ -127,6 +127,53 @@ impl From<&RequestRecord> for LogEntry {
     }
 }
 
+/// One try at one upstream.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogTry {
+    /// With which credential.
+    pub credential: Option<String>,
+    /// What the upstream answered.
+    pub status: Option<u16>,
+    /// Why it failed; null for one that did not.
+    pub failure: Option<&'static str>,
+    /// To the first byte of its answer, or to its failure.
+    pub took_ms: Option<u64>,
+}
+
+impl From<&Attempt> for LogTry {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            credential: Some(attempt.credential.to_string()),
+            status: attempt.status,
+            failure: attempt.failure.map(|class| class.name()),
+            took_ms: Some(attempt.took_ms),
+        }
+    }
+}
+
+/// A call with its attempts.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogCall {
+    /// The call.
+    #[serde(flatten)]
+    pub entry: LogEntry,
+    /// What each attempt met, in their order.
+    pub tries: Vec<LogTry>,
+}
+
+impl LogCall {
+    fn new(record: &RequestRecord, attempts: &[Attempt]) -> Self {
+        let entry = LogEntry::from(record);
+        let mut tries: Vec<LogTry> = attempts.iter().map(LogTry::from).collect();
+        if tries.is_empty() && record.attempts > 0 {
+            // One attempt that went well is told by the record itself.
+            let (credential, status) = (entry.credential.clone(), entry.status);
+            tries.push(LogTry { credential, status, failure: None, took_ms: record.ttft_ms });
+        }
+        Self { entry, tries }
+    }
+}
+
 /// Whose credential served, which the receipt says.
 pub(crate) fn owner(record: &RequestRecord) -> Option<&'static str> {
     let receipt = Receipt::decode(record.receipt.as_deref()?).ok()?;
@@ -222,12 +269,19 @@ impl Desk {
         Ok(self.store.request_page(filter).await?)
     }
 
-    /// One call, and its attempts where there was more than one.
+    /// One call with its attempts, and whose it was.
     ///
     /// # Errors
     /// When it is not there, or not yet.
-    pub async fn request(&self, request: RequestId) -> anyhow::Result<(RequestRecord, Vec<Attempt>)> {
-        Ok((self.store.request(request).await?, self.store.attempts(request).await?))
+    pub async fn request(&self, request: RequestId) -> anyhow::Result<(UserId, LogCall)> {
+        let record = self.store.request(request).await?;
+        Ok((record.user, self.with_attempts(&record).await?))
+    }
+
+    /// A call with what its attempts met.
+    pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> anyhow::Result<LogCall> {
+        let attempts = self.store.attempts(record.request).await?;
+        Ok(LogCall::new(record, &attempts))
     }
 
     /// The log as a file. `errors` says whether it tells what went wrong, which is for operators.

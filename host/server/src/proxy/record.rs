@@ -127,8 +127,8 @@ pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     let entry = earning(shared, &pending, entry);
     // Instances, credential and generation are free before the wait.
     drop(pending);
-    // One attempt is told by the record itself.
-    if attempts.len() > 1
+    // One attempt that went well is told by the record itself.
+    if (attempts.len() > 1 || attempts.iter().any(|attempt| attempt.failure.is_some()))
         && let Err(error) = shared.writer.post(Entry::Attempts { request: id, attempts })
     {
         tracing::error!(%error, request = %id, "the attempts of a request could not be written");
