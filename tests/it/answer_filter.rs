@@ -74,7 +74,7 @@ fn wires() -> [Wire; 4] {
                     literal(text)
                 )
             },
-            end: "data: {\"candidates\":[],\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":5}}\r\n\r\n",
+            end: "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":5}}\r\n\r\n",
             error: ("data: {\"error\"", "INVALID_ARGUMENT"),
         },
     ]

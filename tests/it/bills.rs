@@ -244,13 +244,17 @@ fn events(protocol: &str, begun: &Value, stated: Option<&Value>) -> Vec<Value> {
         ],
         _ => vec![json!({"candidates": [{"content": {"parts": [{"text": text}]}}], "usageMetadata": begun})],
     };
-    events.extend(stated.map(|stated| match protocol {
-        "chat" => json!({"choices": [], "usage": stated}),
-        "responses" => json!({"type": "response.completed", "response": {"usage": stated}}),
-        "messages" => {
-            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": stated})
-        }
-        _ => json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": stated}),
+    events.extend(stated.into_iter().flat_map(|stated| match protocol {
+        "chat" => vec![
+            json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null}),
+            json!({"choices": [], "usage": stated}),
+        ],
+        "responses" => vec![json!({"type": "response.completed", "response": {"usage": stated}})],
+        "messages" => vec![
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": stated}),
+            json!({"type": "message_stop"}),
+        ],
+        _ => vec![json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": stated})],
     }));
     events
 }

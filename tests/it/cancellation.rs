@@ -203,7 +203,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_was_never_a_request() {
     let mut client = Connection::open(rig.addr()).await;
     client.send(&request.body(r#"{"model":"gpt-4o","#)).await;
     drop(client);
-    rig.upstream.enqueue(Script::sse().chunk(EVENT).end());
+    rig.upstream.enqueue(Script::sse().chunk(EVENT).chunk("data: [DONE]\n\n").end());
     rig.call(Request::new("POST", CHAT).body(BODY)).await;
     assert_eq!(rig.record().await.outcome, Outcome::Ok);
     assert_eq!(rig.upstream.requests().len(), 1);

@@ -509,9 +509,9 @@ async fn a_field_that_the_other_protocol_has_no_words_for_is_refused_by_name_and
 async fn what_a_provider_has_no_operation_for_is_refused_before_anything_is_reserved() {
     let rig = Rig::start().await;
     let calls = [
-        ("/v1/messages/count_tokens", json!({"model": "gpt-4o", "messages": []})),
-        ("/v1/embeddings", json!({"model": "gemini-embedding-001", "input": "hi"})),
-        ("/v1beta/models/claude-sonnet-4-5:countTokens", json!({"contents": []})),
+        ("/v1/embeddings", json!({"model": "claude-sonnet-4-5", "input": "hi"})),
+        ("/v1beta/models/claude-sonnet-4-5:embedContent", json!({"content": {"parts": []}})),
+        ("/v1/interactions", json!({"model": "gpt-4o", "input": "hi"})),
     ];
     for (path, body) in &calls {
         let reply = rig.call(Request::post(path, body)).await;

@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod context;
+pub mod ending;
 pub mod eventstream;
 pub mod failure;
 pub mod health;

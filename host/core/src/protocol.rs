@@ -45,12 +45,20 @@ pub enum Operation {
     EmbedBatch,
     /// List models: never billed.
     ListModels,
+    /// Run an interaction (Gemini `interactions`): billed as an answer is.
+    Interact,
 }
 
 impl Operation {
-    /// All of them.
+    /// All that a record may name: see [`Operation::recorded`].
     pub const ALL: [Self; 5] =
         [Self::Generate, Self::CountTokens, Self::Embed, Self::EmbedBatch, Self::ListModels];
+
+    /// As what it is recorded and counted: an interaction is an answer like any other.
+    #[must_use]
+    pub const fn recorded(self) -> Self {
+        if self.generates() { Self::Generate } else { self }
+    }
 
     /// The name used in logs, metrics and records.
     #[must_use]
@@ -61,13 +69,20 @@ impl Operation {
             Self::Embed => "embed",
             Self::EmbedBatch => "embed-batch",
             Self::ListModels => "list-models",
+            Self::Interact => "interact",
         }
     }
 
     /// Whether the operation costs points at all.
     #[must_use]
     pub const fn billed(self) -> bool {
-        matches!(self, Self::Generate | Self::Embed | Self::EmbedBatch)
+        matches!(self, Self::Generate | Self::Embed | Self::EmbedBatch | Self::Interact)
+    }
+
+    /// Whether a model writes an answer.
+    #[must_use]
+    pub const fn generates(self) -> bool {
+        matches!(self, Self::Generate | Self::Interact)
     }
 }
 

@@ -72,8 +72,10 @@ pub struct Translation {
     pub client: Protocol,
     /// What is spoken upstream.
     pub upstream: Protocol,
-    /// What is asked.
+    /// What the client asks.
     pub operation: Operation,
+    /// What is asked upstream.
+    pub upstream_operation: Operation,
 }
 
 /// Everything about the provider that is data. Checked when the component is loaded.

@@ -78,8 +78,8 @@ macro_rules! same_cases {
 
 same_cases!(Protocol => types::Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
 same_cases!(types::Protocol => Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
-same_cases!(Operation => types::Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels });
-same_cases!(types::Operation => Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels });
+same_cases!(Operation => types::Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact });
+same_cases!(types::Operation => Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact });
 same_cases!(Owner => types::Owner { User, Platform, Shared });
 same_cases!(Quality => types::Quality { Exact, Estimated, Missing });
 same_cases!(types::Quality => Quality { Exact, Estimated, Missing });
@@ -369,6 +369,7 @@ impl From<wit_adapter::Translation> for Translation {
             client: translation.client.into(),
             upstream: translation.upstream.into(),
             operation: translation.operation.into(),
+            upstream_operation: translation.upstream_operation.into(),
         }
     }
 }

@@ -58,18 +58,20 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
 
 /// Paths without parameters.
 fn fixed(path: &str) -> Option<Call> {
-    use Operation::{CountTokens, Embed, Generate};
+    use Operation::{CountTokens, Embed, Generate, Interact};
     use Protocol::{AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
     let (protocol, operation) = match path {
         "/v1/chat/completions" => (OpenaiChat, Generate),
         "/v1/responses" => (OpenaiResponses, Generate),
+        "/v1/responses/input_tokens" => (OpenaiResponses, CountTokens),
         "/v1/embeddings" => (OpenaiChat, Embed),
         "/v1/messages" | "/api/v1/messages" => (AnthropicMessages, Generate),
         "/v1/messages/count_tokens" | "/api/v1/messages/count_tokens" => (AnthropicMessages, CountTokens),
         "/gemini/v1/chat" => (Gemini, Generate),
+        "/v1/interactions" | "/v1beta/interactions" => (Gemini, Interact),
         _ => return None,
     };
-    let streaming = (operation != Generate).then_some(false);
+    let streaming = (!operation.generates()).then_some(false);
     Some(Call { protocol, operation, model: None, streaming, gemini_chat: path == "/gemini/v1/chat" })
 }
 
@@ -104,7 +106,7 @@ fn get_only(method: &Method, model: Option<String>) -> Route {
 
 /// The protocol whose error shape suits a path that does not exist.
 fn protocol_of(path: &str) -> Protocol {
-    if path.starts_with("/v1beta") || path.starts_with("/gemini") {
+    if ["/v1beta", "/gemini", "/v1/interactions"].iter().any(|begin| path.starts_with(begin)) {
         Protocol::Gemini
     } else if path.starts_with("/v1/messages") || path.starts_with("/api/v1/messages") {
         Protocol::AnthropicMessages
@@ -138,15 +140,18 @@ mod tests {
 
     #[test]
     fn every_client_path_finds_its_call() {
-        use Operation::{CountTokens, Embed, EmbedBatch, Generate};
+        use Operation::{CountTokens, Embed, EmbedBatch, Generate, Interact};
         use Protocol::{AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
         check("/v1/chat/completions", OpenaiChat, Generate, None, None);
         check("/v1/responses", OpenaiResponses, Generate, None, None);
+        check("/v1/responses/input_tokens", OpenaiResponses, CountTokens, None, Some(false));
         check("/v1/embeddings", OpenaiChat, Embed, None, Some(false));
         check("/v1/messages", AnthropicMessages, Generate, None, None);
         check("/api/v1/messages", AnthropicMessages, Generate, None, None);
         check("/v1/messages/count_tokens", AnthropicMessages, CountTokens, None, Some(false));
         check("/gemini/v1/chat", Gemini, Generate, None, None);
+        check("/v1/interactions", Gemini, Interact, None, None);
+        check("/v1beta/interactions", Gemini, Interact, None, None);
         for version in ["v1", "v1beta"] {
             let at = |action: &str| format!("/{version}/models/gemini-2.5-flash:{action}");
             let model = Some("gemini-2.5-flash");

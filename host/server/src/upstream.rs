@@ -308,12 +308,11 @@ impl Upstream {
             return Some(call);
         }
         let fits = |offer: &&Translation| (offer.client, offer.operation) == (call.protocol, call.operation);
-        let spoken = self
-            .speech
-            .translates
-            .iter()
-            .filter(fits)
-            .map(|offer| Shape { protocol: offer.upstream, ..call });
+        let spoken = self.speech.translates.iter().filter(fits).map(|offer| Shape {
+            protocol: offer.upstream,
+            operation: offer.upstream_operation,
+            ..call
+        });
         spoken.into_iter().find(|spoken| self.endpoint(*spoken).is_some())
     }
 

@@ -1,5 +1,5 @@
 //! Adapter for Google Gemini: `generateContent` and its stream for clients of every protocol, its token counter and
-//! embeddings.
+//! embeddings, and interactions as they are.
 //!
 //! Configuration: [`Connection`]. The version is `/v1beta`, which has every method and field that `/v1` has;
 //! `path_prefix = "/v1"` asks for the other.
@@ -11,10 +11,10 @@ use tollgate_plugin::adapter::{
 };
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::connection::{Connection, Route};
-use tollgate_protocols::gemini::{self, UsageMetadata};
+use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
-use tollgate_translator::{Model, from_all_to, translate};
+use tollgate_translator::{Model, counted_by, embedded_by, from_all_to, translate};
 
 const VERSION: &str = "/v1beta";
 const PROTOCOL: Protocol = Protocol::Gemini;
@@ -33,8 +33,22 @@ const fn route(operation: Operation, streaming: bool, path: &'static str) -> Rou
     Route { protocol: PROTOCOL, operation, streaming, path }
 }
 
+/// Interactions, which are generally available below another version. They are passed on as they are.
+const INTERACTIONS_VERSION: &str = "/v1";
+const INTERACTIONS: [Route; 2] =
+    [route(Operation::Interact, false, "/interactions"), route(Operation::Interact, true, "/interactions")];
+
+/// Where usage is stated; the constants below name the lines.
+const USAGE_TAPS: [&str; 3] = ["usageMetadata", "usage", "interaction.usage"];
 /// Stated by nearly every chunk of a stream; the last one, which the gateway keeps, holds the totals.
-const USAGE_TAP: &str = "usageMetadata";
+const ANSWER: usize = 0;
+/// An interaction as a whole.
+const INTERACTION: usize = 1;
+/// The event that completes one.
+const INTERACTION_STREAM: usize = 2;
+
+/// Members of stream events that hold output.
+const TEXT_TAPS: [&str; 2] = ["text", "arguments"];
 
 /// The adapter.
 #[derive(Debug)]
@@ -48,14 +62,19 @@ impl Adapter for Gemini {
     }
 
     fn plan(&self) -> Plan {
+        let answers = ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route));
+        let interactions =
+            INTERACTIONS.iter().map(|route| self.connection.endpoint(INTERACTIONS_VERSION, route));
+        let usage_tap = |path: &str| UsageTap { protocol: PROTOCOL, path: path.to_owned() };
+        let text_tap = |member: &str| TextTap { protocol: PROTOCOL, member: member.to_owned() };
         Plan {
-            endpoints: ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route)).collect(),
+            endpoints: answers.chain(interactions).collect(),
             auth: vec![self.connection.auth("x-goog-api-key")],
             defaults: Vec::new(),
-            usage_taps: vec![UsageTap { protocol: PROTOCOL, path: USAGE_TAP.to_owned() }],
-            text_taps: vec![TextTap { protocol: PROTOCOL, member: "text".to_owned() }],
+            usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
+            text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
-            translates: from_all_to(PROTOCOL),
+            translates: [from_all_to(PROTOCOL), counted_by(PROTOCOL), embedded_by(PROTOCOL)].concat(),
             reset_headers: Vec::new(),
             error_header: None,
             platforms: platforms::all(),
@@ -64,7 +83,13 @@ impl Adapter for Gemini {
     }
 
     fn read_usage(&self, _protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
-        let stated: Option<UsageMetadata> = sample::read(samples, 0);
+        let stated: Option<UsageMetadata> = if operation == Operation::Interact {
+            let usage =
+                sample::read(samples, INTERACTION_STREAM).or_else(|| sample::read(samples, INTERACTION));
+            usage.map(|usage: InteractionUsage| usage.into())
+        } else {
+            sample::read(samples, ANSWER)
+        };
         stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
     }
 
@@ -103,10 +128,12 @@ mod tests {
             "/v1beta/models/{model}:embedContent",
             "/v1beta/models/{model}:batchEmbedContents",
             "/v1beta/models",
+            "/v1/interactions",
+            "/v1/interactions",
         ];
         assert_eq!(paths, expected);
         let streaming = plan.endpoints.iter().filter(|endpoint| endpoint.streaming);
-        assert_eq!(streaming.count(), 1);
+        assert_eq!(streaming.count(), 2);
         assert_eq!(
             (plan.auth[0].name.as_str(), plan.auth[0].value.as_str()),
             ("x-goog-api-key", "{credential}")
@@ -129,5 +156,9 @@ mod tests {
         assert_eq!(read(samples, Operation::Generate), expected);
         assert_eq!(read("", Operation::Generate), Usage::MISSING);
         assert_eq!(read("", Operation::Embed), Usage::MISSING);
+        assert_eq!(read(samples, Operation::Interact), Usage::MISSING);
+        let usage = r#"{"total_input_tokens":12,"total_output_tokens":3,"total_tokens":15}"#;
+        assert_eq!(read(&format!("\n{usage}\n"), Operation::Interact), expected);
+        assert_eq!(read(&format!("\n\n{usage}"), Operation::Interact), expected);
     }
 }

@@ -3,7 +3,7 @@
 use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
 use tollgate_plugin::types::Operation;
 
-use super::{PROTOCOL, ROUTES, VERSION};
+use super::{INTERACTIONS, INTERACTIONS_VERSION, PROTOCOL, ROUTES, Route, VERSION};
 
 /// All of them.
 pub(crate) fn all() -> Vec<Platform> {
@@ -46,12 +46,14 @@ fn vertex() -> Platform {
 }
 
 fn query_key() -> Platform {
-    let endpoints = ROUTES.iter().map(|route| Endpoint {
+    let endpoint = |version: &str, route: &Route| Endpoint {
         protocol: PROTOCOL,
         operation: route.operation,
         streaming: route.streaming,
-        path: format!("{VERSION}{}", route.path),
-    });
+        path: format!("{version}{}", route.path),
+    };
+    let answers = ROUTES.iter().map(|route| endpoint(VERSION, route));
+    let endpoints = answers.chain(INTERACTIONS.iter().map(|route| endpoint(INTERACTIONS_VERSION, route)));
     Platform {
         name: "query-key".to_owned(),
         base_url: "https://generativelanguage.googleapis.com".to_owned(),

@@ -16,7 +16,7 @@ use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
-use tollgate_translator::{Model, from_all_to, translate};
+use tollgate_translator::{Model, counted_by, embedded_by, from_all_to, translate};
 
 const VERSION: &str = "/v1";
 
@@ -93,7 +93,12 @@ impl Adapter for Openai {
                 member: "include_usage".to_owned(),
                 withhold_when_empty: "choices".to_owned(),
             }],
-            translates: from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
+            translates: [
+                from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
+                counted_by(Protocol::OpenaiResponses),
+                embedded_by(Protocol::OpenaiChat),
+            ]
+            .concat(),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
             error_header: None,
             platforms: platforms::all(),

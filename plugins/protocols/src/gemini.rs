@@ -9,6 +9,7 @@ mod signature;
 mod stream;
 
 pub(crate) use error::{parse as parse_error, print as print_error};
+pub(crate) use proto::Proto;
 pub(crate) use request::{parse as parse_request, print as print_request};
 pub(crate) use response::{parse as parse_response, print as print_response};
 pub(crate) use stream::{StreamReader, StreamWriter};
@@ -79,7 +80,8 @@ impl UsageMetadata {
         let fresh_audio =
             audio(&self.prompt_tokens_details).saturating_sub(audio(&self.cache_tokens_details));
         let audio_input = take(&mut input, Some(fresh_audio));
-        let exact = output.is_some() || operation != Operation::Generate;
+        let generates = matches!(operation, Operation::Generate | Operation::Interact);
+        let exact = output.is_some() || !generates;
         let mut output = output.unwrap_or(0);
         let audio_output = take(&mut output, Some(audio(&self.candidates_tokens_details)));
         Usage {
@@ -93,6 +95,58 @@ impl UsageMetadata {
             audio_output,
             quality: if exact { Quality::Exact } else { Quality::Estimated },
         }
+    }
+}
+
+/// The `usage` of an interaction. It counts as [`UsageMetadata`] does, under other names.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct InteractionUsage {
+    /// Contains what came from a cache.
+    total_input_tokens: Option<u64>,
+    total_cached_tokens: Option<u64>,
+    /// What tools put into the prompt; not part of the input's count.
+    total_tool_use_tokens: Option<u64>,
+    /// Visible output alone.
+    total_output_tokens: Option<u64>,
+    total_thought_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    input_tokens_by_modality: Option<Vec<InteractionModality>>,
+    cached_tokens_by_modality: Option<Vec<InteractionModality>>,
+    output_tokens_by_modality: Option<Vec<InteractionModality>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct InteractionModality {
+    #[serde(default)]
+    modality: Option<String>,
+    #[serde(default)]
+    tokens: Option<u64>,
+}
+
+impl From<InteractionUsage> for UsageMetadata {
+    fn from(usage: InteractionUsage) -> Self {
+        let details = |list: Option<Vec<InteractionModality>>| {
+            Some(list?.into_iter().map(ModalityCount::from).collect())
+        };
+        Self {
+            prompt_token_count: usage.total_input_tokens,
+            cached_content_token_count: usage.total_cached_tokens,
+            tool_use_prompt_token_count: usage.total_tool_use_tokens,
+            candidates_token_count: usage.total_output_tokens,
+            thoughts_token_count: usage.total_thought_tokens,
+            total_token_count: usage.total_tokens,
+            prompt_tokens_details: details(usage.input_tokens_by_modality),
+            cache_tokens_details: details(usage.cached_tokens_by_modality),
+            candidates_tokens_details: details(usage.output_tokens_by_modality),
+        }
+    }
+}
+
+impl From<InteractionModality> for ModalityCount {
+    fn from(count: InteractionModality) -> Self {
+        let is_audio = count.modality.is_some_and(|name| name.eq_ignore_ascii_case("audio"));
+        let modality = if is_audio { Modality::Audio } else { Modality::Other };
+        Self { modality, token_count: count.tokens }
     }
 }
 

@@ -136,7 +136,7 @@ impl Pair {
     }
 }
 
-fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
+pub(crate) fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     match protocol {
         Protocol::OpenaiChat => chat::parse_request(document),
         Protocol::AnthropicMessages => messages::parse_request(document),
@@ -145,7 +145,7 @@ fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Requ
     }
 }
 
-fn print_request(
+pub(crate) fn print_request(
     protocol: Protocol,
     request: &mut Request<'_>,
     target: &Target<'_>,

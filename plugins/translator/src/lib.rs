@@ -1,22 +1,17 @@
 //! How an adapter translates by `tollgate-protocols`: which pairs it offers, and one call per exchange.
 //!
-//! An adapter says what its provider speaks ([`from_all_to`] for its plan) and what the model at hand can do
-//! ([`translate`]); everything else is the library's.
+//! An adapter says what its provider speaks ([`from_all_to`], [`counted_by`] and [`embedded_by`] for its plan) and what the
+//! model at hand can do ([`translate`]); everything else is the library's.
 
-use tollgate_plugin::adapter::{Answer, Exchange, Reply, Translated, Translation};
-use tollgate_plugin::types::{Operation, Protocol};
+mod offers;
+mod whole;
+
+pub use offers::{counted_by, embedded_by, from_all_to};
+
+use tollgate_plugin::adapter::{Answer, Exchange, Reply, Translated};
+use tollgate_plugin::types::Operation;
 use tollgate_protocols::target::{Abilities, Context, Target};
 use tollgate_protocols::translate::{Failure, Pair, Stream};
-
-const PROTOCOLS: [Protocol; 4] =
-    [Protocol::OpenaiChat, Protocol::OpenaiResponses, Protocol::AnthropicMessages, Protocol::Gemini];
-
-/// For a plan: generation for clients of every protocol but `upstream`.
-#[must_use]
-pub fn from_all_to(upstream: Protocol) -> Vec<Translation> {
-    let others = PROTOCOLS.into_iter().filter(|client| *client != upstream);
-    others.map(|client| Translation { client, upstream, operation: Operation::Generate }).collect()
-}
 
 /// What an adapter knows of a model.
 #[derive(Debug, Clone, Copy)]
@@ -42,14 +37,16 @@ pub fn translate(exchange: &Exchange, body: &[u8], model: Model) -> Result<Trans
         request_id: &exchange.request_id,
         now_s: exchange.now_s,
     };
-    match pair.request(body, &target) {
-        Ok(translated) => {
-            let request_id = exchange.request_id.clone();
+    let request_id = exchange.request_id.clone();
+    let translated = match exchange.operation {
+        Operation::CountTokens => whole::count(pair, request_id, body, &target),
+        Operation::Embed | Operation::EmbedBatch => whole::embed(pair, request_id, body, &target),
+        _ => pair.request(body, &target).map(|translated| {
             let answer = Returning { pair, context: translated.context, request_id, stream: None };
-            Ok(Translated { body: translated.body, answer: Box::new(answer) })
-        }
-        Err(refused) => Err(reply(pair.refuse(&refused, &exchange.request_id))),
-    }
+            Translated { body: translated.body, answer: Box::new(answer) }
+        }),
+    };
+    translated.map_err(|refused| reply(pair.refuse(&refused, &exchange.request_id)))
 }
 
 fn reply(failure: Failure) -> Reply {
@@ -92,8 +89,9 @@ impl Answer for Returning {
 
 #[cfg(test)]
 mod tests {
-    use super::{Model, Operation, Protocol, from_all_to, translate};
+    use super::{Model, Operation, translate};
     use tollgate_plugin::adapter::Exchange;
+    use tollgate_plugin::types::Protocol;
     use tollgate_protocols::target::Target;
 
     fn begin(body: &str) -> Result<tollgate_plugin::adapter::Translated, tollgate_plugin::adapter::Reply> {
@@ -142,11 +140,5 @@ mod tests {
         assert!(answer.part(b"event: mess").is_empty());
         let end = String::from_utf8(answer.end()).unwrap();
         assert!(end.contains("\"error\""), "{end}");
-    }
-
-    #[test]
-    fn every_other_protocol_is_offered() {
-        let clients: Vec<_> = from_all_to(Protocol::Gemini).into_iter().map(|offer| offer.client).collect();
-        assert_eq!(clients, [Protocol::OpenaiChat, Protocol::OpenaiResponses, Protocol::AnthropicMessages]);
     }
 }

@@ -158,11 +158,11 @@ fn translated(
     id: RequestId,
     now: Timestamp,
 ) -> Result<Message<'static>, ProxyError> {
-    let Shape { protocol, operation, streaming } = lease.spoken;
+    let Shape { protocol, streaming, .. } = lease.spoken;
     let terms = Terms {
         client: inbound.protocol,
         upstream: protocol,
-        operation,
+        operation: inbound.operation,
         model,
         request_id: &id.to_string(),
         now_s: now.millis() / 1000,

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
+use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::Exchange;
 
@@ -36,7 +37,9 @@ pub(super) async fn begin(
     let events = forward::is_event_stream(&head.headers);
     let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
     let (mut window, unchanged) = (Window::new(road), withhold.is_none());
-    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
+    let streams = inbound.streaming && inbound.operation.generates();
+    let ending = streams.then(|| Ending::new(lease.spoken.protocol, lease.spoken.operation));
+    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending);
     if let Some(pending) = ticket.pending() {
         pending.lease = Some(lease);
     }

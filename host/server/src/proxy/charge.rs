@@ -23,7 +23,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
-use super::error::ProxyError;
+use super::error::{ProxyError, Tongue};
 use super::filter::TextHash;
 use super::limit::Permit;
 use super::meter::Meter;
@@ -38,6 +38,8 @@ use crate::trial::{self, Trial, detail};
 
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
+/// What the record says of a stream whose connection ended in order, but without the last word of its protocol.
+const ENDED_EARLY: &str = "the provider's stream ended early";
 /// Times that a failed settling call is made again, each on a fresh instance.
 const SETTLE_TRIES: usize = 3;
 
@@ -170,6 +172,9 @@ impl Ticket {
             pending.place.leave();
             if let Some(meter) = &mut pending.meter {
                 meter.read_kept();
+                if outcome == Outcome::Ok && meter.ended_early() {
+                    pending.error.get_or_insert_with(|| ENDED_EARLY.to_owned());
+                }
             }
             // The settling task ends after all tickets: nobody is left to tell if it is gone.
             let _gone = self.ended.send(pending);
@@ -250,7 +255,7 @@ impl Ticket {
     pub(crate) fn error_event(&mut self, error: &ProxyError) -> Bytes {
         self.note(error);
         let Some(pending) = self.pending() else { return Bytes::new() };
-        error.event(pending.protocol, &pending.id.to_string())
+        error.event(Tongue::of(pending.protocol, pending.operation), &pending.id.to_string())
     }
 }
 
@@ -338,7 +343,8 @@ pub(crate) fn reserve(caller: &Caller, amount: Micropoints) -> Result<(), ProxyE
 
 /// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.
 pub(crate) fn measured(pending: &Pending) -> (Outcome, Usage) {
-    let failed = pending.outcome == Outcome::Ok && pending.meter.as_ref().is_some_and(Meter::failed);
+    let cut = |meter: &Meter| meter.failed() || meter.ended_early();
+    let failed = pending.outcome == Outcome::Ok && pending.meter.as_ref().is_some_and(cut);
     let outcome = if failed { Outcome::Partial } else { pending.outcome };
     let usage = usage(pending, outcome);
     (refined(outcome, pending.operation, &usage), usage)
@@ -349,7 +355,7 @@ fn usage(pending: &Pending, outcome: Outcome) -> Usage {
     let adapter = &lease.upstream.adapter;
     let stated = meter
         .samples()
-        .and_then(|samples| adapter.read_usage(lease.spoken.protocol, pending.operation, &samples).ok())
+        .and_then(|samples| adapter.read_usage(lease.spoken.protocol, lease.spoken.operation, &samples).ok())
         .filter(|usage| usage.quality != Quality::Missing);
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
@@ -357,7 +363,7 @@ fn usage(pending: &Pending, outcome: Outcome) -> Usage {
         Some(usage) => at_least_what_passed(usage, meter),
         // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to tell
         // by, and Gemini states no usage for them: what came back for them was paid by its input.
-        None if pending.operation == Operation::Generate && meter.estimated_output() == 0 => Usage::default(),
+        None if pending.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
         None => Usage {
             input: pending.input_estimate,
             output: meter.estimated_output(),
@@ -384,7 +390,7 @@ fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
     }
     match usage.quality {
         Quality::Missing => Outcome::Partial,
-        Quality::Exact if operation == Operation::Generate && usage.output_total() == 0 => Outcome::Empty,
+        Quality::Exact if operation.generates() && usage.output_total() == 0 => Outcome::Empty,
         Quality::Exact | Quality::Estimated => Outcome::Ok,
     }
 }

@@ -10,7 +10,7 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::json::{self, Kind};
 use tollgate_core::limits::{Limit, Refused, Standing};
 use tollgate_core::points::Micropoints;
-use tollgate_core::protocol::Protocol;
+use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Reply;
 
@@ -132,6 +132,28 @@ pub(crate) struct LimitReached {
     pub(crate) standing: Standing,
     /// When the call came.
     pub(crate) at: Timestamp,
+}
+
+/// In whose words an error is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tongue {
+    /// The caller's protocol.
+    pub(crate) protocol: Protocol,
+    /// Whether it is one of Gemini's interactions, which have words of their own.
+    interaction: bool,
+}
+
+impl Tongue {
+    /// For a call.
+    pub(crate) fn of(protocol: Protocol, operation: Operation) -> Self {
+        Self { protocol, interaction: operation == Operation::Interact }
+    }
+}
+
+impl From<Protocol> for Tongue {
+    fn from(protocol: Protocol) -> Self {
+        Self { protocol, interaction: false }
+    }
 }
 
 /// One error in the words of the three protocol families.
@@ -301,14 +323,14 @@ impl ProxyError {
         }
     }
 
-    /// The error body in the caller's protocol.
-    pub(crate) fn body(&self, protocol: Protocol, request_id: &str) -> String {
+    /// The error body in the caller's words.
+    pub(crate) fn body(&self, tongue: Tongue, request_id: &str) -> String {
         if let Self::Translated { body, .. } = self {
             return body.clone();
         }
         let words = self.words();
         let message = json::quote(&self.message());
-        match protocol {
+        match tongue.protocol {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => {
                 let text = |value: Option<&str>| value.map_or("null".to_owned(), |v| format!("\"{v}\""));
                 let (code, param) = (text(words.openai_code), text(self.field()));
@@ -321,6 +343,10 @@ impl ProxyError {
                 r#"{{"type":"error","error":{{"type":"{}","message":{message}}},"request_id":"{request_id}"}}"#,
                 words.anthropic
             ),
+            Protocol::Gemini if tongue.interaction => {
+                let code = interaction_code(words.gemini);
+                format!(r#"{{"error":{{"code":"{code}","message":{message}}}}}"#)
+            }
             Protocol::Gemini => {
                 let details = self.retry_after_ms().map(retry_info).unwrap_or_default();
                 format!(
@@ -332,9 +358,13 @@ impl ProxyError {
     }
 
     /// The error as an event of a stream that has begun.
-    pub(crate) fn event(&self, protocol: Protocol, request_id: &str) -> Bytes {
-        let body = self.body(protocol, request_id);
-        let text = match protocol {
+    pub(crate) fn event(&self, tongue: Tongue, request_id: &str) -> Bytes {
+        let body = self.body(tongue, request_id);
+        let text = match tongue.protocol {
+            Protocol::Gemini if tongue.interaction => {
+                let members = body.strip_prefix('{').unwrap_or_default();
+                format!("event: error\ndata: {{\"event_type\":\"error\",{members}\n\n")
+            }
             Protocol::OpenaiChat | Protocol::Gemini => format!("data: {body}\n\n"),
             Protocol::AnthropicMessages => format!("event: error\ndata: {body}\n\n"),
             Protocol::OpenaiResponses => {
@@ -350,9 +380,9 @@ impl ProxyError {
     }
 
     /// The whole answer.
-    pub(crate) fn response(&self, protocol: Protocol, request_id: &str) -> Response<Outgoing> {
-        let mut response = Response::new(Outgoing::from(Bytes::from(self.body(protocol, request_id))));
-        *response.status_mut() = self.status(protocol);
+    pub(crate) fn response(&self, tongue: Tongue, request_id: &str) -> Response<Outgoing> {
+        let mut response = Response::new(Outgoing::from(Bytes::from(self.body(tongue, request_id))));
+        *response.status_mut() = self.status(tongue.protocol);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(ms) = self.retry_after_ms() {
@@ -362,7 +392,7 @@ impl ProxyError {
             }
         }
         if let Self::LimitReached(reached) = self {
-            limit::tell(headers, &reached.standing, protocol, reached.at);
+            limit::tell(headers, &reached.standing, tongue.protocol, reached.at);
         }
         if let Self::MethodNotAllowed(allowed) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -386,6 +416,11 @@ fn retry_info(ms: u64) -> String {
     format!(
         r#","details":[{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{seconds}.{ms:03}s"}}]"#
     )
+}
+
+/// What interactions call a status.
+fn interaction_code(status: &str) -> String {
+    if status == "INVALID_ARGUMENT" { "invalid_request".to_owned() } else { status.to_ascii_lowercase() }
 }
 
 const fn limit_message(limit: Limit) -> &'static str {
@@ -478,14 +513,14 @@ const fn upstream_message(class: FailureClass, own: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::ProxyError;
-    use tollgate_core::protocol::Protocol;
+    use super::{ProxyError, Tongue};
+    use tollgate_core::protocol::{Operation, Protocol};
 
     #[test]
     fn every_protocol_gets_its_own_shape() {
         let error = ProxyError::UnknownModel("a\"b".to_owned());
-        let parse = |protocol| -> serde_json::Value {
-            serde_json::from_str(&error.body(protocol, "r1")).expect("an error body is JSON")
+        let parse = |protocol: Protocol| -> serde_json::Value {
+            serde_json::from_str(&error.body(protocol.into(), "r1")).expect("an error body is JSON")
         };
         assert_eq!(parse(Protocol::OpenaiChat)["error"]["code"], "model_not_found");
         assert_eq!(parse(Protocol::OpenaiChat)["error"]["param"], "model");
@@ -496,13 +531,25 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_stream_is_one_event_of_its_protocol() {
-        let text =
-            |protocol| String::from_utf8(ProxyError::UpstreamTimeout.event(protocol, "r1").to_vec()).unwrap();
+        let event = |tongue| ProxyError::UpstreamTimeout.event(tongue, "r1").to_vec();
+        let text = |protocol: Protocol| String::from_utf8(event(protocol.into())).unwrap();
         assert!(text(Protocol::OpenaiChat).starts_with("data: {\"error\""));
         assert!(text(Protocol::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
         assert!(text(Protocol::OpenaiResponses).contains("\"type\":\"error\""));
         for protocol in Protocol::ALL {
             assert!(text(protocol).ends_with("}\n\n"));
         }
+    }
+
+    #[test]
+    fn interactions_have_words_of_their_own() {
+        let tongue = Tongue::of(Protocol::Gemini, Operation::Interact);
+        let error = ProxyError::bad_request("No.", None);
+        assert_eq!(error.body(tongue, "r1"), r#"{"error":{"code":"invalid_request","message":"No."}}"#);
+        let event = String::from_utf8(ProxyError::Busy.event(tongue, "r1").to_vec()).unwrap();
+        assert!(event.starts_with(
+            "event: error\ndata: {\"event_type\":\"error\",\"error\":{\"code\":\"unavailable\""
+        ));
+        assert!(event.ends_with("}}\n\n"));
     }
 }

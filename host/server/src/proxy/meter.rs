@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
+use tollgate_core::ending::Ending;
 use tollgate_core::json::{self, Kind};
 use tollgate_core::sse::{self, Frame, Framer};
 
@@ -27,6 +28,8 @@ pub(crate) struct Meter {
     text_bytes: u64,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
     failed: bool,
+    /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
+    ending: Option<Ending>,
     shape: Shape,
 }
 
@@ -60,12 +63,24 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, shape: Shape) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        Self { taps, samples, text_bytes: 0, failed: false, shape }
+        Self { taps, samples, text_bytes: 0, failed: false, ending: None, shape }
+    }
+
+    /// The same, for an answer that is whole only with its protocol's last word.
+    pub(crate) fn until(self, ending: Option<Ending>) -> Self {
+        Self { ending, ..self }
     }
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
-        let Self { taps, samples, text_bytes, failed, shape, .. } = self;
+        let Self { taps, samples, text_bytes, failed, ending, shape } = self;
+        let mut see = |event: &[u8]| {
+            *failed |= tells_of_failure(event);
+            if let Some(ending) = ending {
+                ending.see(event);
+            }
+            tap(taps, samples, text_bytes, event)
+        };
         match shape {
             Shape::Opaque => chunk,
             Shape::Whole { pieces, bytes } => {
@@ -79,8 +94,7 @@ impl Meter {
             }
             Shape::Events { framer, withhold: None } => {
                 let read = framer.push(&chunk, |frame| {
-                    *failed |= tells_of_failure(frame.bytes());
-                    tap(taps, samples, text_bytes, frame.bytes());
+                    see(frame.bytes());
                 });
                 if read.is_err() {
                     *shape = Shape::Opaque;
@@ -90,8 +104,7 @@ impl Meter {
             Shape::Events { framer, withhold: Some(withhold) } => {
                 let mut passing = Passing::new(withhold, &chunk);
                 let read = framer.push(&chunk, |frame| {
-                    *failed |= tells_of_failure(frame.bytes());
-                    let usage = tap(taps, samples, text_bytes, frame.bytes());
+                    let usage = see(frame.bytes());
                     passing.event(&frame, usage);
                 });
                 let held = std::mem::take(&mut passing.withhold.held);
@@ -116,16 +129,27 @@ impl Meter {
 
     /// The answer has ended: reads what was kept, and returns what was still held back.
     pub(crate) fn end(&mut self) -> Bytes {
-        let Self { taps, samples, text_bytes, shape, .. } = self;
+        let Self { taps, samples, text_bytes, ending, shape, .. } = self;
         match std::mem::replace(shape, Shape::Opaque) {
-            Shape::Opaque => Bytes::new(),
+            Shape::Opaque => {
+                *ending = None;
+                Bytes::new()
+            }
             Shape::Whole { pieces, .. } => {
                 let joined = join(&pieces);
+                if let Some(ending) = ending {
+                    ending.see_whole(&joined);
+                }
                 whole(taps, samples, text_bytes, &joined);
                 Bytes::new()
             }
             Shape::Events { framer, withhold } => {
-                let usage = framer.finish().is_some_and(|event| tap(taps, samples, text_bytes, event));
+                let usage = framer.finish().is_some_and(|event| {
+                    if let Some(ending) = ending {
+                        ending.see(event);
+                    }
+                    tap(taps, samples, text_bytes, event)
+                });
                 withhold.filter(|_| !usage).map(|withhold| withhold.held).unwrap_or_default()
             }
         }
@@ -147,6 +171,11 @@ impl Meter {
     /// Whether the stream told of an error before it ended.
     pub(crate) const fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether a stream that has ended did so without its last word.
+    pub(crate) fn ended_early(&self) -> bool {
+        self.ending.is_some_and(|ending| !ending.said())
     }
 
     /// Output tokens by the text that passed, at four bytes a token.
@@ -395,6 +424,14 @@ mod tests {
         let unended = STREAM.trim_end().trim_end_matches("data: [DONE]").trim_end();
         let expected = expected.trim_end().trim_end_matches("data: [DONE]");
         check_cut_everywhere(meter, unended, expected);
+    }
+
+    #[test]
+    fn an_event_without_choices_that_states_no_usage_passes() {
+        let filter = "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n";
+        let stream = [filter, STREAM].concat();
+        let expected = stream.replace("data: {\"choices\":[],\"usage\":{\"total\":7}}\n\n", "");
+        check_cut_everywhere(|| Meter::events(taps(), Some("choices".to_owned())), &stream, &expected);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) use self::relay::Outgoing;
 
 use self::charge::{Pending, Ticket};
 use self::dispatch::Dispatch;
-use self::error::ProxyError;
+use self::error::{ProxyError, Tongue};
 use self::limit::Permit;
 use self::read::Inbound;
 use crate::bodies::Copying;
@@ -74,9 +74,10 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
     let id = arrival.id.to_string();
     let (mut parts, body) = request.into_parts();
     let mut copying = None;
-    let (protocol, answer) = match router::route(&parts.method, parts.uri.path()) {
+    let (tongue, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
-            let (protocol, trial) = (call.protocol, worker.shared.trials.take(&mut parts.headers));
+            let tongue = Tongue::of(call.protocol, call.operation);
+            let trial = worker.shared.trials.take(&mut parts.headers);
             let answer = match trial {
                 None => proxy(&worker, arrival, call, parts, body, &mut copying).await,
                 // In a box, so that every other call's future is no larger for it.
@@ -85,14 +86,19 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
                     Box::pin(trial::scope(trial, tried)).await
                 }
             };
-            (protocol, answer)
+            (tongue, answer)
         }
-        Route::Models(name) => models::answer(&worker, arrival.at, parts, name),
-        Route::WrongMethod { protocol, allowed } => (protocol, Err(ProxyError::MethodNotAllowed(allowed))),
-        Route::Unknown(protocol) => (protocol, Err(ProxyError::UnknownPath)),
+        Route::Models(name) => {
+            let (protocol, answer) = models::answer(&worker, arrival.at, parts, name);
+            (protocol.into(), answer)
+        }
+        Route::WrongMethod { protocol, allowed } => {
+            (protocol.into(), Err(ProxyError::MethodNotAllowed(allowed)))
+        }
+        Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
     };
-    let mut response = answer.unwrap_or_else(|error| error.response(protocol, &id));
-    worker.shared.metrics.answered(protocol, response.status());
+    let mut response = answer.unwrap_or_else(|error| error.response(tongue, &id));
+    worker.shared.metrics.answered(tongue.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -69,7 +69,10 @@ impl Inbound {
     /// Whether a streamed answer is to be one JSON array: what Gemini's clients get that do not ask for events.
     pub(crate) fn wants_array(&self) -> bool {
         let events = || self.query.split('&').any(|pair| pair == EVENTS_QUERY);
-        self.protocol == Protocol::Gemini && self.streaming && !events()
+        self.protocol == Protocol::Gemini
+            && self.operation == Operation::Generate
+            && self.streaming
+            && !events()
     }
 
     /// The same request with another body, which is a JSON object too.
@@ -161,6 +164,7 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?
             .unwrap_or(false),
     };
+    no_background(&body, &members)?;
     let model = match call.model {
         Some(model) => model,
         None => optional(&body, last(&members, "model"), json::string, "model", "a string")?
@@ -191,6 +195,17 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         members,
         body,
     })
+}
+
+/// Refuses an answer that is to be fetched later (Responses and interactions): there is no way here to fetch it, and nobody
+/// would know what it cost.
+fn no_background(body: &[u8], members: &[Member]) -> Result<(), ProxyError> {
+    let asked = last(members, "background").and_then(|value| json::boolean(body, value));
+    if asked == Some(true) {
+        let words = "An answer in the background cannot be fetched here: leave `background` out.";
+        return Err(ProxyError::bad_request(words, Some("background")));
+    }
+    Ok(())
 }
 
 /// Reads a member of a known type; absent and `null` are the same.
@@ -354,6 +369,8 @@ mod tests {
             "`model` is too long",
         );
         check("/v1/chat/completions", r#"{"model":"m","stream":"yes"}"#, "`stream` must be");
+        check("/v1/responses", r#"{"model":"m","background":true}"#, "`background`");
+        check("/v1/interactions", r#"{"model":"m","background":true}"#, "`background`");
         check("/v1/messages", r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":1.5}"#, "`max_tokens` must be");
         check(

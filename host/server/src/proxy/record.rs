@@ -273,7 +273,7 @@ fn record(pending: &Pending, outcome: Outcome, usage: Usage) -> RequestRecord {
     RequestRecord {
         api_key: Some(pending.caller.api_key),
         protocol: Some(pending.protocol),
-        operation: Some(pending.operation),
+        operation: Some(pending.operation.recorded()),
         provider: lease.map(|lease| Arc::clone(&lease.upstream.name)),
         model: Some(Arc::clone(&pending.model)),
         credential: lease.map(|lease| lease.credential().id),

@@ -4,7 +4,7 @@ use crate::json::{Node, Object};
 use crate::model::Refused;
 
 /// A member by its `camelCase` name, whichever of the two was written.
-pub(super) trait Proto<'a> {
+pub(crate) trait Proto<'a> {
     fn field(&self, name: &'static str) -> Option<Node<'a, '_>>;
 
     /// # Errors

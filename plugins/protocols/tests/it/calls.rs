@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_plugin::types::Protocol;
 use tollgate_protocols::translate::Pair;
 
-const ARGUMENTS: [&str; 3] =
+pub(crate) const ARGUMENTS: [&str; 3] =
     [r#"{"a":"}{\"\\","b":[1.50,{}]}"#, r#"{"text":"Hé 😀 \n"}"#, r#"{"deep":{"deeper":[[{"x":null}]]}}"#];
 
 /// Chunks of a chat whose calls begin in order and go on in any.
@@ -38,7 +38,7 @@ fn mixed(random: &mut fastrand::Rng) -> String {
 }
 
 /// Names and arguments, in the order in which a client of this protocol sees the calls.
-fn collected(client: Protocol, stream: &str) -> Vec<(String, String)> {
+pub(crate) fn collected(client: Protocol, stream: &str) -> Vec<(String, String)> {
     let mut calls: Vec<(String, String)> = Vec::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for event in stream_rules::events(client, stream) {

@@ -29,16 +29,39 @@ pub(crate) enum Kind {
     Stream,
     /// From an upstream, with its status on the first line.
     Error,
+    /// From a client that wants embeddings.
+    Embedding,
+    /// Embeddings from an upstream, with the client's request on the first line.
+    Embedded,
+    /// From a client that wants to know how many tokens its request has.
+    Count,
+    /// Such a number from an upstream.
+    Counted,
 }
 
 impl Kind {
     /// All of them, in the order of their folders.
-    pub(crate) const ALL: [(Self, &str); 4] = [
+    pub(crate) const ALL: [(Self, &str); 8] = [
         (Self::Request, "request"),
         (Self::Response, "response"),
         (Self::Stream, "stream"),
         (Self::Error, "error"),
+        (Self::Embedding, "embedding"),
+        (Self::Embedded, "embedded"),
+        (Self::Count, "count"),
+        (Self::Counted, "counted"),
     ];
+
+    /// Whether a protocol has such a thing at all.
+    pub(crate) fn is_of(self, protocol: Protocol) -> bool {
+        match self {
+            Self::Embedding | Self::Embedded => {
+                matches!(protocol, Protocol::OpenaiChat | Protocol::Gemini)
+            }
+            Self::Count | Self::Counted => protocol != Protocol::OpenaiChat,
+            _ => true,
+        }
+    }
 }
 
 /// One file.
@@ -90,12 +113,16 @@ impl Case {
         let input = self.input();
         let end = input.as_ptr() as usize - self.text.as_ptr() as usize + input.len();
         let mut text = self.text[..end].to_owned();
-        for (protocol, name) in PROTOCOLS {
-            if protocol != self.protocol {
-                text.push_str(&format!("== {name}\n{}\n", self.output(protocol)));
-            }
+        for (protocol, name) in self.others() {
+            text.push_str(&format!("== {name}\n{}\n", self.output(protocol)));
         }
         text
+    }
+
+    /// The protocols that it can be translated into.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (Protocol, &'static str)> {
+        let (kind, own) = (self.kind, self.protocol);
+        PROTOCOLS.into_iter().filter(move |(other, _)| *other != own && kind.is_of(*other))
     }
 
     /// Whether the file says what comes out.
@@ -107,11 +134,18 @@ impl Case {
     pub(crate) fn output(&self, other: Protocol) -> String {
         let input = self.input();
         match self.kind {
-            Kind::Request => self.request(other).unwrap_or_else(|refused| format!("refused: {refused}")),
+            Kind::Request | Kind::Embedding | Kind::Count => {
+                self.request(other).unwrap_or_else(|refused| format!("refused: {refused}"))
+            }
+            Kind::Embedded => self.embedded(other).unwrap_or_else(|refused| format!("unreadable: {refused}")),
+            Kind::Counted => {
+                let counted = Pair { client: other, upstream: self.protocol }.counted(input.as_bytes());
+                counted.map_or_else(|refused| format!("unreadable: {refused}"), readable)
+            }
             Kind::Response => {
                 let pair = Pair { client: other, upstream: self.protocol };
                 match pair.response(input.as_bytes(), &context(other)) {
-                    Ok(body) => indent(&String::from_utf8(body).unwrap()),
+                    Ok(body) => readable(body),
                     Err(refused) => format!("unreadable: {refused}"),
                 }
             }
@@ -125,7 +159,7 @@ impl Case {
                 let (status, body) = input.split_once('\n').unwrap();
                 let pair = Pair { client: other, upstream: self.protocol };
                 let failure = pair.error(status.parse().unwrap(), body.as_bytes(), REQUEST_ID);
-                let body = indent(&String::from_utf8(failure.body).unwrap());
+                let body = readable(failure.body);
                 let retry = failure.retry_after_ms.map(|ms| format!(" (retry after {ms} ms)"));
                 format!("{}{}\n{body}", failure.status, retry.unwrap_or_default())
             }
@@ -134,9 +168,24 @@ impl Case {
 
     fn request(&self, upstream: Protocol) -> Result<String, tollgate_protocols::Refused> {
         let pair = Pair { client: self.protocol, upstream };
-        let translated = pair.request(self.input().as_bytes(), &target(upstream))?;
-        Ok(indent(&String::from_utf8(translated.body).unwrap()))
+        let (input, target) = (self.input().as_bytes(), target(upstream));
+        Ok(readable(match self.kind {
+            Kind::Embedding => pair.embed(input, &target)?.body,
+            Kind::Count => pair.count(input, &target)?,
+            _ => pair.request(input, &target)?.body,
+        }))
     }
+
+    fn embedded(&self, client: Protocol) -> Result<String, tollgate_protocols::Refused> {
+        let pair = Pair { client, upstream: self.protocol };
+        let (request, answer) = self.input().split_once('\n').unwrap();
+        let asked = pair.embed(request.as_bytes(), &target(self.protocol)).unwrap().asked;
+        Ok(readable(pair.embeddings(answer.as_bytes(), &asked)?))
+    }
+}
+
+fn readable(body: Vec<u8>) -> String {
+    indent(&String::from_utf8(body).unwrap())
 }
 
 /// What the gateway calls the request.

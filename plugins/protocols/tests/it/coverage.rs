@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::cases::{Case, Kind, PROTOCOLS};
+use crate::features;
 use tollgate_plugin::types::Protocol;
 
 const HEAD: &str = "# What is translated\n\n\
@@ -12,26 +13,31 @@ const HEAD: &str = "# What is translated\n\n\
     tollgate-protocols` writes it anew.\n\n\
     A cell says what becomes of a feature between two protocols: it **passes** (the case shows as what), or it is refused,\n\
     with the member and the reason that the client gets in a 400. Where both sides speak the same protocol the original\n\
-    bytes go through, whatever is in them. A feature that a protocol has no words for is not in its table; the last line of\n\
-    each table names those.\n";
+    bytes go through, whatever is in them.\n\n\
+    The first part goes by what people ask for, the second by what each protocol can say: a case that a protocol has no\n\
+    words for is not in its table, and the last line of each table names those.\n";
 
-const HEADINGS: [(Kind, &str, &str); 4] = [
+const HEADINGS: [(Kind, &str, &str); 8] = [
     (Kind::Request, "Requests of a client of", "to an upstream of"),
     (Kind::Response, "Whole answers of an upstream of", "for a client of"),
     (Kind::Stream, "Streams of an upstream of", "for a client of"),
     (Kind::Error, "Errors of an upstream of", "for a client of"),
+    (Kind::Embedding, "Embeddings asked for by a client of", "to an upstream of"),
+    (Kind::Embedded, "Embeddings of an upstream of", "for a client of"),
+    (Kind::Count, "Token counts asked for by a client of", "to an upstream of"),
+    (Kind::Counted, "Token counts of an upstream of", "for a client of"),
 ];
 
 fn document(cases: &[Case]) -> String {
-    let mut out = HEAD.to_owned();
+    let mut out = HEAD.to_owned() + &features::document(cases);
     for (kind, from, to) in HEADINGS {
         let features: BTreeSet<&str> =
             cases.iter().filter(|case| case.kind == kind).map(|case| case.feature.as_str()).collect();
-        for (protocol, name) in PROTOCOLS {
+        for (protocol, name) in PROTOCOLS.into_iter().filter(|(protocol, _)| kind.is_of(*protocol)) {
             let of_table = |case: &&Case| case.kind == kind && case.protocol == protocol;
             let rows: Vec<&Case> = cases.iter().filter(of_table).collect();
             writeln!(out, "\n## {from} {name}\n").unwrap();
-            table(&mut out, &rows, protocol, to);
+            table(&mut out, &rows, kind, protocol, to);
             let missing: Vec<&str> = features
                 .iter()
                 .copied()
@@ -45,11 +51,11 @@ fn document(cases: &[Case]) -> String {
     out
 }
 
-fn table(out: &mut String, rows: &[&Case], protocol: Protocol, to: &str) {
-    let others = || PROTOCOLS.into_iter().filter(|(other, _)| *other != protocol);
+fn table(out: &mut String, rows: &[&Case], kind: Kind, protocol: Protocol, to: &str) {
+    let others = || PROTOCOLS.into_iter().filter(move |(other, _)| *other != protocol && kind.is_of(*other));
     write!(out, "| feature |").unwrap();
     others().for_each(|(_, name)| write!(out, " {to} {name} |").unwrap());
-    writeln!(out, "\n|---|---|---|---|").unwrap();
+    writeln!(out, "\n|---|{}", "---|".repeat(others().count())).unwrap();
     for case in rows {
         write!(out, "| `{}`: {} |", case.feature, case.title()).unwrap();
         others().for_each(|(other, _)| write!(out, " {} |", cell(&case.output(other))).unwrap());

@@ -25,7 +25,12 @@ impl Adapter for Babel {
         };
         Plan {
             endpoints: vec![endpoint(false), endpoint(true)],
-            translates: vec![Translation { client: Protocol::OpenaiChat, upstream, operation }],
+            translates: vec![Translation {
+                client: Protocol::OpenaiChat,
+                upstream,
+                operation,
+                upstream_operation: operation,
+            }],
             ..Plan::default()
         }
     }

@@ -299,12 +299,59 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
             });
             Ok(())
         }
+        Body::Image { source: Source::Url(url), .. } | Body::File { source: Source::Url(url), .. } => {
+            print_url(w, part, url)
+        }
         Body::Image { .. } | Body::File { .. } => {
-            Err(part
-                .refuse("Gemini fetches nothing by URL and knows no other provider's uploads: send base64"))
+            Err(part.refuse("Gemini cannot reach what was uploaded to another provider"))
         }
         Body::Call(_) | Body::Outcome(_) | Body::Thinking { .. } => {
             Err(part.refuse("this kind of part cannot stand here in Gemini"))
         }
     })
+}
+
+/// Gemini fetches what is at a public address, since 2026-01
+/// (<https://ai.google.dev/gemini-api/docs/file-input-methods>, read 2026-11).
+fn print_url(w: &mut Writer, part: &Part<'_>, url: &Text<'_>) -> Result<(), Refused> {
+    let address = url.decode();
+    if !address.starts_with("https://") {
+        return Err(part.refuse("Gemini fetches from addresses that begin with https:// only"));
+    }
+    w.object_at("fileData", |w| {
+        w.optional("mimeType", media_of(&address));
+        w.field("fileUri", url);
+    });
+    Ok(())
+}
+
+/// The type of what is at an address, as far as its path tells; Gemini looks for itself otherwise.
+fn media_of(address: &str) -> Option<&'static str> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let (_, file) = path.strip_prefix("https://")?.rsplit_once('/')?;
+    let (_, ending) = file.rsplit_once('.')?;
+    Some(match &*ending.to_ascii_lowercase() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "heic" => "image/heic",
+        "heif" => "image/heif",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::media_of;
+
+    #[test]
+    fn the_type_of_a_file_is_told_by_its_path_and_not_by_its_host() {
+        assert_eq!(media_of("https://x.example/a/B.PNG?size=1.gif#x.pdf"), Some("image/png"));
+        assert_eq!(media_of("https://x.example/a.b/c"), None);
+        assert_eq!(media_of("https://x.pdf"), None);
+        assert_eq!(media_of("https://x.example/report.pdf"), Some("application/pdf"));
+    }
 }

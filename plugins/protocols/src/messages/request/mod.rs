@@ -3,6 +3,6 @@
 mod parse;
 mod print;
 
-pub(in crate::messages) use parse::block as parse_block;
 pub(crate) use parse::parse;
+pub(in crate::messages) use parse::{block as parse_block, citation as parse_citation};
 pub(crate) use print::print;

@@ -2,8 +2,8 @@
 
 use crate::json::{Node, Object, Text};
 use crate::model::{
-    Arguments, At, Body, Budget, CacheMark, Call, Effort, Format, Outcome, Part, Reasoning, Refused, Request,
-    Role, Schema, Signature, Source, Tier, Tool, ToolChoice, Turn,
+    Arguments, At, Body, Budget, CacheMark, Call, Citation, Effort, Format, Outcome, Part, Reasoning,
+    Refused, Request, Role, Schema, Signature, Source, Tier, Tool, ToolChoice, Turn,
 };
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
@@ -126,8 +126,8 @@ pub(in crate::messages) fn block<'a>(
 ) -> Result<Option<Body<'a>>, Refused> {
     let body = match kind {
         "text" => {
-            skip_citations(block)?;
-            Body::text(block.need("text")?.text()?)
+            let citations = block.take("citations").map_or(Ok(Vec::new()), |list| citations(&list))?;
+            Body::Text { text: block.need("text")?.text()?, citations }
         }
         "image" => Body::Image { source: source(&block.need("source")?)?, detail: None },
         "document" => document(block)?,
@@ -149,12 +149,26 @@ pub(in crate::messages) fn block<'a>(
     Ok(Some(body))
 }
 
-/// Citations point into documents of this provider's answer; what they cite is in the text.
+/// The sources that have an address. Others point into documents of the request, which no other protocol can cite.
 ///
 /// # Errors
-/// They are not a list.
-fn skip_citations(block: &Object<'_, '_>) -> Result<(), Refused> {
-    block.take("citations").map_or(Ok(()), |citations| citations.items(|_| Ok(())))
+/// They are not a list of objects.
+fn citations<'a>(list: &Node<'a, '_>) -> Result<Vec<Citation<'a>>, Refused> {
+    let mut citations = Vec::new();
+    list.items(|node| {
+        citations.extend(citation(&node)?);
+        Ok(())
+    })?;
+    Ok(citations)
+}
+
+/// # Errors
+/// It is not an object, or has no text where one belongs.
+pub(in crate::messages) fn citation<'a>(node: &Node<'a, '_>) -> Result<Option<Citation<'a>>, Refused> {
+    let object = node.object()?;
+    let Some(url) = object.take("url") else { return Ok(None) };
+    let title = object.take("title").map(|title| title.text()).transpose()?;
+    Ok(Some(Citation { url: url.text()?, title, start: None, end: None }))
 }
 
 fn document<'a>(block: &Object<'a, '_>) -> Result<Body<'a>, Refused> {

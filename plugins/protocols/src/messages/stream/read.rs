@@ -2,6 +2,7 @@
 
 use crate::anthropic::{self, MessageUsage};
 use crate::json::{Node, Object, Text};
+use crate::messages::request::parse_citation;
 use crate::messages::response;
 use crate::model::{self, Body, Delta, Event, Failed, Refused, Signature, Start};
 use tollgate_plugin::types::Protocol;
@@ -144,6 +145,11 @@ fn block_delta(index: u64, delta: &Object<'_, '_>, emit: Emit<'_>) -> Result<(),
             let text = delta.need("partial_json")?.text()?;
             if !text.is_empty() {
                 emit_delta(emit, Delta::Arguments { call: index, text });
+            }
+        }
+        "citations_delta" => {
+            if let Some(citation) = parse_citation(&delta.need("citation")?)? {
+                emit_delta(emit, Delta::Citation(citation));
             }
         }
         "thinking_delta" => emit_delta(emit, Delta::Thinking(delta.need("thinking")?.text()?)),

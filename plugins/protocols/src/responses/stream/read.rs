@@ -10,8 +10,8 @@ use tollgate_plugin::types::Usage;
 /// Reads the events of one answer.
 #[derive(Debug, Default)]
 pub(crate) struct StreamReader {
-    /// The place of the last call that has arguments.
-    argued: Option<u64>,
+    /// The places of the calls whose arguments came in pieces: their ends repeat them.
+    argued: Vec<u64>,
     /// Whether the item that is open has shown thoughts.
     thought: bool,
     ended: bool,
@@ -69,7 +69,9 @@ impl StreamReader {
             }
             "response.function_call_arguments.delta" => {
                 let call = event.need("output_index")?.whole()?;
-                self.argued = Some(call);
+                if !self.argued.contains(&call) {
+                    self.argued.push(call);
+                }
                 emit_delta(emit, Delta::Arguments { call, text: event.need("delta")?.text()? });
             }
             "response.output_item.done" => self.item_done(&event, emit)?,
@@ -103,7 +105,7 @@ impl StreamReader {
         let item = event.need("item")?.object()?;
         match &*item.need("type")?.string()? {
             "function_call" => {
-                if self.argued != Some(call)
+                if !self.argued.contains(&call)
                     && let Some(arguments) = item.take("arguments")
                 {
                     emit_delta(emit, Delta::Arguments { call, text: arguments.text()? });
