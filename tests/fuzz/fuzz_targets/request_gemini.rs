@@ -1,0 +1,7 @@
+//! Requests of Gemini clients, translated into every other protocol.
+
+#![no_main]
+
+use tollgate_fuzz::{Protocol, request};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| request(Protocol::Gemini, input));
