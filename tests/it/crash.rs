@@ -18,6 +18,8 @@ use tollgate_tests::upstream::{Script, Upstream};
 /// Rounds of kills, unless `TOLLGATE_CRASH_ROUNDS` says otherwise.
 const ROUNDS: usize = 50;
 const CALLERS: usize = 8;
+/// Records that are read just before a kill.
+const RECENT: u32 = 500;
 const POINTS: Micropoints = Micropoints::from_points(1_000_000);
 /// 10 prompt and 5 output tokens of gpt-4o at the platform's price.
 const PRICE: i64 = 75_000;
@@ -42,8 +44,9 @@ async fn call_until_it_dies(addr: std::net::SocketAddr, key: String) -> Vec<Requ
     }
 }
 
-async fn records(desk: &Desk) -> HashMap<RequestId, RequestRecord> {
-    let records = desk.requests(None, u32::MAX).await.expect("the database reads");
+/// The last `limit` records.
+async fn records(desk: &Desk, limit: u32) -> HashMap<RequestId, RequestRecord> {
+    let records = desk.requests(None, limit).await.expect("the database reads");
     let count = records.len();
     let by_id: HashMap<_, _> = records.into_iter().map(|record| (record.request, record)).collect();
     assert_eq!(by_id.len(), count, "a request was recorded twice");
@@ -52,8 +55,11 @@ async fn records(desk: &Desk) -> HashMap<RequestId, RequestRecord> {
 
 /// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and free;
 /// the account paid what the records say; and every rule of the ledger holds.
-async fn check_books(desk: &Desk, answered: &[RequestId]) {
-    let all = records(desk).await;
+async fn check_books(desk: &Desk, answered: &[RequestId], settled: &HashMap<RequestId, RequestRecord>) {
+    let all = records(desk, u32::MAX).await;
+    for (id, record) in settled {
+        assert_eq!(all.get(id), Some(record), "a settled charge was lost or changed");
+    }
     for id in answered {
         let record = all.get(id).expect("an answered request has a record");
         match record.outcome {
@@ -91,34 +97,31 @@ async fn kills_under_load_lose_no_settled_charge_and_double_none() {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
         // What the last kill left is resolved by now.
         let desk = Desk::open(&config).await.expect("the database opens beside the gateway");
-        check_books(&desk, &answered).await;
+        check_books(&desk, &answered, &settled).await;
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone())))
             .collect();
         // From round to round the blow falls later, so that it falls everywhere between two requests.
-        let until = upstream.requests().len() + 20 + round % ROUNDS;
-        while upstream.requests().len() < until {
+        let until = upstream.count() + 20 + round % ROUNDS;
+        while upstream.count() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let before = records(&desk).await;
+        // So few that they are read in no time: the load goes on meanwhile.
+        settled = records(&desk, RECENT).await;
         process.kill().await;
         for caller in callers {
             answered.extend(caller.await.expect("no caller panicked"));
         }
-        for (id, record) in &settled {
-            assert_eq!(before.get(id), Some(record), "round {round}: a settled charge was lost or changed");
-        }
-        settled = before;
         desk.close().await;
     }
     // One more start resolves what the last kill left.
     let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
     let desk = Desk::open(&config).await.expect("the database opens");
-    let all = records(&desk).await;
-    for (id, record) in &settled {
-        assert_eq!(all.get(id), Some(record), "a settled charge was lost");
-    }
-    check_books(&desk, &answered).await;
+    check_books(&desk, &answered, &settled).await;
+    // What was answered a few milliseconds before a kill may be free, but no more than that.
+    let all = records(&desk, u32::MAX).await;
+    let paid = answered.iter().filter(|id| all[*id].outcome == Outcome::Ok).count();
+    assert!(paid > answered.len() / 2, "{paid} of {} answers are paid", answered.len());
     desk.close().await;
     drop(process);
 }

@@ -195,10 +195,10 @@ async fn when_all_credentials_rest_the_caller_is_told_for_how_long_in_the_protoc
     for (request, words) in protocols {
         // The first answer gives the last attempt's reason, the second comes without any attempt.
         for resting in [false, true] {
-            let before = rig.upstream.requests().len();
+            let before = rig.upstream.count();
             let reply = rig.call(request()).await;
             check_limited(&reply, if resting { 1..=77 } else { 77..=77 });
-            assert_eq!(rig.upstream.requests().len() - before, if resting { 0 } else { 2 });
+            assert_eq!(rig.upstream.count() - before, if resting { 0 } else { 2 });
             let error = &reply.json()["error"];
             assert_eq!(["code", "type", "status"].map(|name| error[name].clone()), words);
         }

@@ -214,7 +214,7 @@ async fn a_request_at_fault_goes_to_no_fallback() {
     rig.upstream
         .respond(|_| Script::json(400, r#"{"error":{"message":"no","type":"invalid_request_error"}}"#));
     assert_eq!(chat(&rig, "gpt-4o-mini").await.status, 400);
-    assert_eq!(rig.upstream.requests().len(), 1);
+    assert_eq!(rig.upstream.count(), 1);
     rig.stop().await;
 }
 

@@ -112,7 +112,7 @@ impl Pool {
     }
 
     async fn call_with(&self, key: &str) -> Reply {
-        let word = self.rig.upstream.requests().len().to_string();
+        let word = self.rig.upstream.count().to_string();
         let body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": word}]});
         client::call(self.rig.addr(), &Request::post(CHAT, &body).bearer(key)).await
     }
@@ -479,8 +479,8 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
         let callers: Vec<_> =
             (0..8).map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone()))).collect();
-        let until = upstream.requests().len() + 20 + round;
-        while upstream.requests().len() < until {
+        let until = upstream.count() + 20 + round;
+        while upstream.count() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         process.kill().await;
@@ -491,7 +491,7 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
     // One more start resolves what the last kill left.
     let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
     let uses = desk.credential_uses(credential, None, 1_000_000).await.expect("the database reads");
-    assert!(uses.len() >= upstream.requests().len(), "{} {}", uses.len(), upstream.requests().len());
+    assert!(uses.len() >= upstream.count(), "{} {}", uses.len(), upstream.count());
     let records = desk.requests(None, u32::MAX).await.expect("the database reads");
     let paid = records.iter().filter(|record| record.outcome == Outcome::Ok);
     let due: i64 = paid.map(|record| record.charge.get() / 2).sum();

@@ -106,6 +106,12 @@ impl Upstream {
         held(&self.shared.seen).clone()
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        held(&self.shared.seen).len()
+    }
+
     /// Connections accepted so far.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -549,6 +555,6 @@ mod tests {
             client.send(&Request::get(target)).await;
             assert_eq!(client.reply().await.text(), target);
         }
-        assert_eq!((upstream.connections(), upstream.requests().len()), (1, 2));
+        assert_eq!((upstream.connections(), upstream.count()), (1, 2));
     }
 }
