@@ -20,6 +20,7 @@ mod endings;
 mod failover;
 mod failures;
 mod interactions;
+mod identity;
 mod key_limits;
 mod languages;
 mod logs;
