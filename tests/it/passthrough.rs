@@ -51,6 +51,37 @@ async fn the_callers_key_stays_and_the_platforms_goes_up() {
     rig.stop().await;
 }
 
+/// Bytes copied into components so far.
+async fn copied(rig: &Rig) -> u64 {
+    let metrics = rig.admin("GET", "/metrics").await.text();
+    let lines = metrics.lines().filter(|line| line.starts_with("tollgate_plugin_bytes{"));
+    lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect(line)).sum()
+}
+
+#[tokio::test]
+async fn an_image_enters_no_component_unless_it_has_to_be_translated() {
+    let rig = Rig::start().await;
+    let image = "iVBORw0KGgo".repeat(1 << 14);
+    let source = json!({"type": "base64", "media_type": "image/png", "data": image});
+    let content = json!([{"type": "image", "source": source}, {"type": "text", "text": "What is it?"}]);
+    let turns = json!([{"role": "user", "content": content}]);
+    let ask = |model: &str| {
+        Request::post("/v1/messages", &json!({"model": model, "max_tokens": 9, "messages": turns}))
+    };
+
+    rig.upstream
+        .enqueue(Script::json(200, r#"{"content":[{}],"usage":{"input_tokens":10,"output_tokens":5}}"#));
+    assert_eq!(rig.call(ask("claude-sonnet-4-5")).await.status, 200);
+    assert_eq!(rig.record().await.outcome, Outcome::Ok);
+    let passed = copied(&rig).await;
+    assert!((1..1024).contains(&passed), "{passed} bytes: the usage and no more");
+
+    rig.upstream.enqueue(Script::json(200, ANSWER));
+    assert_eq!(rig.call(ask("gpt-4o")).await.status, 200);
+    assert!(copied(&rig).await > passed + image.len() as u64, "what is translated is copied, and counted");
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_whole_answer_is_charged_at_the_platforms_price_and_recorded() {
     let rig = Rig::start().await;

@@ -268,6 +268,7 @@ impl Adapter {
         operation: Operation,
         samples: &[u8],
     ) -> Result<Usage, CallError> {
+        self.unit.vitals.count_bytes(samples.len());
         self.unit.call(|world, store| {
             let adapter = world.tollgate_plugin_adapter();
             let usage = adapter.call_read_usage(store, protocol.into(), operation.into(), samples)?;
@@ -280,6 +281,7 @@ impl Adapter {
     /// # Errors
     /// When the component failed.
     pub fn classify(&self, refusal: &Refusal<'_>) -> Result<Failure, CallError> {
+        self.unit.vitals.count_bytes(refusal.body.len());
         self.unit.call(|world, store| {
             let failure = world.tollgate_plugin_adapter().call_classify(store, &refusal.into())?;
             Ok(Ok(failure.into()))

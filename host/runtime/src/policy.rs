@@ -339,6 +339,7 @@ impl Filter {
     /// # Errors
     /// When the component failed or its mask names matches that do not exist.
     pub fn inspect(&self, direction: Direction, text: &str, matches: &[Found]) -> Result<Verdict, CallError> {
+        self.unit.vitals.count_bytes(text.len());
         self.unit.call(|world, store| {
             let list: Vec<wit_filter::Found> = matches.iter().map(Into::into).collect();
             let verdict =

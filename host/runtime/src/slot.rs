@@ -188,6 +188,7 @@ impl<W: World> Instance<W> {
     ) -> Result<R, Fault> {
         self.calls += 1;
         let Self { world, store, vitals, .. } = self;
+        vitals.count_bytes(bytes);
         let answer_bytes_max = vitals.host.limits.answer_bytes_max;
         store.set_hostcall_fuel(answer_bytes_max.saturating_add(bytes.saturating_mul(ANSWER_BYTES_PER_BYTE)));
         let extra_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);

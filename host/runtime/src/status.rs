@@ -62,6 +62,8 @@ pub struct ComponentStatus {
     pub state: ComponentState,
     /// Calls so far, by this version.
     pub calls: u64,
+    /// Bytes of requests, answers and texts that these copied into it.
+    pub bytes: u64,
     /// Faults so far, by this version, in the order of [`FaultKind::ALL`].
     pub faults: [u64; FaultKind::ALL.len()],
     /// Instances alive now.
@@ -86,6 +88,7 @@ impl ComponentStatus {
             generation: vitals.generation.load(Ordering::Relaxed),
             state: state.unwrap_or(ComponentState::Active),
             calls: vitals.calls(),
+            bytes: vitals.bytes(),
             faults: vitals.faults(),
             instances: vitals.instances.load(Ordering::Relaxed),
             log_lines_dropped: vitals.log.dropped.load(Ordering::Relaxed),

@@ -85,6 +85,7 @@ pub(crate) struct Vitals {
     on_trial: AtomicBool,
     since: Instant,
     calls: AtomicU64,
+    bytes: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
     /// Those of `faults` that input is to blame for.
     excused: AtomicU64,
@@ -110,6 +111,7 @@ impl Vitals {
             generation: AtomicU64::new(0),
             on_trial: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             faults: Default::default(),
             excused: AtomicU64::new(0),
             last_error: Mutex::new(None),
@@ -126,6 +128,16 @@ impl Vitals {
     #[inline]
     pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what a call copies into the component of a request, an answer or a text.
+    #[inline]
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn calls(&self) -> u64 {

@@ -77,6 +77,7 @@ pub(crate) struct Metrics {
     duration: Histogram,
     first_byte: Histogram,
     plugin_calls: Family<Component, Gauge>,
+    plugin_bytes: Family<Component, Gauge>,
     plugin_faults: Family<Fault, Gauge>,
     credentials: Family<Credentials, Gauge>,
     log_lines_lost: Family<Stream, Gauge>,
@@ -97,6 +98,7 @@ impl Metrics {
             duration: histogram(),
             first_byte: histogram(),
             plugin_calls: Family::default(),
+            plugin_bytes: Family::default(),
             plugin_faults: Family::default(),
             credentials: Family::default(),
             log_lines_lost: Family::default(),
@@ -125,6 +127,11 @@ impl Metrics {
             metrics.first_byte.clone(),
         );
         registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
+        registry.register(
+            "plugin_bytes",
+            "Bytes of requests, answers and texts copied into a component",
+            metrics.plugin_bytes.clone(),
+        );
         registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
         registry.register("credentials", "Provider keys by state", metrics.credentials.clone());
         registry.register(
@@ -204,6 +211,7 @@ impl Metrics {
     /// The text that a scrape gets.
     pub(crate) fn text(&self, plugins: &[ComponentStatus]) -> String {
         self.plugin_calls.clear();
+        self.plugin_bytes.clear();
         self.plugin_faults.clear();
         for plugin in plugins {
             let label = Component {
@@ -213,6 +221,7 @@ impl Metrics {
             };
             let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             self.plugin_calls.get_or_create(&label).set(count(plugin.calls));
+            self.plugin_bytes.get_or_create(&label).set(count(plugin.bytes));
             for (fault, number) in FaultKind::ALL.iter().zip(plugin.faults) {
                 let label = Fault { component: plugin.name.clone(), fault: fault.name() };
                 self.plugin_faults.get_or_create(&label).set(count(number));
