@@ -24,6 +24,7 @@ mod identity;
 mod key_limits;
 mod languages;
 mod logs;
+mod lumen;
 mod management;
 mod memory_keys;
 mod model_routes;

@@ -125,6 +125,7 @@ fn is_older_than(name: &str, major: u32, minor: u32) -> bool {
     (found, parts.next().and_then(small).unwrap_or(0)) < (major, minor)
 }
 
+#[cfg(feature = "component")]
 tollgate_plugin::export_adapter!(Claude);
 
 #[cfg(test)]

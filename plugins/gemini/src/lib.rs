@@ -110,6 +110,7 @@ fn model(name: &str) -> Model {
     Model { abilities, output_tokens_max: 8192 }
 }
 
+#[cfg(feature = "component")]
 tollgate_plugin::export_adapter!(Gemini);
 
 #[cfg(test)]

@@ -141,6 +141,7 @@ fn model(name: &str) -> Model {
     Model { abilities, output_tokens_max: 4096 }
 }
 
+#[cfg(feature = "component")]
 tollgate_plugin::export_adapter!(Openai);
 
 #[cfg(test)]
