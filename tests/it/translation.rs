@@ -103,7 +103,7 @@ fn target(upstream: Protocol, stream: bool) -> &'static str {
 }
 
 /// A provider's whole answer: text, a call, 10 and 5 tokens.
-fn answer(upstream: Protocol) -> String {
+pub(crate) fn answer(upstream: Protocol) -> String {
     let call = arguments().to_string();
     let body = match upstream {
         OpenaiChat => {
@@ -172,7 +172,7 @@ fn responses_events(one: &str, two: &str, half: &str, rest: &str) -> Vec<String>
 }
 
 /// The same as a stream: one event each.
-fn events(upstream: Protocol) -> Vec<String> {
+pub(crate) fn events(upstream: Protocol) -> Vec<String> {
     let (one, two) = TEXT.split_at(7);
     let call = arguments().to_string();
     let (half, rest) = call.split_at(6);
