@@ -22,11 +22,16 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// A chat request of 1 KiB.
-    pub(crate) fn new(address: SocketAddr, api_key: &str, stream: bool, body_bytes_min: usize) -> Self {
-        let body = tollgate_benches::chat_request(1024, stream);
+    /// A request for `path`.
+    pub(crate) fn new(
+        address: SocketAddr,
+        api_key: &str,
+        path: &str,
+        body: &str,
+        body_bytes_min: usize,
+    ) -> Self {
         let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {api_key}\r\n\
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {api_key}\r\n\
              content-type: application/json\r\naccept: application/json\r\nuser-agent: OpenAI/Python 2.8.0\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()

@@ -86,6 +86,7 @@ async fn measure(options: &Options, tollgate: &std::path::Path) -> anyhow::Resul
     tokio::time::sleep(Duration::from_secs(2)).await;
     for target in &mut targets {
         target.note_idle_memory()?;
+        target.note_image_memory().await?;
     }
     let plan = Plan::new(options.requests);
     let mut rounds: Vec<Vec<Round>> = targets.iter().map(|_| Vec::new()).collect();

@@ -1,10 +1,11 @@
 //! What is measured of one target in one round.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use crate::client;
+use crate::client::{self, Exchange};
 use crate::target::Target;
 use crate::upstream::{EVENTS, Pace, Script};
 
@@ -16,6 +17,8 @@ const SETTLING: Duration = Duration::from_millis(50);
 pub(crate) const CONNECTIONS: usize = 16;
 /// Streams at once that are written at the pace of a model.
 pub(crate) const PACED_STREAMS: usize = 64;
+/// And so many of them one after the other.
+const PACED_STREAMS_IN_ALL: u64 = 2 * PACED_STREAMS as u64;
 /// The pace of each.
 pub(crate) const PACE: Duration = Duration::from_millis(5);
 /// Requests per millisecond when latency is measured.
@@ -59,6 +62,10 @@ pub(crate) struct Round {
     pub(crate) burst: Sample,
     /// And at a model's pace.
     pub(crate) paced: Sample,
+    /// The first of the two for a client of another protocol, where that can be had.
+    pub(crate) translated: Option<Sample>,
+    /// And the second.
+    pub(crate) translated_paced: Option<Sample>,
 }
 
 /// Measures one target.
@@ -68,16 +75,29 @@ pub(crate) async fn round(plan: &Plan, target: &Target, script: &Script) -> anyh
     let requests = sample(target, plan.requests, client::closed(&plain, CONNECTIONS, plan.requests)).await?;
     let (paced_requests, latencies) = open(plan, target).await?;
     script.pace.set(Pace::Burst);
-    let burst = streams(target, CONNECTIONS, plan.streams).await?;
+    let stream = target.stream();
+    let burst = streams(target, &stream, CONNECTIONS, plan.streams).await?;
+    let translated = match target.translated() {
+        Some(stream) => Some(streams(target, &stream, CONNECTIONS, plan.streams).await?),
+        None => None,
+    };
     script.pace.set(Pace::Every(PACE));
-    let paced = streams(target, PACED_STREAMS, 2 * PACED_STREAMS as u64).await?;
-    Ok(Round { requests, paced_requests, latencies, burst, paced })
+    let paced = streams(target, &stream, PACED_STREAMS, PACED_STREAMS_IN_ALL).await?;
+    let translated_paced = match target.translated() {
+        Some(stream) => Some(streams(target, &stream, PACED_STREAMS, PACED_STREAMS_IN_ALL).await?),
+        None => None,
+    };
+    Ok(Round { requests, paced_requests, latencies, burst, paced, translated, translated_paced })
 }
 
 /// Counts chunks: what the upstream wrote, however it arrives.
-async fn streams(target: &Target, connections: usize, count: u64) -> anyhow::Result<Sample> {
-    let exchange = target.stream();
-    sample(target, count * EVENTS as u64, client::closed(&exchange, connections, count)).await
+async fn streams(
+    target: &Target,
+    exchange: &Rc<Exchange>,
+    connections: usize,
+    count: u64,
+) -> anyhow::Result<Sample> {
+    sample(target, count * EVENTS as u64, client::closed(exchange, connections, count)).await
 }
 
 /// Requests at a rate that leaves every target time to spare: what they cost there, and how long each took.

@@ -46,6 +46,17 @@ impl Family {
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
         self.0.iter().map(|pid| status_kib(*pid, "VmRSS:")).sum()
     }
+
+    /// The most that was resident since [`Self::forget_peak`], in KiB.
+    pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.0.iter().map(|pid| status_kib(*pid, "VmHWM:")).sum()
+    }
+
+    /// Makes what is resident now the most that was.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        let forget = |pid: &u32| fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        self.0.iter().try_for_each(forget).context("forgetting the peak of resident memory")
+    }
 }
 
 fn status_kib(pid: u32, name: &str) -> anyhow::Result<u64> {

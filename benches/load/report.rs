@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::phase::{CONNECTIONS, PACE, PACED_STREAMS, Plan, REQUESTS_PER_MS, Round, Sample};
-use crate::target::Target;
+use crate::target::{IMAGE_BYTES, Target};
 use crate::upstream::EVENTS;
 
 /// Medians over the rounds of one target.
@@ -76,6 +76,7 @@ pub(crate) fn print(plan: &Plan, targets: &[Target], rounds: &[Vec<Round>]) -> a
     print_streams(&name, &rows, nginx, |round| round.burst);
     let name = format!("streams of {EVENTS} events, one every {PACE:?}, {PACED_STREAMS} at once");
     print_streams(&name, &rows, nginx, |round| round.paced);
+    print_translated(&rows);
     print_memory(&rows);
     Ok(())
 }
@@ -128,12 +129,40 @@ fn print_costs(
     }
 }
 
+/// The streams again, for clients of another protocol.
+fn print_translated(rows: &[Row<'_>]) {
+    println!(
+        "\nthe same streams translated for clients of another protocol (x: of the passthrough in the same run)"
+    );
+    println!("{:22} {:>10} {:>6} {:>10} {:>10} {:>6}", "", "us CPU", "x", "Wasm calls", "us CPU", "x");
+    println!("{:22} {:>10} {:>6} {:>10} {:>10}", "", "a chunk", "", "a stream", "paced");
+    for row in rows.iter().filter(|row| !row.target.is_baseline()) {
+        let cost = |sample: Option<Sample>| sample.map_or(f64::NAN, |sample| sample.cost());
+        let burst = row.median(|round| cost(round.translated));
+        let paced = row.median(|round| cost(round.translated_paced));
+        let calls = |sample: Sample| sample.calls_per(EVENTS as u64);
+        println!(
+            "{:22} {burst:10.2} {:6.2} {:10.2} {paced:10.2} {:6.2}",
+            row.target.name,
+            burst / row.median(|round| round.burst.cost()),
+            row.median(|round| round.translated.map_or(f64::NAN, calls)),
+            paced / row.median(|round| round.paced.cost()),
+        );
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 KiB")]
 fn print_memory(rows: &[Row<'_>]) {
-    println!("\nresident memory in MiB");
-    println!("{:22} {:>8} {:>8}", "", "idle", "loaded");
+    let image = IMAGE_BYTES as f64 / f64::from(1 << 20);
+    println!(
+        "\nresident memory in MiB, and what a request of {image:.0} MiB, nearly all an image, adds to it at most"
+    );
+    println!("{:22} {:>8} {:>8} {:>8} {:>6} {:>16}", "", "idle", "loaded", "added", "x", "into components");
     for row in rows.iter().filter(|row| row.loaded_kib > 0) {
-        let (idle, loaded) = (row.target.idle_kib as f64 / 1024.0, row.loaded_kib as f64 / 1024.0);
-        println!("{:22} {idle:8.1} {loaded:8.1}", row.target.name);
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        let (idle, loaded, added) =
+            (mib(row.target.idle_kib), mib(row.loaded_kib), mib(row.target.image.risen_kib));
+        let (name, copied) = (&row.target.name, row.target.image.copied_bytes);
+        println!("{name:22} {idle:8.1} {loaded:8.1} {added:8.1} {:6.2} {copied:10} bytes", added / image);
     }
 }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::client::Exchange;
+use crate::client::{self, Exchange};
 use crate::process::{Family, PROXY_CORE};
 use crate::upstream::{ANSWER_BYTES, EVENTS};
 
@@ -21,6 +21,16 @@ use crate::upstream::{ANSWER_BYTES, EVENTS};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Platform credentials; with the user's own one, so many candidates has the key selector.
 const PLATFORM_CREDENTIALS: usize = 7;
+const CHAT: &str = "/v1/chat/completions";
+/// Bytes of an ordinary request's body.
+const REQUEST_BYTES: usize = 1024;
+/// Bytes that a translated event has at least.
+const DELTA_BYTES_MIN: usize = 100;
+/// A body that is nearly all an image.
+pub(crate) const IMAGE_BYTES: usize = 10 << 20;
+/// How often it is sent, and what is sent before it.
+const IMAGES: u64 = 5;
+const IMAGE_WARM_UP: u64 = 200;
 /// Syllables of the content filter's words: a hundred of them, none of which is in any body.
 const SYLLABLES: [&str; 10] = ["bar", "cho", "dru", "fen", "gil", "hov", "jax", "kem", "lun", "mip"];
 
@@ -32,6 +42,16 @@ pub(crate) struct Target {
     process: Option<Process>,
     gateway: Option<Gateway>,
     pub(crate) idle_kib: u64,
+    pub(crate) image: Image,
+}
+
+/// What a request with a large image costs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Image {
+    /// By how much resident memory rose at most.
+    pub(crate) risen_kib: u64,
+    /// Bytes that were copied into components, for one request.
+    pub(crate) copied_bytes: u64,
 }
 
 /// A Tollgate's own doors.
@@ -51,6 +71,7 @@ impl Target {
             process: None,
             gateway: None,
             idle_kib: 0,
+            image: Image::default(),
         }
     }
 
@@ -103,6 +124,7 @@ impl Target {
             process: Some(process),
             gateway: Some(Gateway { command: tollgate, admin }),
             idle_kib: 0,
+            image: Image::default(),
         })
     }
 
@@ -113,13 +135,25 @@ impl Target {
 
     /// A request with an answer of 1 KiB.
     pub(crate) fn plain(&self) -> Rc<Exchange> {
-        Rc::new(Exchange::new(self.address, &self.api_key, false, ANSWER_BYTES))
+        self.exchange(CHAT, &tollgate_benches::chat_request(REQUEST_BYTES, false), ANSWER_BYTES)
+    }
+
+    fn exchange(&self, path: &str, body: &str, body_bytes_min: usize) -> Rc<Exchange> {
+        Rc::new(Exchange::new(self.address, &self.api_key, path, body, body_bytes_min))
     }
 
     /// A request with a stream for an answer.
     pub(crate) fn stream(&self) -> Rc<Exchange> {
         let deltas = tollgate_benches::chat_stream(EVENTS).into_iter().take(EVENTS);
-        Rc::new(Exchange::new(self.address, &self.api_key, true, deltas.map(|event| event.len()).sum()))
+        let bytes = deltas.map(|event| event.len()).sum();
+        self.exchange(CHAT, &tollgate_benches::chat_request(REQUEST_BYTES, true), bytes)
+    }
+
+    /// The same stream for a client of another protocol; `None` where nobody translates.
+    pub(crate) fn translated(&self) -> Option<Rc<Exchange>> {
+        self.gateway.as_ref()?;
+        let body = tollgate_benches::messages_request(REQUEST_BYTES);
+        Some(self.exchange("/v1/messages", &body, EVENTS * DELTA_BYTES_MIN))
     }
 
     /// Waits until it takes connections.
@@ -145,6 +179,20 @@ impl Target {
         Ok(())
     }
 
+    /// Sends a large image, a few times, to a process that has served before.
+    pub(crate) async fn note_image_memory(&mut self) -> anyhow::Result<()> {
+        client::closed(&self.plain(), 1, IMAGE_WARM_UP).await?;
+        let Some(process) = &self.process else { return Ok(()) };
+        let image = self.exchange(CHAT, &tollgate_benches::image_request(IMAGE_BYTES), ANSWER_BYTES);
+        let (before, copied) = (self.resident_kib()?, self.component_bytes().await?);
+        process.family.forget_peak()?;
+        client::closed(&image, 1, IMAGES).await?;
+        let risen_kib = process.family.peak_kib()?.saturating_sub(before);
+        let copied_bytes = (self.component_bytes().await? - copied) / IMAGES;
+        self.image = Image { risen_kib, copied_bytes };
+        Ok(())
+    }
+
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
         self.process.as_ref().map_or(Ok(0), |process| process.family.resident_kib())
     }
@@ -154,16 +202,25 @@ impl Target {
         self.process.as_ref().map_or(Ok(Duration::ZERO), |process| process.family.cpu())
     }
 
-    /// Calls into components so far, by the gateway's own metrics.
+    /// Calls into components so far.
     pub(crate) async fn component_calls(&self) -> anyhow::Result<u64> {
+        self.metric("tollgate_plugin_calls{").await
+    }
+
+    /// Bytes of requests and answers copied into components so far.
+    async fn component_bytes(&self) -> anyhow::Result<u64> {
+        self.metric("tollgate_plugin_bytes{").await
+    }
+
+    /// The sum of a metric over its labels; 0 for what is no gateway.
+    async fn metric(&self, name: &str) -> anyhow::Result<u64> {
         let Some(Gateway { admin, .. }) = &self.gateway else { return Ok(0) };
         let mut stream = TcpStream::connect(admin).await?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let calls = answer.lines().filter(|line| line.starts_with("tollgate_plugin_calls{"));
-        let calls = calls.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        Ok(calls.sum())
+        let lines = answer.lines().filter(|line| line.starts_with(name));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
 
     /// Holds the gateway to its books: a fast road that loses charges is no road.

@@ -24,6 +24,36 @@ pub fn chat_request(bytes: usize, stream: bool) -> String {
     body(&prose(bytes.saturating_sub(body("").len())))
 }
 
+/// An Anthropic request of exactly `bytes` bytes (at least 300) for a stream of the same model, so that it has to be translated.
+#[must_use]
+pub fn messages_request(bytes: usize) -> String {
+    let body = |fill: &str| {
+        let mut body = format!(r#"{{"model":"{MODEL}","system":"You answer in one sentence.","messages":["#);
+        body.push_str(r#"{"role":"user","content":"Say \"hello\" in three languages.\n"},"#);
+        body.push_str(r#"{"role":"assistant","content":"Hello, bonjour, 你好."},"#);
+        let _ = write!(body, r#"{{"role":"user","content":"{fill}"}}],"#);
+        body.push_str(r#""temperature":0.7,"max_tokens":256,"stream":true}"#);
+        body
+    };
+    body(&prose(bytes.saturating_sub(body("").len())))
+}
+
+/// A chat request of exactly `bytes` bytes (at least 300), nearly all of them an image.
+#[must_use]
+pub fn image_request(bytes: usize) -> String {
+    let body = |fill: &str| {
+        let mut body = format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":["#);
+        body.push_str(r#"{"type":"text","text":"What is in this picture?"},"#);
+        let _ = write!(
+            body,
+            r#"{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{fill}"}}}}]}}],"#
+        );
+        body.push_str(r#""max_tokens":256,"stream":false}"#);
+        body
+    };
+    body(&"iVBORw0KGgo".chars().cycle().take(bytes.saturating_sub(body("").len())).collect::<String>())
+}
+
 /// A chat completion of exactly `bytes` bytes (at least 400), usage at its end.
 #[must_use]
 pub fn chat_answer(bytes: usize) -> String {
@@ -70,6 +100,8 @@ mod tests {
     #[test]
     fn bodies_have_the_size_that_was_asked_for() {
         assert_eq!(super::chat_request(1024, true).len(), 1024);
+        assert_eq!(super::messages_request(1024).len(), 1024);
+        assert_eq!(super::image_request(1 << 20).len(), 1 << 20);
         assert_eq!(super::chat_answer(1024).len(), 1024);
         assert_eq!(super::chat_stream(300).len(), 303);
     }
