@@ -157,12 +157,19 @@ fn print_memory(rows: &[Row<'_>]) {
     println!(
         "\nresident memory in MiB, and what a request of {image:.0} MiB, nearly all an image, adds to it at most"
     );
-    println!("{:22} {:>8} {:>8} {:>8} {:>6} {:>16}", "", "idle", "loaded", "added", "x", "into components");
+    println!(
+        "{:22} {:>8} {:>8} {:>8} {:>6} {:>8} {:>16}",
+        "", "idle", "loaded", "one", "x", "in a row", "into components"
+    );
     for row in rows.iter().filter(|row| row.loaded_kib > 0) {
         let mib = |kib: u64| kib as f64 / 1024.0;
-        let (idle, loaded, added) =
-            (mib(row.target.idle_kib), mib(row.loaded_kib), mib(row.target.image.risen_kib));
-        let (name, copied) = (&row.target.name, row.target.image.copied_bytes);
-        println!("{name:22} {idle:8.1} {loaded:8.1} {added:8.1} {:6.2} {copied:10} bytes", added / image);
+        let cost = row.target.image;
+        let (idle, loaded) = (mib(row.target.idle_kib), mib(row.loaded_kib));
+        let (one, several, name) = (mib(cost.risen_kib), mib(cost.row_risen_kib), &row.target.name);
+        println!(
+            "{name:22} {idle:8.1} {loaded:8.1} {one:8.1} {:6.2} {several:8.1} {:10} bytes",
+            one / image,
+            cost.copied_bytes
+        );
     }
 }

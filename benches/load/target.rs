@@ -28,7 +28,7 @@ const REQUEST_BYTES: usize = 1024;
 const DELTA_BYTES_MIN: usize = 100;
 /// A body that is nearly all an image.
 pub(crate) const IMAGE_BYTES: usize = 10 << 20;
-/// How often it is sent, and what is sent before it.
+/// How often it is sent in a row, after one alone, and what is sent before that.
 const IMAGES: u64 = 5;
 const IMAGE_WARM_UP: u64 = 200;
 /// Syllables of the content filter's words: a hundred of them, none of which is in any body.
@@ -50,6 +50,8 @@ pub(crate) struct Target {
 pub(crate) struct Image {
     /// By how much resident memory rose at most.
     pub(crate) risen_kib: u64,
+    /// And by how much when several came one after the other: what one has left is not returned before the next one comes.
+    pub(crate) row_risen_kib: u64,
     /// Bytes that were copied into components, for one request.
     pub(crate) copied_bytes: u64,
 }
@@ -179,17 +181,20 @@ impl Target {
         Ok(())
     }
 
-    /// Sends a large image, a few times, to a process that has served before.
+    /// Sends a large image, once and then a few times, to a process that has served before.
     pub(crate) async fn note_image_memory(&mut self) -> anyhow::Result<()> {
         client::closed(&self.plain(), 1, IMAGE_WARM_UP).await?;
         let Some(process) = &self.process else { return Ok(()) };
         let image = self.exchange(CHAT, &tollgate_benches::image_request(IMAGE_BYTES), ANSWER_BYTES);
         let (before, copied) = (self.resident_kib()?, self.component_bytes().await?);
         process.family.forget_peak()?;
-        client::closed(&image, 1, IMAGES).await?;
-        let risen_kib = process.family.peak_kib()?.saturating_sub(before);
-        let copied_bytes = (self.component_bytes().await? - copied) / IMAGES;
-        self.image = Image { risen_kib, copied_bytes };
+        let risen_kib = async |images| {
+            client::closed(&image, 1, images).await?;
+            anyhow::Ok(process.family.peak_kib()?.saturating_sub(before))
+        };
+        let (risen_kib, row_risen_kib) = (risen_kib(1).await?, risen_kib(IMAGES).await?);
+        let copied_bytes = (self.component_bytes().await? - copied) / (IMAGES + 1);
+        self.image = Image { risen_kib, row_risen_kib, copied_bytes };
         Ok(())
     }
 
@@ -352,6 +357,7 @@ http {{
     fastcgi_temp_path {dir}/fastcgi;
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
+    client_max_body_size 64m;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
     upstream provider {{

@@ -119,3 +119,57 @@ async fn rates(connection: &mut SqliteConnection, version: u64) -> Result<HashSe
         .flatten()
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Recorded, difference};
+    use tollgate_core::id::{RequestId, UserId};
+    use tollgate_core::outcome::Outcome;
+    use tollgate_core::points::Micropoints;
+    use tollgate_core::price::{PriceRate, Rates};
+    use tollgate_core::protocol::Owner;
+    use tollgate_core::receipt::Receipt;
+    use tollgate_core::time::Timestamp;
+    use tollgate_core::usage::Usage;
+
+    #[test]
+    fn a_receipt_of_anything_else_than_its_record_is_noticed() {
+        let (request, user) = ([1; 16], [2; 16]);
+        let receipt = Receipt {
+            request: RequestId::from_bytes(request),
+            user: UserId::from_bytes(user),
+            model: "m".to_owned(),
+            price_version: 3,
+            pricing_component: [4; 32],
+            config_digest: [5; 32],
+            owner: Owner::Platform,
+            rates: Rates::default(),
+            usage: Usage::default(),
+            outcome: Outcome::Ok,
+            admitted_at: Timestamp::from_millis(6),
+            charge: Micropoints::new(7),
+            price_rate: PriceRate::FULL,
+            held: None,
+            reason: None,
+        };
+        let recorded = || Recorded {
+            request,
+            user,
+            charge: 7,
+            price_version: Some(3),
+            outcome: "ok".to_owned(),
+            receipt: Vec::new(),
+        };
+        assert_eq!(difference(&recorded(), &receipt), None);
+        for (other, what) in [
+            (Recorded { request: [9; 16], ..recorded() }, "request"),
+            (Recorded { user: [9; 16], ..recorded() }, "user"),
+            (Recorded { charge: 8, ..recorded() }, "charge"),
+            (Recorded { price_version: None, ..recorded() }, "price version"),
+            (Recorded { outcome: "empty".to_owned(), ..recorded() }, "outcome"),
+        ] {
+            let told = difference(&other, &receipt).unwrap_or_default();
+            assert!(told.contains(what), "{what}: {told}");
+        }
+    }
+}
