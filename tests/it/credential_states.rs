@@ -90,12 +90,9 @@ async fn a_state_survives_a_restart() {
     tokio::task::spawn_blocking(move || gateway.stop()).await.expect("no panic").expect("a stop");
 }
 
-#[tokio::test]
-async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_left() {
-    let rig = Rig::with(|setup| keys(setup, &["wide"])).await;
-    rig.upstream.respond(|_| Script::json(200, ANSWER));
+/// Gives alice a key with limits of its own.
+async fn add_narrow(rig: &Rig, limits: Rates) {
     let desk = rig.desk().await;
-    let limits = Rates { requests_per_minute: Some(2), ..Rates::default() };
     desk.add_credential(NewCredential {
         provider: "openai".to_owned(),
         user: Some("alice".to_owned()),
@@ -107,6 +104,13 @@ async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_lef
     .await
     .expect("a credential");
     desk.close().await;
+}
+
+#[tokio::test]
+async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_left() {
+    let rig = Rig::with(|setup| keys(setup, &["wide"])).await;
+    rig.upstream.respond(|_| Script::json(200, ANSWER));
+    add_narrow(&rig, Rates { requests_per_minute: Some(2), ..Rates::default() }).await;
     patiently("the new credential", async {
         while !used(&rig).contains(&"narrow".to_owned()) {
             assert_eq!(chat(&rig, "a").await.status, 200);
@@ -129,18 +133,7 @@ async fn the_tokens_of_an_answer_count_against_its_credential() {
         r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5000}}"#;
     let rig = Rig::with(|setup| setup.credentials.clear()).await;
     rig.upstream.respond(|_| Script::json(200, LARGE));
-    let desk = rig.desk().await;
-    desk.add_credential(NewCredential {
-        provider: "openai".to_owned(),
-        user: Some("alice".to_owned()),
-        label: "narrow".to_owned(),
-        weight: 100,
-        secret: Secret::new("narrow".to_owned()),
-        limits: Rates { tokens_per_day: Some(1000), ..Rates::default() },
-    })
-    .await
-    .expect("a credential");
-    desk.close().await;
+    add_narrow(&rig, Rates { tokens_per_day: Some(1000), ..Rates::default() }).await;
     patiently("the new credential", async { while chat(&rig, "a").await.status != 200 {} }).await;
     // It is counted a moment after its end.
     let refused = patiently("the limit to be reached", async {

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::RETRY_AFTER_MS_MAX;
+use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_core::wait::wait_ms;
 use tollgate_runtime::{Failure, Framing, Refusal};
@@ -190,7 +191,7 @@ fn classified(lease: &Lease, refusal: &Refusal<'_>) -> Failure {
 /// What the caller is told of a failure that is not the request's: a model that a credential lacks is not found, where its
 /// provider says so.
 fn told(lease: &Lease, status: u16, failure: Failure) -> ProxyError {
-    let own = lease.credential().owner == tollgate_core::protocol::Owner::User;
+    let own = lease.credential().owner == Owner::User;
     let class = match failure.class {
         FailureClass::Permission if status == 404 => FailureClass::NotFound,
         class => class,
