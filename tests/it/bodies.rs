@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_core::id::RequestId;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_server::desk::Place;
+use tollgate_server::manage::Place;
 use tollgate_store::{Bodies, Body, MasterKey, Options, Store};
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A data directory with a command line.
-struct Desk {
+struct Management {
     dir: TempDir,
 }
 
-impl Desk {
+impl Management {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a directory") }
     }
@@ -89,7 +89,7 @@ fn listed(help: &str) -> Vec<String> {
 
 #[test]
 fn a_first_admin_is_made_with_a_password_that_nothing_shows() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let add = ["user", "add", "root", "--role", "admin", "--password-stdin"];
     let short = desk.run_with(&add, "short\n");
     assert!(!short.status.success() && text(&short.stderr).contains("between 10 and 1024"));
@@ -107,7 +107,7 @@ fn a_first_admin_is_made_with_a_password_that_nothing_shows() {
 
 #[test]
 fn the_limits_of_a_key_are_set_changed_and_lifted() {
-    let desk = Desk::new();
+    let desk = Management::new();
     desk.ok(&["user", "add", "alice"]);
     let created = desk.json(&[
         "key",
@@ -191,7 +191,7 @@ fn every_command_and_sub_command_explains_itself() {
 
 #[test]
 fn users_keys_and_points_are_added_listed_and_taken_away() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let added = desk.json(&["user", "add", "alice", "--points", "12.5"]);
     assert_eq!((&added["name"], &added["points"]), (&json!("alice"), &json!("12.5")));
     assert!(desk.refused(&["user", "add", "alice"]).contains("alice"));
@@ -236,7 +236,7 @@ fn users_keys_and_points_are_added_listed_and_taken_away() {
 
 #[test]
 fn a_provider_key_comes_by_standard_input_or_file_and_is_never_shown_again() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let secret = "sk-plain-0123456789-tail";
     let added =
         desk.run_with(&["--json", "credential", "add", "--provider", "openai"], &format!("{secret}\n"));
@@ -296,7 +296,7 @@ fn a_provider_key_comes_by_standard_input_or_file_and_is_never_shown_again() {
 
 #[test]
 fn prices_are_published_whole_or_refused_with_the_reason() {
-    let desk = Desk::new();
+    let desk = Management::new();
     assert!(desk.json(&["price", "list"]).as_array().expect("a list").len() > 40, "shipped");
     let classes = [
         "input",
@@ -345,7 +345,7 @@ fn prices_are_published_whole_or_refused_with_the_reason() {
 
 #[test]
 fn prices_to_come_are_planned_shown_and_taken_back() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let list = "points_per_usd = 1\n[[model]]\nname = \"m\"\nprovider = \"p\"\noutput_tokens_max = 9\ninput = \"1\"\n\
                 cache_read = \"1\"\ncache_write_short = \"1\"\ncache_write_long = \"1\"\noutput = \"1\"\naudio_input = \"1\"\n\
                 audio_output = \"1\"\n";
@@ -373,7 +373,7 @@ fn prices_to_come_are_planned_shown_and_taken_back() {
 
 #[test]
 fn a_list_of_others_is_taken_over_exactly_and_what_cannot_be_is_named() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let list = r#"{"gemini/gemini-9": {"litellm_provider": "gemini", "mode": "chat", "max_output_tokens": 9,
         "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05},
         "painter": {"litellm_provider": "openai", "mode": "image_generation"},
@@ -396,7 +396,7 @@ fn a_list_of_others_is_taken_over_exactly_and_what_cannot_be_is_named() {
 
 #[test]
 fn price_rates_are_set_for_one_for_some_or_for_all() {
-    let desk = Desk::new();
+    let desk = Management::new();
     for name in ["alice", "bob", "carol"] {
         desk.ok(&["user", "add", name]);
     }
@@ -419,7 +419,7 @@ fn price_rates_are_set_for_one_for_some_or_for_all() {
 
 #[test]
 fn a_component_is_checked_without_a_server() {
-    let desk = Desk::new();
+    let desk = Management::new();
     let good = tollgate_components::find("discount-points").expect("a component").bytes;
     let good = desk.file("good.wasm", good).display().to_string();
     let garbage = desk.file("garbage.wasm", b"\0asm but not really").display().to_string();
@@ -453,7 +453,7 @@ fn a_component_is_checked_without_a_server() {
 
 #[test]
 fn a_wrong_configuration_is_refused_with_file_line_and_reason() {
-    let desk = Desk::new();
+    let desk = Management::new();
     for (content, line, reason) in [
         ("[server]\nlissten = \"127.0.0.1:1\"", "line 2", "unknown field `lissten`"),
         ("[limits]\n\nattempts_max = 99", "line 3", "between 1 and 16"),
@@ -478,7 +478,7 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() {
 
 #[test]
 fn the_management_api_is_printed_as_openapi() {
-    let document = Desk::new().json(&["openapi"]);
+    let document = Management::new().json(&["openapi"]);
     assert_eq!(document["openapi"], "3.1.0");
     let create = &document["paths"]["/management/v1/keys"]["post"];
     assert_eq!(create["responses"]["201"]["description"], "Done.");
@@ -487,7 +487,7 @@ fn the_management_api_is_printed_as_openapi() {
 
 #[test]
 fn codes_are_shown_once_redeemed_once_and_taken_no_more() {
-    let desk = Desk::new();
+    let desk = Management::new();
     desk.ok(&["user", "add", "alice"]);
     desk.ok(&["user", "add", "bob"]);
     let create =

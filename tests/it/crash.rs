@@ -8,7 +8,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_server::config::Config;
-use tollgate_server::desk::Desk;
+use tollgate_server::manage::Management;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{Connection, Request};
 use tollgate_tests::gateway;
@@ -45,7 +45,7 @@ async fn call_until_it_dies(addr: std::net::SocketAddr, key: String) -> Vec<Requ
 }
 
 /// The last `limit` records.
-async fn records(desk: &Desk, limit: u32) -> HashMap<RequestId, RequestRecord> {
+async fn records(desk: &Management, limit: u32) -> HashMap<RequestId, RequestRecord> {
     let records = desk.requests(None, limit).await.expect("the database reads");
     let count = records.len();
     let by_id: HashMap<_, _> = records.into_iter().map(|record| (record.request, record)).collect();
@@ -55,7 +55,7 @@ async fn records(desk: &Desk, limit: u32) -> HashMap<RequestId, RequestRecord> {
 
 /// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and free;
 /// the account paid what the records say; and every rule of the ledger holds.
-async fn check_books(desk: &Desk, answered: &[RequestId], settled: &HashMap<RequestId, RequestRecord>) {
+async fn check_books(desk: &Management, answered: &[RequestId], settled: &HashMap<RequestId, RequestRecord>) {
     let all = records(desk, u32::MAX).await;
     for (id, record) in settled {
         assert_eq!(all.get(id), Some(record), "a settled charge was lost or changed");
@@ -96,7 +96,7 @@ async fn kills_under_load_lose_no_settled_charge_and_double_none() {
     for round in 0..rounds() {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
         // What the last kill left is resolved by now.
-        let desk = Desk::open(&config).await.expect("the database opens beside the gateway");
+        let desk = Management::open(&config).await.expect("the database opens beside the gateway");
         check_books(&desk, &answered, &settled).await;
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone())))
@@ -116,7 +116,7 @@ async fn kills_under_load_lose_no_settled_charge_and_double_none() {
     }
     // One more start resolves what the last kill left.
     let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
-    let desk = Desk::open(&config).await.expect("the database opens");
+    let desk = Management::open(&config).await.expect("the database opens");
     check_books(&desk, &answered, &settled).await;
     // What was answered a few milliseconds before a kill may be free, but no more than that.
     let all = records(&desk, u32::MAX).await;

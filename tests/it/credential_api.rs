@@ -231,7 +231,7 @@ async fn a_restart_does_not_make_a_key_new_and_its_points_can_be_spent_at_once()
     office.add(&office.carol, "sk-1-of-acme").await;
     let config = office.rig.config.clone();
     office.rig.stop().await;
-    let desk = tollgate_server::desk::Desk::open(&config).await.expect("the books");
+    let desk = tollgate_server::manage::Management::open(&config).await.expect("the books");
     let users = desk.users().await.expect("users");
     let carol = users.iter().find(|user| user.name == "carol").expect("carol");
     assert_eq!(carol.balance.get(), Micropoints::from_points(1).get() + REWARD);

@@ -8,7 +8,7 @@ use tollgate_core::limits::Rates;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::Millis;
-use tollgate_server::desk::NewCredential;
+use tollgate_server::manage::NewCredential;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
 use tollgate_tests::patiently;

@@ -9,7 +9,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_server::config::OnError;
-use tollgate_server::desk::NewCredential;
+use tollgate_server::manage::NewCredential;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
 use tollgate_tests::patiently;

@@ -12,7 +12,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol::{self, AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
 use tollgate_core::secret::Secret;
 use tollgate_server::config::Config;
-use tollgate_server::desk::{Desk, NewCredential};
+use tollgate_server::manage::{Management, NewCredential};
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::sdk;
 use tollgate_tests::upstream::{self, Script, Upstream};
@@ -235,7 +235,7 @@ fn configuration(upstream: &Upstream) -> String {
 
 /// Three users: one with points, one with none, and one whose key is good for another model only.
 async fn provision(config: &Config) -> anyhow::Result<HashMap<&'static str, String>> {
-    let desk = Desk::open(config).await?;
+    let desk = Management::open(config).await?;
     let mut keys = HashMap::new();
     for (variable, points) in [("API_KEY", 1_000_000), ("POOR_KEY", 0), ("BOUND_KEY", 1_000)] {
         desk.add_user(variable, Micropoints::from_points(points)).await?;

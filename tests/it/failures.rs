@@ -6,7 +6,7 @@ use tollgate_core::eventstream::{Message, encode};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_server::config::Attempts;
-use tollgate_server::desk::Place;
+use tollgate_server::manage::Place;
 use tollgate_tests::client::{Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;

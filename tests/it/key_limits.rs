@@ -5,7 +5,7 @@ use tollgate_core::id::ApiKeyId;
 use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::DAY_MS;
-use tollgate_server::desk::KeyEdit;
+use tollgate_server::manage::KeyEdit;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::patiently;

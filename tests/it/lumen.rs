@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_server::config::Config;
-use tollgate_server::desk::Desk;
+use tollgate_server::manage::Management;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway;
@@ -123,7 +123,7 @@ impl Office {
 
     /// The record of the latest of so many requests.
     async fn record(&self, count: usize) -> RequestRecord {
-        let desk = Desk::open(&self.config).await.expect("the database opens");
+        let desk = Management::open(&self.config).await.expect("the database opens");
         let record = patiently("a record", async {
             loop {
                 let mut records = desk.requests(None, u32::MAX).await.expect("the database reads");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
-use tollgate_server::desk::Desk;
+use tollgate_server::manage::Management;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway;
 use tollgate_tests::patiently;
@@ -32,7 +32,7 @@ impl Place {
         let config = gateway::config(&upstream, dir.path().join("data"));
         let users = vec![("alice", Micropoints::from_points(1000))];
         let keys = gateway::provision(&config, users, stored).await.expect("an empty database");
-        let desk = Desk::open(&config).await.expect("the books");
+        let desk = Management::open(&config).await.expect("the books");
         let password = Some(Secret::new(PASSWORD.to_owned()));
         desk.add_account("root", Role::Admin, password, Micropoints::ZERO).await.expect("an admin");
         desk.close().await;

@@ -249,7 +249,7 @@ async fn a_credential_that_is_set_aside_serves_its_target_and_nothing_else() {
     .await;
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     let desk = rig.desk().await;
-    desk.add_credential(tollgate_server::desk::NewCredential {
+    desk.add_credential(tollgate_server::manage::NewCredential {
         provider: "openai".to_owned(),
         user: None,
         label: "batch".to_owned(),

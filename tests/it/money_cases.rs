@@ -12,7 +12,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::Quality;
-use tollgate_server::desk::{Desk, PriceList};
+use tollgate_server::manage::{Management, PriceList};
 use tollgate_store::{Durability, Options, Refund, Store, StoreError};
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{self, Rig};
@@ -208,7 +208,7 @@ async fn sixty_four_spenders_never_pass_the_floor() {
     }
     let paid: i64 = spenders.join_all().await.into_iter().sum();
     assert_eq!(paid, 200, "all that could be paid for was, and no more");
-    let desk = Desk::open(&config).await.expect("the database opens");
+    let desk = Management::open(&config).await.expect("the database opens");
     let charged = patiently("the last settlement", async {
         loop {
             let records = desk.requests(None, u32::MAX).await.expect("the database reads");

@@ -216,7 +216,8 @@ async fn a_drain_takes_no_more_calls_finishes_those_under_way_and_ends_with_zero
     assert_eq!(stream.body().await.expect("the stream to its end"), b"data: [DONE]\n\n");
     assert_eq!(served.ended().await.code(), Some(0));
     let desk =
-        tollgate_server::desk::Desk::open(&Config::read(&served.config).expect("a configuration")).await;
+        tollgate_server::manage::Management::open(&Config::read(&served.config).expect("a configuration"))
+            .await;
     let desk = desk.expect("the database opens");
     assert_eq!(desk.requests(None, 9).await.expect("records").len(), 1, "it was settled before the end");
     assert!(desk.verify().await.expect("a report").violations.is_empty());
@@ -294,7 +295,7 @@ async fn a_changed_configuration_is_taken_up_and_a_wrong_one_is_not() {
     let served = Served::start(dir.path(), &upstream, "info", "").await;
     upstream.respond(|_| Script::json(200, ANSWER));
     let config = Config::read(&served.config).expect("a configuration");
-    let desk = tollgate_server::desk::Desk::open(&config).await.expect("the database opens");
+    let desk = tollgate_server::manage::Management::open(&config).await.expect("the database opens");
     let charged = async |calls: usize| {
         assert_eq!(client::call(served.addr, &served.chat()).await.status, 200);
         patiently("the record", async {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tollgate_core::eventstream::{Message, encode};
 use tollgate_server::config::{Model, Target};
-use tollgate_server::desk::Place;
+use tollgate_server::manage::Place;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
 use tollgate_tests::patiently;

@@ -13,7 +13,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_server::config::{Config, OnError};
-use tollgate_server::desk::{CONSENT_VERSION, Desk};
+use tollgate_server::manage::{CONSENT_VERSION, Management};
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{self, Rig, Setup};
 use tollgate_tests::patiently;
@@ -480,7 +480,7 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
     let keys = gateway::provision(&config, users, vec![("openai", Some("carol"), "sk-carol", 100)])
         .await
         .expect("an empty database takes users");
-    let desk = Desk::open(&config).await.expect("the database opens");
+    let desk = Management::open(&config).await.expect("the database opens");
     let credential = desk.credentials().await.expect("the database reads")[0].id;
     desk.share_credential(credential, 1_000_000, CONSENT_VERSION).await.expect("carol agrees");
     for round in 0..12 {

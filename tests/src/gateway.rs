@@ -12,7 +12,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::{BaseUrl, Config, LogFilter};
-use tollgate_server::desk::{Desk, NewCredential, Place};
+use tollgate_server::manage::{Management, NewCredential, Place};
 use tollgate_store::RequestRecord;
 
 use crate::client::{self, Reply, Request};
@@ -156,8 +156,8 @@ impl Rig {
     ///
     /// # Panics
     /// When the database cannot be opened.
-    pub async fn desk(&self) -> Desk {
-        Desk::open(&self.config).await.expect("the database opens")
+    pub async fn desk(&self) -> Management {
+        Management::open(&self.config).await.expect("the database opens")
     }
 
     /// The records of all requests, oldest first, once there are at least `count`: a record is written a moment after the
@@ -273,7 +273,7 @@ pub async fn provision(
     users: Vec<(&'static str, Micropoints)>,
     credentials: Vec<(&'static str, Option<&'static str>, &'static str, u32)>,
 ) -> anyhow::Result<HashMap<&'static str, String>> {
-    let desk = Desk::open(config).await?;
+    let desk = Management::open(config).await?;
     let mut keys = HashMap::new();
     for (name, points) in users {
         desk.add_user(name, points).await?;
@@ -294,7 +294,7 @@ async fn provision_elsewhere(
     config: &Config,
     credentials: Vec<(&'static str, Place, String)>,
 ) -> anyhow::Result<()> {
-    let desk = Desk::open(config).await?;
+    let desk = Management::open(config).await?;
     for (provider, place, secret) in credentials {
         let (provider, label) = (provider.to_owned(), "elsewhere".to_owned());
         let new = NewCredential {

@@ -18,18 +18,21 @@ use tollgate_store::{Store, Writer};
 use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
 use crate::bodies::{self, Bodies, Copied};
-use crate::books::{self, FirstStart};
 use crate::config::{BaseUrl, Config};
-use crate::conversation::Conversations;
+use crate::config::{components, environment};
+use crate::control::credential_monitor::CredentialMonitor;
+use crate::control::directory_sync::{self, FirstStart};
+use crate::control::{config_watch, directory_sync, retention};
 use crate::demo::Simulator;
-use crate::gates::Gates;
-use crate::metrics::Metrics;
-use crate::model_routes::Upstreams;
-use crate::nurse::Nurse;
-use crate::shared::Shared;
-use crate::tokens::{self, Slot, Tokens};
-use crate::trial::Trials;
-use crate::{components, environment, net, reload, retention, shared, telemetry, worker};
+use crate::listen::{listener, worker};
+use crate::routing::table::Upstreams;
+use crate::state::Shared;
+use crate::state::affinity::Conversations;
+use crate::state::concurrency::Gates;
+use crate::state::metrics::Metrics;
+use crate::state::trace::Trials;
+use crate::upstream::access_token::{self, Slot, Tokens};
+use crate::{clock, telemetry};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
 const DEMO_PACE: Duration = Duration::from_millis(20);
@@ -82,16 +85,16 @@ impl Gateway {
         let config = options.config;
         let workers = worker_count(&config);
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let opened = control.block_on(books::open(
+        let opened = control.block_on(directory_sync::open(
             &config,
             options.demo,
             environment::keys(|name| std::env::var(name).ok()),
         ))?;
         let writer = control.block_on(opened.store.writer())?;
         let runtime = start_components(&config, workers, writer.clone())?;
-        let listeners = net::listener::bind(config.server.listen, workers)
+        let listeners = listener::bind(config.server.listen, workers)
             .with_context(|| format!("listening on {}", config.server.listen))?;
-        let admin_listener = net::listener::bind(config.server.admin_listen, 1)
+        let admin_listener = listener::bind(config.server.admin_listen, 1)
             .with_context(|| format!("listening on {}", config.server.admin_listen))?;
         let (address, admin_address) = (address(&listeners)?, address(&admin_listener)?);
         let (tokens, tokens_wanted) = Tokens::new();
@@ -115,7 +118,7 @@ impl Gateway {
             shared: Arc::clone(&shared),
             secret: opened.admin_secret,
             logins: opened.logins,
-            boot: *RequestId::new(shared::now(), shared::random()).as_bytes(),
+            boot: *RequestId::new(clock::now(), clock::random()).as_bytes(),
             clients: address,
             ready: AtomicBool::new(true),
         });
@@ -123,7 +126,7 @@ impl Gateway {
         let (end_control, control_ending) = watch::channel(false);
         let tasks = Control {
             admin: Arc::clone(&admin),
-            nurse: Nurse::new(shared.clone(), opened.books.desk().clone(), opened.changed),
+            nurse: CredentialMonitor::new(shared.clone(), opened.books.management().clone(), opened.changed),
             books: opened.books,
             tokens_wanted,
             copies,
@@ -177,8 +180,8 @@ impl Gateway {
 /// What runs beside the road on a thread of its own.
 struct Control {
     admin: Arc<Admin>,
-    books: books::Books,
-    nurse: Nurse,
+    books: directory_sync::DirectorySync,
+    nurse: CredentialMonitor,
     tokens_wanted: UnboundedReceiver<Arc<Slot>>,
     /// Bodies that wait to be stored.
     copies: mpsc::Receiver<Copied>,
@@ -197,20 +200,20 @@ impl Control {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
-            tokio::spawn(tokens::serve(self.admin.logins.desk().clone(), self.tokens_wanted));
+            tokio::spawn(access_token::serve(self.admin.logins.management().clone(), self.tokens_wanted));
             let shared = Arc::clone(&self.admin.shared);
             tokio::spawn(self.nurse.run());
             if let Some((path, known)) = self.config_file.take() {
-                tokio::spawn(reload::watch(Arc::clone(&shared), path, known));
+                tokio::spawn(config_watch::watch(Arc::clone(&shared), path, known));
             }
             tokio::spawn(retention::watch(
-                self.admin.logins.desk().clone(),
+                self.admin.logins.management().clone(),
                 shared.settings.requests.clone(),
             ));
-            let desk = self.admin.logins.desk();
-            tokio::spawn(bodies::watch(desk.clone(), shared.settings.requests.bodies.clone()));
+            let management = self.admin.logins.management();
+            tokio::spawn(bodies::watch(management.clone(), shared.settings.requests.bodies.clone()));
             let keeping =
-                tokio::spawn(bodies::run(shared.clone(), desk.clone(), self.copies, self.end.clone()));
+                tokio::spawn(bodies::run(shared.clone(), management.clone(), self.copies, self.end.clone()));
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(REFRESH) => {}
@@ -276,7 +279,7 @@ fn start_components(config: &Config, workers: usize, writer: Writer) -> anyhow::
     create_dir(&dir)?;
     let settings = components::settings(config, workers);
     let runtime = Runtime::start(settings, components::bindings(config), move |event| {
-        books::note(&writer, &event);
+        directory_sync::note(&writer, &event);
     })
     .context("starting the components")?;
     if config.plugins.watch {

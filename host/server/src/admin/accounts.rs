@@ -7,8 +7,8 @@ use tollgate_core::secret::Secret;
 
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
-use crate::login::{LoginError, Tokens};
-use crate::shared::now;
+use crate::auth::login::{LoginError, Tokens};
+use crate::clock::now;
 
 /// Longest name that a login may try.
 const NAME_BYTES_MAX: usize = 256;
@@ -106,7 +106,7 @@ pub(super) async fn me(ask: Ask) -> Result<Me, Problem> {
 pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> Result<Nothing, Problem> {
     let (visitor, logins) = (ask.caller.actor.visitor()?, &ask.caller.admin.logins);
     let (old, new) = (Secret::new(ask.body.old_password), Secret::new(ask.body.new_password));
-    let changed = logins.change_password(visitor, &ask.caller.desk, old, new, now()).await;
+    let changed = logins.change_password(visitor, &ask.caller.management, old, new, now()).await;
     changed.map_err(|error| match error {
         LoginError::Wrong => Problem::wrong_password(),
         error => error.into(),

@@ -14,8 +14,8 @@ use tollgate_store::User;
 use super::Admin;
 use super::error::Problem;
 use super::route::schema;
-use crate::desk::Desk;
-use crate::login::Visitor;
+use crate::auth::login::Visitor;
+use crate::manage::Management;
 
 /// No parameters, no query, no body, or no answer.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub(super) struct Ask<P = Nothing, Q = Nothing, B = Nothing> {
 pub(super) struct Caller {
     pub(super) admin: Arc<Admin>,
     /// The books; what is changed through them is put down to the caller.
-    pub(super) desk: Desk,
+    pub(super) management: Management,
     pub(super) actor: Actor,
     /// Where the call came from.
     pub(super) from: IpAddr,

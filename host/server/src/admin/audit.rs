@@ -66,7 +66,7 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Change>, Probl
         before,
         limit: limit + 1,
     };
-    let rows = ask.caller.desk.audit(filter).await?;
+    let rows = ask.caller.management.audit(filter).await?;
     Ok(Page::new(rows.into_iter().map(shown).collect(), limit, |change: &Change| change.seq.to_string()))
 }
 

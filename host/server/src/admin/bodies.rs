@@ -50,7 +50,7 @@ impl From<tollgate_store::Body> for Half {
 
 /// `GET /management/v1/requests/{request}/bodies`
 pub(super) async fn show(ask: Ask<RequestId>) -> Result<Both, Problem> {
-    let kept = ask.caller.desk.bodies(ask.path).await?;
+    let kept = ask.caller.management.bodies(ask.path).await?;
     Ok(Both {
         request: kept.request.to_string(),
         key: kept.api_key.to_string(),
@@ -61,6 +61,6 @@ pub(super) async fn show(ask: Ask<RequestId>) -> Result<Both, Problem> {
 
 /// `PUT /management/v1/keys/{key}/keep-bodies`
 pub(super) async fn keep(ask: Ask<ApiKeyId, Nothing, Keep>) -> Result<Key, Problem> {
-    ask.caller.desk.keep_bodies(ask.path, ask.body.keep).await?;
+    ask.caller.management.keep_bodies(ask.path, ask.body.keep).await?;
     keys::shown_of(&ask.caller, ask.path).await
 }

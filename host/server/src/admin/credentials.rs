@@ -17,11 +17,12 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
-use crate::check::{self, Found, Subject};
-use crate::desk::{CredentialEdit, CredentialRow, NewCredential, Place};
-use crate::directory::Live;
-use crate::secret_parts::has_parts;
-use crate::shared::{Shared, now};
+use crate::clock::now;
+use crate::manage::{CredentialEdit, CredentialRow, NewCredential, Place};
+use crate::state::Shared;
+use crate::state::directory::Live;
+use crate::upstream::check::{self, Found, Subject};
+use crate::upstream::secret::has_parts;
 
 /// Longest name of a credential, in bytes.
 const LABEL_BYTES_MAX: usize = 100;
@@ -231,7 +232,7 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Credential>, P
     let Which { provider, owner, cursor, limit } = ask.query;
     let paging = Paging::new(cursor, limit);
     let (after, limit): (Option<CredentialId>, _) = (paging.after()?, paging.limit()?);
-    let mut rows = ask.caller.desk.credentials().await?;
+    let mut rows = ask.caller.management.credentials().await?;
     rows.retain(|row| {
         visible(&ask.caller.actor, row)
             && provider.as_ref().is_none_or(|name| *name == row.provider)
@@ -282,7 +283,7 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
         secret,
         limits: new.limits.rates()?,
     };
-    let id = caller.desk.add_credential_at(new, place.as_ref()).await?;
+    let id = caller.management.add_credential_at(new, place.as_ref()).await?;
     let reward = match &found {
         Some(found) => learned(&caller, id, found).await?,
         None => None,
@@ -304,14 +305,14 @@ pub(super) async fn change(ask: Ask<CredentialId, Nothing, Patch>) -> Result<Cre
         enabled: ask.body.enabled,
         limits: ask.body.limits.map(Limits::rates).transpose()?,
     };
-    ask.caller.desk.change_credential(id, edit).await?;
+    ask.caller.management.change_credential(id, edit).await?;
     Ok(shown(&ask.caller.admin.shared, &find(&ask.caller, id).await?))
 }
 
 /// `DELETE /management/v1/credentials/{credential}`
 pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
     let row = find(&ask.caller, ask.path).await?;
-    ask.caller.desk.remove_credential(row.id).await?;
+    ask.caller.management.remove_credential(row.id).await?;
     if let Some(loan) = row.loan
         && let Some(live) = ask.caller.admin.shared.directory.load().live.get(&row.id)
     {
@@ -323,10 +324,10 @@ pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
 /// `POST /management/v1/credentials/{credential}/check`: one that was refused and is good now serves again at once.
 pub(super) async fn check(ask: Ask<CredentialId>) -> Result<Checked, Problem> {
     let id = find(&ask.caller, ask.path).await?.id;
-    let subject = ask.caller.desk.open_credential(id).await?;
+    let subject = ask.caller.management.open_credential(id).await?;
     let found = check::check(&ask.caller.admin.shared, subject, Some(id)).await;
     if let Some(renewed) = &found.renewed {
-        ask.caller.desk.renew_credential(id, renewed).await?;
+        ask.caller.management.renew_credential(id, renewed).await?;
     }
     let reward = learned(&ask.caller, id, &found).await?;
     answer(&ask.caller, id, reward, Some(found)).await
@@ -355,7 +356,7 @@ fn label(label: String) -> Result<String, Problem> {
 async fn learned(caller: &Caller, id: CredentialId, found: &Found) -> Result<Option<Micropoints>, Problem> {
     let shared = &caller.admin.shared;
     let reward = check::reward(&shared.runtime);
-    let granted = caller.desk.checked(id, found, reward).await?;
+    let granted = caller.management.checked(id, found, reward).await?;
     if let Some(live) = shared.directory.load().live.get(&id) {
         live.learn(found);
     }
@@ -374,7 +375,7 @@ async fn answer(
 }
 
 pub(super) async fn find(caller: &Caller, id: CredentialId) -> Result<CredentialRow, Problem> {
-    let mut rows = caller.desk.credentials().await?.into_iter();
+    let mut rows = caller.management.credentials().await?.into_iter();
     let found = rows.find(|row| row.id == id && visible(&caller.actor, row));
     found.ok_or_else(Problem::not_found)
 }

@@ -24,7 +24,7 @@ use super::idempotency::{Once, Turn};
 use super::reply::{Answer, bytes};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
-use crate::shared::now;
+use crate::clock::now;
 
 /// Time to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,14 +53,14 @@ pub(super) async fn call(
         None => Bytes::new(),
     };
     let act = Act::new(actor.name(), Some(request_id), Some(from));
-    let desk = admin.logins.desk().acting(Arc::clone(&act));
+    let management = admin.logins.management().acting(Arc::clone(&act));
     let target = parts.uri.path_and_query().map_or(path, |target| target.as_str());
     let once = match route.creates {
-        true => Once::named(&desk, admin.boot, &parts.headers, &parts.method, target, &body)?,
+        true => Once::named(&management, admin.boot, &parts.headers, &parts.method, target, &body)?,
         false => None,
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    let caller = Caller { admin: Arc::clone(admin), desk, actor, from, query };
+    let caller = Caller { admin: Arc::clone(admin), management, actor, from, query };
     // In a task of its own: a caller who leaves must not stop a change halfway.
     let made = async move {
         let Some(once) = once else { return made(route, caller, params, body, &act).await };
@@ -80,12 +80,12 @@ async fn made(
     body: Bytes,
     act: &Act,
 ) -> Result<Answer, Problem> {
-    let desk = caller.desk.clone();
+    let management = caller.management.clone();
     let target = params.first().cloned();
     let answer = route.run(caller, params, body).await?;
     let Some(action) = route.action.filter(|_| !act.is_noted()) else { return Ok(answer) };
     let (answer, made) = if route.creates { made_id(answer).await? } else { (answer, None) };
-    desk.note(action, made.or(target).unwrap_or_default(), Value::Null).await?;
+    management.note(action, made.or(target).unwrap_or_default(), Value::Null).await?;
     Ok(answer)
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tollgate_store::StoreError;
 
 use super::reply::{Answer, bytes};
-use crate::login::LoginError;
+use crate::auth::login::LoginError;
 
 /// Why a management call has no result.
 #[derive(Debug)]

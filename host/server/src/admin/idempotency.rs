@@ -11,7 +11,7 @@ use tollgate_store::{Keyed, Known};
 
 use super::error::Problem;
 use super::reply::{Answer, bytes};
-use crate::desk::Desk;
+use crate::manage::Management;
 
 /// The header that names a call.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -22,7 +22,7 @@ const KEY_BYTES_MAX: usize = 255;
 
 /// A call that must happen once.
 pub(super) struct Once {
-    desk: Desk,
+    management: Management,
     key: String,
     digest: [u8; 32],
     boot: [u8; 16],
@@ -42,7 +42,7 @@ impl Once {
     /// # Errors
     /// 400 for a key that is none.
     pub(super) fn named(
-        desk: &Desk,
+        management: &Management,
         boot: [u8; 16],
         headers: &HeaderMap,
         method: &Method,
@@ -59,7 +59,7 @@ impl Once {
             digest.update(part);
         }
         let digest = digest.finalize().into();
-        Ok(Some(Self { desk: desk.clone(), key: key.to_owned(), digest, boot }))
+        Ok(Some(Self { management: management.clone(), key: key.to_owned(), digest, boot }))
     }
 
     /// Takes the call in.
@@ -67,7 +67,7 @@ impl Once {
     /// # Errors
     /// 409 while it runs or when nobody knows how it ended, 422 when the key belongs to another call.
     pub(super) async fn begin(self) -> Result<Turn, Problem> {
-        match self.desk.begin_call(&self.call()).await? {
+        match self.management.begin_call(&self.call()).await? {
             Known::New => Ok(Turn::Make(Box::new(self))),
             Known::Answered(status, body) => Ok(Turn::Made(replayed(status, &body))),
             Known::Running => Err(Problem::idempotency_running()),
@@ -85,7 +85,7 @@ impl Once {
             Ok(answer) => self.keep(answer).await,
             Err(problem) => {
                 // Where even this fails, the key stays taken for a day.
-                if let Err(error) = self.desk.forget_call(&self.call()).await {
+                if let Err(error) = self.management.forget_call(&self.call()).await {
                     tracing::error!(
                         error = format!("{error:#}"),
                         "an idempotency key could not be given back"
@@ -102,7 +102,7 @@ impl Once {
         let body = body.collect().await?.to_bytes();
         let text = Secret::new(String::from_utf8_lossy(&body).into_owned());
         // The change is made: its answer is given even where it could not be kept.
-        if let Err(error) = self.desk.keep_answer(&self.call(), parts.status.as_u16(), &text).await {
+        if let Err(error) = self.management.keep_answer(&self.call(), parts.status.as_u16(), &text).await {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the answer to an idempotency key could not be kept"
@@ -113,7 +113,7 @@ impl Once {
     }
 
     fn call(&self) -> Keyed<'_> {
-        Keyed { actor: self.desk.actor(), key: &self.key, digest: self.digest, boot: self.boot }
+        Keyed { actor: self.management.actor(), key: &self.key, digest: self.digest, boot: self.boot }
     }
 }
 

@@ -10,7 +10,7 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
-use crate::desk::{Desk, KeyEdit, KeyRow};
+use crate::manage::{KeyEdit, KeyRow, Management};
 
 /// Which keys.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -161,24 +161,24 @@ impl Limits {
 /// `GET /management/v1/keys`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Key>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    page(&ask.caller.desk, &paging, |owner| ask.caller.actor.may_see(owner)).await
+    page(&ask.caller.management, &paging, |owner| ask.caller.actor.may_see(owner)).await
 }
 
 /// A page of the keys whose owner is one of those asked for.
 pub(super) async fn page(
-    desk: &Desk,
+    management: &Management,
     paging: &Paging,
     owned: impl Fn(UserId) -> bool,
 ) -> Result<Page<Key>, Problem> {
     let (after, limit): (Option<ApiKeyId>, _) = (paging.after()?, paging.limit()?);
-    let mut keys = desk.keys().await?;
+    let mut keys = management.keys().await?;
     keys.retain(|key| owned(key.user_id) && after.is_none_or(|after| key.id > after));
     Ok(Page::new(keys.iter().take(limit + 1).map(shown).collect(), limit, |key| key.id.clone()))
 }
 
 /// `POST /management/v1/keys`
 pub(super) async fn create(ask: Ask<Nothing, Nothing, NewKey>) -> Result<FreshKey, Problem> {
-    let (desk, actor, new) = (&ask.caller.desk, &ask.caller.actor, ask.body);
+    let (management, actor, new) = (&ask.caller.management, &ask.caller.actor, ask.body);
     let own = actor.user().map(|user| &user.name);
     let user = match new.user {
         Some(name) if own != Some(&name) && !actor.is_admin() => return Err(Problem::forbidden()),
@@ -186,8 +186,8 @@ pub(super) async fn create(ask: Ask<Nothing, Nothing, NewKey>) -> Result<FreshKe
         None => own.cloned().ok_or_else(|| Problem::bad_request("`user` says whose the key shall be."))?,
     };
     let expires_at = new.expires_at_ms.map(Timestamp::from_millis);
-    let (id, secret) = desk.create_key(&user, &new.name, expires_at, new.limits.limits()?).await?;
-    let shown = shown(&find(desk, actor, id).await?);
+    let (id, secret) = management.create_key(&user, &new.name, expires_at, new.limits.limits()?).await?;
+    let shown = shown(&find(management, actor, id).await?);
     Ok(FreshKey { key: secret.expose().to_owned(), shown })
 }
 
@@ -198,8 +198,8 @@ pub(super) async fn show(ask: Ask<ApiKeyId>) -> Result<Key, Problem> {
 
 /// `PATCH /management/v1/keys/{key}`
 pub(super) async fn change(ask: Ask<ApiKeyId, Nothing, KeyPatch>) -> Result<Key, Problem> {
-    let (desk, actor) = (&ask.caller.desk, &ask.caller.actor);
-    let id = find(desk, actor, ask.path).await?.id;
+    let (management, actor) = (&ask.caller.management, &ask.caller.actor);
+    let id = find(management, actor, ask.path).await?.id;
     let KeyPatch { name, enabled, expires_at_ms, limits } = ask.body;
     let edit = KeyEdit {
         name,
@@ -207,24 +207,24 @@ pub(super) async fn change(ask: Ask<ApiKeyId, Nothing, KeyPatch>) -> Result<Key,
         expires_at: expires_at_ms.map(|at| at.map(Timestamp::from_millis)),
         limits: limits.map(Limits::limits).transpose()?,
     };
-    desk.change_key(id, edit).await?;
-    Ok(shown(&find(desk, actor, id).await?))
+    management.change_key(id, edit).await?;
+    Ok(shown(&find(management, actor, id).await?))
 }
 
 /// `DELETE /management/v1/keys/{key}`
 pub(super) async fn revoke(ask: Ask<ApiKeyId>) -> Result<Nothing, Problem> {
-    let desk = &ask.caller.desk;
-    desk.revoke_key(find(desk, &ask.caller.actor, ask.path).await?.id).await?;
+    let management = &ask.caller.management;
+    management.revoke_key(find(management, &ask.caller.actor, ask.path).await?.id).await?;
     Ok(Nothing)
 }
 
 /// A key as its caller may see it.
 pub(super) async fn shown_of(caller: &Caller, id: ApiKeyId) -> Result<Key, Problem> {
-    Ok(shown(&find(&caller.desk, &caller.actor, id).await?))
+    Ok(shown(&find(&caller.management, &caller.actor, id).await?))
 }
 
-async fn find(desk: &Desk, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, Problem> {
-    let found = desk.keys().await?.into_iter().find(|key| key.id == id && actor.may_see(key.user_id));
+async fn find(management: &Management, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, Problem> {
+    let found = management.keys().await?.into_iter().find(|key| key.id == id && actor.may_see(key.user_id));
     found.ok_or_else(Problem::not_found)
 }
 

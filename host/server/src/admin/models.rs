@@ -12,7 +12,7 @@ use super::Admin;
 use super::ask::{Ask, Nothing, Page, Paging, Param};
 use super::error::Problem;
 use crate::config::Model;
-use crate::desk::{Desk, RouteRow};
+use crate::manage::{Management, RouteRow};
 
 /// Which routes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -142,7 +142,7 @@ impl Param for Place {
 pub(super) async fn list(ask: Ask<Nothing, WhichRoutes>) -> Result<Page<Route>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (after, limit): (Option<Place>, _) = (paging.after()?, paging.limit()?);
-    let mut all = in_force(&ask.caller.admin, &ask.caller.desk).await?;
+    let mut all = in_force(&ask.caller.admin, &ask.caller.management).await?;
     all.retain(|(place, _)| after.is_none_or(|after| *place > after));
     let page = all.into_iter().take(limit + 1).map(|(_, route)| route).collect();
     Ok(Page::new(page, limit, |route: &Route| route.id.clone()))
@@ -150,21 +150,21 @@ pub(super) async fn list(ask: Ask<Nothing, WhichRoutes>) -> Result<Page<Route>, 
 
 /// `GET /management/v1/models/routes/{route}`
 pub(super) async fn show(ask: Ask<Place>) -> Result<Route, Problem> {
-    find(&ask.caller.admin, &ask.caller.desk, ask.path).await
+    find(&ask.caller.admin, &ask.caller.management, ask.path).await
 }
 
 /// `POST /management/v1/models/routes`
 pub(super) async fn create(ask: Ask<Nothing, Nothing, NewRoute>) -> Result<Route, Problem> {
     let model = checked(&ask.caller.admin, &ask.body)?;
-    let id = ask.caller.desk.add_route(&model).await?;
-    find(&ask.caller.admin, &ask.caller.desk, Place::Stored(id)).await
+    let id = ask.caller.management.add_route(&model).await?;
+    find(&ask.caller.admin, &ask.caller.management, Place::Stored(id)).await
 }
 
 /// `PATCH /management/v1/models/routes/{route}`
 pub(super) async fn change(ask: Ask<Place, Nothing, RoutePatch>) -> Result<Route, Problem> {
-    let (admin, desk) = (&ask.caller.admin, &ask.caller.desk);
+    let (admin, management) = (&ask.caller.admin, &ask.caller.management);
     let id = stored(ask.path)?;
-    let now = find(admin, desk, ask.path).await?;
+    let now = find(admin, management, ask.path).await?;
     let RoutePatch { name, aliases, targets, fallbacks } = ask.body;
     let changed = NewRoute {
         name: name.unwrap_or(now.name),
@@ -173,13 +173,13 @@ pub(super) async fn change(ask: Ask<Place, Nothing, RoutePatch>) -> Result<Route
         fallbacks: fallbacks.unwrap_or(now.fallbacks),
     };
     let model = checked(admin, &changed)?;
-    desk.change_route(id, &model).await?;
-    find(admin, desk, ask.path).await
+    management.change_route(id, &model).await?;
+    find(admin, management, ask.path).await
 }
 
 /// `DELETE /management/v1/models/routes/{route}`
 pub(super) async fn remove(ask: Ask<Place>) -> Result<Nothing, Problem> {
-    ask.caller.desk.remove_route(stored(ask.path)?).await?;
+    ask.caller.management.remove_route(stored(ask.path)?).await?;
     Ok(Nothing)
 }
 
@@ -211,16 +211,16 @@ fn checked(admin: &Admin, route: &NewRoute) -> Result<Model, Problem> {
 }
 
 /// Every route, those of the file first.
-async fn in_force(admin: &Admin, desk: &Desk) -> Result<Vec<(Place, Route)>, Problem> {
+async fn in_force(admin: &Admin, management: &Management) -> Result<Vec<(Place, Route)>, Problem> {
     let upstreams = admin.shared.upstreams.load_full();
     let of_file = upstreams.models.iter().zip(1..).map(|(model, at)| (Place::File(at), model, None));
-    let rows = desk.routes().await?;
+    let rows = management.routes().await?;
     let of_database = rows.iter().map(|row| (Place::Stored(row.id), &row.model, Some(row)));
     Ok(of_file.chain(of_database).map(|(place, model, row)| (place, shown(place, model, row))).collect())
 }
 
-async fn find(admin: &Admin, desk: &Desk, place: Place) -> Result<Route, Problem> {
-    let found = in_force(admin, desk).await?.into_iter().find(|(known, _)| *known == place);
+async fn find(admin: &Admin, management: &Management, place: Place) -> Result<Route, Problem> {
+    let found = in_force(admin, management).await?.into_iter().find(|(known, _)| *known == place);
     found.map(|(_, route)| route).ok_or_else(Problem::not_found)
 }
 

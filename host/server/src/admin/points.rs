@@ -11,7 +11,7 @@ use tollgate_store::{CodeBatch, Granted, StatementLine, StoreError};
 
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
-use crate::desk::CodeOrder;
+use crate::manage::CodeOrder;
 
 /// Points to give.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -174,7 +174,7 @@ pub(super) struct Movement {
 pub(super) async fn grant(ask: Ask<UserId, Nothing, Gift>) -> Result<Booked, Problem> {
     let (caller, gift) = (&ask.caller, ask.body);
     let points = points(&gift.points)?;
-    let booked = caller.desk.grant_to(ask.path, points, &gift.reason).await?;
+    let booked = caller.management.grant_to(ask.path, points, &gift.reason).await?;
     Ok(shown(&booked))
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn top_up(ask: Ask<UserId, Nothing, Payment>) -> Result<Booked,
     let (caller, payment) = (&ask.caller, ask.body);
     let amount = points(&payment.points)?;
     let reason = payment.reason.as_deref().unwrap_or("top-up");
-    let booked = caller.desk.book_payment(ask.path, amount, &payment.reference, reason).await?;
+    let booked = caller.management.book_payment(ask.path, amount, &payment.reference, reason).await?;
     Ok(shown(&booked))
 }
 
@@ -191,14 +191,14 @@ pub(super) async fn top_up(ask: Ask<UserId, Nothing, Payment>) -> Result<Booked,
 pub(super) async fn refund(ask: Ask<RequestId, Nothing, Return>) -> Result<Booked, Problem> {
     let (caller, body) = (&ask.caller, ask.body);
     let amount = body.points.as_deref().map(points).transpose()?;
-    let booked = caller.desk.refund(ask.path, amount, &body.reason, body.key.as_deref()).await?;
+    let booked = caller.management.refund(ask.path, amount, &body.reason, body.key.as_deref()).await?;
     Ok(shown(&booked))
 }
 
 /// `POST /management/v1/redeem`
 pub(super) async fn redeem(ask: Ask<Nothing, Nothing, Token>) -> Result<Booked, Problem> {
     let user = ask.caller.actor.visitor()?.user.id;
-    Ok(shown(&ask.caller.desk.redeem(user, &Secret::new(ask.body.code)).await?))
+    Ok(shown(&ask.caller.management.redeem(user, &Secret::new(ask.body.code)).await?))
 }
 
 /// `GET /management/v1/transfers`
@@ -215,7 +215,7 @@ pub(super) async fn statement(ask: Ask<Nothing, Whose>) -> Result<Page<Movement>
         }
     };
     let asked = u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1);
-    let lines = caller.desk.statement(user, before, asked).await?;
+    let lines = caller.management.statement(user, before, asked).await?;
     Ok(Page::new(lines.into_iter().map(movement).collect(), limit, |line| line.seq.to_string()))
 }
 
@@ -223,7 +223,7 @@ pub(super) async fn statement(ask: Ask<Nothing, Whose>) -> Result<Page<Movement>
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Batch>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (after, limit): (Option<BatchId>, _) = (paging.after()?, paging.limit()?);
-    let batches = ask.caller.desk.code_batches().await?;
+    let batches = ask.caller.management.code_batches().await?;
     let rest = batches.into_iter().filter(|batch| after.is_none_or(|after| batch.id > after));
     Ok(Page::new(rest.take(limit + 1).map(batch).collect(), limit, |batch| batch.id.clone()))
 }
@@ -238,16 +238,16 @@ pub(super) async fn create(ask: Ask<Nothing, Nothing, NewCodes>) -> Result<Fresh
         uses_max: new.uses_max,
         expires_at: new.expires_at_ms.map(Timestamp::from_millis),
     };
-    let (id, codes) = caller.desk.create_codes(&order).await?;
+    let (id, codes) = caller.management.create_codes(&order).await?;
     let codes = codes.iter().map(|code| code.expose().to_owned()).collect();
     Ok(FreshCodes { id: id.to_string(), codes })
 }
 
 /// `PATCH /management/v1/codes/{batch}`
 pub(super) async fn change(ask: Ask<BatchId, Nothing, BatchPatch>) -> Result<Batch, Problem> {
-    let desk = &ask.caller.desk;
-    desk.set_codes_enabled(ask.path, ask.body.enabled).await?;
-    let found = desk.code_batches().await?.into_iter().find(|batch| batch.id == ask.path);
+    let management = &ask.caller.management;
+    management.set_codes_enabled(ask.path, ask.body.enabled).await?;
+    let found = management.code_batches().await?.into_iter().find(|batch| batch.id == ask.path);
     found.map(batch).ok_or_else(Problem::not_found)
 }
 

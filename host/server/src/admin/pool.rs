@@ -11,7 +11,7 @@ use tollgate_core::protocol::Owner;
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::credentials::{Credential, find, shown};
 use super::error::Problem;
-use crate::desk::{CONSENT_TEXT, CONSENT_VERSION};
+use crate::manage::{CONSENT_TEXT, CONSENT_VERSION};
 
 /// What lending a credential means.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -66,7 +66,7 @@ pub(super) struct Use {
 
 /// `GET /management/v1/pool`
 pub(super) async fn show(ask: Ask) -> Result<Pool, Problem> {
-    let enabled = ask.caller.desk.lends();
+    let enabled = ask.caller.management.lends();
     Ok(Pool { enabled, consent: CONSENT_VERSION, text: CONSENT_TEXT })
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
             "A credential is lent by the user whose own it is, and by nobody else.",
         ));
     }
-    if !caller.desk.lends() {
+    if !caller.management.lends() {
         return Err(Problem::refused("The operator has not switched the shared pool on."));
     }
     let Share { consent, requests_per_day } = ask.body;
@@ -89,7 +89,7 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
             "`requests_per_day` is a number between 1 and {LIMIT_MAX}."
         )));
     }
-    let loan = caller.desk.share_credential(row.id, requests_per_day, &consent).await?;
+    let loan = caller.management.share_credential(row.id, requests_per_day, &consent).await?;
     let shared = &caller.admin.shared;
     if let Some(live) = shared.directory.load().live.get(&row.id) {
         // A smaller cap holds from now on. One that is lent for the first time serves once the directory has been read anew.
@@ -101,7 +101,7 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
 /// `DELETE /management/v1/credentials/{credential}/share`: the next request that is sent does not use it any more.
 pub(super) async fn unshare(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
     let id = find(&ask.caller, ask.path).await?.id;
-    if let Some(number) = ask.caller.desk.unshare_credential(id).await?
+    if let Some(number) = ask.caller.management.unshare_credential(id).await?
         && let Some(live) = ask.caller.admin.shared.directory.load().live.get(&id)
     {
         live.lending().withdraw(number);
@@ -114,7 +114,7 @@ pub(super) async fn uses(ask: Ask<CredentialId, Which>) -> Result<Page<Use>, Pro
     let id = find(&ask.caller, ask.path).await?.id;
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (before, limit): (Option<u64>, _) = (paging.after()?, paging.limit()?);
-    let uses = ask.caller.desk.credential_uses(id, before, limit + 1).await?;
+    let uses = ask.caller.management.credential_uses(id, before, limit + 1).await?;
     let entries = uses.into_iter().map(|used| Use {
         id: used.number.to_string(),
         at_ms: used.at.millis(),

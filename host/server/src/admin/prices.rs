@@ -10,8 +10,8 @@ use tollgate_store::{PriceVersion, StoreError};
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
 use super::receipts::{Prices, prices};
-use crate::desk::PriceList;
-use crate::pricefile;
+use crate::manage::PriceList;
+use crate::prices::file;
 
 /// Which entries.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ pub(super) struct Set {
 pub(super) async fn versions(ask: Ask<Nothing, Which>) -> Result<Page<Version>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (before, limit): (Option<u64>, _) = (paging.after()?, paging.limit()?);
-    let all = ask.caller.desk.price_versions().await?.into_iter();
+    let all = ask.caller.management.price_versions().await?.into_iter();
     let rest = all.filter(|version| before.is_none_or(|before| version.version < before));
     Ok(Page::new(rest.take(limit + 1).map(version).collect(), limit, |version| version.version.to_string()))
 }
@@ -112,7 +112,7 @@ pub(super) async fn versions(ask: Ask<Nothing, Which>) -> Result<Page<Version>, 
 pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (after, limit): (Option<String>, _) = (paging.after()?, paging.limit()?);
-    let table = ask.caller.desk.prices(ask.path).await?;
+    let table = ask.caller.management.prices(ask.path).await?;
     let mut models: Vec<_> = table.models().collect();
     models.retain(|(name, _)| after.as_deref().is_none_or(|after| *name > after));
     models.sort_unstable_by_key(|(name, _)| *name);
@@ -130,17 +130,17 @@ pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem>
 /// `POST /management/v1/prices`
 pub(super) async fn publish(ask: Ask<Nothing, Nothing, NewPrices>) -> Result<Version, Problem> {
     let (caller, new) = (&ask.caller, ask.body);
-    let models = pricefile::parse(&new.list).map_err(Problem::bad_request)?;
+    let models = file::parse(&new.list).map_err(Problem::bad_request)?;
     let effective_at = new.effective_at_ms.map(Timestamp::from_millis);
     let list = PriceList { models, effective_at, note: new.note };
-    let number = caller.desk.publish_prices(&list).await?;
-    let found = caller.desk.price_versions().await?.into_iter().find(|known| known.version == number);
+    let number = caller.management.publish_prices(&list).await?;
+    let found = caller.management.price_versions().await?.into_iter().find(|known| known.version == number);
     found.map(version).ok_or_else(Problem::not_found)
 }
 
 /// `DELETE /management/v1/prices/{version}`
 pub(super) async fn withdraw(ask: Ask<u64>) -> Result<Nothing, Problem> {
-    ask.caller.desk.withdraw_prices(ask.path).await?;
+    ask.caller.management.withdraw_prices(ask.path).await?;
     Ok(Nothing)
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn withdraw(ask: Ask<u64>) -> Result<Nothing, Problem> {
 pub(super) async fn rates(ask: Ask<Nothing, Which>) -> Result<Page<Rate>, Problem> {
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (after, limit): (Option<tollgate_core::id::UserId>, _) = (paging.after()?, paging.limit()?);
-    let rates = ask.caller.desk.price_rates().await?.into_iter();
+    let rates = ask.caller.management.price_rates().await?.into_iter();
     let rest = rates.filter(|(user, ..)| after.is_none_or(|after| *user > after)).take(limit + 1);
     let shown = rest.map(|(user, name, rate)| Rate { user: user.to_string(), name, ppm: rate.ppm() });
     Ok(Page::new(shown.collect(), limit, |rate| rate.user.clone()))
@@ -163,7 +163,7 @@ pub(super) async fn set_rates(ask: Ask<Nothing, Nothing, NewRates>) -> Result<Se
         return Err(invalid("give either `users` or `all`").into());
     }
     let users = (!new.all).then_some(new.users.as_slice());
-    Ok(Set { users: caller.desk.set_price_rate(users, rate).await? })
+    Ok(Set { users: caller.management.set_price_rate(users, rate).await? })
 }
 
 fn version(known: PriceVersion) -> Version {

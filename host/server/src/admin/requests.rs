@@ -18,7 +18,7 @@ use super::ask::{Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
 use super::reply::{Answer, Reply};
 use super::usage::named;
-use crate::desk::{self, LogCall, LogEntry, LogShape, moment};
+use crate::manage::{self, LogCall, LogEntry, LogShape, moment};
 
 /// Which calls. What is left out does not matter.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -70,7 +70,7 @@ pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Pr
     let (before, limit) = (paging.after()?, paging.limit()?);
     let filter = filter(&ask.caller, ask.query).await?;
     let filter = RequestFilter { before, limit: u32::try_from(limit).unwrap_or(u32::MAX), ..filter };
-    let page = ask.caller.desk.request_page(&filter).await?;
+    let page = ask.caller.management.request_page(&filter).await?;
     let admin = ask.caller.actor.is_admin();
     let data = page.records.iter().map(|record| shown(record.into(), admin)).collect();
     Ok(Page { data, next_cursor: page.next.map(|next| next.to_string()) })
@@ -78,7 +78,7 @@ pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Pr
 
 /// `GET /management/v1/requests/{request}`
 pub(super) async fn show(ask: Ask<RequestId>) -> Result<LogCall, Problem> {
-    let (user, LogCall { entry, tries }) = ask.caller.desk.request(ask.path).await?;
+    let (user, LogCall { entry, tries }) = ask.caller.management.request(ask.path).await?;
     let actor = &ask.caller.actor;
     if !actor.may_see(user) {
         return Err(Problem::not_found());
@@ -98,7 +98,7 @@ pub(super) async fn export_csv(ask: Ask<Nothing, Filter>) -> Result<Lines<Csv>, 
 
 async fn export<S: Written>(ask: Ask<Nothing, Filter>) -> Result<Lines<S>, Problem> {
     let filter = filter(&ask.caller, ask.query).await?;
-    let export = ask.caller.desk.export(filter, S::SHAPE, ask.caller.actor.is_admin());
+    let export = ask.caller.management.export(filter, S::SHAPE, ask.caller.actor.is_admin());
     Ok(Lines(export, std::marker::PhantomData))
 }
 
@@ -125,7 +125,7 @@ impl Written for Csv {
 }
 
 /// An export: read from the database as fast as the caller takes it, and no faster.
-pub(super) struct Lines<S>(desk::Export, std::marker::PhantomData<S>);
+pub(super) struct Lines<S>(manage::Export, std::marker::PhantomData<S>);
 
 impl<S: Written> Reply for Lines<S> {
     fn answer(self) -> Result<Answer, Problem> {
@@ -154,7 +154,7 @@ async fn filter(caller: &Caller, query: Filter) -> Result<RequestFilter, Problem
     let everyone = query.user.is_none() && caller.actor.is_admin();
     let user = match everyone {
         true => None,
-        false => Some(named(&caller.desk, &caller.actor, query.user.as_deref()).await?),
+        false => Some(named(&caller.management, &caller.actor, query.user.as_deref()).await?),
     };
     let points = query.points_min.as_deref().map(|text| {
         Micropoints::parse_points(text)

@@ -98,14 +98,14 @@ fn table() -> Vec<Route> {
         route(GET,    Admin,  "/requests/{request}/bodies", bodies::show, "Shows what was asked and answered in a call, where it is kept. Every read is in the audit log."),
 
         // Trials.
-        route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
+        route(POST,   Admin,  "/proxy/test",     trace::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
 
         // Points.
         route(GET,    Owner,  "/transfers",      points::statement, "A statement: what was taken from an account and put on it, newest first."),
         route(GET,    Owner,  "/receipts/{request}", receipts::show, "What was charged for a request, and for what of it."),
         route(POST,   Me,     "/redeem",         points::redeem,    "Puts what a code is worth on one's account, once.").creates("code.redeem"),
         route(POST,   Admin,  "/users/{user}/grants",  points::grant,  "Gives a user points.").creates("grant"),
-        route(POST,   Admin,  "/users/{user}/top-ups", points::top_up, "Books what a user has paid, once for each payment.").creates("top-up"),
+        route(POST,   Admin,  "/users/{user}/top-ups", points::top_up, "DirectorySync what a user has paid, once for each payment.").creates("top-up"),
         route(POST,   Admin,  "/requests/{request}/refund", points::refund, "Gives back what a request cost, in part or whole, and never more than was paid.").creates("refund"),
         route(GET,    Admin,  "/codes",          points::list,      "Lists batches of codes that are worth points, oldest first."),
         route(POST,   Admin,  "/codes",          points::create,    "Makes a batch of codes. The answer shows them, this once.").creates("code.create"),

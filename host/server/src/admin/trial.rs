@@ -24,10 +24,10 @@ use tollgate_core::protocol::Protocol;
 use super::Admin;
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
-use crate::desk::Desk;
-use crate::directory::Caller;
-use crate::keys;
-use crate::trial::{Step, TOKEN};
+use crate::auth::keys;
+use crate::manage::Management;
+use crate::state::directory::Caller;
+use crate::state::trace::{Step, TOKEN};
 
 /// Longest trial.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -94,7 +94,7 @@ pub(super) struct TrialStep {
 
 /// `POST /management/v1/proxy/test`
 pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialReport, Problem> {
-    let (admin, desk, order) = (&ask.caller.admin, &ask.caller.desk, ask.body);
+    let (admin, management, order) = (&ask.caller.admin, &ask.caller.management, ask.body);
     let protocol = match &order.protocol {
         None => Protocol::OpenaiChat,
         Some(name) => Protocol::ALL
@@ -104,7 +104,7 @@ pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialR
     };
     let credential: Option<CredentialId> = read(order.credential.as_deref(), "credential")?;
     let stand_in: Option<ApiKeyId> = read(order.key.as_deref(), "key")?;
-    let caller = caller(admin, desk, stand_in).await?;
+    let caller = caller(admin, management, stand_in).await?;
     let token = keys::admin_secret().map_err(|_| Problem::internal())?.expose().to_owned();
     let request = request(&order, protocol, &token)?;
     let (notes, over) = admin.shared.trials.announce(token.clone(), caller, credential);
@@ -141,8 +141,12 @@ fn read<T: std::str::FromStr>(text: Option<&str>, name: &str) -> Result<Option<T
 }
 
 /// Who calls: the trials' own account, with the limits and credentials of the key that it stands in for.
-async fn caller(admin: &Admin, desk: &Desk, stand_in: Option<ApiKeyId>) -> Result<Arc<Caller>, Problem> {
-    let (user, api_key) = desk.trial_user().await?;
+async fn caller(
+    admin: &Admin,
+    management: &Management,
+    stand_in: Option<ApiKeyId>,
+) -> Result<Arc<Caller>, Problem> {
+    let (user, api_key) = management.trial_user().await?;
     let (began, mut topped_up) = (Instant::now(), false);
     while began.elapsed() < LEARNING {
         let directory = admin.shared.directory.load_full();
@@ -156,7 +160,7 @@ async fn caller(admin: &Admin, desk: &Desk, stand_in: Option<ApiKeyId>) -> Resul
                 return Ok(Arc::new(Caller::for_trial(user, api_key, Arc::clone(account), other)));
             }
             if !topped_up {
-                desk.top_up(user, POINTS_MORE).await?;
+                management.top_up(user, POINTS_MORE).await?;
                 topped_up = true;
             }
         }

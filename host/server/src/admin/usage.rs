@@ -8,7 +8,7 @@ use tollgate_store::{UsageOf, Used};
 
 use super::ask::{Actor, Ask, Nothing};
 use super::error::Problem;
-use crate::desk::{Days, Desk, Slice};
+use crate::manage::{Days, Management, Slice};
 
 /// Whose usage.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -123,9 +123,9 @@ impl From<&Used> for Amounts {
 /// `GET /management/v1/usage/summary`
 pub(super) async fn summary(ask: Ask<Nothing, Whose>) -> Result<Summary, Problem> {
     let Whose { user, key, credential } = ask.query;
-    let desk = &ask.caller.desk;
-    let of = whose(desk, &ask.caller.actor, user, key, credential).await?;
-    let summary = desk.usage_summary(of).await?;
+    let management = &ask.caller.management;
+    let of = whose(management, &ask.caller.actor, user, key, credential).await?;
+    let summary = management.usage_summary(of).await?;
     Ok(Summary {
         today: (&summary.today).into(),
         month: (&summary.month).into(),
@@ -136,17 +136,17 @@ pub(super) async fn summary(ask: Ask<Nothing, Whose>) -> Result<Summary, Problem
 /// `GET /management/v1/usage`
 pub(super) async fn rows(ask: Ask<Nothing, Range>) -> Result<Rows, Problem> {
     let Range { user, key, credential, by, from, until } = ask.query;
-    let desk = &ask.caller.desk;
-    let of = whose(desk, &ask.caller.actor, user, key, credential).await?;
+    let management = &ask.caller.management;
+    let of = whose(management, &ask.caller.actor, user, key, credential).await?;
     let days = Days::parse(from.as_deref(), until.as_deref()).map_err(Problem::bad_request)?;
-    let rows = desk.usage(of, days, by).await?;
+    let rows = management.usage(of, days, by).await?;
     let row = |(name, used): (String, Used)| Row { name, used: (&used).into() };
     Ok(Rows { data: rows.into_iter().map(row).collect() })
 }
 
 /// Whose usage is asked for. What is somebody else's is not there.
 async fn whose(
-    desk: &Desk,
+    management: &Management,
     actor: &Actor,
     user: Option<String>,
     key: Option<String>,
@@ -157,11 +157,11 @@ async fn whose(
             Some(user) if !actor.is_admin() => UsageOf::User(user.id),
             _ => UsageOf::Everyone,
         }),
-        (user, None, None) => Ok(UsageOf::User(named(desk, actor, user.as_deref()).await?)),
+        (user, None, None) => Ok(UsageOf::User(named(management, actor, user.as_deref()).await?)),
         (None, Some(key), None) => {
             let key: ApiKeyId =
                 key.parse().map_err(|_| Problem::bad_request("`key` is the id of an API key."))?;
-            let owner = desk.user_of_key(key).await?;
+            let owner = management.user_of_key(key).await?;
             if !actor.may_see(owner) {
                 return Err(Problem::not_found());
             }
@@ -178,12 +178,16 @@ async fn whose(
 }
 
 /// A user whom the caller may ask about, by id or name; himself without one.
-pub(super) async fn named(desk: &Desk, actor: &Actor, user: Option<&str>) -> Result<UserId, Problem> {
+pub(super) async fn named(
+    management: &Management,
+    actor: &Actor,
+    user: Option<&str>,
+) -> Result<UserId, Problem> {
     let own = actor.user();
     match user {
         None => own.map(|user| user.id).ok_or_else(Problem::no_user),
         Some(name) if own.is_some_and(|own| own.name == name) => named_own(actor),
-        Some(name) if actor.is_admin() => Ok(desk.find_user(name).await?),
+        Some(name) if actor.is_admin() => Ok(management.find_user(name).await?),
         Some(name) => {
             let id = name.parse().ok().filter(|id| actor.may_see(*id));
             id.ok_or_else(Problem::not_found)

@@ -11,7 +11,7 @@ use tollgate_core::secret::Secret;
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
 use super::keys::{self, Key};
-use crate::desk::{self, UserEdit, UserRow};
+use crate::manage::{self, UserEdit, UserRow};
 
 /// Which users.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -113,32 +113,32 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<User>, Problem
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
     let (after, limit) = (paging.after()?, paging.limit()?);
     let search = ask.query.search.unwrap_or_default();
-    let users = ask.caller.desk.find_users(&search, after, limit + 1).await?;
+    let users = ask.caller.management.find_users(&search, after, limit + 1).await?;
     Ok(Page::new(users.iter().map(shown).collect(), limit, |user: &User| user.id.clone()))
 }
 
 /// `POST /management/v1/users`
 pub(super) async fn create(ask: Ask<Nothing, Nothing, NewUser>) -> Result<User, Problem> {
-    let (desk, new) = (&ask.caller.desk, ask.body);
+    let (management, new) = (&ask.caller.management, ask.body);
     let points = new.points.as_deref().map(points).transpose()?.unwrap_or_default();
     if points < Micropoints::ZERO {
         return Err(Problem::bad_request("A user begins with 0 points or more."));
     }
-    let new = desk::NewUser {
+    let new = manage::NewUser {
         name: new.name,
         role: new.role.map_or(Role::User, Role::from),
         password: new.password.map(Secret::new),
         points,
         floor: new.floor.as_deref().map(self::points).transpose()?.unwrap_or_default(),
     };
-    let id = desk.create_user(new).await?;
-    Ok(shown(&desk.user_row(id).await?))
+    let id = management.create_user(new).await?;
+    Ok(shown(&management.user_row(id).await?))
 }
 
 /// `GET /management/v1/users/{user}`
 pub(super) async fn show(ask: Ask<UserId>) -> Result<User, Problem> {
     visible(&ask)?;
-    Ok(shown(&ask.caller.desk.user_row(ask.path).await?))
+    Ok(shown(&ask.caller.management.user_row(ask.path).await?))
 }
 
 /// `PATCH /management/v1/users/{user}`
@@ -146,17 +146,17 @@ pub(super) async fn change(ask: Ask<UserId, Nothing, UserPatch>) -> Result<User,
     let UserPatch { enabled, role, password, floor } = ask.body;
     let floor = floor.as_deref().map(points).transpose()?;
     let edit = UserEdit { enabled, role: role.map(Role::from), password: password.map(Secret::new), floor };
-    ask.caller.desk.change_user(ask.path, edit).await?;
-    Ok(shown(&ask.caller.desk.user_row(ask.path).await?))
+    ask.caller.management.change_user(ask.path, edit).await?;
+    Ok(shown(&ask.caller.management.user_row(ask.path).await?))
 }
 
 /// `GET /management/v1/users/{user}/keys`
 pub(super) async fn keys(ask: Ask<UserId, Part>) -> Result<Page<Key>, Problem> {
     visible(&ask)?;
     // Without such a user there is no list either.
-    ask.caller.desk.user_row(ask.path).await?;
+    ask.caller.management.user_row(ask.path).await?;
     let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    keys::page(&ask.caller.desk, &paging, |owner| owner == ask.path).await
+    keys::page(&ask.caller.management, &paging, |owner| owner == ask.path).await
 }
 
 fn visible<Q, B>(ask: &Ask<UserId, Q, B>) -> Result<(), Problem> {

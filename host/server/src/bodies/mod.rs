@@ -19,11 +19,12 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_store::Body;
 
 use self::redact::Redactor;
+use crate::clock::now;
 use crate::config::KeepBodies;
-use crate::desk::Desk;
-use crate::directory::Directory;
-use crate::secret_parts::hidden;
-use crate::shared::{Shared, now};
+use crate::manage::Management;
+use crate::state::Shared;
+use crate::state::directory::Directory;
+use crate::upstream::secret::hidden;
 
 /// Calls that may wait to be stored: with what each may keep, a bound on memory.
 const QUEUE: usize = 64;
@@ -129,11 +130,11 @@ impl Drop for Copying {
 /// Stores what the road has copied until `end` turns true; then what is still in the queue, and no more.
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    desk: Desk,
+    management: Management,
     mut copies: mpsc::Receiver<Copied>,
     mut end: watch::Receiver<bool>,
 ) {
-    let mut keeper = Keeper { shared, desk, known: None };
+    let mut keeper = Keeper { shared, management, known: None };
     loop {
         let copied = tokio::select! {
             copied = copies.recv() => copied,
@@ -150,7 +151,7 @@ pub(crate) async fn run(
 
 struct Keeper {
     shared: Arc<Shared>,
-    desk: Desk,
+    management: Management,
     /// Knows the credentials of this directory, and so many tokens.
     known: Option<(Arc<Directory>, u64, Arc<Redactor>)>,
 }
@@ -173,7 +174,7 @@ impl Keeper {
             answered: copied.answered.redacted(&redactor, copied.events),
         });
         let bodies = bodies.await?;
-        Ok(self.desk.store().keep_bodies(self.desk.master(), &bodies).await?)
+        Ok(self.management.store().keep_bodies(self.management.master(), &bodies).await?)
     }
 
     /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
@@ -200,9 +201,9 @@ impl Keeper {
 }
 
 /// Removes bodies whose time is over, for ever.
-pub(crate) async fn watch(desk: Desk, rule: KeepBodies) {
+pub(crate) async fn watch(management: Management, rule: KeepBodies) {
     loop {
-        match prune(&desk, &rule).await {
+        match prune(&management, &rule).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed old bodies of calls"),
             Err(error) => tracing::error!(error = format!("{error:#}"), "old bodies could not be removed"),
@@ -215,12 +216,12 @@ pub(crate) async fn watch(desk: Desk, rule: KeepBodies) {
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn prune(desk: &Desk, rule: &KeepBodies) -> anyhow::Result<u64> {
+pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> anyhow::Result<u64> {
     let age = rule.retention_days.get().saturating_mul(DAY_MS);
     let before = Timestamp::from_millis(now().millis().saturating_sub(age));
     let mut removed = 0;
     loop {
-        let gone = desk.store().remove_bodies(before, BATCH).await?;
+        let gone = management.store().remove_bodies(before, BATCH).await?;
         removed += gone;
         if gone < u64::from(BATCH) {
             return Ok(removed);

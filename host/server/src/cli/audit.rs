@@ -8,9 +8,9 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_store::AuditFilter;
 
 use super::output::Output;
+use crate::clock::now;
 use crate::config::Config;
-use crate::desk::Desk;
-use crate::shared::now;
+use crate::manage::Management;
 
 /// What was changed, by whom, newest first.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ impl Audit {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         const COLUMNS: [&str; 8] =
             ["at", "actor", "action", "target_kind", "target", "detail", "address", "request_id"];
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         let ago = |days: u64| now().millis().saturating_sub(days.saturating_mul(DAY_MS));
         let filter = AuditFilter {
             actor: self.actor,
@@ -46,7 +46,7 @@ impl Audit {
             limit: self.limit,
             ..AuditFilter::default()
         };
-        let rows = desk.audit(filter).await?.into_iter().map(|row| {
+        let rows = management.audit(filter).await?.into_iter().map(|row| {
             vec![
                 row.at.rfc3339().into(),
                 row.actor.into(),
@@ -59,7 +59,7 @@ impl Audit {
             ]
         });
         output.many(&COLUMNS, &rows.collect::<Vec<_>>())?;
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }

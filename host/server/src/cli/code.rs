@@ -12,9 +12,9 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 
 use super::output::{Output, line};
 use super::shown;
+use crate::clock::now;
 use crate::config::Config;
-use crate::desk::{CodeOrder, Desk};
-use crate::shared::now;
+use crate::manage::{CodeOrder, Management};
 
 /// Codes that are worth points.
 #[derive(Debug, Subcommand)]
@@ -59,12 +59,12 @@ pub(super) enum Code {
 
 impl Code {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
             Self::Create { points, count, uses, expires_in, label } => {
                 let expires_at = expires_in.map(|days| now().plus_ms(days.saturating_mul(DAY_MS)));
                 let order = CodeOrder { label, count, points, uses_max: uses, expires_at };
-                let (batch, codes) = desk.create_codes(&order).await?;
+                let (batch, codes) = management.create_codes(&order).await?;
                 if output.is_json() {
                     let codes: Vec<Value> = codes.iter().map(|code| code.expose().into()).collect();
                     output.one(&[("batch", batch.to_string().into()), ("codes", codes.into())])?;
@@ -72,25 +72,25 @@ impl Code {
                     codes.iter().try_for_each(|code| line(code.expose()))?;
                 }
             }
-            Self::List => list(&desk, output).await?,
-            Self::Disable { batch } => desk.set_codes_enabled(batch, false).await?,
-            Self::Enable { batch } => desk.set_codes_enabled(batch, true).await?,
+            Self::List => list(&management, output).await?,
+            Self::Disable { batch } => management.set_codes_enabled(batch, false).await?,
+            Self::Enable { batch } => management.set_codes_enabled(batch, true).await?,
             Self::Redeem { user } => {
                 let mut text = String::new();
                 std::io::stdin().read_line(&mut text).context("reading the code from standard input")?;
-                let user_id = desk.user_id(&user).await?;
-                let granted = desk.redeem(user_id, &Secret::new(text.trim().to_owned())).await?;
+                let user_id = management.user_id(&user).await?;
+                let granted = management.redeem(user_id, &Secret::new(text.trim().to_owned())).await?;
                 output.one(&[("user", user.into()), ("points", granted.amount.to_string().into())])?;
             }
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn list(desk: &Desk, output: &Output) -> anyhow::Result<()> {
+async fn list(management: &Management, output: &Output) -> anyhow::Result<()> {
     let moment = |at: Option<Timestamp>| at.map_or(Value::Null, |at| shown(at).into());
-    let rows: Vec<Vec<Value>> = desk
+    let rows: Vec<Vec<Value>> = management
         .code_batches()
         .await?
         .into_iter()

@@ -15,11 +15,11 @@ use tollgate_core::secret::Secret;
 use super::output::Output;
 use tollgate_store::Resealed;
 
-use crate::check::{Found, Subject, check_once};
 use crate::config::Config;
-use crate::desk::{CONSENT_TEXT, CONSENT_VERSION, Desk, NewCredential, Place};
-use crate::environment::{self, KeyStorage};
-use crate::secret_parts;
+use crate::config::environment::{self, KeyStorage};
+use crate::manage::{CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place};
+use crate::upstream::check::{Found, Subject, check_once};
+use crate::upstream::secret;
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
@@ -123,11 +123,11 @@ impl Credential {
                 "with KEY_STORAGE_MODE=memory the running server has the keys: use /management/v1/credentials"
             );
         }
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
-            Self::Add(add) => add.run(&desk, config, output).await?,
+            Self::Add(add) => add.run(&management, config, output).await?,
             Self::List => {
-                let rows: Vec<_> = desk
+                let rows: Vec<_> = management
                     .credentials()
                     .await?
                     .into_iter()
@@ -150,22 +150,22 @@ impl Credential {
                     ["provider", "owner", "user", "label", "key", "weight", "enabled", "state", "lent", "id"];
                 output.many(&columns, &rows)?;
             }
-            Self::Disable { id } => desk.set_credential_enabled(id.parse()?, false).await?,
-            Self::Enable { id } => desk.set_credential_enabled(id.parse()?, true).await?,
+            Self::Disable { id } => management.set_credential_enabled(id.parse()?, false).await?,
+            Self::Enable { id } => management.set_credential_enabled(id.parse()?, true).await?,
             Self::Check { id } => {
                 let id: CredentialId = id.parse()?;
-                let (found, reward) = check_once(config, desk.open_credential(id).await?).await?;
+                let (found, reward) = check_once(config, management.open_credential(id).await?).await?;
                 if let Some(renewed) = &found.renewed {
-                    desk.renew_credential(id, renewed).await?;
+                    management.renew_credential(id, renewed).await?;
                 }
-                desk.checked(id, &found, reward).await?;
+                management.checked(id, &found, reward).await?;
                 output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
             }
             Self::Share { id, requests_per_day, consent } => {
                 let Some(consent) = consent else {
                     bail!("{CONSENT_TEXT}\nwhoever agrees to this says --consent {CONSENT_VERSION}");
                 };
-                let loan = desk.share_credential(id.parse()?, requests_per_day, &consent).await?;
+                let loan = management.share_credential(id.parse()?, requests_per_day, &consent).await?;
                 output.one(&[
                     ("id", id.into()),
                     ("requests_per_day", loan.requests_per_day.into()),
@@ -173,26 +173,26 @@ impl Credential {
                 ])?;
             }
             Self::Unshare { id } => {
-                let ended = desk.unshare_credential(id.parse()?).await?;
+                let ended = management.unshare_credential(id.parse()?).await?;
                 output.one(&[("id", id.into()), ("was_lent", ended.is_some().into())])?;
             }
             Self::Reseal => {
-                let Resealed { credentials, settings, bodies } = desk.reseal(config).await?;
+                let Resealed { credentials, settings, bodies } = management.reseal(config).await?;
                 output.one(&[
                     ("credentials", credentials.into()),
                     ("settings", settings.into()),
                     ("bodies", bodies.into()),
                 ])?;
             }
-            Self::Remove { id } => desk.remove_credential(id.parse()?).await?,
+            Self::Remove { id } => management.remove_credential(id.parse()?).await?,
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Add {
-    async fn run(self, desk: &Desk, config: &Config, output: &Output) -> anyhow::Result<()> {
+    async fn run(self, management: &Management, config: &Config, output: &Output) -> anyhow::Result<()> {
         if !config.providers.contains_key(&self.provider) {
             let known: Vec<_> = config.providers.keys().map(String::as_str).collect();
             bail!("there is no provider `{}`; configured are {}", self.provider, known.join(", "));
@@ -212,7 +212,7 @@ impl Add {
         }
         let renewed = found.as_ref().and_then(|(found, _)| found.renewed.clone());
         let limits = self.limits();
-        let id = desk
+        let id = management
             .add_credential_at(
                 NewCredential {
                     provider: self.provider.clone(),
@@ -228,7 +228,7 @@ impl Add {
         let checked = match found {
             None => "deferred",
             Some((found, reward)) => {
-                desk.checked(id, &found, reward).await?;
+                management.checked(id, &found, reward).await?;
                 verdict(&found)
             }
         };
@@ -275,7 +275,7 @@ impl Add {
         };
         let text = text.trim().to_owned();
         // A secret of several parts is JSON; anything else goes into a header as it is.
-        let parts = self.platform.is_some() && secret_parts::has_parts(&Secret::new(text.clone()));
+        let parts = self.platform.is_some() && secret::has_parts(&Secret::new(text.clone()));
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !fits && !parts {
             bail!("the key is empty or holds signs that no header can carry");

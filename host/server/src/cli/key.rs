@@ -10,9 +10,9 @@ use tollgate_core::protocol::Protocol;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use super::output::Output;
+use crate::clock::now;
 use crate::config::Config;
-use crate::desk::{Desk, KeyEdit, KeyRow};
-use crate::shared::now;
+use crate::manage::{KeyEdit, KeyRow, Management};
 
 /// The word that lifts a limit.
 const NONE: &str = "none";
@@ -162,11 +162,11 @@ impl Limits {
 
 impl Key {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
             Self::Create { user, name, expires_in, limits } => {
                 let limits = limits.onto(KeyLimits::default());
-                let (id, key) = desk.create_key(&user, &name, expires_in.map(in_days), limits).await?;
+                let (id, key) = management.create_key(&user, &name, expires_in.map(in_days), limits).await?;
                 output.one(&[
                     ("key", key.expose().into()),
                     ("id", id.to_string().into()),
@@ -176,15 +176,15 @@ impl Key {
             }
             Self::Update { id, name, enabled, expires_in, limits } => {
                 let id = id.parse()?;
-                let limits = Some(limits.onto(desk.key_limits(id).await?));
+                let limits = Some(limits.onto(management.key_limits(id).await?));
                 let expires_at = expires_in.map(|days| days.0.map(in_days));
-                desk.change_key(id, KeyEdit { name, enabled, expires_at, limits }).await?;
+                management.change_key(id, KeyEdit { name, enabled, expires_at, limits }).await?;
             }
-            Self::List => list(&desk.keys().await?, output)?,
-            Self::KeepBodies { id, keep } => desk.keep_bodies(id.parse()?, keep).await?,
-            Self::Revoke { id } => desk.revoke_key(id.parse()?).await?,
+            Self::List => list(&management.keys().await?, output)?,
+            Self::KeepBodies { id, keep } => management.keep_bodies(id.parse()?, keep).await?,
+            Self::Revoke { id } => management.revoke_key(id.parse()?).await?,
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }

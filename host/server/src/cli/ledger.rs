@@ -11,7 +11,7 @@ use tollgate_store::{Granted, StatementLine};
 use super::output::{Output, line};
 use super::shown;
 use crate::config::Config;
-use crate::desk::{Desk, owner};
+use crate::manage::{Management, owner};
 
 /// The books.
 #[derive(Debug, Subcommand)]
@@ -91,31 +91,31 @@ pub(super) enum Ledger {
 
 impl Ledger {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         let mut code = ExitCode::SUCCESS;
         match self {
             Self::Grant { user, points, reason } => {
-                desk.grant(&user, points, &reason).await?;
+                management.grant(&user, points, &reason).await?;
                 output.one(&[("user", user.into()), ("granted", points.to_string().into())])?;
             }
             Self::TopUp { user, points, reference, reason } => {
-                let id = desk.user_id(&user).await?;
-                let booked = desk.book_payment(id, points, &reference, &reason).await?;
+                let id = management.user_id(&user).await?;
+                let booked = management.book_payment(id, points, &reference, &reason).await?;
                 booked_row("topped_up", &booked, output)?;
             }
             Self::Refund { request, points, reason, key } => {
-                let booked = desk.refund(request, points, &reason, key.as_deref()).await?;
+                let booked = management.refund(request, points, &reason, key.as_deref()).await?;
                 booked_row("refunded", &booked, output)?;
             }
             Self::Statement { user, limit, before } => {
-                let user = desk.user_id(&user).await?;
-                statement(&desk.statement(user, before, limit).await?, output)?;
+                let user = management.user_id(&user).await?;
+                statement(&management.statement(user, before, limit).await?, output)?;
             }
-            Self::Balance { user } => balance(&desk, user.as_deref(), output).await?,
-            Self::Requests { user, limit } => requests(&desk, user.as_deref(), limit, output).await?,
-            Self::Receipt { request } => receipt(&desk, &request, output).await?,
+            Self::Balance { user } => balance(&management, user.as_deref(), output).await?,
+            Self::Requests { user, limit } => requests(&management, user.as_deref(), limit, output).await?,
+            Self::Receipt { request } => receipt(&management, &request, output).await?,
             Self::Verify => {
-                let report = desk.verify().await?;
+                let report = management.verify().await?;
                 output.one(&[
                     ("transfers", report.transfers.into()),
                     ("outstanding_points", Micropoints::new(report.outstanding).to_string().into()),
@@ -129,7 +129,7 @@ impl Ledger {
                 }
             }
         }
-        desk.close().await;
+        management.close().await;
         Ok(code)
     }
 }
@@ -161,8 +161,8 @@ fn statement(lines: &[StatementLine], output: &Output) -> anyhow::Result<()> {
     output.many(&["seq", "at", "kind", "points", "reason", "actor", "request"], &rows)
 }
 
-async fn balance(desk: &Desk, user: Option<&str>, output: &Output) -> anyhow::Result<()> {
-    let users = desk.users().await?;
+async fn balance(management: &Management, user: Option<&str>, output: &Output) -> anyhow::Result<()> {
+    let users = management.users().await?;
     if let Some(name) = user.filter(|name| !users.iter().any(|user| user.name == *name)) {
         anyhow::bail!("there is no user `{name}`");
     }
@@ -174,8 +174,13 @@ async fn balance(desk: &Desk, user: Option<&str>, output: &Output) -> anyhow::Re
     output.many(&["user", "points"], &rows)
 }
 
-async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) -> anyhow::Result<()> {
-    let records = desk.requests(user, limit).await?;
+async fn requests(
+    management: &Management,
+    user: Option<&str>,
+    limit: u32,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let records = management.requests(user, limit).await?;
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
     let rows: Vec<_> = records
         .iter()
@@ -203,8 +208,8 @@ async fn requests(desk: &Desk, user: Option<&str>, limit: u32, output: &Output) 
     output.many(&columns, &rows)
 }
 
-async fn receipt(desk: &Desk, request: &str, output: &Output) -> anyhow::Result<()> {
-    let receipt = desk.receipt(request.parse()?).await?;
+async fn receipt(management: &Management, request: &str, output: &Output) -> anyhow::Result<()> {
+    let receipt = management.receipt(request.parse()?).await?;
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let usage = &receipt.usage;
     output.one(&[

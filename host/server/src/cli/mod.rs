@@ -171,5 +171,5 @@ fn shown(at: Timestamp) -> String {
 fn ago(text: &str) -> Result<Timestamp, String> {
     let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    Ok(Timestamp::from_millis(crate::shared::now().millis().saturating_sub(ms)))
+    Ok(Timestamp::from_millis(crate::clock::now().millis().saturating_sub(ms)))
 }

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tollgate_runtime::{Binding, Kind, Runtime};
 
 use super::output::Output;
-use crate::components;
 use crate::config::Config;
+use crate::config::components;
 
 /// Components.
 #[derive(Debug, Subcommand)]

@@ -12,9 +12,9 @@ use tollgate_core::time::Timestamp;
 use super::ago;
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::desk::Desk;
-use crate::pricediff::CLASSES;
-use crate::reprice::Policies;
+use crate::manage::Management;
+use crate::prices::diff::CLASSES;
+use crate::prices::replay::Policies;
 
 /// Receipts that are read at once.
 const PAGE: u32 = 1000;
@@ -42,15 +42,15 @@ pub(super) enum Receipt {
 
 impl Receipt {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         let code = match self {
             Self::Show { request } => {
-                show(&desk.receipt(request).await?, output)?;
+                show(&management.receipt(request).await?, output)?;
                 ExitCode::SUCCESS
             }
-            Self::Verify { request, since } => verify(config, &desk, request, since, output).await?,
+            Self::Verify { request, since } => verify(config, &management, request, since, output).await?,
         };
-        desk.close().await;
+        management.close().await;
         Ok(code)
     }
 }
@@ -97,7 +97,7 @@ fn show(receipt: &Receipted, output: &Output) -> anyhow::Result<()> {
 
 async fn verify(
     config: &Config,
-    desk: &Desk,
+    management: &Management,
     request: Option<RequestId>,
     since: Option<Timestamp>,
     output: &Output,
@@ -116,13 +116,13 @@ async fn verify(
         }
     };
     if let Some(request) = request {
-        let receipt = desk.receipt(request).await?;
-        let held = desk.store().request(request).await?.hold;
+        let receipt = management.receipt(request).await?;
+        let held = management.store().request(request).await?.hold;
         check(&receipt, held);
     } else {
         let mut after = RequestId::new(since.unwrap_or_default(), [0; 10]);
         loop {
-            let page = desk.receipts(after, PAGE).await?;
+            let page = management.receipts(after, PAGE).await?;
             let Some((_, last)) = page.last() else { break };
             after = last.request;
             page.iter().for_each(|(held, receipt)| check(receipt, *held));

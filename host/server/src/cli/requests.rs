@@ -14,9 +14,10 @@ use tollgate_store::{Body, RequestFilter};
 
 use super::output::Output;
 use super::points;
+use crate::bodies;
 use crate::config::Config;
-use crate::desk::{Desk, LogEntry, LogShape, moment};
-use crate::{bodies, retention};
+use crate::control::retention;
+use crate::manage::{LogEntry, LogShape, Management, moment};
 
 /// The request log.
 #[derive(Debug, Subcommand)]
@@ -106,9 +107,9 @@ fn outcome(text: &str) -> Result<Outcome, String> {
 }
 
 impl Filter {
-    async fn find(self, desk: &Desk) -> anyhow::Result<RequestFilter> {
+    async fn find(self, management: &Management) -> anyhow::Result<RequestFilter> {
         let user = match &self.user {
-            Some(user) => Some(desk.find_user(user).await?),
+            Some(user) => Some(management.find_user(user).await?),
             None => None,
         };
         Ok(RequestFilter {
@@ -132,28 +133,34 @@ impl Filter {
 
 impl Requests {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
             Self::List { filter, limit } => {
-                let filter = RequestFilter { limit, ..filter.find(&desk).await? };
+                let filter = RequestFilter { limit, ..filter.find(&management).await? };
                 list(
-                    &desk.store().requests(&filter).await?.iter().map(LogEntry::from).collect::<Vec<_>>(),
+                    &management
+                        .store()
+                        .requests(&filter)
+                        .await?
+                        .iter()
+                        .map(LogEntry::from)
+                        .collect::<Vec<_>>(),
                     output,
                 )?;
             }
-            Self::Show { request } => show(&desk, request, output).await?,
-            Self::Bodies { request } => show_bodies(&desk, request, output).await?,
+            Self::Show { request } => show(&management, request, output).await?,
+            Self::Bodies { request } => show_bodies(&management, request, output).await?,
             Self::Export { filter, format } => {
-                let mut export = desk.export(filter.find(&desk).await?, format, true);
+                let mut export = management.export(filter.find(&management).await?, format, true);
                 let mut out = std::io::stdout().lock();
                 while let Some(lines) = export.next().await? {
                     out.write_all(&lines)?;
                 }
             }
             Self::Prune => {
-                let done = retention::prune(&desk, &config.requests).await?;
+                let done = retention::prune(&management, &config.requests).await?;
                 let file = done.file.map_or(Value::Null, |file| file.display().to_string().into());
-                let bodies = bodies::prune(&desk, &config.requests.bodies).await?;
+                let bodies = bodies::prune(&management, &config.requests.bodies).await?;
                 output.one(&[
                     ("removed", done.records.into()),
                     ("file", file),
@@ -161,7 +168,7 @@ impl Requests {
                 ])?;
             }
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -189,8 +196,8 @@ fn list(entries: &[LogEntry], output: &Output) -> anyhow::Result<()> {
     output.many(&["request", "started", "model", "outcome", "status", "attempts", "points", "ms"], &rows)
 }
 
-async fn show_bodies(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {
-    let kept = desk.bodies(request).await?;
+async fn show_bodies(management: &Management, request: RequestId, output: &Output) -> anyhow::Result<()> {
+    let kept = management.bodies(request).await?;
     let half = |body: &Body| json!({"text": body.text.expose(), "bytes": body.bytes, "cut": body.cut});
     output.one(&[
         ("request", kept.request.to_string().into()),
@@ -200,8 +207,8 @@ async fn show_bodies(desk: &Desk, request: RequestId, output: &Output) -> anyhow
     ])
 }
 
-async fn show(desk: &Desk, request: RequestId, output: &Output) -> anyhow::Result<()> {
-    let (_, call) = desk.request(request).await?;
+async fn show(management: &Management, request: RequestId, output: &Output) -> anyhow::Result<()> {
+    let (_, call) = management.request(request).await?;
     let call = serde_json::to_value(call)?;
     let fields = call.as_object().map(|call| call.iter()).into_iter().flatten();
     let fields: Vec<(&str, Value)> = fields.map(|(name, value)| (name.as_str(), value.clone())).collect();

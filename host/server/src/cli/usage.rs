@@ -10,7 +10,7 @@ use tollgate_store::{UsageOf, Used};
 
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::desk::{Days, Desk, Slice};
+use crate::manage::{Days, Management, Slice};
 
 /// What was used.
 #[derive(Debug, Subcommand)]
@@ -54,10 +54,10 @@ pub(super) struct Of {
 }
 
 impl Of {
-    async fn find(&self, desk: &Desk) -> anyhow::Result<UsageOf> {
+    async fn find(&self, management: &Management) -> anyhow::Result<UsageOf> {
         Ok(match (&self.user, self.key, self.credential) {
-            (Some(user), ..) => UsageOf::User(desk.find_user(user).await?),
-            (_, Some(key), _) => UsageOf::Key(desk.user_of_key(key).await?, key),
+            (Some(user), ..) => UsageOf::User(management.find_user(user).await?),
+            (_, Some(key), _) => UsageOf::Key(management.user_of_key(key).await?, key),
             (.., Some(credential)) => UsageOf::Credential(credential),
             (None, None, None) => UsageOf::Everyone,
         })
@@ -66,17 +66,17 @@ impl Of {
 
 impl Usage {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         let mut code = ExitCode::SUCCESS;
         match self {
             Self::Summary { of } => {
-                let summary = desk.usage_summary(of.find(&desk).await?).await?;
+                let summary = management.usage_summary(of.find(&management).await?).await?;
                 let rows = [("today", summary.today), ("month", summary.month), ("total", summary.total)];
                 print("period", rows.map(|(name, used)| (name.to_owned(), used)).into(), output)?;
             }
             Self::Show { of, by, from, until } => {
                 let days = Days::parse(from.as_deref(), until.as_deref()).map_err(anyhow::Error::msg)?;
-                let rows = desk.usage(of.find(&desk).await?, days, by).await?;
+                let rows = management.usage(of.find(&management).await?, days, by).await?;
                 let name = match by {
                     Slice::Day => "day",
                     Slice::Month => "month",
@@ -86,7 +86,7 @@ impl Usage {
                 print(name, rows, output)?;
             }
             Self::Verify => {
-                let violations = desk.verify_usage().await?;
+                let violations = management.verify_usage().await?;
                 output.one(&[("violations", violations.len().into())])?;
                 for violation in &violations {
                     line(&violation.detail)?;
@@ -94,7 +94,7 @@ impl Usage {
                 }
             }
         }
-        desk.close().await;
+        management.close().await;
         Ok(code)
     }
 }

@@ -9,7 +9,7 @@ use tollgate_core::secret::Secret;
 
 use super::output::Output;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::manage::Management;
 
 /// People and teams.
 #[derive(Debug, Subcommand)]
@@ -57,21 +57,21 @@ pub(super) enum User {
 
 impl User {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
             Self::Add { name, points, role, password_stdin } => {
                 let password = password_stdin.then(password).transpose()?;
-                let id = desk.add_account(&name, role, password, points).await?;
+                let id = management.add_account(&name, role, password, points).await?;
                 output.one(&[
                     ("id", id.to_string().into()),
                     ("name", name.into()),
                     ("points", points.to_string().into()),
                 ])?;
             }
-            Self::Password { name } => desk.set_password(&name, password()?).await?,
-            Self::Role { name, role } => desk.set_role(&name, role).await?,
+            Self::Password { name } => management.set_password(&name, password()?).await?,
+            Self::Role { name, role } => management.set_role(&name, role).await?,
             Self::List => {
-                let users = desk.users().await?;
+                let users = management.users().await?;
                 let rows: Vec<_> = users
                     .into_iter()
                     .map(|user| {
@@ -86,10 +86,10 @@ impl User {
                     .collect();
                 output.many(&["name", "enabled", "role", "points", "id"], &rows)?;
             }
-            Self::Disable { name } => desk.set_user_enabled(&name, false).await?,
-            Self::Enable { name } => desk.set_user_enabled(&name, true).await?,
+            Self::Disable { name } => management.set_user_enabled(&name, false).await?,
+            Self::Enable { name } => management.set_user_enabled(&name, true).await?,
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }

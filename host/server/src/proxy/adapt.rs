@@ -16,8 +16,8 @@ use super::error::ProxyError;
 use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
-use crate::body::{Chained, Splice};
-use crate::destination::Leg;
+use crate::routing::plan::Leg;
+use crate::transport::body::{Chained, Splice};
 use crate::upstream::{Shape, StreamOption};
 
 /// A request ready to go.

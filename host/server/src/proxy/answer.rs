@@ -19,13 +19,13 @@ use super::read::Inbound;
 use super::relay::{self, Outgoing, Relay};
 use super::select::Lease;
 use super::window::{Passed, Window};
-use crate::road::Road;
-use crate::worker::Worker;
+use crate::listen::worker::Worker;
+use crate::routing::snapshot::RoutingSnapshot;
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
     worker: &Rc<Worker>,
-    road: &Rc<Road>,
+    snapshot: &Rc<RoutingSnapshot>,
     inbound: &Inbound,
     passage: Passage,
     reply: Reply,
@@ -36,7 +36,7 @@ pub(super) async fn begin(
     let Passage { withhold, mut exchange } = passage;
     let events = forward::is_event_stream(&head.headers);
     let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
-    let (mut window, unchanged) = (Window::new(road), withhold.is_none());
+    let (mut window, unchanged) = (Window::new(snapshot), withhold.is_none());
     let streams = inbound.streaming && inbound.operation.generates();
     let ending = streams.then(|| Ending::new(lease.spoken.protocol, lease.spoken.operation));
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending);

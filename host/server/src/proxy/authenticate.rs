@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
-use crate::directory::{Caller, Directory};
+use crate::state::directory::{Caller, Directory};
 
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),

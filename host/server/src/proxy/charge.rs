@@ -30,11 +30,11 @@ use super::meter::Meter;
 use super::read::Inbound;
 use super::record::Tries;
 use super::select::{Lease, Owners};
-use crate::destination::{Destination, Leg, Stage};
-use crate::directory::{Caller, Directory};
-use crate::gates::Place;
-use crate::road::Road;
-use crate::trial::{self, Trial, detail};
+use crate::routing::plan::{Destination, Leg, Stage};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::concurrency::Place;
+use crate::state::directory::{Caller, Directory};
+use crate::state::trace::{self, Trial, detail};
 
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
@@ -78,7 +78,7 @@ pub(crate) struct Pending {
     /// Its place among the calls of a limited key.
     pub(crate) permit: Option<Permit>,
     /// The generation that it began with.
-    pub(crate) road: Rc<Road>,
+    pub(crate) snapshot: Rc<RoutingSnapshot>,
     /// The client's protocol.
     pub(crate) protocol: Protocol,
     /// What was asked.
@@ -336,7 +336,7 @@ fn quote(
 /// 402 when the balance does not carry it.
 pub(crate) fn reserve(caller: &Caller, amount: Micropoints) -> Result<(), ProxyError> {
     let reserved = caller.account.lock().hold(amount);
-    trial::note("reserve", || detail!({"points": amount.to_string(), "granted": reserved.is_ok()}));
+    trace::note("reserve", || detail!({"points": amount.to_string(), "granted": reserved.is_ok()}));
     reserved
         .map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })
 }

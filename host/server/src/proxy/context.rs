@@ -9,7 +9,7 @@ use tollgate_core::protocol::Operation;
 
 use super::error::ProxyError;
 use super::read::Inbound;
-use crate::directory::Caller;
+use crate::state::directory::Caller;
 
 /// The header in which an answer says how many turns were left out; absent where none were.
 const TURNS_DROPPED: HeaderName = HeaderName::from_static("x-tollgate-turns-dropped");

@@ -6,8 +6,8 @@ use tollgate_core::id::CredentialId;
 
 use super::error::ProxyError;
 use super::select::{self, Lack, Lease, Wanted};
-use crate::destination::{Destination, Leg, Stage};
-use crate::directory::{Caller, Directory};
+use crate::routing::plan::{Destination, Leg, Stage};
+use crate::state::directory::{Caller, Directory};
 
 /// How far a request has come.
 pub(crate) struct Course<'d, 'a> {

@@ -25,18 +25,18 @@ use super::record;
 use super::relay::Outgoing;
 use super::select::{Lease, Wanted};
 use crate::config::Limits;
-use crate::destination::{Destination, Leg, Stage};
-use crate::directory::{Caller, Directory};
-use crate::gates::Full;
-use crate::road::Road;
-use crate::tokens::TokenError;
-use crate::trial::{self, detail};
-use crate::worker::Worker;
+use crate::listen::worker::Worker;
+use crate::routing::plan::{Destination, Leg, Stage};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::concurrency::Full;
+use crate::state::directory::{Caller, Directory};
+use crate::state::trace::{self, detail};
+use crate::upstream::access_token::TokenError;
 
 /// An admitted request, and who may serve it.
 pub(super) struct Dispatch<'a> {
     pub(super) worker: &'a Rc<Worker>,
-    pub(super) road: &'a Rc<Road>,
+    pub(super) snapshot: &'a Rc<RoutingSnapshot>,
     pub(super) directory: &'a Directory,
     pub(super) caller: &'a Caller,
     pub(super) inbound: &'a Inbound,
@@ -93,8 +93,8 @@ impl Dispatch<'_> {
                     if let Some(conversation) = conversation {
                         conversations.note(conversation, attempt.lease.credential().id, self.worker.now());
                     }
-                    let (road, lease) = (self.road, attempt.lease);
-                    return answer::begin(self.worker, road, self.inbound, passage, reply, lease, ticket)
+                    let (snapshot, lease) = (self.snapshot, attempt.lease);
+                    return answer::begin(self.worker, snapshot, self.inbound, passage, reply, lease, ticket)
                         .await;
                 }
                 Err(failed) => match self.failed(&mut course, attempt, failed, passage, ticket) {
@@ -161,7 +161,7 @@ impl Dispatch<'_> {
         };
         let mut outbound = adapt::request(self.inbound, leg, lease, bearer, ticket.id(), self.worker.now())?;
         let passage = std::mem::take(&mut outbound.passage);
-        trial::note("adapt", || {
+        trace::note("adapt", || {
             detail!({
                 "provider": &*lease.upstream.name, "model": &*stage.model,
                 "protocol": lease.spoken.protocol.name(), "translated": passage.exchange.is_some(),

@@ -20,11 +20,11 @@ use tollgate_runtime::{Failure, Framing, Refusal};
 use super::adapt::Outbound;
 use super::error::{ProxyError, Rejected};
 use super::select::Lease;
+use crate::clock::now;
 use crate::config::Limits;
-use crate::net::frames::AnswerError;
-use crate::net::pool::{Answer, Pool, SendError};
-use crate::shared::now;
-use crate::tokens::TokenError;
+use crate::transport::frames::AnswerError;
+use crate::transport::http1::{Answer, Pool, SendError};
+use crate::upstream::access_token::TokenError;
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;

@@ -12,10 +12,10 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
 use super::error::{LimitReached, ProxyError};
-use crate::destination::Destination;
-use crate::directory::{Caller, Limited, SharedMeter};
-use crate::router::Call;
-use crate::trial::{Detail, detail};
+use crate::listen::router::Call;
+use crate::routing::plan::Destination;
+use crate::state::directory::{Caller, Limited, SharedMeter};
+use crate::state::trace::{Detail, detail};
 
 /// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
 #[derive(Debug)]

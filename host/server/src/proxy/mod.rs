@@ -46,14 +46,14 @@ use self::error::{ProxyError, Tongue};
 use self::limit::Permit;
 use self::read::Inbound;
 use crate::bodies::Copying;
-use crate::destination::{Destination, Unserved};
-use crate::directory::{Caller, Directory};
-use crate::gates::Place;
-use crate::road::Road;
-use crate::router::{self, Call, Route};
-use crate::trial::{self, detail};
+use crate::listen::router::{self, Call, Route};
+use crate::listen::worker::Worker;
+use crate::routing::plan::{Destination, Unserved};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::concurrency::Place;
+use crate::state::directory::{Caller, Directory};
+use crate::state::trace::{self, detail};
 use crate::upstream::Shape;
-use crate::worker::Worker;
 
 /// The header in which every answer names its request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -83,7 +83,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
                 // In a box, so that every other call's future is no larger for it.
                 Some(trial) => {
                     let tried = proxy(&worker, arrival, call, parts, body, &mut copying);
-                    Box::pin(trial::scope(trial, tried)).await
+                    Box::pin(trace::scope(trial, tried)).await
                 }
             };
             (tongue, answer)
@@ -127,17 +127,17 @@ async fn proxy(
     let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
     let key = authenticate::take_key(&mut headers, &mut query);
     let directory = worker.shared.directory.load_full();
-    let caller = match trial::caller() {
+    let caller = match trace::caller() {
         Some(caller) => caller,
         None => authenticate::caller(&directory, key.as_deref(), arrival.at)?,
     };
-    trial::note(
+    trace::note(
         "authenticate",
         || detail!({"user": caller.user.to_string(), "key": caller.api_key.to_string()}),
     );
     let (protocol, at) = (call.protocol, arrival.at);
     let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
-    trial::note("limit", || limit::told(&caller, standing.as_ref()));
+    trace::note("limit", || limit::told(&caller, standing.as_ref()));
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
     if caller.keep_bodies {
@@ -147,16 +147,22 @@ async fn proxy(
     let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
     let place = worker.shared.gates.enter(arrival.started + patience).await;
     let place = place.map_err(|_| ProxyError::Busy)?;
-    trial::note("read", || inbound.told());
-    let road = worker.road();
+    trace::note("read", || inbound.told());
+    let snapshot = worker.snapshot();
     let (inbound, destination, mut ticket) =
-        admit(worker, arrival, &road, &directory, &caller, permit, inbound).await?;
+        admit(worker, arrival, &snapshot, &directory, &caller, permit, inbound).await?;
     if let Some(pending) = ticket.pending() {
         pending.place = place;
     }
     let (directory, caller) = (&*directory, &*caller);
-    let dispatch =
-        Dispatch { worker, road: &road, directory, caller, inbound: &inbound, destination: &destination };
+    let dispatch = Dispatch {
+        worker,
+        snapshot: &snapshot,
+        directory,
+        caller,
+        inbound: &inbound,
+        destination: &destination,
+    };
     let mut answer = dispatch.run(ticket).await?;
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
@@ -169,7 +175,7 @@ async fn proxy(
 async fn admit<'r>(
     worker: &Worker,
     arrival: Arrival,
-    road: &'r Rc<Road>,
+    snapshot: &'r Rc<RoutingSnapshot>,
     directory: &'r Directory,
     caller: &Arc<Caller>,
     permit: Option<Permit>,
@@ -181,7 +187,7 @@ async fn admit<'r>(
         admitted_at: arrival.at,
         caller: Arc::clone(caller),
         permit,
-        road: Rc::clone(road),
+        snapshot: Rc::clone(snapshot),
         protocol: inbound.protocol,
         operation: inbound.operation,
         model: Arc::from(inbound.model.as_str()),
@@ -198,26 +204,29 @@ async fn admit<'r>(
         meter: None,
         filter_hash: None,
         error: None,
-        trial: trial::current(),
+        trial: trace::current(),
         outcome: Outcome::Refused,
     };
     let admitted = (|| {
         limit::model(caller, &inbound.model)?;
-        let destination = destination(road, directory, caller, arrival.at, &inbound)?;
+        let destination = destination(snapshot, directory, caller, arrival.at, &inbound)?;
         if let Some((stage, leg)) = destination.first() {
             pending.serve_by(directory, stage, leg);
         }
-        filter::screen(road, &mut inbound).map_err(|refusal| {
+        filter::screen(snapshot, &mut inbound).map_err(|refusal| {
             pending.filter_hash = refusal.hash;
             refusal.error
         })?;
-        trial::note("filter", || detail!({"passed": true, "component": road.generation.filter().is_some()}));
+        trace::note(
+            "filter",
+            || detail!({"passed": true, "component": snapshot.generation.filter().is_some()}),
+        );
         if pending.priced.is_none() {
             return Ok(destination);
         }
         let owners = select::owners(&destination, directory, caller);
         let default_max = worker.shared.settings.limits.default_output_tokens_max;
-        let pricing = road.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
+        let pricing = snapshot.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
         let amount = charge::dearest(
             pricing,
             &destination,
@@ -260,7 +269,7 @@ async fn admit<'r>(
 /// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the client's
 /// protocol.
 fn destination<'r>(
-    road: &'r Road,
+    snapshot: &'r RoutingSnapshot,
     directory: &'r Directory,
     caller: &Caller,
     at: Timestamp,
@@ -268,7 +277,7 @@ fn destination<'r>(
 ) -> Result<Destination<'r>, ProxyError> {
     let Inbound { protocol, operation, streaming, .. } = *inbound;
     let call = Shape { protocol, operation, streaming };
-    let found = Destination::find(road, directory.prices.at(at), call, &inbound.model);
+    let found = Destination::find(snapshot, directory.prices.at(at), call, &inbound.model);
     let mut destination = found.map_err(|unserved| match unserved {
         Unserved::Unpriced => ProxyError::UnknownModel(inbound.model.clone()),
         Unserved::SwitchedOff => ProxyError::NoCredential,

@@ -12,10 +12,10 @@ use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
 use super::{Outgoing, authenticate, limit};
-use crate::destination::Destination;
-use crate::road::Road;
+use crate::listen::worker::Worker;
+use crate::routing::plan::Destination;
+use crate::routing::snapshot::RoutingSnapshot;
 use crate::upstream::Shape;
-use crate::worker::Worker;
 
 /// Answers `GET /v1/models`, `/v1beta/models` and one model of them.
 pub(crate) fn answer(
@@ -29,15 +29,15 @@ pub(crate) fn answer(
     let key = authenticate::take_key(&mut parts.headers, &mut query);
     let directory = worker.shared.directory.load();
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
-        let road = worker.road();
+        let snapshot = worker.snapshot();
         let prices = directory.prices.at(now);
         let mut names: Vec<&str> = prices.models().map(|(name, _)| name).collect();
-        names.extend(road.routes().listed());
+        names.extend(snapshot.routes().listed());
         names.sort_unstable();
         names.dedup();
         names.retain(|name| limit::model(&caller, name).is_ok());
         let listed = |name: &'_ str| {
-            offered(&road, prices, name, protocol).filter(|model| caller.may_use(&model.provider))
+            offered(&snapshot, prices, name, protocol).filter(|model| caller.may_use(&model.provider))
         };
         match name {
             None => Ok(list(protocol, &names.into_iter().filter_map(listed).collect::<Vec<_>>())),
@@ -60,10 +60,15 @@ struct Listed {
 }
 
 /// A model, if clients of this protocol can call it.
-fn offered(road: &Road, prices: &PriceTable, name: &str, protocol: Protocol) -> Option<Listed> {
+fn offered(
+    snapshot: &RoutingSnapshot,
+    prices: &PriceTable,
+    name: &str,
+    protocol: Protocol,
+) -> Option<Listed> {
     let find = |operation| {
         let call = Shape { protocol, operation, streaming: false };
-        let destination = Destination::find(road, prices, call, name).ok().filter(Destination::exists)?;
+        let destination = Destination::find(snapshot, prices, call, name).ok().filter(Destination::exists)?;
         let (_, leg) = destination.first()?;
         let price = leg.price?;
         Some(Listed {

@@ -11,10 +11,10 @@ use tollgate_runtime::{BodyEdits, Scheme};
 
 use super::error::ProxyError;
 use super::read::{Member, without};
-use crate::body::{Chained, Splice};
-use crate::net::sigv4::{self, Signed, Signer, hex};
-use crate::secret_parts::part;
+use crate::transport::body::{Chained, Splice};
 use crate::upstream::Terms;
+use crate::upstream::secret::part;
+use crate::upstream::sigv4::{self, Signed, Signer, hex};
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const SESSION: HeaderName = HeaderName::from_static("x-amz-security-token");

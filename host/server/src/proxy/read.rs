@@ -11,10 +11,10 @@ use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::error::ProxyError;
-use crate::body::Splice;
 use crate::config::Limits;
-use crate::router::Call;
-use crate::trial::{Detail, detail};
+use crate::listen::router::Call;
+use crate::state::trace::{Detail, detail};
+use crate::transport::body::Splice;
 
 /// Asks Gemini for a stream of events.
 const EVENTS_QUERY: &str = "alt=sse";
@@ -309,9 +309,9 @@ pub(crate) const fn own_query(protocol: Protocol, streaming: bool) -> &'static s
 #[cfg(test)]
 mod tests {
     use super::{Inbound, peek};
-    use crate::body::Splice;
+    use crate::listen::router::{Route, route};
     use crate::proxy::error::ProxyError;
-    use crate::router::{Route, route};
+    use crate::transport::body::Splice;
     use bytes::Bytes;
     use http::{HeaderMap, Method};
 

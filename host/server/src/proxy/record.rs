@@ -21,13 +21,14 @@ use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteE
 
 use super::charge::{self, Pending, Priced, Settled, Ticket};
 use super::select::Lease;
-use crate::desk;
-use crate::directory::Caller;
-use crate::road::Road;
-use crate::shared::{Shared, now};
+use crate::clock::now;
+use crate::listen::worker::Worker;
+use crate::manage;
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::Shared;
+use crate::state::directory::Caller;
+use crate::state::trace::{self, Trial, detail};
 use crate::telemetry;
-use crate::trial::{self, Trial, detail};
-use crate::worker::Worker;
 
 /// Writes a hold and waits until it is durable.
 ///
@@ -79,7 +80,7 @@ pub(crate) fn note_attempt(
 ) {
     if let Some(pending) = ticket.pending() {
         let took_ms = millis(begun.elapsed());
-        trial::note(
+        trace::note(
             "forward",
             || detail!({"status": status, "failure": failure.map(FailureClass::name), "first_byte_ms": took_ms}),
         );
@@ -165,7 +166,7 @@ fn told(trial: &Trial, entry: &Entry) {
         "charge",
         detail!({
             "held": record.hold.to_string(), "points": record.charge.to_string(), "overrun": overrun,
-            "price_version": record.price_version, "account": desk::TRIAL_USER,
+            "price_version": record.price_version, "account": manage::TRIAL_USER,
         }),
     );
 }
@@ -174,7 +175,7 @@ fn told(trial: &Trial, entry: &Entry) {
 fn earning(shared: &Shared, pending: &Pending, entry: Entry) -> Entry {
     let lender = pending.lease.as_ref().and_then(|lease| lease.credential().lender.as_ref());
     let (Some(lender), Some(pricing), Entry::Settle { record, held, .. }) =
-        (lender, pending.road.generation.pricing(), &entry)
+        (lender, pending.snapshot.generation.pricing(), &entry)
     else {
         return entry;
     };
@@ -248,7 +249,7 @@ fn charged(
 
 /// Asks the request's own generation, then the last one that priced well.
 fn price(shared: &Shared, pending: &Pending, bill: &Bill, held: Micropoints) -> Settled {
-    let own = &pending.road.generation;
+    let own = &pending.snapshot.generation;
     let last_good = shared.last_good.load();
     let other = last_good.as_ref().filter(|other| !Arc::ptr_eq(other, own));
     let settled = charge::settle(
@@ -286,7 +287,7 @@ fn record(pending: &Pending, outcome: Outcome, usage: Usage) -> RequestRecord {
         usage,
         hold: pending.hold.unwrap_or_default(),
         price_version: pending.priced.as_ref().map(|priced| priced.version),
-        components: components(&pending.road, pending),
+        components: components(&pending.snapshot, pending),
         filter_hash: pending.filter_hash.map(Vec::from),
         error: pending.error.clone(),
         ..RequestRecord::new(pending.id, pending.caller.user, pending.admitted_at)
@@ -294,8 +295,8 @@ fn record(pending: &Pending, outcome: Outcome, usage: Usage) -> RequestRecord {
 }
 
 /// The components that took part.
-fn components(road: &Road, pending: &Pending) -> Components {
-    let generation = &road.generation;
+fn components(snapshot: &RoutingSnapshot, pending: &Pending) -> Components {
+    let generation = &snapshot.generation;
     Components {
         adapter: pending.lease.as_ref().map(|lease| *lease.upstream.adapter.digest().as_bytes()),
         selector: generation.selector().filter(|_| pending.attempts > 0).map(|s| *s.digest().as_bytes()),

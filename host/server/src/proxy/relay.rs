@@ -23,7 +23,7 @@ use super::meter::any_failure;
 use super::window::{Passed, Window};
 use crate::bodies::Copying;
 use crate::config::Limits;
-use crate::net::pool::Answer;
+use crate::transport::http1::Answer;
 
 /// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
 /// is nothing but a comment.

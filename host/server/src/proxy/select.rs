@@ -14,11 +14,11 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
 
 use super::error::ProxyError;
-use crate::destination::{Destination, Leg};
-use crate::directory::{Caller, Credential, Directory};
-use crate::gates::Place;
-use crate::road::Road;
-use crate::trial::{self, Detail, detail};
+use crate::routing::plan::{Destination, Leg};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::concurrency::Place;
+use crate::state::directory::{Caller, Credential, Directory};
+use crate::state::trace::{self, Detail, detail};
 use crate::upstream::{Shape, Upstream};
 
 /// Wait that is advised where nobody can say when a call under way ends.
@@ -248,7 +248,7 @@ pub(crate) fn next(
         let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, Shape)> = Vec::with_capacity(8);
         for credential in directory.credentials(caller) {
             let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
-            if !trial::allows(credential.id) {
+            if !trace::allows(credential.id) {
                 continue;
             }
             if tried.contains(&credential.id) {
@@ -260,7 +260,7 @@ pub(crate) fn next(
             }
         }
         if found.is_empty() {
-            trial::note("select", || detail!({"candidates": []}));
+            trace::note("select", || detail!({"candidates": []}));
             break;
         }
         if found.len() > CANDIDATES_MAX {
@@ -273,9 +273,9 @@ pub(crate) fn next(
             numbered.map(|((candidate, ..), handle)| Candidate { handle, ..*candidate }).collect();
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let request = SelectRequest { seed: fastrand::u64(..), attempt };
-        let handle = choose(leg.road, request, &candidates)?;
+        let handle = choose(leg.snapshot, request, &candidates)?;
         let (_, credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
-        trial::note("select", || {
+        trace::note("select", || {
             let seen = found.iter().map(|(numbers, credential, ..)| told(credential, numbers));
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
@@ -371,8 +371,12 @@ fn admit(limits: &Rates, meter: &mut Meter, now: Timestamp) -> Result<(), Unfit>
 }
 
 /// Asks the policy, or the gateway's own rule where the binding says so.
-fn choose(road: &Road, request: SelectRequest, candidates: &[Candidate]) -> Result<u32, ProxyError> {
-    let selected = road.generation.selector().map(|selector| selector.select(request, candidates));
+fn choose(
+    snapshot: &RoutingSnapshot,
+    request: SelectRequest,
+    candidates: &[Candidate],
+) -> Result<u32, ProxyError> {
+    let selected = snapshot.generation.selector().map(|selector| selector.select(request, candidates));
     match selected {
         Some(Ok(Some(handle))) => Ok(handle),
         Some(Ok(None)) => Err(ProxyError::NoCredential),

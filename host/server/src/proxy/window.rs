@@ -10,9 +10,9 @@ use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Direction, Filter, Found};
 
 use super::filter::{Decision, TextHash, decide, masks};
-use crate::body::Splice;
-use crate::matcher::Matcher;
-use crate::road::Road;
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::matcher::Matcher;
+use crate::transport::body::Splice;
 
 /// Longest event that is looked into.
 const EVENT_BYTES_MAX: usize = 32 << 20;
@@ -43,7 +43,7 @@ struct Held {
 
 /// The window of one answer.
 pub(crate) struct Window {
-    road: Rc<Road>,
+    snapshot: Rc<RoutingSnapshot>,
     framer: Framer,
     held: VecDeque<Held>,
     /// Text of the held events, in order.
@@ -55,11 +55,11 @@ pub(crate) struct Window {
 
 impl Window {
     /// A window for an answer on this road; `None` where answers are not filtered.
-    pub(crate) fn new(road: &Rc<Road>) -> Option<Self> {
-        let (filter, _) = road.filter()?;
+    pub(crate) fn new(snapshot: &Rc<RoutingSnapshot>) -> Option<Self> {
+        let (filter, _) = snapshot.filter()?;
         let width_chars = filter.plan().response_window_chars as usize;
         (width_chars > 0).then(|| Self {
-            road: Rc::clone(road),
+            snapshot: Rc::clone(snapshot),
             framer: Framer::new(EVENT_BYTES_MAX),
             held: VecDeque::new(),
             text: String::new(),
@@ -99,7 +99,7 @@ impl Window {
 
     /// Screens a whole body that is not a stream of events: an object, or an array of them.
     pub(crate) fn whole(&mut self, body: Bytes) -> Passed {
-        let Some((filter, matcher)) = self.road.filter() else { return Passed::On(body) };
+        let Some((filter, matcher)) = self.snapshot.filter() else { return Passed::On(body) };
         let (before, after): (&[u8], &[u8]) = match body.trim_ascii_start().first() {
             Some(b'[') => (b"{\"all\":", b"}"),
             _ => (b"", b""),
@@ -127,7 +127,7 @@ impl Window {
 
     /// Decides about the window and lets go of the events whose text ends before `keep`.
     fn release(&mut self, keep: usize) -> Passed {
-        let Some((filter, matcher)) = self.road.filter() else { return self.let_go(usize::MAX) };
+        let Some((filter, matcher)) = self.snapshot.filter() else { return self.let_go(usize::MAX) };
         let decision = judge(filter, matcher, &self.text, self.decided);
         match decision {
             Decision::Pass => {}

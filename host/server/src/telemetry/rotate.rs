@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate_core::time::Timestamp;
 
-use crate::shared::now;
+use crate::clock::now;
 
 /// When a file ends, and how many are kept.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let rule = Rule { bytes_max: u64::MAX, period_ms: DAY_MS, keep: 5 };
         let path = dir.path().join("a.log");
-        let today = crate::shared::now();
+        let today = crate::clock::now();
         for _ in 0..2 {
             let mut log = Rotating::open(path.clone(), rule, Arc::default()).unwrap();
             log.write_line(b"today\n", today).unwrap();

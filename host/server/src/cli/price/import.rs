@@ -8,9 +8,9 @@ use tollgate_core::price::ModelPrice;
 
 use super::Publishing;
 use crate::cli::output::{Output, line};
-use crate::desk::Desk;
-use crate::priceimport::{self, Selection};
-use crate::shared::now;
+use crate::clock::now;
+use crate::manage::Management;
+use crate::prices::import::{self, Selection};
 
 /// A list to take prices from.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(crate) struct Import {
 }
 
 impl Import {
-    pub(super) async fn run(self, desk: &Desk, output: &Output) -> anyhow::Result<()> {
+    pub(super) async fn run(self, management: &Management, output: &Output) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(&self.file)
             .with_context(|| format!("reading {}", self.file.display()))?;
         let pair = |text: &String| {
@@ -47,7 +47,7 @@ impl Import {
             models: self.models,
             points_per_usd: self.points_per_usd,
         };
-        let import = priceimport::read(&text, &selection)
+        let import = import::read(&text, &selection)
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("{} is refused", self.file.display()))?;
         if !output.is_json() {
@@ -62,11 +62,11 @@ impl Import {
         let mut models = import.models;
         if !self.replace {
             let moment = self.publishing.effective_at.unwrap_or_else(now);
-            let schedule = desk.price_schedule().await?;
+            let schedule = management.price_schedule().await?;
             for (model, price) in schedule.at(moment).models() {
                 models.entry(model.to_owned()).or_insert_with(|| ModelPrice::clone(price));
             }
         }
-        self.publishing.publish(desk, models, output).await
+        self.publishing.publish(management, models, output).await
     }
 }

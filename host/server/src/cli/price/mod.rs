@@ -16,11 +16,11 @@ use tollgate_core::time::Timestamp;
 
 use super::output::Output;
 use super::{moment, shown};
+use crate::clock::now;
 use crate::config::Config;
-use crate::desk::{Desk, PriceList};
-use crate::pricediff::{self, CLASSES, PriceChange};
-use crate::pricefile;
-use crate::shared::now;
+use crate::manage::{Management, PriceList};
+use crate::prices::diff::{self, CLASSES, PriceChange};
+use crate::prices::file;
 
 /// What models cost.
 #[derive(Debug, Subcommand)]
@@ -71,30 +71,30 @@ pub(super) struct Publishing {
 
 impl Price {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let desk = Desk::open(config).await?;
+        let management = Management::open(config).await?;
         match self {
             Self::List { version } => match version {
-                Some(version) => list(&desk.prices(version).await?, output)?,
-                None => list(desk.price_schedule().await?.at(now()), output)?,
+                Some(version) => list(&management.prices(version).await?, output)?,
+                None => list(management.price_schedule().await?.at(now()), output)?,
             },
-            Self::History => history(&desk, output).await?,
+            Self::History => history(&management, output).await?,
             Self::Publish { file, publishing } => {
                 let text =
                     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-                let prices = pricefile::parse(&text)
+                let prices = file::parse(&text)
                     .map_err(anyhow::Error::msg)
                     .with_context(|| format!("{} is refused", file.display()))?;
-                publishing.publish(&desk, prices, output).await?;
+                publishing.publish(&management, prices, output).await?;
             }
             Self::Withdraw { version } => {
-                desk.withdraw_prices(version).await?;
+                management.withdraw_prices(version).await?;
                 output.one(&[("version", version.into()), ("withdrawn", true.into())])?;
             }
-            Self::Import(import) => import.run(&desk, output).await?,
-            Self::Replay(replay) => replay.run(config, &desk, output).await?,
-            Self::Rate(rate) => rate.run(&desk, output).await?,
+            Self::Import(import) => import.run(&management, output).await?,
+            Self::Replay(replay) => replay.run(config, &management, output).await?,
+            Self::Rate(rate) => rate.run(&management, output).await?,
         }
-        desk.close().await;
+        management.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -103,18 +103,18 @@ impl Publishing {
     /// Publishes `models`, or shows what that would change.
     async fn publish(
         self,
-        desk: &Desk,
+        management: &Management,
         models: std::collections::HashMap<String, tollgate_core::price::ModelPrice>,
         output: &Output,
     ) -> anyhow::Result<()> {
         let moment = self.effective_at.unwrap_or_else(now);
-        let changes = pricediff::changes(desk.price_schedule().await?.at(moment), &models);
+        let changes = diff::changes(management.price_schedule().await?.at(moment), &models);
         if self.dry_run {
             return show(&changes, output);
         }
         let (count, effective_at) = (models.len(), self.effective_at);
         let list = PriceList { models, effective_at, note: self.note };
-        let version = desk.publish_prices(&list).await?;
+        let version = management.publish_prices(&list).await?;
         output.one(&[
             ("version", version.into()),
             ("models", count.into()),
@@ -148,9 +148,9 @@ fn list(table: &PriceTable, output: &Output) -> anyhow::Result<()> {
     output.many(&columns, &rows)
 }
 
-async fn history(desk: &Desk, output: &Output) -> anyhow::Result<()> {
-    let in_force = desk.price_schedule().await?.at(now()).version();
-    let rows: Vec<Vec<Value>> = desk
+async fn history(management: &Management, output: &Output) -> anyhow::Result<()> {
+    let in_force = management.price_schedule().await?.at(now()).version();
+    let rows: Vec<Vec<Value>> = management
         .price_versions()
         .await?
         .into_iter()

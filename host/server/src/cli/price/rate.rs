@@ -4,7 +4,7 @@ use clap::{ArgGroup, Subcommand};
 use tollgate_core::price::PriceRate;
 
 use crate::cli::output::Output;
-use crate::desk::Desk;
+use crate::manage::Management;
 
 /// What users pay of the prices.
 #[derive(Debug, Subcommand)]
@@ -26,15 +26,15 @@ pub(crate) enum Rate {
 }
 
 impl Rate {
-    pub(super) async fn run(self, desk: &Desk, output: &Output) -> anyhow::Result<()> {
+    pub(super) async fn run(self, management: &Management, output: &Output) -> anyhow::Result<()> {
         match self {
             Self::Set { ppm, users, all } => {
                 let users = (!all).then_some(users.as_slice());
-                let count = desk.set_price_rate(users, ppm).await?;
+                let count = management.set_price_rate(users, ppm).await?;
                 output.one(&[("users", count.into()), ("ppm", ppm.ppm().into())])
             }
             Self::List => {
-                let rates = desk.price_rates().await?;
+                let rates = management.price_rates().await?;
                 let rows: Vec<_> =
                     rates.into_iter().map(|(_, name, rate)| vec![name.into(), rate.ppm().into()]).collect();
                 output.many(&["user", "ppm"], &rows)

@@ -12,8 +12,8 @@ use tollgate_core::time::Timestamp;
 use crate::cli::ago;
 use crate::cli::output::Output;
 use crate::config::Config;
-use crate::desk::Desk;
-use crate::reprice::Policy;
+use crate::manage::Management;
+use crate::prices::replay::Policy;
 
 /// Receipts that are read at once.
 const PAGE: u32 = 1000;
@@ -66,16 +66,21 @@ impl Sum {
 }
 
 impl Replay {
-    pub(super) async fn run(self, config: &Config, desk: &Desk, output: &Output) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        management: &Management,
+        output: &Output,
+    ) -> anyhow::Result<()> {
         let running = || serde_json::to_string(&config.policies.pricing.config);
         let config_json = self.config_json.map_or_else(running, Ok)?;
         let policy = Policy::of_file(config, &self.component, &config_json)?;
-        let names = desk.user_names().await?;
+        let names = management.user_names().await?;
         let (mut users, mut models) = (BTreeMap::<String, Sum>::new(), BTreeMap::<String, Sum>::new());
         let (mut total, mut failed) = (Sum::default(), 0_u64);
         let mut after = RequestId::new(self.since, [0; 10]);
         loop {
-            let page = desk.receipts(after, PAGE).await?;
+            let page = management.receipts(after, PAGE).await?;
             let Some((_, last)) = page.last() else { break };
             after = last.request;
             for (_, receipt) in &page {

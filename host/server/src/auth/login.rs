@@ -1,0 +1,234 @@
+//! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and says who; the
+//! refresh token is good once, and what it stands for lies in the database.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use tollgate_core::id::SessionId;
+use tollgate_core::lockout::Lockout;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_store::{Guessed, Rotated, User};
+
+use crate::auth::jwt::{ACCESS_MS, TokenKey};
+use crate::auth::{keys, password};
+use crate::manage::Management;
+
+/// How long a session lasts after its last refresh.
+const SESSION_MS: u64 = 30 * DAY_MS;
+/// Wrong passwords for one name before the first wait.
+const FREE_BY_NAME: u32 = 5;
+/// Wrong passwords from one address before the first wait: many people may share one.
+const FREE_BY_ADDRESS: u32 = 20;
+
+/// Who may manage what, by password or token.
+pub(crate) struct Logins {
+    management: Management,
+    key: TokenKey,
+    names: Guesses,
+    addresses: Guesses,
+}
+
+/// What a client gets for a password or a refresh token.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    /// Names the user for [`Tokens::access_ms`].
+    pub(crate) access: Secret,
+    /// Milliseconds for which the access token is good.
+    pub(crate) access_ms: u64,
+    /// Good once, for the next pair.
+    pub(crate) refresh: Secret,
+    /// Whose they are.
+    pub(crate) user: User,
+}
+
+/// A user by his access token.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    /// Who.
+    pub(crate) user: User,
+    /// The login.
+    pub(crate) session: SessionId,
+}
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoginError {
+    /// No such user, another password, or none that may log in: nobody is told which.
+    #[error("the name or the password is not right")]
+    Wrong,
+    /// Too many wrong passwords; the next may be tried in so many milliseconds.
+    #[error("too many wrong passwords")]
+    Locked(u64),
+    /// The refresh token is not good, or no longer.
+    #[error("the refresh token is not valid")]
+    BadToken,
+    /// The database failed, or the system gave no randomness.
+    #[error("logging in")]
+    Failed(#[source] anyhow::Error),
+}
+
+impl Logins {
+    /// Opens the books' logins.
+    ///
+    /// # Errors
+    /// When the database or the master key cannot be used.
+    pub(crate) async fn open(management: Management) -> anyhow::Result<Self> {
+        let key = management.token_key().await?;
+        let names = Guesses::open(&management, Guessed::Name, FREE_BY_NAME).await?;
+        let addresses = Guesses::open(&management, Guessed::Address, FREE_BY_ADDRESS).await?;
+        Ok(Self { management, key, names, addresses })
+    }
+
+    /// The books that the logins are in.
+    pub(crate) const fn management(&self) -> &Management {
+        &self.management
+    }
+
+    /// Takes a name and a password.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub(crate) async fn log_in(
+        &self,
+        name: &str,
+        password: Secret,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Tokens, LoginError> {
+        let address = address.to_string();
+        self.addresses.begin(&self.management, &address, now).await?;
+        self.names.begin(&self.management, name, now).await?;
+        let known = self.management.password(name).await.map_err(LoginError::Failed)?;
+        let user = right(password, known).await.ok_or(LoginError::Wrong)?;
+        self.names.change(&self.management, name, now, Lockout::succeed).await?;
+        // Whoever has one account must not wipe out his guesses at others.
+        self.addresses.change(&self.management, &address, now, Lockout::forgive).await?;
+        let secret = fresh()?;
+        let session =
+            self.management.begin_session(user.id, keys::digest(&secret), now, now.plus_ms(SESSION_MS)).await;
+        Ok(self.tokens(user, session.map_err(LoginError::Failed)?, &secret, now))
+    }
+
+    /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its successor.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub(crate) async fn refresh(&self, token: &Secret, now: Timestamp) -> Result<Tokens, LoginError> {
+        let (secret, session) = token.expose().rsplit_once('.').ok_or(LoginError::BadToken)?;
+        let session: SessionId = session.parse().map_err(|_| LoginError::BadToken)?;
+        let (old, new) = (Secret::new(secret.to_owned()), fresh()?);
+        let expires_at = now.plus_ms(SESSION_MS);
+        let rotated = self
+            .management
+            .rotate_session(session, keys::digest(&old), keys::digest(&new), now, expires_at)
+            .await;
+        match rotated.map_err(LoginError::Failed)? {
+            Rotated::Replaced(user) => Ok(self.tokens(user, session, &new, now)),
+            Rotated::Reused => {
+                tracing::warn!(%session, "a refresh token came twice: its session is ended");
+                Err(LoginError::BadToken)
+            }
+            Rotated::Unknown => Err(LoginError::BadToken),
+        }
+    }
+
+    /// Who an access token stands for, if its login is not over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> anyhow::Result<Option<Visitor>> {
+        let Some(claims) = self.key.read(token, now) else { return Ok(None) };
+        let user = self.management.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
+        Ok(user.map(|user| Visitor { user, session: claims.sid }))
+    }
+
+    /// Ends a login: neither of its tokens is good any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn log_out(&self, visitor: &Visitor, now: Timestamp) -> anyhow::Result<()> {
+        self.management.end_session(visitor.session, now).await
+    }
+
+    /// Sets a visitor's own password, by the one before it, and ends his other logins.
+    ///
+    /// # Errors
+    /// [`LoginError`]; wrong ones count as they do for logging in.
+    pub(crate) async fn change_password(
+        &self,
+        visitor: &Visitor,
+        management: &Management,
+        old: Secret,
+        new: Secret,
+        now: Timestamp,
+    ) -> Result<(), LoginError> {
+        let name = &visitor.user.name;
+        self.names.begin(&self.management, name, now).await?;
+        let known = self.management.password(name).await.map_err(LoginError::Failed)?;
+        right(old, known).await.ok_or(LoginError::Wrong)?;
+        self.names.change(&self.management, name, now, Lockout::succeed).await?;
+        management.change_own_password(visitor, new, now).await.map_err(LoginError::Failed)
+    }
+
+    fn tokens(&self, user: User, session: SessionId, secret: &Secret, now: Timestamp) -> Tokens {
+        let access = Secret::new(self.key.issue(user.id, session, now));
+        let refresh = Secret::new(format!("{}.{session}", secret.expose()));
+        Tokens { access, access_ms: ACCESS_MS, refresh, user }
+    }
+}
+
+/// Wrong passwords by name or by address, in memory and in the database.
+struct Guesses {
+    kind: Guessed,
+    known: Mutex<Lockout<[u8; 32]>>,
+}
+
+impl Guesses {
+    async fn open(management: &Management, kind: Guessed, free: u32) -> anyhow::Result<Self> {
+        let mut known = Lockout::new(free);
+        for (guessed, wrong, last) in management.lockouts(kind).await? {
+            known.restore(guessed, wrong, last);
+        }
+        Ok(Self { kind, known: Mutex::new(known) })
+    }
+
+    /// Counts a try before it is known to be wrong.
+    async fn begin(&self, management: &Management, guessed: &str, now: Timestamp) -> Result<(), LoginError> {
+        let begin = |known: &mut Lockout<[u8; 32]>, digest: &[u8; 32]| known.begin(digest, now);
+        self.change(management, guessed, now, begin).await?.map_err(LoginError::Locked)
+    }
+
+    /// Changes what is known of a name or address, and keeps it where it did change: a try that is locked out writes nothing.
+    async fn change<T>(
+        &self,
+        management: &Management,
+        guessed: &str,
+        now: Timestamp,
+        change: impl FnOnce(&mut Lockout<[u8; 32]>, &[u8; 32]) -> T,
+    ) -> Result<T, LoginError> {
+        let digest = keys::digest(&Secret::new(guessed.to_owned()));
+        let (result, before, after) = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = known.tries(&digest);
+            let result = change(&mut known, &digest);
+            (result, before, known.tries(&digest))
+        };
+        if before != after {
+            let (wrong, last) = after.unwrap_or((0, now));
+            management.keep_lockout(self.kind, (digest, wrong, last)).await.map_err(LoginError::Failed)?;
+        }
+        Ok(result)
+    }
+}
+
+/// The user whose password this is. Takes as long where there is none.
+async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> {
+    let stored = known.as_ref().map(|(_, hash)| hash.clone());
+    let right = tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref())).await;
+    known.map(|(user, _)| user).filter(|_| right.unwrap_or(false))
+}
+
+fn fresh() -> Result<Secret, LoginError> {
+    keys::refresh_token().map_err(|_| LoginError::Failed(anyhow::anyhow!("the system gives no randomness")))
+}

@@ -1,0 +1,10 @@
+//! Who somebody is: API keys, passwords, logins, access tokens, and the master key that seals what is secret.
+//!
+//! Nothing here knows a route or a request of the road; `proxy` and `admin` ask.
+
+pub(crate) mod jwt;
+pub(crate) mod keys;
+pub(crate) mod login;
+pub(crate) mod master;
+pub(crate) mod memory_keys;
+pub(crate) mod password;

@@ -1,0 +1,16 @@
+//! The clock and chance: the only place of the server that asks the system for either.
+
+use tollgate_core::time::Timestamp;
+
+/// The time by the calendar.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A new id's random part.
+pub(crate) fn random() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    fastrand::fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,101 @@
+//! Looks after credentials that the providers refuse: keeps their state, and checks each again when that is due.
+//!
+//! One task on the control thread. It sleeps until the next check is due or something changes; nothing is polled, and
+//! nothing is written but changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tollgate_core::health::Standing;
+use tollgate_core::id::CredentialId;
+use tollgate_store::CredentialState;
+
+use crate::clock::now;
+use crate::manage::Management;
+use crate::state::Shared;
+use crate::state::directory::Credential;
+use crate::upstream::check::{self, Found, Subject};
+
+/// The task's state.
+pub(crate) struct CredentialMonitor {
+    shared: Arc<Shared>,
+    management: Management,
+    changes: UnboundedReceiver<CredentialId>,
+}
+
+impl CredentialMonitor {
+    /// Hears of changes by `changes`, which credentials send into.
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        management: Management,
+        changes: UnboundedReceiver<CredentialId>,
+    ) -> Self {
+        Self { shared, management, changes }
+    }
+
+    /// Serves for as long as there are credentials to hear of.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let due = self.due();
+            let wait = due.as_ref().map_or(Duration::MAX, |(ms, _)| Duration::from_millis(*ms));
+            tokio::select! {
+                changed = self.changes.recv() => match changed {
+                    Some(id) => self.keep(id).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(wait) => {
+                    if let Some((_, credential)) = due {
+                        self.check(&credential).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The credential whose check is due next, and in how many milliseconds.
+    fn due(&self) -> Option<(u64, Arc<Credential>)> {
+        let (directory, at) = (self.shared.directory.load(), now());
+        let due = |credential: &Arc<Credential>| match credential.health().standing(at) {
+            Standing::Disabled { recheck_ms, .. } => Some((recheck_ms, Arc::clone(credential))),
+            Standing::Available | Standing::HalfOpen | Standing::Cooling { .. } => None,
+        };
+        directory.all().filter_map(due).min_by_key(|(ms, _)| *ms)
+    }
+
+    /// Writes a credential's state down as it is now, which may be newer than the change that was heard of.
+    async fn keep(&self, id: CredentialId) {
+        let Some(live) = self.shared.directory.load().live.get(&id).cloned() else { return };
+        let state = {
+            let health = live.health();
+            CredentialState { condition: health.condition(), failures: health.failures() }
+        };
+        tracing::info!(credential = %id, condition = ?state.condition, "a credential has changed its state");
+        if let Err(error) = self.management.store().save_state(id, state).await {
+            tracing::error!(credential = %id, %error, "a credential's state could not be kept");
+        }
+    }
+
+    async fn check(&self, credential: &Credential) {
+        let subject = Subject {
+            provider: credential.provider.clone(),
+            place: credential.place.clone(),
+            secret: credential.secret.clone(),
+        };
+        let found = check::check(&self.shared, subject, Some(credential.id)).await;
+        if found.result.is_none() {
+            // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left as it
+            // is, its check would stay due and be made without pause.
+            let changed = credential.health().succeed();
+            credential.live.tell(changed);
+            return self.keep(credential.id).await;
+        }
+        credential.live.learn(&found);
+        self.keep(credential.id).await;
+        if let Found { result: Some(result), .. } = &found
+            && let Err(error) = self.management.keep_check(credential.id, result).await
+        {
+            tracing::error!(credential = %credential.id, %error, "what a check found could not be kept");
+        }
+    }
+}

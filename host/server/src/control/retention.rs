@@ -1,0 +1,158 @@
+//! How long the request log is kept: records go, oldest first, into a file of the archive where there is one, and then out of
+//! the database.
+//!
+//! A few hundred at a time, each in a transaction of its own, so that the ledger never waits long. A batch is in the file, and
+//! on the disk, before it is removed: a crash in between archives it twice and loses nothing. The file has the name of its
+//! first request; it ends in `.part` until the run is over, and a run that was cut short is completed by the next one.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_store::Retention;
+
+use crate::clock::now;
+use crate::config::Requests;
+use crate::manage::{LogCall, Management};
+
+/// Records of one transaction.
+const BATCH: u32 = 250;
+/// Pause between transactions, for those who wait to write.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often a server looks.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// What a file that is not complete ends in.
+const PART: &str = "part";
+
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    /// Records that are gone.
+    pub(crate) records: u64,
+    /// The file that holds them.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Keeps the log within its bounds, for ever.
+pub(crate) async fn watch(management: Management, rule: Requests) {
+    if rule.keep_days == 0 && rule.keep_records == 0 {
+        return;
+    }
+    loop {
+        match prune(&management, &rule).await {
+            Ok(Pruned { records: 0, .. }) => {}
+            Ok(done) => {
+                tracing::info!(records = done.records, file = ?done.file, "removed old records of requests")
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "old records could not be removed"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Removes what may go now.
+///
+/// # Errors
+/// When the database or the archive fails: what was not archived is still there. When the command fails: all files are
+/// there.
+pub(crate) async fn prune(management: &Management, rule: &Requests) -> anyhow::Result<Pruned> {
+    let oldest = now().millis().saturating_sub(rule.keep_days.saturating_mul(DAY_MS));
+    let keep = Retention {
+        before: (rule.keep_days > 0).then(|| Timestamp::from_millis(oldest)),
+        records_max: Some(rule.keep_records).filter(|records| *records > 0),
+    };
+    if let Some(dir) = rule.archive_dir.clone() {
+        let command = rule.archive_command.clone();
+        aside(move || left_over(&dir, &command)).await?;
+    }
+    let mut done = Pruned::default();
+    let mut archive: Option<Archive> = None;
+    loop {
+        let batch = management.store().expired(&keep, BATCH).await?;
+        let Some((first, last)) = batch.first().zip(batch.last()) else { break };
+        let (last, count) = (last.request, batch.len() as u64);
+        if let Some(dir) = rule.archive_dir.clone() {
+            let (begun, name) = (archive.take(), first.request.to_string());
+            let mut calls = Vec::with_capacity(batch.len());
+            for record in &batch {
+                calls.push(management.with_attempts(record).await?);
+            }
+            let written = move || {
+                let mut archive = begun.map_or_else(|| Archive::create(&dir, &name), Ok)?;
+                archive.add(&calls)?;
+                Ok(archive)
+            };
+            archive = Some(aside(written).await?);
+        }
+        management.store().remove_records(last).await?;
+        done.records += count;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if let Some(archive) = archive {
+        let command = rule.archive_command.clone();
+        done.file = Some(aside(move || completed(&archive.path, &command)).await?);
+    }
+    Ok(done)
+}
+
+/// Does what waits for files and programs where nobody else waits with it.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// A file of the archive that is being written.
+struct Archive {
+    path: PathBuf,
+    file: File,
+}
+
+impl Archive {
+    fn create(dir: &Path, first: &str) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let path = dir.join(format!("requests-{first}.jsonl.{PART}"));
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Writes calls and waits until the disk has them.
+    fn add(&mut self, calls: &[LogCall]) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for call in calls {
+            serde_json::to_writer(&mut lines, call)?;
+            lines.push(b'\n');
+        }
+        let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+/// Completes what a run that was cut short has left.
+fn left_over(dir: &Path, command: &[String]) -> anyhow::Result<()> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == PART) {
+            completed(&path, command)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the file its name, and hands it to the operator's command.
+fn completed(part: &Path, command: &[String]) -> anyhow::Result<PathBuf> {
+    let path = part.with_extension("");
+    std::fs::rename(part, &path).with_context(|| format!("completing {}", path.display()))?;
+    if let Some((program, arguments)) = command.split_first() {
+        let status = Command::new(program).args(arguments).arg(&path).status();
+        let status = status.with_context(|| format!("running {program}"))?;
+        anyhow::ensure!(status.success(), "{program} failed on {}: {status}", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,153 @@
+//! Points that are given, taken back and redeemed, what a charge rests on, and the proof that the books are right.
+
+use anyhow::Context;
+use tollgate_core::id::{BatchId, RequestId, UserId};
+use tollgate_core::points::Micropoints;
+use tollgate_core::receipt::Receipt;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{
+    CODES_MAX, CodeBatch, Granted, NewBatch, Refund, StatementLine, StoreError, VerifyReport,
+};
+
+use super::Management;
+use crate::auth::keys;
+use crate::clock::now;
+
+/// Signs of a code that stay visible.
+const CODE_HINT_SIGNS: usize = 8;
+
+/// A batch of codes to make.
+#[derive(Debug)]
+pub struct CodeOrder {
+    /// What they are for.
+    pub label: String,
+    /// How many.
+    pub count: usize,
+    /// What each is worth.
+    pub points: Micropoints,
+    /// How many users may redeem each.
+    pub uses_max: u32,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Management {
+    /// Gives a user points.
+    ///
+    /// # Errors
+    /// Without such a user, or for nothing.
+    pub async fn grant(&self, user: &str, points: Micropoints, reason: &str) -> anyhow::Result<()> {
+        let user = self.user(user).await?;
+        self.grant_to(user, points, reason).await?;
+        Ok(())
+    }
+
+    /// The same by the user's id.
+    pub(crate) async fn grant_to(
+        &self,
+        user: UserId,
+        points: Micropoints,
+        reason: &str,
+    ) -> anyhow::Result<Granted> {
+        Ok(self.store.grant(user, points, reason, self.actor(), now()).await?)
+    }
+
+    /// Books what a user has paid; `reference` is the payment's, and books once.
+    pub(crate) async fn book_payment(
+        &self,
+        user: UserId,
+        points: Micropoints,
+        reference: &str,
+        reason: &str,
+    ) -> anyhow::Result<Granted> {
+        Ok(self.store.top_up(user, points, reference, reason, self.actor(), now()).await?)
+    }
+
+    /// Gives back what a request cost, in part or whole.
+    pub(crate) async fn refund(
+        &self,
+        request: RequestId,
+        amount: Option<Micropoints>,
+        reason: &str,
+        key: Option<&str>,
+    ) -> anyhow::Result<Granted> {
+        let refund = Refund { request, amount, reason, actor: self.actor(), key };
+        Ok(self.store.refund(&refund, now()).await?)
+    }
+
+    /// A user's statement, newest first.
+    pub(crate) async fn statement(
+        &self,
+        user: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<StatementLine>> {
+        Ok(self.store.statement(user, before, limit).await?)
+    }
+
+    /// The id of a user, by name or by id.
+    pub(crate) async fn user_id(&self, name_or_id: &str) -> anyhow::Result<UserId> {
+        let users = self.store.list_users().await?;
+        let id = name_or_id.parse().ok();
+        let found = users.iter().find(|user| user.name == name_or_id || Some(user.id) == id);
+        Ok(found.ok_or(StoreError::NotFound("user"))?.id)
+    }
+
+    /// Makes a batch of codes. Only their hashes are stored: what is returned is all there will ever be of them.
+    pub(crate) async fn create_codes(&self, order: &CodeOrder) -> anyhow::Result<(BatchId, Vec<Secret>)> {
+        if order.count > CODES_MAX {
+            return Err(StoreError::Invalid(format!("a batch has between 1 and {CODES_MAX} codes")).into());
+        }
+        let make = |_| keys::redeem_code().map_err(|_| anyhow::anyhow!("the system gives no randomness"));
+        let codes: Vec<Secret> = (0..order.count).map(make).collect::<anyhow::Result<_>>()?;
+        let hint = |code: &Secret| code.expose().get(..CODE_HINT_SIGNS).unwrap_or_default().to_owned();
+        let stored: Vec<_> = codes.iter().map(|code| (keys::digest(code), hint(code))).collect();
+        let CodeOrder { label, points, uses_max, expires_at, .. } = order;
+        let (points, uses_max, expires_at) = (*points, *uses_max, *expires_at);
+        let new = NewBatch { label, points, uses_max, expires_at, actor: self.actor(), codes: &stored };
+        Ok((self.store.create_codes(&new, now()).await?, codes))
+    }
+
+    /// All batches of codes, oldest first.
+    pub(crate) async fn code_batches(&self) -> anyhow::Result<Vec<CodeBatch>> {
+        Ok(self.store.code_batches().await?)
+    }
+
+    /// Takes the codes of a batch, or does not.
+    pub(crate) async fn set_codes_enabled(&self, batch: BatchId, enabled: bool) -> anyhow::Result<()> {
+        Ok(self.store.set_codes_enabled(batch, enabled, now()).await?)
+    }
+
+    /// Puts what a code is worth on a user's account.
+    pub(crate) async fn redeem(&self, user: UserId, code: &Secret) -> anyhow::Result<Granted> {
+        Ok(self.store.redeem(user, keys::digest(code), now()).await?)
+    }
+
+    /// What a charge rests on.
+    ///
+    /// # Errors
+    /// When nothing was charged for such a request.
+    pub async fn receipt(&self, request: RequestId) -> anyhow::Result<Receipt> {
+        let bytes = self.store.receipt(request).await?.context("this request was never charged")?;
+        Ok(Receipt::decode(&bytes)?)
+    }
+
+    /// Receipts of requests that came after `after`, oldest first, at most `limit`: what was held, and the receipt.
+    pub(crate) async fn receipts(
+        &self,
+        after: RequestId,
+        limit: u32,
+    ) -> anyhow::Result<Vec<(Micropoints, Receipt)>> {
+        let rows = self.store.receipts(after, limit).await?;
+        rows.into_iter().map(|(held, bytes)| Ok((held, Receipt::decode(&bytes)?))).collect()
+    }
+
+    /// Checks every rule of the books.
+    ///
+    /// # Errors
+    /// When the database fails; what is wrong with the books is in the report.
+    pub async fn verify(&self) -> anyhow::Result<VerifyReport> {
+        Ok(self.store.verify().await?)
+    }
+}

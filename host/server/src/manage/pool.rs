@@ -1,0 +1,64 @@
+//! The shared pool: users lend their own credentials to others, knowingly, and take them back.
+
+use tollgate_core::id::CredentialId;
+use tollgate_store::{Loan, PoolUse, StoreError};
+
+use super::Management;
+use crate::clock::now;
+
+/// Version of [`CONSENT_TEXT`]: whoever lends a credential names the one that he has read.
+pub const CONSENT_VERSION: &str = "1";
+/// What a lender agrees to.
+pub const CONSENT_TEXT: &str = include_str!("../pool_terms.txt");
+
+impl Management {
+    /// Whether the operator has switched the pool on.
+    pub(crate) const fn lends(&self) -> bool {
+        self.lends
+    }
+
+    /// Lends a user's own credential to others, so often a day. Who works at the desk consents; `consent` is the version of the
+    /// text that he has read.
+    ///
+    /// # Errors
+    /// Where the pool is switched off, for another version than the one in force, and as [`tollgate_store::Store::lend`].
+    pub async fn share_credential(
+        &self,
+        id: CredentialId,
+        requests_per_day: u64,
+        consent: &str,
+    ) -> anyhow::Result<Loan> {
+        let refuse = |why: &str| Err(StoreError::Invalid(why.to_owned()).into());
+        if !self.lends {
+            return refuse("the shared pool is switched off");
+        }
+        if self.memory.is_some() {
+            return refuse("a credential that is kept in memory cannot be lent");
+        }
+        if consent != CONSENT_VERSION {
+            return refuse("this is not the version of the text that is in force");
+        }
+        Ok(self.store.lend(id, requests_per_day, consent, self.actor(), now()).await?)
+    }
+
+    /// Takes a credential back. Returns the number of the loan that has ended, if there was one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unshare_credential(&self, id: CredentialId) -> anyhow::Result<Option<u64>> {
+        Ok(self.store.withdraw(id, now()).await?)
+    }
+
+    /// What others used a credential for, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_uses(
+        &self,
+        id: CredentialId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<PoolUse>> {
+        Ok(self.store.pool_uses(id, before, limit).await?)
+    }
+}

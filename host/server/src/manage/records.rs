@@ -1,0 +1,307 @@
+//! What was called: pages of the request log, and its entries as they are shown, exported and archived.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::receipt::Receipt;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
+
+use super::Management;
+
+/// Entries of one read of an export.
+const EXPORT_PAGE: u32 = 500;
+
+/// A call, as the request log shows it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogEntry {
+    /// Its id, as the header `x-tollgate-request-id` of its answer told.
+    pub request: String,
+    /// When it arrived (UTC, RFC 3339).
+    pub started_at: String,
+    /// The same in milliseconds.
+    pub started_at_ms: u64,
+    /// Whose it was.
+    pub user_id: String,
+    /// The API key's id.
+    pub key: Option<String>,
+    /// What the client spoke.
+    pub protocol: Option<&'static str>,
+    /// What it asked for.
+    pub operation: Option<&'static str>,
+    /// Who served it.
+    pub provider: Option<String>,
+    /// The model that it named.
+    pub model: Option<String>,
+    /// The credential of the last attempt.
+    pub credential: Option<String>,
+    /// Whose that credential was, where something was priced: `user` for the caller's own, `shared` or `platform`.
+    pub owner: Option<&'static str>,
+    /// How it ended.
+    pub outcome: &'static str,
+    /// The HTTP status that the client saw.
+    pub status: Option<u16>,
+    /// Tries at an upstream.
+    pub attempts: u32,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// To its end.
+    pub latency_ms: u64,
+    /// To the first byte of its answer.
+    pub ttft_ms: Option<u64>,
+    /// Prompt tokens that no cache served or stored.
+    pub input: u64,
+    /// Prompt tokens that the provider's cache served.
+    pub cache_read: u64,
+    /// Prompt tokens that went into a cache for minutes.
+    pub cache_write_short: u64,
+    /// Prompt tokens that went into a cache for an hour.
+    pub cache_write_long: u64,
+    /// Visible output tokens.
+    pub output: u64,
+    /// Hidden output tokens.
+    pub reasoning: u64,
+    /// Prompt tokens of audio.
+    pub audio_input: u64,
+    /// Output tokens of audio.
+    pub audio_output: u64,
+    /// Whether the tokens are `exact`, `estimated` or `missing`.
+    pub quality: &'static str,
+    /// Points that were reserved.
+    pub held_points: String,
+    /// Points that it cost.
+    pub points: String,
+    /// The price table in force.
+    pub price_version: Option<u64>,
+    /// SHA-256 of the adapter that took part.
+    pub adapter: Option<String>,
+    /// SHA-256 of the key selector.
+    pub selector: Option<String>,
+    /// SHA-256 of the pricing policy.
+    pub pricing: Option<String>,
+    /// SHA-256 of the content filter.
+    pub filter: Option<String>,
+    /// What went wrong; for admins alone.
+    pub error: Option<String>,
+}
+
+impl From<&RequestRecord> for LogEntry {
+    fn from(record: &RequestRecord) -> Self {
+        let (usage, components) = (&record.usage, &record.components);
+        Self {
+            request: record.request.to_string(),
+            started_at: record.started_at.rfc3339(),
+            started_at_ms: record.started_at.millis(),
+            user_id: record.user.to_string(),
+            key: record.api_key.map(|key| key.to_string()),
+            protocol: record.protocol.map(|protocol| protocol.name()),
+            operation: record.operation.map(|operation| operation.name()),
+            provider: record.provider.as_deref().map(str::to_owned),
+            model: record.model.as_deref().map(str::to_owned),
+            credential: record.credential.map(|credential| credential.to_string()),
+            owner: owner(record),
+            outcome: record.outcome.name(),
+            status: record.status,
+            attempts: record.attempts,
+            streamed: record.streamed,
+            latency_ms: record.latency_ms,
+            ttft_ms: record.ttft_ms,
+            input: usage.input,
+            cache_read: usage.cache_read,
+            cache_write_short: usage.cache_write_short,
+            cache_write_long: usage.cache_write_long,
+            output: usage.output,
+            reasoning: usage.reasoning,
+            audio_input: usage.audio_input,
+            audio_output: usage.audio_output,
+            quality: usage.quality.name(),
+            held_points: record.hold.to_string(),
+            points: record.charge.to_string(),
+            price_version: record.price_version,
+            adapter: components.adapter.map(hex),
+            selector: components.selector.map(hex),
+            pricing: components.pricing.map(hex),
+            filter: components.filter.map(hex),
+            error: record.error.clone(),
+        }
+    }
+}
+
+/// One try at one upstream.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogTry {
+    /// With which credential.
+    pub credential: Option<String>,
+    /// What the upstream answered.
+    pub status: Option<u16>,
+    /// Why it failed; null for one that did not.
+    pub failure: Option<&'static str>,
+    /// To the first byte of its answer, or to its failure.
+    pub took_ms: Option<u64>,
+}
+
+impl From<&Attempt> for LogTry {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            credential: Some(attempt.credential.to_string()),
+            status: attempt.status,
+            failure: attempt.failure.map(|class| class.name()),
+            took_ms: Some(attempt.took_ms),
+        }
+    }
+}
+
+/// A call with its attempts.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LogCall {
+    /// The call.
+    #[serde(flatten)]
+    pub entry: LogEntry,
+    /// What each attempt met, in their order.
+    pub tries: Vec<LogTry>,
+}
+
+impl LogCall {
+    fn new(record: &RequestRecord, attempts: &[Attempt]) -> Self {
+        let entry = LogEntry::from(record);
+        let mut tries: Vec<LogTry> = attempts.iter().map(LogTry::from).collect();
+        if tries.is_empty() && record.attempts > 0 {
+            // One attempt that went well is told by the record itself.
+            let (credential, status) = (entry.credential.clone(), entry.status);
+            tries.push(LogTry { credential, status, failure: None, took_ms: record.ttft_ms });
+        }
+        Self { entry, tries }
+    }
+}
+
+/// Whose credential served, which the receipt says.
+pub(crate) fn owner(record: &RequestRecord) -> Option<&'static str> {
+    let receipt = Receipt::decode(record.receipt.as_deref()?).ok()?;
+    Some(receipt.owner.name())
+}
+
+/// How a log is written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogShape {
+    /// One JSON object a line.
+    Jsonl,
+    /// Values between commas, their names in the first line.
+    Csv,
+}
+
+impl LogShape {
+    /// The entries as lines; `first` says that nothing stands before them.
+    ///
+    /// # Errors
+    /// Never for entries that were read from the books.
+    pub fn lines(self, entries: &[LogEntry], first: bool) -> anyhow::Result<Vec<u8>> {
+        let mut lines = Vec::new();
+        match self {
+            Self::Jsonl => {
+                for entry in entries {
+                    serde_json::to_writer(&mut lines, entry)?;
+                    lines.push(b'\n');
+                }
+            }
+            Self::Csv => {
+                let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(&mut lines);
+                entries.iter().try_for_each(|entry| writer.serialize(entry))?;
+                writer.flush()?;
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// A log that is read piece by piece, so that it may be of any length.
+pub struct Export {
+    management: Management,
+    filter: RequestFilter,
+    shape: LogShape,
+    /// Whether the operator reads it.
+    errors: bool,
+    first: bool,
+    done: bool,
+}
+
+impl Export {
+    /// The next lines, newest entries first; `None` at the end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        while !self.done {
+            let page = self.management.store.request_page(&self.filter).await?;
+            self.filter.before = page.next;
+            self.done = page.next.is_none();
+            let mut entries: Vec<LogEntry> = page.records.iter().map(LogEntry::from).collect();
+            if !self.errors {
+                entries.iter_mut().for_each(|entry| entry.error = None);
+            }
+            let lines = self.shape.lines(&entries, self.first)?;
+            self.first &= entries.is_empty();
+            if !lines.is_empty() {
+                return Ok(Some(lines));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Management {
+    /// What was called, newest first.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn requests(&self, user: Option<&str>, limit: u32) -> anyhow::Result<Vec<RequestRecord>> {
+        let user = match user {
+            Some(name) => Some(self.user(name).await?),
+            None => None,
+        };
+        Ok(self.store.requests(&RequestFilter { user, limit, ..RequestFilter::default() }).await?)
+    }
+
+    /// A page of the request log. It may be short, even empty, while there is a next one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn request_page(&self, filter: &RequestFilter) -> anyhow::Result<RequestPage> {
+        Ok(self.store.request_page(filter).await?)
+    }
+
+    /// One call with its attempts, and whose it was.
+    ///
+    /// # Errors
+    /// When it is not there, or not yet.
+    pub async fn request(&self, request: RequestId) -> anyhow::Result<(UserId, LogCall)> {
+        let record = self.store.request(request).await?;
+        Ok((record.user, self.with_attempts(&record).await?))
+    }
+
+    /// A call with what its attempts met.
+    pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> anyhow::Result<LogCall> {
+        let attempts = self.store.attempts(record.request).await?;
+        Ok(LogCall::new(record, &attempts))
+    }
+
+    /// The log as a file. `errors` says whether it tells what went wrong, which is for operators.
+    #[must_use]
+    pub fn export(&self, filter: RequestFilter, shape: LogShape, errors: bool) -> Export {
+        let filter = RequestFilter { limit: EXPORT_PAGE, ..filter };
+        Export { management: self.clone(), filter, shape, errors, first: true, done: false }
+    }
+}
+
+/// A moment in the words of [`Timestamp::rfc3339`], a date, or milliseconds since the epoch.
+///
+/// # Errors
+/// For what is none of them.
+pub fn moment(text: &str) -> Result<Timestamp, String> {
+    let millis = || text.parse().ok().map(Timestamp::from_millis);
+    let found = Timestamp::parse_date(text).or_else(millis);
+    found.ok_or_else(|| format!("`{text}` is neither a date such as 2027-01-31 nor milliseconds since 1970"))
+}
+
+fn hex(digest: Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,79 @@
+//! Model routes that are made while the gateway runs.
+
+use anyhow::Context;
+use serde_json::json;
+use tollgate_core::id::RouteId;
+use tollgate_core::time::Timestamp;
+use tollgate_store::StoreError;
+
+use super::Management;
+use crate::clock::now;
+use crate::config::Model;
+
+/// A model route as it may be shown.
+#[derive(Debug, Clone)]
+pub struct RouteRow {
+    /// Id.
+    pub id: RouteId,
+    /// What it says.
+    pub model: Model,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Management {
+    /// All routes, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails, or holds a route that this version cannot read.
+    pub async fn routes(&self) -> anyhow::Result<Vec<RouteRow>> {
+        let row = |row: tollgate_store::ModelRoute| {
+            let model = serde_json::from_str(&row.definition);
+            let model = model.with_context(|| format!("reading the model route `{}`", row.name))?;
+            Ok(RouteRow { id: row.id, model, created_at: row.created_at, updated_at: row.updated_at })
+        };
+        self.store.list_model_routes().await?.into_iter().map(row).collect()
+    }
+
+    /// Adds a route. A running gateway takes it up within a second.
+    ///
+    /// # Errors
+    /// When a route has one of its names.
+    pub async fn add_route(&self, model: &Model) -> anyhow::Result<RouteId> {
+        self.check_names(model, None).await?;
+        let id = self.store.add_model_route(&model.name, &serde_json::to_string(model)?, now()).await?;
+        self.note("model_route.create", id.to_string(), serde_json::to_value(model)?).await?;
+        Ok(id)
+    }
+
+    /// Replaces a route.
+    ///
+    /// # Errors
+    /// Without such a route, or when another has one of the names.
+    pub async fn change_route(&self, id: RouteId, model: &Model) -> anyhow::Result<()> {
+        self.check_names(model, Some(id)).await?;
+        let definition = serde_json::to_string(model)?;
+        self.store.change_model_route(id, &model.name, &definition, now()).await?;
+        self.note("model_route.change", id.to_string(), serde_json::to_value(model)?).await
+    }
+
+    /// Forgets a route.
+    ///
+    /// # Errors
+    /// Without such a route.
+    pub async fn remove_route(&self, id: RouteId) -> anyhow::Result<()> {
+        self.store.remove_model_route(id).await?;
+        self.note("model_route.delete", id.to_string(), json!({})).await
+    }
+
+    /// Two routes of one name would leave it to chance which is meant.
+    async fn check_names(&self, model: &Model, but: Option<RouteId>) -> anyhow::Result<()> {
+        let others = self.routes().await?;
+        let taken = |name: &str| {
+            others.iter().any(|row| Some(row.id) != but && row.model.names().any(|known| known == name))
+        };
+        if model.names().any(taken) { Err(StoreError::Exists("model route"))? } else { Ok(()) }
+    }
+}

@@ -1,0 +1,159 @@
+//! What was used, by the counters.
+
+use std::collections::BTreeMap;
+
+use tollgate_core::id::{ApiKeyId, UserId};
+use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_store::{StoreError, UsageBy, UsageOf, UsageQuery, UsageRow, Used, Violation};
+
+use super::Management;
+use crate::clock::now;
+
+/// What rows of usage are told apart by.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Slice {
+    /// A row for each day, `2027-01-31`.
+    #[default]
+    Day,
+    /// A row for each month, `2027-01`.
+    Month,
+    /// A row for each model; empty for what was refused before any attempt.
+    Model,
+    /// A row for each API key.
+    Key,
+}
+
+/// Days since the epoch (UTC), both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub until: u64,
+}
+
+impl Days {
+    /// All of them.
+    pub const ALL: Self = Self { from: 0, until: u64::MAX };
+
+    /// Reads two dates (`2027-01-31`), either of which may be left out.
+    ///
+    /// # Errors
+    /// For what is no date.
+    pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Self, String> {
+        let day = |text: &str| {
+            let date = Timestamp::parse_date(text).map(Timestamp::day);
+            date.ok_or_else(|| format!("`{text}` is no date such as 2027-01-31"))
+        };
+        let from = from.map_or(Ok(Self::ALL.from), day)?;
+        Ok(Self { from, until: until.map_or(Ok(Self::ALL.until), day)? })
+    }
+}
+
+/// What was used today, in this month, and since the beginning (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsageSummary {
+    /// Since midnight.
+    pub today: Used,
+    /// Since the first of the month.
+    pub month: Used,
+    /// Since the beginning.
+    pub total: Used,
+}
+
+impl Management {
+    /// What was used, row by row: days and months in their order, what they are called first.
+    ///
+    /// # Errors
+    /// For keys of nobody in particular, and when the database fails.
+    pub async fn usage(&self, of: UsageOf, days: Days, slice: Slice) -> anyhow::Result<Vec<(String, Used)>> {
+        if slice == Slice::Key && matches!(of, UsageOf::Everyone | UsageOf::Credential(_)) {
+            let words =
+                "usage is told apart by key for one user; all keys with their totals are the list of keys";
+            return Err(StoreError::Invalid(words.to_owned()).into());
+        }
+        let by = match slice {
+            Slice::Day | Slice::Month => UsageBy::Day,
+            Slice::Model => UsageBy::Model,
+            Slice::Key => UsageBy::Key,
+        };
+        let query = UsageQuery { of, from_day: days.from, until_day: days.until, by };
+        let mut rows: BTreeMap<String, Used> = BTreeMap::new();
+        for row in self.store.usage(&query).await? {
+            rows.entry(label(&row, slice)).or_default().add(&row.used);
+        }
+        Ok(rows.into_iter().collect())
+    }
+
+    /// What was used today, in this month, and since the beginning.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn usage_summary(&self, of: UsageOf) -> anyhow::Result<UsageSummary> {
+        let (today, month) = (now().day(), month(now().day()));
+        let mut summary = UsageSummary::default();
+        let query = UsageQuery { of, from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
+        for UsageRow { day, used, .. } in self.store.usage(&query).await? {
+            let day = day.unwrap_or_default();
+            summary.total.add(&used);
+            if self::month(day) == month {
+                summary.month.add(&used);
+            }
+            if day == today {
+                summary.today.add(&used);
+            }
+        }
+        Ok(summary)
+    }
+
+    /// A user by his id or his name.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn find_user(&self, named: &str) -> anyhow::Result<UserId> {
+        match named.parse::<UserId>() {
+            Ok(id) if self.store.list_users().await?.iter().any(|user| user.id == id) => Ok(id),
+            _ => self.user(named).await,
+        }
+    }
+
+    /// Whose an API key is.
+    ///
+    /// # Errors
+    /// Without such a key.
+    pub async fn user_of_key(&self, key: ApiKeyId) -> anyhow::Result<UserId> {
+        Ok(self.stored_key(key).await?.user)
+    }
+
+    /// Recomputes the counters from the records.
+    ///
+    /// # Errors
+    /// When the database fails; what is wrong with the counters is in the answer.
+    pub async fn verify_usage(&self) -> anyhow::Result<Vec<Violation>> {
+        Ok(self.store.verify_usage().await?)
+    }
+}
+
+fn label(row: &UsageRow, slice: Slice) -> String {
+    match slice {
+        Slice::Day => date(row.day.unwrap_or_default()),
+        Slice::Month => month(row.day.unwrap_or_default()),
+        Slice::Model => row.model.clone().unwrap_or_default(),
+        Slice::Key => row.api_key.map(|key| key.to_string()).unwrap_or_default(),
+    }
+}
+
+fn date(day: u64) -> String {
+    let mut text = Timestamp::from_millis(day.saturating_mul(DAY_MS)).rfc3339();
+    text.truncate("2027-01-31".len());
+    text
+}
+
+fn month(day: u64) -> String {
+    let mut text = date(day);
+    text.truncate("2027-01".len());
+    text
+}

@@ -1,0 +1,123 @@
+//! Prices receipts again: with the component that priced them, as it was kept, or with another one. No server is needed, and
+//! nothing in the books changes.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context;
+use tollgate_core::points::Micropoints;
+use tollgate_core::receipt::{Reason, Receipt};
+use tollgate_runtime::{Archive, Bill, Binding, Digest, Kind, Pricing, Runtime, Settings};
+
+use crate::config::Config;
+use crate::config::components;
+use crate::proxy;
+
+/// Milliseconds that a call may run: whoever computes a bill again has more time than a request.
+const DEADLINE_MS: u32 = 10_000;
+/// In place of a digest where no component priced.
+const NONE: [u8; 32] = [0; 32];
+
+/// What a receipt should have said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Priced {
+    /// The charge.
+    pub(crate) amount: Micropoints,
+    /// Why.
+    pub(crate) reason: Reason,
+}
+
+/// A pricing policy that is run away from traffic.
+pub(crate) struct Policy(Runtime);
+
+impl Policy {
+    /// The component in a file, with a configuration as JSON text.
+    ///
+    /// # Errors
+    /// When it cannot be read, or would be refused by a server.
+    pub(crate) fn of_file(config: &Config, file: &Path, config_json: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        std::fs::copy(file, dir.path().join("pricing.wasm"))
+            .with_context(|| format!("reading {}", file.display()))?;
+        Self::start(config, dir.path(), "pricing", config_json)
+            .with_context(|| format!("{} is refused", file.display()))
+    }
+
+    /// The component and the configuration with these digests, as they were kept.
+    fn kept(config: &Config, component: Digest, config_digest: Digest) -> anyhow::Result<Self> {
+        let archive: Archive = components::archive(config);
+        archive.component(component).with_context(|| format!("reading component {component}"))?;
+        let config_json = archive
+            .config(config_digest)
+            .with_context(|| format!("reading configuration {config_digest}"))?;
+        Self::start(config, archive.dir(), &component.to_string(), &config_json)
+    }
+
+    fn start(config: &Config, dir: &Path, component: &str, config_json: &str) -> anyhow::Result<Self> {
+        let settings = Settings {
+            plugins_dir: Some(dir.to_owned()),
+            archive: None,
+            embedded: Vec::new(),
+            ..components::settings(config, 1)
+        };
+        let binding = Binding {
+            config: config_json.to_owned(),
+            deadline_ms: DEADLINE_MS,
+            memory_bytes_max: config.policies.pricing.memory_bytes_max,
+            ..Binding::new("pricing", component, Kind::PricingPolicy)
+        };
+        Ok(Self(Runtime::start(settings, vec![binding], |_| {})?))
+    }
+
+    /// What this policy charges for what the receipt is of.
+    ///
+    /// # Errors
+    /// When the component fails.
+    pub(crate) fn price(&self, receipt: &Receipt) -> anyhow::Result<Priced> {
+        let generation = self.0.current();
+        let pricing: &Pricing = generation.pricing().context("no pricing policy was loaded")?;
+        let bill = Bill {
+            rates: receipt.charged_rates(),
+            usage: receipt.usage,
+            outcome: receipt.outcome,
+            owner: receipt.owner,
+            at: receipt.admitted_at,
+        };
+        let charge = pricing.settle(&bill)?;
+        Ok(Priced { amount: charge.amount, reason: charge.reason })
+    }
+}
+
+/// Every policy that receipts name, each loaded once.
+pub(crate) struct Policies<'a> {
+    config: &'a Config,
+    loaded: HashMap<(Digest, Digest), Result<Policy, String>>,
+}
+
+impl<'a> Policies<'a> {
+    /// The policies that this configuration's data directory has kept.
+    pub(crate) fn new(config: &'a Config) -> Self {
+        Self { config, loaded: HashMap::new() }
+    }
+
+    /// What the component that priced a receipt charges for it now. `held` is what the record says was reserved.
+    ///
+    /// # Errors
+    /// Why it cannot be computed: the component was not kept, or fails.
+    pub(crate) fn price(&mut self, receipt: &Receipt, held: Micropoints) -> Result<Priced, String> {
+        if receipt.pricing_component == NONE {
+            let held = receipt.held.unwrap_or(held);
+            let amount = proxy::charge::fallback(&receipt.charged_rates(), &receipt.usage, held);
+            return Ok(Priced { amount, reason: Reason::Full });
+        }
+        let component = Digest::from_bytes(receipt.pricing_component);
+        let config = Digest::from_bytes(receipt.config_digest);
+        let policy = self.loaded.entry((component, config)).or_insert_with(|| {
+            Policy::kept(self.config, component, config).map_err(|error| format!("{error:#}"))
+        });
+        match policy {
+            Ok(policy) => policy.price(receipt).map_err(|error| format!("{error:#}")),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}

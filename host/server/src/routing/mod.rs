@@ -1,0 +1,6 @@
+//! Who may serve a call: the configured routes ([`table`]), a generation joined with the providers ([`snapshot`]), and the
+//! targets of one call in their order ([`plan`]).
+
+pub(crate) mod plan;
+pub(crate) mod snapshot;
+pub(crate) mod table;

@@ -1,0 +1,110 @@
+//! A generation made ready for the road: its adapters' plans joined with the configured providers, every template parsed.
+//!
+//! Each worker keeps the newest and a request pins the one it began with, so that a reload never reaches into a request.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tollgate_core::id::CredentialId;
+use tollgate_runtime::{Filter, Generation};
+
+use crate::routing::table::{ModelRoutes, Site, Upstreams};
+use crate::state::directory::Credential;
+use crate::state::matcher::{self, Matcher};
+use crate::upstream::platform::Place;
+use crate::upstream::{Shape, Upstream};
+
+/// Everything that requests of one generation share on one worker.
+pub(crate) struct RoutingSnapshot {
+    /// The components.
+    pub(crate) generation: Arc<Generation>,
+    /// The configuration that the upstreams came of.
+    configured: Arc<Upstreams>,
+    /// Enabled providers in the order of their names.
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    /// Where targets of model routes are, in the order of [`ModelRoutes::sites`].
+    sites: Vec<Option<Rc<Upstream>>>,
+    /// Platforms that credentials are for, made when they are first used; by upstream and credential.
+    platforms: RefCell<HashMap<(*const Upstream, CredentialId), OnPlatform>>,
+    matcher: Option<Arc<Matcher>>,
+}
+
+/// An upstream on a platform; none where that cannot be, which has been said.
+struct OnPlatform {
+    place: Place,
+    upstream: Option<Rc<Upstream>>,
+}
+
+impl RoutingSnapshot {
+    /// Joins a generation with the configured providers. A provider whose adapter is not loaded is left out: the
+    /// generation could not have been published without it.
+    pub(crate) fn new(generation: Arc<Generation>, configured: Arc<Upstreams>) -> Rc<Self> {
+        let enabled = configured.providers.iter().filter(|(_, provider)| provider.enabled);
+        let upstreams: Vec<Rc<Upstream>> = enabled
+            .filter_map(|(name, provider)| {
+                Some(Rc::new(Upstream::new(name, &provider.base_url, generation.adapter(name)?)))
+            })
+            .collect();
+        let site = |site: &Site| {
+            let upstream = upstreams.iter().find(|upstream| *upstream.name == *site.provider)?;
+            Some(match &site.base_url {
+                Some(elsewhere) => Rc::new(upstream.at(elsewhere)),
+                None => Rc::clone(upstream),
+            })
+        };
+        let sites = configured.routes.sites().iter().map(site).collect();
+        // The rules were compiled when the generation was loaded, which would have failed with them.
+        let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
+        Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), matcher })
+    }
+
+    /// The content filter with its compiled rules, where there is one.
+    pub(crate) fn filter(&self) -> Option<(&Filter, &Matcher)> {
+        Some((self.generation.filter()?, self.matcher.as_deref()?))
+    }
+
+    /// Whether this is still what generation and configuration say.
+    pub(crate) fn current(&self, generation: &Arc<Generation>, configured: &Arc<Upstreams>) -> bool {
+        Arc::ptr_eq(&self.generation, generation) && Arc::ptr_eq(&self.configured, configured)
+    }
+
+    /// Which providers serve which model.
+    pub(crate) fn routes(&self) -> &ModelRoutes {
+        &self.configured.routes
+    }
+
+    /// Where a target is; `None` where its provider is switched off.
+    pub(crate) fn site(&self, at: usize) -> Option<&Rc<Upstream>> {
+        self.sites.get(at)?.as_ref()
+    }
+
+    /// A provider, unless it is switched off.
+    pub(crate) fn provider(&self, name: &str) -> Option<&Rc<Upstream>> {
+        self.upstreams.iter().find(|upstream| *upstream.name == *name)
+    }
+
+    /// The upstream of a provider, where it takes such calls as they are.
+    pub(crate) fn upstream(&self, provider: &str, call: Shape) -> Option<&Rc<Upstream>> {
+        self.provider(provider).filter(|upstream| upstream.takes(call))
+    }
+
+    /// Where a credential is good: the upstream itself, or its platform.
+    pub(crate) fn place(&self, upstream: &Rc<Upstream>, credential: &Credential) -> Option<Rc<Upstream>> {
+        let Some(place) = &credential.place else { return Some(Rc::clone(upstream)) };
+        let mut platforms = self.platforms.borrow_mut();
+        let key = (Rc::as_ptr(upstream), credential.id);
+        match platforms.get(&key) {
+            Some(known) if known.place == *place => known.upstream.clone(),
+            _ => {
+                let made = upstream.on(place);
+                if let Err(why) = &made {
+                    tracing::error!(credential = %credential.id, why, "a credential cannot serve");
+                }
+                let made = OnPlatform { place: place.clone(), upstream: made.ok().map(Rc::new) };
+                platforms.entry(key).insert_entry(made).get().upstream.clone()
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Who serves which model, made ready for lookups: the entries of the configuration file, then those that were made while the
+//! gateway ran. Compiled once for all workers, whenever either changes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tollgate_core::id::CredentialId;
+use tollgate_core::names::{self, NameIndex};
+use tollgate_core::protocol::Owner;
+
+use crate::config::{self, Model};
+use crate::config::{BaseUrl, Config, Providers};
+use crate::state::directory::Credential;
+
+/// What the road asks for upstreams: taken up as one.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    /// Providers by name.
+    pub(crate) providers: Providers,
+    /// The file's entries.
+    pub(crate) models: Vec<Model>,
+    /// Those of the database, in the order in which they are looked at.
+    pub(crate) stored: Vec<Model>,
+    /// Both, compiled.
+    pub(crate) routes: ModelRoutes,
+}
+
+impl Upstreams {
+    /// What the file says, with the routes of the database.
+    pub(crate) fn new(config: &Config, stored: Vec<Model>) -> Arc<Self> {
+        Self::of(config.providers.clone(), config.models.clone(), stored)
+    }
+
+    /// The same with other routes of the database; `None` where nothing differs.
+    pub(crate) fn with_stored(&self, mut stored: Vec<Model>) -> Option<Arc<Self>> {
+        by_precision(&mut stored);
+        let differs = stored != self.stored;
+        differs.then(|| Self::of(self.providers.clone(), self.models.clone(), stored))
+    }
+
+    /// The name of the file's entry that serves all that `name` may stand for, where one does.
+    pub(crate) fn of_file(&self, name: &str) -> Option<&str> {
+        // A star in the name is a character that only a star can match.
+        let names = || self.models.iter().flat_map(Model::names);
+        let found = NameIndex::new(names().zip(0..)).find(name)?;
+        names().nth(found.at)
+    }
+
+    fn of(providers: Providers, models: Vec<Model>, mut stored: Vec<Model>) -> Arc<Self> {
+        by_precision(&mut stored);
+        let routes = ModelRoutes::new(models.iter().chain(&stored));
+        Arc::new(Self { providers, models, stored, routes })
+    }
+}
+
+/// Exact names before patterns, patterns that say more before those that say less: whoever adds a route need not know the
+/// others.
+fn by_precision(models: &mut [Model]) {
+    models.sort_by_cached_key(|model| {
+        let stars = model.name.matches('*').count();
+        (stars > 0, usize::MAX - (model.name.len() - stars), model.name.clone())
+    });
+}
+
+/// Every entry, made ready.
+#[derive(Debug, Default)]
+pub(crate) struct ModelRoutes {
+    names: NameIndex,
+    /// The route of each name's place in `names`.
+    of_name: Vec<usize>,
+    /// Names without a star, which can be listed.
+    listed: Vec<Box<str>>,
+    routes: Vec<Route>,
+    sites: Vec<Site>,
+    reserved: Reserved,
+}
+
+/// Where an entry leads.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// By priority.
+    pub(crate) ranks: Vec<Rank>,
+    /// Models that stand in when all targets have failed.
+    pub(crate) fallbacks: Vec<Arc<str>>,
+}
+
+/// Targets of one priority.
+#[derive(Debug)]
+pub(crate) struct Rank {
+    /// One at least.
+    pub(crate) targets: Vec<Target>,
+    turns: AtomicU64,
+}
+
+impl Rank {
+    /// The number of the next request.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// One who serves a model.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The place of its site.
+    pub(crate) site: usize,
+    /// The model's name there.
+    model: Option<Name>,
+    /// Share among its rank.
+    pub(crate) weight: u32,
+    /// The only credentials that serve it, where it has some of its own.
+    only: Option<Reserved>,
+}
+
+/// What a provider calls a model.
+#[derive(Debug)]
+enum Name {
+    Plain(Arc<str>),
+    /// With what the client's star stands for in the middle.
+    Around(Box<str>, Box<str>),
+}
+
+impl Target {
+    /// The model's name there, where it is another than the client's.
+    pub(crate) fn model(&self, star: Option<&str>) -> Option<Arc<str>> {
+        match self.model.as_ref()? {
+            Name::Plain(name) => Some(Arc::clone(name)),
+            Name::Around(before, after) => Some([before, star.unwrap_or(""), after].concat().into()),
+        }
+    }
+
+    /// Whether a credential is among those set aside for it; `None` where none are.
+    pub(crate) fn owns(&self, credential: &Credential) -> Option<bool> {
+        self.only.as_ref().map(|only| only.holds(credential))
+    }
+}
+
+/// A provider, or the same one elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// Its name.
+    pub(crate) provider: Box<str>,
+    /// Where it is, if not where its configuration says.
+    pub(crate) base_url: Option<BaseUrl>,
+}
+
+/// Platform credentials that are set aside, by what an entry calls them.
+#[derive(Debug, Default)]
+struct Reserved {
+    ids: HashSet<CredentialId>,
+    labels: HashSet<Box<str>>,
+}
+
+impl Reserved {
+    fn take(&mut self, names: &[String]) {
+        for name in names {
+            match name.parse() {
+                Ok(id) => drop(self.ids.insert(id)),
+                Err(_) => drop(self.labels.insert(name.as_str().into())),
+            }
+        }
+    }
+
+    /// A user's own credential is never set aside, lent or not: its label is the user's.
+    fn holds(&self, credential: &Credential) -> bool {
+        credential.owner == Owner::Platform
+            && (self.ids.contains(&credential.id) || self.labels.contains(&*credential.label))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.labels.is_empty()
+    }
+}
+
+impl ModelRoutes {
+    fn new<'m>(models: impl Iterator<Item = &'m Model>) -> Self {
+        let mut made = Self::default();
+        let mut names = Vec::new();
+        let mut sites = HashMap::new();
+        for (route, model) in models.enumerate() {
+            for name in model.names() {
+                names.push((name, made.of_name.len()));
+                made.of_name.push(route);
+                if !name.contains('*') {
+                    made.listed.push(name.into());
+                }
+            }
+            let built = made.route(model, &mut sites);
+            made.routes.push(built);
+        }
+        made.names = NameIndex::new(names);
+        made
+    }
+
+    fn route(&mut self, model: &Model, sites: &mut HashMap<(String, String), usize>) -> Route {
+        let mut entries: Vec<&config::Target> = model.targets.iter().collect();
+        entries.sort_by_key(|target| target.priority);
+        let ranks = entries.chunk_by(|a, b| a.priority == b.priority).map(|rank| Rank {
+            targets: rank.iter().map(|target| self.target(target, sites)).collect(),
+            turns: AtomicU64::new(0),
+        });
+        let ranks = ranks.collect();
+        Route { ranks, fallbacks: model.fallbacks.iter().map(|name| name.as_str().into()).collect() }
+    }
+
+    fn target(&mut self, target: &config::Target, sites: &mut HashMap<(String, String), usize>) -> Target {
+        let config::Target { provider, model, base_url, credentials, weight, .. } = target;
+        let elsewhere = base_url.clone().map(String::from).unwrap_or_default();
+        let site = *sites.entry((provider.clone(), elsewhere)).or_insert_with(|| {
+            self.sites.push(Site { provider: provider.as_str().into(), base_url: base_url.clone() });
+            self.sites.len() - 1
+        });
+        let model = model.as_deref().map(|model| match model.split_once('*') {
+            Some((before, after)) => Name::Around(before.into(), after.into()),
+            None => Name::Plain(model.into()),
+        });
+        self.reserved.take(credentials);
+        let only = (!credentials.is_empty()).then(|| {
+            let mut only = Reserved::default();
+            only.take(credentials);
+            only
+        });
+        Target { site, model, weight: *weight, only }
+    }
+
+    /// The first entry that matches, and what its star stands for.
+    pub(crate) fn find<'n>(&self, model: &'n str) -> Option<(&Route, Option<&'n str>)> {
+        let names::Found { at, star } = self.names.find(model)?;
+        Some((self.routes.get(*self.of_name.get(at)?)?, star))
+    }
+
+    /// Names without a star.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().map(|name| &**name)
+    }
+
+    /// Where targets are.
+    pub(crate) fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// Whether a credential is set aside for some target.
+    pub(crate) fn reserves(&self, credential: &Credential) -> bool {
+        !self.reserved.is_empty() && self.reserved.holds(credential)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Model, ModelRoutes, by_precision};
+    use crate::config::Target;
+
+    fn entry(name: &str, provider: &str, model: Option<&str>) -> Model {
+        Model {
+            name: name.to_owned(),
+            aliases: Vec::new(),
+            targets: vec![Target::new(provider, model)],
+            fallbacks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_alias_leads_where_the_name_does_and_both_are_listed() {
+        let mut model = entry("fast", "p", Some("x"));
+        model.aliases = vec!["quick".to_owned(), "quick-*".to_owned()];
+        let routes = ModelRoutes::new([model].iter());
+        for name in ["fast", "quick", "quick-2"] {
+            let (route, _) = routes.find(name).unwrap();
+            assert_eq!(route.ranks[0].targets[0].model(None).as_deref(), Some("x"), "{name}");
+        }
+        assert_eq!(routes.listed().collect::<Vec<_>>(), ["fast", "quick"]);
+    }
+
+    #[test]
+    fn targets_stand_by_priority_and_share_their_sites() {
+        let mut model = entry("m", "b", None);
+        model.targets[0].priority = 2;
+        model.targets.extend([Target::new("a", None), Target::new("b", None), Target::new("a", Some("y"))]);
+        let routes = ModelRoutes::new([model].iter());
+        let (route, _) = routes.find("m").unwrap();
+        let ranks: Vec<Vec<&str>> = route
+            .ranks
+            .iter()
+            .map(|rank| rank.targets.iter().map(|target| &*routes.sites()[target.site].provider).collect())
+            .collect();
+        assert_eq!(ranks, [vec!["a", "b", "a"], vec!["b"]]);
+        assert_eq!(routes.sites().len(), 2);
+    }
+
+    #[test]
+    fn a_star_goes_over_into_the_providers_name() {
+        let routes = ModelRoutes::new([entry("near/*", "p", Some("far-*-1"))].iter());
+        let (route, star) = routes.find("near/gpt").unwrap();
+        assert_eq!(route.ranks[0].targets[0].model(star).as_deref(), Some("far-gpt-1"));
+    }
+
+    #[test]
+    fn of_routes_that_were_added_in_any_order_the_most_precise_counts() {
+        let mut models: Vec<Model> =
+            ["*", "gpt-*", "gpt-4o", "gpt-4*", "gpt-4*-mini"].map(|name| entry(name, name, None)).to_vec();
+        by_precision(&mut models);
+        let routes = ModelRoutes::new(models.iter());
+        let check = |name: &str, expected: &str| {
+            let (route, _) = routes.find(name).unwrap();
+            assert_eq!(&*routes.sites()[route.ranks[0].targets[0].site].provider, expected, "{name}");
+        };
+        check("gpt-4o", "gpt-4o");
+        check("gpt-4x-mini", "gpt-4*-mini");
+        check("gpt-4x", "gpt-4*");
+        check("gpt-5", "gpt-*");
+        check("claude", "*");
+    }
+}

@@ -1,0 +1,272 @@
+//! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole.
+//!
+//! Three kinds of things live on through a replacement because requests hold them: accounts, credentials' health, and what
+//! limited API keys have used.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tollgate_core::health::Health;
+use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
+use tollgate_core::ledger::Account;
+use tollgate_core::lending::Lending;
+use tollgate_core::limits::{KeyLimits, Meter, Rates};
+use tollgate_core::price::{PriceRate, PriceSchedule};
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+
+use crate::upstream::check::Found;
+use crate::upstream::platform::Place;
+
+/// Hashes what is already a hash: the first eight bytes of a SHA-256.
+#[derive(Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+type ByDigest<V> = HashMap<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
+
+/// An account that several workers draw on.
+#[derive(Debug)]
+pub(crate) struct SharedAccount(Mutex<Account>);
+
+impl SharedAccount {
+    /// Takes an account in.
+    pub(crate) fn new(account: Account) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(account)))
+    }
+
+    /// The account, for a few instructions: never across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Account> {
+        // Account methods assert before they write, so a panic leaves the account as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A provider key, opened, with its state.
+#[derive(Debug)]
+pub(crate) struct Credential {
+    /// Its id in the store and the records.
+    pub(crate) id: CredentialId,
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// The configured provider that it is for.
+    pub(crate) provider: String,
+    /// What its owner calls it: model routes may set a platform credential aside by it.
+    pub(crate) label: String,
+    /// The key itself.
+    pub(crate) secret: Secret,
+    /// Where it is good, if not at the provider itself.
+    pub(crate) place: Option<Place>,
+    /// The operator's weight.
+    pub(crate) weight: u32,
+    /// How much and how often it may serve.
+    pub(crate) limits: Rates,
+    /// Whose it is, where it stands in the pool for others to use.
+    pub(crate) lender: Option<Lender>,
+    /// How it is; kept through replacements of the directory.
+    pub(crate) live: Arc<Live>,
+}
+
+/// Who lends a credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Lender {
+    /// The user.
+    pub(crate) user: UserId,
+    /// Where the earnings go.
+    pub(crate) account: Arc<SharedAccount>,
+}
+
+/// How a credential is, and what it has served.
+#[derive(Debug)]
+pub(crate) struct Live {
+    id: CredentialId,
+    health: Mutex<Health>,
+    meter: Mutex<Meter>,
+    lending: Mutex<Lending>,
+    changes: UnboundedSender<CredentialId>,
+}
+
+impl Live {
+    /// A credential as it was left. Changes of its condition are told by `changes`.
+    pub(crate) fn new(
+        id: CredentialId,
+        health: Health,
+        meter: Meter,
+        lending: Lending,
+        changes: UnboundedSender<CredentialId>,
+    ) -> Arc<Self> {
+        let (health, meter, lending) = (Mutex::new(health), Mutex::new(meter), Mutex::new(lending));
+        Arc::new(Self { id, health, meter, lending, changes })
+    }
+
+    /// What others may do with it, for a few instructions: never across an await.
+    pub(crate) fn lending(&self) -> MutexGuard<'_, Lending> {
+        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its health, for a few instructions: never across an await.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has served, for a few instructions: never across an await.
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what a check found.
+    pub(crate) fn learn(&self, found: &Found) {
+        let Some(result) = found.result else { return };
+        let mut health = self.health();
+        let changed = match result.failure {
+            None => health.succeed(),
+            Some(class) => health.fail_check(class, result.at, fastrand::u64(..)),
+        };
+        drop(health);
+        self.tell(changed);
+    }
+
+    /// Tells of a change, where there was one.
+    pub(crate) fn tell(&self, changed: bool) {
+        if changed {
+            // At the end nobody listens any more: what is lost then is learned anew.
+            let _gone = self.changes.send(self.id);
+        }
+    }
+}
+
+impl Credential {
+    /// The state, for a few instructions.
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
+        self.live.health()
+    }
+}
+
+/// Someone who calls with one API key.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The account's owner.
+    pub(crate) user: UserId,
+    /// The key that was used.
+    pub(crate) api_key: ApiKeyId,
+    /// What calls are paid from.
+    pub(crate) account: Arc<SharedAccount>,
+    /// What the user pays of the prices. For operators alone.
+    pub(crate) price_rate: PriceRate,
+    /// The user's own credentials, and nobody else's.
+    pub(crate) own: Arc<[Arc<Credential>]>,
+    /// When the key ends.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether the bodies of its calls are kept.
+    pub(crate) keep_bodies: bool,
+    /// What the key may do, where it is limited at all.
+    pub(crate) limited: Option<Limited>,
+}
+
+impl Caller {
+    /// Whether this provider may serve calls with the key.
+    pub(crate) fn may_use(&self, provider: &str) -> bool {
+        self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))
+    }
+
+    /// The caller of a trial: another account and key, in the place of a caller whose limits and credentials apply.
+    pub(crate) fn for_trial(
+        user: UserId,
+        api_key: ApiKeyId,
+        account: Arc<SharedAccount>,
+        stand_in: Option<&Arc<Self>>,
+    ) -> Self {
+        let limited = stand_in.and_then(|other| other.limited.as_ref());
+        let limited =
+            limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
+        let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
+        let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
+        Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited }
+    }
+}
+
+/// The limits of one API key, with what was used of them.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    /// What it may do.
+    pub(crate) limits: KeyLimits,
+    /// What it has used; kept through replacements of the directory.
+    pub(crate) meter: Arc<SharedMeter>,
+}
+
+/// What one API key has used, counted by several workers.
+#[derive(Debug)]
+pub(crate) struct SharedMeter(Mutex<Meter>);
+
+impl SharedMeter {
+    /// Takes a meter in.
+    pub(crate) fn new(meter: Meter) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(meter)))
+    }
+
+    /// The meter, for a few instructions: never across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Meter> {
+        // Its methods do arithmetic that saturates: there is nothing in them that could panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All that is known at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// By the SHA-256 of their keys.
+    pub(crate) callers: ByDigest<Arc<Caller>>,
+    /// By user, disabled ones included.
+    pub(crate) accounts: HashMap<UserId, Arc<SharedAccount>>,
+    /// The operator's credentials.
+    pub(crate) platform: Vec<Arc<Credential>>,
+    /// The users' own credentials, by user.
+    pub(crate) own: HashMap<UserId, Arc<[Arc<Credential>]>>,
+    /// Those of them that are lent, once more, as others may use them.
+    pub(crate) pool: Vec<Arc<Credential>>,
+    /// By credential, so that a replacement keeps it.
+    pub(crate) live: HashMap<CredentialId, Arc<Live>>,
+    /// By limited API key, so that a replacement keeps what was used.
+    pub(crate) meters: HashMap<ApiKeyId, Arc<SharedMeter>>,
+    /// What models cost, now and later.
+    pub(crate) prices: Arc<PriceSchedule>,
+}
+
+impl Directory {
+    /// The caller whose key has this SHA-256.
+    pub(crate) fn caller(&self, digest: &[u8; 32]) -> Option<&Arc<Caller>> {
+        self.callers.get(digest)
+    }
+
+    /// All credentials that are switched on, whoever they belong to.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
+    }
+
+    /// Credentials that may serve `caller`: his own, then those that others lend, then the platform's. Another user's is among
+    /// them for as long as he lends it, and none is of a provider that the key may not use.
+    pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
+        let lent = self.pool.iter().filter(|credential| {
+            credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
+                && credential.live.lending().is_lent()
+        });
+        let all = caller.own.iter().chain(lent).chain(&self.platform);
+        all.filter(|credential| caller.may_use(&credential.provider))
+    }
+}

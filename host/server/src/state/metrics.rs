@@ -1,0 +1,239 @@
+//! Counters in Prometheus' text format. Names follow its conventions; labels are few and their values bounded.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::health::Standing;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::protocol::Protocol;
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Usage;
+use tollgate_runtime::{ComponentStatus, FaultKind};
+
+use crate::state::directory::Directory;
+use crate::telemetry;
+
+/// Bucket bounds in seconds: from the gateway's own time to that of a long answer.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    protocol: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct End {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Component {
+    component: String,
+    kind: &'static str,
+    digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fault {
+    component: String,
+    fault: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Credentials {
+    provider: String,
+    owner: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stream {
+    stream: &'static str,
+}
+
+/// The gateway's counters.
+pub(crate) struct Metrics {
+    registry: Registry,
+    answers: Family<Answer, Counter>,
+    ends: Family<End, Counter>,
+    tokens: Family<Class, Counter>,
+    charged: Counter,
+    attempts_failed: Counter,
+    duration: Histogram,
+    first_byte: Histogram,
+    plugin_calls: Family<Component, Gauge>,
+    plugin_bytes: Family<Component, Gauge>,
+    plugin_faults: Family<Fault, Gauge>,
+    credentials: Family<Credentials, Gauge>,
+    log_lines_lost: Family<Stream, Gauge>,
+    bodies_lost: Counter,
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("tollgate");
+        let histogram = || Histogram::new(SECONDS);
+        let metrics = Self {
+            answers: Family::default(),
+            ends: Family::default(),
+            tokens: Family::default(),
+            charged: Counter::default(),
+            attempts_failed: Counter::default(),
+            duration: histogram(),
+            first_byte: histogram(),
+            plugin_calls: Family::default(),
+            plugin_bytes: Family::default(),
+            plugin_faults: Family::default(),
+            credentials: Family::default(),
+            log_lines_lost: Family::default(),
+            bodies_lost: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
+        registry.register("outcomes", "Ended calls by outcome", metrics.ends.clone());
+        registry.register("tokens", "Tokens by usage class", metrics.tokens.clone());
+        registry.register("charged_micropoints", "Micro-points charged", metrics.charged.clone());
+        registry.register(
+            "attempts_failed",
+            "Attempts at an upstream that failed",
+            metrics.attempts_failed.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "From a call's head to the end of its answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register_with_unit(
+            "time_to_first_byte",
+            "From a call's head to the first byte of its answer",
+            Unit::Seconds,
+            metrics.first_byte.clone(),
+        );
+        registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
+        registry.register(
+            "plugin_bytes",
+            "Bytes of requests, answers and texts copied into a component",
+            metrics.plugin_bytes.clone(),
+        );
+        registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
+        registry.register("credentials", "Provider keys by state", metrics.credentials.clone());
+        registry.register(
+            "log_lines_lost",
+            "Lines that no log file took, by stream",
+            metrics.log_lines_lost.clone(),
+        );
+        registry.register(
+            "bodies_lost",
+            "Calls whose bodies were to be kept and are not",
+            metrics.bodies_lost.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// Counts bodies that were to be kept and are not.
+    pub(crate) fn bodies_lost(&self) -> Counter {
+        self.bodies_lost.clone()
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, protocol: Protocol, status: StatusCode) {
+        self.answers.get_or_create(&Answer { protocol: protocol.name(), status: status.as_u16() }).inc();
+    }
+
+    /// An attempt failed.
+    pub(crate) fn attempt_failed(&self) {
+        self.attempts_failed.inc();
+    }
+
+    /// A call ended.
+    pub(crate) fn ended(
+        &self,
+        outcome: Outcome,
+        usage: &Usage,
+        charge: Micropoints,
+        took: Duration,
+        first: Option<Duration>,
+    ) {
+        self.ends.get_or_create(&End { outcome: outcome.name() }).inc();
+        self.duration.observe(took.as_secs_f64());
+        if let Some(first) = first {
+            self.first_byte.observe(first.as_secs_f64());
+        }
+        self.charged.inc_by(u64::try_from(charge.get()).unwrap_or(0));
+        let classes = [
+            ("input", usage.input),
+            ("cache-read", usage.cache_read),
+            ("cache-write-short", usage.cache_write_short),
+            ("cache-write-long", usage.cache_write_long),
+            ("output", usage.output),
+            ("reasoning", usage.reasoning),
+            ("audio-input", usage.audio_input),
+            ("audio-output", usage.audio_output),
+        ];
+        for (class, tokens) in classes.into_iter().filter(|(_, tokens)| *tokens > 0) {
+            self.tokens.get_or_create(&Class { class }).inc_by(tokens);
+        }
+    }
+
+    /// Counts the credentials that are switched on by what can be done with them at `now`: lent ones as `shared` too.
+    pub(crate) fn count_credentials(&self, directory: &Directory, now: Timestamp) {
+        self.credentials.clear();
+        let lent = directory.pool.iter().filter(|credential| credential.live.lending().is_lent());
+        for credential in directory.all().chain(lent) {
+            let state = match credential.health().standing(now) {
+                Standing::Available => "available",
+                Standing::HalfOpen => "half-open",
+                Standing::Cooling { .. } => "cooling",
+                Standing::Disabled { .. } => "disabled",
+            };
+            let (provider, owner) = (credential.provider.clone(), credential.owner.name());
+            self.credentials.get_or_create(&Credentials { provider, owner, state }).inc();
+        }
+    }
+
+    /// The text that a scrape gets.
+    pub(crate) fn text(&self, plugins: &[ComponentStatus]) -> String {
+        self.plugin_calls.clear();
+        self.plugin_bytes.clear();
+        self.plugin_faults.clear();
+        for plugin in plugins {
+            let label = Component {
+                component: plugin.name.clone(),
+                kind: plugin.kind.name(),
+                digest: plugin.digest.to_string(),
+            };
+            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.plugin_calls.get_or_create(&label).set(count(plugin.calls));
+            self.plugin_bytes.get_or_create(&label).set(count(plugin.bytes));
+            for (fault, number) in FaultKind::ALL.iter().zip(plugin.faults) {
+                let label = Fault { component: plugin.name.clone(), fault: fault.name() };
+                self.plugin_faults.get_or_create(&label).set(count(number));
+            }
+        }
+        for (stream, lines) in telemetry::lost() {
+            let lines = i64::try_from(lines).unwrap_or(i64::MAX);
+            self.log_lines_lost.get_or_create(&Stream { stream }).set(lines);
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _written = encode(&mut text, &self.registry);
+        text
+    }
+}
