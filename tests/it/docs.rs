@@ -388,9 +388,11 @@ fn only_the_runtime_knows_wasmtime_and_only_the_store_a_database() {
 
 /// Files that a request passes through on its way.
 fn road() -> Vec<String> {
-    let mut files = rust_files("host/server/src/proxy");
+    let mut files: Vec<String> =
+        ["proxy", "routing"].iter().flat_map(|room| rust_files(&format!("host/server/src/{room}"))).collect();
+    files.retain(|path| !path.ends_with("routing/components.rs"));
     files.extend(
-        ["road", "upstream", "destination", "model_routes", "worker", "directory", "body"]
+        ["upstream/mod", "listen/worker", "state/directory", "transport/body"]
             .map(|name| format!("host/server/src/{name}.rs")),
     );
     files

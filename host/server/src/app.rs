@@ -17,16 +17,17 @@ use tollgate_store::{Store, Writer};
 
 use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
-use crate::bodies::{self, Bodies, Copied};
+use crate::bodies::{Bodies, Copied};
+use crate::config::environment;
 use crate::config::{BaseUrl, Config};
-use crate::config::{components, environment};
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart};
-use crate::control::{config_watch, directory_sync, retention};
+use crate::control::{bodies as kept_bodies, config_watch, retention};
 use crate::demo::Simulator;
 use crate::listen::{listener, worker};
+use crate::routing::components;
 use crate::routing::table::Upstreams;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::metrics::Metrics;
@@ -211,9 +212,13 @@ impl Control {
                 shared.settings.requests.clone(),
             ));
             let management = self.admin.logins.management();
-            tokio::spawn(bodies::watch(management.clone(), shared.settings.requests.bodies.clone()));
-            let keeping =
-                tokio::spawn(bodies::run(shared.clone(), management.clone(), self.copies, self.end.clone()));
+            tokio::spawn(kept_bodies::watch(management.clone(), shared.settings.requests.bodies.clone()));
+            let keeping = tokio::spawn(kept_bodies::run(
+                shared.clone(),
+                management.clone(),
+                self.copies,
+                self.end.clone(),
+            ));
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(REFRESH) => {}

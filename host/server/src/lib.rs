@@ -21,6 +21,7 @@ mod listen;
 mod prices;
 mod proxy;
 mod routing;
+mod shared;
 mod state;
 mod telemetry;
 mod transport;

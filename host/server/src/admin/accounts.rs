@@ -7,8 +7,8 @@ use tollgate_core::secret::Secret;
 
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
-use crate::auth::login::{LoginError, Tokens};
 use crate::clock::now;
+use crate::manage::login::{LoginError, Tokens};
 
 /// Longest name that a login may try.
 const NAME_BYTES_MAX: usize = 256;

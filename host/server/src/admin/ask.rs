@@ -14,8 +14,8 @@ use tollgate_store::User;
 use super::Admin;
 use super::error::Problem;
 use super::route::schema;
-use crate::auth::login::Visitor;
 use crate::manage::Management;
+use crate::manage::login::Visitor;
 
 /// No parameters, no query, no body, or no answer.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,7 @@ use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
 use super::error::Problem;
 use crate::clock::now;
 use crate::manage::{CredentialEdit, CredentialRow, NewCredential, Place};
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::directory::Live;
 use crate::upstream::check::{self, Found, Subject};
 use crate::upstream::secret::has_parts;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tollgate_store::StoreError;
 
 use super::reply::{Answer, bytes};
-use crate::auth::login::LoginError;
+use crate::manage::login::LoginError;
 
 /// Why a management call has no result.
 #[derive(Debug)]

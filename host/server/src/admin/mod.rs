@@ -45,9 +45,9 @@ use tollgate_core::id::RequestId;
 
 pub(crate) use self::openapi::openapi;
 use self::reply::{Answer, bytes};
-use crate::auth::login::Logins;
 use crate::clock::{now, random};
-use crate::state::Shared;
+use crate::manage::login::Logins;
+use crate::shared::Shared;
 
 /// The header in which every answer names its request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");

@@ -98,7 +98,7 @@ fn table() -> Vec<Route> {
         route(GET,    Admin,  "/requests/{request}/bodies", bodies::show, "Shows what was asked and answered in a call, where it is kept. Every read is in the audit log."),
 
         // Trials.
-        route(POST,   Admin,  "/proxy/test",     trace::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
+        route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
 
         // Points.
         route(GET,    Owner,  "/transfers",      points::statement, "A statement: what was taken from an account and put on it, newest first."),

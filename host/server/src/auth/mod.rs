@@ -4,7 +4,6 @@
 
 pub(crate) mod jwt;
 pub(crate) mod keys;
-pub(crate) mod login;
 pub(crate) mod master;
 pub(crate) mod memory_keys;
 pub(crate) mod password;

@@ -26,7 +26,7 @@ const CUT_WORD_MAX: usize = 256;
 const SECRET_MIN: usize = 6;
 
 /// Knows what must not be kept.
-pub(super) struct Redactor {
+pub(crate) struct Redactor {
     names: Vec<String>,
     secrets: AhoCorasick,
     formats: Regex,
@@ -40,7 +40,7 @@ impl Redactor {
     ///
     /// # Errors
     /// When there are more secrets than can be looked for.
-    pub(super) fn new<'a>(names: &[String], secrets: impl Iterator<Item = &'a str>) -> anyhow::Result<Self> {
+    pub(crate) fn new<'a>(names: &[String], secrets: impl Iterator<Item = &'a str>) -> anyhow::Result<Self> {
         let secrets = secrets.filter(|secret| secret.len() >= SECRET_MIN);
         let secrets = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(secrets);
         Ok(Self {
@@ -51,7 +51,7 @@ impl Redactor {
     }
 
     /// The body as it may be kept. `cut` says that it goes on, `events` that it is a stream of events.
-    pub(super) fn redact(&self, body: &[u8], cut: bool, events: bool) -> String {
+    pub(crate) fn redact(&self, body: &[u8], cut: bool, events: bool) -> String {
         let mut text = String::from_utf8_lossy(body).into_owned();
         if cut {
             let word = text.bytes().rev().take(CUT_WORD_MAX).take_while(|sign| is_of_key(*sign)).count();

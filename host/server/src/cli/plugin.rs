@@ -15,7 +15,7 @@ use tollgate_runtime::{Binding, Kind, Runtime};
 
 use super::output::Output;
 use crate::config::Config;
-use crate::config::components;
+use crate::routing::components;
 
 /// Components.
 #[derive(Debug, Subcommand)]

@@ -14,9 +14,8 @@ use tollgate_store::{Body, RequestFilter};
 
 use super::output::Output;
 use super::points;
-use crate::bodies;
 use crate::config::Config;
-use crate::control::retention;
+use crate::control::{bodies, retention};
 use crate::manage::{LogEntry, LogShape, Management, moment};
 
 /// The request log.

@@ -4,7 +4,6 @@
 //! documented in `tollgate.example.toml`, which a test holds equal to the defaults. Here is the whole of it; each file beside
 //! holds some of its sections.
 
-pub(crate) mod components;
 pub(crate) mod environment;
 mod log;
 mod model;

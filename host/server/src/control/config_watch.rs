@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::config::components;
+use crate::routing::components;
 use crate::routing::table::Upstreams;
-use crate::state::Shared;
+use crate::shared::Shared;
 
 /// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
 const LOOK: Duration = Duration::from_millis(500);

@@ -13,7 +13,7 @@ use tollgate_store::CredentialState;
 
 use crate::clock::now;
 use crate::manage::Management;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::directory::Credential;
 use crate::upstream::check::{self, Found, Subject};
 

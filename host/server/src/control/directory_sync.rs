@@ -18,17 +18,17 @@ use tollgate_runtime::Event;
 use tollgate_store::{Act, Entry, PluginEvent, Snapshot, Store, Writer};
 
 use crate::auth::keys;
-use crate::auth::login::Logins;
 use crate::clock::now;
 use crate::config::environment::{KeyStorage, Keys};
 use crate::config::{Config, Model};
 use crate::demo;
+use crate::manage::login::Logins;
 use crate::manage::{GATEWAY, Management, NewCredential};
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::directory::{
     Caller, Credential, Directory, Lender, Limited, Live, SharedAccount, SharedMeter,
 };
-use crate::upstream::platform::Place;
+use crate::upstream::platform;
 
 /// The setting that holds the hash of the admin secret.
 const ADMIN_SECRET: &str = "admin_secret_sha256";
@@ -366,7 +366,7 @@ fn opened(
             owner: row.owner,
             provider: row.provider.clone(),
             label: row.label.clone(),
-            place: place(row)?,
+            place: platform::place(row)?,
             secret,
             weight: row.weight,
             limits: row.limits,
@@ -378,14 +378,6 @@ fn opened(
             None
         }
     }
-}
-
-/// Where a credential is good. One whose settings cannot be read is left out.
-#[expect(clippy::option_option, reason = "the outer one is a row that is damaged")]
-pub(crate) fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
-    let Some(platform) = row.platform.clone() else { return Some(None) };
-    let settings = serde_json::from_str(&row.settings).ok()?;
-    Some(Some(Place { platform, settings }))
 }
 
 /// The hash of the admin secret; a first start makes one up.

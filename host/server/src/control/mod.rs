@@ -1,6 +1,7 @@
 //! What runs beside the road on the control thread: the database and the configuration file followed, credentials looked
 //! after, old records removed.
 
+pub(crate) mod bodies;
 pub(crate) mod config_watch;
 pub(crate) mod credential_monitor;
 pub(crate) mod directory_sync;

@@ -27,7 +27,7 @@ use crate::listen::stall::StallGuard;
 use crate::proxy::charge::{Ended, Pending};
 use crate::proxy::{self, Arrival, record};
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::durable::DurableWaiters;
 use crate::transport::http1::Pool;
 

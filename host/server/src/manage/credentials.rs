@@ -17,8 +17,8 @@ use tollgate_store::{
 use super::Management;
 use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::{now, random};
-use crate::control::directory_sync;
 use crate::upstream::check::{Found, Subject};
+use crate::upstream::platform;
 use crate::upstream::platform::Place;
 
 /// A credential as it may be shown.
@@ -234,7 +234,7 @@ impl Management {
     pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<Subject> {
         let credential = self.stored_credential(id).await?;
         let unreadable = || StoreError::Invalid("the settings of its platform cannot be read".to_owned());
-        let place = directory_sync::place(&credential).ok_or_else(unreadable)?;
+        let place = platform::place(&credential).ok_or_else(unreadable)?;
         let secret = credential.open(&self.master)?;
         Ok(Subject { provider: credential.provider, place, secret })
     }

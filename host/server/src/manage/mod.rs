@@ -6,6 +6,7 @@ mod bodies;
 mod credentials;
 mod keys;
 mod ledger;
+pub(crate) mod login;
 mod pool;
 mod prices;
 mod records;

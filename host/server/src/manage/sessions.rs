@@ -9,8 +9,8 @@ use super::Management;
 use super::users::hashed;
 use crate::auth::jwt::TokenKey;
 use crate::auth::keys;
-use crate::auth::login::Visitor;
 use crate::clock::now;
+use crate::manage::login::Visitor;
 
 /// The setting that holds, sealed, what the key of access tokens is made of.
 const TOKEN_KEY: &str = "token_key";

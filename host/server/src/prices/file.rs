@@ -7,7 +7,7 @@ use tollgate_core::points::{MICROPOINTS_PER_POINT, Micropoints};
 use tollgate_core::price::{ModelPrice, Rates, Tier};
 
 /// The list that a new database starts with.
-const SHIPPED: &str = include_str!("../prices.toml");
+const SHIPPED: &str = include_str!("../../prices.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

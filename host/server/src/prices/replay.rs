@@ -10,8 +10,8 @@ use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_runtime::{Archive, Bill, Binding, Digest, Kind, Pricing, Runtime, Settings};
 
 use crate::config::Config;
-use crate::config::components;
 use crate::proxy;
+use crate::routing::components;
 
 /// Milliseconds that a call may run: whoever computes a bill again has more time than a request.
 const DEADLINE_MS: u32 = 10_000;

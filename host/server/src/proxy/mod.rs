@@ -227,15 +227,8 @@ async fn admit<'r>(
         let owners = select::owners(&destination, directory, caller);
         let default_max = worker.shared.settings.limits.default_output_tokens_max;
         let pricing = snapshot.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
-        let amount = charge::dearest(
-            pricing,
-            &destination,
-            caller.price_rate,
-            &inbound,
-            owners,
-            default_max,
-            arrival.at,
-        )?;
+        let (rate, at) = (caller.price_rate, arrival.at);
+        let amount = charge::dearest(pricing, &destination, rate, &inbound, owners, default_max, at)?;
         charge::reserve(caller, amount)?;
         pending.hold = Some(amount);
         if let Some(permit) = &mut pending.permit {

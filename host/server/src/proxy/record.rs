@@ -25,7 +25,7 @@ use crate::clock::now;
 use crate::listen::worker::Worker;
 use crate::manage;
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::directory::Caller;
 use crate::state::trace::{self, Trial, detail};
 use crate::telemetry;

@@ -10,8 +10,8 @@ use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Direction, Filter, Found};
 
 use super::filter::{Decision, TextHash, decide, masks};
+use crate::routing::matcher::Matcher;
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::matcher::Matcher;
 use crate::transport::body::Splice;
 
 /// Longest event that is looked into.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tollgate_core::id::CredentialId;
 use tollgate_runtime::{Filter, Generation};
 
+use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
 use crate::state::directory::Credential;
-use crate::state::matcher::{self, Matcher};
 use crate::upstream::platform::Place;
 use crate::upstream::{Shape, Upstream};
 

@@ -1,51 +1,9 @@
-//! What all workers share, each part replaced as a whole or safe to touch from several threads.
+//! What a node decides from and keeps in memory: callers and accounts, limits, concurrency, affinity, durable holds, counters, and
+//! the trace of a dry run. Each part is safe to touch from several threads; [`crate::shared`] puts them together.
 
 pub(crate) mod affinity;
 pub(crate) mod concurrency;
 pub(crate) mod directory;
 pub(crate) mod durable;
-pub(crate) mod matcher;
 pub(crate) mod metrics;
 pub(crate) mod trace;
-
-use arc_swap::{ArcSwap, ArcSwapOption};
-use tollgate_runtime::{Generation, Runtime};
-use tollgate_store::Writer;
-
-use crate::bodies::Bodies;
-use crate::config::Config;
-use crate::routing::table::Upstreams;
-use crate::state::affinity::Conversations;
-use crate::state::concurrency::Gates;
-use crate::state::directory::Directory;
-use crate::state::metrics::Metrics;
-use crate::state::trace::Trials;
-use crate::upstream::access_token::Tokens;
-
-/// The gateway's state.
-pub(crate) struct Shared {
-    /// What the file said at start.
-    pub(crate) settings: Config,
-    /// Components.
-    pub(crate) runtime: Runtime,
-    /// Callers, credentials, prices.
-    pub(crate) directory: ArcSwap<Directory>,
-    /// Upstreams and the models that they serve, as last configured.
-    pub(crate) upstreams: ArcSwap<Upstreams>,
-    /// The generation whose pricing component last settled a request.
-    pub(crate) last_good: ArcSwapOption<Generation>,
-    /// How many requests may be under way.
-    pub(crate) gates: Gates,
-    /// Which credential a conversation began with.
-    pub(crate) conversations: Conversations,
-    /// Counters.
-    pub(crate) metrics: Metrics,
-    /// Requests that an admin is about to try.
-    pub(crate) trials: Trials,
-    /// Access tokens of credentials that need some.
-    pub(crate) tokens: Tokens,
-    /// Where copies of bodies go.
-    pub(crate) bodies: Bodies,
-    /// The way to the database.
-    pub(crate) writer: Writer,
-}

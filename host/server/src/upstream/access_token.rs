@@ -398,7 +398,7 @@ mod tests {
     use serde_json::{Value, json};
     use tollgate_core::secret::Secret;
 
-    const PEM: &str = include_str!("../testdata/service-account.pem");
+    const PEM: &str = include_str!("../../testdata/service-account.pem");
 
     #[test]
     fn an_assertion_is_signed_by_the_accounts_key_and_says_what_it_asks() {

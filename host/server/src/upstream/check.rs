@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::proxy::platform;
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::routing::table::Upstreams;
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::state::directory::Credential;
 use crate::transport::body::Chained;
 use crate::transport::http1::Pool;
@@ -105,7 +105,7 @@ pub(crate) fn reward(runtime: &Runtime) -> Micropoints {
 /// When a component cannot be started.
 pub(crate) async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, Micropoints)> {
     let (settings, bindings) =
-        (crate::config::components::settings(config, 1), crate::config::components::bindings(config));
+        (crate::routing::components::settings(config, 1), crate::routing::components::bindings(config));
     let starting = tokio::task::spawn_blocking(move || Runtime::start(settings, bindings, |_| {}));
     let connect = config.limits.upstream_connect_timeout_ms.duration();
     let runtime = starting.await??;

@@ -72,6 +72,14 @@ impl Place {
     }
 }
 
+/// Where a credential is good. One whose settings cannot be read is left out.
+#[expect(clippy::option_option, reason = "the outer one is a row that is damaged")]
+pub(crate) fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
+    let Some(platform) = row.platform.clone() else { return Some(None) };
+    let settings = serde_json::from_str(&row.settings).ok()?;
+    Some(Some(Place { platform, settings }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Place;

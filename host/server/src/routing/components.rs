@@ -6,7 +6,7 @@ use tollgate_components::COMPONENTS;
 use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
 
 use crate::config::{self, Config, Millis, Policy};
-use crate::state::matcher;
+use crate::routing::matcher;
 
 /// Enough to translate a request of the largest size that is taken unless configured otherwise: its text, what it is made
 /// into, and what is known of it in between.

@@ -1,0 +1,127 @@
+//! Keeps what [`crate::bodies`] has copied: one task takes from the queue, redacts and stores, and another removes what is old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tollgate_core::secret::Secret;
+use tollgate_core::time::{DAY_MS, Timestamp};
+
+use crate::bodies::Copied;
+use crate::bodies::redact::Redactor;
+use crate::clock::now;
+use crate::config::KeepBodies;
+use crate::manage::Management;
+use crate::shared::Shared;
+use crate::state::directory::Directory;
+use crate::upstream::secret::hidden;
+
+/// How often old ones are looked for.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// Rows of one removal.
+const BATCH: u32 = 250;
+/// Pause between removals, for those who wait to write.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Stores what the road has copied until `end` turns true; then what is still in the queue, and no more.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    management: Management,
+    mut copies: mpsc::Receiver<Copied>,
+    mut end: watch::Receiver<bool>,
+) {
+    let mut keeper = Keeper { shared, management, known: None };
+    loop {
+        let copied = tokio::select! {
+            copied = copies.recv() => copied,
+            _ = end.wait_for(|end| *end) => None,
+        };
+        let Some(copied) = copied else { break };
+        keeper.keep(copied).await;
+    }
+    copies.close();
+    while let Some(copied) = copies.recv().await {
+        keeper.keep(copied).await;
+    }
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    management: Management,
+    /// Knows the credentials of this directory, and so many tokens.
+    known: Option<(Arc<Directory>, u64, Arc<Redactor>)>,
+}
+
+impl Keeper {
+    async fn keep(&mut self, copied: Copied) {
+        let request = copied.request;
+        if let Err(error) = self.stored(copied).await {
+            self.shared.bodies.lost.inc();
+            tracing::error!(error = format!("{error:#}"), %request, "the bodies of a call could not be kept");
+        }
+    }
+
+    async fn stored(&mut self, copied: Copied) -> anyhow::Result<()> {
+        let redactor = self.redactor()?;
+        let bodies = tokio::task::spawn_blocking(move || tollgate_store::Bodies {
+            request: copied.request,
+            api_key: copied.api_key,
+            asked: copied.asked.redacted(&redactor, false),
+            answered: copied.answered.redacted(&redactor, copied.events),
+        });
+        let bodies = bodies.await?;
+        Ok(self.management.store().keep_bodies(self.management.master(), &bodies).await?)
+    }
+
+    /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
+    fn redactor(&mut self) -> anyhow::Result<Arc<Redactor>> {
+        let directory = self.shared.directory.load_full();
+        let issued = self.shared.tokens.issued();
+        // Before they are listed: one that comes between is another number.
+        let count = issued.count();
+        if let Some((known, tokens, redactor)) = &self.known
+            && Arc::ptr_eq(known, &directory)
+            && *tokens == count
+        {
+            return Ok(Arc::clone(redactor));
+        }
+        let parts: Vec<Secret> = directory.all().flat_map(|credential| hidden(&credential.secret)).collect();
+        let tokens = issued.all();
+        let secrets = directory.all().map(|credential| &credential.secret).chain(&parts);
+        let secrets = secrets.chain(tokens.iter().map(Arc::as_ref)).map(Secret::expose);
+        let names = &self.shared.settings.requests.bodies.redact;
+        let redactor = Arc::new(Redactor::new(names, secrets)?);
+        self.known = Some((directory, count, Arc::clone(&redactor)));
+        Ok(redactor)
+    }
+}
+
+/// Removes bodies whose time is over, for ever.
+pub(crate) async fn watch(management: Management, rule: KeepBodies) {
+    loop {
+        match prune(&management, &rule).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed old bodies of calls"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "old bodies could not be removed"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Removes bodies whose time is over now. Returns of how many calls.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> anyhow::Result<u64> {
+    let age = rule.retention_days.get().saturating_mul(DAY_MS);
+    let before = Timestamp::from_millis(now().millis().saturating_sub(age));
+    let mut removed = 0;
+    loop {
+        let gone = management.store().remove_bodies(before, BATCH).await?;
+        removed += gone;
+        if gone < u64::from(BATCH) {
+            return Ok(removed);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
