@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate_core::limits::Rates;
+use tollgate_core::limits::RateLimits;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::Millis;
@@ -91,7 +91,7 @@ async fn a_state_survives_a_restart() {
 }
 
 /// Gives alice a key with limits of its own.
-async fn add_narrow(rig: &Rig, limits: Rates) {
+async fn add_narrow(rig: &Rig, limits: RateLimits) {
     let desk = rig.desk().await;
     desk.add_credential(NewCredential {
         provider: "openai".to_owned(),
@@ -110,7 +110,7 @@ async fn add_narrow(rig: &Rig, limits: Rates) {
 async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_left() {
     let rig = Rig::with(|setup| keys(setup, &["wide"])).await;
     rig.upstream.respond(|_| Script::json(200, ANSWER));
-    add_narrow(&rig, Rates { requests_per_minute: Some(2), ..Rates::default() }).await;
+    add_narrow(&rig, RateLimits { requests_per_minute: Some(2), ..RateLimits::default() }).await;
     patiently("the new credential", async {
         while !used(&rig).contains(&"narrow".to_owned()) {
             assert_eq!(chat(&rig, "a").await.status, 200);
@@ -133,7 +133,7 @@ async fn the_tokens_of_an_answer_count_against_its_credential() {
         r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5000}}"#;
     let rig = Rig::with(|setup| setup.credentials.clear()).await;
     rig.upstream.respond(|_| Script::json(200, LARGE));
-    add_narrow(&rig, Rates { tokens_per_day: Some(1000), ..Rates::default() }).await;
+    add_narrow(&rig, RateLimits { tokens_per_day: Some(1000), ..RateLimits::default() }).await;
     patiently("the new credential", async { while chat(&rig, "a").await.status != 200 {} }).await;
     // It is counted a moment after its end.
     let refused = patiently("the limit to be reached", async {

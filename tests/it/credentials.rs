@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate_core::limits::Rates;
+use tollgate_core::limits::RateLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -144,7 +144,7 @@ async fn what_an_operator_changes_is_taken_up_by_a_running_gateway() {
         label: secret.to_owned(),
         weight: 100,
         secret: Secret::new(secret.to_owned()),
-        limits: Rates::default(),
+        limits: RateLimits::default(),
     };
     let own = desk.add_credential(new(Some("alice"), "sk-alice")).await.expect("a credential");
     until("the new credential", &rig, "alice", 200).await;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol::{self, AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
 use tollgate_core::secret::Secret;
@@ -248,7 +248,7 @@ async fn provision(config: &Config) -> anyhow::Result<HashMap<&'static str, Stri
     let bad = failing().into_iter().map(|failing| (failing.upstream, failing.model));
     for (upstream, label) in good.into_iter().chain(bad) {
         let (provider, secret) = (provider(upstream).0.to_owned(), Secret::new(label.clone()));
-        let (user, limits) = (None, Rates::default());
+        let (user, limits) = (None, RateLimits::default());
         desk.add_credential(NewCredential { provider, user, label, weight: 100, secret, limits }).await?;
     }
     desk.close().await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_core::id::ApiKeyId;
-use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::DAY_MS;
 use tollgate_server::manage::KeyEdit;
@@ -37,7 +37,7 @@ impl Limited {
         limited
     }
 
-    async fn of(rates: Rates) -> Self {
+    async fn of(rates: RateLimits) -> Self {
         Self::start(KeyLimits { rates, ..KeyLimits::default() }).await
     }
 
@@ -100,7 +100,7 @@ async fn a_key_calls_only_the_protocols_and_models_that_it_may() {
 
 #[tokio::test]
 async fn requests_a_minute_are_bounded_and_clients_are_told_in_their_protocol() {
-    let limited = Limited::of(Rates { requests_per_minute: Some(3), ..Rates::default() }).await;
+    let limited = Limited::of(RateLimits { requests_per_minute: Some(3), ..RateLimits::default() }).await;
     let first = limited.chat().await;
     let told = |reply: &Reply, name: &str| reply.header(name).map(str::to_owned);
     assert_eq!(told(&first, "x-ratelimit-limit-requests").as_deref(), Some("3"));
@@ -132,7 +132,8 @@ async fn requests_a_minute_are_bounded_and_clients_are_told_in_their_protocol() 
 
 #[tokio::test]
 async fn tokens_count_as_they_were_used_and_not_as_they_were_estimated() {
-    let limited = Limited::of(Rates { tokens_per_minute: Some(1_000_000), ..Rates::default() }).await;
+    let limited =
+        Limited::of(RateLimits { tokens_per_minute: Some(1_000_000), ..RateLimits::default() }).await;
     let answer = json!({"choices": [{"message": {"content": "hi"}}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 3_000_000}});
     limited.rig.upstream.enqueue(Script::json(200, answer.to_string()));
@@ -154,7 +155,7 @@ async fn a_days_tokens_are_counted_from_the_records_of_the_day() {
     assert_eq!(limited.chat().await.status, 200);
     limited.rig.records(1).await;
     let day = |tokens| KeyLimits {
-        rates: Rates { tokens_per_day: Some(tokens), ..Rates::default() },
+        rates: RateLimits { tokens_per_day: Some(tokens), ..RateLimits::default() },
         ..KeyLimits::default()
     };
     // 15 were used before there was a limit.
@@ -172,7 +173,7 @@ async fn a_days_tokens_are_counted_from_the_records_of_the_day() {
 
 #[tokio::test]
 async fn calls_at_one_time_are_bounded_and_a_client_that_leaves_makes_room() {
-    let limited = Limited::of(Rates { concurrency: Some(1), ..Rates::default() }).await;
+    let limited = Limited::of(RateLimits { concurrency: Some(1), ..RateLimits::default() }).await;
     let gate = Gate::new();
     let event = "data: {\"choices\":[{\"delta\":{\"content\":\"one\"}}]}\n\n";
     limited.rig.upstream.enqueue(Script::sse().chunk(event).gate(&gate).chunk("data: [DONE]\n\n").end());
@@ -197,7 +198,7 @@ async fn calls_at_one_time_are_bounded_and_a_client_that_leaves_makes_room() {
 #[tokio::test]
 async fn a_running_server_takes_up_new_limits_and_keeps_what_was_counted() {
     let minute = |requests| KeyLimits {
-        rates: Rates { requests_per_minute: Some(requests), ..Rates::default() },
+        rates: RateLimits { requests_per_minute: Some(requests), ..RateLimits::default() },
         ..KeyLimits::default()
     };
     let limited = Limited::start(minute(2)).await;
@@ -213,7 +214,7 @@ async fn a_running_server_takes_up_new_limits_and_keeps_what_was_counted() {
 
 #[tokio::test]
 async fn what_was_used_with_a_key_is_shown_to_the_micro_point() {
-    let limited = Limited::of(Rates { concurrency: Some(5), ..Rates::default() }).await;
+    let limited = Limited::of(RateLimits { concurrency: Some(5), ..RateLimits::default() }).await;
     for _ in 0..3 {
         assert_eq!(limited.chat().await.status, 200);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
@@ -283,7 +283,7 @@ pub async fn provision(
     for (provider, user, secret, weight) in credentials {
         let (provider, user) = (provider.to_owned(), user.map(str::to_owned));
         let (label, secret) = ("test".to_owned(), Secret::new(secret.to_owned()));
-        let limits = Rates::default();
+        let limits = RateLimits::default();
         desk.add_credential(NewCredential { provider, user, label, weight, secret, limits }).await?;
     }
     desk.close().await;
@@ -303,7 +303,7 @@ async fn provision_elsewhere(
             label,
             weight: 100,
             secret: Secret::new(secret),
-            limits: Rates::default(),
+            limits: RateLimits::default(),
         };
         desk.add_credential_at(new, Some(&place)).await?;
     }

@@ -29,7 +29,7 @@ pub struct KeyLimits {
     /// How much of a conversation is sent on.
     pub context: ContextLimit,
     /// How much and how often.
-    pub rates: Rates,
+    pub rates: RateLimits,
 }
 
 /// How much of a conversation is sent on. Off unless it is switched on.
@@ -51,7 +51,7 @@ impl ContextLimit {
 
 /// How much and how often: `None` for no limit, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rates {
+pub struct RateLimits {
     /// Calls a minute.
     pub requests_per_minute: Option<u64>,
     /// Tokens a minute, prompt and output together.
@@ -92,7 +92,7 @@ impl KeyLimits {
     /// # Errors
     /// The reason, to be shown to whoever sets the limits.
     pub fn check(&self) -> Result<(), String> {
-        let Rates { requests_per_minute, tokens_per_minute, tokens_per_day, concurrency } = self.rates;
+        let RateLimits { requests_per_minute, tokens_per_minute, tokens_per_day, concurrency } = self.rates;
         let numbers = [requests_per_minute, tokens_per_minute, tokens_per_day, concurrency];
         let numbers = numbers.into_iter().chain([self.context.window]);
         if numbers.flatten().any(|number| number == 0 || number > LIMIT_MAX) {
@@ -213,7 +213,7 @@ pub struct Window {
 
 /// What is left of the limits that clients are told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct RateStatus {
     /// Calls a minute, where they are limited.
     pub requests: Option<Window>,
     /// Tokens a minute, where they are limited.
@@ -222,7 +222,7 @@ pub struct Standing {
 
 /// What one key has used. The same whatever its limits are, which are passed each time: they may change between two calls.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Meter {
+pub struct RateMeter {
     requests: Bucket,
     tokens: Bucket,
     day: u64,
@@ -230,7 +230,7 @@ pub struct Meter {
     in_flight: u64,
 }
 
-impl Meter {
+impl RateMeter {
     /// A key that has used so many tokens since midnight UTC: what the records say of it at a start.
     #[must_use]
     pub fn new(tokens_today: u64, now: Timestamp) -> Self {
@@ -241,7 +241,7 @@ impl Meter {
     ///
     /// # Errors
     /// [`Refused`], with the limit that takes longest to lift.
-    pub fn admit(&mut self, rates: &Rates, now: Timestamp) -> Result<(), Refused> {
+    pub fn admit(&mut self, rates: &RateLimits, now: Timestamp) -> Result<(), Refused> {
         self.pass(rates, now);
         let waits = [
             (Limit::RequestsPerMinute, rates.requests_per_minute.map(|limit| self.requests.wait_ms(limit))),
@@ -269,7 +269,7 @@ impl Meter {
     }
 
     /// Takes up the time: buckets fill, days end.
-    fn pass(&mut self, rates: &Rates, now: Timestamp) {
+    fn pass(&mut self, rates: &RateLimits, now: Timestamp) {
         self.requests.fill(rates.requests_per_minute.unwrap_or(LIMIT_MAX), now);
         self.tokens.fill(rates.tokens_per_minute.unwrap_or(LIMIT_MAX), now);
         if now.day() > self.day {
@@ -298,15 +298,15 @@ impl Meter {
 
     /// What is left.
     #[must_use]
-    pub fn standing(&self, rates: &Rates) -> Standing {
-        Standing {
+    pub fn standing(&self, rates: &RateLimits) -> RateStatus {
+        RateStatus {
             requests: rates.requests_per_minute.map(|limit| self.requests.window(limit)),
             tokens: rates.tokens_per_minute.map(|limit| self.tokens.window(limit)),
         }
     }
 }
 
-impl Standing {
+impl RateStatus {
     /// The headers by which clients of this protocol are told, in their own names and forms: OpenAI's resets are durations,
     /// Anthropic's are moments, and Gemini has no such headers.
     #[must_use]
@@ -364,7 +364,7 @@ fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyLimits, Limit, Meter, Rates, Refused, Standing, Window, duration, matches};
+    use super::{KeyLimits, Limit, RateLimits, RateMeter, RateStatus, Refused, Window, duration, matches};
     use crate::protocol::Protocol;
     use crate::time::{DAY_MS, Timestamp};
     use proptest::prelude::*;
@@ -372,8 +372,8 @@ mod tests {
     /// 2027-01-15T08:00:00Z
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-    fn requests(limit: u64) -> Rates {
-        Rates { requests_per_minute: Some(limit), ..Rates::default() }
+    fn requests(limit: u64) -> RateLimits {
+        RateLimits { requests_per_minute: Some(limit), ..RateLimits::default() }
     }
 
     #[test]
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_minutes_worth_may_come_at_once_and_the_rest_evenly() {
-        let (mut meter, rates) = (Meter::new(0, NOW), requests(6));
+        let (mut meter, rates) = (RateMeter::new(0, NOW), requests(6));
         for left in (0..6).rev() {
             meter.admit(&rates, NOW).unwrap();
             assert_eq!(meter.standing(&rates).requests.map(|window| window.remaining), Some(left));
@@ -424,8 +424,8 @@ mod tests {
 
     #[test]
     fn tokens_that_were_used_beyond_the_estimate_are_missing_later() {
-        let rates = Rates { tokens_per_minute: Some(600), ..Rates::default() };
-        let mut meter = Meter::new(0, NOW);
+        let rates = RateLimits { tokens_per_minute: Some(600), ..RateLimits::default() };
+        let mut meter = RateMeter::new(0, NOW);
         meter.admit(&rates, NOW).unwrap();
         meter.expect(100, NOW);
         assert_eq!(meter.standing(&rates).tokens.map(|window| window.remaining), Some(500));
@@ -440,8 +440,8 @@ mod tests {
 
     #[test]
     fn a_days_tokens_are_back_at_midnight_utc_and_count_for_the_day_of_their_call() {
-        let rates = Rates { tokens_per_day: Some(100), ..Rates::default() };
-        let mut meter = Meter::new(99, NOW);
+        let rates = RateLimits { tokens_per_day: Some(100), ..RateLimits::default() };
+        let mut meter = RateMeter::new(99, NOW);
         meter.admit(&rates, NOW).unwrap();
         meter.expect(1, NOW);
         let midnight = NOW.ms_to_midnight();
@@ -456,8 +456,8 @@ mod tests {
 
     #[test]
     fn calls_at_one_time_are_bounded_and_one_that_leaves_makes_room() {
-        let rates = Rates { concurrency: Some(2), ..Rates::default() };
-        let mut meter = Meter::new(0, NOW);
+        let rates = RateLimits { concurrency: Some(2), ..RateLimits::default() };
+        let mut meter = RateMeter::new(0, NOW);
         meter.admit(&rates, NOW).unwrap();
         meter.admit(&rates, NOW).unwrap();
         assert_eq!(meter.admit(&rates, NOW).unwrap_err().limit, Limit::Concurrency);
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn each_protocol_is_told_in_its_own_words() {
         let window = |remaining, reset_ms| Some(Window { limit: 60, remaining, reset_ms });
-        let standing = Standing { requests: window(59, 1_000), tokens: None };
+        let standing = RateStatus { requests: window(59, 1_000), tokens: None };
         let said = |protocol| -> Vec<String> {
             let headers = standing.headers(protocol, NOW).into_iter();
             headers.map(|(name, value)| format!("{name}: {value}")).collect()
@@ -516,8 +516,8 @@ mod tests {
             at_once in 1..5u64,
             steps in prop::collection::vec((0..4_000u64, any::<bool>()), 1..300),
         ) {
-            let rates = Rates { concurrency: Some(at_once), ..requests(rate) };
-            let mut meter = Meter::new(0, NOW);
+            let rates = RateLimits { concurrency: Some(at_once), ..requests(rate) };
+            let mut meter = RateMeter::new(0, NOW);
             let (mut now, mut admitted, mut in_flight) = (NOW, Vec::new(), 0);
             for (pause, leave) in steps {
                 now = now.plus_ms(pause);
@@ -546,13 +546,13 @@ mod tests {
 
         #[test]
         fn a_days_count_is_the_sum_of_what_was_used(used in prop::collection::vec((0..500u64, 0..500u64), 0..50)) {
-            let mut meter = Meter::new(0, NOW);
+            let mut meter = RateMeter::new(0, NOW);
             for (expected, used) in &used {
                 meter.expect(*expected, NOW);
                 meter.correct(*expected, *used, NOW);
             }
             let sum: u64 = used.iter().map(|(_, used)| used).sum();
-            let cap = |tokens| Rates { tokens_per_day: Some(tokens), ..Rates::default() };
+            let cap = |tokens| RateLimits { tokens_per_day: Some(tokens), ..RateLimits::default() };
             prop_assert!(meter.admit(&cap(sum + 1), NOW).is_ok());
             if sum > 0 {
                 let refused = meter.admit(&cap(sum), NOW).unwrap_err();

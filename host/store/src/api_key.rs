@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::{ApiKeyId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
@@ -120,7 +120,7 @@ fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
     let protocols = protocols.collect::<Option<Vec<_>>>()?;
     let (providers, models) = (words(row)?, words(row)?);
     let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
-    let rates = Rates {
+    let rates = RateLimits {
         requests_per_minute: number()?,
         tokens_per_minute: number()?,
         tokens_per_day: number()?,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{Condition, Disabled, Rest};
 use tollgate_core::id::{CredentialId, RequestId, UserId};
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
@@ -46,7 +46,7 @@ pub struct Credential {
     /// When it was added.
     pub created_at: Timestamp,
     /// How much and how often it may serve.
-    pub limits: Rates,
+    pub limits: RateLimits,
     /// By which the key is known again; `None` for one of an older Tollgate that was not opened since.
     pub fingerprint: Option<Digest>,
     /// How it was when its state last changed.
@@ -91,7 +91,7 @@ pub struct CredentialChange<'a> {
     /// Whether it may serve.
     pub enabled: bool,
     /// How much and how often it may serve.
-    pub limits: Rates,
+    pub limits: RateLimits,
 }
 
 /// Where a credential is good.
@@ -119,7 +119,7 @@ pub struct NewCredential<'a> {
     /// The key itself.
     pub secret: &'a Secret,
     /// How much and how often it may serve.
-    pub limits: Rates,
+    pub limits: RateLimits,
     /// By which the key is known again.
     pub fingerprint: Digest,
 }
@@ -182,9 +182,9 @@ pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
     })
 }
 
-fn rates(row: &mut Row<'_>) -> Option<Rates> {
+fn rates(row: &mut Row<'_>) -> Option<RateLimits> {
     let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
-    Some(Rates {
+    Some(RateLimits {
         requests_per_minute: number()?,
         tokens_per_minute: number()?,
         tokens_per_day: number()?,
@@ -523,6 +523,6 @@ fn noted(action: &'static str, credential: CredentialId, detail: Value) -> Note<
     Note { action, kind: "credential", target: credential.to_string(), detail }
 }
 
-fn check_limits(rates: Rates) -> Result<(), StoreError> {
+fn check_limits(rates: RateLimits) -> Result<(), StoreError> {
     KeyLimits { rates, ..KeyLimits::default() }.check().map_err(StoreError::Invalid)
 }

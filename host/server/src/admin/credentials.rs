@@ -9,7 +9,7 @@ use serde_json::json;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Standing;
 use tollgate_core::id::CredentialId;
-use tollgate_core::limits::{KeyLimits, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -206,8 +206,8 @@ pub(super) struct Checked {
 }
 
 impl Limits {
-    fn rates(self) -> Result<Rates, Problem> {
-        let rates = Rates {
+    fn rates(self) -> Result<RateLimits, Problem> {
+        let rates = RateLimits {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
             tokens_per_day: self.tokens_per_day,
@@ -217,7 +217,7 @@ impl Limits {
         Ok(rates)
     }
 
-    const fn shown(rates: &Rates) -> Self {
+    const fn shown(rates: &RateLimits) -> Self {
         Self {
             requests_per_minute: rates.requests_per_minute,
             tokens_per_minute: rates.tokens_per_minute,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use tollgate_core::id::{ApiKeyId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, Rates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
@@ -132,7 +132,7 @@ impl Limits {
             providers: self.providers,
             models: self.models,
             context: ContextLimit { enabled: self.enable_context_management, window: self.context_window },
-            rates: Rates {
+            rates: RateLimits {
                 requests_per_minute: self.requests_per_minute,
                 tokens_per_minute: self.tokens_per_minute,
                 tokens_per_day: self.tokens_per_day,

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Condition;
 use tollgate_core::id::CredentialId;
-use tollgate_core::limits::{LIMIT_MAX, Rates};
+use tollgate_core::limits::{LIMIT_MAX, RateLimits};
 use tollgate_core::secret::Secret;
 
 use super::output::Output;
@@ -241,8 +241,8 @@ impl Add {
         ])
     }
 
-    const fn limits(&self) -> Rates {
-        Rates {
+    const fn limits(&self) -> RateLimits {
+        RateLimits {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
             tokens_per_day: self.tokens_per_day,

@@ -10,7 +10,7 @@ use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
 use tollgate_core::lending::{Lending, Terms};
-use tollgate_core::limits::{KeyLimits, Meter, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits, RateMeter};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -121,7 +121,7 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
         count += 1;
         let (provider, label) = (provider.to_owned(), format!("{variable} {count}"));
         let new =
-            NewCredential { provider, user: None, label, weight: 100, secret, limits: Rates::default() };
+            NewCredential { provider, user: None, label, weight: 100, secret, limits: RateLimits::default() };
         management.add_credential(new).await?;
     }
     tracing::info!(
@@ -328,7 +328,7 @@ fn meters(
         .filter(|key| !key.limits.is_empty())
         .map(|key| {
             let known = old.meters.get(&key.id).map(Arc::clone);
-            let fresh = || SharedMeter::new(Meter::new(used.get(&key.id).copied().unwrap_or(0), now()));
+            let fresh = || SharedMeter::new(RateMeter::new(used.get(&key.id).copied().unwrap_or(0), now()));
             (key.id, known.unwrap_or_else(fresh))
         })
         .collect()
@@ -348,7 +348,7 @@ fn live(
 ) -> Arc<Live> {
     old.live.get(&row.id).map(Arc::clone).unwrap_or_else(|| {
         let health = Health::restored(row.state.condition, row.state.failures);
-        let meter = Meter::new(used.credentials.get(&row.id).copied().unwrap_or(0), now());
+        let meter = RateMeter::new(used.credentials.get(&row.id).copied().unwrap_or(0), now());
         let lending = Lending::new(used.lent.get(&row.id).copied().unwrap_or(0), now());
         Live::new(row.id, health, meter, lending, changes.clone())
     })
@@ -418,7 +418,7 @@ async fn set_up_demo(management: &Management, config: &Config) -> anyhow::Result
                 label: "demo".to_owned(),
                 weight: 100,
                 secret: Secret::new(format!("{}{provider}", demo::CREDENTIAL_PREFIX)),
-                limits: Rates::default(),
+                limits: RateLimits::default(),
             })
             .await?;
     }

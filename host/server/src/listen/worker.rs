@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     /// Where requests go when they end.
     pub(crate) ended: Ended,
     /// Tells holds when they are durable.
-    pub(crate) acks: DurableWaiters,
+    pub(crate) durable: DurableWaiters,
     snapshot: RefCell<Rc<RoutingSnapshot>>,
 }
 
@@ -53,8 +53,8 @@ impl Worker {
     fn new(shared: Arc<Shared>, ended: Ended) -> Rc<Self> {
         let pool = Pool::new(shared.settings.limits.upstream_connect_timeout_ms.duration());
         let snapshot = RefCell::new(new_snapshot(&shared));
-        let acks = DurableWaiters::new(shared.writer.clone());
-        Rc::new(Self { shared, pool, ended, acks, snapshot })
+        let durable = DurableWaiters::new(shared.writer.clone());
+        Rc::new(Self { shared, pool, ended, durable, snapshot })
     }
 
     /// The newest generation, made ready for the road.
@@ -103,8 +103,8 @@ pub(crate) fn run(
         let worker = Worker::new(shared, ended);
         let pool = Rc::clone(&worker.pool);
         let pruning = tokio::task::spawn_local(async move { prune(&pool).await });
-        let acks = worker.acks.clone();
-        let acknowledging = tokio::task::spawn_local(async move { acks.run().await });
+        let durable = worker.durable.clone();
+        let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
         let served = match TcpListener::from_std(listener) {
             Ok(listener) => serve(worker, listener, stop).await,
             Err(error) => Err(error),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tollgate_core::id::{CredentialId, UserId};
-use tollgate_core::limits::Rates;
+use tollgate_core::limits::RateLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -47,7 +47,7 @@ pub struct CredentialRow {
     /// When it was added.
     pub created_at: Timestamp,
     /// How much and how often it may serve.
-    pub limits: Rates,
+    pub limits: RateLimits,
     /// How it was when its state last changed.
     pub state: CredentialState,
     /// What the last check found.
@@ -72,7 +72,7 @@ pub struct NewCredential {
     /// The key itself.
     pub secret: Secret,
     /// How much and how often it may serve.
-    pub limits: Rates,
+    pub limits: RateLimits,
 }
 
 /// What changes of a credential: `None` for what stays.
@@ -85,7 +85,7 @@ pub struct CredentialEdit {
     /// Whether it is used.
     pub enabled: Option<bool>,
     /// How much and how often it may serve, as a whole.
-    pub limits: Option<Rates>,
+    pub limits: Option<RateLimits>,
 }
 
 impl Management {

@@ -16,21 +16,21 @@ use super::error::ProxyError;
 use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
-use crate::routing::plan::Leg;
+use crate::routing::plan::Target;
 use crate::transport::body::{Chained, Splice};
-use crate::upstream::{Shape, StreamOption};
+use crate::upstream::{CallKind, StreamOption};
 
 /// A request ready to go.
 pub(crate) struct Outbound {
     /// The request.
     pub(crate) request: Request<Chained>,
     /// How its answer comes back.
-    pub(crate) passage: Passage,
+    pub(crate) response_path: ResponsePath,
 }
 
 /// What an answer goes through on its way to the client.
 #[derive(Default)]
-pub(crate) struct Passage {
+pub(crate) struct ResponsePath {
     /// Top-level member that is empty in the event that the client did not ask for, where one is caused.
     pub(crate) withhold: Option<String>,
     /// What translates it, where client and upstream speak different protocols.
@@ -82,7 +82,7 @@ struct Message<'a> {
     headers: HeaderMap,
     query: &'a str,
     body: Chained,
-    passage: Passage,
+    response_path: ResponsePath,
 }
 
 /// Builds the request of one attempt, made at `now` for the client's request `id`. An access token stands for the secret.
@@ -92,27 +92,27 @@ struct Message<'a> {
 /// now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
 pub(crate) fn request(
     inbound: &Inbound,
-    leg: &Leg<'_>,
+    target: &Target<'_>,
     lease: &Lease,
     bearer: Option<&Secret>,
     id: RequestId,
     now: Timestamp,
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
-    let model = leg.model.as_deref().unwrap_or(&inbound.model);
+    let model = target.model.as_deref().unwrap_or(&inbound.model);
     let secret = bearer.unwrap_or(&lease.credential().secret);
-    let Message { mut headers, query, mut body, passage } = if lease.spoken == leg.call {
-        passed(inbound, leg, lease)
+    let Message { mut headers, query, mut body, response_path } = if lease.upstream_call == target.call {
+        passed(inbound, target, lease)
     } else {
         translated(inbound, lease, model, id, now)?
     };
-    let mut target = upstream.target(lease.spoken, model, query).ok_or(ProxyError::NoCredential)?;
+    let mut path = upstream.target(lease.upstream_call, model, query).ok_or(ProxyError::NoCredential)?;
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
         platform::add(&mut headers, &terms.added)?;
-        target = platform::keyed(target, terms, secret);
+        path = platform::keyed(path, terms, secret);
     }
-    let uri: Uri = target
+    let uri: Uri = path
         .parse()
         .map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
     for template in upstream.defaults() {
@@ -126,28 +126,28 @@ pub(crate) fn request(
     headers.insert(header::HOST, upstream.host.clone());
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(terms) = &upstream.terms {
-        platform::sign(&mut headers, ("POST", &target), &body, terms, secret, now)?;
+        platform::sign(&mut headers, ("POST", &path), &body, terms, secret, now)?;
     }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    Ok(Outbound { request, passage })
+    Ok(Outbound { request, response_path })
 }
 
 /// The client's own bytes.
-fn passed<'a>(inbound: &'a Inbound, leg: &Leg<'_>, lease: &Lease) -> Message<'a> {
+fn passed<'a>(inbound: &'a Inbound, target: &Target<'_>, lease: &Lease) -> Message<'a> {
     let mut splices = inbound.splices.clone();
-    splices.extend(leg.model.as_deref().and_then(|model| rename(inbound, model)));
-    let mut passage = Passage::default();
+    splices.extend(target.model.as_deref().and_then(|model| rename(inbound, model)));
+    let mut response_path = ResponsePath::default();
     if let Some(option) = lease.upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
         && let Some(splice) = splice_option(inbound, option)
     {
         splices.push(splice);
-        passage.withhold = Some(option.withhold_when_empty.clone());
+        response_path.withhold = Some(option.withhold_when_empty.clone());
     }
     let body = Chained::spliced(&inbound.body, &mut splices);
-    Message { headers: inbound.headers.clone(), query: &inbound.query, body, passage }
+    Message { headers: inbound.headers.clone(), query: &inbound.query, body, response_path }
 }
 
 /// The same request in the upstream's protocol.
@@ -158,7 +158,7 @@ fn translated(
     id: RequestId,
     now: Timestamp,
 ) -> Result<Message<'static>, ProxyError> {
-    let Shape { protocol, streaming, .. } = lease.spoken;
+    let CallKind { protocol, streaming, .. } = lease.upstream_call;
     let terms = Terms {
         client: inbound.protocol,
         upstream: protocol,
@@ -182,8 +182,13 @@ fn translated(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let accepted = if streaming { "text/event-stream" } else { "application/json" };
     headers.insert(header::ACCEPT, HeaderValue::from_static(accepted));
-    let passage = Passage { withhold: None, exchange: Some(exchange) };
-    Ok(Message { headers, query: own_query(protocol, streaming), body: Bytes::from(body).into(), passage })
+    let response_path = ResponsePath { withhold: None, exchange: Some(exchange) };
+    Ok(Message {
+        headers,
+        query: own_query(protocol, streaming),
+        body: Bytes::from(body).into(),
+        response_path,
+    })
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) -> Result<(), ProxyError> {

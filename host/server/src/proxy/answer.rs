@@ -10,7 +10,7 @@ use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::Exchange;
 
-use super::adapt::Passage;
+use super::adapt::ResponsePath;
 use super::charge::Ticket;
 use super::error::ProxyError;
 use super::forward::{self, Reply};
@@ -27,18 +27,18 @@ pub(super) async fn begin(
     worker: &Rc<Worker>,
     snapshot: &Rc<RoutingSnapshot>,
     inbound: &Inbound,
-    passage: Passage,
+    response_path: ResponsePath,
     reply: Reply,
     lease: Lease,
     mut ticket: Ticket,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body } = reply;
-    let Passage { withhold, mut exchange } = passage;
+    let ResponsePath { withhold, mut exchange } = response_path;
     let events = forward::is_event_stream(&head.headers);
-    let taps = Rc::clone(lease.upstream.taps(lease.spoken.protocol));
+    let taps = Rc::clone(lease.upstream.taps(lease.upstream_call.protocol));
     let (mut window, unchanged) = (Window::new(snapshot), withhold.is_none());
     let streams = inbound.streaming && inbound.operation.generates();
-    let ending = streams.then(|| Ending::new(lease.spoken.protocol, lease.spoken.operation));
+    let ending = streams.then(|| Ending::new(lease.upstream_call.protocol, lease.upstream_call.operation));
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending);
     if let Some(pending) = ticket.pending() {
         pending.lease = Some(lease);

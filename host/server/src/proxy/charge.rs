@@ -23,16 +23,16 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
-use super::error::{ProxyError, Tongue};
+use super::error::{ErrorDialect, ProxyError};
 use super::filter::TextHash;
-use super::limit::Permit;
+use super::limit::KeyPermit;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::record::Tries;
 use super::select::{Lease, Owners};
-use crate::routing::plan::{Destination, Leg, Stage};
+use crate::routing::plan::{Destination, Target, Tier};
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::concurrency::Place;
+use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::{self, Trial, detail};
 
@@ -76,7 +76,7 @@ pub(crate) struct Pending {
     /// Who pays.
     pub(crate) caller: Arc<Caller>,
     /// Its place among the calls of a limited key.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) key_permit: Option<KeyPermit>,
     /// The generation that it began with.
     pub(crate) snapshot: Rc<RoutingSnapshot>,
     /// The client's protocol.
@@ -100,7 +100,7 @@ pub(crate) struct Pending {
     /// The credential that serves or served.
     pub(crate) lease: Option<Lease>,
     /// Its place among all requests under way.
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
     /// The status that the client saw.
     pub(crate) status: u16,
     /// From the start to the first byte of the answer.
@@ -119,12 +119,12 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// This is who serves it, so far as is known: what is paid is the model and the price of whoever does.
-    pub(crate) fn serve_by(&mut self, directory: &Directory, stage: &Stage<'_>, leg: &Leg<'_>) {
-        self.model = Arc::clone(&stage.model);
+    pub(crate) fn serve_by(&mut self, directory: &Directory, tier: &Tier<'_>, target: &Target<'_>) {
+        self.model = Arc::clone(&tier.model);
         let version = directory.prices.at(self.admitted_at).version();
         let rate = self.caller.price_rate;
-        if self.priced.as_ref().map(|priced| &priced.price) != leg.price {
-            self.priced = leg.price.map(|price| Priced { version, price: price.clone(), rate });
+        if self.priced.as_ref().map(|priced| &priced.price) != target.price {
+            self.priced = target.price.map(|price| Priced { version, price: price.clone(), rate });
         }
     }
 }
@@ -163,13 +163,13 @@ impl Ticket {
         if let Some(mut pending) = self.pending.take() {
             pending.outcome = outcome;
             // Before the client can know that this call is over and begin another.
-            if let Some(permit) = &mut pending.permit {
-                permit.leave();
+            if let Some(key_permit) = &mut pending.key_permit {
+                key_permit.leave();
             }
             if let Some(lease) = &mut pending.lease {
                 lease.leave();
             }
-            pending.place.leave();
+            pending.permit.leave();
             if let Some(meter) = &mut pending.meter {
                 meter.read_kept();
                 if outcome == Outcome::Ok && meter.ended_early() {
@@ -255,7 +255,7 @@ impl Ticket {
     pub(crate) fn error_event(&mut self, error: &ProxyError) -> Bytes {
         self.note(error);
         let Some(pending) = self.pending() else { return Bytes::new() };
-        error.event(Tongue::of(pending.protocol, pending.operation), &pending.id.to_string())
+        error.event(ErrorDialect::of(pending.protocol, pending.operation), &pending.id.to_string())
     }
 }
 
@@ -291,7 +291,7 @@ pub(crate) fn dearest(
 ) -> Result<Micropoints, ProxyError> {
     let mut seen: Vec<&ModelPrice> = Vec::with_capacity(1);
     let mut most = Micropoints::ZERO;
-    for price in destination.legs().filter_map(|leg| leg.price) {
+    for price in destination.targets().filter_map(|target| target.price) {
         if !seen.iter().any(|known| std::ptr::eq(*known, price)) {
             seen.push(price);
             most = most.max(quote(pricing, price, rate, inbound, owners, default_output_max, at)?);
@@ -355,7 +355,9 @@ fn usage(pending: &Pending, outcome: Outcome) -> Usage {
     let adapter = &lease.upstream.adapter;
     let stated = meter
         .samples()
-        .and_then(|samples| adapter.read_usage(lease.spoken.protocol, lease.spoken.operation, &samples).ok())
+        .and_then(|samples| {
+            adapter.read_usage(lease.upstream_call.protocol, lease.upstream_call.operation, &samples).ok()
+        })
         .filter(|usage| usage.quality != Quality::Missing);
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {

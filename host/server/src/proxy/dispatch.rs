@@ -14,19 +14,19 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Exchange;
 
-use super::adapt::{self, Passage};
+use super::adapt::{self, ResponsePath};
 use super::answer;
+use super::attempts::{Attempts, Chosen};
 use super::charge::Ticket;
-use super::course::{Course, Step};
 use super::error::{self, ProxyError, Rejected};
 use super::forward::{self, Failed, Reply};
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
-use super::select::{Lease, Wanted};
+use super::select::{AttemptQuery, Lease};
 use crate::config::Limits;
 use crate::listen::worker::Worker;
-use crate::routing::plan::{Destination, Leg, Stage};
+use crate::routing::plan::{Destination, Target, Tier};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::state::concurrency::Full;
 use crate::state::directory::{Caller, Directory};
@@ -62,8 +62,8 @@ impl Dispatch<'_> {
         let conversations = &self.worker.shared.conversations;
         let conversation = self.conversation();
         let deadline = ticket.started() + self.limits().request_timeout_ms.duration();
-        let mut course = Course::new(self.destination, self.limits().attempts_max.0);
-        let mut wanted = Wanted {
+        let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
+        let mut query = AttemptQuery {
             known: conversation.and_then(|known| conversations.recall(known, self.worker.now())),
             tokens: ticket.pending().map_or(0, |pending| pending.input_estimate),
             request_ms: self.limits().request_timeout_ms.get(),
@@ -71,9 +71,9 @@ impl Dispatch<'_> {
         };
         let mut failure: Option<ProxyError> = None;
         loop {
-            wanted.now = self.worker.now();
-            let Step { stage, leg, lease } =
-                match self.next(&mut course, &wanted, &mut ticket, deadline).await {
+            query.now = self.worker.now();
+            let Chosen { tier, target, lease } =
+                match self.next(&mut attempts, &query, &mut ticket, deadline).await {
                     Ok(step) => step,
                     Err(error @ (ProxyError::Policy(_) | ProxyError::Unavailable)) => {
                         return Err(give_up(ticket, error));
@@ -83,7 +83,8 @@ impl Dispatch<'_> {
                 };
             let token = token(self.worker, &lease).await;
             let mut attempt = Attempt { lease, token, begun: Instant::now() };
-            let (sent, passage) = match self.attempt((stage, leg), &attempt, &ticket, deadline).await {
+            let (sent, response_path) = match self.attempt((tier, target), &attempt, &ticket, deadline).await
+            {
                 Ok(made) => made,
                 Err(error) => return Err(unmade(ticket, error)),
             };
@@ -94,10 +95,18 @@ impl Dispatch<'_> {
                         conversations.note(conversation, attempt.lease.credential().id, self.worker.now());
                     }
                     let (snapshot, lease) = (self.snapshot, attempt.lease);
-                    return answer::begin(self.worker, snapshot, self.inbound, passage, reply, lease, ticket)
-                        .await;
+                    return answer::begin(
+                        self.worker,
+                        snapshot,
+                        self.inbound,
+                        response_path,
+                        reply,
+                        lease,
+                        ticket,
+                    )
+                    .await;
                 }
-                Err(failed) => match self.failed(&mut course, attempt, failed, passage, ticket) {
+                Err(failed) => match self.failed(&mut attempts, attempt, failed, response_path, ticket) {
                     ControlFlow::Break(told) => return told,
                     ControlFlow::Continue((still, error)) => {
                         (ticket, failure) = (still, Some(error.after(failure)));
@@ -121,21 +130,21 @@ impl Dispatch<'_> {
     /// Who is asked next, with a place at his provider, and everything written down that must be before he is.
     ///
     /// # Errors
-    /// As [`Course::next`]; 503 where no place came free in time, and where the use of a lent credential cannot be written.
+    /// As [`Attempts::next`]; 503 where no place came free in time, and where the use of a lent credential cannot be written.
     async fn next<'d>(
         &'d self,
-        course: &mut Course<'d, 'd>,
-        wanted: &Wanted,
+        attempts: &mut Attempts<'d, 'd>,
+        query: &AttemptQuery,
         ticket: &mut Ticket,
         deadline: Instant,
-    ) -> Result<Step<'d, 'd>, ProxyError> {
-        let mut step = course.next(self.directory, self.caller, wanted)?;
+    ) -> Result<Chosen<'d, 'd>, ProxyError> {
+        let mut step = attempts.next(self.directory, self.caller, query)?;
         let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
-        let place = self.worker.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
-        step.lease.place = place.map_err(|Full| ProxyError::Busy)?;
+        let permit = self.worker.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
+        step.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
-            pending.serve_by(self.directory, step.stage, step.leg);
+            pending.serve_by(self.directory, step.tier, step.target);
             if !record::borrow(self.worker, pending, &mut step.lease) {
                 return Err(ProxyError::Unavailable);
             }
@@ -149,35 +158,36 @@ impl Dispatch<'_> {
     /// When the request cannot be made at all: no other credential would change that.
     async fn attempt(
         &self,
-        (stage, leg): (&Stage<'_>, &Leg<'_>),
+        (tier, target): (&Tier<'_>, &Target<'_>),
         attempt: &Attempt,
         ticket: &Ticket,
         deadline: Instant,
-    ) -> Result<(Result<Reply, Failed>, Passage), ProxyError> {
+    ) -> Result<(Result<Reply, Failed>, ResponsePath), ProxyError> {
         let Attempt { lease, token, .. } = attempt;
         let bearer = match token {
             Ok(bearer) => bearer.as_deref(),
-            Err(error) => return Ok((Err(forward::tokenless(*error)), Passage::default())),
+            Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
         };
-        let mut outbound = adapt::request(self.inbound, leg, lease, bearer, ticket.id(), self.worker.now())?;
-        let passage = std::mem::take(&mut outbound.passage);
+        let mut outbound =
+            adapt::request(self.inbound, target, lease, bearer, ticket.id(), self.worker.now())?;
+        let response_path = std::mem::take(&mut outbound.response_path);
         trace::note("adapt", || {
             detail!({
-                "provider": &*lease.upstream.name, "model": &*stage.model,
-                "protocol": lease.spoken.protocol.name(), "translated": passage.exchange.is_some(),
+                "provider": &*lease.upstream.name, "model": &*tier.model,
+                "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
             })
         });
-        Ok((forward::send(&self.worker.pool, outbound, lease, self.limits(), deadline).await, passage))
+        Ok((forward::send(&self.worker.pool, outbound, lease, self.limits(), deadline).await, response_path))
     }
 
     /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at once where
     /// no other credential would change it.
     fn failed(
         &self,
-        course: &mut Course<'_, '_>,
+        attempts: &mut Attempts<'_, '_>,
         attempt: Attempt,
         failed: Failed,
-        passage: Passage,
+        response_path: ResponsePath,
         mut ticket: Ticket,
     ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket, ProxyError)> {
         let class = failed.failure.class;
@@ -185,17 +195,17 @@ impl Dispatch<'_> {
         // Where only the token was refused, the credential has another chance with the next one.
         let stale = class == FailureClass::InvalidCredential && self.is_stale(&lease, &token);
         if stale {
-            course.again();
+            attempts.again();
         } else {
             lease.fail(class, failed.failure.retry_after_ms, self.worker.now());
-            course.failed(class);
+            attempts.failed(class);
         }
         record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
         self.note_failure(&mut ticket, lease, &failed.detail);
         if stale {
             return ControlFlow::Continue((ticket, failed.error));
         }
-        match (failed.answer, passage.exchange) {
+        match (failed.answer, response_path.exchange) {
             (Some((head, body)), None) if error::is_told_in(self.inbound.protocol, &body) => {
                 ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket)))
             }

@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::json::{self, Kind};
-use tollgate_core::limits::{Limit, Refused, Standing};
+use tollgate_core::limits::{Limit, RateStatus, Refused};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
@@ -129,28 +129,28 @@ pub(crate) struct LimitReached {
     /// Which, and for how long.
     pub(crate) refused: Refused,
     /// What is left of all of them.
-    pub(crate) standing: Standing,
+    pub(crate) standing: RateStatus,
     /// When the call came.
     pub(crate) at: Timestamp,
 }
 
 /// In whose words an error is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tongue {
+pub(crate) struct ErrorDialect {
     /// The caller's protocol.
     pub(crate) protocol: Protocol,
     /// Whether it is one of Gemini's interactions, which have words of their own.
     interaction: bool,
 }
 
-impl Tongue {
+impl ErrorDialect {
     /// For a call.
     pub(crate) fn of(protocol: Protocol, operation: Operation) -> Self {
         Self { protocol, interaction: operation == Operation::Interact }
     }
 }
 
-impl From<Protocol> for Tongue {
+impl From<Protocol> for ErrorDialect {
     fn from(protocol: Protocol) -> Self {
         Self { protocol, interaction: false }
     }
@@ -324,13 +324,13 @@ impl ProxyError {
     }
 
     /// The error body in the caller's words.
-    pub(crate) fn body(&self, tongue: Tongue, request_id: &str) -> String {
+    pub(crate) fn body(&self, dialect: ErrorDialect, request_id: &str) -> String {
         if let Self::Translated { body, .. } = self {
             return body.clone();
         }
         let words = self.words();
         let message = json::quote(&self.message());
-        match tongue.protocol {
+        match dialect.protocol {
             Protocol::OpenaiChat | Protocol::OpenaiResponses => {
                 let text = |value: Option<&str>| value.map_or("null".to_owned(), |v| format!("\"{v}\""));
                 let (code, param) = (text(words.openai_code), text(self.field()));
@@ -343,7 +343,7 @@ impl ProxyError {
                 r#"{{"type":"error","error":{{"type":"{}","message":{message}}},"request_id":"{request_id}"}}"#,
                 words.anthropic
             ),
-            Protocol::Gemini if tongue.interaction => {
+            Protocol::Gemini if dialect.interaction => {
                 let code = interaction_code(words.gemini);
                 format!(r#"{{"error":{{"code":"{code}","message":{message}}}}}"#)
             }
@@ -358,10 +358,10 @@ impl ProxyError {
     }
 
     /// The error as an event of a stream that has begun.
-    pub(crate) fn event(&self, tongue: Tongue, request_id: &str) -> Bytes {
-        let body = self.body(tongue, request_id);
-        let text = match tongue.protocol {
-            Protocol::Gemini if tongue.interaction => {
+    pub(crate) fn event(&self, dialect: ErrorDialect, request_id: &str) -> Bytes {
+        let body = self.body(dialect, request_id);
+        let text = match dialect.protocol {
+            Protocol::Gemini if dialect.interaction => {
                 let members = body.strip_prefix('{').unwrap_or_default();
                 format!("event: error\ndata: {{\"event_type\":\"error\",{members}\n\n")
             }
@@ -380,9 +380,9 @@ impl ProxyError {
     }
 
     /// The whole answer.
-    pub(crate) fn response(&self, tongue: Tongue, request_id: &str) -> Response<Outgoing> {
-        let mut response = Response::new(Outgoing::from(Bytes::from(self.body(tongue, request_id))));
-        *response.status_mut() = self.status(tongue.protocol);
+    pub(crate) fn response(&self, dialect: ErrorDialect, request_id: &str) -> Response<Outgoing> {
+        let mut response = Response::new(Outgoing::from(Bytes::from(self.body(dialect, request_id))));
+        *response.status_mut() = self.status(dialect.protocol);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(ms) = self.retry_after_ms() {
@@ -392,7 +392,7 @@ impl ProxyError {
             }
         }
         if let Self::LimitReached(reached) = self {
-            limit::tell(headers, &reached.standing, tongue.protocol, reached.at);
+            limit::tell(headers, &reached.standing, dialect.protocol, reached.at);
         }
         if let Self::MethodNotAllowed(allowed) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -513,7 +513,7 @@ const fn upstream_message(class: FailureClass, own: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{ProxyError, Tongue};
+    use super::{ErrorDialect, ProxyError};
     use tollgate_core::protocol::{Operation, Protocol};
 
     #[test]
@@ -531,7 +531,7 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_stream_is_one_event_of_its_protocol() {
-        let event = |tongue| ProxyError::UpstreamTimeout.event(tongue, "r1").to_vec();
+        let event = |dialect| ProxyError::UpstreamTimeout.event(dialect, "r1").to_vec();
         let text = |protocol: Protocol| String::from_utf8(event(protocol.into())).unwrap();
         assert!(text(Protocol::OpenaiChat).starts_with("data: {\"error\""));
         assert!(text(Protocol::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
@@ -543,10 +543,10 @@ mod tests {
 
     #[test]
     fn interactions_have_words_of_their_own() {
-        let tongue = Tongue::of(Protocol::Gemini, Operation::Interact);
+        let dialect = ErrorDialect::of(Protocol::Gemini, Operation::Interact);
         let error = ProxyError::bad_request("No.", None);
-        assert_eq!(error.body(tongue, "r1"), r#"{"error":{"code":"invalid_request","message":"No."}}"#);
-        let event = String::from_utf8(ProxyError::Busy.event(tongue, "r1").to_vec()).unwrap();
+        assert_eq!(error.body(dialect, "r1"), r#"{"error":{"code":"invalid_request","message":"No."}}"#);
+        let event = String::from_utf8(ProxyError::Busy.event(dialect, "r1").to_vec()).unwrap();
         assert!(event.starts_with(
             "event: error\ndata: {\"event_type\":\"error\",\"error\":{\"code\":\"unavailable\""
         ));

@@ -1,12 +1,12 @@
 //! What an API key may do at all, and what it may do now. A key without limits passes by one look at an `Option`.
 //!
-//! A call is let in before its body is read, and a [`Permit`] goes with it from then on: whatever its end is, its place is
+//! A call is let in before its body is read, and a [`KeyPermit`] goes with it from then on: whatever its end is, its place is
 //! free when it has left, and what it used is counted when it is settled.
 
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use tollgate_core::limits::{Standing, Window};
+use tollgate_core::limits::{RateStatus, Window};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
@@ -19,7 +19,7 @@ use crate::state::trace::{Detail, detail};
 
 /// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct KeyPermit {
     meter: Arc<SharedMeter>,
     admitted_at: Timestamp,
     expected: u64,
@@ -34,7 +34,7 @@ pub(crate) fn admit(
     caller: &Caller,
     call: &Call,
     now: Timestamp,
-) -> Result<Option<(Permit, Standing)>, ProxyError> {
+) -> Result<Option<(KeyPermit, RateStatus)>, ProxyError> {
     let Some(Limited { limits, meter }) = &caller.limited else { return Ok(None) };
     if !limits.allows_protocol(call.protocol) {
         return Err(ProxyError::ProtocolNotAllowed);
@@ -49,11 +49,11 @@ pub(crate) fn admit(
     if let Err(refused) = admitted {
         return Err(ProxyError::LimitReached(Box::new(LimitReached { refused, standing, at: now })));
     }
-    Ok(Some((Permit { meter: Arc::clone(meter), admitted_at: now, expected: 0, left: false }, standing)))
+    Ok(Some((KeyPermit { meter: Arc::clone(meter), admitted_at: now, expected: 0, left: false }, standing)))
 }
 
 /// What an admin is told of the limits that a call has met.
-pub(crate) fn told(caller: &Caller, standing: Option<&Standing>) -> Detail {
+pub(crate) fn told(caller: &Caller, standing: Option<&RateStatus>) -> Detail {
     let left = |window: Option<Window>| {
         window.map(|window| detail!({"limit": window.limit, "left": window.remaining}))
     };
@@ -82,15 +82,15 @@ pub(crate) fn model(caller: &Caller, name: &str) -> Result<(), ProxyError> {
 /// # Errors
 /// 403 when none is left.
 pub(crate) fn providers(caller: &Caller, destination: &mut Destination<'_>) -> Result<(), ProxyError> {
-    for stage in &mut destination.stages {
-        stage.legs.retain(|leg| leg.provider().is_none_or(|provider| caller.may_use(provider)));
+    for tier in &mut destination.tiers {
+        tier.targets.retain(|target| target.provider().is_none_or(|provider| caller.may_use(provider)));
     }
-    let served = !destination.stages.is_empty();
-    destination.stages.retain(|stage| !stage.legs.is_empty());
-    if served && destination.stages.is_empty() { Err(ProxyError::ProviderNotAllowed) } else { Ok(()) }
+    let served = !destination.tiers.is_empty();
+    destination.tiers.retain(|tier| !tier.targets.is_empty());
+    if served && destination.tiers.is_empty() { Err(ProxyError::ProviderNotAllowed) } else { Ok(()) }
 }
 
-impl Permit {
+impl KeyPermit {
     /// The call is about to use so many tokens at least.
     pub(crate) fn expect(&mut self, tokens: u64) {
         self.meter.lock().expect(tokens, self.admitted_at);
@@ -114,14 +114,14 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for KeyPermit {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
 /// Tells the client what is left, in place of whatever a provider said of the gateway's own limits.
-pub(crate) fn tell(headers: &mut HeaderMap, standing: &Standing, protocol: Protocol, now: Timestamp) {
+pub(crate) fn tell(headers: &mut HeaderMap, standing: &RateStatus, protocol: Protocol, now: Timestamp) {
     for (name, value) in standing.headers(protocol, now) {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);

@@ -30,10 +30,10 @@ pub(crate) struct Meter {
     failed: bool,
     /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
     ending: Option<Ending>,
-    shape: Shape,
+    form: Form,
 }
 
-enum Shape {
+enum Form {
     /// A stream of events, and the member by whose emptiness the one to withhold is known.
     Events { framer: Framer, withhold: Option<Withhold> },
     /// One body, kept by reference until it ends.
@@ -53,17 +53,17 @@ impl Meter {
     /// for.
     pub(crate) fn events(taps: Rc<Taps>, withhold: Option<String>) -> Self {
         let withhold = withhold.map(|member| Withhold { member, held: Bytes::new() });
-        Self::new(taps, Shape::Events { framer: Framer::new(EVENT_BYTES_MAX), withhold })
+        Self::new(taps, Form::Events { framer: Framer::new(EVENT_BYTES_MAX), withhold })
     }
 
     /// For one body, or a JSON array that is streamed as one.
     pub(crate) fn whole(taps: Rc<Taps>) -> Self {
-        Self::new(taps, Shape::Whole { pieces: Vec::new(), bytes: 0 })
+        Self::new(taps, Form::Whole { pieces: Vec::new(), bytes: 0 })
     }
 
-    fn new(taps: Rc<Taps>, shape: Shape) -> Self {
+    fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        Self { taps, samples, text_bytes: 0, failed: false, ending: None, shape }
+        Self { taps, samples, text_bytes: 0, failed: false, ending: None, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -73,7 +73,7 @@ impl Meter {
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
-        let Self { taps, samples, text_bytes, failed, ending, shape } = self;
+        let Self { taps, samples, text_bytes, failed, ending, form } = self;
         let mut see = |event: &[u8]| {
             *failed |= tells_of_failure(event);
             if let Some(ending) = ending {
@@ -81,27 +81,27 @@ impl Meter {
             }
             tap(taps, samples, text_bytes, event)
         };
-        match shape {
-            Shape::Opaque => chunk,
-            Shape::Whole { pieces, bytes } => {
+        match form {
+            Form::Opaque => chunk,
+            Form::Whole { pieces, bytes } => {
                 *bytes += chunk.len();
                 if *bytes > WHOLE_BYTES_MAX {
-                    *shape = Shape::Opaque;
+                    *form = Form::Opaque;
                 } else {
                     pieces.push(chunk.clone());
                 }
                 chunk
             }
-            Shape::Events { framer, withhold: None } => {
+            Form::Events { framer, withhold: None } => {
                 let read = framer.push(&chunk, |frame| {
                     see(frame.bytes());
                 });
                 if read.is_err() {
-                    *shape = Shape::Opaque;
+                    *form = Form::Opaque;
                 }
                 chunk
             }
-            Shape::Events { framer, withhold: Some(withhold) } => {
+            Form::Events { framer, withhold: Some(withhold) } => {
                 let mut passing = Passing::new(withhold, &chunk);
                 let read = framer.push(&chunk, |frame| {
                     let usage = see(frame.bytes());
@@ -111,7 +111,7 @@ impl Meter {
                 match read {
                     Ok(unfinished) => passing.finish(unfinished),
                     Err(_) => {
-                        *shape = Shape::Opaque;
+                        *form = Form::Opaque;
                         [held, chunk].concat().into()
                     }
                 }
@@ -121,21 +121,21 @@ impl Meter {
 
     /// Whether the last byte that passed ended an event, so that a comment may follow it.
     pub(crate) fn between_events(&self) -> bool {
-        match &self.shape {
-            Shape::Events { framer, withhold } => withhold.is_some() || framer.finish().is_none(),
+        match &self.form {
+            Form::Events { framer, withhold } => withhold.is_some() || framer.finish().is_none(),
             _ => false,
         }
     }
 
     /// The answer has ended: reads what was kept, and returns what was still held back.
     pub(crate) fn end(&mut self) -> Bytes {
-        let Self { taps, samples, text_bytes, ending, shape, .. } = self;
-        match std::mem::replace(shape, Shape::Opaque) {
-            Shape::Opaque => {
+        let Self { taps, samples, text_bytes, ending, form, .. } = self;
+        match std::mem::replace(form, Form::Opaque) {
+            Form::Opaque => {
                 *ending = None;
                 Bytes::new()
             }
-            Shape::Whole { pieces, .. } => {
+            Form::Whole { pieces, .. } => {
                 let joined = join(&pieces);
                 if let Some(ending) = ending {
                     ending.see_whole(&joined);
@@ -143,7 +143,7 @@ impl Meter {
                 whole(taps, samples, text_bytes, &joined);
                 Bytes::new()
             }
-            Shape::Events { framer, withhold } => {
+            Form::Events { framer, withhold } => {
                 let usage = framer.finish().is_some_and(|event| {
                     if let Some(ending) = ending {
                         ending.see(event);
@@ -157,7 +157,7 @@ impl Meter {
 
     /// Reads what was kept of one body, cut or not: who leaves before its last byte has had the rest.
     pub(crate) fn read_kept(&mut self) {
-        if matches!(self.shape, Shape::Whole { .. }) {
+        if matches!(self.form, Form::Whole { .. }) {
             // Of one body nothing is held back.
             let _nothing = self.end();
         }

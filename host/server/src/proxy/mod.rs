@@ -3,15 +3,15 @@
 //! `read` → `authenticate` → `limit` → `filter` → `charge` (reserve) → (`select` → `adapt` → `forward`)* → `answer` → `relay` ⇒
 //! `meter` → `charge` (settle) → `record`.
 //!
-//! What stands in parentheses is `dispatch`, in the order of `course`. Nothing here reads a database or knows a provider by
+//! What stands in parentheses is `dispatch`, in the order of `attempts`. Nothing here reads a database or knows a provider by
 //! name.
 
 pub(crate) mod adapt;
 mod answer;
+pub(crate) mod attempts;
 pub(crate) mod authenticate;
 pub(crate) mod charge;
 pub(crate) mod context;
-pub(crate) mod course;
 mod dispatch;
 pub(crate) mod error;
 pub(crate) mod filter;
@@ -42,18 +42,18 @@ pub(crate) use self::relay::Outgoing;
 
 use self::charge::{Pending, Ticket};
 use self::dispatch::Dispatch;
-use self::error::{ProxyError, Tongue};
-use self::limit::Permit;
+use self::error::{ErrorDialect, ProxyError};
+use self::limit::KeyPermit;
 use self::read::Inbound;
 use crate::bodies::Copying;
 use crate::listen::router::{self, Call, Route};
 use crate::listen::worker::Worker;
 use crate::routing::plan::{Destination, Unserved};
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::concurrency::Place;
+use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::{self, detail};
-use crate::upstream::Shape;
+use crate::upstream::CallKind;
 
 /// The header in which every answer names its request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -74,9 +74,9 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
     let id = arrival.id.to_string();
     let (mut parts, body) = request.into_parts();
     let mut copying = None;
-    let (tongue, answer) = match router::route(&parts.method, parts.uri.path()) {
+    let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
-            let tongue = Tongue::of(call.protocol, call.operation);
+            let dialect = ErrorDialect::of(call.protocol, call.operation);
             let trial = worker.shared.trials.take(&mut parts.headers);
             let answer = match trial {
                 None => proxy(&worker, arrival, call, parts, body, &mut copying).await,
@@ -86,7 +86,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
                     Box::pin(trace::scope(trial, tried)).await
                 }
             };
-            (tongue, answer)
+            (dialect, answer)
         }
         Route::Models(name) => {
             let (protocol, answer) = models::answer(&worker, arrival.at, parts, name);
@@ -97,8 +97,8 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
         }
         Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
     };
-    let mut response = answer.unwrap_or_else(|error| error.response(tongue, &id));
-    worker.shared.metrics.answered(tongue.protocol, response.status());
+    let mut response = answer.unwrap_or_else(|error| error.response(dialect, &id));
+    worker.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -136,7 +136,7 @@ async fn proxy(
         || detail!({"user": caller.user.to_string(), "key": caller.api_key.to_string()}),
     );
     let (protocol, at) = (call.protocol, arrival.at);
-    let (permit, standing) = limit::admit(&caller, &call, at)?.unzip();
+    let (key_permit, standing) = limit::admit(&caller, &call, at)?.unzip();
     trace::note("limit", || limit::told(&caller, standing.as_ref()));
     adapt::strip(&mut headers);
     let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
@@ -145,14 +145,14 @@ async fn proxy(
     }
     let (inbound, turns_dropped) = context::fit(&caller, inbound, arrival.id)?;
     let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
-    let place = worker.shared.gates.enter(arrival.started + patience).await;
-    let place = place.map_err(|_| ProxyError::Busy)?;
+    let permit = worker.shared.gates.enter(arrival.started + patience).await;
+    let permit = permit.map_err(|_| ProxyError::Busy)?;
     trace::note("read", || inbound.told());
     let snapshot = worker.snapshot();
     let (inbound, destination, mut ticket) =
-        admit(worker, arrival, &snapshot, &directory, &caller, permit, inbound).await?;
+        admit(worker, arrival, &snapshot, &directory, &caller, key_permit, inbound).await?;
     if let Some(pending) = ticket.pending() {
-        pending.place = place;
+        pending.permit = permit;
     }
     let (directory, caller) = (&*directory, &*caller);
     let dispatch = Dispatch {
@@ -178,7 +178,7 @@ async fn admit<'r>(
     snapshot: &'r Rc<RoutingSnapshot>,
     directory: &'r Directory,
     caller: &Arc<Caller>,
-    permit: Option<Permit>,
+    key_permit: Option<KeyPermit>,
     mut inbound: Inbound,
 ) -> Result<(Inbound, Destination<'r>, Ticket), ProxyError> {
     let mut pending = Pending {
@@ -186,7 +186,7 @@ async fn admit<'r>(
         started: arrival.started,
         admitted_at: arrival.at,
         caller: Arc::clone(caller),
-        permit,
+        key_permit,
         snapshot: Rc::clone(snapshot),
         protocol: inbound.protocol,
         operation: inbound.operation,
@@ -198,7 +198,7 @@ async fn admit<'r>(
         attempts: 0,
         tries: Vec::new(),
         lease: None,
-        place: Place::default(),
+        permit: Permit::default(),
         status: 0,
         first_byte: None,
         meter: None,
@@ -210,8 +210,8 @@ async fn admit<'r>(
     let admitted = (|| {
         limit::model(caller, &inbound.model)?;
         let destination = destination(snapshot, directory, caller, arrival.at, &inbound)?;
-        if let Some((stage, leg)) = destination.first() {
-            pending.serve_by(directory, stage, leg);
+        if let Some((tier, target)) = destination.first() {
+            pending.serve_by(directory, tier, target);
         }
         filter::screen(snapshot, &mut inbound).map_err(|refusal| {
             pending.filter_hash = refusal.hash;
@@ -231,8 +231,8 @@ async fn admit<'r>(
         let amount = charge::dearest(pricing, &destination, rate, &inbound, owners, default_max, at)?;
         charge::reserve(caller, amount)?;
         pending.hold = Some(amount);
-        if let Some(permit) = &mut pending.permit {
-            permit.expect(pending.input_estimate);
+        if let Some(key_permit) = &mut pending.key_permit {
+            key_permit.expect(pending.input_estimate);
         }
         Ok(destination)
     })();
@@ -269,7 +269,7 @@ fn destination<'r>(
     inbound: &Inbound,
 ) -> Result<Destination<'r>, ProxyError> {
     let Inbound { protocol, operation, streaming, .. } = *inbound;
-    let call = Shape { protocol, operation, streaming };
+    let call = CallKind { protocol, operation, streaming };
     let found = Destination::find(snapshot, directory.prices.at(at), call, &inbound.model);
     let mut destination = found.map_err(|unserved| match unserved {
         Unserved::Unpriced => ProxyError::UnknownModel(inbound.model.clone()),
@@ -281,7 +281,7 @@ fn destination<'r>(
             ProxyError::bad_request(words, Some("model"))
         }
     })?;
-    destination.stages.retain(|stage| limit::model(caller, &stage.model).is_ok());
+    destination.tiers.retain(|tier| limit::model(caller, &tier.model).is_ok());
     limit::providers(caller, &mut destination)?;
-    if destination.stages.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
+    if destination.tiers.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
 }

@@ -15,7 +15,7 @@ use super::{Outgoing, authenticate, limit};
 use crate::listen::worker::Worker;
 use crate::routing::plan::Destination;
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::upstream::Shape;
+use crate::upstream::CallKind;
 
 /// Answers `GET /v1/models`, `/v1beta/models` and one model of them.
 pub(crate) fn answer(
@@ -67,13 +67,13 @@ fn offered(
     protocol: Protocol,
 ) -> Option<Listed> {
     let find = |operation| {
-        let call = Shape { protocol, operation, streaming: false };
+        let call = CallKind { protocol, operation, streaming: false };
         let destination = Destination::find(snapshot, prices, call, name).ok().filter(Destination::exists)?;
-        let (_, leg) = destination.first()?;
-        let price = leg.price?;
+        let (_, target) = destination.first()?;
+        let price = target.price?;
         Some(Listed {
             name: name.to_owned(),
-            provider: leg.provider().unwrap_or(&price.provider).to_owned(),
+            provider: target.provider().unwrap_or(&price.provider).to_owned(),
             output_tokens_max: price.output_tokens_max,
         })
     };

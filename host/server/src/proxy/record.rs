@@ -43,7 +43,7 @@ pub(crate) async fn hold(
     at: Timestamp,
 ) -> Result<(), WriteError> {
     let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
-    worker.acks.commit(entry).await
+    worker.durable.commit(entry).await
 }
 
 /// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process. Does
@@ -91,8 +91,8 @@ pub(crate) fn note_attempt(
 /// Settles a request that has ended: usage, charge, account, record, counters.
 pub(crate) fn settle(shared: &Shared, mut pending: Box<Pending>) {
     let (outcome, usage) = charge::measured(&pending);
-    if let Some(permit) = &mut pending.permit {
-        permit.settle(pending.operation, &usage);
+    if let Some(key_permit) = &mut pending.key_permit {
+        key_permit.settle(pending.operation, &usage);
     }
     let billed = pending.operation.billed();
     if let Some(lease) = &mut pending.lease {

@@ -8,18 +8,18 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{self, Disabled, Rest, Standing};
 use tollgate_core::id::CredentialId;
 use tollgate_core::lending::NotLent;
-use tollgate_core::limits::{Meter, Rates};
+use tollgate_core::limits::{RateLimits, RateMeter};
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
 
 use super::error::ProxyError;
-use crate::routing::plan::{Destination, Leg};
+use crate::routing::plan::{Destination, Target};
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::concurrency::Place;
+use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Credential, Directory};
 use crate::state::trace::{self, Detail, detail};
-use crate::upstream::{Shape, Upstream};
+use crate::upstream::{CallKind, Upstream};
 
 /// Wait that is advised where nobody can say when a call under way ends.
 const BUSY_MS: u64 = 1000;
@@ -37,10 +37,10 @@ pub(crate) struct Lease {
     /// Where the credential is good.
     pub(crate) upstream: Rc<Upstream>,
     /// What is said there.
-    pub(crate) spoken: Shape,
+    pub(crate) upstream_call: CallKind,
     held: health::Lease,
     /// The place among the provider's requests, once there is one.
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
     taken_at: Timestamp,
     /// Tokens that were counted ahead; `None` once it is known what was used.
     expected: Option<u64>,
@@ -53,10 +53,10 @@ impl Lease {
     fn take(
         credential: &Arc<Credential>,
         upstream: &Rc<Upstream>,
-        spoken: Shape,
-        wanted: &Wanted,
-    ) -> Result<Self, Unfit> {
-        let now = wanted.now;
+        upstream_call: CallKind,
+        query: &AttemptQuery,
+    ) -> Result<Self, Ineligible> {
+        let now = query.now;
         let mut health = credential.health();
         standing(credential, &health, now)?;
         let lent = credential.lender.is_some();
@@ -66,17 +66,17 @@ impl Lease {
         if lent {
             credential.live.lending().take(now)?;
         }
-        let held = health.begin(now, wanted.request_ms.saturating_add(LEASE_SLACK_MS));
+        let held = health.begin(now, query.request_ms.saturating_add(LEASE_SLACK_MS));
         drop(health);
-        credential.live.meter().expect(wanted.tokens, now);
+        credential.live.meter().expect(query.tokens, now);
         Ok(Self {
             credential: Arc::clone(credential),
             upstream: Rc::clone(upstream),
-            spoken,
+            upstream_call,
             held,
-            place: Place::default(),
+            permit: Permit::default(),
             taken_at: now,
-            expected: Some(wanted.tokens),
+            expected: Some(query.tokens),
             lent,
         })
     }
@@ -118,7 +118,7 @@ impl Lease {
     /// The answer has ended: others may take the credential and the place. Later calls change nothing.
     pub(crate) fn leave(&mut self) {
         self.credential.health().release(self.held);
-        self.place.leave();
+        self.permit.leave();
     }
 }
 
@@ -145,7 +145,7 @@ pub(crate) struct Owners {
 pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, caller: &Caller) -> Owners {
     let mut owners = Owners::default();
     for credential in directory.credentials(caller) {
-        if destination.legs().any(|leg| leg.upstream(credential).is_some()) {
+        if destination.targets().any(|target| target.upstream(credential).is_some()) {
             match credential.owner {
                 Owner::User => owners.own = true,
                 Owner::Platform | Owner::Shared => owners.platform = true,
@@ -157,7 +157,7 @@ pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, calle
 
 /// What an attempt is for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct AttemptQuery {
     /// The credential that the conversation began with, and what that is worth.
     pub(crate) known: Option<(CredentialId, u32)>,
     /// Prompt tokens, by estimate.
@@ -170,7 +170,7 @@ pub(crate) struct Wanted {
 
 /// Why a credential cannot serve now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unfit {
+enum Ineligible {
     /// It is at a limit, the provider's or its own, for so many milliseconds.
     Limited(u64),
     /// It is out of service, for so many milliseconds where that is known.
@@ -179,7 +179,7 @@ enum Unfit {
     Gone,
 }
 
-impl From<NotLent> for Unfit {
+impl From<NotLent> for Ineligible {
     fn from(not: NotLent) -> Self {
         match not {
             NotLent::Withdrawn => Self::Gone,
@@ -190,19 +190,19 @@ impl From<NotLent> for Unfit {
 
 /// Why none can: what is at a limit comes back soon, so that counts before what is out of service.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Lack {
+pub(crate) struct Unavailable {
     limited_ms: Option<u64>,
     down: bool,
     down_ms: Option<u64>,
 }
 
-impl Lack {
-    fn add(&mut self, unfit: Unfit) {
+impl Unavailable {
+    fn add(&mut self, ineligible: Ineligible) {
         let sooner = |known: &mut Option<u64>, ms: u64| *known = Some(known.map_or(ms, |it| it.min(ms)));
-        match unfit {
-            Unfit::Gone => {}
-            Unfit::Limited(ms) => sooner(&mut self.limited_ms, ms),
-            Unfit::Down(until) => {
+        match ineligible {
+            Ineligible::Gone => {}
+            Ineligible::Limited(ms) => sooner(&mut self.limited_ms, ms),
+            Ineligible::Down(until) => {
                 self.down = true;
                 if let Some(ms) = until {
                     sooner(&mut self.down_ms, ms);
@@ -214,8 +214,8 @@ impl Lack {
     /// Takes in why one target could not serve.
     pub(crate) fn note(&mut self, error: &ProxyError) {
         match error {
-            ProxyError::AllCooling(ms) => self.add(Unfit::Limited(*ms)),
-            ProxyError::AllDown(until) => self.add(Unfit::Down(*until)),
+            ProxyError::AllCooling(ms) => self.add(Ineligible::Limited(*ms)),
+            ProxyError::AllDown(until) => self.add(Ineligible::Down(*until)),
             _ => {}
         }
     }
@@ -230,33 +230,33 @@ impl Lack {
     }
 }
 
-/// Chooses the credential of the next attempt at `leg` and takes it.
+/// Chooses the credential of the next attempt at `target` and takes it.
 ///
 /// # Errors
 /// 503 when there is none for such calls or all are out of service, 429 when one is only at its limit, and what the policy's
 /// binding says when the policy fails.
 pub(crate) fn next(
-    leg: &Leg<'_>,
+    target: &Target<'_>,
     directory: &Directory,
     caller: &Caller,
     tried: &[CredentialId],
-    wanted: &Wanted,
+    query: &AttemptQuery,
 ) -> Result<Lease, ProxyError> {
-    let mut lack = Lack::default();
+    let mut unavailable = Unavailable::default();
     for _ in 0..RACES_MAX {
-        lack = Lack::default();
-        let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, Shape)> = Vec::with_capacity(8);
+        unavailable = Unavailable::default();
+        let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, CallKind)> = Vec::with_capacity(8);
         for credential in directory.credentials(caller) {
-            let Some((upstream, spoken)) = leg.upstream(credential) else { continue };
+            let Some((upstream, upstream_call)) = target.upstream(credential) else { continue };
             if !trace::allows(credential.id) {
                 continue;
             }
             if tried.contains(&credential.id) {
                 continue;
             }
-            match candidate(credential, wanted) {
-                Ok(candidate) => found.push((candidate, credential, upstream, spoken)),
-                Err(unfit) => lack.add(unfit),
+            match candidate(credential, query) {
+                Ok(candidate) => found.push((candidate, credential, upstream, upstream_call)),
+                Err(ineligible) => unavailable.add(ineligible),
             }
         }
         if found.is_empty() {
@@ -273,18 +273,19 @@ pub(crate) fn next(
             numbered.map(|((candidate, ..), handle)| Candidate { handle, ..*candidate }).collect();
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let request = SelectRequest { seed: fastrand::u64(..), attempt };
-        let handle = choose(leg.snapshot, request, &candidates)?;
-        let (_, credential, upstream, spoken) = found.get(handle as usize).ok_or(ProxyError::Internal)?;
+        let handle = choose(target.snapshot, request, &candidates)?;
+        let (_, credential, upstream, upstream_call) =
+            found.get(handle as usize).ok_or(ProxyError::Internal)?;
         trace::note("select", || {
             let seen = found.iter().map(|(numbers, credential, ..)| told(credential, numbers));
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
-        match Lease::take(credential, upstream, *spoken, wanted) {
+        match Lease::take(credential, upstream, *upstream_call, query) {
             Ok(lease) => return Ok(lease),
-            Err(unfit) => lack.add(unfit),
+            Err(ineligible) => unavailable.add(ineligible),
         }
     }
-    Err(lack.error())
+    Err(unavailable.error())
 }
 
 /// What an admin is told of a candidate: the numbers that the policy saw.
@@ -312,14 +313,14 @@ const fn rank(owner: Owner) -> u8 {
 }
 
 /// What the policy may know of a credential, or why it is none for now. The handle comes later.
-fn candidate(credential: &Credential, wanted: &Wanted) -> Result<Candidate, Unfit> {
-    let now = wanted.now;
+fn candidate(credential: &Credential, query: &AttemptQuery) -> Result<Candidate, Ineligible> {
+    let now = query.now;
     let health = credential.health();
     let state = standing(credential, &health, now)?;
     spare(credential, now)?;
     // On a copy: what is only looked at is not counted.
     admit(&credential.limits, &mut credential.live.meter().clone(), now)?;
-    let affinity = wanted.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
+    let affinity = query.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
     Ok(Candidate {
         handle: 0,
         owner: credential.owner,
@@ -333,28 +334,30 @@ fn candidate(credential: &Credential, wanted: &Wanted) -> Result<Candidate, Unfi
 }
 
 /// Whether a credential is fit to serve, as far as its health and its concurrency go.
-fn standing(credential: &Credential, health: &health::Health, now: Timestamp) -> Result<Health, Unfit> {
+fn standing(credential: &Credential, health: &health::Health, now: Timestamp) -> Result<Health, Ineligible> {
     let state = match health.standing(now) {
         Standing::Available => Health::Available,
         Standing::HalfOpen => Health::HalfOpen,
         Standing::Cooling { why: Rest::RateLimited, remaining_ms } => {
-            return Err(Unfit::Limited(remaining_ms));
+            return Err(Ineligible::Limited(remaining_ms));
         }
-        Standing::Cooling { why: Rest::Faults, remaining_ms } => return Err(Unfit::Down(Some(remaining_ms))),
+        Standing::Cooling { why: Rest::Faults, remaining_ms } => {
+            return Err(Ineligible::Down(Some(remaining_ms)));
+        }
         Standing::Disabled { why: Disabled::QuotaGone, recheck_ms } => {
-            return Err(Unfit::Down(Some(recheck_ms)));
+            return Err(Ineligible::Down(Some(recheck_ms)));
         }
         // Nobody knows when someone brings a better key.
-        Standing::Disabled { why: Disabled::InvalidKey, .. } => return Err(Unfit::Down(None)),
+        Standing::Disabled { why: Disabled::InvalidKey, .. } => return Err(Ineligible::Down(None)),
     };
     match credential.limits.concurrency {
-        Some(most) if u64::from(health.in_flight(now)) >= most => Err(Unfit::Limited(BUSY_MS)),
+        Some(most) if u64::from(health.in_flight(now)) >= most => Err(Ineligible::Limited(BUSY_MS)),
         _ => Ok(state),
     }
 }
 
 /// Whether its owner lets others use it once more, where he lends it at all.
-fn spare(credential: &Credential, now: Timestamp) -> Result<(), Unfit> {
+fn spare(credential: &Credential, now: Timestamp) -> Result<(), Ineligible> {
     match credential.lender {
         Some(_) => Ok(credential.live.lending().check(now)?),
         None => Ok(()),
@@ -362,10 +365,10 @@ fn spare(credential: &Credential, now: Timestamp) -> Result<(), Unfit> {
 }
 
 /// Whether a credential's own limits let a call in, which is counted then.
-fn admit(limits: &Rates, meter: &mut Meter, now: Timestamp) -> Result<(), Unfit> {
+fn admit(limits: &RateLimits, meter: &mut RateMeter, now: Timestamp) -> Result<(), Ineligible> {
     // Leases are counted by its health, where one that is stuck ends by itself.
-    let limits = Rates { concurrency: None, ..*limits };
-    meter.admit(&limits, now).map_err(|refused| Unfit::Limited(refused.retry_after_ms))?;
+    let limits = RateLimits { concurrency: None, ..*limits };
+    meter.admit(&limits, now).map_err(|refused| Ineligible::Limited(refused.retry_after_ms))?;
     meter.leave();
     Ok(())
 }

@@ -7,40 +7,40 @@ use tollgate_core::names::spread;
 use tollgate_core::price::{ModelPrice, PriceTable};
 
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::routing::table::{Rank, Target};
+use crate::routing::table::{PriorityGroup, RouteTarget};
 use crate::state::directory::Credential;
-use crate::upstream::{Shape, Upstream};
+use crate::upstream::{CallKind, Upstream};
 
 /// Everyone who may serve a call.
 pub(crate) struct Destination<'a> {
     /// In the order in which they are tried; one at least.
-    pub(crate) stages: Vec<Stage<'a>>,
+    pub(crate) tiers: Vec<Tier<'a>>,
 }
 
 /// Those who are tried before all others are.
-pub(crate) struct Stage<'a> {
+pub(crate) struct Tier<'a> {
     /// What is paid and recorded: the client's name for the model, or the fallback that stands in for it.
     pub(crate) model: Arc<str>,
     /// 0 for the model asked for, then counting its fallbacks.
     pub(crate) order: usize,
     /// One at least.
-    pub(crate) legs: Vec<Leg<'a>>,
-    rank: Option<&'a Rank>,
+    pub(crate) targets: Vec<Target<'a>>,
+    group: Option<&'a PriorityGroup>,
 }
 
 /// One who may serve.
-pub(crate) struct Leg<'a> {
+pub(crate) struct Target<'a> {
     /// Where it is looked for.
     pub(crate) snapshot: &'a RoutingSnapshot,
     /// What the client asks for.
-    pub(crate) call: Shape,
+    pub(crate) call: CallKind,
     /// The provider, with what is said to it; `None` for any that speaks the client's protocol.
-    upstream: Option<(&'a Rc<Upstream>, Shape)>,
+    upstream: Option<(&'a Rc<Upstream>, CallKind)>,
     /// The model's name there, where it is another than the one that the client's body has.
     pub(crate) model: Option<Arc<str>>,
     /// What the model costs, where it is billed.
     pub(crate) price: Option<&'a ModelPrice>,
-    target: Option<&'a Target>,
+    configured: Option<&'a RouteTarget>,
 }
 
 /// Why nobody may.
@@ -54,23 +54,23 @@ pub(crate) enum Unserved {
     Foreign,
 }
 
-impl Leg<'_> {
+impl Target<'_> {
     /// The upstream that a credential is good for, where it may serve, and what is said to it.
-    pub(crate) fn upstream(&self, credential: &Credential) -> Option<(Rc<Upstream>, Shape)> {
+    pub(crate) fn upstream(&self, credential: &Credential) -> Option<(Rc<Upstream>, CallKind)> {
         let provider = match self.upstream {
             Some((only, _)) => Some(only).filter(|only| *only.name == *credential.provider),
             None => self.snapshot.upstream(&credential.provider, self.call),
         }?;
-        let own = self.target.and_then(|target| target.owns(credential));
+        let own = self.configured.and_then(|target| target.owns(credential));
         if !own.unwrap_or_else(|| !self.snapshot.routes().reserves(credential)) {
             return None;
         }
         let upstream = self.snapshot.place(provider, credential)?;
-        let spoken = match self.upstream {
-            Some(_) => upstream.spoken(self.call),
+        let upstream_call = match self.upstream {
+            Some(_) => upstream.upstream_call(self.call),
             None => upstream.takes(self.call).then_some(self.call),
         }?;
-        Some((upstream, spoken))
+        Some((upstream, upstream_call))
     }
 
     /// Whether any provider takes the call, whatever its credentials.
@@ -84,17 +84,17 @@ impl Leg<'_> {
     }
 }
 
-impl Stage<'_> {
+impl Tier<'_> {
     /// The number of this request among those that have come here.
     pub(crate) fn turn(&self) -> u64 {
-        self.rank.map_or(0, Rank::turn)
+        self.group.map_or(0, PriorityGroup::turn)
     }
 
-    /// Which of the legs that are `open` is next.
+    /// Which of the targets that are `open` is next.
     pub(crate) fn next(&self, turn: u64, open: impl Fn(usize) -> bool) -> Option<usize> {
-        let weight = |leg: &Leg<'_>| leg.target.map_or(1, |target| target.weight);
-        let weights = self.legs.iter().enumerate();
-        spread(turn, weights.map(|(at, leg)| if open(at) { weight(leg) } else { 0 }))
+        let weight = |target: &Target<'_>| target.configured.map_or(1, |target| target.weight);
+        let weights = self.targets.iter().enumerate();
+        spread(turn, weights.map(|(at, target)| if open(at) { weight(target) } else { 0 }))
     }
 }
 
@@ -106,64 +106,64 @@ impl<'a> Destination<'a> {
     pub(crate) fn find(
         snapshot: &'a RoutingSnapshot,
         prices: &'a PriceTable,
-        call: Shape,
+        call: CallKind,
         model: &str,
     ) -> Result<Self, Unserved> {
         let mut search =
-            Search { snapshot, prices, call, stages: Vec::with_capacity(1), missed: Unserved::Unpriced };
+            Search { snapshot, prices, call, tiers: Vec::with_capacity(1), missed: Unserved::Unpriced };
         search.model(model, 0);
         let fallbacks = snapshot.routes().find(model).map_or(&[][..], |(route, _)| &route.fallbacks);
         for (fallback, order) in fallbacks.iter().zip(1..) {
             search.model(fallback, order);
         }
-        if search.stages.is_empty() { Err(search.missed) } else { Ok(Self { stages: search.stages }) }
+        if search.tiers.is_empty() { Err(search.missed) } else { Ok(Self { tiers: search.tiers }) }
     }
 
     /// Who is first in line.
-    pub(crate) fn first(&self) -> Option<(&Stage<'a>, &Leg<'a>)> {
-        let stage = self.stages.first()?;
-        Some((stage, stage.legs.first()?))
+    pub(crate) fn first(&self) -> Option<(&Tier<'a>, &Target<'a>)> {
+        let tier = self.tiers.first()?;
+        Some((tier, tier.targets.first()?))
     }
 
-    /// Everyone, in the order of the stages.
-    pub(crate) fn legs(&self) -> impl Iterator<Item = &Leg<'a>> {
-        self.stages.iter().flat_map(|stage| &stage.legs)
+    /// Everyone, in the order of the tiers.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target<'a>> {
+        self.tiers.iter().flat_map(|tier| &tier.targets)
     }
 
     /// Whether any provider takes the call, whatever its credentials.
     pub(crate) fn exists(&self) -> bool {
-        self.legs().any(Leg::exists)
+        self.targets().any(Target::exists)
     }
 }
 
 struct Search<'a> {
     snapshot: &'a RoutingSnapshot,
     prices: &'a PriceTable,
-    call: Shape,
-    stages: Vec<Stage<'a>>,
+    call: CallKind,
+    tiers: Vec<Tier<'a>>,
     missed: Unserved,
 }
 
 impl<'a> Search<'a> {
-    /// The stages of one model: by its route, else by its price, else by the provider that its name begins with.
+    /// The tiers of one model: by its route, else by its price, else by the provider that its name begins with.
     fn model(&mut self, name: &str, order: usize) {
         let snapshot = self.snapshot;
         let model: Arc<str> = name.into();
         // The client's body names the model asked for.
         let renamed = (order > 0).then(|| Arc::clone(&model));
         if let Some((route, star)) = snapshot.routes().find(name) {
-            for rank in &route.ranks {
-                let legs = rank.targets.iter().filter_map(|target| {
+            for group in &route.groups {
+                let targets = group.targets.iter().filter_map(|target| {
                     let there = target.model(star);
                     let price = self.price(name, there.as_deref());
                     let Some(upstream) = snapshot.site(target.site) else {
                         self.missed = self.missed.max(Unserved::SwitchedOff);
                         return None;
                     };
-                    self.leg(Some(upstream), there.or_else(|| renamed.clone()), price, Some(target))
+                    self.target(Some(upstream), there.or_else(|| renamed.clone()), price, Some(target))
                 });
-                let legs: Vec<_> = legs.collect();
-                self.stage(&model, order, legs, Some(rank));
+                let targets: Vec<_> = targets.collect();
+                self.tier(&model, order, targets, Some(group));
             }
             return;
         }
@@ -171,13 +171,13 @@ impl<'a> Search<'a> {
         let of_price = price.and_then(|price| snapshot.provider(&price.provider));
         let prefixed =
             || name.split_once('/').and_then(|(provider, rest)| Some((snapshot.provider(provider)?, rest)));
-        let leg = match (price, of_price) {
+        let target = match (price, of_price) {
             (None, _) if let Some((upstream, rest)) = prefixed() => {
-                self.leg(Some(upstream), Some(rest.into()), self.prices.find(rest), None)
+                self.target(Some(upstream), Some(rest.into()), self.prices.find(rest), None)
             }
-            (price, upstream) => self.leg(upstream, renamed, price, None),
+            (price, upstream) => self.target(upstream, renamed, price, None),
         };
-        self.stage(&model, order, leg.into_iter().collect(), None);
+        self.tier(&model, order, target.into_iter().collect(), None);
     }
 
     /// The price of a model: by the client's name for it, or else by the provider's.
@@ -185,31 +185,37 @@ impl<'a> Search<'a> {
         self.prices.find(name).or_else(|| self.prices.find(there?))
     }
 
-    fn leg(
+    fn target(
         &mut self,
         upstream: Option<&'a Rc<Upstream>>,
         model: Option<Arc<str>>,
         price: Option<&'a ModelPrice>,
-        target: Option<&'a Target>,
-    ) -> Option<Leg<'a>> {
+        configured: Option<&'a RouteTarget>,
+    ) -> Option<Target<'a>> {
         let &mut Self { snapshot, call, .. } = self;
         let price = price.filter(|_| call.operation.billed());
         if price.is_none() && call.operation.billed() {
             return None;
         }
-        let upstream = match upstream.map(|upstream| Some((upstream, upstream.spoken(call)?))) {
+        let upstream = match upstream.map(|upstream| Some((upstream, upstream.upstream_call(call)?))) {
             Some(None) => {
                 self.missed = self.missed.max(Unserved::Foreign);
                 return None;
             }
             found => found.flatten(),
         };
-        Some(Leg { snapshot, call, upstream, model, price, target })
+        Some(Target { snapshot, call, upstream, model, price, configured })
     }
 
-    fn stage(&mut self, model: &Arc<str>, order: usize, legs: Vec<Leg<'a>>, rank: Option<&'a Rank>) {
-        if !legs.is_empty() {
-            self.stages.push(Stage { model: Arc::clone(model), order, legs, rank });
+    fn tier(
+        &mut self,
+        model: &Arc<str>,
+        order: usize,
+        targets: Vec<Target<'a>>,
+        group: Option<&'a PriorityGroup>,
+    ) {
+        if !targets.is_empty() {
+            self.tiers.push(Tier { model: Arc::clone(model), order, targets, group });
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
 use crate::state::directory::Credential;
 use crate::upstream::platform::Place;
-use crate::upstream::{Shape, Upstream};
+use crate::upstream::{CallKind, Upstream};
 
 /// Everything that requests of one generation share on one worker.
 pub(crate) struct RoutingSnapshot {
@@ -86,7 +86,7 @@ impl RoutingSnapshot {
     }
 
     /// The upstream of a provider, where it takes such calls as they are.
-    pub(crate) fn upstream(&self, provider: &str, call: Shape) -> Option<&Rc<Upstream>> {
+    pub(crate) fn upstream(&self, provider: &str, call: CallKind) -> Option<&Rc<Upstream>> {
         self.provider(provider).filter(|upstream| upstream.takes(call))
     }
 

@@ -80,20 +80,20 @@ pub(crate) struct ModelRoutes {
 #[derive(Debug)]
 pub(crate) struct Route {
     /// By priority.
-    pub(crate) ranks: Vec<Rank>,
+    pub(crate) groups: Vec<PriorityGroup>,
     /// Models that stand in when all targets have failed.
     pub(crate) fallbacks: Vec<Arc<str>>,
 }
 
 /// Targets of one priority.
 #[derive(Debug)]
-pub(crate) struct Rank {
+pub(crate) struct PriorityGroup {
     /// One at least.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<RouteTarget>,
     turns: AtomicU64,
 }
 
-impl Rank {
+impl PriorityGroup {
     /// The number of the next request.
     pub(crate) fn turn(&self) -> u64 {
         self.turns.fetch_add(1, Ordering::Relaxed)
@@ -102,12 +102,12 @@ impl Rank {
 
 /// One who serves a model.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct RouteTarget {
     /// The place of its site.
     pub(crate) site: usize,
     /// The model's name there.
     model: Option<Name>,
-    /// Share among its rank.
+    /// Share among its group.
     pub(crate) weight: u32,
     /// The only credentials that serve it, where it has some of its own.
     only: Option<Reserved>,
@@ -121,7 +121,7 @@ enum Name {
     Around(Box<str>, Box<str>),
 }
 
-impl Target {
+impl RouteTarget {
     /// The model's name there, where it is another than the client's.
     pub(crate) fn model(&self, star: Option<&str>) -> Option<Arc<str>> {
         match self.model.as_ref()? {
@@ -196,15 +196,19 @@ impl ModelRoutes {
     fn route(&mut self, model: &Model, sites: &mut HashMap<(String, String), usize>) -> Route {
         let mut entries: Vec<&config::Target> = model.targets.iter().collect();
         entries.sort_by_key(|target| target.priority);
-        let ranks = entries.chunk_by(|a, b| a.priority == b.priority).map(|rank| Rank {
-            targets: rank.iter().map(|target| self.target(target, sites)).collect(),
+        let groups = entries.chunk_by(|a, b| a.priority == b.priority).map(|group| PriorityGroup {
+            targets: group.iter().map(|target| self.target(target, sites)).collect(),
             turns: AtomicU64::new(0),
         });
-        let ranks = ranks.collect();
-        Route { ranks, fallbacks: model.fallbacks.iter().map(|name| name.as_str().into()).collect() }
+        let groups = groups.collect();
+        Route { groups, fallbacks: model.fallbacks.iter().map(|name| name.as_str().into()).collect() }
     }
 
-    fn target(&mut self, target: &config::Target, sites: &mut HashMap<(String, String), usize>) -> Target {
+    fn target(
+        &mut self,
+        target: &config::Target,
+        sites: &mut HashMap<(String, String), usize>,
+    ) -> RouteTarget {
         let config::Target { provider, model, base_url, credentials, weight, .. } = target;
         let elsewhere = base_url.clone().map(String::from).unwrap_or_default();
         let site = *sites.entry((provider.clone(), elsewhere)).or_insert_with(|| {
@@ -221,7 +225,7 @@ impl ModelRoutes {
             only.take(credentials);
             only
         });
-        Target { site, model, weight: *weight, only }
+        RouteTarget { site, model, weight: *weight, only }
     }
 
     /// The first entry that matches, and what its star stands for.
@@ -267,7 +271,7 @@ mod tests {
         let routes = ModelRoutes::new([model].iter());
         for name in ["fast", "quick", "quick-2"] {
             let (route, _) = routes.find(name).unwrap();
-            assert_eq!(route.ranks[0].targets[0].model(None).as_deref(), Some("x"), "{name}");
+            assert_eq!(route.groups[0].targets[0].model(None).as_deref(), Some("x"), "{name}");
         }
         assert_eq!(routes.listed().collect::<Vec<_>>(), ["fast", "quick"]);
     }
@@ -279,12 +283,12 @@ mod tests {
         model.targets.extend([Target::new("a", None), Target::new("b", None), Target::new("a", Some("y"))]);
         let routes = ModelRoutes::new([model].iter());
         let (route, _) = routes.find("m").unwrap();
-        let ranks: Vec<Vec<&str>> = route
-            .ranks
+        let groups: Vec<Vec<&str>> = route
+            .groups
             .iter()
-            .map(|rank| rank.targets.iter().map(|target| &*routes.sites()[target.site].provider).collect())
+            .map(|group| group.targets.iter().map(|target| &*routes.sites()[target.site].provider).collect())
             .collect();
-        assert_eq!(ranks, [vec!["a", "b", "a"], vec!["b"]]);
+        assert_eq!(groups, [vec!["a", "b", "a"], vec!["b"]]);
         assert_eq!(routes.sites().len(), 2);
     }
 
@@ -292,7 +296,7 @@ mod tests {
     fn a_star_goes_over_into_the_providers_name() {
         let routes = ModelRoutes::new([entry("near/*", "p", Some("far-*-1"))].iter());
         let (route, star) = routes.find("near/gpt").unwrap();
-        assert_eq!(route.ranks[0].targets[0].model(star).as_deref(), Some("far-gpt-1"));
+        assert_eq!(route.groups[0].targets[0].model(star).as_deref(), Some("far-gpt-1"));
     }
 
     #[test]
@@ -303,7 +307,7 @@ mod tests {
         let routes = ModelRoutes::new(models.iter());
         let check = |name: &str, expected: &str| {
             let (route, _) = routes.find(name).unwrap();
-            assert_eq!(&*routes.sites()[route.ranks[0].targets[0].site].provider, expected, "{name}");
+            assert_eq!(&*routes.sites()[route.groups[0].targets[0].site].provider, expected, "{name}");
         };
         check("gpt-4o", "gpt-4o");
         check("gpt-4x-mini", "gpt-4*-mini");

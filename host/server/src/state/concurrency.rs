@@ -18,9 +18,9 @@ pub(crate) struct Gates {
 
 /// A place among the requests under way. Dropping it gives it to who waits longest.
 #[derive(Debug, Default)]
-pub(crate) struct Place(Option<OwnedSemaphorePermit>);
+pub(crate) struct Permit(Option<OwnedSemaphorePermit>);
 
-impl Place {
+impl Permit {
     /// Gives the place back. Later calls change nothing.
     pub(crate) fn leave(&mut self) {
         self.0 = None;
@@ -34,11 +34,11 @@ pub(crate) struct Full;
 impl Gates {
     /// Gates as configured; what is not limited has none.
     pub(crate) fn new(limits: &Limits) -> Self {
-        let gate = |places: usize| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let per_provider = limits.provider_concurrency_max.iter().filter(|(_, places)| **places > 0);
+        let gate = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let per_provider = limits.provider_concurrency_max.iter().filter(|(_, permits)| **permits > 0);
         Self {
             whole: (limits.concurrency_max > 0).then(|| gate(limits.concurrency_max)),
-            providers: per_provider.map(|(name, places)| (name.clone(), gate(*places))).collect(),
+            providers: per_provider.map(|(name, permits)| (name.clone(), gate(*permits))).collect(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Gates {
     ///
     /// # Errors
     /// When there was none until the deadline.
-    pub(crate) async fn enter(&self, deadline: Instant) -> Result<Place, Full> {
+    pub(crate) async fn enter(&self, deadline: Instant) -> Result<Permit, Full> {
         pass(self.whole.as_ref(), deadline).await
     }
 
@@ -54,18 +54,18 @@ impl Gates {
     ///
     /// # Errors
     /// When there was none until the deadline.
-    pub(crate) async fn enter_provider(&self, provider: &str, deadline: Instant) -> Result<Place, Full> {
+    pub(crate) async fn enter_provider(&self, provider: &str, deadline: Instant) -> Result<Permit, Full> {
         pass(self.providers.get(provider), deadline).await
     }
 }
 
-async fn pass(gate: Option<&Arc<Semaphore>>, deadline: Instant) -> Result<Place, Full> {
-    let Some(gate) = gate else { return Ok(Place(None)) };
+async fn pass(gate: Option<&Arc<Semaphore>>, deadline: Instant) -> Result<Permit, Full> {
+    let Some(gate) = gate else { return Ok(Permit(None)) };
     if let Ok(permit) = Arc::clone(gate).try_acquire_owned() {
-        return Ok(Place(Some(permit)));
+        return Ok(Permit(Some(permit)));
     }
     match timeout_at(deadline, Arc::clone(gate).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(Place(Some(permit))),
+        Ok(Ok(permit)) => Ok(Permit(Some(permit))),
         // No gate is ever closed.
         Ok(Err(_)) | Err(_) => Err(Full),
     }
@@ -116,9 +116,9 @@ mod tests {
         tokio::task::yield_now().await;
         impatient.abort();
         drop(first);
-        let place = second.await.unwrap().unwrap();
+        let permit = second.await.unwrap().unwrap();
         assert!(!third.is_finished());
-        drop(place);
+        drop(permit);
         third.await.unwrap().unwrap();
     }
 }

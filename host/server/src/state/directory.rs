@@ -12,7 +12,7 @@ use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
 use tollgate_core::lending::Lending;
-use tollgate_core::limits::{KeyLimits, Meter, Rates};
+use tollgate_core::limits::{KeyLimits, RateLimits, RateMeter};
 use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -76,7 +76,7 @@ pub(crate) struct Credential {
     /// The operator's weight.
     pub(crate) weight: u32,
     /// How much and how often it may serve.
-    pub(crate) limits: Rates,
+    pub(crate) limits: RateLimits,
     /// Whose it is, where it stands in the pool for others to use.
     pub(crate) lender: Option<Lender>,
     /// How it is; kept through replacements of the directory.
@@ -97,7 +97,7 @@ pub(crate) struct Lender {
 pub(crate) struct Live {
     id: CredentialId,
     health: Mutex<Health>,
-    meter: Mutex<Meter>,
+    meter: Mutex<RateMeter>,
     lending: Mutex<Lending>,
     changes: UnboundedSender<CredentialId>,
 }
@@ -107,7 +107,7 @@ impl Live {
     pub(crate) fn new(
         id: CredentialId,
         health: Health,
-        meter: Meter,
+        meter: RateMeter,
         lending: Lending,
         changes: UnboundedSender<CredentialId>,
     ) -> Arc<Self> {
@@ -126,7 +126,7 @@ impl Live {
     }
 
     /// What it has served, for a few instructions: never across an await.
-    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
+    pub(crate) fn meter(&self) -> MutexGuard<'_, RateMeter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,16 +212,16 @@ pub(crate) struct Limited {
 
 /// What one API key has used, counted by several workers.
 #[derive(Debug)]
-pub(crate) struct SharedMeter(Mutex<Meter>);
+pub(crate) struct SharedMeter(Mutex<RateMeter>);
 
 impl SharedMeter {
     /// Takes a meter in.
-    pub(crate) fn new(meter: Meter) -> Arc<Self> {
+    pub(crate) fn new(meter: RateMeter) -> Arc<Self> {
         Arc::new(Self(Mutex::new(meter)))
     }
 
     /// The meter, for a few instructions: never across an await.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Meter> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RateMeter> {
         // Its methods do arithmetic that saturates: there is nothing in them that could panic half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

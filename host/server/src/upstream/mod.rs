@@ -29,7 +29,7 @@ pub(crate) struct Upstream {
     /// The `Host` header.
     pub(crate) host: HeaderValue,
     prefix: String,
-    speech: Rc<Speech>,
+    profile: Rc<WireProfile>,
     /// Where a model route says that it is, whatever its configuration says.
     elsewhere: Option<BaseUrl>,
     /// What is particular about its platform, where it is one.
@@ -77,7 +77,7 @@ pub(crate) struct Terms {
 }
 
 /// How to speak to a provider, wherever it is.
-struct Speech {
+struct WireProfile {
     endpoints: Vec<Endpoint>,
     auth: Vec<Template>,
     defaults: Vec<Template>,
@@ -182,7 +182,7 @@ fn place_of(base: &BaseUrl) -> (Rc<Origin>, HeaderValue, String) {
 
 /// What tells one endpoint from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct CallKind {
     /// The wire format.
     pub(crate) protocol: Protocol,
     /// What is asked.
@@ -191,7 +191,7 @@ pub(crate) struct Shape {
     pub(crate) streaming: bool,
 }
 
-impl Speech {
+impl WireProfile {
     fn new(plan: &AdapterPlan, endpoints: &[tollgate_runtime::Endpoint], auth: &[HeaderTemplate]) -> Self {
         let endpoint = |endpoint: &tollgate_runtime::Endpoint| {
             let (before, after) = match endpoint.path.split_once("{model}") {
@@ -227,12 +227,22 @@ impl Upstream {
     /// A provider where its configuration says that it is.
     pub(crate) fn new(name: &str, base: &BaseUrl, adapter: &Arc<Adapter>) -> Self {
         let plan = adapter.plan();
-        let speech = Speech::new(plan, &plan.endpoints, &plan.auth);
+        let profile = WireProfile::new(plan, &plan.endpoints, &plan.auth);
         let (origin, host, prefix) = place_of(base);
         let probe = Probe::of(plan, base);
         let adapter = Arc::clone(adapter);
-        let speech = Rc::new(speech);
-        Self { name: name.into(), adapter, origin, host, prefix, speech, elsewhere: None, terms: None, probe }
+        let profile = Rc::new(profile);
+        Self {
+            name: name.into(),
+            adapter,
+            origin,
+            host,
+            prefix,
+            profile,
+            elsewhere: None,
+            terms: None,
+            probe,
+        }
     }
 
     /// The same provider elsewhere.
@@ -244,7 +254,7 @@ impl Upstream {
             origin,
             host,
             prefix,
-            speech: Rc::clone(&self.speech),
+            profile: Rc::clone(&self.profile),
             elsewhere: Some(base.clone()),
             terms: self.terms.clone(),
             probe: Probe::of(self.adapter.plan(), base),
@@ -281,7 +291,7 @@ impl Upstream {
         });
         let added = added.collect();
         let terms = Terms { scheme, region, framing: platform.framing, edits: platform.edits.clone(), added };
-        let speech = Rc::new(Speech::new(plan, &endpoints, &platform.headers));
+        let profile = Rc::new(WireProfile::new(plan, &endpoints, &platform.headers));
         let probe = match &platform.check {
             Some(check) => {
                 let usual = platform.check_base_url.as_deref().unwrap_or(&platform.base_url);
@@ -293,37 +303,37 @@ impl Upstream {
             }
             None => None,
         };
-        Ok(Self { speech, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
+        Ok(Self { profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
     }
 
     /// Whether calls of this shape can be made here, as they are.
-    pub(crate) fn takes(&self, call: Shape) -> bool {
+    pub(crate) fn takes(&self, call: CallKind) -> bool {
         self.endpoint(call).is_some()
     }
 
-    fn endpoint(&self, call: Shape) -> Option<&Endpoint> {
-        self.speech.endpoints.iter().find(|endpoint| {
+    fn endpoint(&self, call: CallKind) -> Option<&Endpoint> {
+        self.profile.endpoints.iter().find(|endpoint| {
             (endpoint.protocol, endpoint.operation, endpoint.streaming)
                 == (call.protocol, call.operation, call.streaming)
         })
     }
 
     /// What is said upstream when a client makes this call: the same where the provider speaks the client's protocol.
-    pub(crate) fn spoken(&self, call: Shape) -> Option<Shape> {
+    pub(crate) fn upstream_call(&self, call: CallKind) -> Option<CallKind> {
         if self.endpoint(call).is_some() {
             return Some(call);
         }
         let fits = |offer: &&Translation| (offer.client, offer.operation) == (call.protocol, call.operation);
-        let spoken = self.speech.translates.iter().filter(fits).map(|offer| Shape {
+        let upstream_call = self.profile.translates.iter().filter(fits).map(|offer| CallKind {
             protocol: offer.upstream,
             operation: offer.upstream_operation,
             ..call
         });
-        spoken.into_iter().find(|spoken| self.endpoint(*spoken).is_some())
+        upstream_call.into_iter().find(|upstream_call| self.endpoint(*upstream_call).is_some())
     }
 
     /// Path and query of a call.
-    pub(crate) fn target(&self, call: Shape, model: &str, query: &str) -> Option<String> {
+    pub(crate) fn target(&self, call: CallKind, model: &str, query: &str) -> Option<String> {
         let endpoint = self.endpoint(call)?;
         let mut target = String::with_capacity(128);
         target.push_str(&self.prefix);
@@ -341,23 +351,23 @@ impl Upstream {
 
     /// Headers that carry the credential.
     pub(crate) fn auth(&self) -> &[Template] {
-        &self.speech.auth
+        &self.profile.auth
     }
 
     /// Headers written where the client sent none.
     pub(crate) fn defaults(&self) -> &[Template] {
-        &self.speech.defaults
+        &self.profile.defaults
     }
 
     /// What to look for in answers of this protocol.
     pub(crate) fn taps(&self, protocol: Protocol) -> &Rc<Taps> {
         // The array has one entry for each protocol, in the order of the enum.
-        &self.speech.taps[protocol as usize]
+        &self.profile.taps[protocol as usize]
     }
 
     /// The option that streams of this protocol need.
     pub(crate) fn stream_option(&self, protocol: Protocol) -> Option<&StreamOption> {
-        self.speech.stream_options.iter().find(|option| option.protocol == protocol)
+        self.profile.stream_options.iter().find(|option| option.protocol == protocol)
     }
 }
 

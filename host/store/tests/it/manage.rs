@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tollgate_core::id::{ApiKeyId, RequestId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, Rates as KeyRates};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::{ModelPrice, Rates, Tier};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
@@ -39,7 +39,7 @@ fn limits() -> KeyLimits {
         providers: vec!["google".to_owned(), "openai".to_owned()],
         models: vec!["gpt-*".to_owned(), "o3".to_owned()],
         context: ContextLimit { enabled: true, window: Some(5) },
-        rates: KeyRates {
+        rates: RateLimits {
             requests_per_minute: Some(1),
             tokens_per_minute: Some(2),
             tokens_per_day: Some(3),
@@ -107,7 +107,7 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
         label: "main",
         weight: 100,
         secret: &secret,
-        limits: KeyRates::default(),
+        limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
     let master = key("a");
@@ -141,7 +141,7 @@ async fn a_load_has_everything_as_it_was_stored() {
         label: "mine",
         weight: 7,
         secret: &secret,
-        limits: KeyRates::default(),
+        limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
     rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
@@ -174,7 +174,7 @@ async fn no_secret_reaches_the_files() {
         label: "",
         weight: 1,
         secret: &secret,
-        limits: KeyRates::default(),
+        limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
     rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
@@ -241,7 +241,7 @@ async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
     assert!(stored.limits.is_empty());
     let nobody = rig.store.change_api_key(ApiKeyId::from_bytes([9; 16]), &change, NOW).await;
     assert!(matches!(nobody, Err(StoreError::NotFound("API key"))));
-    let zero = KeyLimits { rates: KeyRates { concurrency: Some(0), ..KeyRates::default() }, ..limits() };
+    let zero = KeyLimits { rates: RateLimits { concurrency: Some(0), ..RateLimits::default() }, ..limits() };
     let refused = rig.store.change_api_key(id, &KeyChange { limits: &zero, ..change }, NOW).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))));
 }

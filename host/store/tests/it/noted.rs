@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tollgate_core::id::RequestId;
-use tollgate_core::limits::Rates as KeyRates;
+use tollgate_core::limits::RateLimits;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
@@ -65,12 +65,12 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
         label: "main",
         weight: 1,
         secret: &secret,
-        limits: KeyRates::default(),
+        limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
     seen("credential.add", store.add_credential(&master, &new, NOW).await.map(drop));
     let id = rig.store.add_credential(&master, &new, NOW).await.unwrap();
-    let change = CredentialChange { label: "x", weight: 2, enabled: true, limits: KeyRates::default() };
+    let change = CredentialChange { label: "x", weight: 2, enabled: true, limits: RateLimits::default() };
     seen("credential.change", store.change_credential(id, &change, NOW).await);
     seen("credential.change", store.set_credential_enabled(id, false, None, NOW).await);
     seen("credential.remove", store.remove_credential(id, NOW).await);

@@ -1,0 +1,131 @@
+//! The order in which a request tries who may serve it: one target after the other, each with its credentials, then the next
+//! priority, then the models that stand in.
+
+use tollgate_core::failure::FailureClass;
+use tollgate_core::id::CredentialId;
+
+use super::error::ProxyError;
+use super::select::{self, AttemptQuery, Lease, Unavailable};
+use crate::routing::plan::{Destination, Target, Tier};
+use crate::state::directory::{Caller, Directory};
+
+/// How far a request has come.
+pub(crate) struct Attempts<'d, 'a> {
+    destination: &'d Destination<'a>,
+    tier: usize,
+    turn: u64,
+    targets: Vec<TargetState>,
+    /// The target of the last attempt.
+    last: usize,
+    /// Attempts at the model at hand, and the most that there may be.
+    made: u32,
+    attempts_max: u32,
+    /// Why those could not serve who were asked.
+    unavailable: Unavailable,
+}
+
+/// What came of one target of the tier at hand.
+#[derive(Default, Clone)]
+struct TargetState {
+    /// Nobody is left who could serve it.
+    exhausted: bool,
+    /// The provider is at fault, whatever the credential: others first.
+    ailing: bool,
+    tried: Vec<CredentialId>,
+}
+
+/// What the next attempt is made with.
+pub(crate) struct Chosen<'d, 'a> {
+    /// Which model, as it is paid and recorded.
+    pub(crate) tier: &'d Tier<'a>,
+    /// Where.
+    pub(crate) target: &'d Target<'a>,
+    /// By which credential.
+    pub(crate) lease: Lease,
+}
+
+impl<'d, 'a> Attempts<'d, 'a> {
+    /// At the beginning, with so many attempts for each model.
+    pub(crate) fn new(destination: &'d Destination<'a>, attempts_max: u32) -> Self {
+        let mut attempts = Self {
+            destination,
+            tier: 0,
+            turn: 0,
+            targets: Vec::new(),
+            last: 0,
+            made: 0,
+            attempts_max,
+            unavailable: Unavailable::default(),
+        };
+        attempts.enter(0);
+        attempts
+    }
+
+    fn enter(&mut self, tier: usize) {
+        self.tier = tier;
+        self.targets.clear();
+        if let Some(tier) = self.destination.tiers.get(tier) {
+            self.turn = tier.turn();
+            self.targets.resize(tier.targets.len(), TargetState::default());
+        }
+    }
+
+    /// Takes the credential of the next attempt.
+    ///
+    /// # Errors
+    /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says when the policy fails.
+    pub(crate) fn next(
+        &mut self,
+        directory: &Directory,
+        caller: &Caller,
+        query: &AttemptQuery,
+    ) -> Result<Chosen<'d, 'a>, ProxyError> {
+        while let Some(tier) = self.destination.tiers.get(self.tier) {
+            if self.made < self.attempts_max
+                && let Some(at) = self.open(tier)
+                && let (Some(target), Some(state)) = (tier.targets.get(at), self.targets.get_mut(at))
+            {
+                match select::next(target, directory, caller, &state.tried, query) {
+                    Ok(lease) => {
+                        state.tried.push(lease.credential().id);
+                        self.last = at;
+                        self.made += 1;
+                        return Ok(Chosen { tier, target, lease });
+                    }
+                    Err(error @ ProxyError::Policy(_)) => return Err(error),
+                    Err(error) => {
+                        state.exhausted = true;
+                        self.unavailable.note(&error);
+                    }
+                }
+                continue;
+            }
+            self.enter(self.tier + 1);
+            if self.destination.tiers.get(self.tier).is_some_and(|next| next.order != tier.order) {
+                self.made = 0;
+            }
+        }
+        Err(self.unavailable.error())
+    }
+
+    /// The target whose turn it is: of those where the provider has not failed, or else of all that are left.
+    fn open(&self, tier: &Tier<'_>) -> Option<usize> {
+        let left = |at: usize| self.targets.get(at).is_some_and(|target| !target.exhausted);
+        let well = |at: usize| left(at) && self.targets.get(at).is_some_and(|target| !target.ailing);
+        tier.next(self.turn, well).or_else(|| tier.next(self.turn, left))
+    }
+
+    /// The credential of the last attempt may be tried again.
+    pub(crate) fn again(&mut self) {
+        if let Some(target) = self.targets.get_mut(self.last) {
+            target.tried.pop();
+        }
+    }
+
+    /// The last attempt failed so.
+    pub(crate) fn failed(&mut self, class: FailureClass) {
+        if let Some(target) = self.targets.get_mut(self.last) {
+            target.ailing |= matches!(class, FailureClass::Overloaded | FailureClass::Transient);
+        }
+    }
+}
