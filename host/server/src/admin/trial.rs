@@ -1,6 +1,6 @@
 //! A trial: one request of an admin through the whole road, with what each step decided.
 //!
-//! It is a real call, from the clients' listener to the provider and back, and it is paid: by the user [`desk::TRIAL_USER`], who
+//! It is a real call, from the clients' listener to the provider and back, and it is paid: by the user [`trace::ACCOUNT`](crate::state::trace::ACCOUNT), who
 //! is nobody, cannot call otherwise, and gets points from the gateway as he needs them. So the ledger, the request
 //! log and the counters hold trials like any call, and nobody is charged for one.
 

@@ -1,6 +1,5 @@
 //! The clients' listener: sockets, the threads that serve them, and the table of paths.
 
 pub(crate) mod listener;
-pub(crate) mod router;
 pub(crate) mod stall;
 pub(crate) mod worker;

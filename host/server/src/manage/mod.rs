@@ -34,7 +34,6 @@ pub use self::prices::PriceList;
 pub(crate) use self::records::owner;
 pub use self::records::{Export, LogCall, LogEntry, LogShape, LogTry, moment};
 pub use self::routes::RouteRow;
-pub use self::trials::TRIAL_USER;
 pub use self::usage::{Days, Slice, UsageSummary};
 pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::auth::keys::Fingerprints;

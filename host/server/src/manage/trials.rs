@@ -8,9 +8,8 @@ use tollgate_store::StoreError;
 
 use super::Management;
 use crate::clock::now;
+use crate::state::trace::ACCOUNT;
 
-/// Whom trials are charged to.
-pub const TRIAL_USER: &str = "proxy-test";
 /// The name of his key, which nobody has.
 const TRIAL_KEY: &str = "trials";
 
@@ -21,11 +20,11 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn trial_user(&self) -> anyhow::Result<(UserId, ApiKeyId)> {
-        match self.store.create_user(TRIAL_USER, now()).await {
+        match self.store.create_user(ACCOUNT, now()).await {
             Ok(_) | Err(StoreError::Exists(_)) => {}
             Err(error) => return Err(error).context("adding the user of trials"),
         }
-        let user = self.store.find_user(TRIAL_USER).await?;
+        let user = self.store.find_user(ACCOUNT).await?;
         if user.enabled {
             self.store.set_user_enabled(user.id, false, now()).await?;
         }
@@ -33,7 +32,7 @@ impl Management {
         let known = keys.into_iter().find(|key| key.user == user.id && key.name == TRIAL_KEY);
         let key = match known {
             Some(key) => key.id,
-            None => self.create_key(TRIAL_USER, TRIAL_KEY, None, KeyLimits::default()).await?.0,
+            None => self.create_key(ACCOUNT, TRIAL_KEY, None, KeyLimits::default()).await?.0,
         };
         Ok((user.id, key))
     }

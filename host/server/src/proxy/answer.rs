@@ -14,17 +14,17 @@ use super::adapt::ResponsePath;
 use super::charge::Ticket;
 use super::error::ProxyError;
 use super::forward::{self, Reply};
+use super::lane::Lane;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::relay::{self, Outgoing, Relay};
 use super::select::Lease;
 use super::window::{Passed, Window};
-use crate::listen::worker::Worker;
 use crate::routing::snapshot::RoutingSnapshot;
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
-    worker: &Rc<Worker>,
+    lane: &Rc<Lane>,
     snapshot: &Rc<RoutingSnapshot>,
     inbound: &Inbound,
     response_path: ResponsePath,
@@ -49,7 +49,7 @@ pub(super) async fn begin(
         None => client_headers(&head.headers, unchanged && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let limits = &worker.shared.settings.limits;
+    let limits = &lane.shared.settings.limits;
     let deadline = ticket.started() + limits.request_timeout_ms.duration();
     let mut relay = Relay::new(body, first, ticket, told_events, limits, deadline);
     if inbound.streaming {

@@ -20,12 +20,12 @@ use super::attempts::{Attempts, Chosen};
 use super::charge::Ticket;
 use super::error::{self, ProxyError, Rejected};
 use super::forward::{self, Failed, Reply};
+use super::lane::Lane;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
 use super::select::{AttemptQuery, Lease};
 use crate::config::Limits;
-use crate::listen::worker::Worker;
 use crate::routing::plan::{Destination, Target, Tier};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::state::concurrency::Full;
@@ -35,7 +35,7 @@ use crate::upstream::access_token::TokenError;
 
 /// An admitted request, and who may serve it.
 pub(super) struct Dispatch<'a> {
-    pub(super) worker: &'a Rc<Worker>,
+    pub(super) lane: &'a Rc<Lane>,
     pub(super) snapshot: &'a Rc<RoutingSnapshot>,
     pub(super) directory: &'a Directory,
     pub(super) caller: &'a Caller,
@@ -59,19 +59,19 @@ impl Dispatch<'_> {
     /// # Errors
     /// What the last attempt met, or why there was none. The ticket has ended then.
     pub(super) async fn run(&self, mut ticket: Ticket) -> Result<Response<Outgoing>, ProxyError> {
-        let conversations = &self.worker.shared.conversations;
+        let conversations = &self.lane.shared.conversations;
         let conversation = self.conversation();
         let deadline = ticket.started() + self.limits().request_timeout_ms.duration();
         let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
         let mut query = AttemptQuery {
-            known: conversation.and_then(|known| conversations.recall(known, self.worker.now())),
+            known: conversation.and_then(|known| conversations.recall(known, self.lane.now())),
             tokens: ticket.pending().map_or(0, |pending| pending.input_estimate),
             request_ms: self.limits().request_timeout_ms.get(),
-            now: self.worker.now(),
+            now: self.lane.now(),
         };
         let mut failure: Option<ProxyError> = None;
         loop {
-            query.now = self.worker.now();
+            query.now = self.lane.now();
             let Chosen { tier, target, lease } =
                 match self.next(&mut attempts, &query, &mut ticket, deadline).await {
                     Ok(step) => step,
@@ -81,7 +81,7 @@ impl Dispatch<'_> {
                     // What the attempts met says more than that no other is left.
                     Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
                 };
-            let token = token(self.worker, &lease).await;
+            let token = token(self.lane, &lease).await;
             let mut attempt = Attempt { lease, token, begun: Instant::now() };
             let (sent, response_path) = match self.attempt((tier, target), &attempt, &ticket, deadline).await
             {
@@ -92,11 +92,11 @@ impl Dispatch<'_> {
                 Ok(reply) => {
                     attempt.succeed(&mut ticket, &reply);
                     if let Some(conversation) = conversation {
-                        conversations.note(conversation, attempt.lease.credential().id, self.worker.now());
+                        conversations.note(conversation, attempt.lease.credential().id, self.lane.now());
                     }
                     let (snapshot, lease) = (self.snapshot, attempt.lease);
                     return answer::begin(
-                        self.worker,
+                        self.lane,
                         snapshot,
                         self.inbound,
                         response_path,
@@ -117,13 +117,13 @@ impl Dispatch<'_> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.worker.shared.settings.limits
+        &self.lane.shared.settings.limits
     }
 
     /// What the request's conversation is called, if there is one.
     fn conversation(&self) -> Option<u64> {
         let Inbound { headers, body, .. } = self.inbound;
-        let conversations = &self.worker.shared.conversations;
+        let conversations = &self.lane.shared.conversations;
         conversations.name(self.caller.user, headers, body, |name| self.inbound.member(name))
     }
 
@@ -140,12 +140,12 @@ impl Dispatch<'_> {
     ) -> Result<Chosen<'d, 'd>, ProxyError> {
         let mut step = attempts.next(self.directory, self.caller, query)?;
         let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
-        let permit = self.worker.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
+        let permit = self.lane.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
         step.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
         if let Some(pending) = ticket.pending() {
             pending.attempts += 1;
             pending.serve_by(self.directory, step.tier, step.target);
-            if !record::borrow(self.worker, pending, &mut step.lease) {
+            if !record::borrow(self.lane, pending, &mut step.lease) {
                 return Err(ProxyError::Unavailable);
             }
         }
@@ -168,8 +168,7 @@ impl Dispatch<'_> {
             Ok(bearer) => bearer.as_deref(),
             Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
         };
-        let mut outbound =
-            adapt::request(self.inbound, target, lease, bearer, ticket.id(), self.worker.now())?;
+        let mut outbound = adapt::request(self.inbound, target, lease, bearer, ticket.id(), self.lane.now())?;
         let response_path = std::mem::take(&mut outbound.response_path);
         trace::note("adapt", || {
             detail!({
@@ -177,7 +176,7 @@ impl Dispatch<'_> {
                 "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
             })
         });
-        Ok((forward::send(&self.worker.pool, outbound, lease, self.limits(), deadline).await, response_path))
+        Ok((forward::send(&self.lane.pool, outbound, lease, self.limits(), deadline).await, response_path))
     }
 
     /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at once where
@@ -197,7 +196,7 @@ impl Dispatch<'_> {
         if stale {
             attempts.again();
         } else {
-            lease.fail(class, failed.failure.retry_after_ms, self.worker.now());
+            lease.fail(class, failed.failure.retry_after_ms, self.lane.now());
             attempts.failed(class);
         }
         record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
@@ -224,12 +223,12 @@ impl Dispatch<'_> {
     /// Whether a refused token can be replaced. Each is given up once, by the first whom it failed.
     fn is_stale(&self, lease: &Lease, token: &Token) -> bool {
         let Ok(Some(token)) = token else { return false };
-        self.worker.shared.tokens.refused(lease.credential(), token)
+        self.lane.shared.tokens.refused(lease.credential(), token)
     }
 
     fn note_failure(&self, ticket: &mut Ticket, lease: Lease, detail: &str) {
         let credential = lease.credential();
-        self.worker.shared.metrics.attempt_failed();
+        self.lane.shared.metrics.attempt_failed();
         if let Some(pending) = ticket.pending() {
             tracing::warn!(
                 request = %pending.id, attempt = pending.attempts, provider = credential.provider,
@@ -248,9 +247,9 @@ impl Attempt {
     }
 }
 
-async fn token(worker: &Worker, lease: &Lease) -> Token {
+async fn token(lane: &Lane, lease: &Lease) -> Token {
     let Some(terms) = &lease.upstream.terms else { return Ok(None) };
-    worker.shared.tokens.bearer(lease.credential(), &terms.scheme, worker.now()).await
+    lane.shared.tokens.bearer(lease.credential(), &terms.scheme, lane.now()).await
 }
 
 /// Ends a request that cannot be said to its provider, or whose adapter failed.

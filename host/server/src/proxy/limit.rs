@@ -12,7 +12,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
 use super::error::{LimitReached, ProxyError};
-use crate::listen::router::Call;
+use super::router::Call;
 use crate::routing::plan::Destination;
 use crate::state::directory::{Caller, Limited, SharedMeter};
 use crate::state::trace::{Detail, detail};

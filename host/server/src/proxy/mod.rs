@@ -16,6 +16,7 @@ mod dispatch;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod forward;
+pub(crate) mod lane;
 pub(crate) mod limit;
 pub(crate) mod meter;
 pub(crate) mod models;
@@ -23,6 +24,7 @@ pub(crate) mod platform;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod relay;
+pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod window;
 
@@ -43,11 +45,11 @@ pub(crate) use self::relay::Outgoing;
 use self::charge::{Pending, Ticket};
 use self::dispatch::Dispatch;
 use self::error::{ErrorDialect, ProxyError};
+use self::lane::Lane;
 use self::limit::KeyPermit;
 use self::read::Inbound;
+use self::router::{Call, Route};
 use crate::bodies::Copying;
-use crate::listen::router::{self, Call, Route};
-use crate::listen::worker::Worker;
 use crate::routing::plan::{Destination, Unserved};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::state::concurrency::Permit;
@@ -69,27 +71,27 @@ pub(crate) struct Arrival {
 }
 
 /// Answers one request, whatever it is.
-pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Response<Outgoing> {
-    let arrival = worker.arrival();
+pub(crate) async fn handle(lane: Rc<Lane>, request: Request<Incoming>) -> Response<Outgoing> {
+    let arrival = lane.arrival();
     let id = arrival.id.to_string();
     let (mut parts, body) = request.into_parts();
     let mut copying = None;
     let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
-            let trial = worker.shared.trials.take(&mut parts.headers);
+            let trial = lane.shared.trials.take(&mut parts.headers);
             let answer = match trial {
-                None => proxy(&worker, arrival, call, parts, body, &mut copying).await,
+                None => proxy(&lane, arrival, call, parts, body, &mut copying).await,
                 // In a box, so that every other call's future is no larger for it.
                 Some(trial) => {
-                    let tried = proxy(&worker, arrival, call, parts, body, &mut copying);
+                    let tried = proxy(&lane, arrival, call, parts, body, &mut copying);
                     Box::pin(trace::scope(trial, tried)).await
                 }
             };
             (dialect, answer)
         }
         Route::Models(name) => {
-            let (protocol, answer) = models::answer(&worker, arrival.at, parts, name);
+            let (protocol, answer) = models::answer(&lane, arrival.at, parts, name);
             (protocol.into(), answer)
         }
         Route::WrongMethod { protocol, allowed } => {
@@ -98,7 +100,7 @@ pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Incoming>) -> Re
         Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
     };
     let mut response = answer.unwrap_or_else(|error| error.response(dialect, &id));
-    worker.shared.metrics.answered(dialect.protocol, response.status());
+    lane.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -117,7 +119,7 @@ fn copied(response: Response<Outgoing>, mut copying: Box<Copying>) -> Response<O
 
 /// One call, in order. The caller is known before his body is read, so that a stranger's is not.
 async fn proxy(
-    worker: &Rc<Worker>,
+    lane: &Rc<Lane>,
     arrival: Arrival,
     call: Call,
     parts: Parts,
@@ -126,7 +128,7 @@ async fn proxy(
 ) -> Result<Response<Outgoing>, ProxyError> {
     let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
     let key = authenticate::take_key(&mut headers, &mut query);
-    let directory = worker.shared.directory.load_full();
+    let directory = lane.shared.directory.load_full();
     let caller = match trace::caller() {
         Some(caller) => caller,
         None => authenticate::caller(&directory, key.as_deref(), arrival.at)?,
@@ -139,24 +141,24 @@ async fn proxy(
     let (key_permit, standing) = limit::admit(&caller, &call, at)?.unzip();
     trace::note("limit", || limit::told(&caller, standing.as_ref()));
     adapt::strip(&mut headers);
-    let inbound = read::inbound(call, headers, query, body, &worker.shared.settings.limits).await?;
+    let inbound = read::inbound(call, headers, query, body, &lane.shared.settings.limits).await?;
     if caller.keep_bodies {
-        *copying = Some(worker.shared.bodies.begin(arrival.id, caller.api_key, &inbound.body));
+        *copying = Some(lane.shared.bodies.begin(arrival.id, caller.api_key, &inbound.body));
     }
     let (inbound, turns_dropped) = context::fit(&caller, inbound, arrival.id)?;
-    let patience = worker.shared.settings.limits.concurrency_timeout_ms.duration();
-    let permit = worker.shared.gates.enter(arrival.started + patience).await;
+    let patience = lane.shared.settings.limits.concurrency_timeout_ms.duration();
+    let permit = lane.shared.gates.enter(arrival.started + patience).await;
     let permit = permit.map_err(|_| ProxyError::Busy)?;
     trace::note("read", || inbound.told());
-    let snapshot = worker.snapshot();
+    let snapshot = lane.snapshot();
     let (inbound, destination, mut ticket) =
-        admit(worker, arrival, &snapshot, &directory, &caller, key_permit, inbound).await?;
+        admit(lane, arrival, &snapshot, &directory, &caller, key_permit, inbound).await?;
     if let Some(pending) = ticket.pending() {
         pending.permit = permit;
     }
     let (directory, caller) = (&*directory, &*caller);
     let dispatch = Dispatch {
-        worker,
+        lane,
         snapshot: &snapshot,
         directory,
         caller,
@@ -173,7 +175,7 @@ async fn proxy(
 
 /// Filter and reservation: what must be decided before anything is sent.
 async fn admit<'r>(
-    worker: &Worker,
+    lane: &Lane,
     arrival: Arrival,
     snapshot: &'r Rc<RoutingSnapshot>,
     directory: &'r Directory,
@@ -225,7 +227,7 @@ async fn admit<'r>(
             return Ok(destination);
         }
         let owners = select::owners(&destination, directory, caller);
-        let default_max = worker.shared.settings.limits.default_output_tokens_max;
+        let default_max = lane.shared.settings.limits.default_output_tokens_max;
         let pricing = snapshot.generation.pricing().ok_or(ProxyError::Policy("pricing"))?;
         let (rate, at) = (caller.price_rate, arrival.at);
         let amount = charge::dearest(pricing, &destination, rate, &inbound, owners, default_max, at)?;
@@ -237,7 +239,7 @@ async fn admit<'r>(
         Ok(destination)
     })();
     let (hold, model) = (pending.hold, Arc::clone(&pending.model));
-    let ticket = Ticket::new(pending, worker.ended.clone());
+    let ticket = Ticket::new(pending, lane.ended.clone());
     let destination = match admitted {
         Ok(destination) => destination,
         Err(error) => {
@@ -247,7 +249,7 @@ async fn admit<'r>(
     };
     // The ticket exists before the wait: a client that leaves during it gets its hold voided.
     if let Some(amount) = hold
-        && let Err(error) = record::hold(worker, &model, caller, arrival.id, amount, arrival.at).await
+        && let Err(error) = record::hold(lane, &model, caller, arrival.id, amount, arrival.at).await
     {
         tracing::error!(%error, request = %arrival.id, "a hold could not be written");
         ticket.fail(&ProxyError::Unavailable, Outcome::Refused);

@@ -11,15 +11,15 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
+use super::lane::Lane;
 use super::{Outgoing, authenticate, limit};
-use crate::listen::worker::Worker;
 use crate::routing::plan::Destination;
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::upstream::CallKind;
 
 /// Answers `GET /v1/models`, `/v1beta/models` and one model of them.
 pub(crate) fn answer(
-    worker: &Worker,
+    lane: &Lane,
     now: Timestamp,
     mut parts: Parts,
     name: Option<String>,
@@ -27,9 +27,9 @@ pub(crate) fn answer(
     let protocol = listing_protocol(&parts);
     let mut query = parts.uri.query().unwrap_or_default().to_owned();
     let key = authenticate::take_key(&mut parts.headers, &mut query);
-    let directory = worker.shared.directory.load();
+    let directory = lane.shared.directory.load();
     let listed = authenticate::caller(&directory, key.as_deref(), now).and_then(|caller| {
-        let snapshot = worker.snapshot();
+        let snapshot = lane.snapshot();
         let prices = directory.prices.at(now);
         let mut names: Vec<&str> = prices.models().map(|(name, _)| name).collect();
         names.extend(snapshot.routes().listed());

@@ -11,8 +11,8 @@ use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::error::ProxyError;
+use super::router::Call;
 use crate::config::Limits;
-use crate::listen::router::Call;
 use crate::state::trace::{Detail, detail};
 use crate::transport::body::Splice;
 
@@ -309,8 +309,8 @@ pub(crate) const fn own_query(protocol: Protocol, streaming: bool) -> &'static s
 #[cfg(test)]
 mod tests {
     use super::{Inbound, peek};
-    use crate::listen::router::{Route, route};
     use crate::proxy::error::ProxyError;
+    use crate::proxy::router::{Route, route};
     use crate::transport::body::Splice;
     use bytes::Bytes;
     use http::{HeaderMap, Method};

@@ -20,10 +20,9 @@ use tollgate_runtime::Bill;
 use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteError};
 
 use super::charge::{self, Pending, Priced, Settled, Ticket};
+use super::lane::Lane;
 use super::select::Lease;
 use crate::clock::now;
-use crate::listen::worker::Worker;
-use crate::manage;
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::directory::Caller;
@@ -35,7 +34,7 @@ use crate::telemetry;
 /// # Errors
 /// When it could not be written; the request must not be sent then.
 pub(crate) async fn hold(
-    worker: &Worker,
+    lane: &Lane,
     model: &Arc<str>,
     caller: &Caller,
     request: RequestId,
@@ -43,12 +42,12 @@ pub(crate) async fn hold(
     at: Timestamp,
 ) -> Result<(), WriteError> {
     let entry = Entry::Hold { request, user: caller.user, amount, model: Arc::clone(model), at };
-    worker.durable.commit(entry).await
+    lane.durable.commit(entry).await
 }
 
 /// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process. Does
 /// nothing for others. Says whether it is written; the request must not be sent where it is not.
-pub(crate) fn borrow(worker: &Worker, pending: &Pending, lease: &mut Lease) -> bool {
+pub(crate) fn borrow(lane: &Lane, pending: &Pending, lease: &mut Lease) -> bool {
     if let Some(lender) = &lease.credential().lender {
         let borrowed = Borrowed {
             request: pending.id,
@@ -58,7 +57,7 @@ pub(crate) fn borrow(worker: &Worker, pending: &Pending, lease: &mut Lease) -> b
             model: Arc::clone(&pending.model),
             at: lease.taken_at(),
         };
-        if let Err(error) = worker.shared.writer.append(Entry::Borrow(Box::new(borrowed))) {
+        if let Err(error) = lane.shared.writer.append(Entry::Borrow(Box::new(borrowed))) {
             tracing::error!(%error, request = %pending.id, "the use of a lent credential could not be written");
             return false;
         }
@@ -166,7 +165,7 @@ fn told(trial: &Trial, entry: &Entry) {
         "charge",
         detail!({
             "held": record.hold.to_string(), "points": record.charge.to_string(), "overrun": overrun,
-            "price_version": record.price_version, "account": manage::TRIAL_USER,
+            "price_version": record.price_version, "account": trace::ACCOUNT,
         }),
     );
 }

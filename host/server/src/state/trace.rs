@@ -22,6 +22,9 @@ use crate::state::directory::Caller;
 /// The header that carries a trial's token.
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("x-tollgate-trial");
 
+/// The user whom dry runs are charged to: one that nobody can call with.
+pub(crate) const ACCOUNT: &str = "proxy-test";
+
 tokio::task_local! {
     /// The trial whose request this task serves.
     static TRIAL: Arc<Trial>;

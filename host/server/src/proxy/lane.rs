@@ -1,0 +1,109 @@
+//! What one serving thread has for its requests: the state that all threads share, and its own upstream connections,
+//! routing snapshot and settling task. Lanes share nothing but [`Shared`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+use tollgate_core::id::RequestId;
+use tollgate_core::time::Timestamp;
+
+use super::charge::{Ended, Pending};
+use super::{Arrival, record};
+use crate::clock::{now, random};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::shared::Shared;
+use crate::state::durable::DurableWaiters;
+use crate::transport::http1::Pool;
+
+/// How often idle upstream connections are looked at.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What one thread serves with.
+pub(crate) struct Lane {
+    /// What all lanes share.
+    pub(crate) shared: Arc<Shared>,
+    /// Upstream connections.
+    pub(crate) pool: Rc<Pool>,
+    /// Where requests go when they end.
+    pub(crate) ended: Ended,
+    /// Tells holds when they are durable.
+    pub(crate) durable: DurableWaiters,
+    snapshot: RefCell<Rc<RoutingSnapshot>>,
+}
+
+/// The tasks that work for a lane's requests beside them.
+pub(crate) struct Background {
+    endings: UnboundedReceiver<Box<Pending>>,
+    shared: Arc<Shared>,
+    pool: Rc<Pool>,
+    durable: DurableWaiters,
+}
+
+impl Lane {
+    /// A lane, and what must run beside it.
+    pub(crate) fn new(shared: Arc<Shared>) -> (Rc<Self>, Background) {
+        let pool = Pool::new(shared.settings.limits.upstream_connect_timeout_ms.duration());
+        let snapshot = RefCell::new(new_snapshot(&shared));
+        let durable = DurableWaiters::new(shared.writer.clone());
+        let (ended, endings) = unbounded_channel();
+        let background = Background {
+            endings,
+            shared: Arc::clone(&shared),
+            pool: Rc::clone(&pool),
+            durable: durable.clone(),
+        };
+        (Rc::new(Self { shared, pool, ended, durable, snapshot }), background)
+    }
+
+    /// The newest generation, joined with the configured providers.
+    pub(crate) fn snapshot(&self) -> Rc<RoutingSnapshot> {
+        let mut snapshot = self.snapshot.borrow_mut();
+        if !snapshot.current(&self.shared.runtime.current(), &self.shared.upstreams.load()) {
+            *snapshot = new_snapshot(&self.shared);
+        }
+        Rc::clone(&snapshot)
+    }
+
+    /// A new request's id and times.
+    pub(crate) fn arrival(&self) -> Arrival {
+        let at = now();
+        Arrival { id: RequestId::new(at, random()), started: Instant::now(), at }
+    }
+
+    /// The time by the calendar.
+    #[expect(clippy::unused_self, reason = "a request asks its lane for everything that is not data")]
+    pub(crate) fn now(&self) -> Timestamp {
+        now()
+    }
+}
+
+impl Background {
+    /// Settles requests as they end, until the lane and every request are gone. Meanwhile idle connections are closed in
+    /// time, and holds are told when the disk has kept them.
+    pub(crate) async fn run(mut self) {
+        let (pool, durable) = (self.pool, self.durable);
+        let pruning = tokio::task::spawn_local(async move { prune(&pool).await });
+        let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
+        while let Some(pending) = self.endings.recv().await {
+            record::settle(&self.shared, pending);
+        }
+        acknowledging.abort();
+        pruning.abort();
+    }
+}
+
+/// Closes idle upstream connections in time, for ever.
+async fn prune(pool: &Pool) {
+    loop {
+        tokio::time::sleep(PRUNE_INTERVAL).await;
+        pool.prune();
+    }
+}
+
+fn new_snapshot(shared: &Shared) -> Rc<RoutingSnapshot> {
+    RoutingSnapshot::new(shared.runtime.current(), shared.upstreams.load_full())
+}
