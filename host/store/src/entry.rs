@@ -1,6 +1,5 @@
 //! What the writer writes: holds, their resolutions, records and events.
 
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
@@ -15,7 +14,7 @@ use tollgate_core::usage::Usage;
 pub type Digest = [u8; 32];
 
 /// One thing to write; whole or not at all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Reserves points before dispatch. The only entry that a request waits for.
     Hold {
@@ -95,7 +94,7 @@ impl Entry {
 }
 
 /// One use of a lent credential: an attempt to serve a request with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Borrowed {
     /// The request.
     pub request: RequestId,
@@ -112,7 +111,7 @@ pub struct Borrowed {
 }
 
 /// The components that served a request; `None` where no component of the kind took part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Components {
     /// The provider adapter.
     pub adapter: Option<Digest>,
@@ -125,7 +124,7 @@ pub struct Components {
 }
 
 /// What is kept of a request: one row, written once, when it has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRecord {
     /// The request.
     pub request: RequestId,
@@ -166,10 +165,8 @@ pub struct RequestRecord {
     /// The components that took part.
     pub components: Components,
     /// Canonical bytes of the receipt, where something was priced.
-    #[serde(with = "serde_bytes")]
     pub receipt: Option<Vec<u8>>,
     /// What the content filter says of the text that it refused: a digest, never the text.
-    #[serde(with = "serde_bytes")]
     pub filter_hash: Option<Vec<u8>>,
     /// What went wrong, without secrets and without content.
     pub error: Option<String>,
@@ -210,7 +207,7 @@ impl RequestRecord {
 }
 
 /// One try at one upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// With which credential.
     pub credential: CredentialId,
@@ -223,7 +220,7 @@ pub struct Attempt {
 }
 
 /// Something that happened to a plugin: loaded, refused, faulted, rolled back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEvent {
     /// When.
     pub at: Timestamp,

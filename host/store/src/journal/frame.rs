@@ -1,32 +1,44 @@
 //! Entries as bytes of the journal.
 //!
-//! A frame is the length of its payload (4 bytes, little-endian), a CRC-32 of the segment's sequence number and the payload, and
-//! the payload: a format byte and the entry. Segments are written over again and again, so what ends the entries of
-//! one is not the end of the file but the first frame whose checksum is not of this sequence.
+//! A frame is the length of its payload (4 bytes, little-endian), a CRC-32 of the segment's sequence number and the
+//! payload, and the payload: a format byte and the entry. Segments are written over again and again, so what ends the
+//! entries of one is not the end of the file but the first frame whose checksum is not of this sequence.
 
-use postcard::ser_flavors::Flavor;
-
+use super::bytes::{self, EntryError};
+use super::v0;
 use crate::entry::Entry;
 
-/// The layout of payloads that this build writes and reads.
-const FORMAT: u8 = 1;
+/// The layout of entries that is written: `bytes.rs`.
+const FORMAT: u8 = 2;
+/// The layout of 0.1.0, still read: `v0.rs`.
+const FORMAT_1: u8 = 1;
 const HEADER_BYTES: usize = 8;
 
-/// A frame that is whole, but not of this build's making.
+/// A frame that is whole, but holds nothing that this build can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the journal holds an entry in format {0}, which this Tollgate does not read; start the one that wrote it once more"
-)]
-pub(crate) struct UnknownFormat(u8);
+pub(crate) enum Unreadable {
+    /// A layout that this build does not know.
+    #[error(
+        "the journal holds an entry in format {0}, which this Tollgate does not read; \
+         start the one that wrote it once more"
+    )]
+    Format(u8),
+    /// A layout that it knows, with something in it that it does not.
+    #[error("in the journal (format {format}), {error}; start the Tollgate that wrote it once more")]
+    Entry {
+        /// The layout.
+        format: u8,
+        /// What is wrong.
+        error: EntryError,
+    },
+}
 
 /// Appends the frame of `entry`.
 pub(crate) fn push(out: &mut Vec<u8>, sequence: u64, entry: &Entry) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
     out.push(FORMAT);
-    // A Vec takes everything, and an entry is made of types that all have a form.
-    let written = postcard::serialize_with_flavor(entry, Tail(out));
-    debug_assert!(written.is_ok());
+    bytes::encode(out, entry);
     let payload = &out[start + HEADER_BYTES..];
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let checksum = checksum(sequence, payload);
@@ -37,17 +49,24 @@ pub(crate) fn push(out: &mut Vec<u8>, sequence: u64, entry: &Entry) {
 /// The entries at the beginning of `bytes` that belong to this sequence.
 ///
 /// # Errors
-/// See [`UnknownFormat`].
-pub(crate) fn read(mut bytes: &[u8], sequence: u64) -> Result<Vec<Entry>, UnknownFormat> {
+/// See [`Unreadable`]: what is whole is read or refused, and never skipped.
+pub(crate) fn read(mut bytes: &[u8], sequence: u64) -> Result<Vec<Entry>, Unreadable> {
     let mut entries = Vec::new();
     while let Some((payload, rest)) = next(bytes, sequence) {
-        let format = payload.first().copied().unwrap_or_default();
-        let entry =
-            payload.get(1..).filter(|_| format == FORMAT).and_then(|entry| postcard::from_bytes(entry).ok());
-        entries.push(entry.ok_or(UnknownFormat(format))?);
+        entries.push(entry(payload)?);
         bytes = rest;
     }
     Ok(entries)
+}
+
+fn entry(payload: &[u8]) -> Result<Entry, Unreadable> {
+    let (format, entry) = payload.split_first().ok_or(Unreadable::Format(0))?;
+    let read = match *format {
+        FORMAT => bytes::decode(entry),
+        FORMAT_1 => v0::decode(entry),
+        unknown => return Err(Unreadable::Format(unknown)),
+    };
+    read.map_err(|error| Unreadable::Entry { format: *format, error })
 }
 
 fn next(bytes: &[u8], sequence: u64) -> Option<(&[u8], &[u8])> {
@@ -67,72 +86,15 @@ fn checksum(sequence: u64, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Lets postcard write at the end of a buffer that holds other frames.
-struct Tail<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Tail<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_BYTES, UnknownFormat, checksum, push, read};
-    use crate::entry::{Borrowed, Components, Entry, RequestRecord};
-    use tollgate_core::id::{CredentialId, RequestId, UserId};
-    use tollgate_core::ledger::Settlement;
-    use tollgate_core::points::Micropoints;
-    use tollgate_core::time::Timestamp;
+    use super::{HEADER_BYTES, Unreadable, checksum, push, read};
+    use crate::entry::Entry;
+    use crate::journal::bytes::EntryError;
+    use crate::journal::samples::{bytes, lines, samples};
 
     fn entries() -> Vec<Entry> {
-        let at = Timestamp::from_millis(1_800_000_000_000);
-        let (request, user) = (RequestId::new(at, [7; 10]), UserId::new(at, [8; 10]));
-        let held = Micropoints::new(9);
-        let record = RequestRecord {
-            receipt: Some(vec![1, 2, 3]),
-            model: Some("modèle".into()),
-            components: Components { pricing: Some([4; 32]), ..Components::default() },
-            ..RequestRecord::new(request, user, at)
-        };
-        let settlement = Settlement { posted: held, ..Settlement::default() };
-        vec![
-            Entry::Hold { request, user, amount: held, model: "m".into(), at },
-            Entry::Settle { request, user, held, settlement, at, record: Box::new(record.clone()) },
-            Entry::Record(Box::new(record.clone())),
-            Entry::Borrow(Box::new(Borrowed {
-                request,
-                attempt: 1,
-                credential: CredentialId::new(at, [9; 10]),
-                lender: user,
-                model: "m".into(),
-                at,
-            })),
-            Entry::Lent {
-                settle: Box::new(Entry::Settle {
-                    request,
-                    user,
-                    held,
-                    settlement,
-                    at,
-                    record: Box::new(record),
-                }),
-                lender: user,
-                earned: Micropoints::new(4),
-            },
-        ]
+        samples().into_iter().map(|(_, entry)| entry).collect()
     }
 
     fn framed(sequence: u64) -> Vec<u8> {
@@ -167,13 +129,36 @@ mod tests {
         assert_eq!(read(&bytes[length..], 5), Ok(vec![]));
     }
 
+    /// The frames were made by 0.1.0, as its segment of the sequence 7.
     #[test]
-    fn an_unknown_format_is_an_error_and_not_an_end() {
+    fn frames_of_0_1_0_are_read_and_this_build_goes_on_behind_them() {
+        let mut frames: Vec<u8> =
+            lines(include_str!("golden-1.hex")).iter().flat_map(|(_, hex)| bytes(hex)).collect();
+        assert_eq!(read(&frames, 7), Ok(entries()));
+        frames.extend(framed(7));
+        assert_eq!(read(&frames, 7), Ok([entries(), entries()].concat()));
+    }
+
+    /// Puts `byte` at `at` in the payload of the first frame, as if it had been written so.
+    fn forged(at: usize, byte: u8) -> Vec<u8> {
         let mut bytes = framed(3);
         let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
-        bytes[HEADER_BYTES] = 2;
+        bytes[HEADER_BYTES + at] = byte;
         let sum = checksum(3, &bytes[HEADER_BYTES..HEADER_BYTES + length]);
         bytes[4..8].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(read(&bytes, 3), Err(UnknownFormat(2)));
+        bytes
+    }
+
+    #[test]
+    fn what_is_unknown_is_an_error_and_not_an_end() {
+        assert_eq!(read(&forged(0, 3), 3), Err(Unreadable::Format(3)));
+        let error = EntryError::Unknown { what: "entry kind", code: 99 };
+        assert_eq!(read(&forged(1, 99), 3), Err(Unreadable::Entry { format: 2, error }));
+        let told = "in the journal (format 2), an entry holds the entry kind 99, which this Tollgate does not know; \
+            start the Tollgate that wrote it once more";
+        assert_eq!(Unreadable::Entry { format: 2, error }.to_string(), told);
+        // An entry of today under the number of the old layout.
+        let misnamed = Unreadable::Entry { format: 1, error: EntryError::Malformed };
+        assert_eq!(read(&forged(0, 1), 3), Err(misnamed));
     }
 }

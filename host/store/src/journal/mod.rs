@@ -8,7 +8,12 @@
 //! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is written over only
 //! when the tables hold all of it.
 
+mod bytes;
+mod code;
 mod frame;
+#[cfg(test)]
+mod samples;
+mod v0;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -17,7 +22,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use self::frame::UnknownFormat;
+pub(crate) use self::frame::Unreadable;
 use crate::entry::Entry;
 
 /// Bytes after which it is the other segment's turn.
@@ -160,9 +165,9 @@ pub(crate) enum ReplayError {
     /// The system said no.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// Another version wrote it.
+    /// It holds what this build does not read.
     #[error(transparent)]
-    Format(#[from] UnknownFormat),
+    Format(#[from] Unreadable),
 }
 
 /// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it had its next turn.

@@ -5,6 +5,7 @@ mod ledger;
 mod manage;
 mod money;
 mod noted;
+mod older;
 mod usage;
 mod verify;
 mod writer;
