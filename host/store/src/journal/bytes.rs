@@ -418,10 +418,7 @@ impl<'a> Reader<'a> {
         if self.flag()? { read(self).map(Some) } else { Ok(None) }
     }
 
-    fn list<T>(
-        &mut self,
-        read: impl Fn(&mut Self) -> Result<T, EntryError>,
-    ) -> Result<Vec<T>, EntryError> {
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, EntryError>) -> Result<Vec<T>, EntryError> {
         (0..self.number()?).map(|_| read(self)).collect()
     }
 }

@@ -192,15 +192,16 @@ pub(super) fn lines(golden: &str) -> Vec<(String, String)> {
 /// Any entry.
 pub(super) fn entries() -> impl Strategy<Value = Entry> {
     let ids = || (any::<[u8; 16]>(), any::<[u8; 16]>());
-    let hold = (ids(), any::<i64>(), ".{0,9}", any::<u64>()).prop_map(|((request, user), amount, model, at)| {
-        Entry::Hold {
-            request: RequestId::from_bytes(request),
-            user: UserId::from_bytes(user),
-            amount: Micropoints::new(amount),
-            model: model.into(),
-            at: Timestamp::from_millis(at),
-        }
-    });
+    let hold =
+        (ids(), any::<i64>(), ".{0,9}", any::<u64>()).prop_map(|((request, user), amount, model, at)| {
+            Entry::Hold {
+                request: RequestId::from_bytes(request),
+                user: UserId::from_bytes(user),
+                amount: Micropoints::new(amount),
+                model: model.into(),
+                at: Timestamp::from_millis(at),
+            }
+        });
     let settle = (any::<[i64; 4]>(), records()).prop_map(|(amounts, record)| settled(amounts, record));
     let void = (any::<i64>(), any::<u64>(), records()).prop_map(|(held, at, record)| Entry::Void {
         request: record.request,
@@ -305,9 +306,8 @@ fn attempt_lists() -> impl Strategy<Value = Entry> {
         failure: class.map(|class| FailureClass::ALL[class]),
         took_ms,
     });
-    (any::<[u8; 16]>(), prop::collection::vec(attempt, 0..5)).prop_map(|(request, attempts)| {
-        Entry::Attempts { request: RequestId::from_bytes(request), attempts }
-    })
+    (any::<[u8; 16]>(), prop::collection::vec(attempt, 0..5))
+        .prop_map(|(request, attempts)| Entry::Attempts { request: RequestId::from_bytes(request), attempts })
 }
 
 fn borrows() -> impl Strategy<Value = Entry> {

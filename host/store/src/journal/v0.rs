@@ -40,40 +40,14 @@ impl<'de> Deserialize<'de> for Id {
 
 #[derive(Deserialize)]
 enum Entry {
-    Hold {
-        request: Id,
-        user: Id,
-        amount: i64,
-        model: String,
-        at: u64,
-    },
-    Settle {
-        request: Id,
-        user: Id,
-        held: i64,
-        settlement: Settled,
-        at: u64,
-        record: Box<Record>,
-    },
-    Void {
-        request: Id,
-        user: Id,
-        held: i64,
-        at: u64,
-        record: Box<Record>,
-    },
+    Hold { request: Id, user: Id, amount: i64, model: String, at: u64 },
+    Settle { request: Id, user: Id, held: i64, settlement: Settled, at: u64, record: Box<Record> },
+    Void { request: Id, user: Id, held: i64, at: u64, record: Box<Record> },
     Record(Box<Record>),
     Event(Event),
-    Attempts {
-        request: Id,
-        attempts: Vec<Attempt>,
-    },
+    Attempts { request: Id, attempts: Vec<Attempt> },
     Borrow(Box<Borrow>),
-    Lent {
-        settle: Box<Self>,
-        lender: Id,
-        earned: i64,
-    },
+    Lent { settle: Box<Self>, lender: Id, earned: i64 },
 }
 
 #[derive(Deserialize)]

@@ -42,7 +42,11 @@ async fn add_user(connection: &mut SqliteConnection, user: UserId, name: &str) {
         .execute(&mut *connection)
         .await
         .unwrap();
-    sqlx::query("INSERT INTO account (kind, owner) VALUES ('user', ?)").bind(id).execute(connection).await.unwrap();
+    sqlx::query("INSERT INTO account (kind, owner) VALUES ('user', ?)")
+        .bind(id)
+        .execute(connection)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
