@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::Digest;
+use crate::digest::Digest;
 
 /// A directory of components and configurations, each named by the SHA-256 of its bytes.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::Archive;
-    use crate::error::Digest;
+    use crate::digest::Digest;
 
     #[test]
     fn what_is_kept_is_found_by_its_digest_until_someone_changes_it() {

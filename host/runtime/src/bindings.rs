@@ -10,13 +10,11 @@ use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::usage::{Quality, Usage};
 
-use crate::adapter::{
-    AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, Refusal, StreamOption, TextTap, Translation,
-    UsageTap,
-};
-use crate::exchange::Terms;
-use crate::platform::{BodyEdits, Framing, Platform, Scheme, Setting};
-use crate::policy::{
+use crate::plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
+use crate::plan::endpoint::{Check, Endpoint, HeaderTemplate};
+use crate::plan::exchange::Terms;
+use crate::plan::platform::{BodyEdits, Framing, Platform, Scheme, Setting};
+use crate::plan::policy::{
     Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
     Reason, Rewards, Syntax, Trigger, Verdict,
 };

@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::error::Digest;
+use crate::digest::Digest;
 
 /// Bytes of a tag.
 const TAG_BYTES: usize = 32;

@@ -15,7 +15,8 @@ use wasmtime::component::Component;
 
 use crate::binding::Limits;
 use crate::cache::Cache;
-use crate::error::{Digest, LoadError};
+use crate::digest::Digest;
+use crate::error::LoadError;
 
 /// Compilations that may have outlived their deadline before new ones are refused.
 const OVERDUE_MAX: usize = 2;

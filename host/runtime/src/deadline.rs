@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::UpdateDeadline;
 
 use crate::engine::Clock;
-use crate::state::State;
 
 /// The budget of the call under way.
 pub(crate) struct Deadline {
@@ -28,19 +27,16 @@ impl Deadline {
         Self { clock, second_half: Duration::ZERO, alarmed: None }
     }
 
-    /// Lets calls into `store` end at their deadline.
-    pub(crate) fn install(store: &mut Store<State>) {
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.alarm()));
+    /// Epochs until the first alarm of a call of `ms` milliseconds. The tick under way does not count: hence one more.
+    pub(crate) const fn first_half(ms: u32) -> u64 {
+        ms as u64 / 2 + 1
     }
 
-    /// Gives the next call `ms` milliseconds. The tick under way does not count: hence one more.
+    /// A call of `ms` milliseconds begins; its store has its epoch's deadline already.
     #[inline]
-    pub(crate) fn arm(store: &mut Store<State>, ms: u32) {
-        let first_half = u64::from(ms / 2) + 1;
-        store.set_epoch_deadline(first_half);
-        let deadline = &mut store.data_mut().deadline;
-        deadline.second_half = Duration::from_millis((ms - ms / 2).into());
-        deadline.clock.keep_running(first_half);
+    pub(crate) fn begin(&mut self, ms: u32) {
+        self.second_half = Duration::from_millis((ms - ms / 2).into());
+        self.clock.keep_running(Self::first_half(ms));
     }
 
     /// The call is over.
@@ -51,8 +47,9 @@ impl Deadline {
         }
     }
 
+    /// The epoch's deadline has come: how many ticks the call has left, if any.
     #[cold]
-    fn alarm(&mut self) -> UpdateDeadline {
+    pub(crate) fn alarm(&mut self) -> UpdateDeadline {
         let now = thread_time();
         let start = *self.alarmed.get_or_insert_with(|| {
             self.clock.hold();

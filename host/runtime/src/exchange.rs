@@ -12,31 +12,12 @@ use crate::adapter::Adapter;
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::wit_adapter;
 use crate::error::{CallError, Fault};
-use crate::slot::{self, Instance};
+use crate::instance::Instance;
+use crate::plan::exchange::Terms;
+use crate::slot;
 use crate::state::State;
 use crate::unit::Unit;
 use crate::vitals::Vitals;
-
-/// What stands in no body.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
-    /// What the client speaks.
-    pub client: Protocol,
-    /// What is spoken upstream.
-    pub upstream: Protocol,
-    /// What is asked.
-    pub operation: Operation,
-    /// The provider's name of the model.
-    pub model: &'a str,
-    /// The gateway's name for the request.
-    pub request_id: &'a str,
-    /// Seconds since 1970.
-    pub now_s: u64,
-    /// Whether the client wants a stream.
-    pub streaming: bool,
-    /// Whether that stream is one JSON array.
-    pub json_array: bool,
-}
 
 /// An error answer in the client's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]

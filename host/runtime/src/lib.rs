@@ -4,25 +4,32 @@
 //! components through typed handles: [`Adapter`], [`Selector`], [`Pricing`], [`Filter`]. Whatever a component does, it
 //! costs that call at most its deadline and ends as a [`CallError`].
 //!
-//! Reading order: [`binding`](Binding) (what operators say), `source`, `compile` and `loader` (from bytes to a component that may
-//! serve), `unit` and `slot` (how a call reaches an instance), `exchange` (how a translation keeps one), `generation` and `reload` (the transaction), `supervisor`,
-//! `breaker` and `vitals` (what happens to those that fail).
+//! Reading order: `plan` (what components say), `binding` (what operators say), `source`, `compile` and `loader` (from bytes
+//! to a component that may serve), `unit`, `instance` and `slot` (how a call reaches an instance), `exchange` (how a
+//! translation keeps one), `generation`, `registry` and `reload` (the transaction), `supervisor`, `breaker` and `vitals` (what
+//! happens to those that fail).
 
 mod adapter;
 mod archive;
 mod binding;
 mod bindings;
+mod book;
 mod breaker;
 mod cache;
+mod check;
 mod compile;
 mod deadline;
+mod digest;
 mod engine;
 mod error;
+mod event;
 mod exchange;
 mod generation;
+mod instance;
 mod loader;
-mod platform;
+mod plan;
 mod policy;
+mod registry;
 mod reload;
 mod runtime;
 mod slot;
@@ -36,20 +43,23 @@ mod wasi;
 mod watch;
 mod world;
 
-pub use adapter::{
-    Adapter, AdapterPlan, Check, Endpoint, Failure, HeaderTemplate, Refusal, StreamOption, TextTap,
-    Translation, UsageTap,
-};
+pub use adapter::Adapter;
 pub use archive::Archive;
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
-pub use error::{CallError, Digest, FaultKind, LoadError, ReloadError, StartError};
-pub use exchange::{Begun, Exchange, Reply, Terms};
+pub use digest::Digest;
+pub use error::{CallError, FaultKind, LoadError, ReloadError, StartError};
+pub use event::Event;
+pub use exchange::{Begun, Exchange, Reply};
 pub use generation::Generation;
-pub use platform::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
-pub use policy::{
-    Action, Bill, Candidate, Charge, Direction, Filter, FilterPlan, FilterRule, Found, Health, HoldRule,
-    Pricing, PricingPlan, Reason, Rewards, SelectRequest, Selector, Syntax, Trigger, Verdict,
+pub use plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
+pub use plan::endpoint::{Check, Endpoint, HeaderTemplate};
+pub use plan::exchange::Terms;
+pub use plan::platform::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
+pub use plan::policy::{
+    Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,
+    Reason, Rewards, SelectRequest, Syntax, Trigger, Verdict,
 };
+pub use policy::{Filter, Pricing, Selector};
 pub use runtime::Runtime;
 pub use source::Source;
-pub use status::{ComponentState, ComponentStatus, Event};
+pub use status::{ComponentState, ComponentStatus};

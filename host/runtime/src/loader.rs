@@ -19,12 +19,12 @@ use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::error::{Fault, LoadError};
 use crate::generation::Loaded;
-use crate::policy::{
-    Bill, Candidate, Filter, FilterPlan, Health, HoldRule, Pricing, PricingPlan, Selector, check_choice,
-};
-use crate::slot::SlotIndex;
+use crate::instance::{Configured, Instance};
+use crate::plan::adapter::AdapterPlan;
+use crate::plan::policy::{Bill, Candidate, FilterPlan, Health, HoldRule, PricingPlan};
+use crate::policy::{Filter, Pricing, Selector, check_choice};
 use crate::state::State;
-use crate::unit::Unit;
+use crate::unit::{SlotIndex, Unit};
 use crate::vitals::Vitals;
 use crate::wasi;
 use crate::world::World;
@@ -48,7 +48,7 @@ pub(crate) fn load(
     Ok(match vitals.binding.kind {
         Kind::ProviderAdapter => {
             let (unit, plan) = prepare(pre, vitals, |_, _, _| Ok(Ok(())))?;
-            let plan: crate::adapter::AdapterPlan = plan;
+            let plan: AdapterPlan = plan;
             plan.check().map_err(LoadError::Plan)?;
             Loaded::Adapter(Arc::new(Adapter { unit, plan }))
         }
@@ -102,9 +102,21 @@ fn prepare<W: World>(
     let pre =
         W::check(pre).map_err(|error| LoadError::World { kind: W::KIND, cause: format!("{error:#}") })?;
     let unit = Arc::new(Unit { pre, slot: SlotIndex::take(), vitals });
-    let configured = unit.rehearse(smoke);
+    let configured = rehearse(&unit, smoke);
     let plan = configured.map_err(|fault| LoadError::Canary { kind: fault.kind, detail: fault.detail })?;
     Ok((unit, plan.map_err(|words| LoadError::Configure(shortened(words)))?))
+}
+
+/// What a first instance says to its configuration, once it has stood the trial; it is dropped again.
+fn rehearse<W: World>(
+    unit: &Arc<Unit<W>>,
+    smoke: impl FnOnce(&W, &mut Store<State>, &W::Plan) -> wasmtime::Result<Result<(), Fault>>,
+) -> Result<Configured<W>, Fault> {
+    let (mut instance, configured) = Instance::make(unit)?;
+    if let Ok(plan) = &configured {
+        instance.enter(|world, store| smoke(world, store, plan))?;
+    }
+    Ok(configured)
 }
 
 /// A component's own words, as far as a person would read them.

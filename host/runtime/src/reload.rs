@@ -1,23 +1,21 @@
 //! The reload: one transaction from what operators want to the generation that serves.
 //!
 //! Everything that can fail happens before anything changes. Two locks keep it so: one is held through a whole reload, and
-//! [`Book`] for moments only, by whoever publishes. A rollback therefore never waits for a compilation.
+//! [`Book`](crate::book::Book) for moments only, by whoever publishes. A rollback therefore never waits for a compilation.
 
-use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use wasmtime::component::Component;
 
-use crate::binding::{self, Binding, Kind};
-use crate::error::{Digest, LoadError, ReloadError};
+use crate::binding::{Binding, Kind};
+use crate::book::Version;
+use crate::digest::Digest;
+use crate::error::{LoadError, ReloadError};
+use crate::event::Event;
 use crate::generation::{Generation, Loaded};
-use crate::runtime::Inner;
-use crate::status::{ComponentState, Event};
+use crate::registry::Registry;
 use crate::vitals::{Signal, Vitals};
-use crate::{loader, source};
-
-/// What tells two versions of a component apart: bytes and configuration.
-type Version = (Digest, Digest);
+use crate::{check, loader, source};
 
 /// Why a reload happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,25 +26,6 @@ pub(crate) enum Occasion {
     Files,
 }
 
-/// What is known beyond the current generation.
-#[derive(Default)]
-pub(crate) struct Book {
-    bindings: Vec<Binding>,
-    /// By binding: what served before a component that is still on trial.
-    last_good: HashMap<String, Loaded>,
-    /// By binding: the refusal of this version, or of a file that could not even be read.
-    refused: HashMap<String, (Option<Version>, LoadError)>,
-    /// By binding: what failed its trial.
-    failed: HashMap<String, Failed>,
-}
-
-/// A component that was rolled back. With other bounds it may do better, so it is known by its whole binding.
-struct Failed {
-    digest: Digest,
-    binding: Binding,
-    last_error: String,
-}
-
 /// What a reload does with one binding.
 enum Step {
     /// What serves now goes on.
@@ -55,11 +34,7 @@ enum Step {
     Replace(Loaded),
 }
 
-impl Inner {
-    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Registry {
     /// Loads what is new in `bindings` (those in force, where there are none) and publishes it.
     pub(crate) fn transact(
         &self,
@@ -67,8 +42,8 @@ impl Inner {
         bindings: Option<Vec<Binding>>,
     ) -> Result<Arc<Generation>, ReloadError> {
         let _one_at_a_time = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let bindings = bindings.unwrap_or_else(|| self.book().bindings.clone());
-        binding::check(&bindings, &self.host.limits)?;
+        let bindings = bindings.unwrap_or_else(|| self.book().bindings().to_vec());
+        check::check(&bindings, &self.host.limits)?;
         let mut steps = Vec::with_capacity(bindings.len());
         let mut refusal = None;
         for binding in &bindings {
@@ -99,7 +74,10 @@ impl Inner {
         if self.goes_on(binding, version) {
             return Ok(Step::Keep(binding.name.clone()));
         }
-        if let Some(cause) = self.book().known_refusal(binding, version, occasion) {
+        // A look at the files does not try again what was refused already.
+        if occasion == Occasion::Files
+            && let Some(cause) = self.book().refusal(&binding.name, version)
+        {
             return Err(cause);
         }
         let keep = self.archive.as_ref().filter(|_| binding.kind == Kind::PricingPolicy);
@@ -129,8 +107,7 @@ impl Inner {
             book.settle(&binding.name, version);
             return true;
         }
-        let same = |failed: &Failed| failed.digest == version.0 && failed.binding == *binding;
-        book.failed.get(&binding.name).is_some_and(same)
+        book.has_failed(binding, version.0)
     }
 
     /// Notes a refusal; logs and reports it once per version.
@@ -142,10 +119,8 @@ impl Inner {
         cause: LoadError,
     ) -> LoadError {
         let name = &binding.name;
-        let reason = cause.to_string();
-        let noted = self.book().refused.insert(name.clone(), (version, cause.clone()));
-        let known = noted.is_some_and(|(known, words)| known == version && words.to_string() == reason);
-        if !known || occasion == Occasion::Bindings {
+        if self.book().refuse(name, version, &cause) || occasion == Occasion::Bindings {
+            let reason = cause.to_string();
             let digest = version.map(|(digest, _)| digest.to_string()).unwrap_or_default();
             tracing::error!(component = name, digest, reason, "component refused: nothing changed");
             self.host.emit(Event::Refused { name: name.clone(), reason });
@@ -179,7 +154,7 @@ impl Inner {
                 }
             }
         }
-        book.bindings = bindings;
+        book.bind(bindings);
         let names = |list: &[Loaded]| -> Vec<Arc<str>> {
             list.iter().map(|loaded| Arc::clone(&loaded.vitals().name)).collect()
         };
@@ -208,11 +183,8 @@ impl Inner {
         let current = self.current.load_full();
         let name = &failing.binding.name;
         let serves = current.find(name).is_some_and(|loaded| Arc::ptr_eq(loaded.vitals(), failing));
-        let Some(good) = serves.then(|| book.last_good.remove(name)).flatten() else { return };
+        let Some(good) = serves.then(|| book.fail(failing)).flatten() else { return };
         failing.end_trial();
-        let last_error = failing.last_error().unwrap_or_default();
-        let failed = Failed { digest: failing.digest, binding: failing.binding.clone(), last_error };
-        book.failed.insert(name.clone(), failed);
         let (from, to) = (failing.digest, good.vitals().digest);
         let mut loaded = current.loaded().to_vec();
         loaded
@@ -230,55 +202,6 @@ impl Inner {
     pub(crate) fn end_trials(&self) {
         let generation = self.current.load();
         let on_trial = |name: &str| generation.find(name).is_some_and(|loaded| loaded.vitals().on_trial());
-        self.book().last_good.retain(|name, _| on_trial(name));
-    }
-}
-
-impl Book {
-    /// What the status page says about a component beyond its own counters.
-    pub(crate) fn verdict(&self, vitals: &Vitals) -> Option<ComponentState> {
-        let name = &vitals.binding.name;
-        if let Some((_, error)) = self.refused.get(name) {
-            return Some(ComponentState::Refused { reason: error.to_string() });
-        }
-        let failed = self.failed.get(name)?;
-        Some(ComponentState::RolledBack { from: failed.digest, reason: failed.last_error.clone() })
-    }
-
-    /// What is asked for serves: complaints about the file are over, those about another configuration are not.
-    fn settle(&mut self, name: &str, version: Version) {
-        let (_, config) = version;
-        let other_config =
-            |refused: &(Option<Version>, LoadError)| refused.0.is_some_and(|it| it.1 != config);
-        if !self.refused.get(name).is_some_and(other_config) {
-            self.refused.remove(name);
-        }
-        self.failed.remove(name);
-    }
-
-    /// A look at the files does not try again what was refused already.
-    fn known_refusal(&self, binding: &Binding, version: Version, occasion: Occasion) -> Option<LoadError> {
-        let (refused, cause) = self.refused.get(&binding.name)?;
-        (occasion == Occasion::Files && *refused == Some(version)).then(|| cause.clone())
-    }
-
-    /// Notes that `new` takes the place of `old`.
-    fn admit(&mut self, name: &str, new: &Loaded, old: Option<&Loaded>) {
-        self.refused.remove(name);
-        self.failed.remove(name);
-        let Some(old) = old else { return };
-        // A version that is itself doubtful is nothing to go back to: the one before it is.
-        let doubtful = old.vitals().on_trial() && old.vitals().has_faulted();
-        if !doubtful || !self.last_good.contains_key(name) {
-            self.last_good.insert(name.to_owned(), old.clone());
-        }
-        new.vitals().begin_trial();
-    }
-
-    fn forget_all_but(&mut self, loaded: &[Loaded]) {
-        let bound = |name: &String| loaded.iter().any(|loaded| loaded.vitals().binding.name == *name);
-        self.last_good.retain(|name, _| bound(name));
-        self.refused.retain(|name, _| bound(name));
-        self.failed.retain(|name, _| bound(name));
+        self.book().end_trials(on_trial);
     }
 }

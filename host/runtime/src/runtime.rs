@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use wasmtime::Engine;
 
-use crate::archive::Archive;
-use crate::binding::{Binding, Embedded, Settings};
+use crate::binding::{Binding, Settings};
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::filter_world::ContentFilter;
 use crate::bindings::pricing_world::PricingPolicy;
@@ -19,32 +18,20 @@ use crate::cache::Cache;
 use crate::compile::Compiler;
 use crate::engine::{self, Clock};
 use crate::error::{ReloadError, StartError};
+use crate::event::Event;
 use crate::generation::{Generation, Loaded};
-use crate::policy::FilterPlan;
-use crate::reload::{Book, Occasion};
-use crate::status::{ComponentStatus, Event};
-use crate::vitals::{Host, Signal};
+use crate::registry::Registry;
+use crate::reload::Occasion;
+use crate::status::ComponentStatus;
+use crate::vitals::Host;
 use crate::watch::Watch;
 use crate::{slot, supervisor};
 
 /// Loads components, publishes generations, and watches over them. Cheap to clone; everything ends with the last clone.
 #[derive(Clone)]
-pub struct Runtime(Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) host: Arc<Host>,
-    pub(crate) plugins_dir: Option<PathBuf>,
-    pub(crate) archive: Option<Archive>,
-    pub(crate) embedded: Vec<Embedded>,
-    pub(crate) filter_check: fn(&FilterPlan) -> Result<(), String>,
-    pub(crate) compiler: Compiler,
-    pub(crate) current: ArcSwap<Generation>,
-    pub(crate) generations_live: Arc<AtomicUsize>,
-    /// Held through a whole reload: one at a time.
-    pub(crate) reload: Mutex<()>,
-    /// Held for moments only. Whoever publishes holds it.
-    pub(crate) book: Mutex<Book>,
-    watch: Mutex<Option<Watch>>,
+pub struct Runtime {
+    registry: Arc<Registry>,
+    watch: Arc<Mutex<Option<Watch>>>,
 }
 
 impl Runtime {
@@ -74,7 +61,7 @@ impl Runtime {
             engine,
         });
         let generations_live = Arc::new(AtomicUsize::new(0));
-        let inner = Arc::new(Inner {
+        let registry = Arc::new(Registry {
             compiler: Compiler::new(
                 host.engine.clone(),
                 open_cache(settings.cache_dir, &host.engine),
@@ -89,17 +76,16 @@ impl Runtime {
             generations_live,
             reload: Mutex::new(()),
             book: Mutex::default(),
-            watch: Mutex::default(),
         });
-        supervisor::start(&inner, inbox)?;
-        inner.transact(Occasion::Bindings, Some(bindings))?;
-        Ok(Self(inner))
+        supervisor::start(&registry, inbox)?;
+        registry.transact(Occasion::Bindings, Some(bindings))?;
+        Ok(Self { registry, watch: Arc::default() })
     }
 
     /// What serves now. A request takes it once and keeps it to its end.
     #[must_use]
     pub fn current(&self) -> Arc<Generation> {
-        self.0.current.load_full()
+        self.registry.current.load_full()
     }
 
     /// Puts `bindings` in force: all of them, or none when one is refused. Compiles, so it blocks: never call it on a
@@ -108,7 +94,7 @@ impl Runtime {
     /// # Errors
     /// When the bindings contradict each other or a component is refused. Nothing but the status has changed then.
     pub fn apply(&self, bindings: Vec<Binding>) -> Result<Arc<Generation>, ReloadError> {
-        self.0.transact(Occasion::Bindings, Some(bindings))
+        self.registry.transact(Occasion::Bindings, Some(bindings))
     }
 
     /// Loads files that changed. A component that is refused stays as it was, the others are replaced. Blocks like
@@ -117,7 +103,7 @@ impl Runtime {
     /// # Errors
     /// The first refusal, though others may have been replaced: see the status.
     pub fn rescan(&self) -> Result<Arc<Generation>, ReloadError> {
-        self.0.transact(Occasion::Files, None)
+        self.registry.transact(Occasion::Files, None)
     }
 
     /// Starts the thread that watches the plugins directory and calls [`Runtime::rescan`]. Does nothing when there is no
@@ -126,10 +112,10 @@ impl Runtime {
     /// # Errors
     /// When the thread cannot be started. A directory that cannot be watched is polled.
     pub fn watch(&self) -> std::io::Result<()> {
-        let Some(dir) = &self.0.plugins_dir else { return Ok(()) };
-        let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(dir) = &self.registry.plugins_dir else { return Ok(()) };
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.is_none() {
-            *watch = Some(Watch::start(dir, Arc::downgrade(&self.0))?);
+            *watch = Some(Watch::start(dir, Arc::downgrade(&self.registry))?);
         }
         Ok(())
     }
@@ -137,8 +123,8 @@ impl Runtime {
     /// The components of the current generation, in the order of the bindings.
     #[must_use]
     pub fn status(&self) -> Vec<ComponentStatus> {
-        let book = self.0.book();
-        let generation = self.0.current.load();
+        let book = self.registry.book();
+        let generation = self.registry.current.load();
         let row = |loaded: &Loaded| ComponentStatus::new(loaded.vitals(), book.verdict(loaded.vitals()));
         generation.loaded().iter().map(row).collect()
     }
@@ -146,13 +132,13 @@ impl Runtime {
     /// Generations that exist: the current one, and those that requests still use.
     #[must_use]
     pub fn generations_live(&self) -> usize {
-        self.0.generations_live.load(Ordering::Relaxed)
+        self.registry.generations_live.load(Ordering::Relaxed)
     }
 
     /// Instances that exist, those included whose component no longer serves.
     #[must_use]
     pub fn instances_live(&self) -> u64 {
-        self.0.host.instances.load(Ordering::Relaxed)
+        self.registry.host.instances.load(Ordering::Relaxed)
     }
 
     /// Prepares the calling thread for components: without it, its first call pays a few hundred microseconds.
@@ -179,11 +165,5 @@ fn open_cache(dir: Option<PathBuf>, engine: &Engine) -> Option<Cache> {
             tracing::warn!(dir = %dir.display(), %error, "compiled components are not kept");
             None
         }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.host.signal(Signal::Stop);
     }
 }

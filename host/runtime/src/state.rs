@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Store};
 
 use crate::bindings::{host, types};
 use crate::deadline::Deadline;
-use crate::error::Digest;
+use crate::digest::Digest;
 
 /// Lines a second that a component may log.
 const LINES_PER_SECOND: u32 = 20;
@@ -32,6 +32,18 @@ impl State {
     pub(crate) fn new(memory_bytes_max: usize, deadline: Deadline, log: Arc<GuestLog>) -> Self {
         let limiter = Limiter { memory_bytes_max, memory_bytes: 0, refused: false };
         Self { limiter, deadline, log, stderr: Vec::new(), last_words: String::new() }
+    }
+
+    /// Lets calls into `store` end at their deadline.
+    pub(crate) fn install(store: &mut Store<Self>) {
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.alarm()));
+    }
+
+    /// Gives the next call `ms` milliseconds.
+    #[inline]
+    pub(crate) fn arm(store: &mut Store<Self>, ms: u32) {
+        store.set_epoch_deadline(Deadline::first_half(ms));
+        store.data_mut().deadline.begin(ms);
     }
 
     /// Standard output and error of the component: logged line by line.

@@ -1,14 +1,14 @@
 //! The runtime's own thread: rolls back what fails on trial, and drops what no request uses any more, because unmapping
 //! code and pools takes too long for a thread that serves.
 
+use std::any::Any;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::generation::Generation;
-use crate::runtime::Inner;
+use crate::registry::Registry;
 use crate::vitals::Signal;
 
 /// How soon old generations are looked at after one was replaced; twice as long each time after that.
@@ -17,14 +17,14 @@ const ROUND_MIN: Duration = Duration::from_millis(20);
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
 /// Starts the thread. It ends with the runtime.
-pub(crate) fn start(runtime: &Arc<Inner>, inbox: Receiver<Signal>) -> io::Result<()> {
+pub(crate) fn start(runtime: &Arc<Registry>, inbox: Receiver<Signal>) -> io::Result<()> {
     let runtime = Arc::downgrade(runtime);
     thread::Builder::new().name("tollgate-components".into()).spawn(move || run(&runtime, &inbox))?;
     Ok(())
 }
 
-fn run(runtime: &Weak<Inner>, inbox: &Receiver<Signal>) {
-    let mut retired: Vec<Arc<Generation>> = Vec::new();
+fn run(runtime: &Weak<Registry>, inbox: &Receiver<Signal>) {
+    let mut retired: Vec<Arc<dyn Any + Send + Sync>> = Vec::new();
     let mut round = ROUND_MAX;
     loop {
         match inbox.recv_timeout(round) {

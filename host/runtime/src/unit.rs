@@ -1,16 +1,67 @@
 //! One component as one binding uses it: linked, configured, counted. Generations share units that did not change.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use wasmtime::Store;
-
 use crate::breaker::Admission;
-use crate::error::{CallError, Digest, Fault};
-use crate::slot::{self, SlotIndex};
-use crate::state::State;
+use crate::digest::Digest;
+use crate::error::{CallError, Fault};
 use crate::vitals::Vitals;
 use crate::world::World;
+
+/// Units dropped so far in this process: tells threads when to look for instances without one.
+static DEPARTED: AtomicU64 = AtomicU64::new(0);
+static INDEXES: Mutex<Indexes> = Mutex::new(Indexes { free: Vec::new(), next: 0 });
+
+struct Indexes {
+    free: Vec<usize>,
+    next: usize,
+}
+
+/// The place of a unit in every thread's vector; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct SlotIndex {
+    at: usize,
+    /// Never used twice: tells an instance of this unit from one that had the place before.
+    id: u64,
+}
+
+impl SlotIndex {
+    /// A place that no living unit has.
+    pub(crate) fn take() -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(1);
+        let mut indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = indexes.free.pop().unwrap_or_else(|| {
+            indexes.next += 1;
+            indexes.next - 1
+        });
+        Self { at, id: IDS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Where in a thread's vector.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Never used twice.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for SlotIndex {
+    fn drop(&mut self) {
+        INDEXES.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.at);
+        DEPARTED.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Units dropped so far in this process.
+#[inline]
+pub(crate) fn departed() -> u64 {
+    DEPARTED.load(Ordering::Acquire)
+}
 
 /// A linked component of world `W` with its place in every thread.
 pub(crate) struct Unit<W: World> {
@@ -47,15 +98,6 @@ impl<W: World> Unit<W> {
         if self.vitals.breaker.rests(Instant::now) { Err(self.vitals.refuse()) } else { Ok(()) }
     }
 
-    /// Calls the component on this thread's instance.
-    #[inline]
-    pub(crate) fn call<R>(
-        self: &Arc<Self>,
-        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
-    ) -> Result<R, CallError> {
-        self.attempt(|| slot::run(self, call))
-    }
-
     /// Does what counts as one call of the component, where its breaker lets it pass.
     #[inline]
     pub(crate) fn attempt<R>(&self, call: impl FnOnce() -> Result<R, Fault>) -> Result<R, CallError> {
@@ -73,17 +115,5 @@ impl<W: World> Unit<W> {
             }
             Err(fault) => Err(self.vitals.fail(fault)),
         }
-    }
-
-    /// The plan, from a first instance that is dropped again.
-    pub(crate) fn rehearse(
-        self: &Arc<Self>,
-        smoke: impl FnOnce(&W, &mut Store<State>, &W::Plan) -> wasmtime::Result<Result<(), Fault>>,
-    ) -> Result<Result<W::Plan, String>, Fault> {
-        let (mut instance, configured) = slot::Instance::make(self)?;
-        if let Ok(plan) = &configured {
-            instance.enter(|world, store| smoke(world, store, plan))?;
-        }
-        Ok(configured)
     }
 }

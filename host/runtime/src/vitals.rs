@@ -11,12 +11,12 @@ use wasmtime::component::Component;
 
 use crate::binding::{Binding, Limits, Probation};
 use crate::breaker::Breaker;
+use crate::digest::Digest;
 use crate::engine::Clock;
-use crate::error::{CallError, Digest, Fault, FaultKind};
-use crate::generation::Generation;
+use crate::error::{CallError, Fault, FaultKind};
+use crate::event::Event;
 use crate::source::Source;
 use crate::state::GuestLog;
-use crate::status::Event;
 
 /// Faults of a component on trial that end the trial, when they are also a tenth of its calls.
 const TRIAL_FAULTS: u64 = 3;
@@ -59,8 +59,8 @@ pub(crate) enum Signal {
     Failing(Arc<Vitals>),
     /// Drop this away from the threads that serve requests.
     Bury(Box<dyn Any + Send>),
-    /// Drop this generation when no request uses it any more.
-    Retire(Arc<Generation>),
+    /// Drop this (a generation) when no request uses it any more.
+    Retire(Arc<dyn Any + Send + Sync>),
     /// The runtime is gone.
     Stop,
 }

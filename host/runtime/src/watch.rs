@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use crate::registry::Registry;
 use crate::reload::Occasion;
-use crate::runtime::Inner;
 
 /// Quiet time after the last event: files are complete then.
 const QUIET: Duration = Duration::from_millis(200);
@@ -31,7 +31,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(dir: &Path, runtime: Weak<Inner>) -> io::Result<Self> {
+    pub(crate) fn start(dir: &Path, runtime: Weak<Registry>) -> io::Result<Self> {
         let (alive, events) = mpsc::channel();
         let watcher = watch(dir, alive.clone())
             .inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "no file events here: polling"))
@@ -60,7 +60,7 @@ fn watch(dir: &Path, changed: Sender<()>) -> notify::Result<RecommendedWatcher> 
     Ok(watcher)
 }
 
-fn run(runtime: &Weak<Inner>, events: &Receiver<()>) {
+fn run(runtime: &Weak<Registry>, events: &Receiver<()>) {
     loop {
         match events.recv_timeout(POLL) {
             Ok(()) => settle(events),

@@ -1,18 +1,15 @@
-//! What the four worlds have in common, so that instances are kept and called by one piece of code with static types.
-
-use std::thread::LocalKey;
+//! What the four worlds have in common, so that instances are made, kept and called by one piece of code with static types.
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Result, Store};
 
-use crate::adapter::AdapterPlan;
 use crate::binding::Kind;
 use crate::bindings::adapter_world::{ProviderAdapter, ProviderAdapterPre};
 use crate::bindings::filter_world::{ContentFilter, ContentFilterPre};
 use crate::bindings::pricing_world::{PricingPolicy, PricingPolicyPre};
 use crate::bindings::selector_world::{KeySelector, KeySelectorPre};
-use crate::policy::{FilterPlan, PricingPlan};
-use crate::slot::Slots;
+use crate::plan::adapter::AdapterPlan;
+use crate::plan::policy::{FilterPlan, PricingPlan};
 use crate::state::State;
 
 /// The typed exports of one instance.
@@ -30,8 +27,6 @@ pub(crate) trait World: Sized + Send + 'static {
     fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> Result<Self>;
     /// Calls `configure`.
     fn configure(&self, store: &mut Store<State>, config: &str) -> Result<Result<Self::Plan, String>>;
-    /// This thread's instances.
-    fn slots() -> &'static LocalKey<Slots<Self>>;
 }
 
 macro_rules! world {
@@ -55,11 +50,6 @@ macro_rules! world {
                 config: &str,
             ) -> Result<Result<Self::Plan, String>> {
                 Ok(self.$interface().call_configure(store, config)?.map(Into::into))
-            }
-
-            fn slots() -> &'static LocalKey<Slots<Self>> {
-                thread_local! { static SLOTS: Slots<$world> = const { Slots::new() } }
-                &SLOTS
             }
         }
     };

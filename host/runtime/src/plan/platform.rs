@@ -1,6 +1,6 @@
 //! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is loaded.
 
-use crate::adapter::{Check, Endpoint, HeaderTemplate};
+use super::endpoint::{Check, Endpoint, HeaderTemplate};
 
 /// Longest value of a setting, in bytes.
 const VALUE_BYTES_MAX: usize = 128;
@@ -146,8 +146,8 @@ impl Platform {
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::{Check, Endpoint, HeaderTemplate};
     use super::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
-    use crate::adapter::{Check, Endpoint, HeaderTemplate};
     use tollgate_core::protocol::{Operation, Protocol};
 
     fn platform() -> Platform {
