@@ -1,19 +1,19 @@
 //! The gateway as a running thing: the only place where its parts are wired together.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
-use tollgate_store::{Store, Writer};
+use tollgate_store::{Store, StoreError, Writer};
 
 use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
@@ -21,7 +21,7 @@ use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
 use crate::config::{BaseUrl, Config};
 use crate::control::credential_monitor::CredentialMonitor;
-use crate::control::directory_sync::{self, FirstStart};
+use crate::control::directory_sync::{self, FirstStart, SyncError};
 use crate::control::{bodies as kept_bodies, config_watch, retention};
 use crate::demo::Simulator;
 use crate::listen::{listener, worker};
@@ -33,6 +33,7 @@ use crate::state::concurrency::Gates;
 use crate::state::metrics::Metrics;
 use crate::state::trace::Trials;
 use crate::upstream::access_token::{self, Slot, Tokens};
+use crate::telemetry::{LogError, chain};
 use crate::{clock, telemetry};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
@@ -49,6 +50,58 @@ pub struct Options {
     pub config_path: Option<PathBuf>,
     /// Whether to start the simulated provider and a user to try it with.
     pub demo: bool,
+}
+
+/// What keeps a gateway from serving, or from ending well.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log has no place to go to.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The data directory or the database cannot be used.
+    #[error(transparent)]
+    Data(#[from] SyncError),
+    /// The ledger cannot be written.
+    #[error("opening the ledger")]
+    Ledger(#[source] StoreError),
+    /// The simulated provider's address is none.
+    #[error("the simulated provider's address {0}")]
+    Simulator(String),
+    /// The plugins directory cannot be made or watched.
+    #[error("{doing} {}", path.display())]
+    Plugins {
+        /// What was being done.
+        doing: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// A component is refused, or none can run.
+    #[error("starting the components")]
+    Components(#[source] tollgate_runtime::StartError),
+    /// An address is taken, or not this machine's.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gives no thread, or a thread no event loop.
+    #[error("starting a thread")]
+    Thread(#[source] io::Error),
+    /// A worker could not go on.
+    #[error("serving")]
+    Serve(#[source] io::Error),
+    /// A worker has panicked, which the log tells more of.
+    #[error("a worker panicked")]
+    Panicked,
+    /// The database did not take what was left at the end.
+    #[error("the database did not take the last {0} entries")]
+    Lost(usize),
 }
 
 /// A running gateway. Dropping it without [`Gateway::stop`] leaves its threads running.
@@ -73,31 +126,29 @@ impl Gateway {
     ///
     /// # Errors
     /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
-    pub fn start(mut options: Options) -> anyhow::Result<Self> {
+    pub fn start(mut options: Options) -> Result<Self, StartError> {
         telemetry::start(&options.config.log)?;
         for wrong in environment::apply(&mut options.config, |name| std::env::var(name).ok()) {
             tracing::error!("{wrong}");
         }
         let _frugal = Frugal::begin();
-        let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose()?;
+        let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose();
+        let simulator = simulator.map_err(StartError::Thread)?;
         if let Some(simulator) = &simulator {
             point_to(&mut options.config, simulator)?;
         }
         let config = options.config;
         let workers = worker_count(&config);
-        let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let control = event_loop()?;
         let opened = control.block_on(directory_sync::open(
             &config,
             options.demo,
             environment::keys(|name| std::env::var(name).ok()),
         ))?;
-        let writer = control.block_on(opened.store.writer())?;
+        let writer = control.block_on(opened.store.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
-        let listeners = listener::bind(config.server.listen, workers)
-            .with_context(|| format!("listening on {}", config.server.listen))?;
-        let admin_listener = listener::bind(config.server.admin_listen, 1)
-            .with_context(|| format!("listening on {}", config.server.admin_listen))?;
-        let (address, admin_address) = (address(&listeners)?, address(&admin_listener)?);
+        let (listeners, address) = bind(config.server.listen, workers)?;
+        let (admin_listener, admin_address) = bind(config.server.admin_listen, 1)?;
         let (tokens, tokens_wanted) = Tokens::new();
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
@@ -134,8 +185,9 @@ impl Gateway {
             config_file: options.config_path.filter(|_| !options.demo).map(known),
             end: control_ending,
         };
-        let control = spawn("control", move || tasks.run(&control, admin_listener))?;
-        let workers = start_workers(listeners, &shared, &stopping)?;
+        let control = spawn("control", move || tasks.run(&control, admin_listener));
+        let control = control.map_err(StartError::Thread)?;
+        let workers = start_workers(listeners, &shared, &stopping).map_err(StartError::Thread)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,
@@ -156,13 +208,13 @@ impl Gateway {
     ///
     /// # Errors
     /// When the last commits could not be written.
-    pub fn stop(mut self) -> anyhow::Result<()> {
+    pub fn stop(mut self) -> Result<(), StartError> {
         self.admin.ready.store(false, Ordering::Relaxed);
         self.stop.send_replace(true);
         for worker in self.workers.drain(..) {
             match worker.join() {
-                Ok(ended) => ended.context("serving")?,
-                Err(_) => anyhow::bail!("a worker panicked"),
+                Ok(ended) => ended.map_err(StartError::Serve)?,
+                Err(_) => return Err(StartError::Panicked),
             }
         }
         self.end_control.send_replace(true);
@@ -170,10 +222,10 @@ impl Gateway {
             // Its panic was logged where it happened.
             let _ended = control.join();
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let lost = runtime.block_on(self.store.close());
-        anyhow::ensure!(lost == 0, "the database did not take the last {lost} entries");
-        tracing::info!("stopped");
+        match event_loop()?.block_on(self.store.close()) {
+            0 => tracing::info!("stopped"),
+            lost => return Err(StartError::Lost(lost)),
+        }
         Ok(())
     }
 }
@@ -225,7 +277,7 @@ impl Control {
                     _ = self.end.wait_for(|end| *end) => break,
                 }
                 if let Err(error) = self.books.refresh(&shared).await {
-                    tracing::error!(%error, "what has changed in the database could not be read");
+                    tracing::error!(error = chain(&error), "what has changed in the database could not be read");
                 }
             }
             // Its panic was logged where it happened.
@@ -253,13 +305,23 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-fn address(listeners: &[std::net::TcpListener]) -> anyhow::Result<SocketAddr> {
-    Ok(listeners.first().context("no listener")?.local_addr()?)
+/// What a thread waits with.
+fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+/// So many listeners on one address, and where they are in fact.
+fn bind(address: SocketAddr, count: usize) -> Result<(Vec<std::net::TcpListener>, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listeners = listener::bind(address, count).map_err(failed)?;
+    let first = listeners.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let bound = first.local_addr().map_err(failed)?;
+    Ok((listeners, bound))
 }
 
 /// Points every provider to the simulator.
-fn point_to(config: &mut Config, simulator: &Simulator) -> anyhow::Result<()> {
-    let url = BaseUrl::try_from(simulator.base_url()).map_err(anyhow::Error::msg)?;
+fn point_to(config: &mut Config, simulator: &Simulator) -> Result<(), StartError> {
+    let url = BaseUrl::try_from(simulator.base_url()).map_err(StartError::Simulator)?;
     for provider in config.providers.values_mut() {
         provider.base_url = url.clone();
     }
@@ -279,20 +341,20 @@ fn start_workers(
     listeners.into_iter().map(start).collect()
 }
 
-fn start_components(config: &Config, workers: usize, writer: Writer) -> anyhow::Result<Runtime> {
+fn start_components(config: &Config, workers: usize, writer: Writer) -> Result<Runtime, StartError> {
     let dir = config.plugins_dir();
-    create_dir(&dir)?;
+    let failed = |doing| {
+        let path = dir.clone();
+        move |source| StartError::Plugins { doing, path, source }
+    };
+    std::fs::create_dir_all(&dir).map_err(failed("creating"))?;
     let settings = components::settings(config, workers);
     let runtime = Runtime::start(settings, components::bindings(config), move |event| {
         directory_sync::note(&writer, &event);
     })
-    .context("starting the components")?;
+    .map_err(StartError::Components)?;
     if config.plugins.watch {
-        runtime.watch().context("watching the plugins directory")?;
+        runtime.watch().map_err(failed("watching"))?;
     }
     Ok(runtime)
-}
-
-fn create_dir(dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))
 }

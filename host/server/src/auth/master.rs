@@ -9,14 +9,46 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use tollgate_core::secret::Secret;
-use tollgate_store::{MasterKey, Resealed, Store};
+use tollgate_store::seal::SealError;
+use tollgate_store::{MasterKey, Resealed, Store, StoreError};
 
 /// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
 const VARIABLE: &str = "TOLLGATE_MASTER_KEY";
 /// The same for the key that is to take its place.
 const NEXT_VARIABLE: &str = "TOLLGATE_MASTER_KEY_NEW";
+
+/// Why the master key cannot be had, or another cannot take its place.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The environment gives a key that is none.
+    #[error("loading the master key: reading {variable}")]
+    Given {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: SealError,
+    },
+    /// The key is another than the one that the database is sealed with.
+    #[error("loading the master key: the database is sealed with another master key")]
+    Other,
+    /// The environment gives the key in force, and not the one that is to take its place.
+    #[error("the key comes from {VARIABLE}: set {NEXT_VARIABLE} to the one that is to take its place")]
+    NoNext,
+    /// The file of the key could not be replaced.
+    #[error("replacing {}", path.display())]
+    Replace {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of the key, or the database, could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 fn path(dir: &Path) -> PathBuf {
     dir.join("master.key")
@@ -26,38 +58,36 @@ fn next_path(dir: &Path) -> PathBuf {
     dir.join("master.key.new")
 }
 
-fn given(variable: &str) -> anyhow::Result<Option<MasterKey>> {
+fn given(variable: &'static str) -> Result<Option<MasterKey>, MasterKeyError> {
     let Ok(hex) = std::env::var(variable) else { return Ok(None) };
-    let key = MasterKey::from_hex(&Secret::new(hex)).with_context(|| format!("reading {variable}"))?;
-    Ok(Some(key))
+    let key = MasterKey::from_hex(&Secret::new(hex));
+    key.map(Some).map_err(|source| MasterKeyError::Given { variable, source })
 }
 
 /// The key that the database is sealed with. A first start makes it; one after an interrupted change completes that.
 ///
 /// # Errors
 /// When the key cannot be read, or is another than the database's.
-pub(crate) async fn load(dir: &Path, store: &Store) -> anyhow::Result<MasterKey> {
+pub(crate) async fn load(dir: &Path, store: &Store) -> Result<MasterKey, MasterKeyError> {
     if let Some(key) = given(VARIABLE)? {
-        return fitting(store, key).await?.context(WRONG);
+        return fitting(store, key).await?.ok_or(MasterKeyError::Other);
     }
     let known = MasterKey::load_or_create(&path(dir))?;
     if let Some(key) = fitting(store, known).await? {
         return Ok(key);
     }
     if !next_path(dir).exists() {
-        bail!(WRONG);
+        return Err(MasterKeyError::Other);
     }
     let next = MasterKey::load_or_create(&next_path(dir))?;
-    let next = fitting(store, next).await?.context(WRONG)?;
+    let next = fitting(store, next).await?.ok_or(MasterKeyError::Other)?;
     tracing::warn!("completing a change of the master key that was interrupted");
     replace(dir)?;
     Ok(next)
 }
 
-const WRONG: &str = "the database is sealed with another master key";
-
 /// The key, where it is the database's. A database that has none takes it.
-async fn fitting(store: &Store, key: MasterKey) -> anyhow::Result<Option<MasterKey>> {
+async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, StoreError> {
     match store.fits(&key).await? {
         Some(fits) => Ok(fits.then_some(key)),
         None => {
@@ -72,30 +102,27 @@ async fn fitting(store: &Store, key: MasterKey) -> anyhow::Result<Option<MasterK
 /// # Errors
 /// While a server runs; when the new key cannot be written, or something does not open with the old one. The old key is in
 /// force then.
-pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> anyhow::Result<Resealed> {
+pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> Result<Resealed, MasterKeyError> {
     if given(VARIABLE)?.is_some() {
-        let next = given(NEXT_VARIABLE)?;
-        let next = next.with_context(|| {
-            format!("the key comes from {VARIABLE}: set {NEXT_VARIABLE} to the one that is to take its place")
-        })?;
+        let next = given(NEXT_VARIABLE)?.ok_or(MasterKeyError::NoNext)?;
         return Ok(store.reseal(old, &next).await?);
     }
     let next = MasterKey::load_or_create(&next_path(dir))?;
-    sync(dir)?;
+    sync(dir).map_err(|source| MasterKeyError::Replace { path: path(dir), source })?;
     let resealed = store.reseal(old, &next).await?;
     replace(dir)?;
     Ok(resealed)
 }
 
 /// Puts the next key into the place of the one before.
-fn replace(dir: &Path) -> anyhow::Result<()> {
-    match std::fs::rename(next_path(dir), path(dir)) {
-        Ok(()) => {}
+fn replace(dir: &Path) -> Result<(), MasterKeyError> {
+    let renamed = match std::fs::rename(next_path(dir), path(dir)) {
         // Someone else has completed the change meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("replacing {}", path(dir).display())),
-    }
-    Ok(sync(dir)?)
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        renamed => renamed,
+    };
+    let replaced = renamed.and_then(|()| sync(dir));
+    replaced.map_err(|source| MasterKeyError::Replace { path: path(dir), source })
 }
 
 /// Has the disk keep the directory's names.

@@ -1,4 +1,4 @@
-//! Who somebody is: API keys, passwords, logins, access tokens, and the master key that seals what is secret.
+//! Who somebody is: API keys, passwords, access tokens, and the master key that seals what is secret.
 //!
 //! Nothing here knows a route or a request of the road; `proxy` and `admin` ask.
 

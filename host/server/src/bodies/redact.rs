@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use anyhow::Context;
 use regex_automata::meta::Regex;
 use serde_json::Value;
 use tollgate_core::json;
@@ -24,6 +23,17 @@ const FORMATS: &str = r"(?:\b|\\[nrtbf]|\\u[0-9a-fA-F]{4})(?:(?:sk[-_]|rk[-_]|tg
 const CUT_WORD_MAX: usize = 256;
 /// Shorter ones would be found in every text.
 const SECRET_MIN: usize = 6;
+
+/// Why nothing is kept: what must not be kept cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RedactError {
+    /// There are more credentials than can be looked for.
+    #[error("looking for credentials in bodies")]
+    Credentials(#[from] aho_corasick::BuildError),
+    /// The pattern of known keys does not compile.
+    #[error("looking for keys in bodies")]
+    Formats(#[from] Box<regex_automata::meta::BuildError>),
+}
 
 /// Knows what must not be kept.
 pub(crate) struct Redactor {
@@ -40,13 +50,16 @@ impl Redactor {
     ///
     /// # Errors
     /// When there are more secrets than can be looked for.
-    pub(crate) fn new<'a>(names: &[String], secrets: impl Iterator<Item = &'a str>) -> anyhow::Result<Self> {
+    pub(crate) fn new<'a>(
+        names: &[String],
+        secrets: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, RedactError> {
         let secrets = secrets.filter(|secret| secret.len() >= SECRET_MIN);
         let secrets = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(secrets);
         Ok(Self {
             names: names.to_vec(),
-            secrets: secrets.context("looking for credentials in bodies")?,
-            formats: Regex::new(FORMATS).context("looking for keys in bodies")?,
+            secrets: secrets?,
+            formats: Regex::new(FORMATS).map_err(Box::new)?,
         })
     }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
+use tollgate_store::StoreError;
 
 use crate::bodies::Copied;
-use crate::bodies::redact::Redactor;
+use crate::bodies::redact::{RedactError, Redactor};
 use crate::clock::now;
 use crate::config::KeepBodies;
 use crate::manage::Management;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
+use crate::telemetry::chain;
 use crate::upstream::secret::hidden;
 
 /// How often old ones are looked for.
@@ -45,6 +47,17 @@ pub(crate) async fn run(
     }
 }
 
+/// Why the bodies of a call were not kept.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Redact(#[from] RedactError),
+    #[error("the thread that redacts ended early")]
+    Thread(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 struct Keeper {
     shared: Arc<Shared>,
     management: Management,
@@ -57,11 +70,11 @@ impl Keeper {
         let request = copied.request;
         if let Err(error) = self.stored(copied).await {
             self.shared.bodies.lost.inc();
-            tracing::error!(error = format!("{error:#}"), %request, "the bodies of a call could not be kept");
+            tracing::error!(error = chain(&error), %request, "the bodies of a call could not be kept");
         }
     }
 
-    async fn stored(&mut self, copied: Copied) -> anyhow::Result<()> {
+    async fn stored(&mut self, copied: Copied) -> Result<(), KeepError> {
         let redactor = self.redactor()?;
         let bodies = tokio::task::spawn_blocking(move || tollgate_store::Bodies {
             request: copied.request,
@@ -74,7 +87,7 @@ impl Keeper {
     }
 
     /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
-    fn redactor(&mut self) -> anyhow::Result<Arc<Redactor>> {
+    fn redactor(&mut self) -> Result<Arc<Redactor>, RedactError> {
         let directory = self.shared.directory.load_full();
         let issued = self.shared.tokens.issued();
         // Before they are listed: one that comes between is another number.
@@ -102,7 +115,7 @@ pub(crate) async fn watch(management: Management, rule: KeepBodies) {
         match prune(&management, &rule).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed old bodies of calls"),
-            Err(error) => tracing::error!(error = format!("{error:#}"), "old bodies could not be removed"),
+            Err(error) => tracing::error!(error = chain(&error), "old bodies could not be removed"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -112,7 +125,7 @@ pub(crate) async fn watch(management: Management, rule: KeepBodies) {
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> anyhow::Result<u64> {
+pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> Result<u64, StoreError> {
     let age = rule.retention_days.get().saturating_mul(DAY_MS);
     let before = Timestamp::from_millis(now().millis().saturating_sub(age));
     let mut removed = 0;

@@ -3,19 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::Context;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
-use tollgate_core::ledger::Account;
+use tollgate_core::ledger::{Account, BalanceOverflow};
 use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{KeyLimits, RateLimits, RateMeter};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Event;
-use tollgate_store::{Act, Entry, PluginEvent, Snapshot, Store, Writer};
+use tollgate_store::{Act, Entry, PluginEvent, Snapshot, Store, StoreError, Writer};
 
 use crate::auth::keys;
 use crate::clock::now;
@@ -23,7 +22,7 @@ use crate::config::environment::{KeyStorage, Keys};
 use crate::config::{Config, Model};
 use crate::demo;
 use crate::manage::login::Logins;
-use crate::manage::{GATEWAY, Management, NewCredential};
+use crate::manage::{GATEWAY, ManageError, Management, NewCredential};
 use crate::shared::Shared;
 use crate::state::directory::{
     Caller, Credential, Directory, Lender, Limited, Live, SharedAccount, SharedMeter,
@@ -46,6 +45,26 @@ pub struct FirstStart {
     pub admin_secret: Option<Secret>,
     /// The key of the demonstration's user.
     pub demo_key: Option<Secret>,
+}
+
+/// Why memory does not hold what the database does.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// Management could not be opened or asked.
+    #[error(transparent)]
+    Manage(#[from] ManageError),
+    /// What the last run left could not be resolved.
+    #[error("resolving what the last run left")]
+    Sweep(#[source] StoreError),
+    /// A grant is more than an account can hold.
+    #[error("crediting an account")]
+    Account(#[from] BalanceOverflow),
+}
+
+impl From<StoreError> for SyncError {
+    fn from(error: StoreError) -> Self {
+        Self::Manage(error.into())
+    }
 }
 
 /// The opened database with what was read from it.
@@ -75,10 +94,10 @@ pub(crate) struct DirectorySync {
 ///
 /// # Errors
 /// When the database or the master key cannot be used, or another process serves from them.
-pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> anyhow::Result<Opened> {
+pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Opened, SyncError> {
     let mut management = Management::open(config).await?.acting(Act::new(GATEWAY, None, None));
     keep_keys(&mut management, config, keys).await?;
-    let swept = management.store().sweep(now()).await.context("resolving what the last run left")?;
+    let swept = management.store().sweep(now()).await.map_err(SyncError::Sweep)?;
     if swept.released > 0 {
         tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");
     }
@@ -101,7 +120,7 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> anyhow::Res
 }
 
 /// Decides where provider keys are kept, says so, and takes in those that the environment gives to memory.
-async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> anyhow::Result<()> {
+async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> Result<(), SyncError> {
     for wrong in &keys.wrong {
         tracing::error!("{wrong}");
     }
@@ -142,7 +161,7 @@ impl DirectorySync {
     ///
     /// # Errors
     /// When the database fails; memory is as it was then.
-    pub(crate) async fn refresh(&mut self, shared: &Shared) -> anyhow::Result<()> {
+    pub(crate) async fn refresh(&mut self, shared: &Shared) -> Result<(), SyncError> {
         let store = self.management.store();
         let in_memory = self.management.memory_revision();
         if store.revision().await? == self.revision && in_memory == self.in_memory {
@@ -195,7 +214,7 @@ struct UsedToday {
 
 /// Tokens that keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet. The
 /// records are not read otherwise.
-async fn tokens_today(store: &Store, snapshot: &Snapshot, old: &Directory) -> anyhow::Result<UsedToday> {
+async fn tokens_today(store: &Store, snapshot: &Snapshot, old: &Directory) -> Result<UsedToday, StoreError> {
     let counted = |credential: &tollgate_store::Credential| {
         credential.limits.tokens_per_day.is_none() || old.live.contains_key(&credential.id)
     };
@@ -215,12 +234,12 @@ async fn key_tokens_today(
     store: &Store,
     snapshot: &Snapshot,
     old: &Directory,
-) -> anyhow::Result<HashMap<ApiKeyId, u64>> {
+) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
     let counted = |key: &tollgate_store::ApiKey| key.limits.is_empty() || old.meters.contains_key(&key.id);
     if snapshot.api_keys.iter().all(counted) {
         return Ok(HashMap::new());
     }
-    Ok(store.api_key_tokens_today(now()).await?)
+    store.api_key_tokens_today(now()).await
 }
 
 /// Builds the directory of a snapshot. Accounts, credentials' health and what keys have used are taken over from the one
@@ -381,11 +400,11 @@ fn opened(
 }
 
 /// The hash of the admin secret; a first start makes one up.
-async fn admin_secret(store: &Store, first_start: &mut FirstStart) -> anyhow::Result<[u8; 32]> {
+async fn admin_secret(store: &Store, first_start: &mut FirstStart) -> Result<[u8; 32], SyncError> {
     if let Some(digest) = store.setting(ADMIN_SECRET).await?.as_deref().and_then(from_hex) {
         return Ok(digest);
     }
-    let secret = keys::admin_secret().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+    let secret = keys::admin_secret().map_err(|_| ManageError::Randomness)?;
     let digest: [u8; 32] = Sha256::digest(secret.expose().as_bytes()).into();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     store.set_setting(ADMIN_SECRET, &hex).await?;
@@ -405,7 +424,7 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// A user with points, and platform credentials that the simulator takes. Returns the user's key when it was made now.
-async fn set_up_demo(management: &Management, config: &Config) -> anyhow::Result<Option<Secret>> {
+async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<Secret>, ManageError> {
     if management.users().await?.iter().any(|user| user.name == DEMO_USER) {
         return Ok(None);
     }

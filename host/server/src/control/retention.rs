@@ -6,19 +6,19 @@
 //! first request; it ends in `.part` until the run is over, and a run that was cut short is completed by the next one.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::Context;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::Retention;
+use tollgate_store::{Retention, StoreError};
 
 use crate::clock::now;
 use crate::config::Requests;
-use crate::manage::{LogCall, Management};
+use crate::telemetry::chain;
+use crate::manage::{LogCall, ManageError, Management};
 
 /// Records of one transaction.
 const BATCH: u32 = 250;
@@ -38,6 +38,61 @@ pub(crate) struct Pruned {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// Why old records are still there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RetentionError {
+    /// The database failed.
+    #[error(transparent)]
+    Manage(#[from] ManageError),
+    /// The archive could not be written.
+    #[error("{doing} {}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// A record could not be written down.
+    #[error("writing a record down")]
+    Record(#[source] serde_json::Error),
+    /// The operator's command could not be started.
+    #[error("running {program}")]
+    Command {
+        /// The command.
+        program: String,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The operator's command said that it failed.
+    #[error("{program} failed on {}: {status}", path.display())]
+    CommandFailed {
+        /// The command.
+        program: String,
+        /// The file that it was given.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The thread that writes the archive has panicked.
+    #[error("the thread that writes the archive ended early")]
+    Thread(#[source] tokio::task::JoinError),
+}
+
+impl From<StoreError> for RetentionError {
+    fn from(error: StoreError) -> Self {
+        Self::Manage(error.into())
+    }
+}
+
+/// An action on a file, for the text of its failure.
+fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RetentionError {
+    move |source| RetentionError::File { doing, path: path.to_owned(), source }
+}
+
 /// Keeps the log within its bounds, for ever.
 pub(crate) async fn watch(management: Management, rule: Requests) {
     if rule.keep_days == 0 && rule.keep_records == 0 {
@@ -49,7 +104,7 @@ pub(crate) async fn watch(management: Management, rule: Requests) {
             Ok(done) => {
                 tracing::info!(records = done.records, file = ?done.file, "removed old records of requests")
             }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "old records could not be removed"),
+            Err(error) => tracing::error!(error = chain(&error), "old records could not be removed"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -60,7 +115,7 @@ pub(crate) async fn watch(management: Management, rule: Requests) {
 /// # Errors
 /// When the database or the archive fails: what was not archived is still there. When the command fails: all files are
 /// there.
-pub(crate) async fn prune(management: &Management, rule: &Requests) -> anyhow::Result<Pruned> {
+pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pruned, RetentionError> {
     let oldest = now().millis().saturating_sub(rule.keep_days.saturating_mul(DAY_MS));
     let keep = Retention {
         before: (rule.keep_days > 0).then(|| Timestamp::from_millis(oldest)),
@@ -102,9 +157,9 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> anyhow::R
 
 /// Does what waits for files and programs where nobody else waits with it.
 async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await?
+    work: impl FnOnce() -> Result<T, RetentionError> + Send + 'static,
+) -> Result<T, RetentionError> {
+    tokio::task::spawn_blocking(work).await.map_err(RetentionError::Thread)?
 }
 
 /// A file of the archive that is being written.
@@ -114,28 +169,28 @@ struct Archive {
 }
 
 impl Archive {
-    fn create(dir: &Path, first: &str) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    fn create(dir: &Path, first: &str) -> Result<Self, RetentionError> {
+        std::fs::create_dir_all(dir).map_err(file("creating", dir))?;
         let path = dir.join(format!("requests-{first}.jsonl.{PART}"));
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = opened.map_err(file("opening", &path))?;
         Ok(Self { path, file })
     }
 
     /// Writes calls and waits until the disk has them.
-    fn add(&mut self, calls: &[LogCall]) -> anyhow::Result<()> {
+    fn add(&mut self, calls: &[LogCall]) -> Result<(), RetentionError> {
         let mut lines = Vec::new();
         for call in calls {
-            serde_json::to_writer(&mut lines, call)?;
+            serde_json::to_writer(&mut lines, call).map_err(RetentionError::Record)?;
             lines.push(b'\n');
         }
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
-        written.with_context(|| format!("writing {}", self.path.display()))
+        written.map_err(file("writing", &self.path))
     }
 }
 
 /// Completes what a run that was cut short has left.
-fn left_over(dir: &Path, command: &[String]) -> anyhow::Result<()> {
+fn left_over(dir: &Path, command: &[String]) -> Result<(), RetentionError> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == PART) {
@@ -146,13 +201,16 @@ fn left_over(dir: &Path, command: &[String]) -> anyhow::Result<()> {
 }
 
 /// Gives the file its name, and hands it to the operator's command.
-fn completed(part: &Path, command: &[String]) -> anyhow::Result<PathBuf> {
+fn completed(part: &Path, command: &[String]) -> Result<PathBuf, RetentionError> {
     let path = part.with_extension("");
-    std::fs::rename(part, &path).with_context(|| format!("completing {}", path.display()))?;
+    std::fs::rename(part, &path).map_err(file("completing", &path))?;
     if let Some((program, arguments)) = command.split_first() {
         let status = Command::new(program).args(arguments).arg(&path).status();
-        let status = status.with_context(|| format!("running {program}"))?;
-        anyhow::ensure!(status.success(), "{program} failed on {}: {status}", path.display());
+        let program = program.clone();
+        let status = status.map_err(|source| RetentionError::Command { program: program.clone(), source })?;
+        if !status.success() {
+            return Err(RetentionError::CommandFailed { program, path, status });
+        }
     }
     Ok(path)
 }

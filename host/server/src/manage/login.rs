@@ -1,5 +1,5 @@
 //! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and says who; the
-//! refresh token is good once, and what it stands for lies in the database.
+//! refresh token is good once, and the session that it stands for is a row of the database.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -8,12 +8,16 @@ use tollgate_core::id::SessionId;
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{Guessed, Rotated, User};
+use tollgate_store::{Guessed, Rotated, StoreError, User};
 
+use super::users::hashed;
+use super::{ManageError, Management};
 use crate::auth::jwt::{ACCESS_MS, TokenKey};
 use crate::auth::{keys, password};
-use crate::manage::Management;
+use crate::clock;
 
+/// The setting that holds, sealed, what the key of access tokens is made of.
+const TOKEN_KEY: &str = "token_key";
 /// How long a session lasts after its last refresh.
 const SESSION_MS: u64 = 30 * DAY_MS;
 /// Wrong passwords for one name before the first wait.
@@ -42,7 +46,7 @@ pub(crate) struct Tokens {
     pub(crate) user: User,
 }
 
-/// A user by his access token.
+/// A user by an access token.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
     /// Who.
@@ -63,9 +67,21 @@ pub(crate) enum LoginError {
     /// The refresh token is not good, or no longer.
     #[error("the refresh token is not valid")]
     BadToken,
-    /// The database failed, or the system gave no randomness.
-    #[error("logging in")]
-    Failed(#[source] anyhow::Error),
+    /// The new password is none, the database failed, or the system gave no randomness.
+    #[error(transparent)]
+    Failed(ManageError),
+}
+
+impl From<ManageError> for LoginError {
+    fn from(error: ManageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for LoginError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Logins {
@@ -73,8 +89,10 @@ impl Logins {
     ///
     /// # Errors
     /// When the database or the master key cannot be used.
-    pub(crate) async fn open(management: Management) -> anyhow::Result<Self> {
-        let key = management.token_key().await?;
+    pub(crate) async fn open(management: Management) -> Result<Self, ManageError> {
+        let made = keys::admin_secret().map_err(|_| ManageError::Randomness)?;
+        let secret = management.store.secret_setting(&management.master, TOKEN_KEY, &made).await?;
+        let key = TokenKey::new(&keys::digest(&secret));
         let names = Guesses::open(&management, Guessed::Name, FREE_BY_NAME).await?;
         let addresses = Guesses::open(&management, Guessed::Address, FREE_BY_ADDRESS).await?;
         Ok(Self { management, key, names, addresses })
@@ -99,15 +117,15 @@ impl Logins {
         let address = address.to_string();
         self.addresses.begin(&self.management, &address, now).await?;
         self.names.begin(&self.management, name, now).await?;
-        let known = self.management.password(name).await.map_err(LoginError::Failed)?;
+        let known = self.management.store.password(name).await?;
         let user = right(password, known).await.ok_or(LoginError::Wrong)?;
         self.names.change(&self.management, name, now, Lockout::succeed).await?;
-        // Whoever has one account must not wipe out his guesses at others.
+        // Whoever has one account must not wipe out their guesses at others.
         self.addresses.change(&self.management, &address, now, Lockout::forgive).await?;
         let secret = fresh()?;
-        let session =
-            self.management.begin_session(user.id, keys::digest(&secret), now, now.plus_ms(SESSION_MS)).await;
-        Ok(self.tokens(user, session.map_err(LoginError::Failed)?, &secret, now))
+        let (token, expires_at) = (keys::digest(&secret), now.plus_ms(SESSION_MS));
+        let session = self.management.store.begin_session(user.id, token, now, expires_at).await?;
+        Ok(self.tokens(user, session, &secret, now))
     }
 
     /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its successor.
@@ -119,11 +137,8 @@ impl Logins {
         let session: SessionId = session.parse().map_err(|_| LoginError::BadToken)?;
         let (old, new) = (Secret::new(secret.to_owned()), fresh()?);
         let expires_at = now.plus_ms(SESSION_MS);
-        let rotated = self
-            .management
-            .rotate_session(session, keys::digest(&old), keys::digest(&new), now, expires_at)
-            .await;
-        match rotated.map_err(LoginError::Failed)? {
+        let (token, next) = (keys::digest(&old), keys::digest(&new));
+        match self.management.store.rotate_session(session, token, next, now, expires_at).await? {
             Rotated::Replaced(user) => Ok(self.tokens(user, session, &new, now)),
             Rotated::Reused => {
                 tracing::warn!(%session, "a refresh token came twice: its session is ended");
@@ -137,9 +152,9 @@ impl Logins {
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> anyhow::Result<Option<Visitor>> {
+    pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> Result<Option<Visitor>, ManageError> {
         let Some(claims) = self.key.read(token, now) else { return Ok(None) };
-        let user = self.management.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
+        let user = self.management.store.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
         Ok(user.map(|user| Visitor { user, session: claims.sid }))
     }
 
@@ -147,11 +162,11 @@ impl Logins {
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn log_out(&self, visitor: &Visitor, now: Timestamp) -> anyhow::Result<()> {
-        self.management.end_session(visitor.session, now).await
+    pub(crate) async fn log_out(&self, visitor: &Visitor, now: Timestamp) -> Result<(), ManageError> {
+        Ok(self.management.store.end_session(visitor.session, now).await?)
     }
 
-    /// Sets a visitor's own password, by the one before it, and ends his other logins.
+    /// Sets a visitor's own password, by the one before it, and ends the visitor's other logins. `management` notes who did it.
     ///
     /// # Errors
     /// [`LoginError`]; wrong ones count as they do for logging in.
@@ -165,10 +180,11 @@ impl Logins {
     ) -> Result<(), LoginError> {
         let name = &visitor.user.name;
         self.names.begin(&self.management, name, now).await?;
-        let known = self.management.password(name).await.map_err(LoginError::Failed)?;
+        let known = self.management.store.password(name).await?;
         right(old, known).await.ok_or(LoginError::Wrong)?;
         self.names.change(&self.management, name, now, Lockout::succeed).await?;
-        management.change_own_password(visitor, new, now).await.map_err(LoginError::Failed)
+        let hash = hashed(new).await?;
+        Ok(management.store.change_own_password(visitor.user.id, &hash, visitor.session, now).await?)
     }
 
     fn tokens(&self, user: User, session: SessionId, secret: &Secret, now: Timestamp) -> Tokens {
@@ -185,9 +201,9 @@ struct Guesses {
 }
 
 impl Guesses {
-    async fn open(management: &Management, kind: Guessed, free: u32) -> anyhow::Result<Self> {
+    async fn open(management: &Management, kind: Guessed, free: u32) -> Result<Self, ManageError> {
         let mut known = Lockout::new(free);
-        for (guessed, wrong, last) in management.lockouts(kind).await? {
+        for (guessed, wrong, last) in management.store.lockouts(kind, clock::now()).await? {
             known.restore(guessed, wrong, last);
         }
         Ok(Self { kind, known: Mutex::new(known) })
@@ -216,7 +232,7 @@ impl Guesses {
         };
         if before != after {
             let (wrong, last) = after.unwrap_or((0, now));
-            management.keep_lockout(self.kind, (digest, wrong, last)).await.map_err(LoginError::Failed)?;
+            management.store.keep_lockout(self.kind, (digest, wrong, last)).await?;
         }
         Ok(result)
     }
@@ -230,5 +246,5 @@ async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> 
 }
 
 fn fresh() -> Result<Secret, LoginError> {
-    keys::refresh_token().map_err(|_| LoginError::Failed(anyhow::anyhow!("the system gives no randomness")))
+    keys::refresh_token().map_err(|_| ManageError::Randomness.into())
 }

@@ -2,16 +2,19 @@
 //! nothing in the books changes.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::{Reason, Receipt};
-use tollgate_runtime::{Archive, Bill, Binding, Digest, Kind, Pricing, Runtime, Settings};
+use tollgate_runtime::{
+    Archive, Bill, Binding, CallError, Digest, Kind, Pricing, Runtime, Settings, StartError,
+};
 
 use crate::config::Config;
 use crate::proxy;
 use crate::routing::components;
+use crate::telemetry::chain;
 
 /// Milliseconds that a call may run: whoever computes a bill again has more time than a request.
 const DEADLINE_MS: u32 = 10_000;
@@ -27,6 +30,46 @@ pub(crate) struct Priced {
     pub(crate) reason: Reason,
 }
 
+/// Why a receipt cannot be priced again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    /// The component, or a place for it, cannot be read.
+    #[error("reading {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The component or the configuration of this digest was not kept.
+    #[error("reading {what} {digest}")]
+    NotKept {
+        /// `component` or `configuration`.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// A server would refuse the component.
+    #[error("{what} is refused")]
+    Refused {
+        /// The file, or the digest.
+        what: String,
+        /// Why.
+        #[source]
+        source: StartError,
+    },
+    /// Nothing that prices was loaded.
+    #[error("no pricing policy was loaded")]
+    Nothing,
+    /// The component failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
 /// A pricing policy that is run away from traffic.
 pub(crate) struct Policy(Runtime);
 
@@ -35,25 +78,25 @@ impl Policy {
     ///
     /// # Errors
     /// When it cannot be read, or would be refused by a server.
-    pub(crate) fn of_file(config: &Config, file: &Path, config_json: &str) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        std::fs::copy(file, dir.path().join("pricing.wasm"))
-            .with_context(|| format!("reading {}", file.display()))?;
+    pub(crate) fn of_file(config: &Config, file: &Path, config_json: &str) -> Result<Self, ReplayError> {
+        let unread = |source| ReplayError::File { path: file.to_owned(), source };
+        let dir = tempfile::tempdir().map_err(unread)?;
+        std::fs::copy(file, dir.path().join("pricing.wasm")).map_err(unread)?;
         Self::start(config, dir.path(), "pricing", config_json)
-            .with_context(|| format!("{} is refused", file.display()))
+            .map_err(|source| ReplayError::Refused { what: file.display().to_string(), source })
     }
 
     /// The component and the configuration with these digests, as they were kept.
-    fn kept(config: &Config, component: Digest, config_digest: Digest) -> anyhow::Result<Self> {
+    fn kept(config: &Config, component: Digest, config_digest: Digest) -> Result<Self, ReplayError> {
         let archive: Archive = components::archive(config);
-        archive.component(component).with_context(|| format!("reading component {component}"))?;
-        let config_json = archive
-            .config(config_digest)
-            .with_context(|| format!("reading configuration {config_digest}"))?;
+        let lost = |what, digest| move |source| ReplayError::NotKept { what, digest, source };
+        archive.component(component).map_err(lost("component", component))?;
+        let config_json = archive.config(config_digest).map_err(lost("configuration", config_digest))?;
         Self::start(config, archive.dir(), &component.to_string(), &config_json)
+            .map_err(|source| ReplayError::Refused { what: component.to_string(), source })
     }
 
-    fn start(config: &Config, dir: &Path, component: &str, config_json: &str) -> anyhow::Result<Self> {
+    fn start(config: &Config, dir: &Path, component: &str, config_json: &str) -> Result<Self, StartError> {
         let settings = Settings {
             plugins_dir: Some(dir.to_owned()),
             archive: None,
@@ -73,9 +116,9 @@ impl Policy {
     ///
     /// # Errors
     /// When the component fails.
-    pub(crate) fn price(&self, receipt: &Receipt) -> anyhow::Result<Priced> {
+    pub(crate) fn price(&self, receipt: &Receipt) -> Result<Priced, ReplayError> {
         let generation = self.0.current();
-        let pricing: &Pricing = generation.pricing().context("no pricing policy was loaded")?;
+        let pricing: &Pricing = generation.pricing().ok_or(ReplayError::Nothing)?;
         let bill = Bill {
             rates: receipt.charged_rates(),
             usage: receipt.usage,
@@ -113,10 +156,10 @@ impl<'a> Policies<'a> {
         let component = Digest::from_bytes(receipt.pricing_component);
         let config = Digest::from_bytes(receipt.config_digest);
         let policy = self.loaded.entry((component, config)).or_insert_with(|| {
-            Policy::kept(self.config, component, config).map_err(|error| format!("{error:#}"))
+            Policy::kept(self.config, component, config).map_err(|error| chain(&error))
         });
         match policy {
-            Ok(policy) => policy.price(receipt).map_err(|error| format!("{error:#}")),
+            Ok(policy) => policy.price(receipt).map_err(|error| chain(&error)),
             Err(error) => Err(error.clone()),
         }
     }

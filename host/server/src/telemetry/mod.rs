@@ -9,11 +9,12 @@
 
 mod rotate;
 
-use std::io::IsTerminal;
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use tollgate_store::RequestRecord;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, Targets};
@@ -44,15 +45,25 @@ static STREAMS: Mutex<Vec<Stream>> = Mutex::new(Vec::new());
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
+/// A directory or file of the log that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}", path.display())]
+pub struct LogError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
 /// Starts logging. Later calls change nothing: tests start several gateways in one process.
 ///
 /// # Errors
 /// When a log file cannot be opened.
-pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+pub(crate) fn start(log: &Log) -> Result<(), LogError> {
     let mut streams = Vec::new();
     let mut layers: Vec<BoxedLayer> = vec![to_stderr(log)];
     if let Some(dir) = &log.files.dir {
-        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let made = std::fs::create_dir_all(dir);
+        made.map_err(|source| LogError { doing: "creating", path: dir.clone(), source })?;
         let files = &log.files;
         if files.application {
             let to = open(files, dir, "application", &mut streams)?;
@@ -74,6 +85,18 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
         Err(error) => tracing::debug!(%error, "logging had started before"),
     }
     Ok(())
+}
+
+/// An error with all that it came from, on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Writes what is queued and closes the files. What is logged later goes to standard error alone.
@@ -157,15 +180,15 @@ fn application(level: &str) -> EnvFilter {
 
 fn open(
     files: &LogFiles,
-    dir: &std::path::Path,
+    dir: &Path,
     name: &'static str,
     streams: &mut Vec<Stream>,
-) -> anyhow::Result<NonBlocking> {
+) -> Result<NonBlocking, LogError> {
     let path = dir.join(format!("{name}.log"));
     let rule = Rule { bytes_max: files.rotate_bytes, period_ms: files.rotate.period_ms(), keep: files.keep };
     let refused: Arc<AtomicU64> = Arc::default();
     let file = Rotating::open(path.clone(), rule, Arc::clone(&refused))
-        .with_context(|| format!("opening the log file {}", path.display()))?;
+        .map_err(|source| LogError { doing: "opening the log file", path, source })?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES);
     let (writer, guard) = builder.thread_name("tollgate-log").finish(file);
     let dropped = writer.error_counter();

@@ -32,6 +32,7 @@ use tollgate_runtime::Scheme;
 
 use crate::clock::now;
 use crate::manage::Management;
+use crate::telemetry::chain;
 use crate::state::directory::Credential;
 use crate::upstream::secret::{has_parts, number, part, with};
 
@@ -322,7 +323,7 @@ async fn kept(management: &Management, slot: &Slot, old: Secret, made: Made) -> 
             state.secret = new.clone();
         });
         if let Err(error) = management.renew_credential(slot.credential, &new).await {
-            tracing::error!(credential = %slot.credential, error = format!("{error:#}"), "a new token was not stored");
+            tracing::error!(credential = %slot.credential, error = chain(&error), "a new token was not stored");
         }
     }
     (Secret::new(made.access_token), until)

@@ -1,5 +1,6 @@
 //! Asks a provider whether a credential is good: the cheap call that its adapter declares, with nothing in it but the key.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
-use tollgate_runtime::{Refusal, Runtime};
+use tollgate_runtime::{Refusal, Runtime, StartError};
 use tollgate_store::CheckResult;
 
 use crate::clock::now;
@@ -103,12 +104,16 @@ pub(crate) fn reward(runtime: &Runtime) -> Micropoints {
 ///
 /// # Errors
 /// When a component cannot be started.
-pub(crate) async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, Micropoints)> {
+pub(crate) async fn check_once(
+    config: &Config,
+    subject: Subject,
+) -> Result<(Found, Micropoints), StartError> {
     let (settings, bindings) =
         (crate::routing::components::settings(config, 1), crate::routing::components::bindings(config));
     let starting = tokio::task::spawn_blocking(move || Runtime::start(settings, bindings, |_| {}));
     let connect = config.limits.upstream_connect_timeout_ms.duration();
-    let runtime = starting.await??;
+    // Whoever cannot wait for a thread's end has no thread to be told of.
+    let runtime = starting.await.map_err(io::Error::other)??;
     let reward = reward(&runtime);
     let upstreams = Upstreams::new(config, Vec::new());
     Ok((Asking { runtime, upstreams, connect, subject, serving: None }.run().await, reward))
