@@ -430,6 +430,21 @@ fn nothing_on_the_road_reads_the_database() {
     }
 }
 
+/// A library says in types what failed; an error of any kind is for those who print it.
+#[test]
+fn only_the_command_line_takes_errors_of_every_kind() {
+    let printing =
+        |path: &String| path == "host/server/src/main.rs" || path.starts_with("host/server/src/cli/");
+    let mut files = rust_files("host/server/src");
+    for folder in ["host/core/src", "host/runtime/src", "host/store/src", "host/components"] {
+        files.extend(rust_files(folder));
+    }
+    assert!(files.len() > 100, "{} files", files.len());
+    for path in files.into_iter().filter(|path| !printing(path)) {
+        assert!(!code_and_literals(&path).0.contains("anyhow"), "{path} names anyhow");
+    }
+}
+
 /// Bodies are read in place; a tree is only built for the model list, which the gateway writes itself.
 #[test]
 fn no_body_on_the_road_becomes_a_tree() {

@@ -32,8 +32,8 @@ use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::metrics::Metrics;
 use crate::state::trace::Trials;
-use crate::upstream::access_token::{self, Slot, Tokens};
 use crate::telemetry::{LogError, chain};
+use crate::upstream::access_token::{self, Slot, Tokens};
 use crate::{clock, telemetry};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
@@ -277,7 +277,10 @@ impl Control {
                     _ = self.end.wait_for(|end| *end) => break,
                 }
                 if let Err(error) = self.books.refresh(&shared).await {
-                    tracing::error!(error = chain(&error), "what has changed in the database could not be read");
+                    tracing::error!(
+                        error = chain(&error),
+                        "what has changed in the database could not be read"
+                    );
                 }
             }
             // Its panic was logged where it happened.

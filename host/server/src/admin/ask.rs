@@ -14,8 +14,8 @@ use tollgate_store::User;
 use super::Admin;
 use super::error::Problem;
 use super::route::schema;
-use crate::manage::Management;
 use crate::manage::login::Visitor;
+use crate::manage::{ManageError, Management};
 
 /// No parameters, no query, no body, or no answer.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ pub(super) enum Actor {
 }
 
 impl Actor {
-    /// Whether everyone's things are his to see and change.
+    /// Whether everyone's things are this caller's to see and change.
     pub(super) fn is_admin(&self) -> bool {
         match self {
             Self::Nobody => false,
@@ -62,9 +62,26 @@ impl Actor {
         }
     }
 
-    /// Whether a user's things are his to see and change.
+    /// Whether a user's things are this caller's to see and change.
     pub(super) fn may_see(&self, owner: UserId) -> bool {
         self.is_admin() || self.user().is_some_and(|user| user.id == owner)
+    }
+
+    /// A thing, where it is there and its owner's things are this caller's to see. What is somebody else's is answered in the same
+    /// words as what is not there.
+    ///
+    /// # Errors
+    /// 404, and 500 where it could not be looked for.
+    pub(super) fn own<T>(
+        &self,
+        found: Result<T, ManageError>,
+        owner: impl FnOnce(&T) -> UserId,
+    ) -> Result<T, Problem> {
+        match found {
+            Ok(thing) if self.may_see(owner(&thing)) => Ok(thing),
+            Ok(_) | Err(ManageError::NotFound { .. }) => Err(Problem::not_found()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The name in the audit log.

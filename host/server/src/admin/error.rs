@@ -1,13 +1,16 @@
 //! What is said when a management call fails: one shape, `{"error": {"code", "message", "request_id"}}`.
 
+use std::error::Error;
+
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tollgate_store::StoreError;
 
 use super::reply::{Answer, bytes};
+use crate::manage::ManageError;
 use crate::manage::login::LoginError;
+use crate::telemetry::chain;
 
 /// Why a management call has no result.
 #[derive(Debug)]
@@ -111,7 +114,13 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", message)
     }
 
-    /// The gateway is at fault.
+    /// The gateway is at fault: what failed is for the log alone.
+    pub(super) fn failed(error: &dyn Error) -> Self {
+        tracing::error!(error = chain(error), "a management call failed");
+        Self::internal()
+    }
+
+    /// The gateway is at fault, and the log knows of it.
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed.")
     }
@@ -163,24 +172,32 @@ impl From<LoginError> for Problem {
     }
 }
 
-/// What the books refuse is said; what failed inside is for the log alone.
-impl From<anyhow::Error> for Problem {
-    fn from(error: anyhow::Error) -> Self {
-        if let Some(refused) = error.downcast_ref::<StoreError>() {
-            let (status, code) = match refused {
-                StoreError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
-                StoreError::Exists(_) => (StatusCode::CONFLICT, "exists"),
-                StoreError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
-                StoreError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
-                StoreError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
-                StoreError::Invalid(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            };
-            if status != StatusCode::INTERNAL_SERVER_ERROR {
-                return Self::new(status, code, refused.to_string());
+/// What management refuses is said; what failed inside is for the log alone.
+impl From<ManageError> for Problem {
+    fn from(error: ManageError) -> Self {
+        let (status, code) = match &error {
+            // What was looked for stands in the path or in the body of the call.
+            ManageError::NotFound { what, .. } => {
+                return Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"));
             }
-        }
-        tracing::error!(error = format!("{error:#}"), "a management call failed");
-        Self::internal()
+            ManageError::Exists { what, .. } => {
+                return Self::new(StatusCode::CONFLICT, "exists", format!("the {what} already exists"));
+            }
+            ManageError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
+            ManageError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
+            ManageError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+            ManageError::Invalid { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+            ManageError::Serving(_)
+            | ManageError::MasterKey(_)
+            | ManageError::File { .. }
+            | ManageError::Open { .. }
+            | ManageError::Store(_)
+            | ManageError::Unreadable { .. }
+            | ManageError::Unwritable { .. }
+            | ManageError::Randomness
+            | ManageError::Hash
+            | ManageError::Ended => return Self::failed(&error),
+        };
+        Self::new(status, code, error.to_string())
     }
 }

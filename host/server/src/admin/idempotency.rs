@@ -12,6 +12,7 @@ use tollgate_store::{Keyed, Known};
 use super::error::Problem;
 use super::reply::{Answer, bytes};
 use crate::manage::Management;
+use crate::telemetry::chain;
 
 /// The header that names a call.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -86,10 +87,7 @@ impl Once {
             Err(problem) => {
                 // Where even this fails, the key stays taken for a day.
                 if let Err(error) = self.management.forget_call(&self.call()).await {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "an idempotency key could not be given back"
-                    );
+                    tracing::error!(error = chain(&error), "an idempotency key could not be given back");
                 }
                 Err(problem)
             }
@@ -103,10 +101,7 @@ impl Once {
         let text = Secret::new(String::from_utf8_lossy(&body).into_owned());
         // The change is made: its answer is given even where it could not be kept.
         if let Err(error) = self.management.keep_answer(&self.call(), parts.status.as_u16(), &text).await {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "the answer to an idempotency key could not be kept"
-            );
+            tracing::error!(error = chain(&error), "the answer to an idempotency key could not be kept");
         }
         let whole = bytes(parts.status, "application/json", body);
         Ok(Answer::from_parts(parts, whole.into_body()))

@@ -195,7 +195,7 @@ fn stored(place: Place) -> Result<RouteId, Problem> {
 
 /// A route that can be meant, by providers that are there, under names that no entry of the file takes first.
 fn checked(admin: &Admin, route: &NewRoute) -> Result<Model, Problem> {
-    let entry = serde_json::to_value(route).map_err(anyhow::Error::from)?;
+    let entry = serde_json::to_value(route).map_err(|error| Problem::failed(&error))?;
     let model: Model = serde_json::from_value(entry)
         .map_err(|error| Problem::bad_request(format!("The route cannot be meant: {error}.")))?;
     let upstreams = admin.shared.upstreams.load();

@@ -7,7 +7,7 @@ use tollgate_core::id::{BatchId, RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{CodeBatch, Granted, StatementLine, StoreError};
+use tollgate_store::{CodeBatch, Granted, StatementLine};
 
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
@@ -255,7 +255,7 @@ pub(super) async fn change(ask: Ask<BatchId, Nothing, BatchPatch>) -> Result<Bat
 fn points(text: &str) -> Result<Micropoints, Problem> {
     let read = Micropoints::parse_points(text).filter(|points| *points > Micropoints::ZERO);
     let words = "points are a decimal number above 0, with at most six places";
-    read.ok_or_else(|| anyhow::Error::from(StoreError::Invalid(words.to_owned())).into())
+    read.ok_or_else(|| Problem::bad_request(words))
 }
 
 fn shown(booked: &Granted) -> Booked {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tollgate_core::price::PriceRate;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{PriceVersion, StoreError};
+use tollgate_store::PriceVersion;
 
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
@@ -157,10 +157,10 @@ pub(super) async fn rates(ask: Ask<Nothing, Which>) -> Result<Page<Rate>, Proble
 /// `PUT /management/v1/price-rates`
 pub(super) async fn set_rates(ask: Ask<Nothing, Nothing, NewRates>) -> Result<Set, Problem> {
     let (caller, new) = (&ask.caller, ask.body);
-    let invalid = |text: &str| anyhow::Error::from(StoreError::Invalid(text.to_owned()));
-    let rate = PriceRate::of_ppm(new.ppm).ok_or_else(|| invalid("a rate is at most 100000000"))?;
+    let rate = PriceRate::of_ppm(new.ppm);
+    let rate = rate.ok_or_else(|| Problem::bad_request("a rate is at most 100000000"))?;
     if new.all != new.users.is_empty() {
-        return Err(invalid("give either `users` or `all`").into());
+        return Err(Problem::bad_request("give either `users` or `all`"));
     }
     let users = (!new.all).then_some(new.users.as_slice());
     Ok(Set { users: caller.management.set_price_rate(users, rate).await? })

@@ -114,9 +114,7 @@ pub(super) async fn inputs(ask: Ask<RequestId>) -> Result<Inputs, Problem> {
 }
 
 async fn find(caller: &Caller, request: RequestId) -> Result<Receipt, Problem> {
-    let bytes = caller.management.store().receipt(request).await.map_err(anyhow::Error::from)?;
-    let receipt = bytes.map(|bytes| Receipt::decode(&bytes)).transpose().map_err(anyhow::Error::from)?;
-    receipt.filter(|receipt| caller.actor.may_see(receipt.user)).ok_or_else(Problem::not_found)
+    caller.actor.own(caller.management.receipt(request).await, |receipt| receipt.user)
 }
 
 fn charged(receipt: &Receipt) -> Charged {

@@ -13,9 +13,10 @@ use serde::Serialize;
 use super::ask::Nothing;
 use super::error::Problem;
 use super::route::schema;
+use crate::manage::ManageError;
 
 /// An answer of the admin listener. Its body is bytes at hand, or a stream of them.
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, ManageError>>;
 
 const JSON: &str = "application/json";
 
@@ -32,7 +33,7 @@ pub(super) trait Reply {
 
 impl<T: Serialize + JsonSchema> Reply for T {
     fn answer(self) -> Result<Answer, Problem> {
-        let body = serde_json::to_vec(&self).map_err(anyhow::Error::from)?;
+        let body = serde_json::to_vec(&self).map_err(|error| Problem::failed(&error))?;
         Ok(bytes(StatusCode::OK, JSON, body))
     }
 

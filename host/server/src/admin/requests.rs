@@ -78,11 +78,9 @@ pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Pr
 
 /// `GET /management/v1/requests/{request}`
 pub(super) async fn show(ask: Ask<RequestId>) -> Result<LogCall, Problem> {
-    let (user, LogCall { entry, tries }) = ask.caller.management.request(ask.path).await?;
     let actor = &ask.caller.actor;
-    if !actor.may_see(user) {
-        return Err(Problem::not_found());
-    }
+    let found = ask.caller.management.request(ask.path).await;
+    let (_, LogCall { entry, tries }) = actor.own(found, |(user, _)| *user)?;
     Ok(LogCall { entry: shown(entry, actor.is_admin()), tries })
 }
 

@@ -4,6 +4,7 @@
 //! is nobody, cannot call otherwise, and gets points from the gateway as he needs them. So the ledger, the request
 //! log and the counters hold trials like any call, and nobody is charged for one.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -206,7 +207,7 @@ fn request(order: &TrialOrder, protocol: Protocol, token: &str) -> Result<Reques
 async fn send(
     clients: SocketAddr,
     request: Request<Full<Bytes>>,
-) -> anyhow::Result<(Option<String>, u16, String)> {
+) -> Result<(Option<String>, u16, String), Box<dyn Error + Send + Sync>> {
     let stream = TcpStream::connect(reachable(clients)).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);

@@ -161,10 +161,7 @@ async fn whose(
         (None, Some(key), None) => {
             let key: ApiKeyId =
                 key.parse().map_err(|_| Problem::bad_request("`key` is the id of an API key."))?;
-            let owner = management.user_of_key(key).await?;
-            if !actor.may_see(owner) {
-                return Err(Problem::not_found());
-            }
+            let owner = actor.own(management.user_of_key(key).await, |owner| *owner)?;
             Ok(UsageOf::Key(owner, key))
         }
         (None, None, Some(credential)) => {

@@ -56,11 +56,7 @@ impl Redactor {
     ) -> Result<Self, RedactError> {
         let secrets = secrets.filter(|secret| secret.len() >= SECRET_MIN);
         let secrets = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(secrets);
-        Ok(Self {
-            names: names.to_vec(),
-            secrets: secrets?,
-            formats: Regex::new(FORMATS).map_err(Box::new)?,
-        })
+        Ok(Self { names: names.to_vec(), secrets: secrets?, formats: Regex::new(FORMATS).map_err(Box::new)? })
     }
 
     /// The body as it may be kept. `cut` says that it goes on, `events` that it is a stream of events.

@@ -69,7 +69,8 @@ impl Serve {
         tracing::info!("stopping: no more connections, requests under way may finish");
         let stopped = gateway.stop();
         telemetry::finish();
-        stopped.map(|()| ExitCode::SUCCESS)
+        stopped?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

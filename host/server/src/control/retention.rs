@@ -17,8 +17,8 @@ use tollgate_store::{Retention, StoreError};
 
 use crate::clock::now;
 use crate::config::Requests;
-use crate::telemetry::chain;
 use crate::manage::{LogCall, ManageError, Management};
+use crate::telemetry::chain;
 
 /// Records of one transaction.
 const BATCH: u32 = 250;

@@ -3,7 +3,7 @@
 use tollgate_core::secret::Secret;
 use tollgate_store::{AuditFilter, AuditRow, Keyed, Known, StoreError};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 
 impl Management {
@@ -11,7 +11,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn audit(&self, mut filter: AuditFilter) -> anyhow::Result<Vec<AuditRow>> {
+    pub async fn audit(&self, mut filter: AuditFilter) -> Result<Vec<AuditRow>, ManageError> {
         if let Some(name) = &filter.actor {
             match self.store.find_user(name).await {
                 Ok(user) => filter.actor = Some(user.id.to_string()),
@@ -22,7 +22,7 @@ impl Management {
         Ok(self.store.audit(&filter).await?)
     }
 
-    pub(crate) async fn begin_call(&self, call: &Keyed<'_>) -> anyhow::Result<Known> {
+    pub(crate) async fn begin_call(&self, call: &Keyed<'_>) -> Result<Known, ManageError> {
         Ok(self.store.begin_call(&self.master, call, now()).await?)
     }
 
@@ -31,11 +31,11 @@ impl Management {
         call: &Keyed<'_>,
         status: u16,
         body: &Secret,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), ManageError> {
         Ok(self.store.keep_answer(&self.master, call, status, body).await?)
     }
 
-    pub(crate) async fn forget_call(&self, call: &Keyed<'_>) -> anyhow::Result<()> {
+    pub(crate) async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), ManageError> {
         Ok(self.store.forget_call(call).await?)
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tollgate_core::id::{ApiKeyId, RequestId};
 use tollgate_store::Bodies;
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 
 impl Management {
@@ -12,7 +12,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a key.
-    pub async fn keep_bodies(&self, key: ApiKeyId, keep: bool) -> anyhow::Result<()> {
+    pub async fn keep_bodies(&self, key: ApiKeyId, keep: bool) -> Result<(), ManageError> {
         Ok(self.store.set_keep_bodies(key, keep, now()).await?)
     }
 
@@ -20,7 +20,7 @@ impl Management {
     ///
     /// # Errors
     /// When nothing is kept of it, when it does not open, and when the read cannot be noted.
-    pub async fn bodies(&self, request: RequestId) -> anyhow::Result<Bodies> {
+    pub async fn bodies(&self, request: RequestId) -> Result<Bodies, ManageError> {
         let bodies = self.store.bodies(&self.master, request).await?;
         self.note("request.bodies.read", request.to_string(), Value::Null).await?;
         Ok(bodies)

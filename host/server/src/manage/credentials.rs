@@ -14,7 +14,7 @@ use tollgate_store::{
     CheckResult, CredentialChange, CredentialPlace, CredentialState, Loan, Reward, StoreError,
 };
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::{now, random};
 use crate::upstream::check::{Found, Subject};
@@ -93,7 +93,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, or for a weight or limits that are none.
-    pub async fn add_credential(&self, new: NewCredential) -> anyhow::Result<CredentialId> {
+    pub async fn add_credential(&self, new: NewCredential) -> Result<CredentialId, ManageError> {
         self.add_credential_at(new, None).await
     }
 
@@ -105,11 +105,13 @@ impl Management {
         &self,
         new: NewCredential,
         place: Option<&Place>,
-    ) -> anyhow::Result<CredentialId> {
+    ) -> Result<CredentialId, ManageError> {
         if let Some(place) = place {
-            place.check(new.user.is_none()).map_err(StoreError::Invalid)?;
+            place.check(new.user.is_none()).map_err(|reason| ManageError::invalid("platform", reason))?;
         }
-        let settings = place.map_or(Ok("{}".to_owned()), |place| serde_json::to_string(&place.settings))?;
+        let settings = place.map_or(Ok("{}".to_owned()), |place| serde_json::to_string(&place.settings));
+        let settings =
+            settings.map_err(|error| ManageError::unwritable("the settings of a platform", error))?;
         let at =
             CredentialPlace { platform: place.map(|place| place.platform.as_str()), settings: &settings };
         let user = match &new.user {
@@ -141,7 +143,7 @@ impl Management {
         memory: &MemoryKeys,
         new: &tollgate_store::NewCredential<'_>,
         place: CredentialPlace<'_>,
-    ) -> anyhow::Result<CredentialId> {
+    ) -> Result<CredentialId, ManageError> {
         let at = now();
         let id = CredentialId::new(at, random());
         let sealed =
@@ -170,7 +172,11 @@ impl Management {
     }
 
     /// Keeps what a provider has given in place of a credential's secret.
-    pub(crate) async fn renew_credential(&self, id: CredentialId, secret: &Secret) -> anyhow::Result<()> {
+    pub(crate) async fn renew_credential(
+        &self,
+        id: CredentialId,
+        secret: &Secret,
+    ) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
             return Ok(self.store.set_credential_secret(&self.master, id, secret, now()).await?);
         };
@@ -184,7 +190,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credentials(&self) -> anyhow::Result<Vec<CredentialRow>> {
+    pub async fn credentials(&self) -> Result<Vec<CredentialRow>, ManageError> {
         let names = self.user_names().await?;
         let row = |credential: tollgate_store::Credential| CredentialRow {
             user: credential.user.and_then(|user| names.get(&user).cloned()),
@@ -213,7 +219,7 @@ impl Management {
     }
 
     /// All credentials, sealed, wherever they are kept.
-    pub(crate) async fn kept(&self) -> anyhow::Result<Vec<tollgate_store::Credential>> {
+    pub(crate) async fn kept(&self) -> Result<Vec<tollgate_store::Credential>, ManageError> {
         match &self.memory {
             Some(memory) => Ok(memory.all()),
             None => Ok(self.store.list_credentials().await?),
@@ -225,15 +231,15 @@ impl Management {
         self.memory.as_ref().map_or(0, |memory| memory.revision())
     }
 
-    async fn stored_credential(&self, id: CredentialId) -> anyhow::Result<tollgate_store::Credential> {
+    async fn stored_credential(&self, id: CredentialId) -> Result<tollgate_store::Credential, ManageError> {
         let found = self.kept().await?.into_iter().find(|it| it.id == id);
-        Ok(found.ok_or(StoreError::NotFound("credential"))?)
+        found.ok_or_else(|| ManageError::not_found("credential", id))
     }
 
     /// A credential, opened: to check it.
-    pub(crate) async fn open_credential(&self, id: CredentialId) -> anyhow::Result<Subject> {
+    pub(crate) async fn open_credential(&self, id: CredentialId) -> Result<Subject, ManageError> {
         let credential = self.stored_credential(id).await?;
-        let unreadable = || StoreError::Invalid("the settings of its platform cannot be read".to_owned());
+        let unreadable = || ManageError::invalid("settings", "the settings of its platform cannot be read");
         let place = platform::place(&credential).ok_or_else(unreadable)?;
         let secret = credential.open(&self.master)?;
         Ok(Subject { provider: credential.provider, place, secret })
@@ -243,7 +249,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a credential, or for a weight or limits that cannot be meant.
-    pub async fn change_credential(&self, id: CredentialId, edit: CredentialEdit) -> anyhow::Result<()> {
+    pub async fn change_credential(&self, id: CredentialId, edit: CredentialEdit) -> Result<(), ManageError> {
         let known = self.stored_credential(id).await?;
         let change = CredentialChange {
             label: edit.label.as_deref().unwrap_or(&known.label),
@@ -262,7 +268,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a credential.
-    pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> anyhow::Result<()> {
+    pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
             let reason = Some("disabled by the operator");
             return Ok(self.store.set_credential_enabled(id, enabled, reason, now()).await?);
@@ -275,7 +281,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a credential.
-    pub async fn remove_credential(&self, id: CredentialId) -> anyhow::Result<()> {
+    pub async fn remove_credential(&self, id: CredentialId) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
             return Ok(self.store.remove_credential(id, now()).await?);
         };
@@ -293,7 +299,7 @@ impl Management {
         id: CredentialId,
         found: &Found,
         reward: Micropoints,
-    ) -> anyhow::Result<Option<Micropoints>> {
+    ) -> Result<Option<Micropoints>, ManageError> {
         let Some(result) = &found.result else { return Ok(None) };
         self.keep_check(id, result).await?;
         if !found.is_good() {
@@ -317,7 +323,7 @@ impl Management {
     }
 
     /// Keeps what a check found.
-    pub(crate) async fn keep_check(&self, id: CredentialId, check: &CheckResult) -> anyhow::Result<()> {
+    pub(crate) async fn keep_check(&self, id: CredentialId, check: &CheckResult) -> Result<(), ManageError> {
         match &self.memory {
             // One that is gone meanwhile needs no more than one of the database.
             Some(memory) => {
@@ -331,7 +337,7 @@ impl Management {
     }
 
     /// Notes by what the credentials of an older Tollgate are known again.
-    pub(super) async fn fingerprint_all(&self) -> anyhow::Result<()> {
+    pub(super) async fn fingerprint_all(&self) -> Result<(), ManageError> {
         for credential in self.store.list_credentials().await? {
             if credential.fingerprint.is_none()
                 && let Ok(secret) = credential.open(&self.master)

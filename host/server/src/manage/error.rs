@@ -129,10 +129,7 @@ impl ManageError {
     }
 
     /// Something that cannot be written.
-    pub(crate) fn unwritable(
-        what: &'static str,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn unwritable(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unwritable { what, source: source.into() }
     }
 }
@@ -204,7 +201,10 @@ mod tests {
         let missing = || Err::<(), _>(StoreError::NotFound("user"));
         check(missing().which("carol").unwrap_err(), "there is no such user `carol`");
         check(missing().unwrap_err().into(), "there is no such user");
-        check(Err::<(), _>(StoreError::Exists("user")).which("carol").unwrap_err(), "the user `carol` already exists");
+        check(
+            Err::<(), _>(StoreError::Exists("user")).which("carol").unwrap_err(),
+            "the user `carol` already exists",
+        );
         check(StoreError::LastAdmin.into(), &StoreError::LastAdmin.to_string());
     }
 }

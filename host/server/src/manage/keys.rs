@@ -5,9 +5,9 @@ use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{KeyChange, KeyUse, NewApiKey, StoreError};
+use tollgate_store::{KeyChange, KeyUse, NewApiKey};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::auth::keys;
 use crate::clock::now;
 
@@ -81,9 +81,9 @@ impl Management {
         name: &str,
         expires_at: Option<Timestamp>,
         limits: KeyLimits,
-    ) -> anyhow::Result<(ApiKeyId, Secret)> {
+    ) -> Result<(ApiKeyId, Secret), ManageError> {
         let user = self.user(user).await?;
-        let key = keys::api_key().map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        let key = keys::api_key().map_err(|_| ManageError::Randomness)?;
         let hint = key.expose().get(..KEY_HINT_SIGNS).unwrap_or_default();
         let sha256 = keys::digest(&key);
         let keys_max = self.keys_max;
@@ -96,7 +96,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keys(&self) -> anyhow::Result<Vec<KeyRow>> {
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, ManageError> {
         let names = self.user_names().await?;
         let used = self.store.api_key_use().await?;
         let row = |key: tollgate_store::ApiKey| KeyRow {
@@ -118,20 +118,20 @@ impl Management {
     ///
     /// # Errors
     /// Without such a key.
-    pub async fn key_limits(&self, id: ApiKeyId) -> anyhow::Result<KeyLimits> {
+    pub async fn key_limits(&self, id: ApiKeyId) -> Result<KeyLimits, ManageError> {
         Ok(self.stored_key(id).await?.limits)
     }
 
-    pub(super) async fn stored_key(&self, id: ApiKeyId) -> anyhow::Result<tollgate_store::ApiKey> {
+    pub(super) async fn stored_key(&self, id: ApiKeyId) -> Result<tollgate_store::ApiKey, ManageError> {
         let found = self.store.list_api_keys().await?.into_iter().find(|key| key.id == id);
-        Ok(found.ok_or(StoreError::NotFound("API key"))?)
+        found.ok_or_else(|| ManageError::not_found("API key", id))
     }
 
     /// Changes an API key.
     ///
     /// # Errors
     /// Without such a key, when it would be one more than its user may have, or for limits that cannot be meant.
-    pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> anyhow::Result<()> {
+    pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> Result<(), ManageError> {
         let key = self.stored_key(id).await?;
         let change = KeyChange {
             name: edit.name.as_deref().unwrap_or(&key.name),
@@ -147,7 +147,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a key.
-    pub async fn revoke_key(&self, id: ApiKeyId) -> anyhow::Result<()> {
+    pub async fn revoke_key(&self, id: ApiKeyId) -> Result<(), ManageError> {
         Ok(self.store.revoke_api_key(id, now()).await?)
     }
 }

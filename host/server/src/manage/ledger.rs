@@ -1,16 +1,13 @@
 //! Points that are given, taken back and redeemed, what a charge rests on, and the proof that the books are right.
 
-use anyhow::Context;
 use tollgate_core::id::{BatchId, RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::Receipt;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{
-    CODES_MAX, CodeBatch, Granted, NewBatch, Refund, StatementLine, StoreError, VerifyReport,
-};
+use tollgate_store::{CODES_MAX, CodeBatch, Granted, NewBatch, Refund, StatementLine, VerifyReport};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::auth::keys;
 use crate::clock::now;
 
@@ -37,7 +34,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, or for nothing.
-    pub async fn grant(&self, user: &str, points: Micropoints, reason: &str) -> anyhow::Result<()> {
+    pub async fn grant(&self, user: &str, points: Micropoints, reason: &str) -> Result<(), ManageError> {
         let user = self.user(user).await?;
         self.grant_to(user, points, reason).await?;
         Ok(())
@@ -49,7 +46,7 @@ impl Management {
         user: UserId,
         points: Micropoints,
         reason: &str,
-    ) -> anyhow::Result<Granted> {
+    ) -> Result<Granted, ManageError> {
         Ok(self.store.grant(user, points, reason, self.actor(), now()).await?)
     }
 
@@ -60,7 +57,7 @@ impl Management {
         points: Micropoints,
         reference: &str,
         reason: &str,
-    ) -> anyhow::Result<Granted> {
+    ) -> Result<Granted, ManageError> {
         Ok(self.store.top_up(user, points, reference, reason, self.actor(), now()).await?)
     }
 
@@ -71,7 +68,7 @@ impl Management {
         amount: Option<Micropoints>,
         reason: &str,
         key: Option<&str>,
-    ) -> anyhow::Result<Granted> {
+    ) -> Result<Granted, ManageError> {
         let refund = Refund { request, amount, reason, actor: self.actor(), key };
         Ok(self.store.refund(&refund, now()).await?)
     }
@@ -82,25 +79,31 @@ impl Management {
         user: UserId,
         before: Option<i64>,
         limit: u32,
-    ) -> anyhow::Result<Vec<StatementLine>> {
+    ) -> Result<Vec<StatementLine>, ManageError> {
         Ok(self.store.statement(user, before, limit).await?)
     }
 
     /// The id of a user, by name or by id.
-    pub(crate) async fn user_id(&self, name_or_id: &str) -> anyhow::Result<UserId> {
+    pub(crate) async fn user_id(&self, name_or_id: &str) -> Result<UserId, ManageError> {
         let users = self.store.list_users().await?;
         let id = name_or_id.parse().ok();
         let found = users.iter().find(|user| user.name == name_or_id || Some(user.id) == id);
-        Ok(found.ok_or(StoreError::NotFound("user"))?.id)
+        Ok(found.ok_or_else(|| ManageError::not_found("user", name_or_id))?.id)
     }
 
     /// Makes a batch of codes. Only their hashes are stored: what is returned is all there will ever be of them.
-    pub(crate) async fn create_codes(&self, order: &CodeOrder) -> anyhow::Result<(BatchId, Vec<Secret>)> {
+    pub(crate) async fn create_codes(
+        &self,
+        order: &CodeOrder,
+    ) -> Result<(BatchId, Vec<Secret>), ManageError> {
         if order.count > CODES_MAX {
-            return Err(StoreError::Invalid(format!("a batch has between 1 and {CODES_MAX} codes")).into());
+            return Err(ManageError::invalid(
+                "count",
+                format!("a batch has between 1 and {CODES_MAX} codes"),
+            ));
         }
-        let make = |_| keys::redeem_code().map_err(|_| anyhow::anyhow!("the system gives no randomness"));
-        let codes: Vec<Secret> = (0..order.count).map(make).collect::<anyhow::Result<_>>()?;
+        let make = |_| keys::redeem_code().map_err(|_| ManageError::Randomness);
+        let codes: Vec<Secret> = (0..order.count).map(make).collect::<Result<_, _>>()?;
         let hint = |code: &Secret| code.expose().get(..CODE_HINT_SIGNS).unwrap_or_default().to_owned();
         let stored: Vec<_> = codes.iter().map(|code| (keys::digest(code), hint(code))).collect();
         let CodeOrder { label, points, uses_max, expires_at, .. } = order;
@@ -110,17 +113,17 @@ impl Management {
     }
 
     /// All batches of codes, oldest first.
-    pub(crate) async fn code_batches(&self) -> anyhow::Result<Vec<CodeBatch>> {
+    pub(crate) async fn code_batches(&self) -> Result<Vec<CodeBatch>, ManageError> {
         Ok(self.store.code_batches().await?)
     }
 
     /// Takes the codes of a batch, or does not.
-    pub(crate) async fn set_codes_enabled(&self, batch: BatchId, enabled: bool) -> anyhow::Result<()> {
+    pub(crate) async fn set_codes_enabled(&self, batch: BatchId, enabled: bool) -> Result<(), ManageError> {
         Ok(self.store.set_codes_enabled(batch, enabled, now()).await?)
     }
 
     /// Puts what a code is worth on a user's account.
-    pub(crate) async fn redeem(&self, user: UserId, code: &Secret) -> anyhow::Result<Granted> {
+    pub(crate) async fn redeem(&self, user: UserId, code: &Secret) -> Result<Granted, ManageError> {
         Ok(self.store.redeem(user, keys::digest(code), now()).await?)
     }
 
@@ -128,9 +131,9 @@ impl Management {
     ///
     /// # Errors
     /// When nothing was charged for such a request.
-    pub async fn receipt(&self, request: RequestId) -> anyhow::Result<Receipt> {
-        let bytes = self.store.receipt(request).await?.context("this request was never charged")?;
-        Ok(Receipt::decode(&bytes)?)
+    pub async fn receipt(&self, request: RequestId) -> Result<Receipt, ManageError> {
+        let bytes = self.store.receipt(request).await?;
+        decoded(&bytes.ok_or_else(|| ManageError::not_found("receipt", request))?)
     }
 
     /// Receipts of requests that came after `after`, oldest first, at most `limit`: what was held, and the receipt.
@@ -138,16 +141,20 @@ impl Management {
         &self,
         after: RequestId,
         limit: u32,
-    ) -> anyhow::Result<Vec<(Micropoints, Receipt)>> {
+    ) -> Result<Vec<(Micropoints, Receipt)>, ManageError> {
         let rows = self.store.receipts(after, limit).await?;
-        rows.into_iter().map(|(held, bytes)| Ok((held, Receipt::decode(&bytes)?))).collect()
+        rows.into_iter().map(|(held, bytes)| Ok((held, decoded(&bytes)?))).collect()
     }
 
     /// Checks every rule of the books.
     ///
     /// # Errors
     /// When the database fails; what is wrong with the books is in the report.
-    pub async fn verify(&self) -> anyhow::Result<VerifyReport> {
+    pub async fn verify(&self) -> Result<VerifyReport, ManageError> {
         Ok(self.store.verify().await?)
     }
+}
+
+fn decoded(bytes: &[u8]) -> Result<Receipt, ManageError> {
+    Receipt::decode(bytes).map_err(|error| ManageError::unreadable("a receipt", error))
 }

@@ -154,7 +154,8 @@ impl Logins {
     /// When the database fails.
     pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> Result<Option<Visitor>, ManageError> {
         let Some(claims) = self.key.read(token, now) else { return Ok(None) };
-        let user = self.management.store.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
+        let user =
+            self.management.store.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
         Ok(user.map(|user| Visitor { user, session: claims.sid }))
     }
 

@@ -4,6 +4,7 @@
 mod audit;
 mod bodies;
 mod credentials;
+mod error;
 mod keys;
 mod ledger;
 pub(crate) mod login;
@@ -11,7 +12,6 @@ mod pool;
 mod prices;
 mod records;
 mod routes;
-mod sessions;
 mod trials;
 mod usage;
 mod users;
@@ -21,12 +21,13 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use anyhow::Context;
 use serde_json::Value;
 use tollgate_core::id::UserId;
 use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store};
 
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
+pub use self::error::ManageError;
+use self::error::Which;
 pub use self::keys::{KeyEdit, KeyRow};
 pub use self::ledger::CodeOrder;
 pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION};
@@ -70,20 +71,19 @@ impl Management {
     ///
     /// # Errors
     /// When the data directory, the database or the master key cannot be used.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config) -> Result<Self, ManageError> {
         let dir = &config.server.data_dir;
         // Nobody else's business: the database holds what was called, and the master key lies beside it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.with_context(|| format!("creating {}", dir.display()))?;
+        made.map_err(|source| ManageError::File { doing: "creating", path: dir.clone(), source })?;
         let sync = match config.store.sync {
             config::Sync::Full => Durability::Full,
             config::Sync::Normal => Durability::Normal,
         };
         let path = dir.join("tollgate.db");
-        let store = Store::open(&path, Options { sync })
-            .await
-            .with_context(|| format!("opening {}", path.display()))?;
-        let master = master::load(dir, &store).await.context("loading the master key")?;
+        let store = Store::open(&path, Options { sync }).await;
+        let store = store.map_err(|source| ManageError::Open { path, source })?;
+        let master = master::load(dir, &store).await?;
         // Kept sealed, so that a change of the master key leaves it as it is.
         let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
@@ -107,7 +107,7 @@ impl Management {
     }
 
     /// Notes in the audit log what no transaction of the store has noted.
-    pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> anyhow::Result<()> {
+    pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> Result<(), ManageError> {
         let kind = action.split('.').next().unwrap_or_default();
         Ok(self.store.note_done(Note { action, kind, target, detail }, now()).await?)
     }
@@ -124,7 +124,7 @@ impl Management {
     ///
     /// # Errors
     /// While a server runs, and when a key cannot be written or does not open what is sealed.
-    pub(crate) async fn reseal(&self, config: &Config) -> anyhow::Result<Resealed> {
+    pub(crate) async fn reseal(&self, config: &Config) -> Result<Resealed, ManageError> {
         let resealed = master::reseal(&config.server.data_dir, &self.store, &self.master).await?;
         self.note("credential.reseal", String::new(), Value::Null).await?;
         Ok(resealed)
@@ -135,11 +135,11 @@ impl Management {
         self.store.close().await;
     }
 
-    async fn user(&self, name: &str) -> anyhow::Result<UserId> {
-        Ok(self.store.find_user(name).await.with_context(|| format!("looking for user `{name}`"))?.id)
+    async fn user(&self, name: &str) -> Result<UserId, ManageError> {
+        Ok(self.store.find_user(name).await.which(name)?.id)
     }
 
-    pub(crate) async fn user_names(&self) -> anyhow::Result<HashMap<UserId, String>> {
+    pub(crate) async fn user_names(&self) -> Result<HashMap<UserId, String>, ManageError> {
         Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
     }
 }

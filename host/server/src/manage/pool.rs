@@ -1,9 +1,9 @@
 //! The shared pool: users lend their own credentials to others, knowingly, and take them back.
 
 use tollgate_core::id::CredentialId;
-use tollgate_store::{Loan, PoolUse, StoreError};
+use tollgate_store::{Loan, PoolUse};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 
 /// Version of [`CONSENT_TEXT`]: whoever lends a credential names the one that he has read.
@@ -27,8 +27,8 @@ impl Management {
         id: CredentialId,
         requests_per_day: u64,
         consent: &str,
-    ) -> anyhow::Result<Loan> {
-        let refuse = |why: &str| Err(StoreError::Invalid(why.to_owned()).into());
+    ) -> Result<Loan, ManageError> {
+        let refuse = |why: &str| Err(ManageError::invalid("consent", why));
         if !self.lends {
             return refuse("the shared pool is switched off");
         }
@@ -45,7 +45,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unshare_credential(&self, id: CredentialId) -> anyhow::Result<Option<u64>> {
+    pub async fn unshare_credential(&self, id: CredentialId) -> Result<Option<u64>, ManageError> {
         Ok(self.store.withdraw(id, now()).await?)
     }
 
@@ -58,7 +58,7 @@ impl Management {
         id: CredentialId,
         before: Option<u64>,
         limit: usize,
-    ) -> anyhow::Result<Vec<PoolUse>> {
+    ) -> Result<Vec<PoolUse>, ManageError> {
         Ok(self.store.pool_uses(id, before, limit).await?)
     }
 }

@@ -7,7 +7,7 @@ use tollgate_core::price::{ModelPrice, PriceRate, PriceSchedule, PriceTable};
 use tollgate_core::time::Timestamp;
 use tollgate_store::{NewPrices, Payers, PriceVersion};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 
 /// A price list to publish.
@@ -26,7 +26,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_schedule(&self) -> anyhow::Result<PriceSchedule> {
+    pub async fn price_schedule(&self) -> Result<PriceSchedule, ManageError> {
         Ok(self.store.price_schedule(now()).await?)
     }
 
@@ -34,7 +34,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a version.
-    pub async fn prices(&self, version: u64) -> anyhow::Result<PriceTable> {
+    pub async fn prices(&self, version: u64) -> Result<PriceTable, ManageError> {
         Ok(self.store.prices(version).await?)
     }
 
@@ -42,7 +42,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_versions(&self) -> anyhow::Result<Vec<PriceVersion>> {
+    pub async fn price_versions(&self) -> Result<Vec<PriceVersion>, ManageError> {
         Ok(self.store.price_versions().await?)
     }
 
@@ -50,7 +50,7 @@ impl Management {
     ///
     /// # Errors
     /// When it is not complete, or its moment has passed.
-    pub async fn publish_prices(&self, list: &PriceList) -> anyhow::Result<u64> {
+    pub async fn publish_prices(&self, list: &PriceList) -> Result<u64, ManageError> {
         let PriceList { models, effective_at, note } = list;
         let new =
             NewPrices { models, effective_at: *effective_at, actor: self.actor(), note: note.as_deref() };
@@ -61,7 +61,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a version, or when it is in force.
-    pub async fn withdraw_prices(&self, version: u64) -> anyhow::Result<()> {
+    pub async fn withdraw_prices(&self, version: u64) -> Result<(), ManageError> {
         Ok(self.store.withdraw_prices(version, now()).await?)
     }
 
@@ -69,7 +69,11 @@ impl Management {
     ///
     /// # Errors
     /// When one of them does not exist: then for none.
-    pub async fn set_price_rate(&self, names: Option<&[String]>, rate: PriceRate) -> anyhow::Result<u64> {
+    pub async fn set_price_rate(
+        &self,
+        names: Option<&[String]>,
+        rate: PriceRate,
+    ) -> Result<u64, ManageError> {
         let Some(names) = names else {
             return Ok(self.store.set_price_rate(Payers::All, rate, self.actor(), now()).await?);
         };
@@ -84,16 +88,17 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_rates(&self) -> anyhow::Result<Vec<(UserId, String, PriceRate)>> {
+    pub async fn price_rates(&self) -> Result<Vec<(UserId, String, PriceRate)>, ManageError> {
         let rates = self.store.price_rates().await?;
         let users = self.store.list_users().await?.into_iter();
         Ok(users.map(|user| (user.id, user.name, rates.get(&user.id).copied().unwrap_or_default())).collect())
     }
 
     /// The prices that a new database begins with.
-    pub(super) async fn publish_shipped(&self) -> anyhow::Result<()> {
+    pub(super) async fn publish_shipped(&self) -> Result<(), ManageError> {
         if self.store.price_versions().await?.is_empty() {
-            let models = crate::prices::file::shipped().map_err(anyhow::Error::msg)?;
+            let models = crate::prices::file::shipped();
+            let models = models.map_err(|reason| ManageError::unreadable("the shipped prices", reason))?;
             let list = PriceList { models, effective_at: None, note: Some("shipped".to_owned()) };
             self.publish_prices(&list).await?;
         }

@@ -1,5 +1,7 @@
 //! What was called: pages of the request log, and its entries as they are shown, exported and archived.
 
+use std::error::Error;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use tollgate_core::id::{RequestId, UserId};
@@ -7,7 +9,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
 
-use super::Management;
+use super::{ManageError, Management};
 
 /// Entries of one read of an export.
 const EXPORT_PAGE: u32 = 500;
@@ -194,19 +196,19 @@ impl LogShape {
     ///
     /// # Errors
     /// Never for entries that were read from the books.
-    pub fn lines(self, entries: &[LogEntry], first: bool) -> anyhow::Result<Vec<u8>> {
+    pub fn lines(self, entries: &[LogEntry], first: bool) -> Result<Vec<u8>, ManageError> {
         let mut lines = Vec::new();
         match self {
             Self::Jsonl => {
                 for entry in entries {
-                    serde_json::to_writer(&mut lines, entry)?;
+                    serde_json::to_writer(&mut lines, entry).map_err(unwritable)?;
                     lines.push(b'\n');
                 }
             }
             Self::Csv => {
                 let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(&mut lines);
-                entries.iter().try_for_each(|entry| writer.serialize(entry))?;
-                writer.flush()?;
+                entries.iter().try_for_each(|entry| writer.serialize(entry)).map_err(unwritable)?;
+                writer.flush().map_err(unwritable)?;
             }
         }
         Ok(lines)
@@ -229,7 +231,7 @@ impl Export {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ManageError> {
         while !self.done {
             let page = self.management.store.request_page(&self.filter).await?;
             self.filter.before = page.next;
@@ -253,7 +255,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user.
-    pub async fn requests(&self, user: Option<&str>, limit: u32) -> anyhow::Result<Vec<RequestRecord>> {
+    pub async fn requests(&self, user: Option<&str>, limit: u32) -> Result<Vec<RequestRecord>, ManageError> {
         let user = match user {
             Some(name) => Some(self.user(name).await?),
             None => None,
@@ -265,7 +267,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn request_page(&self, filter: &RequestFilter) -> anyhow::Result<RequestPage> {
+    pub async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, ManageError> {
         Ok(self.store.request_page(filter).await?)
     }
 
@@ -273,13 +275,13 @@ impl Management {
     ///
     /// # Errors
     /// When it is not there, or not yet.
-    pub async fn request(&self, request: RequestId) -> anyhow::Result<(UserId, LogCall)> {
+    pub async fn request(&self, request: RequestId) -> Result<(UserId, LogCall), ManageError> {
         let record = self.store.request(request).await?;
         Ok((record.user, self.with_attempts(&record).await?))
     }
 
     /// A call with what its attempts met.
-    pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> anyhow::Result<LogCall> {
+    pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> Result<LogCall, ManageError> {
         let attempts = self.store.attempts(record.request).await?;
         Ok(LogCall::new(record, &attempts))
     }
@@ -300,6 +302,10 @@ pub fn moment(text: &str) -> Result<Timestamp, String> {
     let millis = || text.parse().ok().map(Timestamp::from_millis);
     let found = Timestamp::parse_date(text).or_else(millis);
     found.ok_or_else(|| format!("`{text}` is neither a date such as 2027-01-31 nor milliseconds since 1970"))
+}
+
+fn unwritable(error: impl Into<Box<dyn Error + Send + Sync>>) -> ManageError {
+    ManageError::unwritable("the request log", error)
 }
 
 fn hex(digest: Digest) -> String {

@@ -1,12 +1,11 @@
 //! The account that pays for trials: one that nobody can call with.
 
-use anyhow::Context;
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_store::StoreError;
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 use crate::state::trace::ACCOUNT;
 
@@ -19,10 +18,10 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn trial_user(&self) -> anyhow::Result<(UserId, ApiKeyId)> {
+    pub async fn trial_user(&self) -> Result<(UserId, ApiKeyId), ManageError> {
         match self.store.create_user(ACCOUNT, now()).await {
             Ok(_) | Err(StoreError::Exists(_)) => {}
-            Err(error) => return Err(error).context("adding the user of trials"),
+            Err(error) => return Err(error.into()),
         }
         let user = self.store.find_user(ACCOUNT).await?;
         if user.enabled {
@@ -41,7 +40,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn top_up(&self, user: UserId, points: Micropoints) -> anyhow::Result<()> {
+    pub async fn top_up(&self, user: UserId, points: Micropoints) -> Result<(), ManageError> {
         self.store.grant(user, points, "trials of the proxy", self.actor(), now()).await?;
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{StoreError, UsageBy, UsageOf, UsageQuery, UsageRow, Used, Violation};
+use tollgate_store::{UsageBy, UsageOf, UsageQuery, UsageRow, Used, Violation};
 
-use super::Management;
+use super::{ManageError, Management};
 use crate::clock::now;
 
 /// What rows of usage are told apart by.
@@ -69,11 +69,16 @@ impl Management {
     ///
     /// # Errors
     /// For keys of nobody in particular, and when the database fails.
-    pub async fn usage(&self, of: UsageOf, days: Days, slice: Slice) -> anyhow::Result<Vec<(String, Used)>> {
+    pub async fn usage(
+        &self,
+        of: UsageOf,
+        days: Days,
+        slice: Slice,
+    ) -> Result<Vec<(String, Used)>, ManageError> {
         if slice == Slice::Key && matches!(of, UsageOf::Everyone | UsageOf::Credential(_)) {
             let words =
                 "usage is told apart by key for one user; all keys with their totals are the list of keys";
-            return Err(StoreError::Invalid(words.to_owned()).into());
+            return Err(ManageError::invalid("by", words));
         }
         let by = match slice {
             Slice::Day | Slice::Month => UsageBy::Day,
@@ -92,7 +97,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn usage_summary(&self, of: UsageOf) -> anyhow::Result<UsageSummary> {
+    pub async fn usage_summary(&self, of: UsageOf) -> Result<UsageSummary, ManageError> {
         let (today, month) = (now().day(), month(now().day()));
         let mut summary = UsageSummary::default();
         let query = UsageQuery { of, from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
@@ -113,7 +118,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user.
-    pub async fn find_user(&self, named: &str) -> anyhow::Result<UserId> {
+    pub async fn find_user(&self, named: &str) -> Result<UserId, ManageError> {
         match named.parse::<UserId>() {
             Ok(id) if self.store.list_users().await?.iter().any(|user| user.id == id) => Ok(id),
             _ => self.user(named).await,
@@ -124,7 +129,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a key.
-    pub async fn user_of_key(&self, key: ApiKeyId) -> anyhow::Result<UserId> {
+    pub async fn user_of_key(&self, key: ApiKeyId) -> Result<UserId, ManageError> {
         Ok(self.stored_key(key).await?.user)
     }
 
@@ -132,7 +137,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails; what is wrong with the counters is in the answer.
-    pub async fn verify_usage(&self) -> anyhow::Result<Vec<Violation>> {
+    pub async fn verify_usage(&self) -> Result<Vec<Violation>, ManageError> {
         Ok(self.store.verify_usage().await?)
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context;
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{Balance, StoreError, User, UserChange};
+use tollgate_store::{Balance, User, UserChange};
 
-use super::Management;
+use super::error::Which;
+use super::{ManageError, Management};
 use crate::auth::password::{self, PasswordError};
 use crate::clock::now;
 
@@ -68,9 +68,8 @@ impl Management {
     ///
     /// # Errors
     /// When the name is taken or not a name.
-    pub async fn add_user(&self, name: &str, points: Micropoints) -> anyhow::Result<UserId> {
-        let id =
-            self.store.create_user(name, now()).await.with_context(|| format!("adding user `{name}`"))?;
+    pub async fn add_user(&self, name: &str, points: Micropoints) -> Result<UserId, ManageError> {
+        let id = self.store.create_user(name, now()).await.which(name)?;
         if points > Micropoints::ZERO {
             self.store.grant(id, points, "first points", self.actor(), now()).await?;
         }
@@ -87,7 +86,7 @@ impl Management {
         role: Role,
         password: Option<Secret>,
         points: Micropoints,
-    ) -> anyhow::Result<UserId> {
+    ) -> Result<UserId, ManageError> {
         self.create_user(NewUser { name: name.to_owned(), role, password, points, ..NewUser::default() })
             .await
     }
@@ -96,7 +95,7 @@ impl Management {
     ///
     /// # Errors
     /// As [`Management::add_account`], and for a floor above 0; nothing is added then.
-    pub async fn create_user(&self, new: NewUser) -> anyhow::Result<UserId> {
+    pub async fn create_user(&self, new: NewUser) -> Result<UserId, ManageError> {
         let edit = UserEdit {
             role: Some(new.role).filter(|role| *role != Role::default()),
             floor: Some(new.floor).filter(|floor| *floor != Micropoints::ZERO),
@@ -115,7 +114,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, when the password or the floor is not one, or when no enabled admin would be left.
-    pub async fn change_user(&self, id: UserId, edit: UserEdit) -> anyhow::Result<()> {
+    pub async fn change_user(&self, id: UserId, edit: UserEdit) -> Result<(), ManageError> {
         Ok(self.store.change_user(id, &checked(edit).await?, now()).await?)
     }
 
@@ -123,7 +122,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, or when the password is not one.
-    pub async fn set_password(&self, name: &str, password: Secret) -> anyhow::Result<()> {
+    pub async fn set_password(&self, name: &str, password: Secret) -> Result<(), ManageError> {
         self.change_named(name, UserEdit { password: Some(password), ..UserEdit::default() }).await
     }
 
@@ -131,7 +130,7 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, or when no enabled admin would be left.
-    pub async fn set_role(&self, name: &str, role: Role) -> anyhow::Result<()> {
+    pub async fn set_role(&self, name: &str, role: Role) -> Result<(), ManageError> {
         self.change_named(name, UserEdit { role: Some(role), ..UserEdit::default() }).await
     }
 
@@ -139,11 +138,11 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user, or when no enabled admin would be left.
-    pub async fn set_user_enabled(&self, name: &str, enabled: bool) -> anyhow::Result<()> {
+    pub async fn set_user_enabled(&self, name: &str, enabled: bool) -> Result<(), ManageError> {
         self.change_named(name, UserEdit { enabled: Some(enabled), ..UserEdit::default() }).await
     }
 
-    async fn change_named(&self, name: &str, edit: UserEdit) -> anyhow::Result<()> {
+    async fn change_named(&self, name: &str, edit: UserEdit) -> Result<(), ManageError> {
         self.change_user(self.user(name).await?, edit).await
     }
 
@@ -151,7 +150,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn users(&self) -> anyhow::Result<Vec<UserRow>> {
+    pub async fn users(&self) -> Result<Vec<UserRow>, ManageError> {
         self.with_balances(self.store.list_users().await?).await
     }
 
@@ -164,7 +163,7 @@ impl Management {
         search: &str,
         after: Option<UserId>,
         limit: usize,
-    ) -> anyhow::Result<Vec<UserRow>> {
+    ) -> Result<Vec<UserRow>, ManageError> {
         self.with_balances(self.store.find_users(search, after, limit).await?).await
     }
 
@@ -172,12 +171,12 @@ impl Management {
     ///
     /// # Errors
     /// Without such a user.
-    pub async fn user_row(&self, id: UserId) -> anyhow::Result<UserRow> {
+    pub async fn user_row(&self, id: UserId) -> Result<UserRow, ManageError> {
         let rows = self.with_balances(vec![self.store.user(id).await?]).await?;
-        Ok(rows.into_iter().next().ok_or(StoreError::NotFound("user"))?)
+        rows.into_iter().next().ok_or_else(|| ManageError::not_found("user", id))
     }
 
-    async fn with_balances(&self, users: Vec<User>) -> anyhow::Result<Vec<UserRow>> {
+    async fn with_balances(&self, users: Vec<User>) -> Result<Vec<UserRow>, ManageError> {
         let balances: HashMap<_, _> =
             self.store.balances().await?.into_iter().map(|balance| (balance.user, balance)).collect();
         Ok(users.into_iter().map(|user| user_row(user, &balances)).collect())
@@ -199,9 +198,9 @@ fn user_row(user: User, balances: &HashMap<UserId, Balance>) -> UserRow {
 }
 
 /// What an edit makes of the stored row, once everything in it has been found good.
-async fn checked(edit: UserEdit) -> anyhow::Result<UserChange> {
+async fn checked(edit: UserEdit) -> Result<UserChange, ManageError> {
     if edit.floor.is_some_and(|floor| floor > Micropoints::ZERO) {
-        return Err(StoreError::Invalid("the floor of an account is 0 or less".to_owned()).into());
+        return Err(ManageError::invalid("floor", "the floor of an account is 0 or less"));
     }
     let password = match edit.password {
         Some(password) => Some(hashed(password).await?),
@@ -211,10 +210,10 @@ async fn checked(edit: UserEdit) -> anyhow::Result<UserChange> {
 }
 
 /// Hashes a password away from the threads that answer.
-pub(super) async fn hashed(password: Secret) -> anyhow::Result<String> {
-    let hash = tokio::task::spawn_blocking(move || password::hash(&password)).await?;
-    hash.map_err(|error| match error {
-        PasswordError::Length => StoreError::Invalid(error.to_string()).into(),
-        PasswordError::Hash => error.into(),
+pub(super) async fn hashed(password: Secret) -> Result<String, ManageError> {
+    let hash = tokio::task::spawn_blocking(move || password::hash(&password)).await;
+    hash.map_err(|_| ManageError::Ended)?.map_err(|error| match error {
+        PasswordError::Length => ManageError::invalid("password", error.to_string()),
+        PasswordError::Hash => ManageError::Hash,
     })
 }

@@ -155,9 +155,10 @@ impl<'a> Policies<'a> {
         }
         let component = Digest::from_bytes(receipt.pricing_component);
         let config = Digest::from_bytes(receipt.config_digest);
-        let policy = self.loaded.entry((component, config)).or_insert_with(|| {
-            Policy::kept(self.config, component, config).map_err(|error| chain(&error))
-        });
+        let policy = self
+            .loaded
+            .entry((component, config))
+            .or_insert_with(|| Policy::kept(self.config, component, config).map_err(|error| chain(&error)));
         match policy {
             Ok(policy) => policy.price(receipt).map_err(|error| chain(&error)),
             Err(error) => Err(error.clone()),

@@ -187,8 +187,11 @@ fn open(
     let path = dir.join(format!("{name}.log"));
     let rule = Rule { bytes_max: files.rotate_bytes, period_ms: files.rotate.period_ms(), keep: files.keep };
     let refused: Arc<AtomicU64> = Arc::default();
-    let file = Rotating::open(path.clone(), rule, Arc::clone(&refused))
-        .map_err(|source| LogError { doing: "opening the log file", path, source })?;
+    let file = Rotating::open(path.clone(), rule, Arc::clone(&refused)).map_err(|source| LogError {
+        doing: "opening the log file",
+        path,
+        source,
+    })?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES);
     let (writer, guard) = builder.thread_name("tollgate-log").finish(file);
     let dropped = writer.error_counter();

@@ -32,8 +32,8 @@ use tollgate_runtime::Scheme;
 
 use crate::clock::now;
 use crate::manage::Management;
-use crate::telemetry::chain;
 use crate::state::directory::Credential;
+use crate::telemetry::chain;
 use crate::upstream::secret::{has_parts, number, part, with};
 
 /// A token that ends sooner than this is replaced while it still serves …
