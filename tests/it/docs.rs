@@ -219,6 +219,7 @@ fn the_code_map_names_every_module_of_the_host() {
     check_map("### `host/core`", "host/core/src");
     check_map("### `host/runtime`", "host/runtime/src");
     check_map("### `host/store`", "host/store/src");
+    check_map("### `host/store/src/sqlite`", "host/store/src/sqlite");
     check_map("### `host/server`", "host/server/src");
     check_map("### `host/server/src/proxy`", "host/server/src/proxy");
 }
@@ -387,6 +388,21 @@ fn only_the_runtime_knows_wasmtime_and_only_the_store_a_database() {
 }
 
 /// Files that a request passes through on its way.
+#[test]
+fn only_one_folder_names_the_database_engine() {
+    let outside = rust_files("host").into_iter().filter(|path| !path.starts_with("host/store/src/sqlite/"));
+    for path in outside.filter(|path| path.contains("/src/")) {
+        let (code, literals) = code_and_literals(&path);
+        let names = |text: &str| ["sqlite", "sqlx"].iter().any(|name| text.to_lowercase().contains(name));
+        let module = path == "host/store/src/lib.rs";
+        let code = if module { code.replace("mod sqlite;", "").replace("sqlite::", "") } else { code };
+        assert!(
+            !names(&code) && !literals.iter().any(|text| names(text)),
+            "{path} names the database engine"
+        );
+    }
+}
+
 fn road() -> Vec<String> {
     let mut files: Vec<String> =
         ["proxy", "routing"].iter().flat_map(|room| rust_files(&format!("host/server/src/{room}"))).collect();

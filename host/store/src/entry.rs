@@ -1,6 +1,7 @@
 //! What the writer writes: holds, their resolutions, records and events.
 
 use std::sync::Arc;
+
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::ledger::Settlement;

@@ -12,7 +12,7 @@ pub enum StoreError {
         doing: &'static str,
         /// What it answered.
         #[source]
-        source: sqlx::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A file beside the database (its lock, the master key) could not be read or written.
     #[error("{doing} {}", path.display())]
@@ -25,9 +25,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The linked SQLite may corrupt a database in WAL mode.
-    #[error("SQLite {0} can corrupt its write-ahead log; 3.51.3 or newer is needed")]
-    SqliteTooOld(String),
+    /// The database engine of this build may damage what it keeps; the text says why.
+    #[error("{0}")]
+    EngineTooOld(String),
     /// A newer Tollgate migrated the database.
     #[error("the database is at schema version {found}, written by a newer Tollgate; this one knows {known}")]
     NewerSchema {
@@ -38,7 +38,7 @@ pub enum StoreError {
     },
     /// A migration failed, or one that was already applied has changed.
     #[error("migrating the database")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Another process serves from this database.
     #[error("another process serves from {}", .0.display())]
     InUse(PathBuf),
@@ -91,27 +91,4 @@ pub enum WriteError {
     /// The writer has been closed.
     #[error("the ledger is closed")]
     Closed,
-}
-
-/// Names what was being done when a query failed.
-pub(crate) trait Doing<T> {
-    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
-}
-
-impl<T> Doing<T> for Result<T, sqlx::Error> {
-    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Database { doing, source })
-    }
-}
-
-/// Whether a uniqueness rule refused the row.
-pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-}
-
-/// Whether a rule of the schema refused the row, in which case trying again changes nothing.
-pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
-    const SQLITE_CONSTRAINT: i32 = 19;
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
-    code.is_some_and(|code| code & 0xff == SQLITE_CONSTRAINT)
 }

@@ -15,7 +15,7 @@ use crate::{options, points};
 /// The newest migration of 0.1.0.
 const LAST_OF_0_1_0: i64 = 15;
 /// What 0.1.0 wrote to its journal, in the segment of the sequence 7: frames with the names of their entries.
-const JOURNAL: &str = include_str!("../../src/journal/golden-1.hex");
+const JOURNAL: &str = include_str!("../../src/sqlite/journal/golden-1.hex");
 const PAYER: UserId = UserId::from_bytes([0x22; 16]);
 const LENDER: UserId = UserId::from_bytes([0x33; 16]);
 
@@ -23,7 +23,7 @@ const LENDER: UserId = UserId::from_bytes([0x33; 16]);
 async fn killed_0_1_0(database: &Path) {
     let options = SqliteConnectOptions::new().filename(database).create_if_missing(true).foreign_keys(true);
     let mut connection = options.connect().await.unwrap();
-    sqlx::migrate!().run_to(LAST_OF_0_1_0, &mut connection).await.unwrap();
+    sqlx::migrate!("src/sqlite/migrations").run_to(LAST_OF_0_1_0, &mut connection).await.unwrap();
     for (user, name) in [(PAYER, "payer"), (LENDER, "lender")] {
         add_user(&mut connection, user, name).await;
     }

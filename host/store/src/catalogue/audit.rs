@@ -1,0 +1,90 @@
+//! The audit log: who changed what, and by which call.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use tollgate_core::id::RequestId;
+use tollgate_core::time::Timestamp;
+
+/// Someone who changes things, by one command or call.
+#[derive(Debug)]
+pub struct Act {
+    /// A user's id, `operator` or `cli`.
+    pub actor: String,
+    /// The call over HTTP.
+    pub request: Option<RequestId>,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+    pub(crate) noted: AtomicBool,
+}
+
+impl Act {
+    /// An act of `actor`: a user's id, `operator` or `cli`.
+    #[must_use]
+    pub fn new(actor: impl Into<String>, request: Option<RequestId>, address: Option<IpAddr>) -> Arc<Self> {
+        Arc::new(Self { actor: actor.into(), request, address, noted: AtomicBool::new(false) })
+    }
+
+    /// Whether a change of this act has been noted.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
+    }
+}
+
+/// What was changed.
+#[derive(Debug, Clone)]
+pub struct Note<'a> {
+    /// What was done, such as `key.create`.
+    pub action: &'a str,
+    /// The kind of thing, such as `key`.
+    pub kind: &'a str,
+    /// Its id or name.
+    pub target: String,
+    /// What else is to know; never a secret. [`Value::Null`] for nothing.
+    pub detail: Value,
+}
+
+/// One row of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its place in the log; only grows.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// A user's id, `operator` or `cli`.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// The kind of thing that it was done to.
+    pub kind: String,
+    /// Its id or name.
+    pub target: String,
+    /// What else is to know.
+    pub detail: Option<Value>,
+    /// The call over HTTP.
+    pub request: Option<RequestId>,
+    /// Where it came from.
+    pub address: Option<String>,
+}
+
+/// Which rows of the audit log; the default is all of them.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// A user's id, `operator` or `cli`.
+    pub actor: Option<String>,
+    /// What was done; `key.*` is everything done to keys.
+    pub action: Option<String>,
+    /// The id or name of what it was done to.
+    pub target: Option<String>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// Older than this row.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+}

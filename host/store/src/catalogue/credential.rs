@@ -1,0 +1,156 @@
+//! Credentials: provider keys, sealed, and the state that they are in.
+
+use serde_json::{Value, json};
+use tollgate_core::failure::FailureClass;
+use tollgate_core::health::Condition;
+use tollgate_core::id::{CredentialId, UserId};
+use tollgate_core::limits::RateLimits;
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::Timestamp;
+
+use crate::catalogue::pool::Loan;
+use crate::entry::Digest;
+use crate::seal::{MasterKey, Place, SealError, Sealed};
+
+/// A provider key, still sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The user, unless it is the operator's.
+    pub user: Option<UserId>,
+    /// Name of the configured provider that it is for.
+    pub provider: String,
+    /// What its owner calls it.
+    pub label: String,
+    /// The key itself.
+    pub sealed: Sealed,
+    /// Its last characters, to tell keys apart.
+    pub hint: String,
+    /// How much of the traffic it should take: 1 to 1000.
+    pub weight: u32,
+    /// Whether it may serve.
+    pub enabled: bool,
+    /// Why not.
+    pub disabled_reason: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// How much and how often it may serve.
+    pub limits: RateLimits,
+    /// By which the key is known again; `None` for one of an older Tollgate that was not opened since.
+    pub fingerprint: Option<Digest>,
+    /// How it was when its state last changed.
+    pub state: CredentialState,
+    /// What the last check found.
+    pub check: Option<CheckResult>,
+    /// The platform that it is for, where it is not for the provider itself.
+    pub platform: Option<String>,
+    /// What the platform has to know of it: a JSON object.
+    pub settings: String,
+    /// Whether it is lent to others, and how.
+    pub loan: Option<Loan>,
+}
+
+/// What lasts of a credential's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CredentialState {
+    /// Good, resting or disabled.
+    pub condition: Condition,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// What a check of a credential found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckResult {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong; `None` where the provider took it.
+    pub failure: Option<FailureClass>,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+}
+
+/// What may change of a credential.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialChange<'a> {
+    /// What its owner calls it.
+    pub label: &'a str,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// Whether it may serve.
+    pub enabled: bool,
+    /// How much and how often it may serve.
+    pub limits: RateLimits,
+}
+
+/// Where a credential is good.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialPlace<'a> {
+    /// The platform, where it is not the provider itself.
+    pub platform: Option<&'a str>,
+    /// What it has to know: a JSON object.
+    pub settings: &'a str,
+}
+
+/// A provider key to be sealed and stored.
+#[derive(Debug, Clone)]
+pub struct NewCredential<'a> {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The user: must be there for [`Owner::User`].
+    pub user: Option<UserId>,
+    /// Name of the configured provider that it is for.
+    pub provider: &'a str,
+    /// What its owner calls it.
+    pub label: &'a str,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// The key itself.
+    pub secret: &'a Secret,
+    /// How much and how often it may serve.
+    pub limits: RateLimits,
+    /// By which the key is known again.
+    pub fingerprint: Digest,
+}
+
+impl NewCredential<'_> {
+    /// What the audit log says of it: nothing of the key.
+    #[must_use]
+    pub fn detail(&self, platform: Option<&str>) -> Value {
+        let user = self.user.map(|user| user.to_string());
+        json!({"provider": self.provider, "label": self.label, "user": user, "platform": platform})
+    }
+}
+
+impl CredentialChange<'_> {
+    /// What the audit log says of it.
+    #[must_use]
+    pub fn detail(&self) -> Value {
+        json!({"label": self.label, "weight": self.weight, "enabled": self.enabled})
+    }
+}
+
+impl Credential {
+    /// The key itself.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] when another master key sealed it, or its row was tampered with.
+    pub fn open(&self, key: &MasterKey) -> Result<Secret, SealError> {
+        key.open(&Place { id: self.id, owner: self.owner, provider: &self.provider }, &self.sealed)
+    }
+}
+
+/// What was sealed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    /// Provider keys.
+    pub credentials: usize,
+    /// The gateway's own secrets.
+    pub settings: usize,
+    /// Calls of which the bodies are kept.
+    pub bodies: usize,
+}

@@ -1,0 +1,18 @@
+//! How a store is opened.
+
+/// When a commit counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Once the disk has it: survives a loss of power.
+    #[default]
+    Full,
+    /// Once the kernel has it: survives a crash of the process; a loss of power may take the last commits.
+    Normal,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// When a commit counts as durable.
+    pub sync: Durability,
+}

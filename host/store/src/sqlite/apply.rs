@@ -1,0 +1,146 @@
+//! The ledger's thread: brings entries from the journal into the tables, in commits as large as [`APPLY_INTERVAL`] makes them.
+//!
+//! A failed commit is tried again for as long as the process lives. What it did is never in doubt: the position that it moves says
+//! whether it happened. A writer that closes gives up in the end, and the next start finds the entries in the journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::entry::Entry;
+use crate::error::WriteError;
+use crate::sqlite::balance;
+use crate::sqlite::commit::Tables;
+use crate::sqlite::writer::{Batch, Ledger};
+
+/// How long entries may wait for the tables.
+const APPLY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// First and longest pause between tries at a database that fails.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Failed tries after which a writer that is closing gives up.
+const CLOSING_TRIES_MAX: u32 = 5;
+/// Entries after which balances are summed up anew.
+const SNAPSHOT_ENTRIES: u64 = 250_000;
+/// And the time after which they are, when there was any.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Serves until the writer is closed and the tables hold everything.
+pub(crate) async fn run(ledger: Arc<Ledger>, options: SqliteConnectOptions, pool: SqlitePool) {
+    let mut applier = Applier { ledger: Arc::clone(&ledger), options, pool, tables: None };
+    let given_up = tokio::select! {
+        given_up = applier.run() => given_up,
+        () = ledger.write_lingering() => None,
+    };
+    ledger.ended(given_up.as_ref());
+}
+
+struct Applier {
+    ledger: Arc<Ledger>,
+    options: SqliteConnectOptions,
+    pool: SqlitePool,
+    tables: Option<Tables>,
+}
+
+impl Applier {
+    /// Returns a batch that was given up.
+    async fn run(&mut self) -> Option<Batch> {
+        let mut unsummed = 0;
+        let mut summed_at = Instant::now();
+        loop {
+            let Some(batch) = self.ledger.take() else {
+                if self.ledger.is_closed() {
+                    break;
+                }
+                self.next().await;
+                continue;
+            };
+            unsummed += batch.entries.len() as u64;
+            if !self.apply(&batch).await {
+                return Some(batch);
+            }
+            self.ledger.applied(batch);
+            if unsummed >= SNAPSHOT_ENTRIES || summed_at.elapsed() >= SNAPSHOT_INTERVAL {
+                tokio::spawn(refresh_balances(self.pool.clone()));
+                (unsummed, summed_at) = (0, Instant::now());
+            }
+            self.next().await;
+        }
+        if let Some(tables) = self.tables.take() {
+            refresh_balances(self.pool.clone()).await;
+            log_failure("closing the ledger", tables.close().await);
+        }
+        None
+    }
+
+    /// Waits for entries, and then for their company or for someone who cannot wait.
+    async fn next(&self) {
+        if self.ledger.is_closed() {
+            return;
+        }
+        tokio::select! {
+            () = self.ledger.urgent.notified() => return,
+            () = self.ledger.arrived.notified() => {}
+        }
+        // Late or early, there is something to do.
+        let _urgent = timeout(APPLY_INTERVAL, self.ledger.urgent.notified()).await;
+    }
+
+    /// Brings a batch into the tables, however long the database takes to recover. Says whether it is there.
+    async fn apply(&mut self, batch: &Batch) -> bool {
+        let mut pause = BACKOFF.0;
+        for tries in 1.. {
+            match self.try_apply(batch, tries > 1).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, tries, "writing the ledger")
+                }
+            }
+            // Whatever state the connection is in, it is not used again; dropping it rolls back.
+            self.tables = None;
+            if self.ledger.is_closed() && tries >= CLOSING_TRIES_MAX {
+                break;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+        false
+    }
+
+    async fn try_apply(&mut self, batch: &Batch, in_doubt: bool) -> Result<(), sqlx::Error> {
+        let tables = match &mut self.tables {
+            Some(tables) => tables,
+            None => self.tables.insert(Tables::open(&self.options).await?),
+        };
+        if in_doubt && tables.position().await? == batch.position {
+            return Ok(());
+        }
+        let answers = tables.write(&batch.entries, batch.position).await?;
+        report(&batch.entries, answers);
+        Ok(())
+    }
+}
+
+/// Says in the log what nobody waits for.
+pub(crate) fn report(entries: &[Entry], answers: Vec<Result<(), WriteError>>) {
+    for (entry, answer) in entries.iter().zip(answers) {
+        match answer {
+            Ok(()) => {}
+            Err(WriteError::Duplicate) => tracing::debug!(?entry, "the ledger has this entry already"),
+            Err(error) => tracing::error!(?entry, %error, "an entry was not written"),
+        }
+    }
+}
+
+async fn refresh_balances(pool: SqlitePool) {
+    log_failure("summing up balances", balance::refresh(&pool).await);
+}
+
+fn log_failure<E: std::error::Error + 'static>(doing: &'static str, outcome: Result<(), E>) {
+    if let Err(error) = outcome {
+        tracing::warn!(error = &error as &dyn std::error::Error, doing);
+    }
+}

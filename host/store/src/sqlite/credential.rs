@@ -1,0 +1,401 @@
+//! Credentials: provider keys, sealed before they touch the database, and the state that they are in.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use tollgate_core::failure::FailureClass;
+use tollgate_core::health::{Condition, Disabled, Rest};
+use tollgate_core::id::{CredentialId, RequestId, UserId};
+use tollgate_core::limits::{KeyLimits, RateLimits};
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
+use tollgate_core::time::{DAY_MS, Timestamp};
+
+use crate::catalogue::audit::Note;
+use crate::catalogue::credential::{
+    CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential,
+};
+use crate::entry::Digest;
+use crate::error::StoreError;
+use crate::seal::{MasterKey, Place, Sealed};
+use crate::sqlite::error::{Doing, is_refusal};
+use crate::sqlite::open::{Store, random};
+use crate::sqlite::pool;
+use crate::sqlite::row::{Row, fields};
+use crate::sqlite::sql::{loaded, stored};
+
+pub(crate) const SELECT: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
+    disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, \
+    credential.fingerprint, \
+    condition, reason, until_ms, failures, checked_at, result, status, platform, settings, \
+    loan.number, loan.requests_per_day, loan.consent, loan.actor, loan.at_ms \
+    FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id \
+    LEFT JOIN pool_loan AS loan ON loan.credential = credential.id ORDER BY id";
+
+pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
+    Some(Credential {
+        id: CredentialId::from_bytes(row.bytes()?),
+        owner: owner(row.get()?)?,
+        user: row.bytes_or_null()?.map(UserId::from_bytes),
+        provider: row.get()?,
+        label: row.get()?,
+        sealed: Sealed { nonce: row.bytes()?, bytes: row.get()? },
+        hint: row.get()?,
+        weight: row.get()?,
+        enabled: row.get()?,
+        disabled_reason: row.get()?,
+        created_at: Timestamp::from_millis(row.u64()?),
+        limits: rates(row)?,
+        fingerprint: row.bytes_or_null()?,
+        state: state(row)?,
+        check: check(row)?,
+        platform: row.get()?,
+        settings: row.get()?,
+        loan: pool::loan(row)?,
+    })
+}
+
+fn rates(row: &mut Row<'_>) -> Option<RateLimits> {
+    let mut number = || Some(row.get::<Option<i64>>()?.map(loaded));
+    Some(RateLimits {
+        requests_per_minute: number()?,
+        tokens_per_minute: number()?,
+        tokens_per_day: number()?,
+        concurrency: number()?,
+    })
+}
+
+/// The state, which has no row before it first changes.
+fn state(row: &mut Row<'_>) -> Option<CredentialState> {
+    let (condition, reason): (Option<&str>, Option<&str>) = (row.get()?, row.get()?);
+    let until = Timestamp::from_millis(loaded(row.get::<Option<i64>>()?.unwrap_or_default()));
+    let failures: u32 = row.get::<Option<u32>>()?.unwrap_or_default();
+    let condition = match (condition, reason) {
+        (None | Some("good"), _) => Condition::Good,
+        (Some("resting"), Some(name)) => {
+            let why = Rest::ALL.into_iter().find(|why| why.name() == name)?;
+            Condition::Resting { why, until }
+        }
+        (Some("disabled"), Some(name)) => {
+            let why = Disabled::ALL.into_iter().find(|why| why.name() == name)?;
+            Condition::Disabled { why, recheck_at: until }
+        }
+        _ => return None,
+    };
+    Some(CredentialState { condition, failures })
+}
+
+fn check(row: &mut Row<'_>) -> Option<Option<CheckResult>> {
+    let (at, result, status): (Option<i64>, Option<&str>, Option<u16>) = (row.get()?, row.get()?, row.get()?);
+    let (Some(at), Some(result)) = (at, result) else { return Some(None) };
+    let failure = FailureClass::ALL.into_iter().find(|class| class.name() == result);
+    (failure.is_some() || result == GOOD).then_some(Some(CheckResult {
+        at: Timestamp::from_millis(loaded(at)),
+        failure,
+        status,
+    }))
+}
+
+/// What is stored of a check that went well.
+const GOOD: &str = "good";
+
+fn owner(name: &str) -> Option<Owner> {
+    [Owner::User, Owner::Platform, Owner::Shared].into_iter().find(|owner| owner.name() == name)
+}
+
+impl Store {
+    /// Seals a provider key and stores it.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a weight out of range or a user's key without a user.
+    pub async fn add_credential(
+        &self,
+        key: &MasterKey,
+        new: &NewCredential<'_>,
+        now: Timestamp,
+    ) -> Result<CredentialId, StoreError> {
+        let place = CredentialPlace { platform: None, settings: "{}" };
+        self.add_credential_at(key, new, place, now).await
+    }
+
+    /// The same for a key that is good elsewhere than at its provider.
+    ///
+    /// # Errors
+    /// As [`Store::add_credential`].
+    pub async fn add_credential_at(
+        &self,
+        key: &MasterKey,
+        new: &NewCredential<'_>,
+        place: CredentialPlace<'_>,
+        now: Timestamp,
+    ) -> Result<CredentialId, StoreError> {
+        const DOING: &str = "adding a credential";
+        check_limits(new.limits)?;
+        let id = CredentialId::new(now, random()?);
+        let sealed = key.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let inserted = sqlx::query(
+            "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at, \
+             requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, fingerprint, \
+             platform, settings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.as_bytes().as_slice())
+        .bind(new.owner.name())
+        .bind(new.user.as_ref().map(|user| user.as_bytes().as_slice()))
+        .bind(new.provider)
+        .bind(new.label)
+        .bind(sealed.nonce.as_slice())
+        .bind(sealed.bytes)
+        .bind(new.secret.hint())
+        .bind(new.weight)
+        .bind(stored(now.millis()))
+        .bind(new.limits.requests_per_minute.map(stored))
+        .bind(new.limits.tokens_per_minute.map(stored))
+        .bind(new.limits.tokens_per_day.map(stored))
+        .bind(new.limits.concurrency.map(stored))
+        .bind(new.fingerprint.as_slice())
+        .bind(place.platform)
+        .bind(place.settings)
+        .execute(&mut *tx)
+        .await;
+        match inserted {
+            Ok(_) => {}
+            Err(error) if is_refusal(&error) => {
+                return Err(StoreError::Invalid(
+                    "a credential has a weight of 1 to 1000, and a user's own credential has a user"
+                        .to_owned(),
+                ));
+            }
+            Err(error) => return Err(error).doing(DOING),
+        }
+        self.note(&mut tx, noted("credential.add", id, new.detail(place.platform)), now).await?;
+        tx.commit().await.doing(DOING)?;
+        Ok(id)
+    }
+
+    /// All credentials, oldest first, still sealed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing credentials")?;
+        rows.iter().map(|row| fields("credential", row, credential)).collect()
+    }
+
+    /// Changes what may change of a credential.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that cannot be meant.
+    pub async fn change_credential(
+        &self,
+        credential: CredentialId,
+        change: &CredentialChange<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a credential";
+        check_limits(change.limits)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let changed = sqlx::query(
+            "UPDATE credential SET label = ?1, weight = ?2, enabled = ?3, disabled_reason = CASE WHEN ?3 THEN NULL \
+             WHEN enabled THEN 'disabled by its owner' ELSE disabled_reason END, requests_per_minute = ?4, \
+             tokens_per_minute = ?5, tokens_per_day = ?6, concurrency = ?7 WHERE id = ?8",
+        )
+        .bind(change.label)
+        .bind(change.weight)
+        .bind(change.enabled)
+        .bind(change.limits.requests_per_minute.map(stored))
+        .bind(change.limits.tokens_per_minute.map(stored))
+        .bind(change.limits.tokens_per_day.map(stored))
+        .bind(change.limits.concurrency.map(stored))
+        .bind(credential.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await;
+        match changed {
+            Ok(done) if done.rows_affected() == 0 => return Err(StoreError::NotFound("credential")),
+            Ok(_) => {}
+            Err(error) if is_refusal(&error) => {
+                return Err(StoreError::Invalid("a credential has a weight of 1 to 1000".to_owned()));
+            }
+            Err(error) => return Err(error).doing(DOING),
+        }
+        self.note(&mut tx, noted("credential.change", credential, change.detail()), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Notes by what a credential is known again: for those of an older Tollgate.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError> {
+        sqlx::query("UPDATE credential SET fingerprint = ? WHERE id = ? AND fingerprint IS NULL")
+            .bind(print.as_slice())
+            .bind(credential.as_bytes().as_slice())
+            .execute(self.pool())
+            .await
+            .doing("noting a fingerprint")?;
+        Ok(())
+    }
+
+    /// Keeps how a credential is. A running server calls it when that has changed. One that is gone is left alone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_state(
+        &self,
+        credential: CredentialId,
+        state: CredentialState,
+    ) -> Result<(), StoreError> {
+        let (condition, reason, until) = match state.condition {
+            Condition::Good => ("good", None, None),
+            Condition::Resting { why, until } => ("resting", Some(why.name()), Some(until)),
+            Condition::Disabled { why, recheck_at } => ("disabled", Some(why.name()), Some(recheck_at)),
+        };
+        sqlx::query(
+            "INSERT INTO credential_state (credential, condition, reason, until_ms, failures) \
+             SELECT id, ?2, ?3, ?4, ?5 FROM credential WHERE id = ?1 ON CONFLICT (credential) DO UPDATE SET \
+             condition = excluded.condition, reason = excluded.reason, until_ms = excluded.until_ms, \
+             failures = excluded.failures",
+        )
+        .bind(credential.as_bytes().as_slice())
+        .bind(condition)
+        .bind(reason)
+        .bind(until.map(|at| stored(at.millis())))
+        .bind(state.failures)
+        .execute(self.pool())
+        .await
+        .doing("keeping a credential's state")?;
+        Ok(())
+    }
+
+    /// Keeps what a check found. One of a credential that is gone is forgotten.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO credential_state (credential, checked_at, result, status) \
+             SELECT id, ?2, ?3, ?4 FROM credential WHERE id = ?1 ON CONFLICT (credential) DO UPDATE SET \
+             checked_at = excluded.checked_at, result = excluded.result, status = excluded.status",
+        )
+        .bind(credential.as_bytes().as_slice())
+        .bind(stored(check.at.millis()))
+        .bind(check.failure.map_or(GOOD, FailureClass::name))
+        .bind(check.status)
+        .execute(self.pool())
+        .await
+        .doing("keeping what a check found")?;
+        Ok(())
+    }
+
+    /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_tokens_today(
+        &self,
+        now: Timestamp,
+    ) -> Result<HashMap<CredentialId, u64>, StoreError> {
+        // Ids are ordered by time, so this reads one day of the table.
+        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
+        let rows = sqlx::query(
+            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input \
+             + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output \
+             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential",
+        )
+        .bind(midnight.as_bytes().as_slice())
+        .fetch_all(self.pool())
+        .await
+        .doing("summing what credentials served today")?;
+        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("record", row, read)).collect()
+    }
+
+    /// Lets a credential serve, or not and why.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_credential_enabled(
+        &self,
+        credential: CredentialId,
+        enabled: bool,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a credential";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("UPDATE credential SET enabled = ?, disabled_reason = ? WHERE id = ?")
+            .bind(enabled)
+            .bind(if enabled { None } else { reason })
+            .bind(credential.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        let detail = json!({"enabled": enabled});
+        self.note(&mut tx, noted("credential.change", credential, detail), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Replaces the secret of a credential: a provider has given another for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn set_credential_secret(
+        &self,
+        key: &MasterKey,
+        id: CredentialId,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "renewing a credential";
+        let found = self.list_credentials().await?.into_iter().find(|credential| credential.id == id);
+        let Credential { owner, provider, .. } = found.ok_or(StoreError::NotFound("credential"))?;
+        let sealed = key.seal(&Place { id, owner, provider: &provider }, secret)?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
+            .bind(sealed.nonce.as_slice())
+            .bind(sealed.bytes)
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        self.note(&mut tx, noted("credential.renew", id, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Forgets a credential for good.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_credential(
+        &self,
+        credential: CredentialId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "removing a credential";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("DELETE FROM credential WHERE id = ?")
+            .bind(credential.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("credential"));
+        }
+        self.note(&mut tx, noted("credential.remove", credential, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+}
+
+fn noted(action: &'static str, credential: CredentialId, detail: Value) -> Note<'static> {
+    Note { action, kind: "credential", target: credential.to_string(), detail }
+}
+
+fn check_limits(rates: RateLimits) -> Result<(), StoreError> {
+    KeyLimits { rates, ..KeyLimits::default() }.check().map_err(StoreError::Invalid)
+}

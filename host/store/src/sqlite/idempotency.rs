@@ -1,0 +1,125 @@
+//! Calls that must happen once, however often they are sent: an `Idempotency-Key` and what became of its first call. Answers are
+//! sealed, because they may show a secret once.
+
+use tollgate_core::secret::Secret;
+use tollgate_core::time::{DAY_MS, Timestamp};
+
+use crate::entry::Digest;
+use crate::error::StoreError;
+use crate::seal::MasterKey;
+use crate::sessions::{Keyed, Known};
+use crate::sqlite::error::Doing;
+use crate::sqlite::open::Store;
+use crate::sqlite::row::{Row, fields};
+use crate::sqlite::sql::stored;
+
+/// How long the answer to a key is kept.
+const KEPT_MS: u64 = DAY_MS;
+
+type Kept = (Digest, [u8; 16], Option<u32>, Option<String>);
+
+impl Store {
+    /// Takes a keyed call in, or says what is known of it. Forgets what is a day old.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_call(
+        &self,
+        master: &MasterKey,
+        call: &Keyed<'_>,
+        now: Timestamp,
+    ) -> Result<Known, StoreError> {
+        const DOING: &str = "taking a call with an idempotency key";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        sqlx::query("DELETE FROM idempotency WHERE created_at <= ?")
+            .bind(stored(now.millis().saturating_sub(KEPT_MS)))
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        let found =
+            sqlx::query("SELECT digest, boot, status, answer FROM idempotency WHERE actor = ? AND key = ?")
+                .bind(call.actor)
+                .bind(call.key)
+                .fetch_optional(&mut *tx)
+                .await
+                .doing(DOING)?;
+        if let Some(row) = found {
+            return Ok(known(master, call, fields("call", &row, kept)?));
+        }
+        sqlx::query("INSERT INTO idempotency (actor, key, digest, boot, created_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(call.actor)
+            .bind(call.key)
+            .bind(call.digest.as_slice())
+            .bind(call.boot.as_slice())
+            .bind(stored(now.millis()))
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        tx.commit().await.doing(DOING)?;
+        Ok(Known::New)
+    }
+
+    /// Keeps the answer of a call that was taken in.
+    ///
+    /// # Errors
+    /// When the database or the system's randomness fails.
+    pub async fn keep_answer(
+        &self,
+        master: &MasterKey,
+        call: &Keyed<'_>,
+        status: u16,
+        body: &Secret,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE idempotency SET status = ?, answer = ? WHERE actor = ? AND key = ?")
+            .bind(status)
+            .bind(master.seal_setting(&place(call), body)?)
+            .bind(call.actor)
+            .bind(call.key)
+            .execute(self.pool())
+            .await
+            .doing("keeping the answer to an idempotency key")?;
+        Ok(())
+    }
+
+    /// Forgets a call that has changed nothing, so that it may be sent again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM idempotency WHERE actor = ? AND key = ? AND status IS NULL")
+            .bind(call.actor)
+            .bind(call.key)
+            .execute(self.pool())
+            .await
+            .doing("forgetting an idempotency key")?;
+        Ok(())
+    }
+}
+
+/// Under what an answer is sealed: it opens nowhere else.
+fn place(call: &Keyed<'_>) -> String {
+    place_of(call.actor, call.key)
+}
+
+pub(crate) fn place_of(actor: &str, key: &str) -> String {
+    format!("idempotency/{actor}/{key}")
+}
+
+fn kept(row: &mut Row<'_>) -> Option<Kept> {
+    Some((row.bytes()?, row.bytes()?, row.get()?, row.get()?))
+}
+
+fn known(master: &MasterKey, call: &Keyed<'_>, (digest, boot, status, answer): Kept) -> Known {
+    if digest != call.digest {
+        return Known::Other;
+    }
+    match (status.and_then(|status| u16::try_from(status).ok()), answer) {
+        (Some(status), Some(sealed)) => match master.open_setting(&place(call), &sealed) {
+            Ok(body) => Known::Answered(status, body),
+            // The master key has changed since: the call was made, and its answer cannot be read any more.
+            Err(_) => Known::CutOff,
+        },
+        _ if boot == call.boot => Known::Running,
+        _ => Known::CutOff,
+    }
+}

@@ -1,0 +1,164 @@
+//! Entries as bytes of the journal.
+//!
+//! A frame is the length of its payload (4 bytes, little-endian), a CRC-32 of the segment's sequence number and the
+//! payload, and the payload: a format byte and the entry. Segments are written over again and again, so what ends the
+//! entries of one is not the end of the file but the first frame whose checksum is not of this sequence.
+
+use super::bytes::{self, EntryError};
+use super::v0;
+use crate::entry::Entry;
+
+/// The layout of entries that is written: `bytes.rs`.
+const FORMAT: u8 = 2;
+/// The layout of 0.1.0, still read: `v0.rs`.
+const FORMAT_1: u8 = 1;
+const HEADER_BYTES: usize = 8;
+
+/// A frame that is whole, but holds nothing that this build can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// A layout that this build does not know.
+    #[error(
+        "the journal holds an entry in format {0}, which this Tollgate does not read; \
+         start the one that wrote it once more"
+    )]
+    Format(u8),
+    /// A layout that it knows, with something in it that it does not.
+    #[error("in the journal (format {format}), {error}; start the Tollgate that wrote it once more")]
+    Entry {
+        /// The layout.
+        format: u8,
+        /// What is wrong.
+        error: EntryError,
+    },
+}
+
+/// Appends the frame of `entry`.
+pub(crate) fn push(out: &mut Vec<u8>, sequence: u64, entry: &Entry) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    out.push(FORMAT);
+    bytes::encode(out, entry);
+    let payload = &out[start + HEADER_BYTES..];
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let checksum = checksum(sequence, payload);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The entries at the beginning of `bytes` that belong to this sequence.
+///
+/// # Errors
+/// See [`Unreadable`]: what is whole is read or refused, and never skipped.
+pub(crate) fn read(mut bytes: &[u8], sequence: u64) -> Result<Vec<Entry>, Unreadable> {
+    let mut entries = Vec::new();
+    while let Some((payload, rest)) = next(bytes, sequence) {
+        entries.push(entry(payload)?);
+        bytes = rest;
+    }
+    Ok(entries)
+}
+
+fn entry(payload: &[u8]) -> Result<Entry, Unreadable> {
+    let (format, entry) = payload.split_first().ok_or(Unreadable::Format(0))?;
+    let read = match *format {
+        FORMAT => bytes::decode(entry),
+        FORMAT_1 => v0::decode(entry),
+        unknown => return Err(Unreadable::Format(unknown)),
+    };
+    read.map_err(|error| Unreadable::Entry { format: *format, error })
+}
+
+fn next(bytes: &[u8], sequence: u64) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (payload, rest) = rest.split_at_checked(length)?;
+    // Zeros, as in a file that was never written, have the checksum of nothing: an empty payload is no frame.
+    let whole = !payload.is_empty() && checksum(sequence, payload) == u32::from_le_bytes(*sum);
+    whole.then_some((payload, rest))
+}
+
+fn checksum(sequence: u64, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&sequence.to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADER_BYTES, Unreadable, checksum, push, read};
+    use crate::entry::Entry;
+    use crate::sqlite::journal::bytes::EntryError;
+    use crate::sqlite::journal::samples::{bytes, lines, samples};
+
+    fn entries() -> Vec<Entry> {
+        samples().into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    fn framed(sequence: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        entries().iter().for_each(|entry| push(&mut bytes, sequence, entry));
+        bytes
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        assert_eq!(read(&framed(3), 3), Ok(entries()));
+    }
+
+    #[test]
+    fn a_torn_end_loses_the_torn_entry_only() {
+        let bytes = framed(3);
+        for end in 0..bytes.len() {
+            let found = read(&bytes[..end], 3).unwrap();
+            assert_eq!(found, entries()[..found.len()]);
+            let mut zeroed = bytes[..end].to_vec();
+            zeroed.resize(bytes.len() + 64, 0);
+            assert_eq!(read(&zeroed, 3).unwrap(), found, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_sequence_left_in_the_file_is_not_read() {
+        let mut bytes = framed(5);
+        let length = bytes.len();
+        bytes.extend(framed(3));
+        assert_eq!(read(&bytes, 5).unwrap().len(), entries().len());
+        assert_eq!(read(&bytes[length..], 5), Ok(vec![]));
+    }
+
+    /// The frames were made by 0.1.0, as its segment of the sequence 7.
+    #[test]
+    fn frames_of_0_1_0_are_read_and_this_build_goes_on_behind_them() {
+        let mut frames: Vec<u8> =
+            lines(include_str!("golden-1.hex")).iter().flat_map(|(_, hex)| bytes(hex)).collect();
+        assert_eq!(read(&frames, 7), Ok(entries()));
+        frames.extend(framed(7));
+        assert_eq!(read(&frames, 7), Ok([entries(), entries()].concat()));
+    }
+
+    /// Puts `byte` at `at` in the payload of the first frame, as if it had been written so.
+    fn forged(at: usize, byte: u8) -> Vec<u8> {
+        let mut bytes = framed(3);
+        let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+        bytes[HEADER_BYTES + at] = byte;
+        let sum = checksum(3, &bytes[HEADER_BYTES..HEADER_BYTES + length]);
+        bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn what_is_unknown_is_an_error_and_not_an_end() {
+        assert_eq!(read(&forged(0, 3), 3), Err(Unreadable::Format(3)));
+        let error = EntryError::Unknown { what: "entry kind", code: 99 };
+        assert_eq!(read(&forged(1, 99), 3), Err(Unreadable::Entry { format: 2, error }));
+        let told = "in the journal (format 2), an entry holds the entry kind 99, which this Tollgate does not know; \
+            start the Tollgate that wrote it once more";
+        assert_eq!(Unreadable::Entry { format: 2, error }.to_string(), told);
+        // An entry of today under the number of the old layout.
+        let misnamed = Unreadable::Entry { format: 1, error: EntryError::Malformed };
+        assert_eq!(read(&forged(0, 1), 3), Err(misnamed));
+    }
+}

@@ -1,0 +1,43 @@
+//! The store in SQLite, with a journal before it. Nothing outside of this folder names it.
+//!
+//! `open.rs` opens the database and migrates it. Entries come by `writer.rs` into `journal/`: the hot path. `apply.rs` and `commit.rs` bring
+//! them into the tables, `recover.rs` those that a crash left. `balance.rs`, `sweep.rs` and `verify.rs` keep the books right; the rest
+//! is one file per resource.
+
+mod api_key;
+mod apply;
+mod audit;
+mod balance;
+mod body;
+mod code;
+mod commit;
+mod credential;
+mod error;
+mod grant;
+mod idempotency;
+mod journal;
+mod load;
+mod lockout;
+mod log;
+mod model_route;
+pub(crate) mod open;
+mod pool;
+mod price;
+mod price_rate;
+mod recover;
+mod refund;
+mod request;
+mod reseal;
+mod retain;
+mod reward;
+mod row;
+mod session;
+mod setting;
+mod sql;
+mod statement;
+mod sweep;
+mod tally;
+mod usage;
+mod user;
+mod verify;
+pub(crate) mod writer;

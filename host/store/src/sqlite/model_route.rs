@@ -1,0 +1,111 @@
+//! Model routes that were made while the gateway ran. What a definition says is the server's business: here it is JSON.
+
+use tollgate_core::id::RouteId;
+use tollgate_core::time::Timestamp;
+
+use crate::catalogue::model_route::ModelRoute;
+use crate::error::StoreError;
+use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
+use crate::sqlite::open::{Store, random};
+use crate::sqlite::row::{Row, fields};
+use crate::sqlite::sql::stored;
+
+pub(crate) const SELECT: &str =
+    "SELECT id, name, definition, created_at, updated_at FROM model_route ORDER BY id";
+
+pub(crate) fn model_route(row: &mut Row<'_>) -> Option<ModelRoute> {
+    Some(ModelRoute {
+        id: RouteId::from_bytes(row.bytes()?),
+        name: row.get()?,
+        definition: row.get()?,
+        created_at: Timestamp::from_millis(row.u64()?),
+        updated_at: Timestamp::from_millis(row.u64()?),
+    })
+}
+
+impl Store {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that is no JSON.
+    pub async fn add_model_route(
+        &self,
+        name: &str,
+        definition: &str,
+        now: Timestamp,
+    ) -> Result<RouteId, StoreError> {
+        let id = RouteId::new(now, random()?);
+        let query =
+            "INSERT INTO model_route (id, name, definition, created_at, updated_at) VALUES (?, ?, ?, ?, ?)";
+        let inserted = sqlx::query(query)
+            .bind(id.as_bytes().as_slice())
+            .bind(name)
+            .bind(definition)
+            .bind(stored(now.millis()))
+            .bind(stored(now.millis()))
+            .execute(self.pool())
+            .await;
+        checked(inserted, "adding a model route").map(|_| id)
+    }
+
+    /// Replaces what a route is called and where it leads.
+    ///
+    /// # Errors
+    /// As [`Store::add_model_route`], and [`StoreError::NotFound`].
+    pub async fn change_model_route(
+        &self,
+        id: RouteId,
+        name: &str,
+        definition: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let query = "UPDATE model_route SET name = ?, definition = ?, updated_at = ? WHERE id = ?";
+        let updated = sqlx::query(query)
+            .bind(name)
+            .bind(definition)
+            .bind(stored(now.millis()))
+            .bind(id.as_bytes().as_slice())
+            .execute(self.pool())
+            .await;
+        there(checked(updated, "changing a model route")?)
+    }
+
+    /// Forgets a route.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError> {
+        let deleted = sqlx::query("DELETE FROM model_route WHERE id = ?")
+            .bind(id.as_bytes().as_slice())
+            .execute(self.pool())
+            .await;
+        there(checked(deleted, "removing a model route")?)
+    }
+
+    /// All routes, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
+        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing model routes")?;
+        rows.iter().map(|row| fields("model route", row, model_route)).collect()
+    }
+}
+
+/// How many rows were written.
+fn checked(
+    done: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+    doing: &'static str,
+) -> Result<u64, StoreError> {
+    match done {
+        Err(error) if is_duplicate(&error) => Err(StoreError::Exists("model route")),
+        Err(error) if is_refusal(&error) => {
+            Err(StoreError::Invalid("a model route has a name and a definition in JSON".to_owned()))
+        }
+        done => Ok(done.doing(doing)?.rows_affected()),
+    }
+}
+
+const fn there(rows: u64) -> Result<(), StoreError> {
+    if rows == 0 { Err(StoreError::NotFound("model route")) } else { Ok(()) }
+}

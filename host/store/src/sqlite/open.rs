@@ -1,0 +1,200 @@
+//! Opens the database: settings, version check, migrations, and the lock of the one that serves.
+//!
+//! Whoever holds the lock may write to the journal, and read what a run that did not end well left in it. A server holds it for as
+//! long as it lives; others only while they catch up with a journal that no one writes to.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqlitePool};
+use tokio::sync::OnceCell;
+
+use crate::catalogue::audit::Act;
+use crate::error::StoreError;
+use crate::options::{Durability, Options};
+use crate::sqlite::error::Doing;
+use crate::sqlite::recover;
+use crate::sqlite::writer::Writer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
+
+/// The first SQLite that does not corrupt a write-ahead log which two connections reset at once.
+const SQLITE_MIN: [u32; 3] = [3, 51, 3];
+
+/// The database. Cheap to clone, and usable from any tokio runtime with timers.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    /// Who changes things through it, for the audit log.
+    pub(crate) act: Option<Arc<Act>>,
+}
+
+/// How long a server waits for one that only catches up.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Inner {
+    pool: SqlitePool,
+    options: SqliteConnectOptions,
+    durability: Durability,
+    path: PathBuf,
+    /// Held from the first use of the writer on, by the process that serves.
+    lock: OnceCell<File>,
+    writer: OnceCell<Writer>,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it where there is none, and migrates it. Where a process ended without bringing all
+    /// of its journal into the tables, that is done now.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, SQLite is older than 3.51.3, or a newer Tollgate migrated the database.
+    pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let durability = options.sync;
+        let options = connect_options(path, durability);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await
+            .doing("opening the database")?;
+        check_version(&pool).await?;
+        migrate(&pool).await?;
+        let (lock, writer) = Default::default();
+        let inner = Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, writer });
+        let store = Self { inner, act: None };
+        if let Some(_lock) = store.try_lock()? {
+            recover::catch_up(path, &store.ledger_options()).await?;
+        }
+        Ok(store)
+    }
+
+    /// The writer, whose threads start with the first call.
+    ///
+    /// From then on this process is the one that serves from the database.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system gives no
+    /// thread.
+    pub async fn writer(&self) -> Result<Writer, StoreError> {
+        self.lock().await?;
+        let started = self.inner.writer.get_or_try_init(async || {
+            let options = self.ledger_options();
+            let start = recover::begin(&self.inner.path, &options).await?;
+            Writer::start(&self.inner.path, self.inner.durability, options, self.inner.pool.clone(), start)
+                .map_err(|source| self.file_error("starting the writer of", source))
+        });
+        started.await.cloned()
+    }
+
+    /// Brings what was handed to the writer into the tables, where it was started, and closes every connection.
+    ///
+    /// Returns how many entries are lost, because neither journal nor tables could be written; 0 on an orderly end.
+    pub async fn close(&self) -> usize {
+        let lost = match self.inner.writer.get() {
+            Some(writer) => writer.close().await,
+            None => 0,
+        };
+        self.inner.pool.close().await;
+        lost
+    }
+
+    /// Connections for everything but the writer's entries.
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.inner.pool
+    }
+
+    /// How the writer's own connection is opened. Its commits allow the journal to be written over, so they wait for the disk.
+    fn ledger_options(&self) -> SqliteConnectOptions {
+        self.inner.options.clone().synchronous(SqliteSynchronous::Full)
+    }
+
+    /// Makes this process the one that serves from the database, until it ends.
+    pub(crate) async fn lock(&self) -> Result<(), StoreError> {
+        let locked = self.inner.lock.get_or_try_init(async || {
+            let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+            loop {
+                match self.try_lock()? {
+                    Some(file) => return Ok(file),
+                    None if tokio::time::Instant::now() >= deadline => {
+                        return Err(StoreError::InUse(self.inner.path.clone()));
+                    }
+                    None => tokio::time::sleep(LOCK_PAUSE).await,
+                }
+            }
+        });
+        locked.await.map(drop)
+    }
+
+    /// The lock, unless another has it. It is held as long as the file is open.
+    fn try_lock(&self) -> Result<Option<File>, StoreError> {
+        let mut name = self.inner.path.clone().into_os_string();
+        name.push(".lock");
+        let file = File::create(PathBuf::from(name)).map_err(|source| self.file_error("locking", source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(source)) => Err(self.file_error("locking", source)),
+        }
+    }
+
+    fn file_error(&self, doing: &'static str, source: std::io::Error) -> StoreError {
+        StoreError::File { doing, path: self.inner.path.clone(), source }
+    }
+}
+
+fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions {
+    let synchronous = match durability {
+        Durability::Full => SqliteSynchronous::Full,
+        Durability::Normal => SqliteSynchronous::Normal,
+    };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("mmap_size", "0")
+        .disable_statement_logging()
+}
+
+async fn check_version(pool: &SqlitePool) -> Result<(), StoreError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(pool)
+        .await
+        .doing("asking SQLite for its version")?;
+    let parts: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+    if parts.as_slice() < SQLITE_MIN.as_slice() { Err(too_old(&version)) } else { Ok(()) }
+}
+
+fn too_old(version: &str) -> StoreError {
+    StoreError::EngineTooOld(format!(
+        "SQLite {version} can corrupt its write-ahead log; 3.51.3 or newer is needed"
+    ))
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) => {
+            let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+            Err(StoreError::NewerSchema { found, known })
+        }
+        Err(error) => Err(StoreError::Migrate(Box::new(error))),
+    }
+}
+
+/// Ten random bytes for an id.
+pub(crate) fn random() -> Result<[u8; 10], StoreError> {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes).map_err(|_| crate::seal::SealError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,101 @@
+//! What users pay of the price table: one row for each who does not pay it whole. Operators write it; it is read into the
+//! directory of a server and by nothing that answers a user.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use sqlx::SqliteConnection;
+use tollgate_core::id::UserId;
+use tollgate_core::price::PriceRate;
+use tollgate_core::time::Timestamp;
+
+use crate::catalogue::audit::Note;
+use crate::catalogue::price::Payers;
+use crate::error::StoreError;
+use crate::sqlite::error::Doing;
+use crate::sqlite::open::Store;
+use crate::sqlite::row::{Row, fields};
+use crate::sqlite::sql::stored;
+
+impl Store {
+    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests that are
+    /// admitted from now on cost it; those under way cost what they were admitted at.
+    ///
+    /// Returns for how many it was set.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where a user does not exist.
+    pub async fn set_price_rate(
+        &self,
+        payers: Payers<'_>,
+        rate: PriceRate,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("setting price rates")?;
+        let count = match payers {
+            Payers::All => set(&mut tx, None, rate, actor, now).await?,
+            Payers::Some(users) => {
+                for user in users {
+                    if set(&mut tx, Some(*user), rate, actor, now).await? == 0 {
+                        return Err(StoreError::NotFound("user"));
+                    }
+                }
+                users.len() as u64
+            }
+        };
+        let target = match payers {
+            Payers::All => "all".to_owned(),
+            Payers::Some(users) => users.iter().map(UserId::to_string).collect::<Vec<_>>().join(" "),
+        };
+        let detail = json!({"ppm": rate.ppm(), "users": count});
+        self.note(&mut tx, Note { action: "price-rate.set", kind: "user", target, detail }, now).await?;
+        tx.commit().await.doing("setting price rates")?;
+        Ok(count)
+    }
+
+    /// What users pay of the prices, where it is not the whole.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    pub async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("reading price rates")?;
+        all(&mut connection).await
+    }
+}
+
+/// Sets the rate of one user, or of all, and says of how many.
+async fn set(
+    connection: &mut SqliteConnection,
+    user: Option<UserId>,
+    rate: PriceRate,
+    actor: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO price_rate (user_id, ppm, changed_at, actor) \
+         SELECT id, ?1, ?2, ?3 FROM users WHERE ?4 IS NULL OR id = ?4 \
+         ON CONFLICT (user_id) DO UPDATE SET ppm = excluded.ppm, changed_at = excluded.changed_at, actor = excluded.actor",
+    )
+    .bind(i64::from(rate.ppm()))
+    .bind(stored(now.millis()))
+    .bind(actor)
+    .bind(user.as_ref().map(|user| user.as_bytes().as_slice()))
+    .execute(connection)
+    .await
+    .doing("setting price rates")?;
+    Ok(done.rows_affected())
+}
+
+pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<HashMap<UserId, PriceRate>, StoreError> {
+    let rows = sqlx::query("SELECT user_id, ppm FROM price_rate WHERE ppm <> 1000000")
+        .fetch_all(connection)
+        .await
+        .doing("reading price rates")?;
+    rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
+}
+
+fn price_rate(row: &mut Row<'_>) -> Option<(UserId, PriceRate)> {
+    let user = UserId::from_bytes(row.bytes()?);
+    Some((user, PriceRate::of_ppm(u32::try_from(row.get::<i64>()?).ok()?)?))
+}

@@ -1,0 +1,99 @@
+//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, bodies that are
+//! kept, and answers that are kept for calls that may come again.
+//!
+//! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the same
+//! transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the change was
+//! interrupted.
+
+use tollgate_core::secret::Secret;
+
+use crate::catalogue::credential::Resealed;
+use crate::error::StoreError;
+use crate::seal::{MasterKey, Place};
+use crate::sqlite::error::Doing;
+use crate::sqlite::open::Store;
+use crate::sqlite::row::fields;
+use crate::sqlite::{body, credential, idempotency};
+
+/// The setting that only the right key opens.
+const KEY_CHECK: &str = "master_key_check";
+const WORD: &str = "sealed";
+const DOING: &str = "resealing";
+
+impl Store {
+    /// Whether the database is sealed with this key; `None` where nothing says so yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError> {
+        let sealed = self.setting(KEY_CHECK).await?;
+        Ok(sealed.map(|sealed| key.open_setting(KEY_CHECK, &sealed).is_ok()))
+    }
+
+    /// Notes that the database is sealed with this key, where nothing says so yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_key(&self, key: &MasterKey) -> Result<(), StoreError> {
+        self.secret_setting(key, KEY_CHECK, &Secret::new(WORD.to_owned())).await?;
+        Ok(())
+    }
+
+    /// Seals everything with `new` that is sealed with `old`: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while a server runs, which would go on with the old key, and [`StoreError::Seal`] when something
+    /// does not open with `old`.
+    pub async fn reseal(&self, old: &MasterKey, new: &MasterKey) -> Result<Resealed, StoreError> {
+        self.lock().await?;
+        let mut resealed = Resealed::default();
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let rows = sqlx::query(credential::SELECT).fetch_all(&mut *tx).await.doing(DOING)?;
+        for row in &rows {
+            let known = fields("credential", row, credential::credential)?;
+            let place = Place { id: known.id, owner: known.owner, provider: &known.provider };
+            let sealed = new.seal(&place, &known.open(old)?)?;
+            sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
+                .bind(sealed.nonce.as_slice())
+                .bind(sealed.bytes)
+                .bind(known.id.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await
+                .doing(DOING)?;
+            resealed.credentials += 1;
+        }
+        let settings: Vec<(String, String)> =
+            sqlx::query_as("SELECT name, value FROM setting").fetch_all(&mut *tx).await.doing(DOING)?;
+        for (name, value) in settings {
+            // What opens is sealed: no other text carries this key's tag.
+            let Ok(secret) = old.open_setting(&name, &value) else { continue };
+            sqlx::query("UPDATE setting SET value = ? WHERE name = ?")
+                .bind(new.seal_setting(&name, &secret)?)
+                .bind(name)
+                .execute(&mut *tx)
+                .await
+                .doing(DOING)?;
+            resealed.settings += 1;
+        }
+        let answers: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT actor, key, answer FROM idempotency WHERE answer IS NOT NULL")
+                .fetch_all(&mut *tx)
+                .await
+                .doing(DOING)?;
+        for (actor, key, answer) in answers {
+            let place = idempotency::place_of(&actor, &key);
+            // One that an even older key sealed cannot be read now either.
+            let Ok(answer) = old.open_setting(&place, &answer) else { continue };
+            sqlx::query("UPDATE idempotency SET answer = ? WHERE actor = ? AND key = ?")
+                .bind(new.seal_setting(&place, &answer)?)
+                .bind(actor)
+                .bind(key)
+                .execute(&mut *tx)
+                .await
+                .doing(DOING)?;
+        }
+        resealed.bodies = body::reseal(&mut tx, old, new).await?;
+        tx.commit().await.doing(DOING)?;
+        Ok(resealed)
+    }
+}

@@ -1,0 +1,95 @@
+//! Retention of the request log: records go, oldest first, a few at a time, so that the ledger's commits never wait long.
+//!
+//! What they were counted as stays (`usage_removed`), and so do their receipts, which are money's, and every transfer.
+//! A caller archives each batch before it removes it: a crash in between archives it twice, and never loses it.
+
+use tollgate_core::id::RequestId;
+
+use crate::entry::RequestRecord;
+use crate::error::StoreError;
+use crate::log::filter::Retention;
+use crate::sqlite::error::Doing;
+use crate::sqlite::open::Store;
+use crate::sqlite::row::fields;
+use crate::sqlite::sql::stored;
+
+/// Adds what the batch was counted as to what was removed before.
+const REMOVE_COUNTED: &str = "INSERT INTO usage_removed \
+    SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), SUM(CASE WHEN billed THEN input ELSE 0 END), \
+    SUM(CASE WHEN billed THEN cache_read ELSE 0 END), SUM(CASE WHEN billed THEN cache_write_short ELSE 0 END), \
+    SUM(CASE WHEN billed THEN cache_write_long ELSE 0 END), SUM(CASE WHEN billed THEN output ELSE 0 END), \
+    SUM(CASE WHEN billed THEN reasoning ELSE 0 END), SUM(CASE WHEN billed THEN audio_input ELSE 0 END), \
+    SUM(CASE WHEN billed THEN audio_output ELSE 0 END), SUM(charge), MAX(started_at) \
+    FROM counted_record WHERE request <= ? GROUP BY 1, 2, 3, 4, 5 \
+    ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET requests = requests + excluded.requests, \
+    failed = failed + excluded.failed, input = input + excluded.input, cache_read = cache_read + excluded.cache_read, \
+    cache_write_short = cache_write_short + excluded.cache_write_short, \
+    cache_write_long = cache_write_long + excluded.cache_write_long, output = output + excluded.output, \
+    reasoning = reasoning + excluded.reasoning, audio_input = audio_input + excluded.audio_input, \
+    audio_output = audio_output + excluded.audio_output, charge = charge + excluded.charge, \
+    last_at = MAX(last_at, excluded.last_at)";
+
+/// The steps of a removal, in their order; each takes the last request of the batch.
+const REMOVE: [&str; 5] = [
+    REMOVE_COUNTED,
+    "INSERT INTO kept_receipt SELECT request, receipt FROM request_record WHERE request <= ? AND receipt IS NOT NULL \
+     ON CONFLICT DO NOTHING",
+    "DELETE FROM request_attempt WHERE request <= ?",
+    "UPDATE request_horizon SET request = MAX(request, ?1), \
+     removed = removed + (SELECT COUNT(*) FROM request_record WHERE request <= ?1)",
+    "DELETE FROM request_record WHERE request <= ?",
+];
+
+impl Store {
+    /// The next records that may go, oldest first, at most `limit`. Empty when the rest may stay.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    pub async fn expired(&self, rule: &Retention, limit: u32) -> Result<Vec<RequestRecord>, StoreError> {
+        let (first, mut expired) = (self.oldest(limit).await?, 0);
+        if let Some(before) = rule.before {
+            let bound = RequestId::new(before, [0; 10]);
+            expired = first.iter().take_while(|request| **request < bound).count();
+        }
+        if let Some(records_max) = rule.records_max {
+            let excess = self.records_kept().await?.saturating_sub(records_max);
+            expired = expired.max(usize::try_from(excess).unwrap_or(usize::MAX).min(first.len()));
+        }
+        let mut records = self.records(&first[..expired]).await?;
+        records.reverse();
+        Ok(records)
+    }
+
+    /// Removes all records up to and including that of `last`, which need not be there.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is removed.
+    pub async fn remove_records(&self, last: RequestId) -> Result<(), StoreError> {
+        const DOING: &str = "removing old records";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        for step in REMOVE {
+            sqlx::query(step).bind(last.as_bytes().as_slice()).execute(&mut *tx).await.doing(DOING)?;
+        }
+        tx.commit().await.doing(DOING)
+    }
+
+    /// How many records there are: as many as were counted and not removed.
+    async fn records_kept(&self) -> Result<u64, StoreError> {
+        let kept: i64 = sqlx::query_scalar(
+            "SELECT COALESCE((SELECT SUM(requests) FROM usage_counter WHERE kind = 3), 0) - removed FROM request_horizon",
+        )
+        .fetch_one(self.pool())
+        .await
+        .doing("counting records")?;
+        Ok(crate::sqlite::sql::loaded(kept))
+    }
+
+    async fn oldest(&self, limit: u32) -> Result<Vec<RequestId>, StoreError> {
+        let rows = sqlx::query("SELECT request FROM request_record ORDER BY request LIMIT ?")
+            .bind(stored(u64::from(limit)))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading old records")?;
+        rows.iter().map(|row| fields("record", row, |row| row.bytes().map(RequestId::from_bytes))).collect()
+    }
+}

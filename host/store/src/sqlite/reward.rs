@@ -1,0 +1,86 @@
+//! The reward for bringing a provider key: granted once per key and provider account, whoever brings it, however often.
+
+use serde_json::json;
+use tollgate_core::id::TransferId;
+use tollgate_core::points::Micropoints;
+use tollgate_core::time::Timestamp;
+
+use crate::catalogue::audit::Note;
+use crate::error::StoreError;
+use crate::ledger::booking::{Granted, Reward};
+use crate::sqlite::error::Doing;
+use crate::sqlite::open::{Store, random};
+use crate::sqlite::sql::{Code, Kind, Origin, account, stored};
+
+impl Store {
+    /// Grants a reward, unless one of the fingerprints had one before. Says what was granted.
+    ///
+    /// All fingerprints are known from then on, so a new key of a known account earns nothing, and neither does a known key
+    /// whose account is named for the first time.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a user.
+    pub async fn reward(&self, reward: &Reward<'_>, now: Timestamp) -> Result<Option<Granted>, StoreError> {
+        const DOING: &str = "granting a reward";
+        if reward.amount <= Micropoints::ZERO {
+            return Ok(None);
+        }
+        let transfer = TransferId::new(now, random()?);
+        // Whoever comes second waits here, and then finds the first one's rows.
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let mut known = false;
+        for fingerprint in reward.fingerprints {
+            let found: Option<i64> =
+                sqlx::query_scalar("SELECT 1 FROM credential_reward WHERE fingerprint = ?")
+                    .bind(fingerprint.as_slice())
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .doing(DOING)?;
+            known |= found.is_some();
+        }
+        let mut seq = None;
+        if !known {
+            let inserted = sqlx::query(
+                "INSERT INTO transfer (id, kind, debit, credit, amount, code, memo, origin, at_ms) \
+                 SELECT ?, ?, ?, account.id, ?, ?, ?, ?, ? FROM account WHERE owner = ?",
+            )
+            .bind(transfer.as_bytes().as_slice())
+            .bind(Kind::Single as i64)
+            .bind(account::ISSUANCE)
+            .bind(reward.amount.get())
+            .bind(Code::Reward as i64)
+            .bind(format!("reward: first credential of an account at {}", reward.provider))
+            .bind(Origin::Management as i64)
+            .bind(stored(now.millis()))
+            .bind(reward.user.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+            if inserted.rows_affected() == 0 {
+                return Err(StoreError::NotFound("user"));
+            }
+            seq = Some(inserted.last_insert_rowid());
+            let detail = json!({"amount": reward.amount.to_string(), "provider": reward.provider});
+            let target = reward.user.to_string();
+            self.note(&mut tx, Note { action: "credential.reward", kind: "user", target, detail }, now)
+                .await?;
+            sqlx::query("UPDATE revision SET value = value + 1").execute(&mut *tx).await.doing(DOING)?;
+        }
+        for fingerprint in reward.fingerprints {
+            sqlx::query(
+                "INSERT INTO credential_reward (fingerprint, provider, user_id, transfer, at_ms) \
+                 VALUES (?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING",
+            )
+            .bind(fingerprint.as_slice())
+            .bind(reward.provider)
+            .bind(reward.user.as_bytes().as_slice())
+            .bind(seq.map(|_| transfer.as_bytes().to_vec()))
+            .bind(stored(now.millis()))
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        }
+        tx.commit().await.doing(DOING)?;
+        Ok(seq.map(|seq| Granted { seq, transfer, amount: reward.amount, repeated: false }))
+    }
+}

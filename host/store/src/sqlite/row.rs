@@ -1,0 +1,49 @@
+//! Reads columns in order and checks that each holds what it promises.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row as _, Sqlite, Type};
+
+use crate::error::StoreError;
+use crate::sqlite::sql::loaded;
+
+/// A row whose columns are taken from left to right.
+pub(crate) struct Row<'a> {
+    row: &'a SqliteRow,
+    next: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The next column; `None` when it holds something else.
+    pub(crate) fn get<T: Decode<'a, Sqlite> + Type<Sqlite>>(&mut self) -> Option<T> {
+        let at = self.next;
+        self.next += 1;
+        self.row.try_get(at).ok()
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.get().map(loaded)
+    }
+
+    /// A blob of exactly `N` bytes.
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.get::<&[u8]>()?.try_into().ok()
+    }
+
+    /// A blob of exactly `N` bytes, or NULL.
+    #[expect(clippy::option_option, reason = "the outer one is a column that is damaged")]
+    pub(crate) fn bytes_or_null<const N: usize>(&mut self) -> Option<Option<[u8; N]>> {
+        match self.get::<Option<&[u8]>>()? {
+            Some(bytes) => bytes.try_into().ok().map(Some),
+            None => Some(None),
+        }
+    }
+}
+
+/// Reads a row with `read`; `what` names it when it is damaged.
+pub(crate) fn fields<T>(
+    what: &'static str,
+    row: &SqliteRow,
+    read: impl FnOnce(&mut Row<'_>) -> Option<T>,
+) -> Result<T, StoreError> {
+    read(&mut Row { row, next: 0 }).ok_or(StoreError::Damaged(what))
+}

@@ -1,0 +1,119 @@
+//! The writing side of the usage counters: what the records of one commit add to them, one row for each counter that they
+//! touch, however many records there are.
+//!
+//! The rule stands in SQL too, as the view `counted` of migration 11: what that adds up from the records is what
+//! `usage_counter` holds, and [`Store::verify`] compares the two.
+//!
+//! [`Store::verify`]: crate::Store::verify
+
+use std::collections::HashMap;
+
+use tollgate_core::outcome::Outcome;
+use tollgate_core::protocol::Operation;
+use tollgate_core::usage::Usage;
+
+use crate::entry::RequestRecord;
+use crate::sqlite::sql::stored;
+
+/// What a counter counts: see the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A user, by day, API key and model.
+    User = 1,
+    /// A credential, by day and model.
+    Credential = 2,
+    /// Everyone, by day and model.
+    Everyone = 3,
+    /// An API key, since it was made.
+    ApiKey = 4,
+}
+
+/// The primary key of a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Counter<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) subject: &'a [u8],
+    pub(crate) day: u64,
+    pub(crate) api_key: &'a [u8],
+    pub(crate) model: &'a str,
+}
+
+/// What is added to a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: i64,
+    pub(crate) failed: i64,
+    /// The classes of tokens in the order of their columns.
+    pub(crate) tokens: [i64; 8],
+    pub(crate) charge: i64,
+    /// When the last of the requests arrived.
+    pub(crate) last_at: i64,
+}
+
+/// What records add to counters.
+#[derive(Debug, Default)]
+pub(crate) struct Tally<'a>(HashMap<Counter<'a>, Counts>);
+
+impl<'a> Tally<'a> {
+    /// Counts a record wherever it counts.
+    pub(crate) fn add(&mut self, record: &'a RequestRecord) {
+        let counts = counts(record);
+        let day = record.started_at.day();
+        let model = record.model.as_deref().filter(|_| record.attempts > 0).unwrap_or("");
+        let api_key = record.api_key.as_ref().map(|key| key.as_bytes().as_slice());
+        let user = record.user.as_bytes().as_slice();
+        let by_day = |kind, subject| Counter { kind, subject, day, api_key: &[], model };
+        self.count(Counter { api_key: api_key.unwrap_or_default(), ..by_day(Kind::User, user) }, &counts);
+        self.count(by_day(Kind::Everyone, &[]), &counts);
+        if let Some(credential) = &record.credential {
+            self.count(by_day(Kind::Credential, credential.as_bytes()), &counts);
+        }
+        if let Some(subject) = api_key {
+            let all_time = Counter { kind: Kind::ApiKey, subject, day: 0, api_key: &[], model: "" };
+            self.count(all_time, &counts);
+        }
+    }
+
+    fn count(&mut self, counter: Counter<'a>, add: &Counts) {
+        let counts = self.0.entry(counter).or_default();
+        counts.requests += add.requests;
+        counts.failed += add.failed;
+        for (sum, tokens) in counts.tokens.iter_mut().zip(add.tokens) {
+            *sum = sum.saturating_add(tokens);
+        }
+        counts.charge = counts.charge.saturating_add(add.charge);
+        counts.last_at = counts.last_at.max(add.last_at);
+    }
+
+    /// The rows, in the order of their primary key: neighbours are written together.
+    pub(crate) fn rows(self) -> Vec<(Counter<'a>, Counts)> {
+        let mut rows: Vec<_> = self.0.into_iter().collect();
+        rows.sort_unstable_by_key(|(counter, _)| *counter);
+        rows
+    }
+}
+
+fn counts(record: &RequestRecord) -> Counts {
+    let billed = record.operation.is_some_and(Operation::billed);
+    Counts {
+        requests: 1,
+        failed: i64::from(!matches!(record.outcome, Outcome::Ok | Outcome::Empty)),
+        tokens: if billed { classes(&record.usage).map(stored) } else { [0; 8] },
+        charge: record.charge.get(),
+        last_at: stored(record.started_at.millis()),
+    }
+}
+
+/// The classes of tokens in the order of their columns.
+pub(crate) const fn classes(usage: &Usage) -> [u64; 8] {
+    [
+        usage.input,
+        usage.cache_read,
+        usage.cache_write_short,
+        usage.cache_write_long,
+        usage.output,
+        usage.reasoning,
+        usage.audio_input,
+        usage.audio_output,
+    ]
+}

@@ -1,0 +1,238 @@
+//! Users: who owns API keys and an account.
+
+use serde_json::json;
+use sqlx::SqliteConnection;
+use tollgate_core::id::{SessionId, UserId};
+use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
+use tollgate_core::time::Timestamp;
+
+use crate::catalogue::audit::Note;
+use crate::catalogue::user::{User, UserChange};
+use crate::error::StoreError;
+use crate::sqlite::error::{Doing, is_duplicate};
+use crate::sqlite::open::{Store, random};
+use crate::sqlite::row::{Row, fields};
+use crate::sqlite::sql::stored;
+
+pub(crate) const SELECT: &str = "SELECT id, name, enabled, role, created_at FROM users ORDER BY id";
+/// The same without an end, for a condition or a join to follow.
+pub(crate) const COLUMNS: &str =
+    "SELECT users.id, users.name, users.enabled, users.role, users.created_at FROM users";
+
+pub(crate) fn user(row: &mut Row<'_>) -> Option<User> {
+    Some(User {
+        id: UserId::from_bytes(row.bytes()?),
+        name: row.get()?,
+        enabled: row.get()?,
+        role: Role::named(row.get()?)?,
+        created_at: Timestamp::from_millis(row.u64()?),
+    })
+}
+
+impl Store {
+    /// Makes a user with an empty account, whose balance holds may not take below 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken.
+    pub async fn create_user(&self, name: &str, now: Timestamp) -> Result<UserId, StoreError> {
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(StoreError::Invalid("a user needs a name without control characters".to_owned()));
+        }
+        let id = UserId::new(now, random()?);
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("creating a user")?;
+        let inserted = sqlx::query("INSERT INTO users (id, name, created_at) VALUES (?, ?, ?)")
+            .bind(id.as_bytes().as_slice())
+            .bind(name)
+            .bind(stored(now.millis()))
+            .execute(&mut *tx)
+            .await;
+        match inserted {
+            Err(error) if is_duplicate(&error) => return Err(StoreError::Exists("user")),
+            inserted => inserted.doing("creating a user")?,
+        };
+        sqlx::query("INSERT INTO account (kind, owner) VALUES ('user', ?)")
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing("creating an account")?;
+        let detail = json!({"name": name});
+        let note = Note { action: "user.create", kind: "user", target: id.to_string(), detail };
+        self.note(&mut tx, note, now).await?;
+        tx.commit().await.doing("creating a user")?;
+        Ok(id)
+    }
+
+    /// All users, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_users(&self) -> Result<Vec<User>, StoreError> {
+        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing users")?;
+        rows.iter().map(|row| fields("user", row, user)).collect()
+    }
+
+    /// The user of this name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when nobody has it.
+    pub async fn find_user(&self, name: &str) -> Result<User, StoreError> {
+        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE name = ?")
+            .bind(name)
+            .fetch_optional(self.pool())
+            .await
+            .doing("finding a user")?;
+        fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
+    }
+
+    /// The user of this id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when nobody has it.
+    pub async fn user(&self, id: UserId) -> Result<User, StoreError> {
+        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE id = ?")
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(self.pool())
+            .await
+            .doing("finding a user")?;
+        fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
+    }
+
+    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains `search`,
+    /// whatever its case, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_users(
+        &self,
+        search: &str,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<User>, StoreError> {
+        let query = "SELECT id, name, enabled, role, created_at FROM users \
+                     WHERE id > ? AND instr(lower(name), lower(?)) > 0 ORDER BY id LIMIT ?";
+        let after = after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice());
+        let rows = sqlx::query(query)
+            .bind(after)
+            .bind(search)
+            .bind(stored(limit as u64))
+            .fetch_all(self.pool())
+            .await
+            .doing("finding users")?;
+        rows.iter().map(|row| fields("user", row, user)).collect()
+    }
+
+    /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and [`StoreError::Invalid`]
+    /// for a floor above 0.
+    pub async fn change_user(
+        &self,
+        id: UserId,
+        change: &UserChange,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a user";
+        if change.floor.is_some_and(|floor| floor > Micropoints::ZERO) {
+            return Err(StoreError::Invalid("the floor of an account is 0 or less".to_owned()));
+        }
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let admins = enabled_admins(&mut tx).await?;
+        let done = sqlx::query(
+            "UPDATE users SET enabled = COALESCE(?, enabled), role = COALESCE(?, role), \
+             password = COALESCE(?, password) WHERE id = ?",
+        )
+        .bind(change.enabled)
+        .bind(change.role.map(Role::name))
+        .bind(change.password.as_deref())
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await
+        .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("user"));
+        }
+        if admins > 0 && enabled_admins(&mut tx).await? == 0 {
+            return Err(StoreError::LastAdmin);
+        }
+        if let Some(floor) = change.floor {
+            set_floor(&mut tx, id, floor).await?;
+        }
+        if change.password.is_some() || change.enabled == Some(false) {
+            end_sessions(&mut tx, id, None, now).await?;
+        }
+        let note =
+            Note { action: "user.change", kind: "user", target: id.to_string(), detail: change.detail() };
+        self.note(&mut tx, note, now).await?;
+        tx.commit().await.doing(DOING)
+    }
+
+    /// Lets a user's API keys and logins work, or not.
+    ///
+    /// # Errors
+    /// As [`Store::change_user`].
+    pub async fn set_user_enabled(
+        &self,
+        user: UserId,
+        enabled: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = UserChange { enabled: Some(enabled), ..UserChange::default() };
+        self.change_user(user, &change, now).await
+    }
+
+    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the account:
+    /// that takes nothing, and refuses what comes until the balance is above it again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
+    pub async fn set_floor(
+        &self,
+        user: UserId,
+        floor: Micropoints,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = UserChange { floor: Some(floor), ..UserChange::default() };
+        self.change_user(user, &change, now).await
+    }
+}
+
+async fn enabled_admins(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE enabled = 1 AND role = 'admin'")
+        .fetch_one(connection)
+        .await
+        .doing("counting admins")
+}
+
+async fn set_floor(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    floor: Micropoints,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE account SET floor = ?1, floor_least = MIN(floor_least, ?1) WHERE owner = ?2")
+        .bind(floor.get())
+        .bind(user.as_bytes().as_slice())
+        .execute(connection)
+        .await
+        .doing("changing an account")?;
+    Ok(())
+}
+
+/// Ends a user's sessions, but for one where there is one to keep.
+pub(crate) async fn end_sessions(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    but: Option<SessionId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let but = but.as_ref().map_or(&[][..], |session| session.as_bytes().as_slice());
+    sqlx::query("UPDATE session SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL AND id <> ?")
+        .bind(stored(now.millis()))
+        .bind(user.as_bytes().as_slice())
+        .bind(but)
+        .execute(connection)
+        .await
+        .doing("ending sessions")?;
+    Ok(())
+}
