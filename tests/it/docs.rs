@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tollgate_tests::sdk;
+use tollgate_tests::{sdk, source};
 
 use crate::sdk::at_a_demonstration;
 
@@ -40,47 +40,7 @@ fn rust_files(directory: &str) -> Vec<String> {
 
 /// A source file without its comments and its tests: the code with its string literals emptied, and the literals.
 fn code_and_literals(path: &str) -> (String, Vec<String>) {
-    let source = read(path);
-    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let (mut code, mut literals, mut rest) = (String::new(), Vec::new(), source);
-    while let Some(at) = rest.find(['"', '\'', '/']) {
-        code.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if rest.starts_with("//") {
-            rest = rest.find('\n').map_or("", |end| &rest[end..]);
-        } else if rest.starts_with('"') {
-            let (literal, after) = literal(&code, &rest[1..]);
-            code.push_str("\"\"");
-            literals.push(literal.to_owned());
-            rest = after;
-        } else {
-            // A quoted quote or backslash would be taken for something else; lifetimes and other characters are plain.
-            let length =
-                ["'\"'", "'\\''", "'\\\\'"].iter().find(|it| rest.starts_with(**it)).map_or(1, |it| it.len());
-            code.push_str(&rest[..length]);
-            rest = &rest[length..];
-        }
-    }
-    (code + rest, literals)
-}
-
-/// Splits what follows an opening quote at the closing one. What stands before the quote tells a raw literal.
-fn literal<'a>(before: &str, text: &'a str) -> (&'a str, &'a str) {
-    let hashes = before.len() - before.trim_end_matches('#').len();
-    let end = if before.trim_end_matches('#').ends_with('r') {
-        let closing = format!("\"{}", "#".repeat(hashes));
-        (text.find(&closing), closing.len())
-    } else {
-        let mut escaped = false;
-        let closes = |sign: char| {
-            let closing = sign == '"' && !escaped;
-            escaped = sign == '\\' && !escaped;
-            closing
-        };
-        (text.find(closes), 1)
-    };
-    let (Some(at), length) = end else { panic!("a literal without an end: {text:.40}") };
-    (&text[..at], &text[at + length..])
+    source::code_and_literals(&read(path))
 }
 
 /// The fenced blocks of a document in one language.

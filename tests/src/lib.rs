@@ -15,6 +15,7 @@ pub mod odd;
 pub mod process;
 pub mod schema;
 pub mod sdk;
+pub mod source;
 pub mod upstream;
 
 use std::time::Duration;
