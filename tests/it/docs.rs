@@ -10,8 +10,35 @@ use tollgate_tests::{sdk, source};
 
 use crate::sdk::at_a_demonstration;
 
-const DOCUMENTS: [&str; 5] =
+const PAGES: [&str; 5] =
     ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "wit/README.md", "wit/CHANGELOG.md"];
+/// Columns of a line of prose; tables and code are as wide as they are.
+const COLUMNS_MAX: usize = 120;
+
+/// All documents for readers: those at fixed places, and what lies below `docs/`.
+fn documents() -> Vec<String> {
+    let mut all: Vec<String> = PAGES.map(str::to_owned).to_vec();
+    let mut folders = vec!["docs".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for (path, is_directory) in entries(&folder) {
+            if is_directory {
+                folders.push(path);
+            } else {
+                assert!(path.ends_with(".md"), "{path} is no document");
+                all.push(path);
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Targets of the links of a document, without those that lead out of the repository.
+fn links(document: &str) -> Vec<String> {
+    let text = read(document);
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -52,9 +79,10 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     blocks.collect()
 }
 
-/// Lines of the README's shell blocks without their comments.
+/// Lines of all shell blocks without their comments.
 fn shell_lines() -> Vec<String> {
-    let lines = blocks("README.md", "sh").join("\n").replace("\\\n", " ");
+    let all: Vec<String> = documents().iter().flat_map(|document| blocks(document, "sh")).collect();
+    let lines = all.join("\n").replace("\\\n", " ");
     let bare = lines.lines().map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned());
     bare.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
@@ -114,18 +142,36 @@ fn the_readme_and_ci_name_the_same_test_command() {
 
 #[test]
 fn every_link_of_a_document_leads_somewhere() {
-    for document in DOCUMENTS {
-        let folder = Path::new(document).parent().unwrap().to_owned();
-        let text = read(document);
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for target in targets.filter(|target| !target.contains("://")) {
-            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let file = if path.is_empty() { PathBuf::from(document) } else { folder.join(path) };
+    for document in documents() {
+        let folder = Path::new(&document).parent().unwrap().to_owned();
+        for target in links(&document) {
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if path.is_empty() { PathBuf::from(&document) } else { folder.join(path) };
             assert!(root().join(&file).exists(), "{document} links to {target}");
             assert!(
                 anchor.is_empty() || anchors(&read(&file)).contains(anchor),
                 "{document} links to {target}"
             );
+        }
+    }
+}
+
+#[test]
+fn every_document_is_one_click_from_the_readme() {
+    let linked = links("README.md");
+    for document in documents().iter().filter(|document| document.starts_with("docs/")) {
+        assert!(linked.contains(document), "README.md does not link to {document}");
+    }
+}
+
+#[test]
+fn no_line_of_prose_is_wider_than_a_page() {
+    let new = |document: &&String| !document.ends_with("CHANGELOG.md") && *document != "ARCHITECTURE.md";
+    for document in documents().iter().filter(new) {
+        let text = read(document);
+        let prose = text.split("```").step_by(2).flat_map(str::lines);
+        for line in prose.filter(|line| !line.starts_with('|')) {
+            assert!(line.chars().count() <= COLUMNS_MAX, "{document}: {line}");
         }
     }
 }
@@ -185,7 +231,7 @@ fn the_code_map_names_every_module_of_the_host() {
 }
 
 #[test]
-fn every_command_line_in_the_readme_is_one_that_tollgate_has() {
+fn every_command_line_in_a_document_is_one_that_tollgate_has() {
     let lines = shell_lines();
     let calls =
         lines.iter().filter_map(|line| line.split("tollgate ").nth(1)).filter(|call| !call.starts_with('-'));
@@ -211,8 +257,12 @@ fn every_command_line_in_the_readme_is_one_that_tollgate_has() {
 }
 
 #[test]
-fn every_configuration_in_the_readme_is_accepted() {
-    let examples = blocks("README.md", "toml");
+fn every_configuration_in_a_document_is_accepted() {
+    let examples: Vec<String> = documents()
+        .iter()
+        .filter(|document| !document.starts_with("docs/plugins"))
+        .flat_map(|document| blocks(document, "toml"))
+        .collect();
     assert!(!examples.is_empty());
     for example in examples {
         let read = toml::from_str::<tollgate_server::config::Config>(&example);
@@ -220,7 +270,7 @@ fn every_configuration_in_the_readme_is_accepted() {
     }
 }
 
-/// The README's words for what a test must put in their place.
+/// The documents' words for what a test must put in their place.
 const SHOWN_URL: &str = "http://127.0.0.1:8080";
 const SHOWN_KEY: &str = "TOLLGATE_KEY";
 
@@ -247,9 +297,9 @@ async fn every_curl_of_the_readme_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn every_sdk_snippet_of_the_readme_works() {
+async fn every_sdk_snippet_of_the_users_guide_works() {
     let dir = tempfile::tempdir().unwrap();
-    let snippets = blocks("README.md", "python");
+    let snippets = blocks("docs/users.md", "python");
     assert_eq!(snippets.len(), 3);
     at_a_demonstration(|url, key| async move {
         for (number, snippet) in snippets.iter().enumerate() {

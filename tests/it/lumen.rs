@@ -1,5 +1,5 @@
 //! A provider that the gateway has never heard of: a component from `plugins/examples/lumen`, some lines of configuration and
-//! a price. Everything is done as `wit/README.md` says, by the commands that it names.
+//! a price. Everything is done as `docs/plugins/adapters.md` says, by the commands that it names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,9 +56,10 @@ fn copied() -> PathBuf {
 
 /// The adapter that the README shows, and a test that it configures.
 fn readme_adapter() -> String {
-    let readme = fs::read_to_string(Path::new(REPOSITORY).join("wit/README.md")).expect("the README");
+    let readme =
+        fs::read_to_string(Path::new(REPOSITORY).join("docs/plugins/adapters.md")).expect("the guide");
     let mut blocks = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let adapter = blocks.find(|block| block.contains("impl Adapter")).expect("an adapter in the README");
+    let adapter = blocks.find(|block| block.contains("impl Adapter")).expect("an adapter in the guide");
     format!(
         "{adapter}\n#[test]\nfn it_is_reached_by_its_own_path() {{\n    \
          let plan = Lumen::configure(\"{{}}\").unwrap().plan();\n    \

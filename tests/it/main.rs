@@ -27,6 +27,7 @@ mod languages;
 mod logs;
 mod lumen;
 mod management;
+mod manual;
 mod memory_keys;
 mod model_routes;
 mod money_cases;

@@ -19,7 +19,7 @@ pub struct Process {
     /// Where operators connect.
     pub admin_addr: SocketAddr,
     /// What it says after its first line; kept so that its writes do not fail.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    stdout: Lines<BufReader<ChildStdout>>,
 }
 
 /// Writes a configuration for a process: free ports, one worker, every provider at `upstream`, `more` at the end.
@@ -75,7 +75,16 @@ impl Process {
             address.parse().expect("an address")
         });
         let (addr, admin_addr) = (addrs.next().expect("two addresses"), addrs.next().expect("two addresses"));
-        Self { child, addr, admin_addr, _stdout: lines }
+        Self { child, addr, admin_addr, stdout: lines }
+    }
+
+    /// The next line that it says on standard output.
+    ///
+    /// # Panics
+    /// When it says nothing more.
+    pub async fn says(&mut self) -> String {
+        let line = patiently("another line of the gateway", self.stdout.next_line()).await;
+        line.expect("its output reads").expect("it says something")
     }
 
     /// Its process id.
