@@ -31,7 +31,7 @@ use crate::shared::Shared;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::metrics::Metrics;
-use crate::state::trace::Trials;
+use crate::state::trace::DryRuns;
 use crate::telemetry::{LogError, chain};
 use crate::upstream::access_token::{self, Slot, Tokens};
 use crate::{clock, telemetry};
@@ -160,7 +160,7 @@ impl Gateway {
             gates: Gates::new(&config.limits),
             conversations: Conversations::new(),
             metrics,
-            trials: Trials::default(),
+            dry_runs: DryRuns::default(),
             tokens,
             bodies,
             writer,

@@ -11,7 +11,7 @@ use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::directory::Directory;
 use crate::state::metrics::Metrics;
-use crate::state::trace::Trials;
+use crate::state::trace::DryRuns;
 use crate::upstream::access_token::Tokens;
 
 /// The gateway's state.
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     pub(crate) conversations: Conversations,
     /// Counters.
     pub(crate) metrics: Metrics,
-    /// Requests that an admin is about to try.
-    pub(crate) trials: Trials,
+    /// Requests that an admin is about to make to see what becomes of them.
+    pub(crate) dry_runs: DryRuns,
     /// Access tokens of credentials that need some.
     pub(crate) tokens: Tokens,
     /// Where copies of bodies go.

@@ -105,13 +105,13 @@ pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialR
     };
     let credential: Option<CredentialId> = read(order.credential.as_deref(), "credential")?;
     let stand_in: Option<ApiKeyId> = read(order.key.as_deref(), "key")?;
-    let caller = caller(admin, management, stand_in).await?;
+    let caller = caller(admin, management, stand_in, credential).await?;
     let token = keys::admin_secret().map_err(|_| Problem::internal())?.expose().to_owned();
     let request = request(&order, protocol, &token)?;
-    let (notes, over) = admin.shared.trials.announce(token.clone(), caller, credential);
+    let (notes, over) = admin.shared.dry_runs.announce(token.clone(), caller);
     let began = Instant::now();
     let told = timeout(PATIENCE, send(admin.clients, request)).await;
-    admin.shared.trials.forget(&token);
+    admin.shared.dry_runs.forget(&token);
     let (request, status, answer) = match told {
         Ok(Ok(told)) => told,
         Ok(Err(error)) => {
@@ -146,6 +146,7 @@ async fn caller(
     admin: &Admin,
     management: &Management,
     stand_in: Option<ApiKeyId>,
+    restriction: Option<CredentialId>,
 ) -> Result<Arc<Caller>, Problem> {
     let (user, api_key) = management.trial_user().await?;
     let (began, mut topped_up) = (Instant::now(), false);
@@ -158,7 +159,8 @@ async fn caller(
                     found.ok_or_else(Problem::not_found)
                 });
                 let other = other.transpose()?;
-                return Ok(Arc::new(Caller::for_trial(user, api_key, Arc::clone(account), other)));
+                let account = Arc::clone(account);
+                return Ok(Arc::new(Caller::for_dry_run(user, api_key, account, other, restriction)));
             }
             if !topped_up {
                 management.top_up(user, POINTS_MORE).await?;

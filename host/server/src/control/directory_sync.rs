@@ -300,6 +300,7 @@ fn directory(
             expires_at: key.expires_at,
             keep_bodies: key.keep_bodies,
             limited: limited(&new, key.id, key.limits),
+            restriction: None,
         };
         new.callers.insert(key.sha256, Arc::new(caller));
     }

@@ -150,7 +150,7 @@ impl<'a> Policies<'a> {
     pub(crate) fn price(&mut self, receipt: &Receipt, held: Micropoints) -> Result<Priced, String> {
         if receipt.pricing_component == NONE {
             let held = receipt.held.unwrap_or(held);
-            let amount = proxy::charge::fallback(&receipt.charged_rates(), &receipt.usage, held);
+            let amount = proxy::settle::fallback(&receipt.charged_rates(), &receipt.usage, held);
             return Ok(Priced { amount, reason: Reason::Full });
         }
         let component = Digest::from_bytes(receipt.pricing_component);

@@ -1,4 +1,4 @@
-//! Step 6: the request as the upstream wants it, with the credential put in by the host.
+//! The request as the upstream wants it, with the credential put in by the host.
 //!
 //! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must not
 //! travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same everywhere.

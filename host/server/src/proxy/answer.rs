@@ -1,97 +1,83 @@
-//! The beginning of step 8: an upstream's answer becomes the client's, as a stream or, where something must see it whole, at once.
+//! The beginning of an answer: what an upstream says becomes the client's, as a stream or, where something must see it whole, at
+//! once.
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http_body_util::BodyExt;
 use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::Exchange;
 
 use super::adapt::ResponsePath;
-use super::charge::Ticket;
 use super::error::ProxyError;
 use super::forward::{self, Reply};
-use super::lane::Lane;
 use super::meter::Meter;
 use super::read::Inbound;
-use super::relay::{self, Outgoing, Relay};
+use super::relay::{self, Flow, Outgoing, Relay};
+use super::request::{Answered, Attempting};
 use super::select::Lease;
+use super::ticket::Ticket;
 use super::window::{Passed, Window};
-use crate::routing::snapshot::RoutingSnapshot;
+use crate::config::Limits;
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
-    lane: &Rc<Lane>,
-    snapshot: &Rc<RoutingSnapshot>,
+    limits: &Limits,
     inbound: &Inbound,
     response_path: ResponsePath,
     reply: Reply,
     lease: Lease,
-    mut ticket: Ticket,
+    ticket: Ticket<Attempting>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body } = reply;
     let ResponsePath { withhold, mut exchange } = response_path;
     let events = forward::is_event_stream(&head.headers);
-    let taps = Rc::clone(lease.upstream.taps(lease.upstream_call.protocol));
-    let (mut window, unchanged) = (Window::new(snapshot), withhold.is_none());
-    let streams = inbound.streaming && inbound.operation.generates();
-    let ending = streams.then(|| Ending::new(lease.upstream_call.protocol, lease.upstream_call.operation));
-    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending);
-    if let Some(pending) = ticket.pending() {
-        pending.lease = Some(lease);
-    }
-    ticket.answered(head.status, meter);
+    let mut window = Window::new(&ticket.request().snapshot);
     let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
     let headers = match exchange {
-        None => client_headers(&head.headers, unchanged && window.is_none()),
+        None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let limits = &lane.shared.settings.limits;
-    let deadline = ticket.started() + limits.request_timeout_ms.duration();
-    let mut relay = Relay::new(body, first, ticket, told_events, limits, deadline);
+    let meter = meter(inbound, &lease, events, withhold);
+    let ticket = ticket.answer(lease, head.status, meter);
+    let mut flow = Flow::new(body, first, ticket, told_events, limits);
     if inbound.streaming {
-        relay.translate(exchange.take());
+        flow.translate(exchange.take());
     }
     if told_events {
-        relay.screen(window.take());
+        flow.screen(window.take());
     }
     // What is left needs the answer as a whole.
     let collects = exchange.is_some() || window.is_some();
-    let outgoing =
-        if collects { collected(relay, exchange, window).await? } else { Outgoing::Relay(Box::new(relay)) };
+    let outgoing = if collects { collected(flow, exchange, window).await? } else { Relay::new(flow).into() };
     let mut response = Response::new(outgoing);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(response)
 }
 
+/// What looks at the bytes of an answer.
+fn meter(inbound: &Inbound, lease: &Lease, events: bool, withhold: Option<String>) -> Meter {
+    let call = lease.upstream_call;
+    let taps = Rc::clone(lease.upstream.taps(call.protocol));
+    let streams = inbound.streaming && inbound.operation.generates();
+    let ending = streams.then(|| Ending::new(call.protocol, call.operation));
+    if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending)
+}
+
 /// An answer that must be seen as a whole, to be translated or told apart by the filter before the client sees a byte.
 async fn collected(
-    mut relay: Relay,
+    flow: Flow,
     exchange: Option<Exchange>,
     window: Option<Window>,
 ) -> Result<Outgoing, ProxyError> {
-    let mut collected = BytesMut::new();
-    relay.settle_later();
-    let mut body = Outgoing::Relay(Box::new(relay));
-    while let Some(frame) = body.frame().await {
-        let data = frame.ok().and_then(|frame| frame.into_data().ok());
-        let Some(data) = data else { return Err(ProxyError::UpstreamTimeout) };
-        collected.extend_from_slice(&data);
-    }
-    let Outgoing::Relay(mut relay) = body else { return Err(ProxyError::Internal) };
-    let answer = match exchange {
-        None => collected.freeze(),
-        Some(exchange) => match translated_whole(exchange, &collected) {
-            Ok(answer) => answer,
-            Err(error) => {
-                relay.spoil(&error);
-                return Err(error);
-            }
-        },
+    let (answer, ticket) = flow.collect().await?;
+    let answer = match exchange.map(|exchange| translated_whole(exchange, &answer)) {
+        None => answer,
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => return Err(replaced(ticket, error)),
     };
     let passed = match window {
         None => Passed::On(answer),
@@ -99,14 +85,21 @@ async fn collected(
     };
     match passed {
         Passed::On(bytes) => {
-            relay.settle(Outcome::Ok);
+            ticket.finish(Outcome::Ok);
             Ok(Outgoing::from(bytes))
         }
         Passed::Blocked { hash, .. } => {
-            relay.refuse(hash);
-            Err(ProxyError::Filtered)
+            let mut ticket = ticket;
+            ticket.filtered(hash);
+            Err(replaced(ticket, ProxyError::Filtered))
         }
     }
+}
+
+/// The answer came and is paid for, but the client gets this error in its place.
+fn replaced(ticket: Ticket<Answered>, error: ProxyError) -> ProxyError {
+    ticket.replace(&error, Outcome::Partial);
+    error
 }
 
 /// A whole answer in the client's protocol.

@@ -5,9 +5,10 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
 
 use super::error::ProxyError;
+use super::request::Request;
 use super::select::{self, AttemptQuery, Lease, Unavailable};
 use crate::routing::plan::{Destination, Target, Tier};
-use crate::state::directory::{Caller, Directory};
+use crate::state::directory::Directory;
 
 /// How far a request has come.
 pub(crate) struct Attempts<'d, 'a> {
@@ -77,7 +78,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
     pub(crate) fn next(
         &mut self,
         directory: &Directory,
-        caller: &Caller,
+        request: &Request,
         query: &AttemptQuery,
     ) -> Result<Chosen<'d, 'a>, ProxyError> {
         while let Some(tier) = self.destination.tiers.get(self.tier) {
@@ -85,7 +86,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
                 && let Some(at) = self.open(tier)
                 && let (Some(target), Some(state)) = (tier.targets.get(at), self.targets.get_mut(at))
             {
-                match select::next(target, directory, caller, &state.tried, query) {
+                match select::next(target, directory, request, &state.tried, query) {
                     Ok(lease) => {
                         state.tried.push(lease.credential().id);
                         self.last = at;

@@ -1,4 +1,4 @@
-//! Step 2: whose call this is. The key is taken out of the request here and goes no further.
+//! Whose call this is. The key is taken out of the request here and goes no further.
 
 use http::header::{self, HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};

@@ -1,5 +1,5 @@
-//! Steps 5 to 7 as often as it takes: tries who may serve until one answers, or nobody is left, or the failure is the request's
-//! own. Nothing of an answer has reached the client before that, so that any of it may be tried elsewhere.
+//! Tries who may serve until one answers, or nobody is left, or the failure is the request's own. Nothing of an answer has
+//! reached the client before that, so that any of it may be tried elsewhere.
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use http::Response;
 use http::response::Parts;
 use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
+use tollgate_core::id::UserId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Exchange;
@@ -17,28 +18,26 @@ use tollgate_runtime::Exchange;
 use super::adapt::{self, ResponsePath};
 use super::answer;
 use super::attempts::{Attempts, Chosen};
-use super::charge::Ticket;
 use super::error::{self, ProxyError, Rejected};
 use super::forward::{self, Failed, Reply};
 use super::lane::Lane;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
+use super::request::{Admitted, Attempting, Request};
 use super::select::{AttemptQuery, Lease};
+use super::ticket::Ticket;
 use crate::config::Limits;
 use crate::routing::plan::{Destination, Target, Tier};
-use crate::routing::snapshot::RoutingSnapshot;
 use crate::state::concurrency::Full;
-use crate::state::directory::{Caller, Directory};
+use crate::state::directory::Directory;
 use crate::state::trace::{self, detail};
 use crate::upstream::access_token::TokenError;
 
 /// An admitted request, and who may serve it.
 pub(super) struct Dispatch<'a> {
     pub(super) lane: &'a Rc<Lane>,
-    pub(super) snapshot: &'a Rc<RoutingSnapshot>,
     pub(super) directory: &'a Directory,
-    pub(super) caller: &'a Caller,
     pub(super) inbound: &'a Inbound,
     pub(super) destination: &'a Destination<'a>,
 }
@@ -58,14 +57,18 @@ impl Dispatch<'_> {
     ///
     /// # Errors
     /// What the last attempt met, or why there was none. The ticket has ended then.
-    pub(super) async fn run(&self, mut ticket: Ticket) -> Result<Response<Outgoing>, ProxyError> {
+    pub(super) async fn run(
+        &self,
+        admitted: Ticket<Box<Admitted>>,
+    ) -> Result<Response<Outgoing>, ProxyError> {
+        let mut ticket = admitted.attempt();
         let conversations = &self.lane.shared.conversations;
-        let conversation = self.conversation();
-        let deadline = ticket.started() + self.limits().request_timeout_ms.duration();
+        let conversation = self.conversation(ticket.request().caller.user);
+        let deadline = ticket.request().started + self.limits().request_timeout_ms.duration();
         let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
         let mut query = AttemptQuery {
             known: conversation.and_then(|known| conversations.recall(known, self.lane.now())),
-            tokens: ticket.pending().map_or(0, |pending| pending.input_estimate),
+            tokens: ticket.request().input_estimate,
             request_ms: self.limits().request_timeout_ms.get(),
             now: self.lane.now(),
         };
@@ -83,28 +86,20 @@ impl Dispatch<'_> {
                 };
             let token = token(self.lane, &lease).await;
             let mut attempt = Attempt { lease, token, begun: Instant::now() };
-            let (sent, response_path) = match self.attempt((tier, target), &attempt, &ticket, deadline).await
-            {
-                Ok(made) => made,
-                Err(error) => return Err(unmade(ticket, error)),
-            };
+            let (sent, response_path) =
+                match self.attempt((tier, target), &attempt, ticket.request(), deadline).await {
+                    Ok(made) => made,
+                    Err(error) => return Err(unmade(ticket, error)),
+                };
             match sent {
                 Ok(reply) => {
                     attempt.succeed(&mut ticket, &reply);
                     if let Some(conversation) = conversation {
                         conversations.note(conversation, attempt.lease.credential().id, self.lane.now());
                     }
-                    let (snapshot, lease) = (self.snapshot, attempt.lease);
-                    return answer::begin(
-                        self.lane,
-                        snapshot,
-                        self.inbound,
-                        response_path,
-                        reply,
-                        lease,
-                        ticket,
-                    )
-                    .await;
+                    let Attempt { lease, .. } = attempt;
+                    return answer::begin(self.limits(), self.inbound, response_path, reply, lease, ticket)
+                        .await;
                 }
                 Err(failed) => match self.failed(&mut attempts, attempt, failed, response_path, ticket) {
                     ControlFlow::Break(told) => return told,
@@ -121,35 +116,32 @@ impl Dispatch<'_> {
     }
 
     /// What the request's conversation is called, if there is one.
-    fn conversation(&self) -> Option<u64> {
+    fn conversation(&self, user: UserId) -> Option<u64> {
         let Inbound { headers, body, .. } = self.inbound;
         let conversations = &self.lane.shared.conversations;
-        conversations.name(self.caller.user, headers, body, |name| self.inbound.member(name))
+        conversations.name(user, headers, body, |name| self.inbound.member(name))
     }
 
     /// Who is asked next, with a place at his provider, and everything written down that must be before he is.
     ///
     /// # Errors
-    /// As [`Attempts::next`]; 503 where no place came free in time, and where the use of a lent credential cannot be written.
+    /// As [`Attempts::next`]; 503 where no permit came free in time, and where the use of a lent credential cannot be written.
     async fn next<'d>(
         &'d self,
         attempts: &mut Attempts<'d, 'd>,
         query: &AttemptQuery,
-        ticket: &mut Ticket,
+        attempting: &mut Attempting,
         deadline: Instant,
     ) -> Result<Chosen<'d, 'd>, ProxyError> {
-        let mut step = attempts.next(self.directory, self.caller, query)?;
+        let mut chosen = attempts.next(self.directory, attempting.request(), query)?;
         let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
-        let permit = self.lane.shared.gates.enter_provider(&step.lease.upstream.name, until).await;
-        step.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
-        if let Some(pending) = ticket.pending() {
-            pending.attempts += 1;
-            pending.serve_by(self.directory, step.tier, step.target);
-            if !record::borrow(self.lane, pending, &mut step.lease) {
-                return Err(ProxyError::Unavailable);
-            }
+        let permit = self.lane.shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
+        chosen.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
+        attempting.begin(self.directory, chosen.tier, chosen.target);
+        if !record::borrow(self.lane, attempting, &mut chosen.lease) {
+            return Err(ProxyError::Unavailable);
         }
-        Ok(step)
+        Ok(chosen)
     }
 
     /// Makes the upstream request and sends it.
@@ -160,7 +152,7 @@ impl Dispatch<'_> {
         &self,
         (tier, target): (&Tier<'_>, &Target<'_>),
         attempt: &Attempt,
-        ticket: &Ticket,
+        request: &Request,
         deadline: Instant,
     ) -> Result<(Result<Reply, Failed>, ResponsePath), ProxyError> {
         let Attempt { lease, token, .. } = attempt;
@@ -168,9 +160,9 @@ impl Dispatch<'_> {
             Ok(bearer) => bearer.as_deref(),
             Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
         };
-        let mut outbound = adapt::request(self.inbound, target, lease, bearer, ticket.id(), self.lane.now())?;
+        let mut outbound = adapt::request(self.inbound, target, lease, bearer, request.id, self.lane.now())?;
         let response_path = std::mem::take(&mut outbound.response_path);
-        trace::note("adapt", || {
+        trace::note(request.trace(), "adapt", || {
             detail!({
                 "provider": &*lease.upstream.name, "model": &*tier.model,
                 "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
@@ -187,8 +179,8 @@ impl Dispatch<'_> {
         attempt: Attempt,
         failed: Failed,
         response_path: ResponsePath,
-        mut ticket: Ticket,
-    ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket, ProxyError)> {
+        mut ticket: Ticket<Attempting>,
+    ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket<Attempting>, ProxyError)> {
         let class = failed.failure.class;
         let Attempt { lease, token, begun } = attempt;
         // Where only the token was refused, the credential has another chance with the next one.
@@ -200,7 +192,7 @@ impl Dispatch<'_> {
             attempts.failed(class);
         }
         record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
-        self.note_failure(&mut ticket, lease, &failed.detail);
+        self.note_failure(&mut ticket, lease, failed.detail);
         if stale {
             return ControlFlow::Continue((ticket, failed.error));
         }
@@ -226,22 +218,19 @@ impl Dispatch<'_> {
         self.lane.shared.tokens.refused(lease.credential(), token)
     }
 
-    fn note_failure(&self, ticket: &mut Ticket, lease: Lease, detail: &str) {
+    fn note_failure(&self, attempting: &mut Attempting, lease: Lease, detail: String) {
         let credential = lease.credential();
         self.lane.shared.metrics.attempt_failed();
-        if let Some(pending) = ticket.pending() {
-            tracing::warn!(
-                request = %pending.id, attempt = pending.attempts, provider = credential.provider,
-                credential = %credential.id, detail, "attempt failed"
-            );
-            pending.error = Some(detail.to_owned());
-            pending.lease = Some(lease);
-        }
+        tracing::warn!(
+            request = %attempting.request().id, attempt = attempting.attempts(), provider = credential.provider,
+            credential = %credential.id, detail, "attempt failed"
+        );
+        attempting.failed(lease, detail);
     }
 }
 
 impl Attempt {
-    fn succeed(&mut self, ticket: &mut Ticket, reply: &Reply) {
+    fn succeed(&mut self, ticket: &mut Attempting, reply: &Reply) {
         self.lease.succeed();
         record::note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, self.begun);
     }
@@ -253,23 +242,20 @@ async fn token(lane: &Lane, lease: &Lease) -> Token {
 }
 
 /// Ends a request that cannot be said to its provider, or whose adapter failed.
-fn unmade(ticket: Ticket, error: ProxyError) -> ProxyError {
+fn unmade(ticket: Ticket<Attempting>, error: ProxyError) -> ProxyError {
     let refused = matches!(error, ProxyError::Translated { .. } | ProxyError::TooMuch);
     ticket.fail(&error, if refused { Outcome::Refused } else { Outcome::UpstreamError });
     error
 }
 
-fn give_up(ticket: Ticket, error: ProxyError) -> ProxyError {
+fn give_up(ticket: Ticket<Attempting>, error: ProxyError) -> ProxyError {
     ticket.fail(&error, Outcome::UpstreamError);
     error
 }
 
 /// The provider's own answer to a request that is at fault, word for word.
-fn refusal_of_upstream(head: &Parts, body: Bytes, mut ticket: Ticket) -> Response<Outgoing> {
-    if let Some(pending) = ticket.pending() {
-        pending.status = head.status.as_u16();
-    }
-    ticket.finish(Outcome::UpstreamError);
+fn refusal_of_upstream(head: &Parts, body: Bytes, ticket: Ticket<Attempting>) -> Response<Outgoing> {
+    ticket.pass_refusal(head.status);
     let mut response = Response::new(Outgoing::from(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = answer::client_headers(&head.headers, false);

@@ -1,4 +1,4 @@
-//! Step 3: what may pass. The rules are searched natively in the request's text, escapes decoded first; the component decides
+//! What may pass. The rules are searched natively in the request's text, escapes decoded first; the component decides
 //! about what was found. Of text that is refused only a hash is kept.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Step 7: one attempt at one upstream, up to the first byte of its answer. What goes wrong until then may be tried
+//! One attempt at one upstream, up to the first byte of its answer. What goes wrong until then may be tried
 //! elsewhere; nothing after it is.
 
 use std::rc::Rc;

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 
-use super::charge::{Ended, Pending};
-use super::{Arrival, record};
+use super::request::Ended;
+use super::ticket::Endings;
+use super::{Arrival, settle};
 use crate::clock::{now, random};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
@@ -29,7 +30,7 @@ pub(crate) struct Lane {
     /// Upstream connections.
     pub(crate) pool: Rc<Pool>,
     /// Where requests go when they end.
-    pub(crate) ended: Ended,
+    pub(crate) endings: Endings,
     /// Tells holds when they are durable.
     pub(crate) durable: DurableWaiters,
     snapshot: RefCell<Rc<RoutingSnapshot>>,
@@ -37,7 +38,7 @@ pub(crate) struct Lane {
 
 /// The tasks that work for a lane's requests beside them.
 pub(crate) struct Background {
-    endings: UnboundedReceiver<Box<Pending>>,
+    ended: UnboundedReceiver<Ended>,
     shared: Arc<Shared>,
     pool: Rc<Pool>,
     durable: DurableWaiters,
@@ -49,14 +50,14 @@ impl Lane {
         let pool = Pool::new(shared.settings.limits.upstream_connect_timeout_ms.duration());
         let snapshot = RefCell::new(new_snapshot(&shared));
         let durable = DurableWaiters::new(shared.writer.clone());
-        let (ended, endings) = unbounded_channel();
+        let (endings, ended) = unbounded_channel();
         let background = Background {
-            endings,
+            ended,
             shared: Arc::clone(&shared),
             pool: Rc::clone(&pool),
             durable: durable.clone(),
         };
-        (Rc::new(Self { shared, pool, ended, durable, snapshot }), background)
+        (Rc::new(Self { shared, pool, endings, durable, snapshot }), background)
     }
 
     /// The newest generation, joined with the configured providers.
@@ -88,8 +89,8 @@ impl Background {
         let (pool, durable) = (self.pool, self.durable);
         let pruning = tokio::task::spawn_local(async move { prune(&pool).await });
         let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
-        while let Some(pending) = self.endings.recv().await {
-            record::settle(&self.shared, pending);
+        while let Some(ended) = self.ended.recv().await {
+            settle::settle(&self.shared, ended);
         }
         acknowledging.abort();
         pruning.abort();

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::limits::{RateStatus, Window};
-use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::Usage;
 
 use super::error::{LimitReached, ProxyError};
 use super::router::Call;
@@ -105,12 +104,10 @@ impl KeyPermit {
         }
     }
 
-    /// The call used so much.
-    pub(crate) fn settle(&mut self, operation: Operation, usage: &Usage) {
-        let billed = operation.billed();
-        let used = if billed { usage.prompt_total().saturating_add(usage.output_total()) } else { 0 };
-        self.meter.lock().correct(self.expected, used, self.admitted_at);
-        self.expected = used;
+    /// The call used so many tokens.
+    pub(crate) fn settle(&mut self, tokens: u64) {
+        self.meter.lock().correct(self.expected, tokens, self.admitted_at);
+        self.expected = tokens;
     }
 }
 

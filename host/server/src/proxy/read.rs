@@ -1,5 +1,5 @@
-//! Step 1: takes the request in. Finds its route, collects its body, and peeks at the few members that the road needs;
-//! everything else stays as the client wrote it.
+//! Takes the request in: collects its body, and peeks at the few members that decide something. Everything else stays as the
+//! client wrote it.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
@@ -15,6 +15,7 @@ use super::router::Call;
 use crate::config::Limits;
 use crate::state::trace::{Detail, detail};
 use crate::transport::body::Splice;
+use crate::upstream::CallKind;
 
 /// Asks Gemini for a stream of events.
 const EVENTS_QUERY: &str = "alt=sse";
@@ -23,7 +24,7 @@ const OWN_MEMBERS: [&str; 2] = ["model", "stream"];
 /// Longest name of a model: it is recorded, whoever asks for it.
 const MODEL_BYTES_MAX: usize = 256;
 
-/// A request as the road carries it.
+/// A request as the client wrote it, and what was found in it.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     /// The client's protocol.
@@ -64,6 +65,11 @@ impl Inbound {
             "model": self.model, "protocol": self.protocol.name(), "operation": self.operation.name(),
             "stream": self.streaming, "bytes": self.body.len(), "output_tokens_max": self.output_tokens_max,
         })
+    }
+
+    /// What kind of call it is.
+    pub(crate) const fn call(&self) -> CallKind {
+        CallKind { protocol: self.protocol, operation: self.operation, streaming: self.streaming }
     }
 
     /// Whether a streamed answer is to be one JSON array: what Gemini's clients get that do not ask for events.
@@ -156,7 +162,7 @@ fn members_of(body: &[u8]) -> Result<Vec<Member>, ProxyError> {
     Ok(members)
 }
 
-/// Checks that the body is a JSON object and finds what the road needs in it.
+/// Checks that the body is a JSON object and finds in it what decides something.
 fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
     let members = members_of(&body)?;
     let streaming = match call.streaming {

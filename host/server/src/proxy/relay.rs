@@ -1,28 +1,30 @@
-//! Step 8: the answer's bytes to the client, each when it comes, with the meter looking on. Where the client speaks another
+//! The answer's bytes on their way to the client, each when it comes, with the meter looking on. Where the client speaks another
 //! protocol than the upstream they are translated on the way, after the meter and before the filter.
 //!
 //! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It ends in
-//! one of three ways, and each hands the [`Ticket`] on exactly once: the upstream ended, the upstream broke, or hyper
-//! dropped it because the client left.
+//! one of three ways, and each ends the [`Ticket`]: the upstream ended, the upstream broke, or hyper dropped the relay because
+//! the client left.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::{CallError, Exchange};
 
-use super::charge::Ticket;
 use super::error::ProxyError;
 use super::filter::TextHash;
 use super::meter::any_failure;
+use super::request::Answered;
+use super::ticket::Ticket;
 use super::window::{Passed, Window};
 use crate::bodies::Copying;
 use crate::config::Limits;
+use crate::transport::frames::AnswerError;
 use crate::transport::http1::Answer;
 
 /// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
@@ -86,7 +88,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Relay(relay) => relay.state == State::Ended,
+            Self::Relay(relay) => relay.has_ended(),
             Self::Copied(copied) => copied.body.is_end_stream(),
         }
     }
@@ -100,59 +102,110 @@ impl Body for Outgoing {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Bytes come and go.
-    Flowing,
-    /// The upstream has ended; what the window holds goes out next.
-    Draining,
-    /// The upstream broke off, and the client is to see that; but first what it has of the answer.
-    Breaking,
-    /// Nothing more will come.
-    Ended,
+/// An answer on its way to the client, until it has ended.
+pub(crate) struct Relay {
+    /// `None` once the answer has ended, however it did.
+    flow: Option<Flow>,
+    /// Whether the client is still to see that the upstream broke off.
+    breaking: bool,
 }
 
-/// An answer under way.
-pub(crate) struct Relay {
-    /// Goes back to the pool when the answer has ended well; dropped with the relay otherwise, which closes it.
+/// What an upstream sends, as it passes the meter, the translation and the filter.
+pub(crate) struct Flow {
+    /// Goes back to the pool when the answer has ended well; dropped before that, it is closed.
     upstream: Answer,
     first: Option<Bytes>,
-    ticket: Ticket,
+    ticket: Ticket<Answered>,
     /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
     exchange: Option<Exchange>,
     window: Option<Window>,
+    /// Whether the client reads a stream of events.
     events: bool,
     silence: Silence,
-    state: State,
-    /// Whether someone else says how it ended, because the client has yet to see a byte.
-    deferred: bool,
+    /// What was held back until the upstream's end; there once it has ended.
+    rest: Option<Bytes>,
+}
+
+/// What comes of a flow.
+enum Piece {
+    /// Bytes for the client, and more to come.
+    Bytes(Bytes),
+    /// The last ones, or none: the upstream has ended.
+    Last(Bytes),
+    /// The filter refused what comes next: clean events before it, and the hash of what decided.
+    Blocked { before: Bytes, hash: Option<TextHash> },
+    /// The upstream broke off, or took too long.
+    Broken(ProxyError),
+}
+
+impl From<Relay> for Outgoing {
+    fn from(relay: Relay) -> Self {
+        Self::Relay(Box::new(relay))
+    }
 }
 
 impl Relay {
-    /// Relays `first` and then `upstream`. `events` says whether the client reads a stream of events, in whose words an
-    /// error can still be told; past `deadline` the answer is cut.
+    /// Relays a flow.
+    pub(crate) const fn new(flow: Flow) -> Self {
+        Self { flow: Some(flow), breaking: false }
+    }
+
+    const fn has_ended(&self) -> bool {
+        self.flow.is_none() && !self.breaking
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let Some(flow) = &mut self.flow else {
+            return Poll::Ready(std::mem::take(&mut self.breaking).then_some(Err(Cut::Upstream)));
+        };
+        let last = match ready!(flow.poll(cx)) {
+            Piece::Bytes(bytes) => return Poll::Ready(Some(Ok(bytes))),
+            Piece::Last(bytes) => {
+                self.end(Outcome::Ok);
+                bytes
+            }
+            Piece::Blocked { before, hash } => {
+                let last = flow.blocked(&before, hash);
+                self.end(Outcome::Partial);
+                last
+            }
+            Piece::Broken(error) => {
+                let told = flow.broken(&error);
+                self.end(Outcome::Partial);
+                let Some(told) = told else {
+                    // An error here would make hyper drop what it has not flushed yet.
+                    self.breaking = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                };
+                told
+            }
+        };
+        Poll::Ready(Some(last).filter(|bytes| !bytes.is_empty()).map(Ok))
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(flow) = self.flow.take() {
+            flow.ticket.finish(outcome);
+        }
+    }
+}
+
+impl Flow {
+    /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose words an error
+    /// can still be told.
     pub(crate) fn new(
         upstream: Answer,
         first: Option<Bytes>,
-        ticket: Ticket,
+        ticket: Ticket<Answered>,
         events: bool,
         limits: &Limits,
-        deadline: Instant,
     ) -> Self {
         let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
+        let deadline = ticket.request().started + limits.request_timeout_ms.duration();
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
-        Self {
-            upstream,
-            first,
-            ticket,
-            exchange: None,
-            window: None,
-            events,
-            silence,
-            state: State::Flowing,
-            deferred: false,
-        }
+        Self { upstream, first, ticket, exchange: None, window: None, events, silence, rest: None }
     }
 
     /// Puts a translation of the stream into its way, where there is one.
@@ -165,100 +218,103 @@ impl Relay {
         self.window = window;
     }
 
-    /// Leaves it to [`Relay::settle`] or [`Relay::refuse`] to say how the answer ended.
-    pub(crate) fn settle_later(&mut self) {
-        self.deferred = true;
-    }
-
-    /// The collected answer goes to the client.
-    pub(crate) fn settle(&mut self, outcome: Outcome) {
-        self.ticket.finish(outcome);
-    }
-
-    /// The filter refused the collected answer.
-    pub(crate) fn refuse(&mut self, hash: Option<TextHash>) {
-        self.ticket.filtered(hash);
-        self.ticket.refused(&ProxyError::Filtered);
-    }
-
-    /// The collected answer is of no use to the client, who gets this error instead.
-    pub(crate) fn spoil(&mut self, error: &ProxyError) {
-        self.ticket.note(error);
-        self.ticket.refused(error);
-    }
-
-    fn ended_well(&mut self) {
-        if !self.deferred {
-            self.ticket.finish(Outcome::Ok);
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    /// All of the answer, for a client that has yet to see a byte. Whoever gets it says how it ended.
+    ///
+    /// # Errors
+    /// When the upstream breaks off. The request has ended then.
+    pub(crate) async fn collect(mut self) -> Result<(Bytes, Ticket<Answered>), ProxyError> {
+        let mut collected = BytesMut::new();
         loop {
-            match self.state {
-                State::Flowing => {}
-                State::Breaking => {
-                    self.state = State::Ended;
-                    return Poll::Ready(Some(Err(Cut::Upstream)));
+            match poll_fn(|cx| self.poll(cx)).await {
+                Piece::Bytes(bytes) => collected.extend_from_slice(&bytes),
+                Piece::Last(bytes) => {
+                    collected.extend_from_slice(&bytes);
+                    return Ok((collected.freeze(), self.ticket));
                 }
-                State::Draining | State::Ended => return Poll::Ready(self.drain()),
-            }
-            let piece = match self.first.take() {
-                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
-                None => Pin::new(&mut self.upstream).poll_frame(cx),
-            };
-            match piece {
-                Poll::Pending => match self.silence.poll(cx, self.between_events()) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Told::KeepAlive) => {
-                        return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
-                    }
-                    Poll::Ready(Told::TooLong) => return self.broken(cx, &ProxyError::UpstreamTimeout),
-                },
-                Poll::Ready(None) => {
-                    if let Err(error) = self.end() {
-                        return self.broken(cx, &error);
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "the upstream broke off");
-                    return self.broken(cx, &UPSTREAM_BROKE);
-                }
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    if self.silence.heard() {
-                        return self.broken(cx, &ProxyError::UpstreamTimeout);
-                    }
-                    let passed = match self.pass(data) {
-                        Ok(passed) => passed,
-                        Err(error) => return self.broken(cx, &error),
-                    };
-                    // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
-                    if self.state == State::Flowing
-                        && self.upstream.is_end_stream()
-                        && let Err(error) = self.end()
-                    {
-                        return self.broken(cx, &error);
-                    }
-                    if !passed.is_empty() {
-                        self.silence.spoke();
-                        return Poll::Ready(Some(Ok(passed)));
-                    }
-                }
+                // No window stands in the way of an answer that is collected: it is screened as a whole.
+                Piece::Blocked { .. } => return Err(self.spoilt(ProxyError::Internal)),
+                Piece::Broken(error) => return Err(self.spoilt(error)),
             }
         }
+    }
+
+    fn spoilt(mut self, error: ProxyError) -> ProxyError {
+        self.upstream.close();
+        self.ticket.replace(&error, Outcome::UpstreamError);
+        error
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            if let Some(rest) = self.rest.take() {
+                return Poll::Ready(self.drain(&rest));
+            }
+            let frame = match self.first.take() {
+                Some(first) => Some(Ok(Frame::data(first))),
+                None => match Pin::new(&mut self.upstream).poll_frame(cx) {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => return self.poll_silence(cx),
+                },
+            };
+            match self.take_in(frame) {
+                Ok(None) => {}
+                Ok(Some(piece)) => return Poll::Ready(piece),
+                Err(error) => return Poll::Ready(Piece::Broken(error)),
+            }
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        let between_events = self.between_events();
+        self.silence.poll(cx, between_events).map(|told| match told {
+            Told::KeepAlive => Piece::Bytes(Bytes::from_static(KEEP_ALIVE)),
+            Told::TooLong => Piece::Broken(ProxyError::UpstreamTimeout),
+        })
+    }
+
+    /// What the client gets of a frame of the upstream, or of its end: `None` for nothing yet.
+    fn take_in(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, AnswerError>>,
+    ) -> Result<Option<Piece>, ProxyError> {
+        let Some(frame) = frame else {
+            self.rest = Some(self.end()?);
+            return Ok(None);
+        };
+        let frame = frame.map_err(|error| {
+            tracing::debug!(%error, "the upstream broke off");
+            UPSTREAM_BROKE
+        })?;
+        let Ok(data) = frame.into_data() else { return Ok(None) };
+        if self.silence.heard() {
+            return Err(ProxyError::UpstreamTimeout);
+        }
+        let passed = match self.pass(data)? {
+            Passed::On(bytes) => bytes,
+            Passed::Blocked { before, hash } => return Ok(Some(Piece::Blocked { before, hash })),
+        };
+        // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
+        if self.upstream.is_end_stream() {
+            let rest = self.end()?;
+            if rest.is_empty() && self.window.is_none() {
+                return Ok(Some(Piece::Last(passed)));
+            }
+            self.rest = Some(rest);
+        }
+        if passed.is_empty() {
+            return Ok(None);
+        }
+        self.silence.spoke();
+        Ok(Some(Piece::Bytes(passed)))
     }
 
     /// What of a piece may go on now.
-    fn pass(&mut self, data: Bytes) -> Result<Bytes, ProxyError> {
-        let data = self.ticket.meter_pass(data);
+    fn pass(&mut self, data: Bytes) -> Result<Passed, ProxyError> {
+        let data = self.ticket.meter.pass(data);
         let data = self.translated(data, Exchange::part)?;
         Ok(match &mut self.window {
-            None => data,
-            Some(window) => match window.push(&data) {
-                Passed::On(bytes) => bytes,
-                Passed::Blocked { before, hash } => self.blocked(&before, hash),
-            },
+            None => Passed::On(data),
+            Some(window) => window.push(&data),
         })
     }
 
@@ -272,75 +328,47 @@ impl Relay {
         // What went wrong with the component has been logged where it happened.
         let told = work(exchange, &data).map_err(|_| ProxyError::Internal)?;
         if any_failure(&told) {
-            self.ticket.told_failure();
+            self.ticket.meter.fail();
         }
         Ok(told.into())
     }
 
     /// Whether the last byte that the client got ended an event: a translation says whole events only.
     fn between_events(&self) -> bool {
-        self.exchange.is_some() || self.ticket.between_events()
+        self.exchange.is_some() || self.ticket.meter.between_events()
+    }
+
+    /// The upstream has ended: what was held back until then, in the client's protocol.
+    fn end(&mut self) -> Result<Bytes, ProxyError> {
+        let rest = self.ticket.meter.end();
+        self.translated(rest, |exchange, _| exchange.end())
+    }
+
+    /// The last bytes, screened where the answer is.
+    fn drain(&mut self, rest: &Bytes) -> Piece {
+        let passed = match self.window.take() {
+            None => Passed::On(rest.clone()),
+            Some(mut window) => window.finish(rest),
+        };
+        match passed {
+            Passed::On(bytes) => Piece::Last(bytes),
+            Passed::Blocked { before, hash } => Piece::Blocked { before, hash },
+        }
     }
 
     /// The filter refused what comes next: the client gets what was clean, then an error.
     fn blocked(&mut self, before: &Bytes, hash: Option<TextHash>) -> Bytes {
         self.upstream.close();
-        self.window = None;
-        self.state = State::Ended;
         self.ticket.filtered(hash);
         let event = self.ticket.error_event(&ProxyError::Filtered);
-        self.ticket.finish(Outcome::Partial);
         [before.as_ref(), &event].concat().into()
     }
 
-    /// The upstream has ended. What is still held back follows in [`Relay::drain`].
-    fn end(&mut self) -> Result<(), ProxyError> {
-        let rest = self.ticket.meter_end();
-        let rest = self.translated(rest, |exchange, _| exchange.end())?;
-        self.state = if rest.is_empty() && self.window.is_none() { State::Ended } else { State::Draining };
-        self.first = Some(rest);
-        if self.state == State::Ended {
-            self.ended_well();
-        }
-        Ok(())
-    }
-
-    /// What was held back until the end, once.
-    fn drain(&mut self) -> Option<Result<Bytes, Cut>> {
-        if self.state == State::Ended {
-            return None;
-        }
-        self.state = State::Ended;
-        let rest = self.first.take().unwrap_or_default();
-        let passed = match self.window.take() {
-            None => rest,
-            Some(mut window) => match window.finish(&rest) {
-                Passed::On(bytes) => bytes,
-                Passed::Blocked { before, hash } => return Some(Ok(self.blocked(&before, hash))),
-            },
-        };
-        self.ended_well();
-        Some(passed).filter(|bytes| !bytes.is_empty()).map(Ok)
-    }
-
-    /// The upstream failed after the first byte: an event tells, or the connection is cut.
-    fn broken(&mut self, cx: &Context<'_>, error: &ProxyError) -> Poll<Option<Result<Bytes, Cut>>> {
-        self.state = State::Ended;
+    /// The upstream failed after the first byte: an event tells, or `None` where the connection must be cut. The words are those of
+    /// the translation, which knows how far it has come, or an event of the gateway's own. A half event before it is ended
+    /// first, or the two would be read as one.
+    fn broken(&mut self, error: &ProxyError) -> Option<Bytes> {
         self.upstream.close();
-        let told = if self.deferred { None } else { self.told(error) };
-        self.ticket.finish(if self.deferred { Outcome::UpstreamError } else { Outcome::Partial });
-        if told.is_none() {
-            // An error here would make hyper drop what it has not flushed yet.
-            self.state = State::Breaking;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(told.map(Ok))
-    }
-
-    /// The error as the client's stream can tell it: in the words of the translation, which knows how far it has come, or as
-    /// an event of its own. A half event before it is ended first, or the two would be read as one.
-    fn told(&mut self, error: &ProxyError) -> Option<Bytes> {
         self.ticket.note(error);
         let ended = self.exchange.as_mut().filter(|exchange| exchange.is_sound()).map(Exchange::end);
         if let Some(Ok(words)) = ended

@@ -1,4 +1,4 @@
-//! Step 5: which credential serves the next attempt. The host decides who may; the policy decides who does.
+//! Which credential serves the next attempt. The host decides who may; the policy decides who does.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -11,11 +11,11 @@ use tollgate_core::lending::NotLent;
 use tollgate_core::limits::{RateLimits, RateMeter};
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::{Candidate, Health, OnError, SelectRequest};
+use tollgate_runtime::{Candidate, Health, OnError, SelectRequest, Selector};
 
 use super::error::ProxyError;
+use super::request::Request;
 use crate::routing::plan::{Destination, Target};
-use crate::routing::snapshot::RoutingSnapshot;
 use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Credential, Directory};
 use crate::state::trace::{self, Detail, detail};
@@ -238,7 +238,7 @@ impl Unavailable {
 pub(crate) fn next(
     target: &Target<'_>,
     directory: &Directory,
-    caller: &Caller,
+    request: &Request,
     tried: &[CredentialId],
     query: &AttemptQuery,
 ) -> Result<Lease, ProxyError> {
@@ -246,11 +246,8 @@ pub(crate) fn next(
     for _ in 0..RACES_MAX {
         unavailable = Unavailable::default();
         let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, CallKind)> = Vec::with_capacity(8);
-        for credential in directory.credentials(caller) {
+        for credential in directory.credentials(&request.caller) {
             let Some((upstream, upstream_call)) = target.upstream(credential) else { continue };
-            if !trace::allows(credential.id) {
-                continue;
-            }
             if tried.contains(&credential.id) {
                 continue;
             }
@@ -260,7 +257,7 @@ pub(crate) fn next(
             }
         }
         if found.is_empty() {
-            trace::note("select", || detail!({"candidates": []}));
+            trace::note(request.trace(), "select", || detail!({"candidates": []}));
             break;
         }
         if found.len() > CANDIDATES_MAX {
@@ -272,11 +269,11 @@ pub(crate) fn next(
         let candidates: Vec<Candidate> =
             numbered.map(|((candidate, ..), handle)| Candidate { handle, ..*candidate }).collect();
         let attempt = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-        let request = SelectRequest { seed: fastrand::u64(..), attempt };
-        let handle = choose(target.snapshot, request, &candidates)?;
+        let asked = SelectRequest { seed: fastrand::u64(..), attempt };
+        let handle = choose(request.policies.selector.as_deref(), asked, &candidates)?;
         let (_, credential, upstream, upstream_call) =
             found.get(handle as usize).ok_or(ProxyError::Internal)?;
-        trace::note("select", || {
+        trace::note(request.trace(), "select", || {
             let seen = found.iter().map(|(numbers, credential, ..)| told(credential, numbers));
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
@@ -375,12 +372,11 @@ fn admit(limits: &RateLimits, meter: &mut RateMeter, now: Timestamp) -> Result<(
 
 /// Asks the policy, or the gateway's own rule where the binding says so.
 fn choose(
-    snapshot: &RoutingSnapshot,
-    request: SelectRequest,
+    selector: Option<&Selector>,
+    asked: SelectRequest,
     candidates: &[Candidate],
 ) -> Result<u32, ProxyError> {
-    let selected = snapshot.generation.selector().map(|selector| selector.select(request, candidates));
-    match selected {
+    match selector.map(|selector| selector.select(asked, candidates)) {
         Some(Ok(Some(handle))) => Ok(handle),
         Some(Ok(None)) => Err(ProxyError::NoCredential),
         Some(Err(error)) if error.on_error == OnError::Closed => Err(ProxyError::Policy("key selection")),

@@ -18,6 +18,7 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
+use crate::state::trace::{Detail, detail};
 use crate::upstream::check::Found;
 use crate::upstream::platform::Place;
 
@@ -177,27 +178,35 @@ pub(crate) struct Caller {
     pub(crate) keep_bodies: bool,
     /// What the key may do, where it is limited at all.
     pub(crate) limited: Option<Limited>,
+    /// The only credential that may serve: of a dry run that names one.
+    pub(crate) restriction: Option<CredentialId>,
 }
 
 impl Caller {
+    /// What an admin is told of a caller.
+    pub(crate) fn told(&self) -> Detail {
+        detail!({"user": self.user.to_string(), "key": self.api_key.to_string()})
+    }
+
     /// Whether this provider may serve calls with the key.
     pub(crate) fn may_use(&self, provider: &str) -> bool {
         self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))
     }
 
-    /// The caller of a trial: another account and key, in the place of a caller whose limits and credentials apply.
-    pub(crate) fn for_trial(
+    /// The caller of a dry run: another account and key, in the place of a caller whose limits and credentials apply.
+    pub(crate) fn for_dry_run(
         user: UserId,
         api_key: ApiKeyId,
         account: Arc<SharedAccount>,
         stand_in: Option<&Arc<Self>>,
+        restriction: Option<CredentialId>,
     ) -> Self {
         let limited = stand_in.and_then(|other| other.limited.as_ref());
         let limited =
             limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
         let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
         let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
-        Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited }
+        Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited, restriction }
     }
 }
 
@@ -259,14 +268,15 @@ impl Directory {
         self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
     }
 
-    /// Credentials that may serve `caller`: his own, then those that others lend, then the platform's. Another user's is among
-    /// them for as long as he lends it, and none is of a provider that the key may not use.
+    /// Credentials that may serve `caller`: their own, then those that others lend, then the platform's. Another user's is
+    /// among them for as long as it is lent, and none is of a provider that the key may not use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
         let lent = self.pool.iter().filter(|credential| {
             credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
                 && credential.live.lending().is_lent()
         });
         let all = caller.own.iter().chain(lent).chain(&self.platform);
-        all.filter(|credential| caller.may_use(&credential.provider))
+        let asked = |id| caller.restriction.is_none_or(|only| only == id);
+        all.filter(move |credential| caller.may_use(&credential.provider) && asked(credential.id))
     }
 }

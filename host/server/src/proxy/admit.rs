@@ -1,0 +1,237 @@
+//! Whether a request may be sent: somebody serves it, the filter passes it, and the caller's account carries what it may cost.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tollgate_core::hold::Quote;
+use tollgate_core::ledger::Insufficient;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::{ModelPrice, PriceRate};
+use tollgate_core::time::Timestamp;
+use tollgate_runtime::Pricing;
+
+use super::error::ProxyError;
+use super::filter::{self, TextHash};
+use super::lane::Lane;
+use super::read::Inbound;
+use super::request::{Admitted, Hold, Priced, Refused, Request};
+use super::select::{self, Owners};
+use super::ticket::{self, Ticket};
+use super::{limit, record};
+use crate::routing::plan::{Destination, Unserved};
+use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::directory::Directory;
+use crate::state::trace::{self, detail};
+use crate::upstream::CallKind;
+
+/// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
+const BYTES_PER_PROMPT_TOKEN: u64 = 3;
+
+/// A request that may be sent, and who may serve it.
+pub(super) struct Admission<'r> {
+    pub(super) inbound: Inbound,
+    pub(super) destination: Destination<'r>,
+    pub(super) ticket: Ticket<Box<Admitted>>,
+}
+
+/// Decides about a request, and writes down what is reserved for it.
+///
+/// # Errors
+/// Whatever speaks against it. The request has ended then.
+pub(super) async fn admit<'r>(
+    lane: &Lane,
+    snapshot: &'r Rc<RoutingSnapshot>,
+    directory: &'r Directory,
+    mut request: Request,
+    mut inbound: Inbound,
+) -> Result<Admission<'r>, ProxyError> {
+    let default_output_max = lane.shared.settings.limits.default_output_tokens_max;
+    let decided = decide(snapshot, directory, &mut request, &mut inbound, default_output_max);
+    let (destination, model, hold) = match decided {
+        Ok(decided) => decided,
+        Err(Refusal { error, model, price_version, filter_hash }) => {
+            let model = model.unwrap_or_else(|| inbound.model.as_str().into());
+            let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
+            ticket::refuse(&lane.endings, refused);
+            return Err(error);
+        }
+    };
+    // The ticket exists before the wait: a client that leaves during it gets its hold voided.
+    let ticket = Ticket::new(Admitted { request, model, hold }, lane.endings.clone());
+    if let Err(error) = record::hold(lane, &ticket).await {
+        tracing::error!(%error, request = %ticket.request.id, "a hold could not be written");
+        ticket.attempt().fail(&ProxyError::Unavailable, Outcome::Refused);
+        return Err(ProxyError::Unavailable);
+    }
+    Ok(Admission { inbound, destination, ticket })
+}
+
+/// Why a request is not sent, and what was known of it by then.
+struct Refusal {
+    error: ProxyError,
+    model: Option<Arc<str>>,
+    price_version: Option<u64>,
+    filter_hash: Option<TextHash>,
+}
+
+impl From<ProxyError> for Refusal {
+    fn from(error: ProxyError) -> Self {
+        Self { error, model: None, price_version: None, filter_hash: None }
+    }
+}
+
+type Decided<'r> = (Destination<'r>, Arc<str>, Option<Hold>);
+
+/// Who serves the request, which model is paid, and what is reserved for it.
+fn decide<'r>(
+    snapshot: &'r RoutingSnapshot,
+    directory: &'r Directory,
+    request: &mut Request,
+    inbound: &mut Inbound,
+    default_output_max: u64,
+) -> Result<Decided<'r>, Refusal> {
+    limit::model(&request.caller, &inbound.model)?;
+    let destination = destination(snapshot, directory, request, &inbound.model)?;
+    let (tier, target) = destination.first().ok_or(ProxyError::NoCredential)?;
+    let (model, priced) = (Arc::clone(&tier.model), Priced::of(request, directory, target));
+    let price_version = priced.as_ref().map(|priced| priced.version);
+    let refused =
+        |error, filter_hash| Refusal { error, model: Some(Arc::clone(&model)), price_version, filter_hash };
+    filter::screen(snapshot, inbound).map_err(|refusal| refused(refusal.error, refusal.hash))?;
+    trace::note(
+        request.trace(),
+        "filter",
+        || detail!({"passed": true, "component": snapshot.generation.filter().is_some()}),
+    );
+    let hold = match priced {
+        None => None,
+        Some(priced) => {
+            let amount = reserve(request, directory, &destination, inbound, default_output_max);
+            let amount = amount.map_err(|error| refused(error, None))?;
+            Some(Hold { amount, priced })
+        }
+    };
+    Ok((destination, model, hold))
+}
+
+/// Reserves the most that a request may cost on its caller's account, in memory.
+///
+/// # Errors
+/// 402 when the balance does not carry it, and what the pricing policy's failure means.
+fn reserve(
+    request: &mut Request,
+    directory: &Directory,
+    destination: &Destination<'_>,
+    inbound: &Inbound,
+    default_output_max: u64,
+) -> Result<Micropoints, ProxyError> {
+    let pricing = request.policies.pricing.as_deref().ok_or(ProxyError::Policy("pricing"))?;
+    let pricer = Pricer {
+        pricing,
+        rate: request.caller.price_rate,
+        owners: select::owners(destination, directory, &request.caller),
+        input_tokens: request.input_estimate,
+        output_tokens_asked: inbound.output_tokens_max,
+        default_output_max,
+        at: request.at,
+    };
+    let amount = pricer.dearest(destination)?;
+    let reserved = request.caller.account.lock().hold(amount);
+    trace::note(
+        request.trace(),
+        "reserve",
+        || detail!({"points": amount.to_string(), "granted": reserved.is_ok()}),
+    );
+    reserved
+        .map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })?;
+    if let Some(key_permit) = &mut request.key_permit {
+        key_permit.expect(request.input_estimate);
+    }
+    Ok(amount)
+}
+
+/// Prompt tokens by the size of the body.
+pub(super) fn input_estimate(inbound: &Inbound) -> u64 {
+    (inbound.body.len() as u64).div_ceil(BYTES_PER_PROMPT_TOKEN)
+}
+
+/// What a hold follows from, but for the price.
+struct Pricer<'a> {
+    pricing: &'a Pricing,
+    rate: PriceRate,
+    owners: Owners,
+    input_tokens: u64,
+    output_tokens_asked: Option<u64>,
+    default_output_max: u64,
+    at: Timestamp,
+}
+
+impl Pricer<'_> {
+    /// The most that a request may cost whoever serves it: the hold of the dearest.
+    ///
+    /// # Errors
+    /// As [`Pricer::quote`].
+    fn dearest(&self, destination: &Destination<'_>) -> Result<Micropoints, ProxyError> {
+        let mut seen: Vec<&ModelPrice> = Vec::with_capacity(1);
+        let mut most = Micropoints::ZERO;
+        for price in destination.targets().filter_map(|target| target.price) {
+            if !seen.iter().any(|known| std::ptr::eq(*known, price)) {
+                seen.push(price);
+                most = most.max(self.quote(price)?);
+            }
+        }
+        Ok(most)
+    }
+
+    /// The most that a request may cost at one price, by the rule that the pricing policy has declared; it is called only where
+    /// it has none.
+    ///
+    /// # Errors
+    /// A pricing fault always refuses, and so does a policy at rest after faults: what cannot be priced is not sent.
+    fn quote(&self, price: &ModelPrice) -> Result<Micropoints, ProxyError> {
+        // A model without output (embeddings) says so with 0.
+        let unasked = self.default_output_max.min(price.output_tokens_max);
+        let quote = Quote {
+            rates: price.rates(self.input_tokens).charged_at(self.rate),
+            input_tokens: self.input_tokens,
+            output_tokens_max: self.output_tokens_asked.unwrap_or(unasked),
+            own_credential: self.owners.own,
+            platform_credential: self.owners.platform,
+            at: self.at,
+        };
+        self.pricing.hold(&quote).map_err(|_| ProxyError::Policy("pricing"))
+    }
+}
+
+/// Who may serve a request: of the models that may stand in, those that the caller's key may call.
+///
+/// # Errors
+/// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the client's
+/// protocol.
+fn destination<'r>(
+    snapshot: &'r RoutingSnapshot,
+    directory: &'r Directory,
+    request: &Request,
+    model: &str,
+) -> Result<Destination<'r>, ProxyError> {
+    let Request { caller, call, at, .. } = request;
+    let found = Destination::find(snapshot, directory.prices.at(*at), *call, model);
+    let mut destination = found.map_err(|unserved| unserved_error(unserved, *call, model))?;
+    destination.tiers.retain(|tier| limit::model(caller, &tier.model).is_ok());
+    limit::providers(caller, &mut destination)?;
+    if destination.tiers.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
+}
+
+fn unserved_error(unserved: Unserved, call: CallKind, model: &str) -> ProxyError {
+    match unserved {
+        Unserved::Unpriced => ProxyError::UnknownModel(model.to_owned()),
+        Unserved::SwitchedOff => ProxyError::NoCredential,
+        Unserved::Foreign => {
+            let operation = call.operation.name();
+            let words =
+                format!("`{model}` cannot be called so: its provider has no {operation} for this protocol.");
+            ProxyError::bad_request(words, Some("model"))
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The end of a request: what it used, what that costs, who pays and who earns. A plain function in a task that outlives the
+//! connection; [`record`] writes down what it found.
+
+use std::sync::Arc;
+
+use tollgate_core::id::UserId;
+use tollgate_core::ledger::Settlement;
+use tollgate_core::lending;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::{PriceRate, Rates};
+use tollgate_core::protocol::Operation;
+use tollgate_core::receipt::Receipt;
+use tollgate_core::usage::{Quality, Usage};
+use tollgate_runtime::{Bill, Charge, Pricing, Reason};
+
+use super::meter::Meter;
+use super::record;
+use super::request::{Answered, Ended, Facts, Hold, Request};
+use super::select::Lease;
+use crate::shared::Shared;
+
+/// Times that a failed settling call is made again, each on a fresh instance.
+const SETTLE_TRIES: usize = 3;
+
+/// What became of what was reserved for a request.
+pub(crate) enum Money {
+    /// Nothing was reserved.
+    Free,
+    /// All of it was given back: nobody was asked.
+    Voided(Micropoints),
+    /// The call was charged.
+    Charged(Charged),
+}
+
+/// The charge for a call.
+pub(crate) struct Charged {
+    /// What was reserved.
+    pub(crate) held: Micropoints,
+    /// What is charged.
+    pub(crate) amount: Micropoints,
+    /// How the account bore it.
+    pub(crate) settlement: Settlement,
+    /// Digest of the component that priced it; zeros when the gateway's own rule was used.
+    pub(crate) component: [u8; 32],
+    /// Everything that the charge rests on, in canonical bytes.
+    pub(crate) receipt: Vec<u8>,
+    /// Who lent the credential, and what that earned them.
+    pub(crate) earned: Option<(UserId, Micropoints)>,
+}
+
+/// Settles a request that has ended: usage, charge, accounts, record, counters.
+pub(crate) fn settle(shared: &Shared, mut ended: Ended) {
+    let (outcome, usage) = measured(&ended);
+    ended.used(&usage);
+    let facts = ended.facts();
+    let money = money(shared, &facts, outcome, usage);
+    let closed = record::close(shared, &facts, outcome, usage, money);
+    let tries = ended.take_tries();
+    // Instances, credential and generation are free before the wait.
+    drop(ended);
+    closed.post(shared, tries);
+}
+
+/// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.
+fn measured(ended: &Ended) -> (Outcome, Usage) {
+    match ended {
+        Ended::Refused(_) => (Outcome::Refused, Usage::default()),
+        Ended::Unanswered { outcome, .. } => (*outcome, Usage::default()),
+        Ended::Answered { answered, outcome } => {
+            let cut = *outcome == Outcome::Ok && (answered.meter.failed() || answered.meter.ended_early());
+            let outcome = if cut { Outcome::Partial } else { *outcome };
+            let usage = usage(answered, outcome);
+            (refined(outcome, answered.request().call.operation, &usage), usage)
+        }
+    }
+}
+
+fn usage(answered: &Answered, outcome: Outcome) -> Usage {
+    let (meter, lease, request) = (&answered.meter, answered.lease(), answered.request());
+    let (adapter, call) = (&lease.upstream.adapter, lease.upstream_call);
+    let stated = meter
+        .samples()
+        .and_then(|samples| adapter.read_usage(call.protocol, call.operation, &samples).ok())
+        .filter(|usage| usage.quality != Quality::Missing);
+    let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
+    match stated {
+        Some(usage) if !cut => usage,
+        Some(usage) => at_least_what_passed(usage, meter),
+        // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to tell
+        // by, and Gemini states no usage for them: what came back for them was paid by its input.
+        None if request.call.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
+        None => Usage {
+            input: request.input_estimate,
+            output: meter.estimated_output(),
+            quality: Quality::Estimated,
+            ..Usage::default()
+        },
+    }
+}
+
+/// A stream that was cut may have stated its output before it grew.
+fn at_least_what_passed(usage: Usage, meter: &Meter) -> Usage {
+    let missing = meter.estimated_output().saturating_sub(usage.output_total());
+    if missing == 0 {
+        return usage;
+    }
+    Usage { output: usage.output + missing, quality: Quality::Estimated, ..usage }
+}
+
+/// What an answer that ended in order really was: one without content is empty, and one in which nothing could be read is
+/// partial.
+fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
+    if outcome != Outcome::Ok || !operation.billed() {
+        return outcome;
+    }
+    match usage.quality {
+        Quality::Missing => Outcome::Partial,
+        Quality::Exact if operation.generates() && usage.output_total() == 0 => Outcome::Empty,
+        Quality::Exact | Quality::Estimated => Outcome::Ok,
+    }
+}
+
+/// Charges what a provider was asked for; all else is given back.
+fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usage) -> Money {
+    match (facts.hold, facts.lease) {
+        (Some(hold), Some(lease)) if outcome != Outcome::Refused => {
+            let owner = lease.credential().owner;
+            let rates = hold.priced.rates(usage.prompt_total());
+            let bill = Bill { rates, usage, outcome, owner, at: facts.request.at };
+            Money::Charged(charged(shared, facts, hold, lease, &bill))
+        }
+        (Some(hold), _) => {
+            facts.request.caller.account.lock().void(hold.amount);
+            Money::Voided(hold.amount)
+        }
+        (None, _) => Money::Free,
+    }
+}
+
+/// Charges the caller's account, and credits whoever lent the credential.
+fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease, bill: &Bill) -> Charged {
+    let Facts { request, model, .. } = facts;
+    let Priced { charge, component, config } = price(shared, request, bill, hold.amount);
+    let receipt = Receipt {
+        request: request.id,
+        user: request.caller.user,
+        model: model.to_string(),
+        price_version: hold.priced.version,
+        pricing_component: component,
+        config_digest: config,
+        owner: bill.owner,
+        rates: *hold.priced.price.rates(bill.usage.prompt_total()),
+        usage: bill.usage,
+        outcome: bill.outcome,
+        admitted_at: request.at,
+        charge: charge.amount,
+        price_rate: hold.priced.rate,
+        held: Some(hold.amount),
+        reason: Some(charge.reason),
+    };
+    Charged {
+        held: hold.amount,
+        amount: charge.amount,
+        settlement: request.caller.account.lock().settle(hold.amount, charge.amount),
+        component,
+        receipt: receipt.canonical_bytes(),
+        earned: earned(shared, request, hold, lease, bill, charge.amount),
+    }
+}
+
+/// Credits whoever lent the credential with their part of what the call costs.
+fn earned(
+    shared: &Shared,
+    request: &Request,
+    hold: &Hold,
+    lease: &Lease,
+    bill: &Bill,
+    charge: Micropoints,
+) -> Option<(UserId, Micropoints)> {
+    let lender = lease.credential().lender.as_ref()?;
+    let pricing = request.policies.pricing.as_ref()?;
+    let cost = published_charge(shared, request, hold, bill, charge);
+    let earned = lending::earned(cost, pricing.plan().rewards.lender_ppm);
+    if earned <= Micropoints::ZERO {
+        return None;
+    }
+    if let Err(error) = lender.account.lock().credit(earned) {
+        tracing::error!(%error, user = %lender.user, "a lender's earning does not fit their account");
+        return None;
+    }
+    Some((lender.user, earned))
+}
+
+/// What a call costs somebody without a price rate of their own: what a lender earns a part of. A lender sees the tokens of each
+/// use and what it earned them, and could tell the rate of whoever used the key if the part were one of that user's charge.
+fn published_charge(
+    shared: &Shared,
+    request: &Request,
+    hold: &Hold,
+    bill: &Bill,
+    charge: Micropoints,
+) -> Micropoints {
+    if hold.priced.rate == PriceRate::FULL {
+        return charge;
+    }
+    let rates = *hold.priced.price.rates(bill.usage.prompt_total());
+    price(shared, request, &Bill { rates, ..*bill }, hold.amount).charge.amount
+}
+
+/// A charge, and the component that named it.
+struct Priced {
+    charge: Charge,
+    /// Digest of the component; zeros when the gateway's own rule was used.
+    component: [u8; 32],
+    /// Digest of its configuration.
+    config: [u8; 32],
+}
+
+/// The charge for a call, by the component that was pinned for it, or else by the last one that priced well.
+fn price(shared: &Shared, request: &Request, bill: &Bill, held: Micropoints) -> Priced {
+    let generation = &request.snapshot.generation;
+    let own = request.policies.pricing.as_deref();
+    let last_good = shared.last_good.load();
+    let other = last_good.as_ref().filter(|other| !Arc::ptr_eq(other, generation));
+    let priced = charge(own, other.and_then(|other| other.pricing()).map(Arc::as_ref), bill, held);
+    let by_own = own.is_some_and(|pricing| *pricing.digest().as_bytes() == priced.component);
+    if by_own && last_good.as_ref().is_none_or(|known| !Arc::ptr_eq(known, generation)) {
+        shared.last_good.store(Some(Arc::clone(generation)));
+    }
+    priced
+}
+
+/// The charge by the first of two components that names one, or else by the prices themselves.
+fn charge(own: Option<&Pricing>, last_good: Option<&Pricing>, bill: &Bill, held: Micropoints) -> Priced {
+    for pricing in own.into_iter().flat_map(|own| std::iter::repeat_n(own, SETTLE_TRIES)).chain(last_good) {
+        match pricing.settle(bill) {
+            Ok(charge) => {
+                let (component, config) = (*pricing.digest().as_bytes(), *pricing.config_digest().as_bytes());
+                return Priced { charge, component, config };
+            }
+            Err(error) => tracing::error!(error = %error, "pricing failed after dispatch"),
+        }
+    }
+    let charge = Charge { amount: fallback(&bill.rates, &bill.usage, held), reason: Reason::Full };
+    Priced { charge, component: [0; 32], config: [0; 32] }
+}
+
+/// What is charged where no component priced: the prices themselves, but never more than was reserved.
+pub(crate) fn fallback(rates: &Rates, usage: &Usage, hold: Micropoints) -> Micropoints {
+    list_price(rates, usage).min(hold)
+}
+
+/// Usage times rates, rounded up once.
+fn list_price(rates: &Rates, usage: &Usage) -> Micropoints {
+    let class = |tokens: u64, rate: i64| i128::from(tokens) * i128::from(rate);
+    let per_million = class(usage.input, rates.input)
+        + class(usage.cache_read, rates.cache_read)
+        + class(usage.cache_write_short, rates.cache_write_short)
+        + class(usage.cache_write_long, rates.cache_write_long)
+        + class(usage.output.saturating_add(usage.reasoning), rates.output)
+        + class(usage.audio_input, rates.audio_input)
+        + class(usage.audio_output, rates.audio_output);
+    let total = (per_million + 999_999) / 1_000_000 + i128::from(rates.request);
+    Micropoints::new(i64::try_from(total).unwrap_or(i64::MAX))
+}
