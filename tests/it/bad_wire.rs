@@ -38,7 +38,7 @@ async fn what_is_no_http_is_refused_or_cut_and_never_answered_as_a_call() {
         ("noise", (0..=255).collect()),
         ("a line of text", raw("hello\r\n\r\n")),
         ("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefgh\r\n\r\n".to_vec()),
-        ("HTTP/2 by prior knowledge", raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+        ("a broken preface of HTTP/2", raw("PRI * HTTP/2.0\r\n\r\nSM?\r\n\r\n")),
         ("HTTP/0.9", raw("GET /v1/models\r\n\r\n")),
         ("HTTP/3.7", raw("GET /v1/models HTTP/3.7\r\n\r\n")),
         ("a header without a colon", with("nonsense")),

@@ -7,17 +7,26 @@ use tollgate_tests::sdk;
 
 /// Starts a demonstration, and ends it when `visit` has ended: base URL (no path) and API key are its own.
 pub(crate) async fn at_a_demonstration<F: Future>(visit: impl FnOnce(String, String) -> F) -> F::Output {
+    demonstration(|_| {}, visit).await
+}
+
+/// The same with a configuration that was changed.
+pub(crate) async fn demonstration<F: Future>(
+    change: impl FnOnce(&mut Config),
+    visit: impl FnOnce(String, String) -> F,
+) -> F::Output {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut config = Config::default();
     config.server.data_dir = dir.path().to_owned();
     config.server.listen = "127.0.0.1:0".parse().expect("an address");
     config.server.admin_listen = config.server.listen;
     config.log.level = LogFilter("error".to_owned());
+    change(&mut config);
     let start = || Gateway::start(Options { config, config_path: None, demo: true });
     let gateway =
         tokio::task::spawn_blocking(start).await.expect("no panic").expect("the demonstration starts");
     let key = gateway.first_start.demo_key.as_ref().map(Secret::expose).expect("a first start makes a key");
-    let seen = visit(format!("http://{}", gateway.address), key.to_owned()).await;
+    let seen = visit(gateway.url(), key.to_owned()).await;
     tokio::task::spawn_blocking(|| gateway.stop()).await.expect("no panic").expect("the gateway stops well");
     seen
 }

@@ -1,21 +1,24 @@
 //! End-to-end promises, and the harness that checks them.
 //!
 //! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
-//! [`client`] plays the caller; [`gateway`] stands between them. [`sdk`] runs the providers' official SDKs instead, and [`odd`]
-//! writes what no SDK would. The promises themselves are in `it/`.
+//! [`client`] plays the caller; [`gateway`] stands between them. [`http2`], [`tls`] and [`curl`] call in other ways, [`sdk`] runs the
+//! providers' official SDKs instead, and [`odd`] writes what no SDK would. The promises themselves are in `it/`.
 //!
 //! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
 //! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.
 
 pub mod client;
+pub mod curl;
 pub mod gateway;
 pub mod http1;
+pub mod http2;
 pub mod install;
 pub mod odd;
 pub mod process;
 pub mod schema;
 pub mod sdk;
 pub mod source;
+pub mod tls;
 pub mod upstream;
 
 use std::time::Duration;

@@ -70,7 +70,7 @@ impl Process {
         let mut lines = BufReader::new(stdout).lines();
         let first = patiently("the gateway's first line", lines.next_line()).await;
         let first = first.expect("its output reads").expect("it says where it serves");
-        let mut addrs = first.split("http://").skip(1).map(|rest| {
+        let mut addrs = first.split("://").skip(1).map(|rest| {
             let address = rest.split_whitespace().next().unwrap_or_default();
             address.parse().expect("an address")
         });

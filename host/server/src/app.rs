@@ -1,7 +1,7 @@
 //! The gateway as a running thing: the only place where its parts are wired together.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::Request;
+use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
+use tokio::task::LocalSet;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Store, StoreError, Writer};
@@ -19,12 +22,15 @@ use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
-use crate::config::{BaseUrl, Config};
+use crate::config::{BaseUrl, Config, Tls};
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart, SyncError};
 use crate::control::{bodies as kept_bodies, config_watch, retention};
 use crate::demo::Simulator;
-use crate::listen::{listener, worker};
+use crate::listen::accept::{self, Door, Handler};
+use crate::listen::listener::{Doors, ListenError};
+use crate::listen::tls::{Certificates, TlsError};
+use crate::listen::worker;
 use crate::routing::components;
 use crate::routing::table::Upstreams;
 use crate::shared::Shared;
@@ -81,15 +87,12 @@ pub enum StartError {
     /// A component is refused, or none can run.
     #[error("starting the components")]
     Components(#[source] tollgate_runtime::StartError),
+    /// A certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address is taken, or not this machine's.
-    #[error("listening on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system answered.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system gives no thread, or a thread no event loop.
     #[error("starting a thread")]
     Thread(#[source] io::Error),
@@ -138,6 +141,7 @@ impl Gateway {
             point_to(&mut options.config, simulator)?;
         }
         let config = options.config;
+        let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
         let control = event_loop()?;
         let opened = control.block_on(directory_sync::open(
@@ -147,8 +151,8 @@ impl Gateway {
         ))?;
         let writer = control.block_on(opened.store.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
-        let (listeners, address) = bind(config.server.listen, workers)?;
-        let (admin_listener, admin_address) = bind(config.server.admin_listen, 1)?;
+        let Doors { clients, admin: admin_door, address, admin_address, visits } =
+            Doors::open(&config, workers, &certificates)?;
         let (tokens, tokens_wanted) = Tokens::new();
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
@@ -171,7 +175,7 @@ impl Gateway {
             secret: opened.admin_secret,
             logins: opened.logins,
             boot: *RequestId::new(clock::now(), clock::random()).as_bytes(),
-            clients: address,
+            clients: visits,
             ready: AtomicBool::new(true),
         });
         let (stop, stopping) = watch::channel(false);
@@ -183,11 +187,12 @@ impl Gateway {
             tokens_wanted,
             copies,
             config_file: options.config_path.filter(|_| !options.demo).map(known),
+            certificates,
             end: control_ending,
         };
-        let control = spawn("control", move || tasks.run(&control, admin_listener));
+        let control = spawn("control", move || tasks.run(&control, admin_door));
         let control = control.map_err(StartError::Thread)?;
-        let workers = start_workers(listeners, &shared, &stopping).map_err(StartError::Thread)?;
+        let workers = start_workers(clients, &shared, &stopping).map_err(StartError::Thread)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,
@@ -201,6 +206,18 @@ impl Gateway {
             store: opened.store,
             _simulator: simulator,
         })
+    }
+
+    /// The URL at which clients connect, without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(self.admin.shared.settings.server.tls.as_ref(), self.address)
+    }
+
+    /// The URL at which operators connect, without a path.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        url(self.admin.shared.settings.server.admin_tls.as_ref(), self.admin_address)
     }
 
     /// Takes no more connections, waits for what is under way (bounded by the drain's time), settles it, and closes the
@@ -240,19 +257,22 @@ struct Control {
     copies: mpsc::Receiver<Copied>,
     /// With what it holds: read before anyone is served, so that no later change goes unseen.
     config_file: Option<(PathBuf, Vec<u8>)>,
+    certificates: Certificates,
     end: watch::Receiver<bool>,
 }
 
 impl Control {
-    fn run(mut self, runtime: &tokio::runtime::Runtime, mut listeners: Vec<std::net::TcpListener>) {
-        let Some(listener) = listeners.pop() else { return };
-        runtime.block_on(async move {
-            let admin = Arc::clone(&self.admin);
-            tokio::spawn(async move {
-                if let Err(error) = admin::serve(admin, listener).await {
+    fn run(mut self, runtime: &tokio::runtime::Runtime, door: Door) {
+        LocalSet::new().block_on(runtime, async move {
+            let (operators, end) = (Operators(Arc::clone(&self.admin)), self.end.clone());
+            let managing = tokio::task::spawn_local(async move {
+                if let Err(error) = accept::serve(door, operators, end).await {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
+            for certificate in self.certificates.each() {
+                tokio::spawn(certificate.watch());
+            }
             tokio::spawn(access_token::serve(self.admin.logins.management().clone(), self.tokens_wanted));
             let shared = Arc::clone(&self.admin.shared);
             tokio::spawn(self.nurse.run());
@@ -283,9 +303,26 @@ impl Control {
                     );
                 }
             }
-            // Its panic was logged where it happened.
-            let _kept = keeping.await;
+            // Their panics were logged where they happened.
+            let _ended = tokio::join!(keeping, managing);
         });
+    }
+}
+
+/// Operators' requests, which go to the management API.
+#[derive(Clone)]
+struct Operators(Arc<Admin>);
+
+impl Handler for Operators {
+    type Body = admin::Body;
+
+    fn answer(
+        &self,
+        from: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = admin::Answer> + 'static {
+        let admin = Arc::clone(&self.0);
+        async move { admin::answer(&admin, from, request).await }
     }
 }
 
@@ -301,6 +338,10 @@ fn known(path: PathBuf) -> (PathBuf, Vec<u8>) {
     (path, bytes)
 }
 
+fn url(tls: Option<&Tls>, address: SocketAddr) -> String {
+    format!("{}://{address}", if tls.is_some() { "https" } else { "http" })
+}
+
 fn worker_count(config: &Config) -> usize {
     match config.server.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -313,15 +354,6 @@ fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
-/// So many listeners on one address, and where they are in fact.
-fn bind(address: SocketAddr, count: usize) -> Result<(Vec<std::net::TcpListener>, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, source };
-    let listeners = listener::bind(address, count).map_err(failed)?;
-    let first = listeners.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-    let bound = first.local_addr().map_err(failed)?;
-    Ok((listeners, bound))
-}
-
 /// Points every provider to the simulator.
 fn point_to(config: &mut Config, simulator: &Simulator) -> Result<(), StartError> {
     let url = BaseUrl::try_from(simulator.base_url()).map_err(StartError::Simulator)?;
@@ -331,17 +363,17 @@ fn point_to(config: &mut Config, simulator: &Simulator) -> Result<(), StartError
     Ok(())
 }
 
-/// A thread for each listener.
+/// A thread for each door.
 fn start_workers(
-    listeners: Vec<std::net::TcpListener>,
+    doors: Vec<Door>,
     shared: &Arc<Shared>,
     stopping: &watch::Receiver<bool>,
 ) -> std::io::Result<Vec<JoinHandle<std::io::Result<()>>>> {
-    let start = |listener| {
+    let start = |door| {
         let (shared, stopping) = (Arc::clone(shared), stopping.clone());
-        spawn("worker", move || worker::run(shared, listener, stopping))
+        spawn("worker", move || worker::run(shared, door, stopping))
     };
-    listeners.into_iter().map(start).collect()
+    doors.into_iter().map(start).collect()
 }
 
 fn start_components(config: &Config, workers: usize, writer: Writer) -> Result<Runtime, StartError> {

@@ -28,23 +28,20 @@ mod trial;
 mod usage;
 mod users;
 
-use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
 use tollgate_core::id::RequestId;
 
 pub(crate) use self::openapi::openapi;
-use self::reply::{Answer, bytes};
+use self::reply::bytes;
+pub(crate) use self::reply::{Answer, Body};
 use crate::clock::{now, random};
 use crate::manage::login::Logins;
 use crate::shared::Shared;
@@ -61,37 +58,14 @@ pub(crate) struct Admin {
     pub(crate) logins: Logins,
     /// Tells this run of the gateway from others.
     pub(crate) boot: [u8; 16],
-    /// Where clients connect.
-    pub(crate) clients: SocketAddr,
+    /// Leads to the clients' listener from within the process.
+    pub(crate) clients: mpsc::Sender<DuplexStream>,
     /// Whether clients are being served: false while starting and while draining.
     pub(crate) ready: AtomicBool,
 }
 
-/// Serves operators for ever.
-///
-/// # Errors
-/// When the listener is not usable.
-pub(crate) async fn serve(admin: Arc<Admin>, listener: std::net::TcpListener) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        let Ok((stream, peer)) = listener.accept().await else { continue };
-        let admin = Arc::clone(&admin);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(answer(&admin, peer.ip(), request).await) }
-            });
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "an admin connection ended early");
-            }
-        });
-    }
-}
-
-async fn answer(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
+/// Answers one request of an operator.
+pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
         (&Method::GET, "/readyz") if admin.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),

@@ -16,7 +16,10 @@ use super::route::schema;
 use crate::manage::ManageError;
 
 /// An answer of the admin listener. Its body is bytes at hand, or a stream of them.
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, ManageError>>;
+pub(crate) type Answer = Response<Body>;
+
+/// Its body.
+pub(crate) type Body = UnsyncBoxBody<Bytes, ManageError>;
 
 const JSON: &str = "application/json";
 

@@ -5,7 +5,6 @@
 //! log and the counters hold trials like any call, and nobody is charged for one.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tollgate_core::id::{ApiKeyId, CredentialId};
 use tollgate_core::points::Micropoints;
@@ -39,6 +39,8 @@ const LEARNING: Duration = Duration::from_secs(5);
 /// Most of an answer that is shown, and most that is read.
 const SHOWN_BYTES: usize = 16 * 1024;
 const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes under way between the two ends of a trial's connection.
+const PIPE_BYTES: usize = 64 * 1024;
 /// Below this the account gets points, and so many.
 const POINTS_MIN: Micropoints = Micropoints::from_points(10_000);
 const POINTS_MORE: Micropoints = Micropoints::from_points(100_000);
@@ -110,7 +112,7 @@ pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialR
     let request = request(&order, protocol, &token)?;
     let (notes, over) = admin.shared.dry_runs.announce(token.clone(), caller);
     let began = Instant::now();
-    let told = timeout(PATIENCE, send(admin.clients, request)).await;
+    let told = timeout(PATIENCE, send(&admin.clients, request)).await;
     admin.shared.dry_runs.forget(&token);
     let (request, status, answer) = match told {
         Ok(Ok(told)) => told,
@@ -205,12 +207,13 @@ fn request(order: &TrialOrder, protocol: Protocol, token: &str) -> Result<Reques
         .map_err(|_| Problem::bad_request("The model's name cannot be part of a path."))
 }
 
-/// Sends the request to this gateway's own listener: its id, the status and the beginning of the answer.
+/// Sends the request to this gateway's own listener, by a pipe: its id, the status and the beginning of the answer.
 async fn send(
-    clients: SocketAddr,
+    clients: &mpsc::Sender<DuplexStream>,
     request: Request<Full<Bytes>>,
 ) -> Result<(Option<String>, u16, String), Box<dyn Error + Send + Sync>> {
-    let stream = TcpStream::connect(reachable(clients)).await?;
+    let (stream, theirs) = duplex(PIPE_BYTES);
+    clients.send(theirs).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
@@ -221,14 +224,4 @@ async fn send(
     driver.abort();
     let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
     Ok((id, head.status.as_u16(), shown))
-}
-
-/// A listener on all addresses is reached by the machine's own.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
 }

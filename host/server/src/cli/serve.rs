@@ -76,10 +76,7 @@ impl Serve {
 
 /// Says where the gateway is, and the secrets of a first start: they are printed here once and stored as hashes.
 fn announce(gateway: &Gateway) -> anyhow::Result<()> {
-    line(&format!(
-        "Tollgate serves clients at http://{} and operators at http://{}",
-        gateway.address, gateway.admin_address
-    ))?;
+    line(&format!("Tollgate serves clients at {} and operators at {}", gateway.url(), gateway.admin_url()))?;
     if let Some(secret) = &gateway.first_start.admin_secret {
         line(&format!("Admin secret (shown once): {}", secret.expose()))?;
     }

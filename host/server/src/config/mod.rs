@@ -20,7 +20,7 @@ pub use self::log::{KeepBodies, Log, LogFiles, LogFormat, Requests, Rotate};
 pub use self::model::{Model, Target};
 pub use self::policy::{OnError, Plugins, Policies, Policy};
 pub use self::provider::{Provider, Providers};
-pub use self::server::{Limits, Pool, Server, Store, Sync};
+pub use self::server::{Limits, Pool, Server, Store, Sync, Tls};
 pub use self::value::{Attempts, BaseUrl, BodyBytes, HeadBytes, LogFilter, Millis};
 
 /// The whole file.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -22,6 +23,10 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// How long a drain waits.
     pub drain_timeout_ms: Millis,
+    /// With it, clients must speak TLS.
+    pub tls: Option<Tls>,
+    /// With it, operators must speak TLS.
+    pub admin_tls: Option<Tls>,
 }
 
 impl Default for Server {
@@ -32,8 +37,27 @@ impl Default for Server {
             workers: 0,
             data_dir: PathBuf::from("tollgate-data"),
             drain_timeout_ms: Millis(30_000),
+            tls: None,
+            admin_tls: None,
         }
     }
+}
+
+/// What a listener proves itself with. Both files are PEM, and are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and after it those that lead to a root.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// Time for a handshake.
+    #[serde(default = "handshake_timeout_ms")]
+    pub handshake_timeout_ms: Millis,
+}
+
+const fn handshake_timeout_ms() -> Millis {
+    Millis(10_000)
 }
 
 /// Every bound on a request.
@@ -50,6 +74,8 @@ pub struct Limits {
     pub body_read_timeout_ms: Millis,
     /// Time in which a client must take some bytes.
     pub client_write_timeout_ms: Millis,
+    /// Requests under way at one time on one HTTP/2 connection.
+    pub http2_streams_max: NonZeroU32,
     /// Time to connect upstream.
     pub upstream_connect_timeout_ms: Millis,
     /// Time to the first byte of an answer.
@@ -82,6 +108,7 @@ impl Default for Limits {
             head_read_timeout_ms: Millis(30_000),
             body_read_timeout_ms: Millis(30_000),
             client_write_timeout_ms: Millis(60_000),
+            http2_streams_max: const { NonZeroU32::new(200).unwrap() },
             upstream_connect_timeout_ms: Millis(5_000),
             upstream_first_byte_timeout_ms: Millis(300_000),
             upstream_idle_timeout_ms: Millis(120_000),

@@ -1,36 +1,101 @@
-//! Listening sockets. Each worker has its own on the same address (`SO_REUSEPORT`), so the kernel spreads connections and
-//! no worker wakes for another's.
+//! The doors of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the kernel spreads
+//! connections and no worker wakes for another's.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+use super::accept::{Door, Guards};
+use super::tls::Certificates;
+use crate::config::Config;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Connections from within that may wait.
+const VISITORS: usize = 16;
+/// Longest drain of the operators' listener, which ends after the clients' one.
+const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Binds `count` sockets to one address. With port 0 the first picks the port and the others follow.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let first = bind_one(address, count > 1)?;
-    let chosen = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..count {
-        listeners.push(bind_one(chosen, true)?);
-    }
-    Ok(listeners)
+/// The doors of a gateway, and where they are.
+pub(crate) struct Doors {
+    /// Of clients: one for each worker.
+    pub(crate) clients: Vec<Door>,
+    /// Of operators.
+    pub(crate) admin: Door,
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    /// Where operators connect.
+    pub(crate) admin_address: SocketAddr,
+    /// Leads to a clients' door from within the process.
+    pub(crate) visits: mpsc::Sender<DuplexStream>,
 }
 
-fn bind_one(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listening on {address}")]
+pub struct ListenError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+impl Doors {
+    /// Opens a clients' door for each worker, and one for operators.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours.
+    pub(crate) fn open(
+        config: &Config,
+        workers: usize,
+        certificates: &Certificates,
+    ) -> Result<Self, ListenError> {
+        let server = &config.server;
+        let (address, sockets) = bind(server.listen, workers)?;
+        let (admin_address, admin_socket) = bind_one(server.admin_listen, false)?;
+        let (visits, visitors) = mpsc::channel(VISITORS);
+        let mut visitors = Some(visitors);
+        let door = |socket| Door {
+            socket,
+            certificate: certificates.clients.clone(),
+            visitors: visitors.take(),
+            guards: Guards::new(config, server.tls.as_ref()),
+        };
+        let clients = sockets.into_iter().map(door).collect();
+        let mut guards = Guards::new(config, server.admin_tls.as_ref());
+        guards.drain = guards.drain.min(ADMIN_DRAIN_MAX);
+        let certificate = certificates.admin.clone();
+        let admin = Door { socket: admin_socket, certificate, visitors: None, guards };
+        Ok(Self { clients, admin, address, admin_address, visits })
     }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+}
+
+/// Binds `count` sockets, one at least, to one address. With port 0 the first picks the port and the others follow.
+fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>), ListenError> {
+    let (chosen, first) = bind_one(address, count > 1)?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        sockets.push(bind_one(chosen, true)?.1);
+    }
+    Ok((chosen, sockets))
+}
+
+/// Binds a socket, and says to which address.
+fn bind_one(address: SocketAddr, shared: bool) -> Result<(SocketAddr, TcpListener), ListenError> {
+    let bound = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        Ok((socket.local_addr()?, socket))
+    };
+    bound().map_err(|source| ListenError { address, source })
 }

@@ -1,5 +1,14 @@
-//! The clients' listener: sockets, the threads that serve them, and the table of paths.
+//! The listeners of clients and operators, in the order in which a connection meets the files: `listener` (sockets) → `accept`
+//! (the loop, and the drain at its end) → `socket` (a peer that takes no bytes is cut off) → `tls` → `connection` (HTTP/1.1 or
+//! HTTP/2) → `stream` (one request of an HTTP/2 connection).
+//!
+//! What is answered is none of this room's business: `worker` hands clients' requests to the road, `app` the operators' ones to
+//! the management API.
 
+pub(crate) mod accept;
+mod connection;
 pub(crate) mod listener;
-pub(crate) mod stall;
+mod socket;
+mod stream;
+pub(crate) mod tls;
 pub(crate) mod worker;

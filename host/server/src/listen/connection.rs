@@ -1,0 +1,104 @@
+//! One connection, from its first request to its last: what hyper is told, and what it does not look after by itself.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+
+use super::accept::{Guards, Handler, Terms};
+use super::socket::Socket;
+use super::stream::{Paced, Streams};
+
+/// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
+const SEND_BYTES_MAX: usize = 64 * 1024;
+/// How long an HTTP/2 peer that was told to go may take for it when it has no request under way.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves HTTP/1.1.
+pub(super) async fn http1<H: Handler>(
+    terms: &Rc<Terms<H>>,
+    socket: Socket,
+    from: IpAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    let service = service_fn(|request| {
+        let answer = terms.handler.answer(from, request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let serving = http1::Builder::new()
+        // hyper's header timeout does nothing without a timer.
+        .timer(TokioTimer::new())
+        .header_read_timeout(terms.guards.head_read)
+        .max_buf_size(terms.guards.head_bytes_max)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stop.wait_for(|stop| *stop) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Serves HTTP/2. A connection without a request is closed in time, as hyper's HTTP/1.1 does: first by telling the peer, then by
+/// going.
+pub(super) async fn http2<H: Handler>(
+    terms: &Rc<Terms<H>>,
+    socket: Socket,
+    from: IpAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    let guards = &terms.guards;
+    let streams = Streams::new(guards.write);
+    let service = service_fn(|request| {
+        let progress = streams.begin();
+        let answer = terms.handler.answer(from, request);
+        async move { Ok::<_, Infallible>(answer.await.map(|body| Paced::new(body, progress))) }
+    });
+    let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);
+    let mut serving = pin!(serving);
+    let (mut told, mut patience) = (false, guards.head_read);
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            _ = stop.wait_for(|stop| *stop), if !told => {}
+            () = streams.quiet_for(patience) => {
+                if told {
+                    tracing::debug!(%from, "a peer did not go when it was told to");
+                    return;
+                }
+            }
+        }
+        told = true;
+        patience = guards.head_read.min(FAREWELL);
+        serving.as_mut().graceful_shutdown();
+    }
+}
+
+fn builder(guards: &Guards, streams: &Streams) -> http2::Builder<super::stream::Spawn> {
+    let mut builder = http2::Builder::new(streams.spawn());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(guards.streams_max)
+        .max_header_list_size(u32::try_from(guards.head_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BYTES_MAX)
+        // Only a peer that reads answers: one that does not is cut off, as one that takes no bytes.
+        .keep_alive_interval(guards.write)
+        .keep_alive_timeout(guards.write);
+    builder
+}

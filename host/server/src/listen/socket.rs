@@ -1,0 +1,181 @@
+//! A connection's bytes, whatever carries them, with a peer that takes none cut off. hyper has no write timeout of its own:
+//! without this, a client that stops reading would hold a stream, its upstream connection and its hold for ever.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Most that is read to find out what a peer speaks; as much as hyper reads at first.
+const FIRST_READ_BYTES: usize = 8 * 1024;
+
+/// What carries a connection: one type for all, so that there is one copy of hyper's machinery.
+pub(super) enum Socket {
+    /// TCP.
+    Plain(StallGuard),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<StallGuard>>),
+    /// A pipe within this process.
+    Inside(DuplexStream),
+}
+
+/// Calls the same method of whatever carries the connection.
+macro_rules! carrier {
+    ($socket:expr, $carrier:ident => $call:expr) => {
+        match $socket.get_mut() {
+            Socket::Plain($carrier) => $call,
+            Socket::Tls($carrier) => $call,
+            Socket::Inside($carrier) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        carrier!(self, carrier => Pin::new(carrier).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        carrier!(self, carrier => Pin::new(carrier).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        carrier!(self, carrier => Pin::new(carrier).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Inside(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carrier!(self, carrier => Pin::new(carrier).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carrier!(self, carrier => Pin::new(carrier).poll_shutdown(cx))
+    }
+}
+
+/// A TCP stream whose writes fail once the peer has taken nothing for `limit`. It stands below TLS, which buffers.
+pub(super) struct StallGuard {
+    stream: TcpStream,
+    limit: Duration,
+    /// What was read to find out what the peer speaks.
+    first: Bytes,
+    /// Set while a write is pending. Made on the first stall: most connections never have one.
+    timer: Option<Pin<Box<Sleep>>>,
+    stalled: bool,
+}
+
+impl StallGuard {
+    /// Watches `stream`.
+    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
+        Self { stream, limit, first: Bytes::new(), timer: None, stalled: false }
+    }
+
+    /// Whether the peer's first bytes are those of HTTP/2; they are still to be read afterwards. Waits until they tell, so the
+    /// caller keeps the time.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
+        let mut first = Vec::new();
+        loop {
+            self.stream.readable().await?;
+            first.reserve(FIRST_READ_BYTES);
+            match self.stream.try_read_buf(&mut first) {
+                Ok(0) => break,
+                Ok(_) if first.len() < PREFACE.len() && PREFACE.starts_with(&first) => {}
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.first = first.into();
+        Ok(self.first.starts_with(PREFACE))
+    }
+
+    /// Passes a write's result on, keeping the time while it is pending.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stalled = false;
+            return result;
+        }
+        let deadline = Instant::now() + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if !self.stalled {
+            timer.as_mut().reset(deadline);
+            self.stalled = true;
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for StallGuard {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.first.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        let length = this.first.len().min(buf.remaining());
+        buf.put_slice(&this.first[..length]);
+        this.first.advance(length);
+        if this.first.is_empty() {
+            // An empty view would keep the memory for as long as the connection lives.
+            this.first = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StallGuard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.watch(cx, result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.watch(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
