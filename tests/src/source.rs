@@ -159,7 +159,7 @@ fn length(code: &str) -> Option<usize> {
             _ => {}
         }
         if depth == 0 {
-            return Some(code[..open + at].lines().count());
+            return Some(code[..=open + at].lines().count());
         }
     }
     None
