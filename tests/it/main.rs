@@ -50,4 +50,5 @@ mod sdk;
 mod streaming;
 mod tls;
 mod translation;
+mod transport;
 mod upgrade;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use tollgate_core::secret::Secret;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::{BaseUrl, Config, LogFilter};
 use tollgate_server::manage::{Management, NewCredential, Place};
+use tollgate_server::transport::Transport;
 use tollgate_store::RequestRecord;
 
 use crate::client::{self, Reply, Request};
@@ -31,6 +33,8 @@ pub struct Setup {
     pub elsewhere: Vec<(&'static str, Place, String)>,
     /// Files of the plugins directory: stem and bytes.
     pub plugins: Vec<(&'static str, Vec<u8>)>,
+    /// What carries requests to providers in place of connections.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 /// A running gateway with its surroundings.
@@ -39,6 +43,7 @@ pub struct Rig {
     pub upstream: Upstream,
     /// The configuration that it was started with.
     pub config: Config,
+    transport: Option<Arc<dyn Transport>>,
     dir: TempDir,
     keys: HashMap<&'static str, String>,
     gateway: Option<Gateway>,
@@ -71,9 +76,10 @@ impl Rig {
             ],
             elsewhere: Vec::new(),
             plugins: Vec::new(),
+            transport: None,
         };
         change(&mut setup);
-        let Setup { config, users, credentials, elsewhere, plugins } = setup;
+        let Setup { config, users, credentials, elsewhere, plugins, transport } = setup;
         let keys = provision(&config, users, credentials).await.expect("an empty database takes users");
         provision_elsewhere(&config, elsewhere).await.expect("an empty database takes credentials");
         let plugins_dir = config.plugins_dir();
@@ -81,10 +87,20 @@ impl Rig {
         for (stem, bytes) in plugins {
             std::fs::write(plugins_dir.join(format!("{stem}.wasm")), bytes).expect("a plugin file");
         }
-        let gateway = launch(config.clone()).await;
+        let gateway = launch(config.clone(), transport.clone()).await;
         let (addr, admin_addr) = (gateway.address, gateway.admin_address);
         let admin_secret = gateway.first_start.admin_secret.as_ref().map_or("", Secret::expose).to_owned();
-        Self { upstream, config, dir, keys, gateway: Some(gateway), addr, admin_addr, admin_secret }
+        Self {
+            upstream,
+            config,
+            transport,
+            dir,
+            keys,
+            gateway: Some(gateway),
+            addr,
+            admin_addr,
+            admin_secret,
+        }
     }
 
     /// Where clients connect.
@@ -208,7 +224,7 @@ impl Rig {
         let gateway = self.gateway.take().expect("a rig that runs");
         let stopped = tokio::task::spawn_blocking(move || gateway.stop()).await;
         stopped.expect("the stop does not panic").expect("the gateway stops well");
-        let gateway = launch(self.config.clone()).await;
+        let gateway = launch(self.config.clone(), self.transport.clone()).await;
         (self.addr, self.admin_addr) = (gateway.address, gateway.admin_address);
         self.gateway = Some(gateway);
     }
@@ -311,8 +327,9 @@ async fn provision_elsewhere(
     Ok(())
 }
 
-async fn launch(config: Config) -> Gateway {
-    let start = move || Gateway::start(Options { config, config_path: None, demo: false });
+async fn launch(config: Config, transport: Option<Arc<dyn Transport>>) -> Gateway {
+    let options = Options { config, config_path: None, demo: false };
+    let start = move || Gateway::start_with(options, transport);
     let started = tokio::task::spawn_blocking(start).await;
     started.expect("the start does not panic").expect("the gateway starts")
 }

@@ -25,7 +25,7 @@ use crate::config::environment;
 use crate::config::{BaseUrl, Config, Tls};
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart, SyncError};
-use crate::control::{bodies as kept_bodies, config_watch, retention};
+use crate::control::{bodies as kept_bodies, config_watch, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept::{self, Door, Handler};
 use crate::listen::listener::{Doors, ListenError};
@@ -37,9 +37,10 @@ use crate::shared::Shared;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::metrics::Metrics;
+use crate::state::tokens::{Slot, Tokens};
 use crate::state::trace::DryRuns;
 use crate::telemetry::{LogError, chain};
-use crate::upstream::access_token::{self, Slot, Tokens};
+use crate::transport::{Settings, Transport};
 use crate::{clock, telemetry};
 
 /// Pace of the simulated provider: about as fast as a quick model writes.
@@ -129,7 +130,15 @@ impl Gateway {
     ///
     /// # Errors
     /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
-    pub fn start(mut options: Options) -> Result<Self, StartError> {
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, None)
+    }
+
+    /// The same, with all requests to providers carried by something else than connections from here.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_with(mut options: Options, instead: Option<Arc<dyn Transport>>) -> Result<Self, StartError> {
         telemetry::start(&options.config.log)?;
         for wrong in environment::apply(&mut options.config, |name| std::env::var(name).ok()) {
             tracing::error!("{wrong}");
@@ -154,6 +163,7 @@ impl Gateway {
         let Doors { clients, admin: admin_door, address, admin_address, visits } =
             Doors::open(&config, workers, &certificates)?;
         let (tokens, tokens_wanted) = Tokens::new();
+        let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
         let shared = Arc::new(Shared {
@@ -165,7 +175,8 @@ impl Gateway {
             conversations: Conversations::new(),
             metrics,
             dry_runs: DryRuns::default(),
-            tokens,
+            tokens: Arc::new(tokens),
+            transport: Settings { instead, ..transport },
             bodies,
             writer,
             settings: config,
@@ -273,8 +284,9 @@ impl Control {
             for certificate in self.certificates.each() {
                 tokio::spawn(certificate.watch());
             }
-            tokio::spawn(access_token::serve(self.admin.logins.management().clone(), self.tokens_wanted));
             let shared = Arc::clone(&self.admin.shared);
+            let management = self.admin.logins.management();
+            tokio::spawn(tokens::serve(management.clone(), shared.transport.clone(), self.tokens_wanted));
             tokio::spawn(self.nurse.run());
             if let Some((path, known)) = self.config_file.take() {
                 tokio::spawn(config_watch::watch(Arc::clone(&shared), path, known));

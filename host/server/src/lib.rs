@@ -9,6 +9,7 @@ pub mod app;
 pub mod config;
 pub mod demo;
 pub mod manage;
+pub mod transport;
 
 mod admin;
 mod allocator;
@@ -24,7 +25,6 @@ mod routing;
 mod shared;
 mod state;
 mod telemetry;
-mod transport;
 mod upstream;
 
 pub use cli::main;

@@ -1,6 +1,9 @@
 //! What all workers share, each part replaced as a whole or safe to touch from several threads.
 
+use std::sync::Arc;
+
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tollgate_core::id::CredentialId;
 use tollgate_runtime::{Generation, Runtime};
 use tollgate_store::Writer;
 
@@ -11,8 +14,10 @@ use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::directory::Directory;
 use crate::state::metrics::Metrics;
+use crate::state::tokens::Tokens;
 use crate::state::trace::DryRuns;
-use crate::upstream::access_token::Tokens;
+use crate::transport;
+use crate::upstream::check::{Check, Found, Subject};
 
 /// The gateway's state.
 pub(crate) struct Shared {
@@ -35,9 +40,28 @@ pub(crate) struct Shared {
     /// Requests that an admin is about to make to see what becomes of them.
     pub(crate) dry_runs: DryRuns,
     /// Access tokens of credentials that need some.
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arc<Tokens>,
+    /// How requests reach the providers.
+    pub(crate) transport: transport::Settings,
     /// Where copies of bodies go.
     pub(crate) bodies: Bodies,
     /// The way to the database.
     pub(crate) writer: Writer,
+}
+
+impl Shared {
+    /// Checks a credential with the components and providers of the running gateway. One that serves here shares the access
+    /// tokens of the requests that use it.
+    pub(crate) async fn check(&self, subject: Subject, id: Option<CredentialId>) -> Found {
+        let directory = self.directory.load_full();
+        let serving = id.and_then(|id| directory.all().find(|credential| credential.id == id).cloned());
+        let check = Check {
+            runtime: self.runtime.clone(),
+            provider: self.upstreams.load().providers.get(&subject.provider).cloned(),
+            transport: self.transport.clone(),
+            subject,
+            serving: serving.map(|credential| (Arc::clone(&self.tokens), credential)),
+        };
+        check.run().await
+    }
 }

@@ -21,8 +21,8 @@ use crate::clock::now;
 use crate::manage::{CredentialEdit, CredentialRow, NewCredential, Place};
 use crate::shared::Shared;
 use crate::state::directory::Live;
+use crate::state::secret::has_parts;
 use crate::upstream::check::{self, Found, Subject};
-use crate::upstream::secret::has_parts;
 
 /// Longest name of a credential, in bytes.
 const LABEL_BYTES_MAX: usize = 100;
@@ -267,7 +267,7 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
     let found = match new.check {
         When::Now => {
             let (provider, place, secret) = (new.provider.clone(), place.clone(), secret.clone());
-            Some(check::check(shared, Subject { provider, place, secret }, None).await)
+            Some(shared.check(Subject { provider, place, secret }, None).await)
         }
         When::Deferred => None,
     };
@@ -325,7 +325,7 @@ pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
 pub(super) async fn check(ask: Ask<CredentialId>) -> Result<Checked, Problem> {
     let id = find(&ask.caller, ask.path).await?.id;
     let subject = ask.caller.management.open_credential(id).await?;
-    let found = check::check(&ask.caller.admin.shared, subject, Some(id)).await;
+    let found = ask.caller.admin.shared.check(subject, Some(id)).await;
     if let Some(renewed) = &found.renewed {
         ask.caller.management.renew_credential(id, renewed).await?;
     }
@@ -357,8 +357,10 @@ async fn learned(caller: &Caller, id: CredentialId, found: &Found) -> Result<Opt
     let shared = &caller.admin.shared;
     let reward = check::reward(&shared.runtime);
     let granted = caller.management.checked(id, found, reward).await?;
-    if let Some(live) = shared.directory.load().live.get(&id) {
-        live.learn(found);
+    if let Some(live) = shared.directory.load().live.get(&id)
+        && let Some(result) = found.result
+    {
+        live.learn(result.failure, result.at);
     }
     Ok(granted)
 }

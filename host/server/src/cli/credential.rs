@@ -10,7 +10,9 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Condition;
 use tollgate_core::id::CredentialId;
 use tollgate_core::limits::{LIMIT_MAX, RateLimits};
+use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
+use tollgate_runtime::Runtime;
 
 use super::output::Output;
 use tollgate_store::Resealed;
@@ -18,8 +20,10 @@ use tollgate_store::Resealed;
 use crate::config::Config;
 use crate::config::environment::{self, KeyStorage};
 use crate::manage::{CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place};
-use crate::upstream::check::{Found, Subject, check_once};
-use crate::upstream::secret;
+use crate::routing::components;
+use crate::state::secret;
+use crate::transport::Settings;
+use crate::upstream::check::{self, Check, Found, Subject};
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
@@ -282,6 +286,17 @@ impl Add {
         }
         Ok(Secret::new(text))
     }
+}
+
+/// Checks a credential with components that are started for it. Returns what they would grant for it as well.
+async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, Micropoints)> {
+    let (settings, bindings) = (components::settings(config, 1), components::bindings(config));
+    let starting = tokio::task::spawn_blocking(move || Runtime::start(settings, bindings, |_| {}));
+    let provider = config.providers.get(&subject.provider).cloned();
+    let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
+    let runtime = starting.await??;
+    let reward = check::reward(&runtime);
+    Ok((Check { runtime, provider, transport, subject, serving: None }.run().await, reward))
 }
 
 /// What a check found, in a word.

@@ -15,8 +15,8 @@ use crate::config::KeepBodies;
 use crate::manage::Management;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
+use crate::state::secret::hidden;
 use crate::telemetry::chain;
-use crate::upstream::secret::hidden;
 
 /// How often old ones are looked for.
 const INTERVAL: Duration = Duration::from_secs(600);

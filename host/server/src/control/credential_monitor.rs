@@ -15,7 +15,7 @@ use crate::clock::now;
 use crate::manage::Management;
 use crate::shared::Shared;
 use crate::state::directory::Credential;
-use crate::upstream::check::{self, Found, Subject};
+use crate::upstream::check::Subject;
 
 /// The task's state.
 pub(crate) struct CredentialMonitor {
@@ -82,19 +82,17 @@ impl CredentialMonitor {
             place: credential.place.clone(),
             secret: credential.secret.clone(),
         };
-        let found = check::check(&self.shared, subject, Some(credential.id)).await;
-        if found.result.is_none() {
+        let found = self.shared.check(subject, Some(credential.id)).await;
+        let Some(result) = found.result else {
             // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left as it
             // is, its check would stay due and be made without pause.
             let changed = credential.health().succeed();
             credential.live.tell(changed);
             return self.keep(credential.id).await;
-        }
-        credential.live.learn(&found);
+        };
+        credential.live.learn(result.failure, result.at);
         self.keep(credential.id).await;
-        if let Found { result: Some(result), .. } = &found
-            && let Err(error) = self.management.keep_check(credential.id, result).await
-        {
+        if let Err(error) = self.management.keep_check(credential.id, &result).await {
             tracing::error!(credential = %credential.id, %error, "what a check found could not be kept");
         }
     }

@@ -27,7 +27,7 @@ use crate::shared::Shared;
 use crate::state::directory::{
     Caller, Credential, Directory, Lender, Limited, Live, SharedAccount, SharedMeter,
 };
-use crate::upstream::platform;
+use crate::state::platform;
 
 /// The setting that holds the hash of the admin secret.
 const ADMIN_SECRET: &str = "admin_secret_sha256";

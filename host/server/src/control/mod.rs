@@ -6,3 +6,4 @@ pub(crate) mod config_watch;
 pub(crate) mod credential_monitor;
 pub(crate) mod directory_sync;
 pub(crate) mod retention;
+pub(crate) mod tokens;

@@ -17,9 +17,9 @@ use tollgate_store::{
 use super::{ManageError, Management};
 use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::{now, random};
+use crate::state::platform;
+use crate::state::platform::Place;
 use crate::upstream::check::{Found, Subject};
-use crate::upstream::platform;
-use crate::upstream::platform::Place;
 
 /// A credential as it may be shown.
 #[derive(Debug, Clone)]

@@ -42,7 +42,7 @@ use crate::auth::master;
 use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::now;
 use crate::config::{self, Config};
-pub use crate::upstream::platform::Place;
+pub use crate::state::platform::Place;
 
 /// Who the books name for what is done at a terminal.
 const TERMINAL: &str = "cli";

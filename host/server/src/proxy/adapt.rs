@@ -1,14 +1,13 @@
-//! The request as the upstream wants it, with the credential put in by the host.
+//! The call as the upstream wants it, in an envelope that holds no secret.
 //!
 //! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must not
 //! travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same everywhere.
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
-use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Begun, Exchange, Terms};
 
@@ -18,12 +17,13 @@ use super::read::{Inbound, own_query};
 use super::select::Lease;
 use crate::routing::plan::Target;
 use crate::transport::body::{Chained, Splice};
-use crate::upstream::{CallKind, StreamOption};
+use crate::upstream::envelope::{Envelope, EnvelopeError};
+use crate::upstream::{CallKind, StreamOption, envelope};
 
-/// A request ready to go.
+/// A call ready to be sent by whoever holds the secret.
 pub(crate) struct Outbound {
-    /// The request.
-    pub(crate) request: Request<Chained>,
+    /// The call.
+    pub(crate) envelope: Envelope,
     /// How its answer comes back.
     pub(crate) response_path: ResponsePath,
 }
@@ -85,7 +85,7 @@ struct Message<'a> {
     response_path: ResponsePath,
 }
 
-/// Builds the request of one attempt, made at `now` for the client's request `id`. An access token stands for the secret.
+/// Puts the call of one attempt, made at `now` for the client's request `id`, into an envelope.
 ///
 /// # Errors
 /// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can translate it
@@ -94,45 +94,33 @@ pub(crate) fn request(
     inbound: &Inbound,
     target: &Target<'_>,
     lease: &Lease,
-    bearer: Option<&Secret>,
     id: RequestId,
     now: Timestamp,
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
     let model = target.model.as_deref().unwrap_or(&inbound.model);
-    let secret = bearer.unwrap_or(&lease.credential().secret);
     let Message { mut headers, query, mut body, response_path } = if lease.upstream_call == target.call {
         passed(inbound, target, lease)
     } else {
         translated(inbound, lease, model, id, now)?
     };
-    let mut path = upstream.target(lease.upstream_call, model, query).ok_or(ProxyError::NoCredential)?;
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
-        platform::add(&mut headers, &terms.added)?;
-        path = platform::keyed(path, terms, secret);
     }
-    let uri: Uri = path
-        .parse()
-        .map_err(|_| ProxyError::bad_request("The model's name or the query is not valid.", Some("model")))?;
-    for template in upstream.defaults() {
-        if !headers.contains_key(&template.name) {
-            insert(&mut headers, template.name.clone(), template.value(""))?;
+    let message = envelope::Message {
+        method: Method::POST,
+        target: upstream.target(lease.upstream_call, model, query).ok_or(ProxyError::NoCredential)?,
+        model: Some(model.into()),
+        headers,
+        body,
+    };
+    let envelope = upstream.envelope(&upstream.endpoint, message).map_err(|error| match error {
+        EnvelopeError::Target => {
+            ProxyError::bad_request("The model's name or the query is not valid.", Some("model"))
         }
-    }
-    for template in upstream.auth() {
-        insert(&mut headers, template.name.clone(), template.value(secret.expose()))?;
-    }
-    headers.insert(header::HOST, upstream.host.clone());
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Some(terms) = &upstream.terms {
-        platform::sign(&mut headers, ("POST", &path), &body, terms, secret, now)?;
-    }
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    Ok(Outbound { request, response_path })
+        EnvelopeError::Header(_) => ProxyError::Internal,
+    })?;
+    Ok(Outbound { envelope, response_path })
 }
 
 /// The client's own bytes.
@@ -189,11 +177,6 @@ fn translated(
         body: Bytes::from(body).into(),
         response_path,
     })
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) -> Result<(), ProxyError> {
-    headers.insert(name, value.ok_or(ProxyError::Internal)?);
-    Ok(())
 }
 
 /// The splice that gives the model the provider's own name for it, where the body names it at all.

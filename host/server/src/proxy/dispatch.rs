@@ -15,7 +15,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Exchange;
 
-use super::adapt::{self, ResponsePath};
+use super::adapt::{self, Outbound, ResponsePath};
 use super::answer;
 use super::attempts::{Attempts, Chosen};
 use super::error::{self, ProxyError, Rejected};
@@ -31,8 +31,9 @@ use crate::config::Limits;
 use crate::routing::plan::{Destination, Target, Tier};
 use crate::state::concurrency::Full;
 use crate::state::directory::Directory;
+use crate::state::tokens::TokenError;
 use crate::state::trace::{self, detail};
-use crate::upstream::access_token::TokenError;
+use crate::upstream::authorize::{AuthorizeError, authorize};
 
 /// An admitted request, and who may serve it.
 pub(super) struct Dispatch<'a> {
@@ -160,15 +161,21 @@ impl Dispatch<'_> {
             Ok(bearer) => bearer.as_deref(),
             Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
         };
-        let mut outbound = adapt::request(self.inbound, target, lease, bearer, request.id, self.lane.now())?;
-        let response_path = std::mem::take(&mut outbound.response_path);
+        let now = self.lane.now();
+        let Outbound { envelope, response_path } =
+            adapt::request(self.inbound, target, lease, request.id, now)?;
         trace::note(request.trace(), "adapt", || {
             detail!({
-                "provider": &*lease.upstream.name, "model": &*tier.model,
+                "provider": &*lease.upstream.name, "model": &*tier.model, "upstream_model": envelope.model,
                 "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
             })
         });
-        Ok((forward::send(&self.lane.pool, outbound, lease, self.limits(), deadline).await, response_path))
+        let secret = bearer.unwrap_or(&lease.credential().secret);
+        let request = authorize(envelope, secret, now).map_err(|error| unfit(&error))?;
+        Ok((
+            forward::send(&self.lane.transports, request, lease, self.limits(), deadline).await,
+            response_path,
+        ))
     }
 
     /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at once where
@@ -239,6 +246,15 @@ impl Attempt {
 async fn token(lane: &Lane, lease: &Lease) -> Token {
     let Some(terms) = &lease.upstream.terms else { return Ok(None) };
     lane.shared.tokens.bearer(lease.credential(), &terms.scheme, lane.now()).await
+}
+
+/// What a secret that makes no request of an envelope means to the caller.
+fn unfit(error: &AuthorizeError) -> ProxyError {
+    tracing::error!(%error, "a credential cannot be sent as it is");
+    match error {
+        AuthorizeError::Header(_) => ProxyError::Internal,
+        AuthorizeError::Part(_) => ProxyError::NoCredential,
+    }
 }
 
 /// Ends a request that cannot be said to its provider, or whose adapter failed.

@@ -1,7 +1,6 @@
 //! One attempt at one upstream, up to the first byte of its answer. What goes wrong until then may be tried
 //! elsewhere; nothing after it is.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,14 +16,12 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::wait::wait_ms;
 use tollgate_runtime::{Failure, Framing, Refusal};
 
-use super::adapt::Outbound;
 use super::error::{ProxyError, Rejected};
 use super::select::Lease;
 use crate::clock::now;
 use crate::config::Limits;
-use crate::transport::frames::AnswerError;
-use crate::transport::http1::{Answer, Pool, SendError};
-use crate::upstream::access_token::TokenError;
+use crate::state::tokens::TokenError;
+use crate::transport::{Answer, AnswerBody, AnswerError, Request, SendError, Transports};
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +38,7 @@ pub(crate) struct Reply {
     /// The first piece of the body; `None` when the wait for it was given up to keep the client's connection alive.
     pub(crate) first: Option<Bytes>,
     /// The rest.
-    pub(crate) body: Answer,
+    pub(crate) body: AnswerBody,
 }
 
 /// An attempt that gave no answer to relay.
@@ -65,20 +62,18 @@ pub(crate) struct Failed {
 /// # Errors
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
 pub(crate) async fn send(
-    pool: &Rc<Pool>,
-    outbound: Outbound,
+    transports: &Transports,
+    request: Request,
     lease: &Lease,
     limits: &Limits,
     deadline: Instant,
 ) -> Result<Reply, Failed> {
     let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
-    let sending = pool.send(&lease.upstream.origin, outbound.request);
-    let response = match timeout_at(deadline, sending).await {
-        Ok(Ok(answered)) => answered,
+    let Answer { mut head, mut body } = match timeout_at(deadline, transports.send(request)).await {
+        Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(unsent(&error)),
         Err(_) => return Err(silent()),
     };
-    let (mut head, mut body) = response.into_parts();
     if head.status.is_client_error() || head.status.is_server_error() {
         return Err(refused(head, body, lease).await);
     }
@@ -98,7 +93,7 @@ pub(crate) async fn send(
 /// Waits for the first piece of a good answer, but for a stream no longer than a client waits in silence.
 async fn first_piece(
     head: Parts,
-    mut body: Answer,
+    mut body: AnswerBody,
     lease: &Lease,
     deadline: Instant,
     limits: &Limits,
@@ -144,7 +139,7 @@ pub(crate) fn tokenless(error: TokenError) -> Failed {
 }
 
 /// An error status: read, classified by the adapter, and weighed.
-async fn refused(head: Parts, body: Answer, lease: &Lease) -> Failed {
+async fn refused(head: Parts, body: AnswerBody, lease: &Lease) -> Failed {
     let body = error_body(body).await;
     let status = head.status.as_u16();
     let plan = lease.upstream.adapter.plan();
@@ -200,7 +195,7 @@ fn told(lease: &Lease, status: u16, failure: Failure) -> ProxyError {
 }
 
 /// Reads an error body as far as it is wanted, without patience for a slow one.
-async fn error_body(mut body: Answer) -> Bytes {
+async fn error_body(mut body: AnswerBody) -> Bytes {
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {

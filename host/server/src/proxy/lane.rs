@@ -18,7 +18,7 @@ use crate::clock::{now, random};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::durable::DurableWaiters;
-use crate::transport::http1::Pool;
+use crate::transport::Transports;
 
 /// How often idle upstream connections are looked at.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
@@ -27,8 +27,8 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Lane {
     /// What all lanes share.
     pub(crate) shared: Arc<Shared>,
-    /// Upstream connections.
-    pub(crate) pool: Rc<Pool>,
+    /// The ways to the providers.
+    pub(crate) transports: Rc<Transports>,
     /// Where requests go when they end.
     pub(crate) endings: Endings,
     /// Tells holds when they are durable.
@@ -40,24 +40,24 @@ pub(crate) struct Lane {
 pub(crate) struct Background {
     ended: UnboundedReceiver<Ended>,
     shared: Arc<Shared>,
-    pool: Rc<Pool>,
+    transports: Rc<Transports>,
     durable: DurableWaiters,
 }
 
 impl Lane {
     /// A lane, and what must run beside it.
     pub(crate) fn new(shared: Arc<Shared>) -> (Rc<Self>, Background) {
-        let pool = Pool::new(shared.settings.limits.upstream_connect_timeout_ms.duration());
+        let transports = Rc::new(Transports::new(&shared.transport));
         let snapshot = RefCell::new(new_snapshot(&shared));
         let durable = DurableWaiters::new(shared.writer.clone());
         let (endings, ended) = unbounded_channel();
         let background = Background {
             ended,
             shared: Arc::clone(&shared),
-            pool: Rc::clone(&pool),
+            transports: Rc::clone(&transports),
             durable: durable.clone(),
         };
-        (Rc::new(Self { shared, pool, endings, durable, snapshot }), background)
+        (Rc::new(Self { shared, transports, endings, durable, snapshot }), background)
     }
 
     /// The newest generation, joined with the configured providers.
@@ -86,8 +86,8 @@ impl Background {
     /// Settles requests as they end, until the lane and every request are gone. Meanwhile idle connections are closed in
     /// time, and holds are told when the disk has kept them.
     pub(crate) async fn run(mut self) {
-        let (pool, durable) = (self.pool, self.durable);
-        let pruning = tokio::task::spawn_local(async move { prune(&pool).await });
+        let (transports, durable) = (self.transports, self.durable);
+        let pruning = tokio::task::spawn_local(async move { prune(&transports).await });
         let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
         while let Some(ended) = self.ended.recv().await {
             settle::settle(&self.shared, ended);
@@ -98,10 +98,10 @@ impl Background {
 }
 
 /// Closes idle upstream connections in time, for ever.
-async fn prune(pool: &Pool) {
+async fn prune(transports: &Transports) {
     loop {
         tokio::time::sleep(PRUNE_INTERVAL).await;
-        pool.prune();
+        transports.prune();
     }
 }
 

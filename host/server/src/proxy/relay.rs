@@ -24,8 +24,7 @@ use super::ticket::Ticket;
 use super::window::{Passed, Window};
 use crate::bodies::Copying;
 use crate::config::Limits;
-use crate::transport::frames::AnswerError;
-use crate::transport::http1::Answer;
+use crate::transport::{AnswerBody, AnswerError};
 
 /// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
 /// is nothing but a comment.
@@ -113,7 +112,7 @@ pub(crate) struct Relay {
 /// What an upstream sends, as it passes the meter, the translation and the filter.
 pub(crate) struct Flow {
     /// Goes back to the pool when the answer has ended well; dropped before that, it is closed.
-    upstream: Answer,
+    upstream: AnswerBody,
     first: Option<Bytes>,
     ticket: Ticket<Answered>,
     /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
@@ -195,7 +194,7 @@ impl Flow {
     /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose words an error
     /// can still be told.
     pub(crate) fn new(
-        upstream: Answer,
+        upstream: AnswerBody,
         first: Option<Bytes>,
         ticket: Ticket<Answered>,
         events: bool,

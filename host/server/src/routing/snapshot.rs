@@ -13,7 +13,7 @@ use tollgate_runtime::{Filter, Generation};
 use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
 use crate::state::directory::Credential;
-use crate::upstream::platform::Place;
+use crate::state::platform::Place;
 use crate::upstream::{CallKind, Upstream};
 
 /// Everything that requests of one generation share on one worker.

@@ -8,6 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
@@ -18,9 +19,8 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
+use crate::state::platform::Place;
 use crate::state::trace::{Detail, detail};
-use crate::upstream::check::Found;
-use crate::upstream::platform::Place;
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
 #[derive(Default)]
@@ -131,13 +131,12 @@ impl Live {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what a check found.
-    pub(crate) fn learn(&self, found: &Found) {
-        let Some(result) = found.result else { return };
+    /// Takes in what a check found at `at`: that the credential is good, or why it is not.
+    pub(crate) fn learn(&self, failure: Option<FailureClass>, at: Timestamp) {
         let mut health = self.health();
-        let changed = match result.failure {
+        let changed = match failure {
             None => health.succeed(),
-            Some(class) => health.fail_check(class, result.at, fastrand::u64(..)),
+            Some(class) => health.fail_check(class, at, fastrand::u64(..)),
         };
         drop(health);
         self.tell(changed);

@@ -1,9 +1,12 @@
-//! What a node decides from and keeps in memory: callers and accounts, limits, concurrency, affinity, durable holds, counters, and
-//! the trace of a dry run. Each part is safe to touch from several threads; [`crate::shared`] puts them together.
+//! What a node decides from and keeps in memory: callers and accounts, credentials and their access tokens, limits, concurrency,
+//! affinity, durable holds, counters, and the trace of a dry run. Each part is safe to touch from several threads; [`crate::shared`] puts them together.
 
 pub(crate) mod affinity;
 pub(crate) mod concurrency;
 pub(crate) mod directory;
 pub(crate) mod durable;
 pub(crate) mod metrics;
+pub(crate) mod platform;
+pub(crate) mod secret;
+pub(crate) mod tokens;
 pub(crate) mod trace;

@@ -21,7 +21,7 @@ pub(crate) struct Splice {
 
 /// A body of a few shared pieces.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Chained {
+pub struct Chained {
     pieces: VecDeque<Bytes>,
 }
 

@@ -3,37 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use tollgate_core::eventstream::{Decoder, FrameError, Message};
+use tollgate_core::eventstream::{Decoder, Message};
 use tollgate_core::json;
 
-/// Why an answer broke off.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerError {
-    /// The connection did.
-    #[error("reading the answer")]
-    Wire(#[source] hyper::Error),
-    /// What came were no messages.
-    #[error("framing the answer")]
-    Frame(#[from] FrameError),
-    /// A message holds no event.
-    #[error("a message holds no event")]
-    Event,
-    /// The connection ended within a message.
-    #[error("the answer ended within a message")]
-    Cut,
-    /// The upstream says that it failed.
-    #[error("the upstream broke off with `{kind}`")]
-    Said {
-        /// What it calls the failure.
-        kind: String,
-        /// What it says of it.
-        words: Vec<u8>,
-    },
-}
+use super::answer::AnswerError;
 
 /// Messages on their way to events.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub(super) struct Frames {
     decoder: Decoder,
     failed: Option<AnswerError>,
 }
@@ -43,7 +20,7 @@ impl Frames {
     ///
     /// # Errors
     /// When the upstream failed, or these are no messages.
-    pub(crate) fn events(&mut self, bytes: &[u8]) -> Result<Bytes, AnswerError> {
+    pub(super) fn events(&mut self, bytes: &[u8]) -> Result<Bytes, AnswerError> {
         self.decoder.feed(bytes);
         let mut events = BytesMut::new();
         loop {
@@ -59,7 +36,7 @@ impl Frames {
     }
 
     /// What was to be said after the last events, or at the end.
-    pub(crate) fn failure(&mut self, ended: bool) -> Option<AnswerError> {
+    pub(super) fn failure(&mut self, ended: bool) -> Option<AnswerError> {
         let cut = ended && !self.decoder.is_empty();
         self.failed.take().or_else(|| cut.then_some(AnswerError::Cut))
     }

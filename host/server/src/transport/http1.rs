@@ -1,7 +1,7 @@
 //! Upstream connections of one worker: HTTP/1.1, kept alive, newest first, shared with nobody.
 //!
 //! HTTP/1.1 on purpose: one stream per connection, so that a slow client can hold up no one else's (h2 closes a shared
-//! connection whose small frames sit unread). Dropping an [`Answer`] before its end closes the connection, which is how
+//! connection whose small frames sit unread). Dropping an [`Incoming`] before its end closes the connection, which is how
 //! a cancellation reaches the provider.
 //!
 //! A connection has no task of its own: whoever waits for its answer drives it. One task per exchange is woken where there would be
@@ -21,20 +21,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tower_service::Service;
 
-use super::frames::{AnswerError, Frames};
-use crate::transport::body::Chained;
+use super::answer::{Answer, AnswerError, Source};
+use super::body::Chained;
+use super::connect::{Connector, Io, broken, failed};
+use super::{Origin, Request, SendError};
 
 /// Idle connections kept per upstream and worker.
 const IDLE_MAX: usize = 256;
@@ -44,45 +39,7 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
 /// Looks at a connection in one turn of its task; then others have theirs.
 const TURNS_MAX: usize = 4;
 
-type Connection = http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Chained>;
-
-/// Where a request goes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Origin {
-    /// `http` or `https`.
-    pub(crate) scheme: Scheme,
-    /// Host and port.
-    pub(crate) authority: Authority,
-}
-
-/// Why there is no response head.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SendError {
-    /// No connection could be made: the upstream has seen nothing.
-    #[error("connecting to {authority}")]
-    Connect {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Connecting took too long.
-    #[error("connecting to {authority} timed out")]
-    ConnectTimeout {
-        /// Host and port.
-        authority: Authority,
-    },
-    /// The exchange broke after the request may have been seen.
-    #[error("waiting for an answer of {authority}")]
-    Exchange {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: hyper::Error,
-    },
-}
+type Connection = http1::Connection<Io, Chained>;
 
 /// A connection, and the way to send on it.
 struct Link {
@@ -195,36 +152,24 @@ struct Idle {
 }
 
 /// The idle connections of one worker.
-pub(crate) struct Pool {
-    connector: HttpsConnector<HttpConnector>,
-    connect_timeout: Duration,
+pub(super) struct Pool {
+    connector: Connector,
     idle: RefCell<HashMap<Origin, Vec<Idle>>>,
 }
 
 /// The body of an answer, and the connection that brings it. At its end the connection goes back to the pool; dropped before that, it
 /// is closed.
-pub(crate) struct Answer {
-    incoming: Incoming,
+pub(super) struct Incoming {
+    body: hyper::body::Incoming,
     link: Option<Link>,
     pool: Rc<Pool>,
-    origin: Rc<Origin>,
-    /// What makes events of it, where it comes in binary messages.
-    frames: Option<Frames>,
+    origin: Arc<Origin>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub(crate) fn new(connect_timeout: Duration) -> Rc<Self> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        Rc::new(Self { connector, connect_timeout, idle: RefCell::default() })
+    pub(super) fn new(connect_timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { connector: Connector::new(connect_timeout), idle: RefCell::default() })
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -234,32 +179,22 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future closes the connection.
-    pub(crate) async fn send(
-        self: &Rc<Self>,
-        origin: &Rc<Origin>,
-        mut request: Request<Chained>,
-    ) -> Result<Response<Answer>, SendError> {
+    pub(super) async fn send(self: &Rc<Self>, request: Request) -> Result<Answer, SendError> {
+        let Request { origin, mut message } = request;
         loop {
-            let (mut link, kept) = match poll_fn(|cx| Poll::Ready(self.take(origin, cx))).await {
+            let (mut link, kept) = match poll_fn(|cx| Poll::Ready(self.take(&origin, cx))).await {
                 Some(link) => (link, true),
-                None => (self.connect(origin).await?, false),
+                None => (self.connect(&origin).await?, false),
             };
-            match exchange(&mut link, request).await {
+            match exchange(&mut link, message).await {
                 Ok(response) => {
-                    return Ok(response.map(|incoming| Answer {
-                        incoming,
-                        link: Some(link),
-                        pool: Rc::clone(self),
-                        origin: Rc::clone(origin),
-                        frames: None,
-                    }));
+                    let (head, body) = response.into_parts();
+                    let incoming = Incoming { body, link: Some(link), pool: Rc::clone(self), origin };
+                    return Ok(Answer { head, body: Source::Http1(incoming).into() });
                 }
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if kept => request = unsent,
-                    _ => {
-                        let authority = origin.authority.clone();
-                        return Err(SendError::Exchange { authority, source: error.into_error() });
-                    }
+                    Some(unsent) if kept => message = unsent,
+                    _ => return Err(broken(&origin, error.into_error())),
                 },
             }
         }
@@ -278,7 +213,7 @@ impl Pool {
     }
 
     /// Closes what has been idle for too long. Nobody reads from an idle connection, so that nobody else would.
-    pub(crate) fn prune(&self) {
+    pub(super) fn prune(&self) {
         self.idle.borrow_mut().retain(|_, list| {
             list.retain(|idle| idle.since.elapsed() < IDLE_AGE_MAX);
             !list.is_empty()
@@ -286,24 +221,9 @@ impl Pool {
     }
 
     async fn connect(&self, origin: &Origin) -> Result<Link, SendError> {
-        let authority = &origin.authority;
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| SendError::Connect {
-            authority: authority.clone(),
-            source,
-        };
-        let uri = Uri::builder()
-            .scheme(origin.scheme.clone())
-            .authority(authority.clone())
-            .path_and_query("/")
-            .build()
-            .map_err(|error| failed(error.into()))?;
-        let connecting = self.connector.clone().call(uri);
-        let io = match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(connected) => connected.map_err(failed)?,
-            Err(_) => return Err(SendError::ConnectTimeout { authority: authority.clone() }),
-        };
+        let io = self.connector.connect(origin).await?;
         let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(|error| failed(error.into()))?;
+            http1::Builder::new().handshake(io).await.map_err(|error| failed(origin, error))?;
         Ok(Link::new(sender, connection))
     }
 
@@ -323,13 +243,13 @@ impl Pool {
 /// Drives the connection until it brings the head of the answer.
 async fn exchange(
     link: &mut Link,
-    request: Request<Chained>,
-) -> Result<Response<Incoming>, TrySendError<Request<Chained>>> {
-    let mut answered = pin!(link.sender.try_send_request(request));
+    message: http::Request<Chained>,
+) -> Result<Response<hyper::body::Incoming>, TrySendError<http::Request<Chained>>> {
+    let mut answered = pin!(link.sender.try_send_request(message));
     poll_fn(|cx| link.poll(cx, |cx| answered.as_mut().poll(cx))).await
 }
 
-impl Answer {
+impl Incoming {
     /// Gives the connection back once the body has ended. It has to see that end itself before it can take a request.
     fn end(&mut self, cx: &mut Context<'_>) {
         let Some(mut link) = self.link.take() else { return };
@@ -338,64 +258,29 @@ impl Answer {
         }
     }
 
-    /// From now on, what comes is made into events.
-    pub(crate) fn unframe(&mut self) {
-        self.frames = Some(Frames::default());
-    }
-
     /// The next frame as it comes over the wire.
-    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Self { incoming, link, .. } = self;
-        let polled = match link {
-            Some(link) => link.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(cx),
-        };
-        if matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream() {
-            self.end(cx);
-        }
-        polled.map_err(AnswerError::Wire)
-    }
-
-    /// Closes the connection, whatever else it would bring.
-    pub(crate) fn close(&mut self) {
-        self.link = None;
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    pub(super) fn poll_frame(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        loop {
-            if let Some(error) = self.frames.as_mut().and_then(|frames| frames.failure(false)) {
-                return Poll::Ready(Some(Err(error)));
-            }
-            let polled = self.poll_wire(cx);
-            let Some(frames) = &mut self.frames else { return polled };
-            match polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    match frames.events(&data) {
-                        Ok(events) if events.is_empty() => {}
-                        Ok(events) => return Poll::Ready(Some(Ok(Frame::data(events)))),
-                        Err(error) => return Poll::Ready(Some(Err(error))),
-                    }
-                }
-                Poll::Ready(None) => return Poll::Ready(frames.failure(true).map(Err)),
-                other => return other,
-            }
+        let Self { body, link, .. } = self;
+        let polled = match link {
+            Some(link) => link.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
+            None => Pin::new(body).poll_frame(cx),
+        };
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.end(cx);
         }
+        polled.map_err(|error| AnswerError::Wire(error.into()))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.frames.is_none() && self.incoming.is_end_stream()
+    /// Whether the last frame was the last.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        if self.frames.is_some() { SizeHint::default() } else { self.incoming.size_hint() }
+    /// How much is still to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

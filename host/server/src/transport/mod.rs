@@ -1,6 +1,125 @@
-//! How bytes reach a provider and come back: connections, framing, and bodies chained around splices. Nothing here knows a
-//! credential.
+//! How requests reach the providers and their answers come back. Nothing here knows a credential, a user or a plan.
+//!
+//! The road knows [`Transports::send`], [`Answer`] and two errors; which bytes go over which connection is the affair of
+//! [`http1`], or of another [`Transport`] in its place.
 
+pub(crate) mod alone;
+mod answer;
 pub(crate) mod body;
-pub(crate) mod frames;
-pub(crate) mod http1;
+mod connect;
+mod frames;
+mod http1;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+
+pub use self::answer::{Answer, AnswerBody, AnswerError};
+pub use self::body::Chained;
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Host and port.
+    pub authority: Authority,
+}
+
+/// A request ready to go. There is no `Debug`: the secret is in it.
+pub struct Request {
+    /// Where it goes.
+    pub origin: Arc<Origin>,
+    /// What is said: path and query for a target, and all headers.
+    pub message: http::Request<Chained>,
+}
+
+/// A request under way, until the head of its answer is there. Dropping it tells the provider that nobody waits any more.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + 'a>>;
+
+/// Carries requests to providers.
+pub trait Transport: Send + Sync {
+    /// Sends a request. Called by every worker, for each attempt; a request that may have been seen is never sent twice.
+    ///
+    /// # Errors
+    /// [`SendError`], where no answer has begun.
+    fn send(&self, request: Request) -> Sending<'_>;
+}
+
+/// Why there is no answer. Those who wait for one connection hear of its failure alike.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SendError {
+    /// No connection could be made: the upstream has seen nothing.
+    #[error("connecting to {authority}")]
+    Connect {
+        /// Host and port.
+        authority: Authority,
+        /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// Connecting took too long.
+    #[error("connecting to {authority} timed out")]
+    ConnectTimeout {
+        /// Host and port.
+        authority: Authority,
+    },
+    /// The exchange broke after the request may have been seen.
+    #[error("waiting for an answer of {authority}")]
+    Exchange {
+        /// Host and port.
+        authority: Authority,
+        /// Why.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// How requests are carried: for all threads.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// How long a connection may take to be made.
+    pub(crate) connect_timeout: Duration,
+    /// What carries everything, in place of connections from here.
+    pub(crate) instead: Option<Arc<dyn Transport>>,
+}
+
+impl Settings {
+    /// Connections from here.
+    pub(crate) const fn new(connect_timeout: Duration) -> Self {
+        Self { connect_timeout, instead: None }
+    }
+}
+
+/// The transports of one thread, with their connections.
+pub(crate) struct Transports {
+    http1: Rc<http1::Pool>,
+    instead: Option<Arc<dyn Transport>>,
+}
+
+impl Transports {
+    /// No connection yet.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { http1: http1::Pool::new(settings.connect_timeout), instead: settings.instead.clone() }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`SendError`]. Dropping the future tells the provider that nobody waits any more.
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer, SendError> {
+        match &self.instead {
+            Some(instead) => instead.send(request).await,
+            None => self.http1.send(request).await,
+        }
+    }
+
+    /// Closes what has been idle for too long. Nobody reads from an idle connection, so that nobody else would.
+    pub(crate) fn prune(&self) {
+        self.http1.prune();
+    }
+}

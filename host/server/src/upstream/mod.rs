@@ -1,22 +1,23 @@
 //! An upstream: where a provider is, with what its adapter said about how to speak to it, every template parsed.
 
-pub(crate) mod access_token;
+pub(crate) mod authorize;
 pub(crate) mod check;
-pub(crate) mod platform;
-pub(crate) mod secret;
-pub(crate) mod sigv4;
+pub(crate) mod envelope;
+pub(crate) mod issue;
+mod sigv4;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 use memchr::memmem::Finder;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{Adapter, AdapterPlan, BodyEdits, Framing, HeaderTemplate, Scheme, Translation};
 
+use self::authorize::{Manner, Proof, Template};
+use self::envelope::Endpoint;
 use crate::config::BaseUrl;
-use crate::transport::http1::Origin;
-use crate::upstream::platform::Place;
+use crate::state::platform::Place;
 
 /// A provider with what its adapter said.
 pub(crate) struct Upstream {
@@ -25,9 +26,7 @@ pub(crate) struct Upstream {
     /// The component.
     pub(crate) adapter: Arc<Adapter>,
     /// Where it is.
-    pub(crate) origin: Rc<Origin>,
-    /// The `Host` header.
-    pub(crate) host: HeaderValue,
+    pub(crate) endpoint: Arc<Endpoint>,
     prefix: String,
     profile: Rc<WireProfile>,
     /// Where a model route says that it is, whatever its configuration says.
@@ -41,9 +40,7 @@ pub(crate) struct Upstream {
 /// The call by which a credential is checked: a GET.
 pub(crate) struct Probe {
     /// Where it goes.
-    pub(crate) origin: Rc<Origin>,
-    /// The `Host` header.
-    pub(crate) host: HeaderValue,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// Path and query.
     pub(crate) target: String,
     /// The response header that names the credential's account.
@@ -51,14 +48,18 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    fn new(base: &BaseUrl, path: &str, account_header: Option<&String>) -> Rc<Self> {
-        let (origin, host, prefix) = place_of(base);
-        Rc::new(Self { origin, host, target: prefix + path, account_header: account_header.cloned() })
+    fn new(
+        (endpoint, prefix): (Arc<Endpoint>, String),
+        path: &str,
+        account_header: Option<&String>,
+    ) -> Rc<Self> {
+        Rc::new(Self { endpoint, target: prefix + path, account_header: account_header.cloned() })
     }
 
-    fn of(plan: &AdapterPlan, base: &BaseUrl) -> Option<Rc<Self>> {
+    fn of(plan: &AdapterPlan, endpoint: &Arc<Endpoint>, prefix: &str) -> Option<Rc<Self>> {
         let check = plan.check.as_ref()?;
-        Some(Self::new(base, &check.path, check.account_header.as_ref()))
+        let at = (Arc::clone(endpoint), prefix.to_owned());
+        Some(Self::new(at, &check.path, check.account_header.as_ref()))
     }
 }
 
@@ -66,8 +67,6 @@ impl Probe {
 pub(crate) struct Terms {
     /// How it is shown who calls, its addresses filled in.
     pub(crate) scheme: Scheme,
-    /// The region that signatures are for.
-    pub(crate) region: String,
     /// How streams are framed.
     pub(crate) framing: Framing,
     /// What becomes of a body.
@@ -78,50 +77,19 @@ pub(crate) struct Terms {
 
 /// How to speak to a provider, wherever it is.
 struct WireProfile {
-    endpoints: Vec<Endpoint>,
-    auth: Vec<Template>,
+    paths: Vec<Path>,
     defaults: Vec<Template>,
     taps: [Rc<Taps>; 4],
     stream_options: Vec<StreamOption>,
     translates: Vec<Translation>,
 }
 
-struct Endpoint {
+struct Path {
     protocol: Protocol,
     operation: Operation,
     streaming: bool,
     before_model: String,
     after_model: Option<String>,
-}
-
-/// A header whose value may hold a credential.
-pub(crate) struct Template {
-    /// Name.
-    pub(crate) name: HeaderName,
-    before: String,
-    after: Option<String>,
-}
-
-impl Template {
-    fn new(template: &HeaderTemplate) -> Option<Self> {
-        let name = HeaderName::from_bytes(template.name.as_bytes()).ok()?;
-        let (before, after) = match template.value.split_once("{credential}") {
-            Some((before, after)) => (before.to_owned(), Some(after.to_owned())),
-            None => (template.value.clone(), None),
-        };
-        Some(Self { name, before, after })
-    }
-
-    /// The header's value with the secret in its place. Marked sensitive, so that no debug output shows it.
-    pub(crate) fn value(&self, secret: &str) -> Option<HeaderValue> {
-        let text = match &self.after {
-            Some(after) => [self.before.as_str(), secret, after].concat(),
-            None => self.before.clone(),
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(self.after.is_some());
-        Some(value)
-    }
 }
 
 /// A member that a stream request must carry.
@@ -172,12 +140,14 @@ fn quoted(name: &str) -> Finder<'static> {
     Finder::new(&format!("\"{name}\"")).into_owned()
 }
 
-/// Where a base URL leads: origin, `Host` header and path prefix.
-fn place_of(base: &BaseUrl) -> (Rc<Origin>, HeaderValue, String) {
-    let origin = Origin { scheme: base.scheme.clone(), authority: base.authority.clone() };
-    // An authority that was parsed out of a URL is a header value.
-    let host = HeaderValue::from_str(origin.authority.as_str()).unwrap_or(HeaderValue::from_static(""));
-    (Rc::new(origin), host, base.prefix.clone())
+/// Where a base URL leads: the endpoint, and the prefix of every path.
+fn reached(base: &BaseUrl, proof: Proof) -> (Arc<Endpoint>, String) {
+    let endpoint = Endpoint::new(base.scheme.clone(), base.authority.clone(), proof);
+    (Arc::new(endpoint), base.prefix.clone())
+}
+
+fn templates(headers: &[HeaderTemplate]) -> Vec<Template> {
+    headers.iter().filter_map(Template::new).collect()
 }
 
 /// What tells one endpoint from another.
@@ -192,13 +162,13 @@ pub(crate) struct CallKind {
 }
 
 impl WireProfile {
-    fn new(plan: &AdapterPlan, endpoints: &[tollgate_runtime::Endpoint], auth: &[HeaderTemplate]) -> Self {
-        let endpoint = |endpoint: &tollgate_runtime::Endpoint| {
+    fn new(plan: &AdapterPlan, endpoints: &[tollgate_runtime::Endpoint]) -> Self {
+        let path = |endpoint: &tollgate_runtime::Endpoint| {
             let (before, after) = match endpoint.path.split_once("{model}") {
                 Some((before, after)) => (before.to_owned(), Some(after.to_owned())),
                 None => (endpoint.path.clone(), None),
             };
-            Endpoint {
+            Path {
                 protocol: endpoint.protocol,
                 operation: endpoint.operation,
                 streaming: endpoint.streaming,
@@ -213,9 +183,8 @@ impl WireProfile {
             withhold_when_empty: option.withhold_when_empty.clone(),
         };
         Self {
-            endpoints: endpoints.iter().map(endpoint).collect(),
-            auth: auth.iter().filter_map(Template::new).collect(),
-            defaults: plan.defaults.iter().filter_map(Template::new).collect(),
+            paths: endpoints.iter().map(path).collect(),
+            defaults: templates(&plan.defaults),
             taps: Protocol::ALL.map(|protocol| Rc::new(Taps::new(plan, protocol))),
             stream_options: plan.stream_options.iter().map(option).collect(),
             translates: plan.translates.clone(),
@@ -227,37 +196,27 @@ impl Upstream {
     /// A provider where its configuration says that it is.
     pub(crate) fn new(name: &str, base: &BaseUrl, adapter: &Arc<Adapter>) -> Self {
         let plan = adapter.plan();
-        let profile = WireProfile::new(plan, &plan.endpoints, &plan.auth);
-        let (origin, host, prefix) = place_of(base);
-        let probe = Probe::of(plan, base);
+        let proof = Proof { headers: templates(&plan.auth), manner: Manner::Headers };
+        let (endpoint, prefix) = reached(base, proof);
+        let probe = Probe::of(plan, &endpoint, &prefix);
+        let profile = Rc::new(WireProfile::new(plan, &plan.endpoints));
         let adapter = Arc::clone(adapter);
-        let profile = Rc::new(profile);
-        Self {
-            name: name.into(),
-            adapter,
-            origin,
-            host,
-            prefix,
-            profile,
-            elsewhere: None,
-            terms: None,
-            probe,
-        }
+        Self { name: name.into(), adapter, endpoint, prefix, profile, elsewhere: None, terms: None, probe }
     }
 
     /// The same provider elsewhere.
     pub(crate) fn at(&self, base: &BaseUrl) -> Self {
-        let (origin, host, prefix) = place_of(base);
+        let (endpoint, prefix) = reached(base, self.endpoint.proof.clone());
+        let probe = Probe::of(self.adapter.plan(), &endpoint, &prefix);
         Self {
             name: Arc::clone(&self.name),
             adapter: Arc::clone(&self.adapter),
-            origin,
-            host,
+            endpoint,
             prefix,
             profile: Rc::clone(&self.profile),
             elsewhere: Some(base.clone()),
             terms: self.terms.clone(),
-            probe: Probe::of(self.adapter.plan(), base),
+            probe,
         }
     }
 
@@ -285,13 +244,20 @@ impl Upstream {
         {
             *token_url = place.address(platform, "token_url", token_url).map_err(missing)?;
         }
-        let region = if matches!(scheme, Scheme::Sigv4(_)) { fill("{region}")? } else { String::new() };
+        let manner = match &scheme {
+            Scheme::Query(name) => Manner::Query(name.clone()),
+            Scheme::Sigv4(service) => Manner::Sigv4 { service: service.clone(), region: fill("{region}")? },
+            Scheme::Header | Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. } => {
+                Manner::Headers
+            }
+        };
+        let proof = Proof { headers: templates(&platform.headers), manner };
         let added = platform.added.iter().filter_map(|added| {
             Some((HeaderName::from_bytes(added.name.as_bytes()).ok()?, added.value.clone()))
         });
         let added = added.collect();
-        let terms = Terms { scheme, region, framing: platform.framing, edits: platform.edits.clone(), added };
-        let profile = Rc::new(WireProfile::new(plan, &endpoints, &platform.headers));
+        let terms = Terms { scheme, framing: platform.framing, edits: platform.edits.clone(), added };
+        let profile = Rc::new(WireProfile::new(plan, &endpoints));
         let probe = match &platform.check {
             Some(check) => {
                 let usual = platform.check_base_url.as_deref().unwrap_or(&platform.base_url);
@@ -299,28 +265,29 @@ impl Upstream {
                     Some(base) => base.clone(),
                     None => place.address(platform, "base_url", usual).map_err(missing)?.try_into()?,
                 };
-                Some(Probe::new(&base, &fill(&check.path)?, check.account_header.as_ref()))
+                let at = reached(&base, proof.clone());
+                Some(Probe::new(at, &fill(&check.path)?, check.account_header.as_ref()))
             }
             None => None,
         };
-        Ok(Self { profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
+        let (endpoint, prefix) = reached(&base, proof);
+        Ok(Self { endpoint, prefix, profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
     }
 
     /// Whether calls of this shape can be made here, as they are.
     pub(crate) fn takes(&self, call: CallKind) -> bool {
-        self.endpoint(call).is_some()
+        self.path(call).is_some()
     }
 
-    fn endpoint(&self, call: CallKind) -> Option<&Endpoint> {
-        self.profile.endpoints.iter().find(|endpoint| {
-            (endpoint.protocol, endpoint.operation, endpoint.streaming)
-                == (call.protocol, call.operation, call.streaming)
+    fn path(&self, call: CallKind) -> Option<&Path> {
+        self.profile.paths.iter().find(|path| {
+            (path.protocol, path.operation, path.streaming) == (call.protocol, call.operation, call.streaming)
         })
     }
 
     /// What is said upstream when a client makes this call: the same where the provider speaks the client's protocol.
     pub(crate) fn upstream_call(&self, call: CallKind) -> Option<CallKind> {
-        if self.endpoint(call).is_some() {
+        if self.path(call).is_some() {
             return Some(call);
         }
         let fits = |offer: &&Translation| (offer.client, offer.operation) == (call.protocol, call.operation);
@@ -329,16 +296,16 @@ impl Upstream {
             operation: offer.upstream_operation,
             ..call
         });
-        upstream_call.into_iter().find(|upstream_call| self.endpoint(*upstream_call).is_some())
+        upstream_call.into_iter().find(|upstream_call| self.path(*upstream_call).is_some())
     }
 
     /// Path and query of a call.
     pub(crate) fn target(&self, call: CallKind, model: &str, query: &str) -> Option<String> {
-        let endpoint = self.endpoint(call)?;
+        let path = self.path(call)?;
         let mut target = String::with_capacity(128);
         target.push_str(&self.prefix);
-        target.push_str(&endpoint.before_model);
-        if let Some(after) = &endpoint.after_model {
+        target.push_str(&path.before_model);
+        if let Some(after) = &path.after_model {
             target.extend(percent_encoding::utf8_percent_encode(model, SEGMENT));
             target.push_str(after);
         }
@@ -349,13 +316,8 @@ impl Upstream {
         Some(target)
     }
 
-    /// Headers that carry the credential.
-    pub(crate) fn auth(&self) -> &[Template] {
-        &self.profile.auth
-    }
-
     /// Headers written where the client sent none.
-    pub(crate) fn defaults(&self) -> &[Template] {
+    fn defaults(&self) -> &[Template] {
         &self.profile.defaults
     }
 

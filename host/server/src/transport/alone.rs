@@ -1,0 +1,17 @@
+//! Calls beside the road, which are rare: each has a thread of its own, because connections belong to one.
+
+use std::future::Future;
+
+use tokio::runtime::{Builder, LocalOptions};
+
+/// Runs `work` on a thread that ends with it; `None` where none could be had, or `work` panicked.
+pub(crate) async fn run<F: Future>(work: impl FnOnce() -> F + Send + 'static) -> Option<F::Output>
+where
+    F::Output: Send + 'static,
+{
+    let thread = tokio::task::spawn_blocking(move || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).ok()?;
+        Some(runtime.block_on(async move { work().await }))
+    });
+    thread.await.ok().flatten()
+}

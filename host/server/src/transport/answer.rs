@@ -1,0 +1,155 @@
+//! An answer as it comes back, whatever carried it: a head, and a body that is polled.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::response::Parts;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use tollgate_core::eventstream::FrameError;
+
+use super::frames::Frames;
+use super::http1;
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// What carries it did.
+    #[error("reading the answer")]
+    Wire(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What came were no messages.
+    #[error("framing the answer")]
+    Frame(#[from] FrameError),
+    /// A message holds no event.
+    #[error("a message holds no event")]
+    Event,
+    /// The connection ended within a message.
+    #[error("the answer ended within a message")]
+    Cut,
+    /// The upstream says that it failed.
+    #[error("the upstream broke off with `{kind}`")]
+    Said {
+        /// What it calls the failure.
+        kind: String,
+        /// What it says of it.
+        words: Vec<u8>,
+    },
+}
+
+/// An answer that has begun.
+pub struct Answer {
+    /// Status and headers.
+    pub head: Parts,
+    /// What follows.
+    pub body: AnswerBody,
+}
+
+impl Answer {
+    /// An answer that something else than a connection of this gateway brings.
+    #[must_use]
+    pub fn new<B>(response: http::Response<B>) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = response.into_parts();
+        let body = body.map_err(|error| AnswerError::Wire(error.into())).boxed_unsync();
+        Self { head, body: Source::Other(body).into() }
+    }
+}
+
+/// The body of an answer. Dropping it before its end tells the provider that nobody listens any more.
+pub struct AnswerBody {
+    source: Source,
+    /// What makes events of it, where it comes in binary messages.
+    frames: Option<Frames>,
+}
+
+/// What brings it.
+pub(super) enum Source {
+    /// A connection for it alone.
+    Http1(http1::Incoming),
+    /// Something else.
+    Other(UnsyncBoxBody<Bytes, AnswerError>),
+    /// Nothing any more.
+    Closed,
+}
+
+impl From<Source> for AnswerBody {
+    fn from(source: Source) -> Self {
+        Self { source, frames: None }
+    }
+}
+
+impl AnswerBody {
+    /// From now on, what comes is made into events.
+    pub(crate) fn unframe(&mut self) {
+        self.frames = Some(Frames::default());
+    }
+
+    /// Tells the provider that nobody listens any more, whatever else there would be to hear.
+    pub(crate) fn close(&mut self) {
+        self.source = Source::Closed;
+    }
+
+    /// The next frame as it comes over the wire.
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match &mut self.source {
+            Source::Http1(incoming) => incoming.poll_frame(cx),
+            Source::Other(body) => Pin::new(body).poll_frame(cx),
+            Source::Closed => Poll::Ready(None),
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            if let Some(error) = self.frames.as_mut().and_then(|frames| frames.failure(false)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let polled = self.poll_wire(cx);
+            let Some(frames) = &mut self.frames else { return polled };
+            match polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    match frames.events(&data) {
+                        Ok(events) if events.is_empty() => {}
+                        Ok(events) => return Poll::Ready(Some(Ok(Frame::data(events)))),
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(frames.failure(true).map(Err)),
+                other => return other,
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if self.frames.is_some() {
+            return false;
+        }
+        match &self.source {
+            Source::Http1(incoming) => incoming.is_end_stream(),
+            Source::Other(body) => body.is_end_stream(),
+            Source::Closed => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            _ if self.frames.is_some() => SizeHint::default(),
+            Source::Http1(incoming) => incoming.size_hint(),
+            Source::Other(body) => body.size_hint(),
+            Source::Closed => SizeHint::with_exact(0),
+        }
+    }
+}

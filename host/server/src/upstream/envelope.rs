@@ -1,0 +1,137 @@
+//! A call to a provider as a plain value: where it goes and what it says, with no secret in it. Whoever holds the secret makes a
+//! request of it ([`authorize`](super::authorize::authorize)), here or on another machine.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+
+use super::Upstream;
+use super::authorize::Proof;
+use crate::transport::Origin;
+use crate::transport::body::Chained;
+
+/// A call without the secret that it takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    /// Where it goes.
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// `POST`, or `GET` for a check.
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: PathAndQuery,
+    /// What the provider calls the model that is asked; none where no model is.
+    pub(crate) model: Option<Box<str>>,
+    /// Everything but the headers that the secret or the body make.
+    pub(crate) headers: HeaderMap,
+    /// What is said.
+    pub(crate) body: Chained,
+}
+
+/// Where calls go, and how they show who makes them.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// Scheme, host and port.
+    pub(crate) origin: Arc<Origin>,
+    /// The `Host` header.
+    pub(crate) host: HeaderValue,
+    /// What becomes of the secret.
+    pub(crate) proof: Proof,
+}
+
+impl Endpoint {
+    /// An endpoint at this address.
+    pub(crate) fn new(scheme: Scheme, authority: Authority, proof: Proof) -> Self {
+        // An authority that was parsed out of a URL is a header value.
+        let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
+        Self { origin: Arc::new(Origin { scheme, authority }), host, proof }
+    }
+}
+
+/// Why a call cannot be put into an envelope.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnvelopeError {
+    /// The model's name or the query does not fit into a target.
+    #[error("the target is not valid")]
+    Target,
+    /// A header of the adapter's plan is none.
+    #[error("the header {0} is not valid")]
+    Header(HeaderName),
+}
+
+/// What a call says.
+pub(crate) struct Message {
+    /// `POST`, or `GET` for a check.
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: String,
+    /// What the provider calls the model that is asked.
+    pub(crate) model: Option<Box<str>>,
+    /// The caller's own headers.
+    pub(crate) headers: HeaderMap,
+    /// What is said.
+    pub(crate) body: Chained,
+}
+
+impl Upstream {
+    /// Addresses a call to one of the provider's endpoints, with the headers that the provider wants of everyone.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub(crate) fn envelope(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        message: Message,
+    ) -> Result<Envelope, EnvelopeError> {
+        let Message { method, target, model, mut headers, body } = message;
+        let target = PathAndQuery::try_from(target).map_err(|_| EnvelopeError::Target)?;
+        if let Some(terms) = &self.terms {
+            add(&mut headers, &terms.added)?;
+        }
+        for template in self.defaults() {
+            if !headers.contains_key(&template.name) {
+                let value = template.value("").ok_or_else(|| EnvelopeError::Header(template.name.clone()))?;
+                headers.insert(template.name.clone(), value);
+            }
+        }
+        Ok(Envelope { endpoint: Arc::clone(endpoint), method, target, model, headers, body })
+    }
+}
+
+/// Adds the platform's entries to the caller's lists, each once.
+fn add(headers: &mut HeaderMap, added: &[(HeaderName, String)]) -> Result<(), EnvelopeError> {
+    for (name, entry) in added {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let mut entries: Vec<&str> = values
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|known| !known.is_empty())
+            .collect();
+        if !entries.contains(&entry.as_str()) {
+            entries.push(entry);
+        }
+        let value = HeaderValue::from_str(&entries.join(","));
+        let value = value.map_err(|_| EnvelopeError::Header(name.clone()))?;
+        headers.insert(name.clone(), value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeaderMap, add};
+
+    #[test]
+    fn a_list_keeps_the_clients_entries_and_gets_the_platforms_once() {
+        let added = [("x-beta".parse().unwrap(), "own".to_owned())];
+        let mut headers = HeaderMap::new();
+        for expected in ["own", "own"] {
+            add(&mut headers, &added).unwrap();
+            assert_eq!(headers["x-beta"], expected);
+        }
+        headers.insert("x-beta", "a, b".parse().unwrap());
+        add(&mut headers, &added).unwrap();
+        assert_eq!(headers["x-beta"], "a,b,own");
+    }
+}
