@@ -21,22 +21,24 @@ use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{Durability, Entry, Options, RequestRecord, Store, WriteError, Writer};
 
 const HELD: Micropoints = Micropoints::new(200);
 const CHARGED: Micropoints = Micropoints::new(130);
 /// Micro-points for a million tokens of each class.
-const RATES: Rates = Rates {
-    input: 100_000,
-    cache_read: 100_000,
-    cache_write_short: 100_000,
-    cache_write_long: 100_000,
-    output: 600_000,
-    audio_input: 100_000,
-    audio_output: 600_000,
-    request: 0,
-};
+const RATES: Rates = Rates::of(
+    0,
+    &[
+        (Class::Input, 100_000),
+        (Class::CacheRead, 100_000),
+        (Class::CacheWriteShort, 100_000),
+        (Class::CacheWriteLong, 100_000),
+        (Class::Output, 600_000),
+        (Class::AudioInput, 100_000),
+        (Class::AudioOutput, 600_000),
+    ],
+);
 /// Callers of the load without pause, and how long it lasts.
 const SUSTAINED_CALLERS: u64 = 256;
 const SUSTAINED: Duration = Duration::from_secs(5);
@@ -72,7 +74,7 @@ impl Requests {
     }
 
     fn settle(&self, request: RequestId, at: Timestamp) -> Entry {
-        let usage = Usage { input: 220, output: 180, quality: Quality::Exact, ..Usage::default() };
+        let usage = Usage::of(Quality::Exact, &[(Class::Input, 220), (Class::Output, 180)]);
         let record = RequestRecord {
             protocol: Some(Protocol::OpenaiChat),
             operation: Some(Operation::Generate),

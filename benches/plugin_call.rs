@@ -8,7 +8,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{
     Adapter, Bill, Binding, CallError, Candidate, Direction, Embedded, FaultKind, Filter, Found, Generation,
     Health, Kind, Limits, Pricing, Probation, Refusal, Runtime, SelectRequest, Selector, Settings,
@@ -18,16 +18,16 @@ use tollgate_runtime::{
 const PAYLOAD_BYTES: usize = 1024;
 const FILTER_CONFIG: &str = r#"{"words":["falcon","keeper"],"patterns":["\\d{16}"],"action":"mask"}"#;
 const ADMITTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const RATES: Rates = Rates {
-    input: 150_000,
-    cache_read: 75_000,
-    cache_write_short: 150_000,
-    cache_write_long: 150_000,
-    output: 600_000,
-    audio_input: 0,
-    audio_output: 0,
-    request: 0,
-};
+const RATES: Rates = Rates::of(
+    0,
+    &[
+        (Class::Input, 150_000),
+        (Class::CacheRead, 75_000),
+        (Class::CacheWriteShort, 150_000),
+        (Class::CacheWriteLong, 150_000),
+        (Class::Output, 600_000),
+    ],
+);
 
 fn start() -> Result<Runtime, tollgate_runtime::StartError> {
     let components = tollgate_components::COMPONENTS.iter();
@@ -160,7 +160,7 @@ fn bench_pricing(group: &mut BenchmarkGroup<'_, WallTime>, pricing: &Pricing) {
     // Natively: the first-party policy declares its rule.
     group.bench_function("hold", |b| b.iter(|| pricing.hold(black_box(&quote()))));
     let usage =
-        Usage { input: 156, cache_read: 64, output: 180, quality: Quality::Exact, ..Usage::default() };
+        Usage::of(Quality::Exact, &[(Class::Input, 156), (Class::CacheRead, 64), (Class::Output, 180)]);
     group.bench_function("settle", |b| b.iter(|| pricing.settle(black_box(&bill(usage)))));
 }
 

@@ -14,7 +14,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
     Components, Durability, Entry, NewApiKey, Options, RequestFilter, RequestRecord, Store, UsageBy, UsageOf,
     UsageQuery,
@@ -112,7 +112,7 @@ impl Log {
             attempts: if odd { 3 } else { 1 },
             latency_ms: if odd { 600_000 } else { 300 + dice.roll(5000) },
             ttft_ms: Some(if odd { 60_000 } else { 100 + dice.roll(900) }),
-            usage: Usage { input, output: input / 4, quality: Quality::Exact, ..Usage::default() },
+            usage: Usage::of(Quality::Exact, &[(Class::Input, input), (Class::Output, input / 4)]),
             hold: Micropoints::new(9000),
             charge: Micropoints::new(if odd { 99_999_999 } else { 4000 }),
             price_version: Some(1),

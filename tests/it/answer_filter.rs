@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tollgate_core::outcome::Outcome;
+use tollgate_core::usage::Class;
 use tollgate_tests::client::{Connection, Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::{Gate, Script};
@@ -107,7 +108,10 @@ async fn a_word_split_over_events_is_covered_in_every_protocol_and_all_else_is_t
         assert_eq!((reply.status, reply.text()), (200, wire.stream(&COVERED)), "{}", wire.path);
     }
     for record in rig.records(4).await {
-        assert_eq!((record.outcome, record.usage.input, record.usage.output), (Outcome::Ok, 10, 5));
+        assert_eq!(
+            (record.outcome, record.usage[Class::Input], record.usage[Class::Output]),
+            (Outcome::Ok, 10, 5)
+        );
     }
     rig.stop().await;
 }

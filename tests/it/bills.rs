@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_tests::client::Request;
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
@@ -23,17 +23,10 @@ struct Case {
     charge: i64,
 }
 
-const EXACT: Usage = Usage {
-    input: 0,
-    cache_read: 0,
-    cache_write_short: 0,
-    cache_write_long: 0,
-    output: 0,
-    reasoning: 0,
-    audio_input: 0,
-    audio_output: 0,
-    quality: Quality::Exact,
-};
+/// What was stated, and nothing of the other classes.
+fn exact(amounts: &[(Class, u64)]) -> Usage {
+    Usage::of(Quality::Exact, amounts)
+}
 
 fn case(protocol: &'static str, model: &'static str, stated: Value, usage: Usage, charge: i64) -> Case {
     Case { protocol, model, stated, begun: None, usage, charge }
@@ -50,7 +43,7 @@ fn openai() -> Vec<Case> {
                 "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
                 "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
                     "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}),
-            Usage { input: 19, output: 10, ..EXACT },
+            exact(&[(Class::Input, 19), (Class::Output, 10)]),
             147_500,
         ),
         // (2,006 - 1,920 - 40) x 4,000 + 1,920 x 400 read + 40 x 5,000 written + 300 x 20,000, reasoning among them.
@@ -60,14 +53,13 @@ fn openai() -> Vec<Case> {
             json!({"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
                 "prompt_tokens_details": {"cached_tokens": 1920, "cache_write_tokens": 40},
                 "completion_tokens_details": {"reasoning_tokens": 192}}),
-            Usage {
-                input: 46,
-                cache_read: 1920,
-                cache_write_short: 40,
-                output: 108,
-                reasoning: 192,
-                ..EXACT
-            },
+            exact(&[
+                (Class::Input, 46),
+                (Class::CacheRead, 1920),
+                (Class::CacheWriteShort, 40),
+                (Class::Output, 108),
+                (Class::Reasoning, 192),
+            ]),
             7_152_000,
         ),
         // The last prompt of the first tier: 2,000 x 4,000 + 270,000 x 400 + 10 x 20,000.
@@ -76,7 +68,7 @@ fn openai() -> Vec<Case> {
             "gpt-5.6",
             json!({"prompt_tokens": 272_000, "completion_tokens": 10,
                 "prompt_tokens_details": {"cached_tokens": 270_000}}),
-            Usage { input: 2000, cache_read: 270_000, output: 10, ..EXACT },
+            exact(&[(Class::Input, 2000), (Class::CacheRead, 270_000), (Class::Output, 10)]),
             116_200_000,
         ),
         // The first of the second, in which all of it costs more: 2,001 x 8,000 + 270,000 x 800 + 10 x 30,000.
@@ -85,7 +77,7 @@ fn openai() -> Vec<Case> {
             "gpt-5.6",
             json!({"prompt_tokens": 272_001, "completion_tokens": 10,
                 "prompt_tokens_details": {"cached_tokens": 270_000}}),
-            Usage { input: 2001, cache_read: 270_000, output: 10, ..EXACT },
+            exact(&[(Class::Input, 2001), (Class::CacheRead, 270_000), (Class::Output, 10)]),
             232_308_000,
         ),
         // Audio has the price of text here: (60 + 40) x 2,500 + (20 + 60) x 10,000.
@@ -95,7 +87,12 @@ fn openai() -> Vec<Case> {
             json!({"prompt_tokens": 100, "completion_tokens": 80,
                 "prompt_tokens_details": {"audio_tokens": 40, "text_tokens": 60},
                 "completion_tokens_details": {"audio_tokens": 60, "text_tokens": 20}}),
-            Usage { input: 60, audio_input: 40, output: 20, audio_output: 60, ..EXACT },
+            exact(&[
+                (Class::Input, 60),
+                (Class::AudioInput, 40),
+                (Class::Output, 20),
+                (Class::AudioOutput, 60),
+            ]),
             1_050_000,
         ),
         // 75 x 4,000 + 1,186 x 20,000, of which 1,024 are reasoning.
@@ -104,7 +101,7 @@ fn openai() -> Vec<Case> {
             "gpt-5.6",
             json!({"input_tokens": 75, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 1186,
                 "output_tokens_details": {"reasoning_tokens": 1024}, "total_tokens": 1261}),
-            Usage { input: 75, output: 162, reasoning: 1024, ..EXACT },
+            exact(&[(Class::Input, 75), (Class::Output, 162), (Class::Reasoning, 1024)]),
             24_020_000,
         ),
         // (1,000 - 600 - 100) x 4,000 + 600 x 400 + 100 x 5,000 + 50 x 20,000.
@@ -114,7 +111,12 @@ fn openai() -> Vec<Case> {
             json!({"input_tokens": 1000, "output_tokens": 50, "total_tokens": 1050,
                 "input_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 100,
                     "cache_write_tokens_details": {"ttl_30m_tokens": 100, "ttl_12h_tokens": 0}}}),
-            Usage { input: 300, cache_read: 600, cache_write_short: 100, output: 50, ..EXACT },
+            exact(&[
+                (Class::Input, 300),
+                (Class::CacheRead, 600),
+                (Class::CacheWriteShort, 100),
+                (Class::Output, 50),
+            ]),
             2_940_000,
         ),
     ]
@@ -131,14 +133,13 @@ fn anthropic() -> Vec<Case> {
             json!({"input_tokens": 2048, "cache_read_input_tokens": 1800, "cache_creation_input_tokens": 248,
                 "output_tokens": 503, "cache_creation":
                 {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}}),
-            Usage {
-                input: 2048,
-                cache_read: 1800,
-                cache_write_short: 148,
-                cache_write_long: 100,
-                output: 503,
-                ..EXACT
-            },
+            exact(&[
+                (Class::Input, 2048),
+                (Class::CacheRead, 1800),
+                (Class::CacheWriteShort, 148),
+                (Class::CacheWriteLong, 100),
+                (Class::Output, 503),
+            ]),
             15_384_000,
         ),
         // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000. Searches have no price.
@@ -151,7 +152,7 @@ fn anthropic() -> Vec<Case> {
                 json!({"input_tokens": 10_682, "cache_creation_input_tokens": 0,
                     "cache_read_input_tokens": 0, "output_tokens": 510,
                     "server_tool_use": {"web_search_requests": 1}}),
-                Usage { input: 10_682, output: 510, ..EXACT },
+                exact(&[(Class::Input, 10_682), (Class::Output, 510)]),
                 39_696_000,
             )
         },
@@ -161,7 +162,7 @@ fn anthropic() -> Vec<Case> {
             "claude-opus-5-5",
             json!({"input_tokens": 44, "output_tokens": 520, "output_tokens_details": {"thinking_tokens": 400},
                 "service_tier": "standard"}),
-            Usage { input: 44, output: 120, reasoning: 400, ..EXACT },
+            exact(&[(Class::Input, 44), (Class::Output, 120), (Class::Reasoning, 400)]),
             10_576_000,
         ),
         // The last prompt of the first tier, what is cached counted: 1,000 x 100 + 99,000 x 10 + 10 x 500.
@@ -169,7 +170,7 @@ fn anthropic() -> Vec<Case> {
             "messages",
             "claude-haiku-5-5",
             json!({"input_tokens": 1000, "cache_read_input_tokens": 99_000, "output_tokens": 10}),
-            Usage { input: 1000, cache_read: 99_000, output: 10, ..EXACT },
+            exact(&[(Class::Input, 1000), (Class::CacheRead, 99_000), (Class::Output, 10)]),
             1_095_000,
         ),
         // The first of the second: 1,000 x 500 + 99,001 x 50 + 10 x 2,500.
@@ -177,7 +178,7 @@ fn anthropic() -> Vec<Case> {
             "messages",
             "claude-haiku-5-5",
             json!({"input_tokens": 1000, "cache_read_input_tokens": 99_001, "output_tokens": 10}),
-            Usage { input: 1000, cache_read: 99_001, output: 10, ..EXACT },
+            exact(&[(Class::Input, 1000), (Class::CacheRead, 99_001), (Class::Output, 10)]),
             5_475_050,
         ),
     ]
@@ -198,7 +199,13 @@ fn google() -> Vec<Case> {
                     "candidatesTokenCount": 20, "thoughtsTokenCount": 50, "totalTokenCount": 1120,
                     "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 642},
                         {"modality": "IMAGE", "tokenCount": 258}, {"modality": "AUDIO", "tokenCount": 100}]}),
-                Usage { input: 550, cache_read: 400, output: 20, reasoning: 50, audio_input: 100, ..EXACT },
+                exact(&[
+                    (Class::Input, 550),
+                    (Class::CacheRead, 400),
+                    (Class::Output, 20),
+                    (Class::Reasoning, 50),
+                    (Class::AudioInput, 100),
+                ]),
                 452_000,
             )
         },
@@ -208,7 +215,7 @@ fn google() -> Vec<Case> {
             "gemini-2.5-pro",
             json!({"promptTokenCount": 200_001, "cachedContentTokenCount": 200_000,
                 "candidatesTokenCount": 10, "totalTokenCount": 200_011}),
-            Usage { input: 1, cache_read: 200_000, output: 10, ..EXACT },
+            exact(&[(Class::Input, 1), (Class::CacheRead, 200_000), (Class::Output, 10)]),
             50_152_500,
         ),
     ]
@@ -292,18 +299,29 @@ async fn what_providers_document_is_billed_to_the_micropoint_streamed_or_not() {
 
 #[tokio::test]
 async fn a_stream_that_is_cut_is_billed_by_what_passed_and_marked_as_an_estimate() {
-    let estimated = Usage { quality: Quality::Estimated, ..EXACT };
     for (protocol, model, begun, usage, charge) in [
         // Nothing was stated: 32 bytes asked are 11 tokens, eight bytes of text are 2. 11 x 2,500 + 2 x 10,000.
-        ("chat", "gpt-4o", json!(null), Usage { input: 11, output: 2, ..estimated }, 47_500),
+        (
+            "chat",
+            "gpt-4o",
+            json!(null),
+            Usage::of(Quality::Estimated, &[(Class::Input, 11), (Class::Output, 2)]),
+            47_500,
+        ),
         // 33 bytes: 11 x 4,000 + 2 x 20,000.
-        ("responses", "gpt-5.6", json!(null), Usage { input: 11, output: 2, ..estimated }, 84_000),
+        (
+            "responses",
+            "gpt-5.6",
+            json!(null),
+            Usage::of(Quality::Estimated, &[(Class::Input, 11), (Class::Output, 2)]),
+            84_000,
+        ),
         // The prompt was stated, and of the output its first token: 25 x 3,000 + 7 x 300 + 2 x 15,000.
         (
             "messages",
             "claude-sonnet-4-5",
             json!({"input_tokens": 25, "cache_read_input_tokens": 7, "output_tokens": 1}),
-            Usage { input: 25, cache_read: 7, output: 2, ..estimated },
+            Usage::of(Quality::Estimated, &[(Class::Input, 25), (Class::CacheRead, 7), (Class::Output, 2)]),
             107_100,
         ),
         // One token of thought was stated, and what passed makes two in all: 12 x 300 + 2 x 2,500.
@@ -311,7 +329,7 @@ async fn a_stream_that_is_cut_is_billed_by_what_passed_and_marked_as_an_estimate
             "gemini",
             "gemini-2.5-flash",
             json!({"promptTokenCount": 12, "candidatesTokenCount": 0, "thoughtsTokenCount": 1}),
-            Usage { input: 12, output: 1, reasoning: 1, ..estimated },
+            Usage::of(Quality::Estimated, &[(Class::Input, 12), (Class::Output, 1), (Class::Reasoning, 1)]),
             8600,
         ),
     ] {

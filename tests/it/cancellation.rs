@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 use tollgate_server::config::Millis;
 use tollgate_tests::client::{Connection, Request};
 use tollgate_tests::gateway::{Rig, Setup};
@@ -91,7 +91,7 @@ async fn a_client_that_leaves_mid_stream_leaves_the_upstream_and_pays_for_what_p
     upstream.closed().await;
     let record = rig.record().await;
     assert_eq!(record.outcome, Outcome::CancelledAfterFirstByte);
-    let usage = (record.usage.input, record.usage.output, record.usage.quality);
+    let usage = (record.usage[Class::Input], record.usage[Class::Output], record.usage.quality);
     assert_eq!(usage, (14, 2, Quality::Estimated));
     assert_eq!(record.charge.get(), CHARGE);
     assert_eq!(before.get() - rig.balance("alice").await.get(), CHARGE);

@@ -8,6 +8,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Owner};
 use tollgate_core::receipt::Receipt;
+use tollgate_core::usage::Class;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::Rig;
@@ -309,7 +310,10 @@ async fn a_receipt_says_what_the_record_says() {
     desk.close().await;
     assert_eq!(Some(receipt.canonical_bytes()), record.receipt);
     let rates = receipt.rates;
-    assert_eq!((rates.input, rates.cache_read, rates.output), (2_500_000_000, 1_250_000_000, 10_000_000_000));
+    assert_eq!(
+        (rates[Class::Input], rates[Class::CacheRead], rates[Class::Output]),
+        (2_500_000_000, 1_250_000_000, 10_000_000_000)
+    );
     let of_record = Receipt {
         request: record.request,
         user: record.user,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 use tollgate_tests::client::Request;
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
@@ -72,7 +72,7 @@ async fn an_interaction_passes_as_it_is_and_costs_what_it_states() {
         assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, CHARGE), "{record:?}");
         assert_eq!(record.operation, Some(Operation::Generate));
         assert_eq!((record.protocol, record.usage.quality), (Some(Protocol::Gemini), Quality::Exact));
-        assert_eq!((record.usage.cache_read, record.usage.reasoning), (40, 10));
+        assert_eq!((record.usage[Class::CacheRead], record.usage[Class::Reasoning]), (40, 10));
     }
     rig.stop().await;
 }
@@ -99,7 +99,7 @@ async fn a_streamed_interaction_without_its_last_event_is_estimated_and_recorded
     let record = rig.record().await;
     assert_eq!((record.outcome, record.usage.quality), (Outcome::Partial, Quality::Estimated), "{record:?}");
     // `Good ` and `morning` are 12 bytes, four of which stand for a token.
-    assert_eq!(record.usage.output, 3);
+    assert_eq!(record.usage[Class::Output], 3);
     rig.stop().await;
 }
 

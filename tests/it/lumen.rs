@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
+use tollgate_core::usage::Class;
 use tollgate_server::config::Config;
 use tollgate_server::manage::Management;
 use tollgate_store::RequestRecord;
@@ -199,7 +200,10 @@ async fn a_provider_nobody_knew_serves_after_its_component_its_configuration_and
     assert_eq!((seen.header("x-lumen-key"), seen.header("authorization")), (Some(KEY), None));
     let record = office.record(1).await;
     assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, CHARGE), "{record:?}");
-    assert_eq!((record.usage.input, record.usage.cache_read, record.usage.output), (10, 90, 5));
+    assert_eq!(
+        (record.usage[Class::Input], record.usage[Class::CacheRead], record.usage[Class::Output]),
+        (10, 90, 5)
+    );
 
     // A client of another provider's, streaming.
     office.lumen.enqueue(stream());

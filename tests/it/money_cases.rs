@@ -11,7 +11,7 @@ use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 use tollgate_server::manage::{Management, PriceList};
 use tollgate_store::{Durability, Options, Refund, Store, StoreError};
 use tollgate_tests::client::{self, Connection, Reply, Request};
@@ -80,7 +80,7 @@ async fn who_leaves_pays_for_what_came_and_nothing_else() {
     upstream.closed().await;
     let after = rig.records(2).await.pop().expect("a record");
     // 32 bytes of request are 11 tokens at 2,500, two came at 10,000.
-    assert_eq!((after.usage.input, after.usage.output), (11, 2));
+    assert_eq!((after.usage[Class::Input], after.usage[Class::Output]), (11, 2));
     assert_eq!((after.usage.quality, after.charge.get()), (Quality::Estimated, 11 * 2_500 + 2 * 10_000));
     rig.stop().await;
 }
@@ -92,7 +92,7 @@ async fn usage_that_an_ending_lost_is_estimated_and_a_stated_zero_is_not() {
     rig.upstream.enqueue(Script::sse().chunk(EVENT).close());
     rig.call(streamed()).await;
     let lost = rig.records(1).await.remove(0);
-    assert_eq!((lost.usage.quality, lost.usage.output), (Quality::Estimated, 2));
+    assert_eq!((lost.usage.quality, lost.usage[Class::Output]), (Quality::Estimated, 2));
     assert!(lost.charge > Micropoints::ZERO);
 
     let zero = r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
@@ -239,7 +239,7 @@ async fn a_price_that_changes_on_the_way_changes_no_charge() {
     let under_way = tokio::spawn(async move { client::call(addr, &request).await.status });
     gate.reached().await;
     let desk = rig.desk().await;
-    let base = Rates { input: 5_000_000_000, output: 20_000_000_000, ..Rates::default() };
+    let base = Rates::of(0, &[(Class::Input, 5_000_000_000), (Class::Output, 20_000_000_000)]);
     let price = ModelPrice { provider: "openai".into(), base, long_prompt: None, output_tokens_max: 100 };
     let list = PriceList {
         models: HashMap::from([("gpt-4o".to_owned(), price)]),
@@ -269,7 +269,7 @@ async fn a_price_that_changes_on_the_way_changes_no_charge() {
     let first = records.iter().min_by_key(|record| record.request).expect("a record");
     assert_eq!((first.price_version, first.charge.get()), (Some(1), CHARGE));
     let receipt = desk.receipt(first.request).await.expect("a receipt");
-    assert_eq!((receipt.price_rate, receipt.rates.input), (PriceRate::FULL, 2_500_000_000));
+    assert_eq!((receipt.price_rate, receipt.rates[Class::Input]), (PriceRate::FULL, 2_500_000_000));
     desk.close().await;
     rig.stop().await;
 }
@@ -355,7 +355,11 @@ async fn no_answer_to_a_user_tells_his_price_rate_nor_lets_him_compute_it() {
     let records = rig.records(1).await;
     let record = records.iter().find(|record| record.charge.get() == charged).expect("the charge");
     let receipt = desk.receipt(record.request).await.expect("a receipt");
-    assert_eq!((receipt.price_rate, receipt.rates.input), (rate, 2_500_000_000), "operators see both");
+    assert_eq!(
+        (receipt.price_rate, receipt.rates[Class::Input]),
+        (rate, 2_500_000_000),
+        "operators see both"
+    );
     let body = json!({"name": "carol", "password": PASSWORD});
     let login = client::call(rig.admin_addr(), &Request::post("/management/v1/login", &body)).await;
     let token = login.json()["access_token"].as_str().expect("a token").to_owned();

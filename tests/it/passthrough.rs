@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::usage::Class;
 use tollgate_tests::client::Request;
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
@@ -91,7 +92,10 @@ async fn a_whole_answer_is_charged_at_the_platforms_price_and_recorded() {
     let record = rig.record().await;
     // gpt-4o: 2.5 USD in and 10 USD out a million tokens, 1,000 points a USD: 10 x 2,500 + 5 x 10,000 micro-points.
     assert_eq!(record.charge.get(), 75_000);
-    assert_eq!((record.outcome, record.usage.input, record.usage.output), (Outcome::Ok, 10, 5));
+    assert_eq!(
+        (record.outcome, record.usage[Class::Input], record.usage[Class::Output]),
+        (Outcome::Ok, 10, 5)
+    );
     assert_eq!(before.get() - rig.balance("alice").await.get(), 75_000);
     rig.stop().await;
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 use tollgate_server::config::{Millis, Sync};
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Request};
@@ -112,7 +112,8 @@ async fn open(rig: &Rig, request: Request) -> Connection {
 }
 
 fn check_exact(record: &RequestRecord, charge: i64) {
-    let seen = (record.outcome, record.usage.input, record.usage.output, record.usage.quality);
+    let seen =
+        (record.outcome, record.usage[Class::Input], record.usage[Class::Output], record.usage.quality);
     assert_eq!(seen, (Outcome::Ok, 10, 5, Quality::Exact), "{record:?}");
     assert_eq!(record.charge.get(), charge);
 }
@@ -296,7 +297,7 @@ fn check_partial(record: &RequestRecord, wire: &Wire) {
         "/v1/chat/completions" => (wire.body.len().div_ceil(3) as u64, 4, (2_500, 10_000)),
         _ => (10, 2, (300, 2_500)),
     };
-    assert_eq!((record.usage.input, record.usage.output), (input, output), "{record:?}");
+    assert_eq!((record.usage[Class::Input], record.usage[Class::Output]), (input, output), "{record:?}");
     assert_eq!(record.charge.get().unsigned_abs(), input * rates.0 + output * rates.1);
     assert_eq!((record.outcome, record.streamed), (Outcome::Partial, true));
 }
@@ -368,7 +369,7 @@ async fn a_stream_that_never_states_its_usage_is_charged_by_estimate() {
     let record = rig.record().await;
     assert_eq!((record.outcome, record.usage.quality), (Outcome::Ok, Quality::Estimated));
     // 86 bytes of request are 29 tokens; "Grüß " and "Gott\n" as written are 7 and 6 bytes, so 4 tokens.
-    assert_eq!((CHAT.body.len(), record.usage.input, record.usage.output), (86, 29, 4));
+    assert_eq!((CHAT.body.len(), record.usage[Class::Input], record.usage[Class::Output]), (86, 29, 4));
     assert_eq!(record.charge.get(), 29 * 2_500 + 4 * 10_000);
     rig.stop().await;
 }

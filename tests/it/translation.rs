@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Protocol::{self, AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 use tollgate_tests::client::{Connection, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
 use tollgate_tests::upstream::{Gate, Script};
@@ -384,7 +384,7 @@ async fn every_client_gets_whole_answers_of_every_provider_metered_and_charged_e
             let records = rig.records(count + 1).await;
             let record = records.iter().find(|record| record.protocol == Some(client)).expect("its record");
             assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, charge), "{record:?}");
-            let usage = (record.usage.input, record.usage.output, record.usage.quality);
+            let usage = (record.usage[Class::Input], record.usage[Class::Output], record.usage.quality);
             assert_eq!(usage, (10, 5, Quality::Exact));
         }
         rig.stop().await;

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame};
 use serde_json::json;
 use tokio::sync::watch;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::usage::Class;
 use tollgate_server::transport::{Answer, SendError, Sending, Transport};
 use tollgate_tests::client::{Connection, Request};
 use tollgate_tests::gateway::{Rig, Setup};
@@ -114,7 +115,7 @@ async fn a_call_is_served_and_billed_whatever_carries_it() {
     let reply = rig.call(Request::post(CHAT, &body(true))).await;
     assert!(reply.text().starts_with(EVENT), "{}", reply.text());
     for record in rig.records(2).await {
-        let usage = (record.usage.input, record.usage.output);
+        let usage = (record.usage[Class::Input], record.usage[Class::Output]);
         assert_eq!((record.outcome, usage), (Outcome::Ok, (10, 5)));
         assert_eq!(record.charge.get(), 10 * 2_500 + 5 * 10_000);
     }

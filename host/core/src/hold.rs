@@ -4,8 +4,9 @@
 //! what a balance cannot express saturates, so that an absurd quote reserves too much and never too little.
 
 use crate::points::Micropoints;
-use crate::price::{Rates, TOKENS_PER_RATE};
+use crate::price::{Rates, UNITS_PER_RATE};
 use crate::time::Timestamp;
+use crate::usage::{Class, Side, Usage};
 
 /// Parts of a factor that make a whole.
 const PPM: i128 = 1_000_000;
@@ -31,15 +32,15 @@ impl Quote {
     /// The list price of the dearest bill that this request can end with, in millionths of a micro-point. Whether its
     /// prompt is read from a cache, written to one or neither is not known yet. Rates below zero count as zero.
     fn dearest(&self) -> i128 {
-        let Rates { input, cache_read, cache_write_short, cache_write_long, audio_input, .. } = self.rates;
-        let dearest_input =
-            input.max(cache_read).max(cache_write_short).max(cache_write_long).max(audio_input);
-        let dearest_output = self.rates.output.max(self.rates.audio_output);
-        // No product overflows: a 64-bit count times a 63-bit rate has 127 bits at most.
-        let at_rate = |tokens: u64, rate: i64| i128::from(tokens) * i128::from(rate.max(0));
-        at_rate(TOKENS_PER_RATE, self.rates.request)
-            .saturating_add(at_rate(self.input_tokens, dearest_input))
-            .saturating_add(at_rate(self.output_tokens_max, dearest_output))
+        let dearest = |side, tokens| {
+            let classes = Class::ALL.into_iter().filter(|class| class.is_tokens_of(side));
+            classes.map(|class| self.rates.cost_of(class, tokens)).max().unwrap_or(0)
+        };
+        // The request alone, of whose tokens nothing is known yet.
+        self.rates
+            .cost(&Usage::default())
+            .saturating_add(dearest(Side::Prompt, self.input_tokens))
+            .saturating_add(dearest(Side::Output, self.output_tokens_max))
     }
 }
 
@@ -59,7 +60,7 @@ impl RatedHold {
     #[must_use]
     pub fn amount(&self, quote: &Quote) -> Micropoints {
         let scaled = quote.dearest().saturating_mul(i128::from(self.ppm(quote)));
-        let divisor = i128::from(TOKENS_PER_RATE) * PPM;
+        let divisor = i128::from(UNITS_PER_RATE) * PPM;
         let rounded_up = scaled.saturating_add(divisor - 1) / divisor;
         Micropoints::new(i64::try_from(rounded_up).unwrap_or(i64::MAX)).max(self.minimum)
     }
@@ -82,18 +83,19 @@ mod tests {
     use crate::points::Micropoints;
     use crate::price::Rates;
     use crate::time::Timestamp;
+    use crate::usage::{Class, Side};
 
     /// 2 points a million tokens in, 0.1 read, 2.5 and 4 written, 10 out, 500 micro-points a request.
-    const RATES: Rates = Rates {
-        input: 2_000_000,
-        cache_read: 100_000,
-        cache_write_short: 2_500_000,
-        cache_write_long: 4_000_000,
-        output: 10_000_000,
-        audio_input: 0,
-        audio_output: 0,
-        request: 500,
-    };
+    const RATES: Rates = Rates::of(
+        500,
+        &[
+            (Class::Input, 2_000_000),
+            (Class::CacheRead, 100_000),
+            (Class::CacheWriteShort, 2_500_000),
+            (Class::CacheWriteLong, 4_000_000),
+            (Class::Output, 10_000_000),
+        ],
+    );
     const TENTH: RatedHold =
         RatedHold { own_ppm: 100_000, platform_ppm: 1_000_000, minimum: Micropoints::ZERO };
     const QUOTE: Quote = Quote {
@@ -113,15 +115,14 @@ mod tests {
     fn the_dearest_input_the_dearest_output_and_the_request_are_reserved() {
         // 1,000 x 4 (written for an hour) + 128,000 x 10 + 500.
         check(TENTH, QUOTE, 1_284_500);
-        let audio = Rates { audio_input: 5_000_000, audio_output: 20_000_000, ..RATES };
+        let mut audio = RATES;
+        (audio[Class::AudioInput], audio[Class::AudioOutput]) = (5_000_000, 20_000_000);
         check(TENTH, Quote { rates: audio, ..QUOTE }, 1_000 * 5 + 128_000 * 20 + 500);
         let each = |rates| check(TENTH, Quote { rates, output_tokens_max: 0, ..QUOTE }, 7_000);
-        each(Rates { input: 7_000_000, ..Rates::default() });
-        each(Rates { cache_read: 7_000_000, ..Rates::default() });
-        each(Rates { cache_write_short: 7_000_000, ..Rates::default() });
-        each(Rates { cache_write_long: 7_000_000, ..Rates::default() });
-        each(Rates { audio_input: 7_000_000, ..Rates::default() });
-        each(Rates { request: 7_000, ..Rates::default() });
+        for class in Class::ALL.into_iter().filter(|class| class.is_tokens_of(Side::Prompt)) {
+            each(Rates::of(0, &[(class, 7_000_000)]));
+        }
+        each(Rates::of(7_000, &[]));
     }
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_fraction_is_rounded_up_once_and_after_the_factor() {
-        let rates = Rates { input: 100_000, output: 500_000, ..Rates::default() };
+        let rates = Rates::of(0, &[(Class::Input, 100_000), (Class::Output, 500_000)]);
         let small =
             |input_tokens, output_tokens_max| Quote { rates, input_tokens, output_tokens_max, ..QUOTE };
         // 7 x 0.1 + 3 x 0.5 = 2.2; a tenth of it is 0.22, not a tenth of 3.
@@ -158,41 +159,35 @@ mod tests {
 
     #[test]
     fn an_absurd_quote_saturates_and_a_rate_below_zero_takes_nothing_off() {
-        let most = Rates { input: i64::MAX, output: i64::MAX, request: i64::MAX, ..RATES };
+        let most = Rates::of(i64::MAX, &[(Class::Input, i64::MAX), (Class::Output, i64::MAX)]);
         let endless = Quote { rates: most, input_tokens: u64::MAX, output_tokens_max: u64::MAX, ..QUOTE };
         check(RatedHold { platform_ppm: u32::MAX, ..TENTH }, endless, i64::MAX);
-        let negative = Rates { input: i64::MIN, output: -1, request: -5, ..Rates::default() };
+        let negative = Rates::of(-5, &[(Class::Input, i64::MIN), (Class::Output, -1)]);
         check(TENTH, Quote { rates: negative, ..endless }, 0);
-        check(TENTH, Quote { rates: Rates { request: -5, ..RATES }, ..QUOTE }, 1_284_000);
+        let mut rates = RATES;
+        rates.request = -5;
+        check(TENTH, Quote { rates, ..QUOTE }, 1_284_000);
     }
+
+    /// The classes that every price list states.
+    const STATED: [Class; 7] = [
+        Class::Input,
+        Class::CacheRead,
+        Class::CacheWriteShort,
+        Class::CacheWriteLong,
+        Class::Output,
+        Class::AudioInput,
+        Class::AudioOutput,
+    ];
 
     /// Counts and rates as they are, and at the ends of their types.
     fn quotes() -> impl Strategy<Value = Quote> {
         let rate = || prop_oneof![8 => 0..1_000_000_000_i64, 1 => any::<i64>(), 1 => Just(i64::MAX)];
         let tokens = || prop_oneof![8 => 0..2_000_000_u64, 1 => any::<u64>(), 1 => Just(u64::MAX)];
-        let rates = (rate(), rate(), rate(), rate(), rate(), rate(), rate(), rate()).prop_map(
-            |(
-                input,
-                cache_read,
-                cache_write_short,
-                cache_write_long,
-                output,
-                audio_input,
-                audio_output,
-                request,
-            )| {
-                Rates {
-                    input,
-                    cache_read,
-                    cache_write_short,
-                    cache_write_long,
-                    output,
-                    audio_input,
-                    audio_output,
-                    request,
-                }
-            },
-        );
+        let rates = (proptest::array::uniform7(rate()), rate()).prop_map(|(by_class, request)| {
+            let stated: Vec<(Class, i64)> = STATED.into_iter().zip(by_class).collect();
+            Rates::of(request, &stated)
+        });
         (rates, tokens(), tokens(), any::<bool>(), any::<bool>()).prop_map(
             |(rates, input_tokens, output_tokens_max, own_credential, platform_credential)| Quote {
                 rates,
@@ -221,10 +216,12 @@ mod tests {
         fn a_whole_factor_covers_every_class_and_is_reached_by_one(quote in quotes()) {
             let rule = RatedHold { own_ppm: 1_000_000, platform_ppm: 1_000_000, minimum: Micropoints::ZERO };
             let held = i128::from(rule.amount(&quote).get());
-            let Rates { input, cache_read, cache_write_short, cache_write_long, audio_input, .. } = quote.rates;
-            let inputs = [input, cache_read, cache_write_short, cache_write_long, audio_input];
-            let outputs = [quote.rates.output, quote.rates.audio_output];
-            let prices = inputs.into_iter().flat_map(|input| outputs.map(|output| list_price(&quote, input, output)));
+            let on = |side| STATED.into_iter().filter(move |class| class.is_tokens_of(side));
+            let (inputs, outputs) = (on(Side::Prompt), on(Side::Output));
+            let prices = inputs.flat_map(|input| {
+                let of = |output| list_price(&quote, quote.rates[input], quote.rates[output]);
+                outputs.clone().map(of).collect::<Vec<_>>()
+            });
             let dearest = prices.max().unwrap().min(i128::from(i64::MAX));
             // Rounded up once: less than one micro-point above.
             prop_assert!(dearest <= held && held <= dearest + 1, "{dearest} {held}");

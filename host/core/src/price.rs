@@ -6,60 +6,122 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use crate::points::Micropoints;
 use crate::time::Timestamp;
+use crate::usage::{Class, Unpriced, Usage};
 
-/// Tokens that a rate is for.
-pub const TOKENS_PER_RATE: u64 = 1_000_000;
+/// Units that a rate is for, whatever they are.
+pub const UNITS_PER_RATE: i64 = 1_000_000;
 /// Parts of a [`PriceRate`] that make a whole.
 const PPM: i128 = 1_000_000;
 
-/// Micro-points per million tokens of each class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Micro-points per million units of each class, by [`Class`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rates {
-    /// Uncached prompt tokens.
-    pub input: i64,
-    /// Prompt tokens read from a cache.
-    pub cache_read: i64,
-    /// Prompt tokens written to a short-lived cache.
-    pub cache_write_short: i64,
-    /// Prompt tokens written to a long-lived cache.
-    pub cache_write_long: i64,
-    /// Output and reasoning tokens.
-    pub output: i64,
-    /// Audio prompt tokens.
-    pub audio_input: i64,
-    /// Audio output tokens.
-    pub audio_output: i64,
+    by_class: [i64; Class::COUNT],
     /// Micro-points per request.
     pub request: i64,
 }
 
 impl Rates {
-    /// All of them, in the order of the fields: that of receipts and of the table `price`.
+    /// These rates. A class that is not named costs what the class that it is priced like does, or else nothing.
     #[must_use]
-    pub const fn in_order(&self) -> [i64; 8] {
-        let Self { input, cache_read, cache_write_short, cache_write_long, output, .. } = *self;
-        let Self { audio_input, audio_output, request, .. } = *self;
-        [input, cache_read, cache_write_short, cache_write_long, output, audio_input, audio_output, request]
+    pub const fn of(request: i64, stated: &[(Class, i64)]) -> Self {
+        let mut by_class = [None; Class::COUNT];
+        let mut at = 0;
+        while at < stated.len() {
+            by_class[stated[at].0.index()] = Some(stated[at].1);
+            at += 1;
+        }
+        Self::filled(request, by_class)
     }
 
-    /// The reverse of [`Self::in_order`].
-    #[must_use]
-    pub const fn of(in_order: [i64; 8]) -> Self {
-        let [input, cache_read, cache_write_short, cache_write_long, output, rest @ ..] = in_order;
-        let [audio_input, audio_output, request] = rest;
-        Self {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            audio_input,
-            audio_output,
-            request,
+    /// The rates that `stated` knows, and of the other classes that of the class which each is priced like, or nothing.
+    ///
+    /// # Errors
+    /// As `stated`.
+    pub fn stated<E>(
+        request: i64,
+        mut stated: impl FnMut(Class) -> Result<Option<i64>, E>,
+    ) -> Result<Self, E> {
+        let mut by_class = [None; Class::COUNT];
+        for class in Class::ALL {
+            by_class[class.index()] = stated(class)?;
         }
+        Ok(Self::filled(request, by_class))
+    }
+
+    const fn filled(request: i64, stated: [Option<i64>; Class::COUNT]) -> Self {
+        let mut by_class = [0; Class::COUNT];
+        let mut at = 0;
+        while at < Class::COUNT {
+            by_class[at] = match (stated[at], Class::ALL[at].unpriced()) {
+                (Some(rate), _) => rate,
+                // It stands before this one.
+                (None, Unpriced::Like(other)) => by_class[other.index()],
+                (None, Unpriced::Stated | Unpriced::Free) => 0,
+            };
+            at += 1;
+        }
+        Self { by_class, request }
+    }
+
+    /// The same with another rate of one class.
+    #[must_use]
+    pub const fn with(mut self, class: Class, rate: i64) -> Self {
+        self.by_class[class.index()] = rate;
+        self
+    }
+
+    /// Whether the rate of this class is no more than what it would be if nothing were said of it.
+    #[must_use]
+    pub fn goes_without_saying(&self, class: Class) -> bool {
+        match class.unpriced() {
+            Unpriced::Stated => false,
+            Unpriced::Like(other) => self[class] == self[other],
+            Unpriced::Free => self[class] == 0,
+        }
+    }
+
+    /// Each class with its rate.
+    pub fn each(&self) -> impl Iterator<Item = (Class, i64)> + '_ {
+        Class::ALL.into_iter().zip(self.by_class)
+    }
+
+    /// What as many units of a class cost as people state its price for: see [`Unit::priced_units`](crate::usage::Unit).
+    #[must_use]
+    pub fn price_of(&self, class: Class) -> Micropoints {
+        rounded_up(i128::from(self[class]) * i128::from(class.unit().priced_units()))
+    }
+
+    /// What a request costs, whatever it uses.
+    #[must_use]
+    pub const fn price_of_request(&self) -> Micropoints {
+        Micropoints::new(self.request)
+    }
+
+    /// Whether any of them is below zero.
+    #[must_use]
+    pub fn any_negative(&self) -> bool {
+        self.request < 0 || self.by_class.iter().any(|rate| *rate < 0)
+    }
+
+    /// What so many units of a class cost, in millionths of a micro-point. Rates below zero count as zero. No overflow: a
+    /// 64-bit count times a 63-bit rate has 127 bits at most.
+    #[must_use]
+    pub fn cost_of(&self, class: Class, units: u64) -> i128 {
+        i128::from(units) * i128::from(self[class].max(0))
+    }
+
+    /// What this usage costs, the price of the request included, in millionths of a micro-point: the only place where usage
+    /// is multiplied by prices. It ends at the largest 128-bit number.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> i128 {
+        let request = i128::from(self.request.max(0)) * i128::from(UNITS_PER_RATE);
+        usage.amounts().fold(request, |sum, (class, units)| sum.saturating_add(self.cost_of(class, units)))
     }
 
     /// What a user with this rate pays: each price times the rate, rounded up to a whole micro-point. At a price per million
@@ -74,8 +136,29 @@ impl Rates {
             let product = i128::from(price) * i128::from(rate.0);
             i64::try_from((product + PPM - 1).div_euclid(PPM)).unwrap_or(i64::MAX)
         };
-        Self::of(self.in_order().map(times_rate))
+        Self { by_class: self.by_class.map(times_rate), request: times_rate(self.request) }
     }
+}
+
+impl Index<Class> for Rates {
+    type Output = i64;
+
+    fn index(&self, class: Class) -> &i64 {
+        &self.by_class[class.index()]
+    }
+}
+
+impl IndexMut<Class> for Rates {
+    fn index_mut(&mut self, class: Class) -> &mut i64 {
+        &mut self.by_class[class.index()]
+    }
+}
+
+/// Micro-points of so many millionths of them, rounded up; what 64 bits cannot hold sticks at their end.
+#[must_use]
+pub fn rounded_up(millionths: i128) -> Micropoints {
+    let divisor = i128::from(UNITS_PER_RATE);
+    Micropoints::new(i64::try_from(millionths.saturating_add(divisor - 1) / divisor).unwrap_or(i64::MAX))
 }
 
 /// What one user pays of the price table, in millionths of it. Operators set it; users see what they are charged and never
@@ -233,11 +316,32 @@ fn undated(model: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::array;
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::{PriceRate, PriceSchedule, PriceTable, Rates, undated};
+    use super::{PriceRate, PriceSchedule, PriceTable, Rates, rounded_up, undated};
     use crate::time::Timestamp;
+    use crate::usage::{Class, Quality, Usage};
+
+    #[test]
+    fn usage_costs_its_units_at_the_rates_of_their_classes_and_the_request() {
+        let rates =
+            Rates::of(7, &[(Class::Input, 2_000_000), (Class::Output, 10_000_001), (Class::CacheRead, -5)]);
+        let used =
+            |amounts: &[(Class, u64)]| rounded_up(rates.cost(&Usage::of(Quality::Exact, amounts))).get();
+        assert_eq!(used(&[]), 7);
+        assert_eq!(used(&[(Class::Input, 3)]), 7 + 6);
+        // Reasoning is priced like output where nothing is said of it; rounded up once.
+        assert_eq!(used(&[(Class::Output, 1), (Class::Reasoning, 1)]), 7 + 21);
+        assert_eq!(used(&[(Class::CacheRead, 1_000_000)]), 7);
+        let apart = Rates::of(0, &[(Class::Output, 10), (Class::Reasoning, 3)]);
+        assert_eq!((apart[Class::Output], apart[Class::Reasoning]), (10, 3));
+        assert!(!apart.goes_without_saying(Class::Reasoning) && rates.goes_without_saying(Class::Reasoning));
+        let most = Rates::of(i64::MAX, &[(Class::Input, i64::MAX), (Class::Output, i64::MAX)]);
+        let all = Usage::of(Quality::Exact, &[(Class::Input, u64::MAX), (Class::Output, u64::MAX)]);
+        assert_eq!(rounded_up(most.cost(&all)).get(), i64::MAX);
+    }
 
     #[test]
     fn a_version_takes_over_at_its_moment_and_the_later_of_two_counts() {
@@ -257,10 +361,18 @@ mod tests {
 
     #[test]
     fn a_price_rate_is_rounded_up_in_each_class_and_never_overflows() {
-        let rates = Rates::of([3, 1_000_000, 0, i64::MAX, 7, 1, 2_500_000_000, 500]);
+        let classes =
+            [Class::Input, Class::CacheRead, Class::CacheWriteLong, Class::Output, Class::AudioOutput];
+        let rates = |prices: [i64; 5], request| {
+            Rates::of(request, &array::from_fn::<_, 5, _>(|at| (classes[at], prices[at])))
+        };
         let rate = |ppm| PriceRate::of_ppm(ppm).unwrap();
-        let charged = rates.charged_at(rate(1_500_000)).in_order();
-        assert_eq!(charged, [5, 1_500_000, 0, i64::MAX, 11, 2, 3_750_000_000, 750]);
+        let listed = rates([3, 1_000_000, i64::MAX, 7, 2_500_000_000], 500);
+        assert_eq!(
+            listed.charged_at(rate(1_500_000)),
+            rates([5, 1_500_000, i64::MAX, 11, 3_750_000_000], 750)
+        );
+        let rates = listed;
         assert_eq!(rates.charged_at(rate(0)), Rates::default());
         assert_eq!(rates.charged_at(PriceRate::FULL), rates);
         assert_eq!(PriceRate::of_ppm(PriceRate::PPM_MAX + 1), None);

@@ -9,10 +9,10 @@ mod bytes;
 use crate::id::{RequestId, UserId};
 use crate::outcome::Outcome;
 use crate::points::Micropoints;
-use crate::price::{PriceRate, Rates, TOKENS_PER_RATE};
+use crate::price::{PriceRate, Rates};
 use crate::protocol::Owner;
 use crate::time::Timestamp;
-use crate::usage::Usage;
+use crate::usage::{Class, Usage};
 
 /// What was charged for one request, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Reason {
 /// What was charged for one class of a request's usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// The class: a field of [`Usage`], or `request` for the request itself.
+    /// The name of the [`Class`], or `request` for the request itself.
     pub class: &'static str,
     /// Tokens of the class, or 1 request.
     pub units: u64,
@@ -142,27 +142,15 @@ impl Receipt {
 
     /// Each class with its units and what these cost at the prices charged, in some unit that is the same for all. The sum has
     /// 64 bits at most.
-    fn weights(&self) -> [(&'static str, u64, u128); 9] {
-        let Usage { input, cache_read, cache_write_short, cache_write_long, output, reasoning, .. } =
-            self.usage;
+    fn weights(&self) -> Vec<(&'static str, u64, u128)> {
         let rates = self.charged_rates();
-        let mut weights = [
-            ("input", input, rates.input),
-            ("cache_read", cache_read, rates.cache_read),
-            ("cache_write_short", cache_write_short, rates.cache_write_short),
-            ("cache_write_long", cache_write_long, rates.cache_write_long),
-            ("output", output, rates.output),
-            ("reasoning", reasoning, rates.output),
-            ("audio_input", self.usage.audio_input, rates.audio_input),
-            ("audio_output", self.usage.audio_output, rates.audio_output),
-            (REQUEST, 1, rates.request),
-        ]
-        .map(|(class, units, rate)| {
-            let each = if class == REQUEST { TOKENS_PER_RATE } else { 1 };
-            // No overflow: 64 bits times 63, and a million times 63.
-            let weight = u128::from(units) * u128::from(each) * u128::try_from(rate).unwrap_or(0);
-            (class, units, weight)
-        });
+        let weight = |cost: i128| u128::try_from(cost).unwrap_or(0);
+        let of = |class: Class| {
+            let units = self.usage[class];
+            (class.name(), units, weight(rates.cost_of(class, units)))
+        };
+        let mut weights: Vec<_> = Class::ALL.into_iter().map(of).collect();
+        weights.push((REQUEST, 1, weight(rates.cost(&Usage::default()))));
         let bits = weights.iter().map(|(_, _, weight)| 128 - weight.leading_zeros()).max().unwrap_or(0);
         let shift = bits.saturating_sub(60);
         weights.iter_mut().for_each(|(_, _, weight)| *weight >>= shift);
@@ -184,7 +172,7 @@ mod tests {
     use crate::price::{PriceRate, Rates};
     use crate::protocol::Owner;
     use crate::time::Timestamp;
-    use crate::usage::{Quality, Usage};
+    use crate::usage::{Class, Quality, Usage};
 
     fn receipt(usage: Usage, rates: Rates, charge: i64) -> Receipt {
         Receipt {
@@ -212,19 +200,20 @@ mod tests {
 
     #[test]
     fn lines_are_charged_points_and_sum_to_the_charge() {
-        let usage = Usage { input: 10, output: 5, quality: Quality::Exact, ..Usage::default() };
-        let rates = Rates { input: 2_500_000_000, output: 10_000_000_000, ..Rates::default() };
+        let usage = Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::Output, 5)]);
+        let rates = Rates::of(0, &[(Class::Input, 2_500_000_000), (Class::Output, 10_000_000_000)]);
         let at_a_tenth = receipt(usage, rates, 7_500);
         assert_eq!(lines(&at_a_tenth), [("input", 10, 2_500), ("output", 5, 5_000)]);
         assert!(at_a_tenth.lines().iter().all(|line| line.reason == Some(Reason::OwnCredential)));
-        let with_request = Rates { request: 25_000, ..rates };
+        let mut with_request = rates;
+        with_request.request = 25_000;
         let thirds = receipt(usage, with_request, 100);
         assert_eq!(lines(&thirds), [("input", 10, 25), ("output", 5, 50), ("request", 1, 25)]);
     }
 
     #[test]
     fn what_no_price_explains_is_a_line_of_the_request() {
-        let usage = Usage { input: 10, ..Usage::default() };
+        let usage = Usage::of(Quality::Missing, &[(Class::Input, 10)]);
         assert_eq!(lines(&receipt(Usage::default(), Rates::default(), 7)), [("request", 1, 7)]);
         assert_eq!(lines(&receipt(usage, Rates::default(), 7)), [("input", 10, 0), ("request", 1, 7)]);
         assert_eq!(lines(&receipt(usage, Rates::default(), 0)), [("input", 10, 0)]);
@@ -234,14 +223,16 @@ mod tests {
         #[test]
         fn no_lines_lose_a_micro_point(
             counts in proptest::array::uniform4(prop_oneof![0..100_000_u64, any::<u64>()]),
-            rates in proptest::array::uniform8(prop_oneof![0..100_000_000_i64, 0..=i64::MAX]),
+            rates in proptest::array::uniform4(prop_oneof![0..100_000_000_i64, 0..=i64::MAX]),
+            request in prop_oneof![0..100_000_000_i64, 0..=i64::MAX],
             charge in prop_oneof![0..1_000_i64, 0..=i64::MAX],
             ppm in 0..PriceRate::PPM_MAX,
         ) {
-            let [input, cache_read, output, audio_output] = counts;
-            let usage = Usage { input, cache_read, output, audio_output, ..Usage::default() };
+            let classes = [Class::Input, Class::CacheRead, Class::Output, Class::AudioOutput];
+            let usage = Usage::of(Quality::Missing, &std::array::from_fn::<_, 4, _>(|at| (classes[at], counts[at])));
+            let rates = Rates::of(request, &std::array::from_fn::<_, 4, _>(|at| (classes[at], rates[at])));
             let price_rate = PriceRate::of_ppm(ppm).unwrap();
-            let receipt = Receipt { price_rate, ..receipt(usage, Rates::of(rates), charge) };
+            let receipt = Receipt { price_rate, ..receipt(usage, rates, charge) };
             let amounts: Vec<i64> = receipt.lines().iter().map(|line| line.amount.get()).collect();
             prop_assert!(amounts.iter().all(|amount| *amount >= 0));
             prop_assert_eq!(amounts.iter().map(|amount| i128::from(*amount)).sum::<i128>(), i128::from(charge));

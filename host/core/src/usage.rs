@@ -1,6 +1,13 @@
-//! Token counts in disjoint classes.
+//! What a request used, in disjoint classes.
+
+use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
+
+#[path = "../../../wit/class.rs"]
+mod class;
+
+pub use class::{Class, Side, Unit, Unpriced};
 
 /// How far a usage figure can be trusted. Missing is never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -26,43 +33,126 @@ impl Quality {
     }
 }
 
-/// Tokens of one request; a token is counted in one class only.
+/// What one request used: units of each class, by [`Class`]. A unit is counted in one class only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Prompt tokens that no cache served or stored.
-    pub input: u64,
-    /// Prompt tokens read from the provider's cache.
-    pub cache_read: u64,
-    /// Prompt tokens written to a five-minute cache, or the provider's only kind.
-    pub cache_write_short: u64,
-    /// Prompt tokens written to a one-hour cache.
-    pub cache_write_long: u64,
-    /// Visible output tokens.
-    pub output: u64,
-    /// Hidden reasoning tokens.
-    pub reasoning: u64,
-    /// Prompt tokens of audio.
-    pub audio_input: u64,
-    /// Output tokens of audio.
-    pub audio_output: u64,
+    units: [u64; Class::COUNT],
     /// How far the figures can be trusted.
     pub quality: Quality,
 }
 
 impl Usage {
+    /// These units, and none of the classes that are not named.
+    #[must_use]
+    pub const fn of(quality: Quality, amounts: &[(Class, u64)]) -> Self {
+        let mut units = [0; Class::COUNT];
+        let mut at = 0;
+        while at < amounts.len() {
+            units[amounts[at].0.index()] = amounts[at].1;
+            at += 1;
+        }
+        Self { units, quality }
+    }
+
+    /// The same with other units of one class.
+    #[must_use]
+    pub const fn with(mut self, class: Class, units: u64) -> Self {
+        self.units[class.index()] = units;
+        self
+    }
+
+    /// The classes of which there are units, with these.
+    pub fn amounts(&self) -> impl Iterator<Item = (Class, u64)> + '_ {
+        Class::ALL.into_iter().map(|class| (class, self[class])).filter(|(_, units)| *units > 0)
+    }
+
+    /// Adds the units of others, class by class; the quality stays.
+    pub fn add(&mut self, other: &Self) {
+        for class in Class::ALL {
+            self[class] = self[class].saturating_add(other[class]);
+        }
+    }
+
     /// All prompt tokens, cached ones included: what long-prompt tiers look at.
     #[must_use]
-    pub const fn prompt_total(&self) -> u64 {
-        self.input
-            .saturating_add(self.cache_read)
-            .saturating_add(self.cache_write_short)
-            .saturating_add(self.cache_write_long)
-            .saturating_add(self.audio_input)
+    pub fn prompt_total(&self) -> u64 {
+        self.tokens_of(Side::Prompt)
     }
 
     /// All output tokens, hidden ones included.
     #[must_use]
-    pub const fn output_total(&self) -> u64 {
-        self.output.saturating_add(self.reasoning).saturating_add(self.audio_output)
+    pub fn output_total(&self) -> u64 {
+        self.tokens_of(Side::Output)
+    }
+
+    fn tokens_of(&self, side: Side) -> u64 {
+        let classes = Class::ALL.into_iter().filter(|class| class.is_tokens_of(side));
+        classes.fold(0, |sum, class| sum.saturating_add(self[class]))
+    }
+}
+
+impl Index<Class> for Usage {
+    type Output = u64;
+
+    fn index(&self, class: Class) -> &u64 {
+        &self.units[class.index()]
+    }
+}
+
+impl IndexMut<Class> for Usage {
+    fn index_mut(&mut self, class: Class) -> &mut u64 {
+        &mut self.units[class.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, Quality, Side, Unpriced, Usage};
+
+    #[test]
+    fn no_number_and_no_name_stands_for_two_classes() {
+        for class in Class::ALL {
+            assert_eq!(Class::of_code(class.code()), Some(class));
+            assert_eq!(Class::named(class.name()), Some(class));
+            assert_eq!(Class::ALL[class.index()], class);
+            assert!(class.code() > 0 && class.description().ends_with('.'), "{class:?}");
+        }
+        assert_eq!((Class::of_code(0), Class::named("")), (None, None));
+    }
+
+    #[test]
+    fn numbers_and_names_never_change() {
+        let known = Class::ALL.map(|class| (class.code(), class.name()));
+        let first = [
+            (1, "input"),
+            (2, "cache_read"),
+            (3, "cache_write_short"),
+            (4, "cache_write_long"),
+            (5, "output"),
+            (6, "reasoning"),
+            (7, "audio_input"),
+            (8, "audio_output"),
+        ];
+        assert_eq!(known[..first.len()], first);
+    }
+
+    #[test]
+    fn a_class_that_is_priced_like_another_comes_after_it() {
+        for class in Class::ALL {
+            if let Unpriced::Like(other) = class.unpriced() {
+                assert!(other < class && other.unit() == class.unit(), "{class:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn totals_are_of_tokens_on_their_side() {
+        let mut usage =
+            Usage::of(Quality::Exact, &[(Class::Input, 1), (Class::AudioInput, 20), (Class::Output, 300)]);
+        usage.add(&Usage::of(Quality::Missing, &[(Class::Reasoning, 4000), (Class::CacheRead, u64::MAX)]));
+        assert_eq!((usage.prompt_total(), usage.output_total()), (u64::MAX, 4300));
+        let prompt = Class::ALL.into_iter().filter(|class| class.side() == Side::Prompt);
+        assert_eq!(prompt.count(), 5);
+        assert_eq!(usage.amounts().count(), 5);
     }
 }

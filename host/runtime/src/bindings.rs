@@ -8,7 +8,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 
 use crate::plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
 use crate::plan::endpoint::{Check, Endpoint, HeaderTemplate};
@@ -110,68 +110,49 @@ impl From<Outcome> for types::Outcome {
 
 impl From<&Usage> for types::Usage {
     fn from(usage: &Usage) -> Self {
-        let Usage {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            reasoning,
-            audio_input,
-            audio_output,
-            quality,
-        } = *usage;
         Self {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            reasoning,
-            audio_input,
-            audio_output,
-            quality: quality.into(),
+            input: usage[Class::Input],
+            cache_read: usage[Class::CacheRead],
+            cache_write_short: usage[Class::CacheWriteShort],
+            cache_write_long: usage[Class::CacheWriteLong],
+            output: usage[Class::Output],
+            reasoning: usage[Class::Reasoning],
+            audio_input: usage[Class::AudioInput],
+            audio_output: usage[Class::AudioOutput],
+            quality: usage.quality.into(),
         }
     }
 }
 
 impl From<types::Usage> for Usage {
     fn from(usage: types::Usage) -> Self {
-        Self {
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write_short: usage.cache_write_short,
-            cache_write_long: usage.cache_write_long,
-            output: usage.output,
-            reasoning: usage.reasoning,
-            audio_input: usage.audio_input,
-            audio_output: usage.audio_output,
-            quality: usage.quality.into(),
-        }
+        Self::of(
+            usage.quality.into(),
+            &[
+                (Class::Input, usage.input),
+                (Class::CacheRead, usage.cache_read),
+                (Class::CacheWriteShort, usage.cache_write_short),
+                (Class::CacheWriteLong, usage.cache_write_long),
+                (Class::Output, usage.output),
+                (Class::Reasoning, usage.reasoning),
+                (Class::AudioInput, usage.audio_input),
+                (Class::AudioOutput, usage.audio_output),
+            ],
+        )
     }
 }
 
 impl From<&Rates> for wit_pricing::Rates {
     fn from(rates: &Rates) -> Self {
-        let Rates {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            audio_input,
-            audio_output,
-            request,
-        } = *rates;
         Self {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            audio_input,
-            audio_output,
-            request,
+            input: rates[Class::Input],
+            cache_read: rates[Class::CacheRead],
+            cache_write_short: rates[Class::CacheWriteShort],
+            cache_write_long: rates[Class::CacheWriteLong],
+            output: rates[Class::Output],
+            audio_input: rates[Class::AudioInput],
+            audio_output: rates[Class::AudioOutput],
+            request: rates.request,
         }
     }
 }

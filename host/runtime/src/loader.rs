@@ -7,7 +7,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
@@ -154,7 +154,7 @@ fn try_pricing(
     store: &mut Store<State>,
     plan: &PricingPlan,
 ) -> wasmtime::Result<Result<(), Fault>> {
-    let rates = Rates { input: 1_000_000, output: 2_000_000, ..Rates::default() };
+    let rates = Rates::of(0, &[(Class::Input, 1_000_000), (Class::Output, 2_000_000)]);
     let at = Timestamp::from_millis(1_700_000_000_000);
     let quote = Quote {
         rates,
@@ -164,7 +164,7 @@ fn try_pricing(
         platform_credential: true,
         at,
     };
-    let usage = Usage { input: 10, output: 10, quality: Quality::Exact, ..Usage::default() };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::Output, 10)]);
     let bill = Bill { rates, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
     let pricing = world.tollgate_plugin_pricing();
     let hold = match plan.hold {

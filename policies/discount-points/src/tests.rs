@@ -1,7 +1,7 @@
 //! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in points.
 
 use proptest::prelude::*;
-use tollgate_core::{hold, points::Micropoints, price, time::Timestamp};
+use tollgate_core::{hold, points::Micropoints, price, time::Timestamp, usage::Class};
 use tollgate_plugin::pricing::{Bill, Charge, HoldRule, Plan, Pricing, Quote, RatedHold, Rates, Reason};
 use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
 
@@ -211,16 +211,18 @@ fn reserved(policy: &DiscountPoints, quote: &Quote) -> i64 {
     else {
         panic!("the rule is arithmetic: there is nothing to ask")
     };
-    let rates = price::Rates {
-        input: quote.rates.input,
-        cache_read: quote.rates.cache_read,
-        cache_write_short: quote.rates.cache_write_short,
-        cache_write_long: quote.rates.cache_write_long,
-        output: quote.rates.output,
-        audio_input: quote.rates.audio_input,
-        audio_output: quote.rates.audio_output,
-        request: quote.rates.request,
-    };
+    let rates = price::Rates::of(
+        quote.rates.request,
+        &[
+            (Class::Input, quote.rates.input),
+            (Class::CacheRead, quote.rates.cache_read),
+            (Class::CacheWriteShort, quote.rates.cache_write_short),
+            (Class::CacheWriteLong, quote.rates.cache_write_long),
+            (Class::Output, quote.rates.output),
+            (Class::AudioInput, quote.rates.audio_input),
+            (Class::AudioOutput, quote.rates.audio_output),
+        ],
+    );
     let rule = hold::RatedHold { own_ppm, platform_ppm, minimum: Micropoints::new(minimum) };
     let quote = hold::Quote {
         rates,

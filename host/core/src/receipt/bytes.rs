@@ -10,7 +10,7 @@ use crate::points::Micropoints;
 use crate::price::{PriceRate, Rates};
 use crate::protocol::Owner;
 use crate::time::Timestamp;
-use crate::usage::{Quality, Usage};
+use crate::usage::{Class, Quality, Usage};
 
 /// The layout that is written; the first byte.
 const VERSION: u8 = 2;
@@ -30,11 +30,12 @@ impl Receipt {
         out.raw(&self.pricing_component);
         out.raw(&self.config_digest);
         out.raw(&[owner_code(self.owner)]);
-        for rate in self.rates.in_order() {
-            out.i64(rate);
+        for class in RATES_2 {
+            out.i64(self.rates[class]);
         }
-        for count in usage_in_order(&self.usage) {
-            out.u64(count);
+        out.i64(self.rates.request);
+        for class in USAGE_2 {
+            out.u64(self.usage[class]);
         }
         out.raw(&[quality_code(self.usage.quality), outcome_code(self.outcome)]);
         out.u64(self.admitted_at.millis());
@@ -81,18 +82,27 @@ impl Receipt {
     }
 }
 
-fn usage_in_order(usage: &Usage) -> [u64; 8] {
-    [
-        usage.input,
-        usage.cache_read,
-        usage.cache_write_short,
-        usage.cache_write_long,
-        usage.output,
-        usage.reasoning,
-        usage.audio_input,
-        usage.audio_output,
-    ]
-}
+/// The classes whose units versions 1 and 2 hold, in their order.
+const USAGE_2: [Class; 8] = [
+    Class::Input,
+    Class::CacheRead,
+    Class::CacheWriteShort,
+    Class::CacheWriteLong,
+    Class::Output,
+    Class::Reasoning,
+    Class::AudioInput,
+    Class::AudioOutput,
+];
+/// The classes whose rates they hold; that of the request follows.
+const RATES_2: [Class; 7] = [
+    Class::Input,
+    Class::CacheRead,
+    Class::CacheWriteShort,
+    Class::CacheWriteLong,
+    Class::Output,
+    Class::AudioInput,
+    Class::AudioOutput,
+];
 
 // The codes are part of the layout and therefore spelt out: reordering an enum must not change old receipts.
 
@@ -226,11 +236,11 @@ impl Reader<'_> {
     }
 
     fn rates(&mut self) -> Result<Rates, ReceiptError> {
-        let mut in_order = [0; 8];
-        for rate in &mut in_order {
-            *rate = self.i64()?;
+        let mut stated = [(Class::Input, 0); RATES_2.len()];
+        for (place, class) in stated.iter_mut().zip(RATES_2) {
+            *place = (class, self.i64()?);
         }
-        Ok(Rates::of(in_order))
+        Ok(Rates::of(self.i64()?, &stated))
     }
 
     fn price_rate(&mut self) -> Result<PriceRate, ReceiptError> {
@@ -239,17 +249,12 @@ impl Reader<'_> {
     }
 
     fn usage(&mut self) -> Result<Usage, ReceiptError> {
-        Ok(Usage {
-            input: self.u64()?,
-            cache_read: self.u64()?,
-            cache_write_short: self.u64()?,
-            cache_write_long: self.u64()?,
-            output: self.u64()?,
-            reasoning: self.u64()?,
-            audio_input: self.u64()?,
-            audio_output: self.u64()?,
-            quality: quality_of(self.u8()?)?,
-        })
+        let mut usage = Usage::default();
+        for class in USAGE_2 {
+            usage[class] = self.u64()?;
+        }
+        usage.quality = quality_of(self.u8()?)?;
+        Ok(usage)
     }
 }
 
@@ -262,7 +267,7 @@ mod tests {
     use crate::price::{PriceRate, Rates};
     use crate::protocol::Owner;
     use crate::time::Timestamp;
-    use crate::usage::{Quality, Usage};
+    use crate::usage::{Class, Quality, Usage};
 
     /// A different value in each field, so that two swapped fields change the bytes.
     fn receipt() -> Receipt {
@@ -274,27 +279,31 @@ mod tests {
             pricing_component: [0x33; 32],
             config_digest: [0x44; 32],
             owner: Owner::Platform,
-            rates: Rates {
-                input: 1,
-                cache_read: 2,
-                cache_write_short: 3,
-                cache_write_long: 4,
-                output: 5,
-                audio_input: 6,
-                audio_output: 7,
-                request: -8,
-            },
-            usage: Usage {
-                input: 9,
-                cache_read: 10,
-                cache_write_short: 11,
-                cache_write_long: 12,
-                output: 13,
-                reasoning: 14,
-                audio_input: 15,
-                audio_output: 16,
-                quality: Quality::Estimated,
-            },
+            rates: Rates::of(
+                -8,
+                &[
+                    (Class::Input, 1),
+                    (Class::CacheRead, 2),
+                    (Class::CacheWriteShort, 3),
+                    (Class::CacheWriteLong, 4),
+                    (Class::Output, 5),
+                    (Class::AudioInput, 6),
+                    (Class::AudioOutput, 7),
+                ],
+            ),
+            usage: Usage::of(
+                Quality::Estimated,
+                &[
+                    (Class::Input, 9),
+                    (Class::CacheRead, 10),
+                    (Class::CacheWriteShort, 11),
+                    (Class::CacheWriteLong, 12),
+                    (Class::Output, 13),
+                    (Class::Reasoning, 14),
+                    (Class::AudioInput, 15),
+                    (Class::AudioOutput, 16),
+                ],
+            ),
             outcome: Outcome::CancelledAfterFirstByte,
             admitted_at: Timestamp::from_millis(1_800_000_000_000),
             charge: Micropoints::new(123_456_789),

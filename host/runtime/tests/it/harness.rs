@@ -12,7 +12,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{
     Bill, Binding, CallError, Candidate, ComponentStatus, Digest, Embedded, Event, Generation, Health, Kind,
     Limits, Probation, Runtime, SelectRequest, Settings, StartError,
@@ -148,20 +148,11 @@ pub(crate) fn select(generation: &Generation, attempt: u32) -> Result<Option<u32
 }
 
 /// A thousand points for a million tokens, in or out.
-const RATES: Rates = Rates {
-    input: 1_000_000_000,
-    cache_read: 0,
-    cache_write_short: 0,
-    cache_write_long: 0,
-    output: 1_000_000_000,
-    audio_input: 0,
-    audio_output: 0,
-    request: 0,
-};
+const RATES: Rates = Rates::of(0, &[(Class::Input, 1_000_000_000), (Class::Output, 1_000_000_000)]);
 
 /// What `tokens` of prompt cost on the platform's credential, in micro-points.
 pub(crate) fn price(generation: &Generation, tokens: u64) -> Result<i64, CallError> {
-    let usage = Usage { input: tokens, quality: Quality::Exact, ..Usage::default() };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, tokens)]);
     let at = Timestamp::from_millis(1_700_000_000_000);
     let bill = Bill { rates: RATES, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
     generation.pricing().unwrap().settle(&bill).map(|charge| charge.amount.get())

@@ -9,8 +9,7 @@ use tollgate_store::PriceVersion;
 
 use super::ask::{Ask, Nothing, Page, Paging};
 use super::error::Problem;
-use super::receipts::{Prices, prices};
-use crate::manage::PriceList;
+use crate::manage::{PriceList, Prices};
 use crate::prices::file;
 
 /// Which entries.
@@ -120,9 +119,9 @@ pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem>
         model: name.to_owned(),
         provider: price.provider.clone(),
         output_tokens_max: price.output_tokens_max,
-        prices: prices(price.base.in_order()),
+        prices: Prices(price.base),
         long_prompt_above: price.long_prompt.map(|tier| tier.above_tokens),
-        long_prompt_prices: price.long_prompt.map(|tier| prices(tier.rates.in_order())),
+        long_prompt_prices: price.long_prompt.map(|tier| Prices(tier.rates)),
     });
     Ok(Page::new(shown.collect(), limit, |model| model.model.clone()))
 }

@@ -4,13 +4,13 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use tollgate_core::id::RequestId;
-use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::{Line as Receipted, Reason, Receipt};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
 use super::ask::{Ask, Caller};
 use super::error::Problem;
+use crate::manage::{Prices, Units};
 
 /// What was charged for one request.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -37,17 +37,11 @@ pub(super) struct Charged {
     total: String,
 }
 
-/// Tokens in disjoint classes.
+/// Units in disjoint classes.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Used {
-    input: u64,
-    cache_read: u64,
-    cache_write_short: u64,
-    cache_write_long: u64,
-    output: u64,
-    reasoning: u64,
-    audio_input: u64,
-    audio_output: u64,
+    #[serde(flatten)]
+    units: Units,
     /// `exact`, `estimated` or `missing`.
     quality: &'static str,
 }
@@ -55,9 +49,9 @@ pub(super) struct Used {
 /// A part of a charge.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Line {
-    /// A class of tokens, or `request`.
+    /// A class of usage, or `request`.
     class: &'static str,
-    /// Tokens, or 1 request.
+    /// Units of the class, or 1 request.
     units: u64,
     /// Its part of the charge.
     points: String,
@@ -82,19 +76,6 @@ pub(super) struct Inputs {
     held: Option<String>,
 }
 
-/// Points per million tokens of each class, and per request.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Prices {
-    input: String,
-    cache_read: String,
-    cache_write_short: String,
-    cache_write_long: String,
-    output: String,
-    audio_input: String,
-    audio_output: String,
-    request: String,
-}
-
 /// `GET /management/v1/receipts/{request}`
 pub(super) async fn show(ask: Ask<RequestId>) -> Result<Charged, Problem> {
     Ok(charged(&find(&ask.caller, ask.path).await?))
@@ -107,7 +88,7 @@ pub(super) async fn inputs(ask: Ask<RequestId>) -> Result<Inputs, Problem> {
         charged: charged(&receipt),
         user: receipt.user.to_string(),
         pricing_config: hex(&receipt.config_digest),
-        prices: prices(receipt.rates.in_order()),
+        prices: Prices(receipt.rates),
         price_rate_ppm: receipt.price_rate.ppm(),
         held: receipt.held.map(|held| held.to_string()),
     })
@@ -133,17 +114,7 @@ fn charged(receipt: &Receipt) -> Charged {
 }
 
 fn used(usage: &Usage) -> Used {
-    Used {
-        input: usage.input,
-        cache_read: usage.cache_read,
-        cache_write_short: usage.cache_write_short,
-        cache_write_long: usage.cache_write_long,
-        output: usage.output,
-        reasoning: usage.reasoning,
-        audio_input: usage.audio_input,
-        audio_output: usage.audio_output,
-        quality: usage.quality.name(),
-    }
+    Used { units: Units(*usage), quality: usage.quality.name() }
 }
 
 fn line(line: &Receipted) -> Line {
@@ -152,22 +123,6 @@ fn line(line: &Receipted) -> Line {
         units: line.units,
         points: line.amount.to_string(),
         reason: line.reason.map(Reason::name),
-    }
-}
-
-pub(super) fn prices(in_order: [i64; 8]) -> Prices {
-    let [input, cache_read, cache_write_short, cache_write_long, output, rest @ ..] =
-        in_order.map(|price| Micropoints::new(price).to_string());
-    let [audio_input, audio_output, request] = rest;
-    Prices {
-        input,
-        cache_read,
-        cache_write_short,
-        cache_write_long,
-        output,
-        audio_input,
-        audio_output,
-        request,
     }
 }
 

@@ -8,7 +8,7 @@ use tollgate_store::{UsageOf, Used};
 
 use super::ask::{Actor, Ask, Nothing};
 use super::error::Problem;
-use crate::manage::{Days, Management, Slice};
+use crate::manage::{Days, Management, Slice, Units};
 
 /// Whose usage.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -48,23 +48,9 @@ pub(super) struct Amounts {
     requests: u64,
     /// Those that ended otherwise than with a whole answer.
     failed: u64,
-    /// Prompt tokens that no cache served or stored.
-    input: u64,
-    /// Prompt tokens that a provider's cache served.
-    cache_read: u64,
-    /// Prompt tokens that went into a cache for minutes.
-    cache_write_short: u64,
-    /// Prompt tokens that went into a cache for an hour.
-    cache_write_long: u64,
-    /// Visible output tokens.
-    output: u64,
-    /// Hidden output tokens.
-    reasoning: u64,
-    /// Prompt tokens of audio.
-    audio_input: u64,
-    /// Output tokens of audio.
-    audio_output: u64,
-    /// All of these together.
+    #[serde(flatten)]
+    units: Units,
+    /// All tokens together.
     tokens: u64,
     /// What they cost.
     points: String,
@@ -105,14 +91,7 @@ impl From<&Used> for Amounts {
         Self {
             requests: used.requests,
             failed: used.failed,
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write_short: usage.cache_write_short,
-            cache_write_long: usage.cache_write_long,
-            output: usage.output,
-            reasoning: usage.reasoning,
-            audio_input: usage.audio_input,
-            audio_output: usage.audio_output,
+            units: Units(*usage),
             tokens: usage.prompt_total().saturating_add(usage.output_total()),
             points: used.charge.to_string(),
             last_ms: Some(used.last_at).filter(|_| used.requests > 0).map(Timestamp::millis),

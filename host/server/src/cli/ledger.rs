@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::Value;
 use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
+use tollgate_core::usage::Class;
 use tollgate_store::{Granted, StatementLine};
 
 use super::output::{Output, line};
@@ -212,7 +213,7 @@ async fn receipt(management: &Management, request: &str, output: &Output) -> any
     let receipt = management.receipt(request.parse()?).await?;
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let usage = &receipt.usage;
-    output.one(&[
+    let mut fields = vec![
         ("request", receipt.request.to_string().into()),
         ("user", receipt.user.to_string().into()),
         ("model", receipt.model.clone().into()),
@@ -221,13 +222,9 @@ async fn receipt(management: &Management, request: &str, output: &Output) -> any
         ("price_version", receipt.price_version.into()),
         ("pricing_component", hex(&receipt.pricing_component).into()),
         ("pricing_config", hex(&receipt.config_digest).into()),
-        ("input", usage.input.into()),
-        ("cache_read", usage.cache_read.into()),
-        ("cache_write_short", usage.cache_write_short.into()),
-        ("cache_write_long", usage.cache_write_long.into()),
-        ("output", usage.output.into()),
-        ("reasoning", usage.reasoning.into()),
-        ("quality", usage.quality.name().into()),
-        ("charge", receipt.charge.to_string().into()),
-    ])
+    ];
+    fields.extend(Class::ALL.map(|class| (class.name(), usage[class].into())));
+    fields.push(("quality", usage.quality.name().into()));
+    fields.push(("charge", receipt.charge.to_string().into()));
+    output.one(&fields)
 }

@@ -13,7 +13,7 @@ use super::ago;
 use super::output::{Output, line};
 use crate::config::Config;
 use crate::manage::Management;
-use crate::prices::diff::CLASSES;
+use crate::prices::diff;
 use crate::prices::replay::Policies;
 
 /// Receipts that are read at once.
@@ -57,17 +57,13 @@ impl Receipt {
 
 fn show(receipt: &Receipted, output: &Output) -> anyhow::Result<()> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let points = |micropoints: i64| Micropoints::new(micropoints).to_string();
     let lines: Vec<Value> = receipt
         .lines()
         .iter()
         .map(|line| json!({"class": line.class, "units": line.units, "points": line.amount.to_string()}))
         .collect();
-    let prices: Vec<String> = CLASSES
-        .iter()
-        .zip(receipt.rates.in_order())
-        .map(|(class, price)| format!("{class} {}", points(price)))
-        .collect();
+    let prices: Vec<String> =
+        diff::stated(&receipt.rates).map(|(class, price)| format!("{class} {price}")).collect();
     let mut fields: Vec<(&str, Value)> = vec![
         ("request", receipt.request.to_string().into()),
         ("user", receipt.user.to_string().into()),

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use tollgate_core::id::{ApiKeyId, CredentialId};
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Class;
 use tollgate_store::{UsageOf, Used};
 
 use super::output::{Output, line};
@@ -112,9 +113,9 @@ fn print(name: &str, rows: Vec<(String, Used)>, output: &Output) -> anyhow::Resu
                 used.requests.into(),
                 used.failed.into(),
                 usage.prompt_total().into(),
-                usage.cache_read.into(),
+                usage[Class::CacheRead].into(),
                 usage.output_total().into(),
-                usage.reasoning.into(),
+                usage[Class::Reasoning].into(),
                 used.charge.to_string().into(),
                 last.map_or(Value::Null, Value::from),
             ]

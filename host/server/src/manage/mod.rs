@@ -1,6 +1,7 @@
 //! What an operator does to the books, whether by the command line or by the management API: names in, checked changes out.
 //! Works on the database alone; a running server notices. One file a resource; here is what they share.
 
+mod amounts;
 mod audit;
 mod bodies;
 mod credentials;
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tollgate_core::id::UserId;
 use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store};
 
+pub use self::amounts::{Prices, Units};
 pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
 pub use self::error::ManageError;
 use self::error::Which;

@@ -3,19 +3,21 @@
 use std::error::Error;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Class;
 use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
 
+use super::amounts::Units;
 use super::{ManageError, Management};
 
 /// Entries of one read of an export.
 const EXPORT_PAGE: u32 = 500;
 
-/// A call, as the request log shows it.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+/// A call, as the request log shows it: the units of each class are members of their own.
+#[derive(Debug, Clone, JsonSchema)]
 pub struct LogEntry {
     /// Its id, as the header `x-tollgate-request-id` of its answer told.
     pub request: String,
@@ -51,22 +53,9 @@ pub struct LogEntry {
     pub latency_ms: u64,
     /// To the first byte of its answer.
     pub ttft_ms: Option<u64>,
-    /// Prompt tokens that no cache served or stored.
-    pub input: u64,
-    /// Prompt tokens that the provider's cache served.
-    pub cache_read: u64,
-    /// Prompt tokens that went into a cache for minutes.
-    pub cache_write_short: u64,
-    /// Prompt tokens that went into a cache for an hour.
-    pub cache_write_long: u64,
-    /// Visible output tokens.
-    pub output: u64,
-    /// Hidden output tokens.
-    pub reasoning: u64,
-    /// Prompt tokens of audio.
-    pub audio_input: u64,
-    /// Output tokens of audio.
-    pub audio_output: u64,
+    /// Units of each class.
+    #[schemars(flatten)]
+    pub usage: Units,
     /// Whether the tokens are `exact`, `estimated` or `missing`.
     pub quality: &'static str,
     /// Points that were reserved.
@@ -85,6 +74,23 @@ pub struct LogEntry {
     pub filter: Option<String>,
     /// What went wrong; for admins alone.
     pub error: Option<String>,
+}
+
+/// Written out, because a line of a CSV file has no maps within it.
+impl Serialize for LogEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entry = serializer.serialize_struct("LogEntry", 27 + Class::COUNT)?;
+        macro_rules! members {
+            ($($name:ident)+) => { $(entry.serialize_field(stringify!($name), &self.$name)?;)+ };
+        }
+        members!(request started_at started_at_ms user_id key protocol operation provider model credential owner);
+        members!(outcome status attempts streamed latency_ms ttft_ms);
+        for class in Class::ALL {
+            entry.serialize_field(class.name(), &self.usage.0[class])?;
+        }
+        members!(quality held_points points price_version adapter selector pricing filter error);
+        entry.end()
+    }
 }
 
 impl From<&RequestRecord> for LogEntry {
@@ -108,14 +114,7 @@ impl From<&RequestRecord> for LogEntry {
             streamed: record.streamed,
             latency_ms: record.latency_ms,
             ttft_ms: record.ttft_ms,
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write_short: usage.cache_write_short,
-            cache_write_long: usage.cache_write_long,
-            output: usage.output,
-            reasoning: usage.reasoning,
-            audio_input: usage.audio_input,
-            audio_output: usage.audio_output,
+            usage: Units(*usage),
             quality: usage.quality.name(),
             held_points: record.hold.to_string(),
             points: record.charge.to_string(),
@@ -130,7 +129,7 @@ impl From<&RequestRecord> for LogEntry {
 }
 
 /// One try at one upstream.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Serialize, JsonSchema)]
 pub struct LogTry {
     /// With which credential.
     pub credential: Option<String>,
@@ -154,7 +153,7 @@ impl From<&Attempt> for LogTry {
 }
 
 /// A call with its attempts.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Serialize, JsonSchema)]
 pub struct LogCall {
     /// The call.
     #[serde(flatten)]

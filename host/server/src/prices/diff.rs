@@ -4,18 +4,7 @@ use std::collections::HashMap;
 
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceTable, Rates};
-
-/// The classes, in the order of [`Rates::in_order`].
-pub(crate) const CLASSES: [&str; 8] = [
-    "input",
-    "cache_read",
-    "cache_write_short",
-    "cache_write_long",
-    "output",
-    "audio_input",
-    "audio_output",
-    "request",
-];
+use tollgate_core::usage::Class;
 
 /// What becomes of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,15 +62,25 @@ fn differences(old: &ModelPrice, new: &ModelPrice) -> Vec<String> {
     details
 }
 
+/// What a list says of prices: the name of each, with it; of a class that is priced like another, only what differs.
+pub(crate) fn stated(rates: &Rates) -> impl Iterator<Item = (&'static str, Micropoints)> + '_ {
+    let classes = Class::ALL.into_iter().filter(|class| !rates.goes_without_saying(*class));
+    let classes = classes.map(|class| (class.name(), rates.price_of(class)));
+    classes.chain([("request", rates.price_of_request())])
+}
+
 /// Classes whose price differs.
 fn rates(prefix: &str, old: Option<&Rates>, new: Option<&Rates>) -> Vec<String> {
-    let each = |rates: Option<&Rates>, at: usize| rates.map(|rates| rates.in_order()[at]);
-    let words =
-        |price: Option<i64>| price.map_or("none".to_owned(), |price| Micropoints::new(price).to_string());
-    (0..CLASSES.len())
-        .filter(|at| each(old, *at) != each(new, *at))
-        .filter(|at| old.is_some() || each(new, *at) != Some(0))
-        .map(|at| format!("{prefix}{} {} -> {}", CLASSES[at], words(each(old, at)), words(each(new, at))))
+    let known = |rates: Option<&Rates>| rates.map(|rates| stated(rates).collect::<HashMap<_, _>>());
+    let (old, new) = (known(old), known(new));
+    let of = |rates: &Option<HashMap<_, Micropoints>>, name| rates.as_ref()?.get(name).copied();
+    let words = |price: Option<Micropoints>| price.map_or("none".to_owned(), |price| price.to_string());
+    let names = Class::ALL.iter().map(|class| class.name()).chain(["request"]);
+    names
+        .map(|name| (name, of(&old, name), of(&new, name)))
+        .filter(|(_, before, after)| before != after)
+        .filter(|(_, _, after)| old.is_some() || *after != Some(Micropoints::ZERO))
+        .map(|(name, before, after)| format!("{prefix}{name} {} -> {}", words(before), words(after)))
         .collect()
 }
 
@@ -91,18 +90,19 @@ mod tests {
 
     use tollgate_core::price::{ModelPrice, PriceTable, Rates, Tier};
     use tollgate_core::time::Timestamp;
+    use tollgate_core::usage::Class;
 
     use super::changes;
 
     #[test]
     fn a_difference_names_each_class_that_changes_and_nothing_else() {
-        let base = Rates { input: 2_000_000, output: 8_500_000, ..Rates::default() };
+        let base = Rates::of(0, &[(Class::Input, 2_000_000), (Class::Output, 8_500_000)]);
         let old = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 10 };
         let models = [("same", &old), ("gone", &old), ("dearer", &old)];
         let table = models.map(|(name, price)| (name.to_owned(), price.clone())).into();
         let table = PriceTable::new(1, Timestamp::from_millis(0), table);
-        let dearer = Rates { output: 9_000_000, ..base };
-        let tier = Tier { above_tokens: 200, rates: Rates { request: 1, ..Rates::default() } };
+        let dearer = base.with(Class::Output, 9_000_000);
+        let tier = Tier { above_tokens: 200, rates: Rates::of(1, &[]) };
         let new = HashMap::from([
             ("same".to_owned(), old.clone()),
             ("dearer".to_owned(), ModelPrice { base: dearer, long_prompt: Some(tier), ..old.clone() }),

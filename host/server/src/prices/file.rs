@@ -1,11 +1,16 @@
 //! Price lists as files: TOML, US dollars per million tokens as decimal strings, so that no float touches a price.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use tollgate_core::points::{MICROPOINTS_PER_POINT, Micropoints};
-use tollgate_core::price::{ModelPrice, Rates, Tier};
+use tollgate_core::price::{ModelPrice, Rates, Tier, UNITS_PER_RATE};
+use tollgate_core::usage::{Class, Unpriced};
 
+/// The name of what a request costs by itself.
+const REQUEST: &str = "request";
+/// What stands before the names of the prices of long prompts, where one of them is at fault.
+const LONG_PROMPT: &str = "long_prompt.";
 /// The list that a new database starts with.
 const SHIPPED: &str = include_str!("../../prices.toml");
 
@@ -17,35 +22,25 @@ struct File {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Model {
     name: String,
     provider: String,
     output_tokens_max: u64,
-    input: String,
-    cache_read: String,
-    cache_write_short: String,
-    cache_write_long: String,
-    output: String,
-    audio_input: String,
-    audio_output: String,
-    #[serde(default)]
-    request: Option<String>,
     #[serde(default)]
     long_prompt: Option<LongPrompt>,
+    /// Prices by the names of their classes, and that of a request.
+    #[serde(flatten)]
+    prices: Prices,
 }
 
+/// Decimal numbers of dollars.
+type Prices = BTreeMap<String, String>;
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LongPrompt {
     above_tokens: u64,
-    input: String,
-    cache_read: String,
-    cache_write_short: String,
-    cache_write_long: String,
-    output: String,
-    audio_input: String,
-    audio_output: String,
+    #[serde(flatten)]
+    prices: Prices,
 }
 
 /// The shipped list.
@@ -78,32 +73,38 @@ pub(crate) fn parse(text: &str) -> Result<HashMap<String, ModelPrice>, String> {
 }
 
 fn price(model: Model, points_per_usd: u32) -> Result<ModelPrice, String> {
-    let rate = |class: &str, usd: &str| rate(class, usd, points_per_usd);
-    let base = Rates {
-        input: rate("input", &model.input)?,
-        cache_read: rate("cache_read", &model.cache_read)?,
-        cache_write_short: rate("cache_write_short", &model.cache_write_short)?,
-        cache_write_long: rate("cache_write_long", &model.cache_write_long)?,
-        output: rate("output", &model.output)?,
-        audio_input: rate("audio_input", &model.audio_input)?,
-        audio_output: rate("audio_output", &model.audio_output)?,
-        request: model.request.as_deref().map_or(Ok(0), |usd| rate("request", usd))?,
-    };
+    let request = model.prices.get(REQUEST);
+    let request = request.map_or(Ok(0), |usd| rate(REQUEST, usd, points_per_usd))?;
+    let base = rates(&model.prices, "", request, points_per_usd)?;
     let tier = |tier: LongPrompt| -> Result<Tier, String> {
-        let rates = Rates {
-            input: rate("long_prompt.input", &tier.input)?,
-            cache_read: rate("long_prompt.cache_read", &tier.cache_read)?,
-            cache_write_short: rate("long_prompt.cache_write_short", &tier.cache_write_short)?,
-            cache_write_long: rate("long_prompt.cache_write_long", &tier.cache_write_long)?,
-            output: rate("long_prompt.output", &tier.output)?,
-            audio_input: rate("long_prompt.audio_input", &tier.audio_input)?,
-            audio_output: rate("long_prompt.audio_output", &tier.audio_output)?,
-            request: base.request,
-        };
+        if tier.prices.contains_key(REQUEST) {
+            return Err(format!("`{LONG_PROMPT}{REQUEST}` is that of an ordinary request"));
+        }
+        let rates = rates(&tier.prices, LONG_PROMPT, request, points_per_usd)?;
         Ok(Tier { above_tokens: tier.above_tokens, rates })
     };
     let long_prompt = model.long_prompt.map(tier).transpose()?;
     Ok(ModelPrice { provider: model.provider, base, long_prompt, output_tokens_max: model.output_tokens_max })
+}
+
+/// The prices of a tier, all of them known and none of them forgotten.
+fn rates(prices: &Prices, prefix: &str, request: i64, points_per_usd: u32) -> Result<Rates, String> {
+    if let Some(name) = prices.keys().find(|name| *name != REQUEST && Class::named(name).is_none()) {
+        return Err(format!("unknown field `{prefix}{name}`"));
+    }
+    Rates::stated(request, |class| {
+        let name = format!("{prefix}{}", class.name());
+        match prices.get(class.name()) {
+            // A list says what a million tokens cost, and what one of anything else does.
+            Some(usd) => {
+                let each = UNITS_PER_RATE / class.unit().priced_units();
+                let rate = rate(&name, usd, points_per_usd)?;
+                rate.checked_mul(each).map(Some).ok_or_else(|| format!("`{name} = \"{usd}\"` is too much"))
+            }
+            None if class.unpriced() == Unpriced::Stated => Err(format!("missing field `{name}`")),
+            None => Ok(None),
+        }
+    })
 }
 
 /// Dollars to micro-points; the unit (per million tokens, or per request) stays.
@@ -119,19 +120,19 @@ fn rate(class: &str, usd: &str, points_per_usd: u32) -> Result<i64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, shipped};
+    use super::{Class, parse, shipped};
 
     #[test]
     fn the_shipped_prices_are_whole_and_in_micropoints() {
         let prices = shipped().unwrap();
         let sonnet = &prices["claude-sonnet-4-5"];
         assert_eq!(sonnet.provider, "anthropic");
-        assert_eq!(sonnet.base.input, 3_000_000_000, "3 USD are 3,000 points a million tokens");
-        assert_eq!(sonnet.base.cache_read, 300_000_000);
+        assert_eq!(sonnet.base[Class::Input], 3_000_000_000, "3 USD are 3,000 points a million tokens");
+        assert_eq!(sonnet.base[Class::CacheRead], 300_000_000);
         let gpt = &prices["gpt-5.6"];
-        assert_eq!(gpt.rates(272_000).output, 20_000_000_000);
-        assert_eq!(gpt.rates(272_001).output, 30_000_000_000);
-        assert_eq!(prices["text-embedding-3-small"].base.output, 0);
+        assert_eq!(gpt.rates(272_000)[Class::Output], 20_000_000_000);
+        assert_eq!(gpt.rates(272_001)[Class::Output], 30_000_000_000);
+        assert_eq!(prices["text-embedding-3-small"].base[Class::Output], 0);
         assert!(prices.len() > 40);
     }
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::value::RawValue;
 use tollgate_core::limits::matches;
 use tollgate_core::price::{ModelPrice, Rates, Tier};
+use tollgate_core::usage::Class;
 
 /// What is taken of a list.
 #[derive(Debug, Clone)]
@@ -36,17 +37,17 @@ pub(crate) struct Import {
 
 type Entry<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Prices by the token, as the list names them; the classes of the table in their order.
-const CLASSES: [&str; 7] = [
-    "input_cost_per_token",
-    "cache_read_input_token_cost",
-    "cache_creation_input_token_cost",
-    "cache_creation_input_token_cost_above_1hr",
-    "output_cost_per_token",
-    "input_cost_per_audio_token",
-    "output_cost_per_audio_token",
+/// What the list calls the price of a token of each class, and the class whose price applies where it has none.
+const NAMES: [(Class, &str, Option<Class>); 7] = [
+    (Class::Input, "input_cost_per_token", None),
+    (Class::CacheRead, "cache_read_input_token_cost", Some(Class::Input)),
+    (Class::CacheWriteShort, "cache_creation_input_token_cost", Some(Class::Input)),
+    (Class::CacheWriteLong, "cache_creation_input_token_cost_above_1hr", Some(Class::CacheWriteShort)),
+    (Class::Output, "output_cost_per_token", None),
+    (Class::AudioInput, "input_cost_per_audio_token", Some(Class::Input)),
+    (Class::AudioOutput, "output_cost_per_audio_token", Some(Class::Output)),
 ];
-/// The same price as one of [`CLASSES`], where they are equal; else nothing that the table can say.
+/// The same price as one of [`NAMES`], where they are equal; else nothing that the table can say.
 const SAME: [(&str, &str); 2] = [
     ("output_cost_per_reasoning_token", "output_cost_per_token"),
     ("cache_read_input_audio_token_cost", "cache_read_input_token_cost"),
@@ -160,10 +161,10 @@ fn known(
             entry.get(*same).is_some_and(|other| Decimal::read(other.get()) == Decimal::read(raw.get()));
         return if equal { Ok(None) } else { Err(format!("`{name}` differs from `{same}`")) };
     }
-    if CLASSES.contains(&name) {
+    if NAMES.iter().any(|(_, known, _)| *known == name) {
         return Ok(None);
     }
-    let limit = CLASSES.iter().find_map(|class| {
+    let limit = NAMES.iter().find_map(|(_, class, _)| {
         let tokens = name.strip_prefix(class)?.strip_prefix("_above_")?.strip_suffix("k_tokens")?;
         tokens.parse::<u64>().ok()
     });
@@ -174,40 +175,27 @@ fn known(
 
 /// The rates of the ordinary tier, or of the one whose names end in `suffix`; `None` where the entry has no such input price.
 fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Result<Option<Rates>, String> {
-    let rate = |class: &str| -> Result<Option<i64>, String> {
-        let name = format!("{class}{suffix}");
+    let priced = |name: &str| {
+        let name = format!("{name}{suffix}");
         let raw = entry.get(&name).map(|raw| raw.get()).filter(|raw| *raw != "null");
         raw.map(|raw| rate(&name, raw, points_per_usd)).transpose()
     };
-    let [input, cache_read, cache_write_short, cache_write_long, output, audio_input, audio_output] =
-        CLASSES.map(rate);
-    let Some(input) = input? else {
-        return if suffix.is_empty() { Ok(None) } else { Err(format!("it has no input price{suffix}")) };
-    };
-    let output = match output? {
-        Some(output) => output,
-        None if mode == "embedding" => 0,
-        None => return Err(format!("it has no output price{suffix}")),
-    };
-    // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who knows.
-    let apart = |class: &str, price: Option<i64>, instead: i64| match price {
-        Some(price) => Ok(price),
-        None if !suffix.is_empty() && entry.contains_key(class) => {
-            Err(format!("`{class}` has a price, and none{suffix}"))
-        }
-        None => Ok(instead),
-    };
-    let cache_write_short = apart(CLASSES[2], cache_write_short?, input)?;
-    Ok(Some(Rates {
-        input,
-        cache_read: apart(CLASSES[1], cache_read?, input)?,
-        cache_write_short,
-        cache_write_long: apart(CLASSES[3], cache_write_long?, cache_write_short)?,
-        output,
-        audio_input: apart(CLASSES[5], audio_input?, input)?,
-        audio_output: apart(CLASSES[6], audio_output?, output)?,
-        request: 0,
-    }))
+    let mut rates = Rates::default();
+    for (class, name, instead) in NAMES {
+        rates[class] = match (priced(name)?, instead) {
+            (Some(price), _) => price,
+            (None, None) if class == Class::Input && suffix.is_empty() => return Ok(None),
+            (None, None) if class == Class::Output && mode == "embedding" => 0,
+            (None, None) => return Err(format!("it has no {} price{suffix}", class.name())),
+            // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who knows.
+            (None, Some(_)) if !suffix.is_empty() && entry.contains_key(name) => {
+                return Err(format!("`{name}` has a price, and none{suffix}"));
+            }
+            (None, Some(other)) => rates[other],
+        };
+    }
+    let stated: Vec<(Class, i64)> = NAMES.iter().map(|(class, ..)| (*class, rates[*class])).collect();
+    Ok(Some(Rates::of(0, &stated)))
 }
 
 /// Dollars per token to micro-points per million tokens: a million tokens, a million micro-points in a point.
@@ -286,7 +274,7 @@ impl Decimal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decimal, Import, Selection, read};
+    use super::{Class, Decimal, Import, NAMES, Selection, read};
 
     fn import(text: &str) -> Import {
         let providers = [("openai", "openai"), ("gemini", "google")];
@@ -320,17 +308,20 @@ mod tests {
         assert_eq!((price.provider.as_str(), price.output_tokens_max), ("google", 65_536));
         let mega = |tenths: i64| tenths * 1_000_000;
         assert_eq!(
-            price.base.in_order(),
-            [mega(1_250), mega(125), mega(1_250), mega(1_250), mega(10_000), mega(1_250), mega(10_000), 0]
+            NAMES.map(|(class, ..)| price.base[class]),
+            [1_250, 125, 1_250, 1_250, 10_000, 1_250, 10_000].map(mega)
         );
         let tier = price.long_prompt.unwrap();
         assert_eq!(
-            (tier.above_tokens, tier.rates.cache_read, tier.rates.output),
+            (tier.above_tokens, tier.rates[Class::CacheRead], tier.rates[Class::Output]),
             (200_000, mega(250), mega(15_000))
         );
         let left: Vec<&str> = import.left_out.iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(left, ["input_cost_per_token_batches", "search_context_cost_per_query"]);
-        assert_eq!((import.models["m3"].base.input, import.models["m3"].output_tokens_max), (mega(20), 0));
+        assert_eq!(
+            (import.models["m3"].base[Class::Input], import.models["m3"].output_tokens_max),
+            (mega(20), 0)
+        );
         assert_eq!(import.models.len(), 2);
     }
 

@@ -9,7 +9,7 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::usage::Usage;
+use tollgate_core::usage::{Class, Usage};
 use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteError};
 
 use super::lane::Lane;
@@ -139,8 +139,8 @@ fn tell(trace: &Trace, record: &RequestRecord, money: &Money) {
     trace.note(
         "meter",
         detail!({
-            "quality": usage.quality.name(), "prompt": usage.prompt_total(), "cache_read": usage.cache_read,
-            "output": usage.output_total(), "reasoning": usage.reasoning,
+            "quality": usage.quality.name(), "prompt": usage.prompt_total(), "cache_read": usage[Class::CacheRead],
+            "output": usage.output_total(), "reasoning": usage[Class::Reasoning],
         }),
     );
     let overrun = match money {

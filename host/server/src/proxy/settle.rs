@@ -8,10 +8,10 @@ use tollgate_core::ledger::Settlement;
 use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{PriceRate, Rates};
+use tollgate_core::price::{PriceRate, Rates, rounded_up};
 use tollgate_core::protocol::Operation;
 use tollgate_core::receipt::Receipt;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
 use super::meter::Meter;
@@ -90,12 +90,10 @@ fn usage(answered: &Answered, outcome: Outcome) -> Usage {
         // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to tell
         // by, and Gemini states no usage for them: what came back for them was paid by its input.
         None if request.call.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
-        None => Usage {
-            input: request.input_estimate,
-            output: meter.estimated_output(),
-            quality: Quality::Estimated,
-            ..Usage::default()
-        },
+        None => Usage::of(
+            Quality::Estimated,
+            &[(Class::Input, request.input_estimate), (Class::Output, meter.estimated_output())],
+        ),
     }
 }
 
@@ -105,7 +103,9 @@ fn at_least_what_passed(usage: Usage, meter: &Meter) -> Usage {
     if missing == 0 {
         return usage;
     }
-    Usage { output: usage.output + missing, quality: Quality::Estimated, ..usage }
+    let mut usage = usage.with(Class::Output, usage[Class::Output] + missing);
+    usage.quality = Quality::Estimated;
+    usage
 }
 
 /// What an answer that ended in order really was: one without content is empty, and one in which nothing could be read is
@@ -248,19 +248,5 @@ fn charge(own: Option<&Pricing>, last_good: Option<&Pricing>, bill: &Bill, held:
 
 /// What is charged where no component priced: the prices themselves, but never more than was reserved.
 pub(crate) fn fallback(rates: &Rates, usage: &Usage, hold: Micropoints) -> Micropoints {
-    list_price(rates, usage).min(hold)
-}
-
-/// Usage times rates, rounded up once.
-fn list_price(rates: &Rates, usage: &Usage) -> Micropoints {
-    let class = |tokens: u64, rate: i64| i128::from(tokens) * i128::from(rate);
-    let per_million = class(usage.input, rates.input)
-        + class(usage.cache_read, rates.cache_read)
-        + class(usage.cache_write_short, rates.cache_write_short)
-        + class(usage.cache_write_long, rates.cache_write_long)
-        + class(usage.output.saturating_add(usage.reasoning), rates.output)
-        + class(usage.audio_input, rates.audio_input)
-        + class(usage.audio_output, rates.audio_output);
-    let total = (per_million + 999_999) / 1_000_000 + i128::from(rates.request);
-    Micropoints::new(i64::try_from(total).unwrap_or(i64::MAX))
+    rounded_up(rates.cost(usage)).min(hold)
 }

@@ -1,10 +1,11 @@
 //! Counters in Prometheus' text format. Names follow its conventions; labels are few and their values bounded.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,7 +16,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::Usage;
+use tollgate_core::usage::{Class, Unit as Counting, Usage};
 use tollgate_runtime::{ComponentStatus, FaultKind};
 
 use crate::state::directory::Directory;
@@ -37,8 +38,18 @@ struct End {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Class {
-    class: &'static str,
+struct Counted {
+    class: Label,
+}
+
+/// A class under the name that Prometheus' habits give it: `cache-read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Label(Class);
+
+impl EncodeLabelValue for Label {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.0.name().chars().try_for_each(|sign| encoder.write_char(if sign == '_' { '-' } else { sign }))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,7 +82,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     answers: Family<Answer, Counter>,
     ends: Family<End, Counter>,
-    tokens: Family<Class, Counter>,
+    tokens: Family<Counted, Counter>,
     charged: Counter,
     attempts_failed: Counter,
     duration: Histogram,
@@ -177,18 +188,8 @@ impl Metrics {
             self.first_byte.observe(first.as_secs_f64());
         }
         self.charged.inc_by(u64::try_from(charge.get()).unwrap_or(0));
-        let classes = [
-            ("input", usage.input),
-            ("cache-read", usage.cache_read),
-            ("cache-write-short", usage.cache_write_short),
-            ("cache-write-long", usage.cache_write_long),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-            ("audio-input", usage.audio_input),
-            ("audio-output", usage.audio_output),
-        ];
-        for (class, tokens) in classes.into_iter().filter(|(_, tokens)| *tokens > 0) {
-            self.tokens.get_or_create(&Class { class }).inc_by(tokens);
+        for (class, units) in usage.amounts().filter(|(class, _)| class.unit() == Counting::Tokens) {
+            self.tokens.get_or_create(&Counted { class: Label(class) }).inc_by(units);
         }
     }
 

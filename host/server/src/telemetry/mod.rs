@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tollgate_core::usage::Class;
 use tollgate_store::RequestRecord;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, Targets};
@@ -121,33 +122,35 @@ pub(crate) fn transaction(record: &RequestRecord) {
     }
     let id = |id: Option<String>| id.unwrap_or_default();
     let usage = &record.usage;
-    tracing::info!(
-        target: TRANSACTION,
-        request = %record.request,
-        user = %record.user,
-        key = id(record.api_key.map(|key| key.to_string())),
-        protocol = record.protocol.map(|protocol| protocol.name()),
-        operation = record.operation.map(|operation| operation.name()),
-        provider = record.provider.as_deref(),
-        model = record.model.as_deref(),
-        credential = id(record.credential.map(|credential| credential.to_string())),
-        outcome = record.outcome.name(),
-        status = record.status,
-        attempts = record.attempts,
-        streamed = record.streamed,
-        input = usage.input,
-        cache_read = usage.cache_read,
-        cache_write_short = usage.cache_write_short,
-        cache_write_long = usage.cache_write_long,
-        output = usage.output,
-        reasoning = usage.reasoning,
-        audio_input = usage.audio_input,
-        audio_output = usage.audio_output,
-        quality = usage.quality.name(),
-        points = %record.charge,
-        latency_ms = record.latency_ms,
-        ttft_ms = record.ttft_ms,
-    );
+    // `tracing` wants each field spelt out, and a field for each class is what the table makes here.
+    macro_rules! tell {
+        ($(
+            $(#[$doc:meta])+
+            $class:ident = $code:literal, $name:ident, $unit:ident, $side:ident, $unpriced:ident $(($like:ident))?;
+        )+) => {
+            tracing::info!(
+                target: TRANSACTION,
+                request = %record.request,
+                user = %record.user,
+                key = id(record.api_key.map(|key| key.to_string())),
+                protocol = record.protocol.map(|protocol| protocol.name()),
+                operation = record.operation.map(|operation| operation.name()),
+                provider = record.provider.as_deref(),
+                model = record.model.as_deref(),
+                credential = id(record.credential.map(|credential| credential.to_string())),
+                outcome = record.outcome.name(),
+                status = record.status,
+                attempts = record.attempts,
+                streamed = record.streamed,
+                $($name = usage[Class::$class],)+
+                quality = usage.quality.name(),
+                points = %record.charge,
+                latency_ms = record.latency_ms,
+                ttft_ms = record.ttft_ms,
+            );
+        };
+    }
+    tollgate_core::each_class!(tell);
 }
 
 fn locked() -> std::sync::MutexGuard<'static, Vec<Stream>> {

@@ -62,15 +62,7 @@ pub struct Used {
 impl Used {
     /// Adds what others used.
     pub fn add(&mut self, other: &Self) {
-        let (mine, more) = (&mut self.usage, &other.usage);
-        mine.input += more.input;
-        mine.cache_read += more.cache_read;
-        mine.cache_write_short += more.cache_write_short;
-        mine.cache_write_long += more.cache_write_long;
-        mine.output += more.output;
-        mine.reasoning += more.reasoning;
-        mine.audio_input += more.audio_input;
-        mine.audio_output += more.audio_output;
+        self.usage.add(&other.usage);
         self.requests += other.requests;
         self.failed += other.failed;
         self.charge = self.charge.checked_add(other.charge).unwrap_or(Micropoints::new(i64::MAX));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 use tollgate_core::price::{ModelPrice, PriceSchedule, PriceTable, Rates, Tier};
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Class;
 
 use crate::catalogue::audit::Note;
 use crate::catalogue::price::{NewPrices, PriceVersion};
@@ -186,14 +187,14 @@ fn check(models: &HashMap<String, ModelPrice>) -> Result<(), StoreError> {
             return refuse(format!("model `{model}` has no name or no provider"));
         }
         // Without output (embeddings) there is nothing to bound.
-        if price.output_tokens_max == 0 && price.base.output > 0 {
+        if price.output_tokens_max == 0 && price.base[Class::Output] > 0 {
             return refuse(format!("model `{model}` has no bound on its output, so no hold could cover it"));
         }
         if price.long_prompt.is_some_and(|tier| tier.above_tokens == 0) {
             return refuse(format!("the long-prompt tier of model `{model}` leaves no ordinary request"));
         }
         let tiers = [Some(&price.base), price.long_prompt.as_ref().map(|tier| &tier.rates)];
-        if tiers.into_iter().flatten().flat_map(Rates::in_order).any(|rate| rate < 0) {
+        if tiers.into_iter().flatten().any(Rates::any_negative) {
             return refuse(format!("model `{model}` has a negative price"));
         }
     }
@@ -220,10 +221,10 @@ async fn insert(
     .bind(&price.provider)
     .bind(stored(above_tokens))
     .bind(stored(price.output_tokens_max));
-    for rate in rates.in_order() {
-        query = query.bind(rate);
+    for class in STATED {
+        query = query.bind(rates[class]);
     }
-    query.execute(connection).await.doing("publishing prices")?;
+    query.bind(rates.request).execute(connection).await.doing("publishing prices")?;
     Ok(())
 }
 
@@ -276,11 +277,21 @@ fn price_row(row: &mut Row<'_>) -> Option<PriceRow> {
     })
 }
 
-/// The columns of the classes, in their order.
+/// The classes that have a column, in their order.
+const STATED: [Class; 7] = [
+    Class::Input,
+    Class::CacheRead,
+    Class::CacheWriteShort,
+    Class::CacheWriteLong,
+    Class::Output,
+    Class::AudioInput,
+    Class::AudioOutput,
+];
+
 fn rates(row: &mut Row<'_>) -> Option<Rates> {
-    let mut in_order = [0; 8];
-    for rate in &mut in_order {
-        *rate = row.get()?;
+    let mut stated = [(Class::Input, 0); STATED.len()];
+    for (place, class) in stated.iter_mut().zip(STATED) {
+        *place = (class, row.get()?);
     }
-    Some(Rates::of(in_order))
+    Some(Rates::of(row.get()?, &stated))
 }

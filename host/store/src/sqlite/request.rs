@@ -198,17 +198,9 @@ fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
 }
 
 fn usage(row: &mut Row<'_>) -> Option<Usage> {
-    Some(Usage {
-        input: row.u64()?,
-        cache_read: row.u64()?,
-        cache_write_short: row.u64()?,
-        cache_write_long: row.u64()?,
-        output: row.u64()?,
-        reasoning: row.u64()?,
-        audio_input: row.u64()?,
-        audio_output: row.u64()?,
-        quality: named(row, [Quality::Exact, Quality::Estimated, Quality::Missing], Quality::name)??,
-    })
+    let mut usage = crate::sqlite::usage::units(row)?;
+    usage.quality = named(row, [Quality::Exact, Quality::Estimated, Quality::Missing], Quality::name)??;
+    Some(usage)
 }
 
 /// A value by its name; the outer `None` is a damaged column, the inner one NULL.

@@ -13,10 +13,10 @@ use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Encode, Sqlite, Type};
 use tollgate_core::id::RequestId;
-use tollgate_core::usage::Usage;
+use tollgate_core::usage::{Class, Usage};
 
 use crate::entry::{Borrowed, Entry, Movement, RequestRecord, transfer_id};
-use crate::sqlite::tally::{Counter, Counts, classes};
+use crate::sqlite::tally::{Counter, Counts};
 
 /// The accounts that every database has.
 pub(crate) mod account {
@@ -355,9 +355,7 @@ impl Binds {
         self.add(counter.model);
         self.add(counts.requests);
         self.add(counts.failed);
-        for tokens in counts.tokens {
-            self.add(tokens);
-        }
+        self.units(&counts.usage);
         self.add(counts.charge);
         self.add(counts.last_at);
     }
@@ -386,7 +384,8 @@ impl Binds {
         self.add(stored(record.latency_ms));
         self.add(record.ttft_ms.map(stored));
         self.add(i64::from(record.streamed));
-        self.usage(&record.usage);
+        self.units(&record.usage);
+        self.add(record.usage.quality.name());
         self.add(record.hold.get());
         self.add(record.charge.get());
         self.add(record.price_version.map(stored));
@@ -398,11 +397,10 @@ impl Binds {
         self.add(known.shape);
     }
 
-    fn usage(&mut self, usage: &Usage) {
-        for count in classes(usage) {
-            self.add(stored(count));
+    fn units(&mut self, usage: &Usage) {
+        for class in Class::ALL {
+            self.add(stored(usage[class]));
         }
-        self.add(usage.quality.name());
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) struct Counter<'a> {
 pub(crate) struct Counts {
     pub(crate) requests: i64,
     pub(crate) failed: i64,
-    /// The classes of tokens in the order of their columns.
-    pub(crate) tokens: [i64; 8],
+    /// Units of billed operations.
+    pub(crate) usage: Usage,
     pub(crate) charge: i64,
     /// When the last of the requests arrived.
     pub(crate) last_at: i64,
@@ -78,9 +78,7 @@ impl<'a> Tally<'a> {
         let counts = self.0.entry(counter).or_default();
         counts.requests += add.requests;
         counts.failed += add.failed;
-        for (sum, tokens) in counts.tokens.iter_mut().zip(add.tokens) {
-            *sum = sum.saturating_add(tokens);
-        }
+        counts.usage.add(&add.usage);
         counts.charge = counts.charge.saturating_add(add.charge);
         counts.last_at = counts.last_at.max(add.last_at);
     }
@@ -98,22 +96,8 @@ fn counts(record: &RequestRecord) -> Counts {
     Counts {
         requests: 1,
         failed: i64::from(!matches!(record.outcome, Outcome::Ok | Outcome::Empty)),
-        tokens: if billed { classes(&record.usage).map(stored) } else { [0; 8] },
+        usage: if billed { record.usage } else { Usage::default() },
         charge: record.charge.get(),
         last_at: stored(record.started_at.millis()),
     }
-}
-
-/// The classes of tokens in the order of their columns.
-pub(crate) const fn classes(usage: &Usage) -> [u64; 8] {
-    [
-        usage.input,
-        usage.cache_read,
-        usage.cache_write_short,
-        usage.cache_write_long,
-        usage.output,
-        usage.reasoning,
-        usage.audio_input,
-        usage.audio_output,
-    ]
 }

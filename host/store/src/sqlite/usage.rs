@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use tollgate_core::id::ApiKeyId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Usage};
 
 use crate::error::StoreError;
 use crate::log::usage::{UsageBy, UsageOf, UsageQuery, UsageRow, Used};
@@ -79,17 +79,16 @@ fn usage_row(by: UsageBy, row: &mut Row<'_>) -> Option<UsageRow> {
 
 fn used(row: &mut Row<'_>) -> Option<Used> {
     let (requests, failed) = (row.u64()?, row.u64()?);
-    let usage = Usage {
-        input: row.u64()?,
-        cache_read: row.u64()?,
-        cache_write_short: row.u64()?,
-        cache_write_long: row.u64()?,
-        output: row.u64()?,
-        reasoning: row.u64()?,
-        audio_input: row.u64()?,
-        audio_output: row.u64()?,
-        quality: Quality::default(),
-    };
+    let usage = units(row)?;
     let charge = Micropoints::new(row.get()?);
     Some(Used { requests, failed, usage, charge, last_at: Timestamp::from_millis(loaded(row.get()?)) })
+}
+
+/// The columns of the classes, in their order.
+pub(crate) fn units(row: &mut Row<'_>) -> Option<Usage> {
+    let mut usage = Usage::default();
+    for class in Class::ALL {
+        usage[class] = row.u64()?;
+    }
+    Some(usage)
 }

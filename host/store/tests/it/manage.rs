@@ -9,7 +9,7 @@ use tollgate_core::price::{ModelPrice, Rates, Tier};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
     Act, AuditFilter, Components, Credit, Entry, KeyChange, KeyUse, Keyed, Known, MasterKey, NewApiKey,
     NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError, UserChange,
@@ -49,8 +49,8 @@ fn limits() -> KeyLimits {
 }
 
 fn price() -> ModelPrice {
-    let base = Rates { input: 1, output: 2, ..Rates::default() };
-    let long_prompt = Some(Tier { above_tokens: 200_000, rates: Rates { input: 9, ..base } });
+    let base = Rates::of(0, &[(Class::Input, 1), (Class::Output, 2)]);
+    let long_prompt = Some(Tier { above_tokens: 200_000, rates: base.with(Class::Input, 9) });
     ModelPrice { provider: "openai".into(), base, long_prompt, output_tokens_max: 100 }
 }
 
@@ -193,7 +193,7 @@ async fn a_price_table_that_bills_too_little_is_refused() {
     };
     check(ModelPrice { provider: String::new(), ..price() }).await;
     check(ModelPrice { output_tokens_max: 0, ..price() }).await;
-    check(ModelPrice { base: Rates { audio_output: -1, ..price().base }, ..price() }).await;
+    check(ModelPrice { base: price().base.with(Class::AudioOutput, -1), ..price() }).await;
     check(ModelPrice { long_prompt: Some(Tier { above_tokens: 0, rates: price().base }), ..price() }).await;
     assert!(matches!(rig.store.publish_prices(&HashMap::new(), NOW).await, Err(StoreError::Invalid(_))));
     assert_eq!(rig.store.price_schedule(NOW).await.unwrap().at(NOW).version(), 0);
@@ -323,7 +323,10 @@ async fn what_was_used_with_a_key_is_the_sum_of_its_records() {
     let (key, other) = (ApiKeyId::from_bytes([2; 16]), ApiKeyId::from_bytes([3; 16]));
     let day = tollgate_core::time::DAY_MS;
     let post = async |api_key, at: tollgate_core::time::Timestamp, operation, charge| {
-        let usage = Usage { input: 1, cache_read: 20, output: 300, reasoning: 4000, ..Usage::default() };
+        let usage = Usage::of(
+            Quality::Missing,
+            &[(Class::Input, 1), (Class::CacheRead, 20), (Class::Output, 300), (Class::Reasoning, 4000)],
+        );
         let (api_key, operation, charge) = (Some(api_key), Some(operation), points(charge));
         let request = RequestId::new(at, *request().as_bytes().last_chunk().unwrap());
         let record = RequestRecord::new(request, rig.user, at);
@@ -359,17 +362,19 @@ async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
         latency_ms: 30,
         ttft_ms: Some(20),
         streamed: true,
-        usage: Usage {
-            input: 1,
-            cache_read: 2,
-            cache_write_short: 3,
-            cache_write_long: 4,
-            output: 5,
-            reasoning: 6,
-            audio_input: 7,
-            audio_output: 8,
-            quality: Quality::Estimated,
-        },
+        usage: Usage::of(
+            Quality::Estimated,
+            &[
+                (Class::Input, 1),
+                (Class::CacheRead, 2),
+                (Class::CacheWriteShort, 3),
+                (Class::CacheWriteLong, 4),
+                (Class::Output, 5),
+                (Class::Reasoning, 6),
+                (Class::AudioInput, 7),
+                (Class::AudioOutput, 8),
+            ],
+        ),
         price_version: Some(4),
         components: Components {
             adapter: Some([1; 32]),

@@ -8,6 +8,7 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Class;
 use tollgate_store::Store;
 
 use crate::{options, points};
@@ -64,7 +65,10 @@ async fn the_journal_of_a_killed_0_1_0_is_read_into_the_tables() {
     let settled = RequestId::new(Timestamp::from_millis(1_800_000_000_000), [1; 10]);
     let record = store.request(settled).await.unwrap();
     assert_eq!((record.outcome, record.charge), (Outcome::Partial, points(1_284_577)));
-    assert_eq!((record.usage.cache_read, record.usage.audio_output), (200, i64::MAX.cast_unsigned()));
+    assert_eq!(
+        (record.usage[Class::CacheRead], record.usage[Class::AudioOutput]),
+        (200, i64::MAX.cast_unsigned())
+    );
     let attempts = store.attempts(settled).await.unwrap();
     assert_eq!(attempts[10].failure, Some(FailureClass::Unknown));
     drop(store);

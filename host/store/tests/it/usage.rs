@@ -6,7 +6,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
     Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, Retention, UsageBy, UsageOf,
     UsageQuery,
@@ -23,7 +23,7 @@ fn record(user: UserId, keys: &[ApiKeyId], number: u64) -> RequestRecord {
     let mut random = [1; 10];
     random[2..].copy_from_slice(&number.to_be_bytes());
     let pick = |every: u64| number.is_multiple_of(every);
-    let usage = Usage { input: number, output: 2 * number, quality: Quality::Exact, ..Usage::default() };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, number), (Class::Output, 2 * number)]);
     RequestRecord {
         api_key: keys.get(usize::try_from(number).unwrap() % (keys.len() + 1)).copied(),
         protocol: Some(if pick(5) { Protocol::Gemini } else { Protocol::OpenaiChat }),

@@ -13,13 +13,14 @@ use serde_json::Value;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::PriceTable;
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Class;
 
 use super::output::Output;
 use super::{moment, shown};
 use crate::clock::now;
 use crate::config::Config;
 use crate::manage::{Management, PriceList};
-use crate::prices::diff::{self, CLASSES, PriceChange};
+use crate::prices::diff::{self, PriceChange};
 use crate::prices::file;
 
 /// What models cost.
@@ -132,19 +133,21 @@ fn show(changes: &[PriceChange], output: &Output) -> anyhow::Result<()> {
 }
 
 fn list(table: &PriceTable, output: &Output) -> anyhow::Result<()> {
-    let points = |micropoints: i64| Value::from(Micropoints::new(micropoints).to_string());
+    let points = |price: Micropoints| Value::from(price.to_string());
     let mut rows: Vec<Vec<Value>> = table
         .models()
         .map(|(model, price)| {
             let mut row = vec![model.into(), price.provider.clone().into()];
-            row.extend(price.base.in_order().map(points));
+            row.extend(Class::ALL.map(|class| points(price.base.price_of(class))));
+            row.push(points(price.base.price_of_request()));
             row.push(price.long_prompt.map_or(Value::Null, |tier| tier.above_tokens.into()));
             row
         })
         .collect();
     rows.sort_by(|a, b| a[0].as_str().cmp(&b[0].as_str()));
+    let classes = Class::ALL.map(Class::name);
     let columns: Vec<&str> =
-        ["model", "provider"].into_iter().chain(CLASSES).chain(["long_prompt_above"]).collect();
+        ["model", "provider"].into_iter().chain(classes).chain(["request", "long_prompt_above"]).collect();
     output.many(&columns, &rows)
 }
 

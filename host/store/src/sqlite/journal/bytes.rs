@@ -2,7 +2,8 @@
 //!
 //! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte strings
 //! have their length in front, and what may be missing a byte that says whether it is there. What stands for the values
-//! of enums is in `code.rs`. Usage is a list of the classes that are not zero, so that a new class needs no new layout.
+//! of enums is in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a new class
+//! needs no new layout.
 //! Any other change of what is written here needs a new format in `frame.rs`, and a reader that still reads this one.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::Usage;
+use tollgate_core::usage::{Class, Usage};
 
 use super::code::{Coded, EntryKind};
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
@@ -126,10 +127,9 @@ impl Writer<'_> {
 
     fn usage(&mut self, usage: &Usage) {
         self.code(&usage.quality);
-        let classes = in_order(usage);
-        self.number(classes.iter().filter(|units| **units > 0).count() as u64);
-        for (class, units) in (0..).zip(classes).filter(|(_, units)| *units > 0) {
-            self.number(class);
+        self.number(usage.amounts().count() as u64);
+        for (class, units) in usage.amounts() {
+            self.number(class.code().into());
             self.number(units);
         }
     }
@@ -292,10 +292,11 @@ impl<'a> Reader<'a> {
     }
 
     fn usage(&mut self) -> Result<Usage, EntryError> {
-        let mut usage = Usage { quality: self.code()?, ..Usage::default() };
+        let mut usage = Usage::of(self.code()?, &[]);
         for _ in 0..self.number()? {
-            let (class, units) = (self.number()?, self.number()?);
-            *class_of(&mut usage, class)? = units;
+            let code = self.number()?;
+            let class = u16::try_from(code).ok().and_then(Class::of_code);
+            usage[class.ok_or(EntryError::Unknown { what: "usage class", code })?] = self.number()?;
         }
         Ok(usage)
     }
@@ -420,34 +421,6 @@ impl<'a> Reader<'a> {
 
     fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, EntryError>) -> Result<Vec<T>, EntryError> {
         (0..self.number()?).map(|_| read(self)).collect()
-    }
-}
-
-/// The classes by their numbers in the journal.
-const fn in_order(usage: &Usage) -> [u64; 8] {
-    [
-        usage.input,
-        usage.cache_read,
-        usage.cache_write_short,
-        usage.cache_write_long,
-        usage.output,
-        usage.reasoning,
-        usage.audio_input,
-        usage.audio_output,
-    ]
-}
-
-fn class_of(usage: &mut Usage, class: u64) -> Result<&mut u64, EntryError> {
-    match class {
-        0 => Ok(&mut usage.input),
-        1 => Ok(&mut usage.cache_read),
-        2 => Ok(&mut usage.cache_write_short),
-        3 => Ok(&mut usage.cache_write_long),
-        4 => Ok(&mut usage.output),
-        5 => Ok(&mut usage.reasoning),
-        6 => Ok(&mut usage.audio_input),
-        7 => Ok(&mut usage.audio_output),
-        code => Err(EntryError::Unknown { what: "usage class", code }),
     }
 }
 

@@ -8,7 +8,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Usage};
 
 use crate::entry::{Attempt, Borrowed, Components, Entry, PluginEvent, RequestRecord};
 
@@ -116,17 +116,19 @@ fn full_record(number: u8) -> RequestRecord {
 }
 
 fn usage() -> Usage {
-    Usage {
-        input: 1,
-        cache_read: 200,
-        cache_write_short: 30_000,
-        cache_write_long: 4_000_000,
-        output: 500_000_000,
-        reasoning: 60_000_000_000,
-        audio_input: 7_000_000_000_000,
-        audio_output: u64::MAX,
-        quality: Quality::Exact,
-    }
+    Usage::of(
+        Quality::Exact,
+        &[
+            (Class::Input, 1),
+            (Class::CacheRead, 200),
+            (Class::CacheWriteShort, 30_000),
+            (Class::CacheWriteLong, 4_000_000),
+            (Class::Output, 500_000_000),
+            (Class::Reasoning, 60_000_000_000),
+            (Class::AudioInput, 7_000_000_000_000),
+            (Class::AudioOutput, u64::MAX),
+        ],
+    )
 }
 
 /// The record of each outcome: where an enum has fewer values, they begin again.
@@ -137,7 +139,7 @@ fn record(number: usize) -> Entry {
         operation: Some(OPERATIONS[number % OPERATIONS.len()]),
         outcome: Outcome::ALL[number],
         status: Some(429),
-        usage: Usage { output: 7, quality: QUALITIES[number % QUALITIES.len()], ..Usage::default() },
+        usage: Usage::of(QUALITIES[number % QUALITIES.len()], &[(Class::Output, 7)]),
         ..RequestRecord::new(id, user(), AT)
     }))
 }
@@ -277,17 +279,8 @@ fn records() -> impl Strategy<Value = RequestRecord> {
 /// Some classes are zero, as most are.
 fn some_usage(tokens: [u64; 8], value: usize) -> Usage {
     let tokens = tokens.map(|count| if count % 3 == 0 { 0 } else { count });
-    Usage {
-        input: tokens[0],
-        cache_read: tokens[1],
-        cache_write_short: tokens[2],
-        cache_write_long: tokens[3],
-        output: tokens[4],
-        reasoning: tokens[5],
-        audio_input: tokens[6],
-        audio_output: tokens[7],
-        quality: QUALITIES[value % QUALITIES.len()],
-    }
+    let classes: [_; 8] = std::array::from_fn(|at| (Class::ALL[at], tokens[at]));
+    Usage::of(QUALITIES[value % QUALITIES.len()], &classes)
 }
 
 fn events() -> impl Strategy<Value = Entry> {

@@ -11,7 +11,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::Quality;
+use tollgate_core::usage::{Class, Quality};
 
 use super::bytes::EntryError;
 use crate::entry::{self, Borrowed, Components, PluginEvent};
@@ -232,17 +232,19 @@ impl From<Settled> for Settlement {
 
 impl From<Usage> for tollgate_core::usage::Usage {
     fn from(usage: Usage) -> Self {
-        Self {
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write_short: usage.cache_write_short,
-            cache_write_long: usage.cache_write_long,
-            output: usage.output,
-            reasoning: usage.reasoning,
-            audio_input: usage.audio_input,
-            audio_output: usage.audio_output,
-            quality: usage.quality.into(),
-        }
+        Self::of(
+            usage.quality.into(),
+            &[
+                (Class::Input, usage.input),
+                (Class::CacheRead, usage.cache_read),
+                (Class::CacheWriteShort, usage.cache_write_short),
+                (Class::CacheWriteLong, usage.cache_write_long),
+                (Class::Output, usage.output),
+                (Class::Reasoning, usage.reasoning),
+                (Class::AudioInput, usage.audio_input),
+                (Class::AudioOutput, usage.audio_output),
+            ],
+        )
     }
 }
 

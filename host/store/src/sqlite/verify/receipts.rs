@@ -31,7 +31,7 @@ struct Recorded {
 /// Decodes every receipt and compares.
 pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Violation>, StoreError> {
     let mut found = Found::default();
-    let mut published: HashMap<u64, HashSet<[i64; 8]>> = HashMap::new();
+    let mut published: HashMap<u64, HashSet<Rates>> = HashMap::new();
     let mut after = [0; 16];
     loop {
         let page = page(connection, after).await?;
@@ -52,7 +52,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Viola
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(slot) => slot.insert(rates(connection, version).await?),
             };
-            if !rates.contains(&receipt.rates.in_order()) {
+            if !rates.contains(&receipt.rates) {
                 found.add(PRICES, recorded, &format!("version {version} has no such prices"));
             }
         }
@@ -111,12 +111,11 @@ fn recorded(row: &mut Row<'_>) -> Option<Recorded> {
 }
 
 /// All prices of a version, whatever their models: a receipt names its model as the client did.
-async fn rates(connection: &mut SqliteConnection, version: u64) -> Result<HashSet<[i64; 8]>, StoreError> {
+async fn rates(connection: &mut SqliteConnection, version: u64) -> Result<HashSet<Rates>, StoreError> {
     let table = crate::sqlite::price::table(connection, stored(version), 0).await?;
-    let of = |rates: &Rates| rates.in_order();
     Ok(table
         .models()
-        .flat_map(|(_, price)| [Some(of(&price.base)), price.long_prompt.map(|tier| of(&tier.rates))])
+        .flat_map(|(_, price)| [Some(price.base), price.long_prompt.map(|tier| tier.rates)])
         .flatten()
         .collect())
 }
