@@ -119,12 +119,12 @@ async fn open(sync: Durability) -> Result<(TempDir, Store, Arc<Requests>), Box<d
     let dir = tempfile::tempdir()?;
     let store = Store::open(&dir.path().join("ledger.db"), Options { sync }).await?;
     let now = Timestamp::from_millis(1_700_000_000_000);
-    let user = store.create_user("bench", now).await?;
-    store.grant(user, Micropoints::from_points(1_000_000), "bench", "bench", now).await?;
+    let user = store.catalogue.create_user("bench", now).await?;
+    store.ledger.grant(user, Micropoints::from_points(1_000_000), "bench", "bench", now).await?;
     let price =
         ModelPrice { provider: "openai".to_owned(), base: RATES, long_prompt: None, output_tokens_max: 4096 };
     let models = HashMap::from([(tollgate_benches::MODEL.to_owned(), price)]);
-    let version = store.publish_prices(&models, now).await?;
+    let version = store.catalogue.publish_prices(&models, now).await?;
     Ok((dir, store, Arc::new(Requests::new(user, version))))
 }
 
@@ -208,7 +208,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for (name, sync) in [("full", Durability::Full), ("normal", Durability::Normal)] {
         let (_dir, store, requests) = runtime.block_on(open(sync))?;
-        let writer = runtime.block_on(store.writer())?;
+        let writer = runtime.block_on(store.ledger.writer())?;
         runtime.block_on(sustain(name, &writer, &requests))?;
         let mut group = criterion.benchmark_group(format!("ledger/hold_settle_record/sync_{name}"));
         for waiters in [1, 16, 64, 256] {
@@ -219,7 +219,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         group.finish();
         let report = runtime.block_on(async {
-            let report = store.verify().await;
+            let report = store.ledger.verify().await;
             store.close().await;
             report
         })?;

@@ -60,14 +60,14 @@ impl Log {
         let store = Store::open(&dir.path().join("log.db"), Options { sync: Durability::Normal }).await?;
         let (mut users, mut keys) = (Vec::new(), Vec::new());
         for number in 0..USERS {
-            let user = store.create_user(&format!("user-{number}"), START).await?;
+            let user = store.catalogue.create_user(&format!("user-{number}"), START).await?;
             users.push(user);
             for key in 0..KEYS_PER_USER {
                 let mut sha256 = [0; 32];
                 sha256[..16].copy_from_slice(&(u128::from(number) << 8 | u128::from(key)).to_be_bytes());
                 let (hint, limits, keys_max) = ("tg_", KeyLimits::default(), 9);
                 let new = NewApiKey { user, name: "k", sha256, hint, expires_at: None, limits, keys_max };
-                keys.push(store.create_api_key(&new, START).await?);
+                keys.push(store.catalogue.create_api_key(&new, START).await?);
             }
         }
         Ok(Self { store, users, keys, count })
@@ -128,7 +128,7 @@ impl Log {
 
     /// Writes the log, and says what it cost.
     async fn fill(&self) -> Result<(), Failure> {
-        let writer = self.store.writer().await?;
+        let writer = self.store.ledger.writer().await?;
         let mut dice = Dice(1);
         let (cpu, start) = (cpu(), Instant::now());
         for number in 0..self.count {
@@ -255,7 +255,7 @@ fn filters(log: &Log) -> Vec<(&'static str, RequestFilter)> {
 
 async fn read(log: &Log) -> Result<(), Failure> {
     let one = times(|mut dice| async move {
-        log.store.request(log.request(dice.roll(log.count))).await?;
+        log.store.log.request(log.request(dice.roll(log.count))).await?;
         Ok(())
     })
     .await?;
@@ -266,7 +266,7 @@ async fn read(log: &Log) -> Result<(), Failure> {
         let filter = &filter;
         let taken = times(|mut dice| async move {
             let before = Some(log.cursor(&mut dice));
-            log.store.request_page(&RequestFilter { before, ..filter.clone() }).await?;
+            log.store.log.request_page(&RequestFilter { before, ..filter.clone() }).await?;
             Ok(())
         });
         tell(name, &taken.await?, unit);
@@ -285,13 +285,13 @@ async fn read(log: &Log) -> Result<(), Failure> {
     for (name, of, by) in summaries {
         let query = UsageQuery { of, from_day: first, until_day: last, by };
         let taken = times(|_| async move {
-            log.store.usage(&query).await?;
+            log.store.log.usage(&query).await?;
             Ok(())
         });
         tell(name, &taken.await?, unit);
     }
     let keys = times(|_| async move {
-        log.store.api_key_use().await?;
+        log.store.catalogue.api_key_use().await?;
         Ok(())
     });
     tell("all API keys with totals", &keys.await?, unit);
@@ -306,7 +306,7 @@ fn main() -> Result<(), Failure> {
         let log = Log::open(&dir, count).await?;
         log.fill().await?;
         read(&log).await?;
-        let wrong = log.store.verify_usage().await?;
+        let wrong = log.store.ledger.verify_usage().await?;
         assert!(wrong.is_empty(), "counters that are wrong: {wrong:?}");
         log.store.close().await;
         Ok(())

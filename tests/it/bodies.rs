@@ -187,7 +187,7 @@ async fn bodies_go_when_their_time_is_over() {
     let old = RequestId::new(Timestamp::from_millis(1_000), [1; 10]);
     let body = Body { text: Secret::new("old".to_owned()), bytes: 3, cut: false };
     let bodies = Bodies { request: old, api_key, asked: body.clone(), answered: body };
-    store.keep_bodies(&master, &bodies).await.expect("an old body");
+    store.log.keep_bodies(&master, &bodies).await.expect("an old body");
     kept(&rig, &old.to_string()).await;
     let config = format!("[server]\ndata_dir = \"{}\"\n", data.display());
     std::fs::write(rig.dir().join("bodies.toml"), config).expect("a configuration");

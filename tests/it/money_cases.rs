@@ -152,18 +152,18 @@ async fn nothing_is_refunded_twice_and_never_more_than_was_paid() {
         actor: "test",
         key,
     };
-    let first = store.refund(&refund(Some(30_000), Some("a")), now).await.expect("a part");
-    let again = store.refund(&refund(Some(30_000), Some("a")), now).await.expect("the same part");
+    let first = store.ledger.refund(&refund(Some(30_000), Some("a")), now).await.expect("a part");
+    let again = store.ledger.refund(&refund(Some(30_000), Some("a")), now).await.expect("the same part");
     assert_eq!((again.transfer, again.repeated), (first.transfer, true));
-    let other = store.refund(&refund(Some(30_001), Some("a")), now).await;
+    let other = store.ledger.refund(&refund(Some(30_001), Some("a")), now).await;
     assert!(matches!(other, Err(StoreError::Exists(_))), "{other:?}");
-    let more = store.refund(&refund(Some(45_001), None), now).await;
+    let more = store.ledger.refund(&refund(Some(45_001), None), now).await;
     assert!(matches!(more, Err(StoreError::Refused(_))), "{more:?}");
     let mut racers = JoinSet::new();
     for _ in 0..8 {
         let store = store.clone();
         let rest = Refund { request, amount: None, reason: "the rest", actor: "test", key: None };
-        racers.spawn(async move { store.refund(&rest, now).await.is_ok() });
+        racers.spawn(async move { store.ledger.refund(&rest, now).await.is_ok() });
     }
     let won = racers.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1, "the rest is given back once");
@@ -285,10 +285,10 @@ async fn every_page_is_a_sum_of_one_ledger() {
     }
     let records = rig.records(7).await;
     let store = store(&rig).await;
-    let user = store.find_user("alice").await.expect("alice").id;
+    let user = store.catalogue.find_user("alice").await.expect("alice").id;
     let (mut lines, mut before) = (Vec::new(), None);
     loop {
-        let page = store.statement(user, before, 3).await.expect("a page");
+        let page = store.ledger.statement(user, before, 3).await.expect("a page");
         let Some(last) = page.last() else { break };
         before = Some(last.seq);
         lines.extend(page);

@@ -158,7 +158,7 @@ impl Gateway {
             options.demo,
             environment::keys(|name| std::env::var(name).ok()),
         ))?;
-        let writer = control.block_on(opened.store.writer()).map_err(StartError::Ledger)?;
+        let writer = control.block_on(opened.store.ledger.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
         let Doors { clients, admin: admin_door, address, admin_address, visits } =
             Doors::open(&config, workers, &certificates)?;

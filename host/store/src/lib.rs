@@ -4,41 +4,51 @@
 //! the [`Writer`], which puts it into a journal at once and into the tables soon. Management (the command line, the API) changes rows
 //! through [`Store`], and the revision counter tells a running server to look again.
 //!
-//! What is said of things stands at the root, by subject: `catalogue/`, `ledger/`, `log/`, `sessions.rs`. How they are kept is
-//! `sqlite/`, the only place that names SQLite. Start with `sqlite/migrations/0001_initial.sql`.
+//! A [`Store`] is a few parts, each behind a trait: [`Catalogue`], [`Ledger`], [`RequestLog`], [`Sessions`] and [`Feed`]. Traits and
+//! what they speak of stand at the root, by subject. How it is kept is `sqlite/`, the only place that names SQLite: start with
+//! `sqlite/migrations/0001_initial.sql`.
 
 mod catalogue;
 mod entry;
 mod error;
+mod feed;
 mod ledger;
 mod log;
 mod options;
 pub mod seal;
 mod sessions;
 mod sqlite;
+mod store;
 
-pub use catalogue::api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
-pub use catalogue::audit::{Act, AuditFilter, AuditRow, Note};
+pub use catalogue::Catalogue;
+pub use catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
+pub use catalogue::audit::{Act, AuditFilter, AuditLog, AuditRow, Note};
 pub use catalogue::credential::{
-    CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential, Resealed,
+    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialPlace, CredentialState,
+    Credentials, NewCredential, Resealed,
 };
-pub use catalogue::model_route::ModelRoute;
-pub use catalogue::pool::{Loan, PoolUse};
-pub use catalogue::price::{NewPrices, Payers, PriceVersion};
+pub use catalogue::model_route::{ModelRoute, ModelRoutes};
+pub use catalogue::pool::{Lending, Loan, PoolUse};
+pub use catalogue::price::{NewPrices, Payers, PriceRates, PriceVersion, Prices};
+pub use catalogue::sealing::Sealing;
+pub use catalogue::setting::Settings;
 pub use catalogue::snapshot::Snapshot;
-pub use catalogue::user::{User, UserChange};
+pub use catalogue::user::{User, UserChange, Users};
 pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
-pub use ledger::account::{Balance, StatementLine, SweepReport};
-pub use ledger::booking::{Credit, Granted, Refund, Reward};
-pub use ledger::code::{CODES_MAX, CodeBatch, NewBatch};
+pub use feed::Feed;
+pub use ledger::Ledger;
+pub use ledger::account::{Balance, StatementLine, Statements, SweepReport, Sweeps};
+pub use ledger::booking::{Credit, Granted, Grants, Refund, Refunds, Reward, Rewards};
+pub use ledger::code::{CODES_MAX, CodeBatch, Codes, NewBatch};
 pub use ledger::mark::{Mark, Synced};
-pub use ledger::verify::{VIOLATIONS_MAX, VerifyReport, Violation};
-pub use log::body::{Bodies, Body};
-pub use log::filter::{RequestFilter, RequestPage, Retention};
-pub use log::usage::{UsageBy, UsageOf, UsageQuery, UsageRow, Used};
+pub use ledger::verify::{VIOLATIONS_MAX, Verification, VerifyReport, Violation};
+pub use ledger::writer::{EntryWriter, Writer};
+pub use log::RequestLog;
+pub use log::body::{Bodies, Body, KeptBodies};
+pub use log::filter::{Expiry, RequestFilter, RequestPage, RequestPages, Requests, Retention};
+pub use log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 pub use options::{Durability, Options};
 pub use seal::MasterKey;
-pub use sessions::{Guessed, Keyed, Known, Rotated, WrongTries};
-pub use sqlite::open::Store;
-pub use sqlite::writer::Writer;
+pub use sessions::{Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, Rotated, Sessions, WrongTries};
+pub use store::Store;

@@ -1,10 +1,16 @@
 //! Logins, wrong passwords, and calls that must happen once.
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::user::User;
 use crate::entry::Digest;
+use crate::error::StoreError;
+use crate::seal::MasterKey;
 
 /// A call with an `Idempotency-Key`.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +28,7 @@ pub struct Keyed<'a> {
 /// What is known of a keyed call.
 #[derive(Debug)]
 pub enum Known {
-    /// Nothing: it is to be made, and its end to be told by [`Store::keep_answer`] or [`Store::forget_call`].
+    /// Nothing: it is to be made, and its end to be told by [`KeyedCalls::keep_answer`] or [`KeyedCalls::forget_call`].
     New,
     /// It runs at this moment.
     Running,
@@ -56,3 +62,97 @@ pub enum Rotated {
     /// There is no such session, or it is over.
     Unknown,
 }
+
+/// Logins.
+#[async_trait]
+pub trait Logins: Send + Sync {
+    /// Begins a session of a user; `token` is the SHA-256 of its first refresh token. Sessions of the user that are over are
+    /// removed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn begin_session(
+        &self,
+        user: UserId,
+        token: Digest,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<SessionId, StoreError>;
+
+    /// The user of a session that is not over. The management API asks at each call, so that an end takes effect at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError>;
+
+    /// Replaces a refresh token by the next one, or ends its session when it had been replaced before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn rotate_session(
+        &self,
+        session: SessionId,
+        token: Digest,
+        next: Digest,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotated, StoreError>;
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn end_session(&self, session: SessionId, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Wrong passwords.
+#[async_trait]
+pub trait LockOuts: Send + Sync {
+    /// The wrong tries of the last day.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn lockouts(&self, kind: Guessed, now: Timestamp) -> Result<Vec<WrongTries>, StoreError>;
+
+    /// Keeps what is to be remembered of a name or address; 0 wrong tries for nothing. Forgets what is a day old.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> Result<(), StoreError>;
+}
+
+/// Calls that must happen once.
+#[async_trait]
+pub trait KeyedCalls: Send + Sync {
+    /// Takes a keyed call in, or says what is known of it. Forgets what is a day old.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn begin_call(
+        &self,
+        master: &MasterKey,
+        call: &Keyed<'_>,
+        now: Timestamp,
+    ) -> Result<Known, StoreError>;
+
+    /// Keeps the answer of a call that was taken in.
+    ///
+    /// # Errors
+    /// When the database or the system's randomness fails.
+    async fn keep_answer(
+        &self,
+        master: &MasterKey,
+        call: &Keyed<'_>,
+        status: u16,
+        body: &Secret,
+    ) -> Result<(), StoreError>;
+
+    /// Forgets a call that has changed nothing, so that it may be sent again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), StoreError>;
+}
+
+/// Logins, lock-outs, and calls that must happen once: what the management API has to know of its callers.
+pub trait Sessions: Logins + LockOuts + KeyedCalls + Debug + Send + Sync {}

@@ -88,10 +88,10 @@ pub(crate) async fn load(dir: &Path, store: &Store) -> Result<MasterKey, MasterK
 
 /// The key, where it is the database's. A database that has none takes it.
 async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, StoreError> {
-    match store.fits(&key).await? {
+    match store.catalogue.fits(&key).await? {
         Some(fits) => Ok(fits.then_some(key)),
         None => {
-            store.note_key(&key).await?;
+            store.catalogue.note_key(&key).await?;
             Ok(Some(key))
         }
     }
@@ -105,11 +105,11 @@ async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, Sto
 pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> Result<Resealed, MasterKeyError> {
     if given(VARIABLE)?.is_some() {
         let next = given(NEXT_VARIABLE)?.ok_or(MasterKeyError::NoNext)?;
-        return Ok(store.reseal(old, &next).await?);
+        return Ok(store.catalogue.reseal(old, &next).await?);
     }
     let next = MasterKey::load_or_create(&next_path(dir))?;
     sync(dir).map_err(|source| MasterKeyError::Replace { path: path(dir), source })?;
-    let resealed = store.reseal(old, &next).await?;
+    let resealed = store.catalogue.reseal(old, &next).await?;
     replace(dir)?;
     Ok(resealed)
 }

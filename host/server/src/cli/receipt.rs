@@ -113,7 +113,7 @@ async fn verify(
     };
     if let Some(request) = request {
         let receipt = management.receipt(request).await?;
-        let held = management.store().request(request).await?.hold;
+        let held = management.store().log.request(request).await?.hold;
         check(&receipt, held);
     } else {
         let mut after = RequestId::new(since.unwrap_or_default(), [0; 10]);

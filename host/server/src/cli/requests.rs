@@ -139,6 +139,7 @@ impl Requests {
                 list(
                     &management
                         .store()
+                        .log
                         .requests(&filter)
                         .await?
                         .iter()

@@ -83,7 +83,7 @@ impl Keeper {
             answered: copied.answered.redacted(&redactor, copied.events),
         });
         let bodies = bodies.await?;
-        Ok(self.management.store().keep_bodies(self.management.master(), &bodies).await?)
+        Ok(self.management.store().log.keep_bodies(self.management.master(), &bodies).await?)
     }
 
     /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
@@ -130,7 +130,7 @@ pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> Result<
     let before = Timestamp::from_millis(now().millis().saturating_sub(age));
     let mut removed = 0;
     loop {
-        let gone = management.store().remove_bodies(before, BATCH).await?;
+        let gone = management.store().log.remove_bodies(before, BATCH).await?;
         removed += gone;
         if gone < u64::from(BATCH) {
             return Ok(removed);

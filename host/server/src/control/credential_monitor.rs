@@ -71,7 +71,7 @@ impl CredentialMonitor {
             CredentialState { condition: health.condition(), failures: health.failures() }
         };
         tracing::info!(credential = %id, condition = ?state.condition, "a credential has changed its state");
-        if let Err(error) = self.management.store().save_state(id, state).await {
+        if let Err(error) = self.management.store().catalogue.save_state(id, state).await {
             tracing::error!(credential = %id, %error, "a credential's state could not be kept");
         }
     }

@@ -97,7 +97,7 @@ pub(crate) struct DirectorySync {
 pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Opened, SyncError> {
     let mut management = Management::open(config).await?.acting(Act::new(GATEWAY, None, None));
     keep_keys(&mut management, config, keys).await?;
-    let swept = management.store().sweep(now()).await.map_err(SyncError::Sweep)?;
+    let swept = management.store().ledger.sweep(now()).await.map_err(SyncError::Sweep)?;
     if swept.released > 0 {
         tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");
     }
@@ -106,7 +106,7 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Open
     if demo {
         first_start.demo_key = set_up_demo(&management, config).await?;
     }
-    let mut snapshot = management.store().load(now()).await?;
+    let mut snapshot = management.store().feed.load(now()).await?;
     snapshot.credentials = management.kept().await?;
     let (revision, seq) = (snapshot.revision, snapshot.seq);
     let routes = routes(&snapshot.routes);
@@ -164,17 +164,17 @@ impl DirectorySync {
     pub(crate) async fn refresh(&mut self, shared: &Shared) -> Result<(), SyncError> {
         let store = self.management.store();
         let in_memory = self.management.memory_revision();
-        if store.revision().await? == self.revision && in_memory == self.in_memory {
+        if store.feed.revision().await? == self.revision && in_memory == self.in_memory {
             return Ok(());
         }
-        let mut snapshot = store.load(now()).await?;
+        let mut snapshot = store.feed.load(now()).await?;
         snapshot.credentials = self.management.kept().await?;
         let (revision, read_up_to) = (snapshot.revision, snapshot.seq);
         let routes = routes(&snapshot.routes);
         let old = shared.directory.load();
         let used = tokens_today(store, &snapshot, &old).await?;
         let new = directory(&self.management, snapshot, &old, &used, &self.changes);
-        for credit in store.transfers_since(self.seq).await? {
+        for credit in store.feed.transfers_since(self.seq).await? {
             self.seq = credit.seq;
             // The account of a new user came with its balance, and with the grants that are part of it.
             let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
@@ -221,12 +221,15 @@ async fn tokens_today(store: &Store, snapshot: &Snapshot, old: &Directory) -> Re
     let credentials = if snapshot.credentials.iter().all(counted) {
         HashMap::new()
     } else {
-        store.credential_tokens_today(now()).await?
+        store.feed.credential_tokens_today(now()).await?
     };
     // At a start; later all are known, and what is new was not used.
     let known = |credential: &tollgate_store::Credential| old.live.contains_key(&credential.id);
-    let lent =
-        if snapshot.credentials.iter().any(known) { HashMap::new() } else { store.lent_today(now()).await? };
+    let lent = if snapshot.credentials.iter().any(known) {
+        HashMap::new()
+    } else {
+        store.feed.lent_today(now()).await?
+    };
     Ok(UsedToday { keys: key_tokens_today(store, snapshot, old).await?, credentials, lent })
 }
 
@@ -239,7 +242,7 @@ async fn key_tokens_today(
     if snapshot.api_keys.iter().all(counted) {
         return Ok(HashMap::new());
     }
-    store.api_key_tokens_today(now()).await
+    store.feed.api_key_tokens_today(now()).await
 }
 
 /// Builds the directory of a snapshot. Accounts, credentials' health and what keys have used are taken over from the one
@@ -402,13 +405,13 @@ fn opened(
 
 /// The hash of the admin secret; a first start makes one up.
 async fn admin_secret(store: &Store, first_start: &mut FirstStart) -> Result<[u8; 32], SyncError> {
-    if let Some(digest) = store.setting(ADMIN_SECRET).await?.as_deref().and_then(from_hex) {
+    if let Some(digest) = store.catalogue.setting(ADMIN_SECRET).await?.as_deref().and_then(from_hex) {
         return Ok(digest);
     }
     let secret = keys::admin_secret().map_err(|_| ManageError::Randomness)?;
     let digest: [u8; 32] = Sha256::digest(secret.expose().as_bytes()).into();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    store.set_setting(ADMIN_SECRET, &hex).await?;
+    store.catalogue.set_setting(ADMIN_SECRET, &hex).await?;
     first_start.admin_secret = Some(secret);
     Ok(digest)
 }

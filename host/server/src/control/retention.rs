@@ -128,7 +128,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
     let mut done = Pruned::default();
     let mut archive: Option<Archive> = None;
     loop {
-        let batch = management.store().expired(&keep, BATCH).await?;
+        let batch = management.store().log.expired(&keep, BATCH).await?;
         let Some((first, last)) = batch.first().zip(batch.last()) else { break };
         let (last, count) = (last.request, batch.len() as u64);
         if let Some(dir) = rule.archive_dir.clone() {
@@ -144,7 +144,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
             };
             archive = Some(aside(written).await?);
         }
-        management.store().remove_records(last).await?;
+        management.store().log.remove_records(last).await?;
         done.records += count;
         tokio::time::sleep(PAUSE).await;
     }

@@ -13,17 +13,17 @@ impl Management {
     /// When the database fails.
     pub async fn audit(&self, mut filter: AuditFilter) -> Result<Vec<AuditRow>, ManageError> {
         if let Some(name) = &filter.actor {
-            match self.store.find_user(name).await {
+            match self.store.catalogue.find_user(name).await {
                 Ok(user) => filter.actor = Some(user.id.to_string()),
                 Err(StoreError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.store.audit(&filter).await?)
+        Ok(self.store.catalogue.audit(&filter).await?)
     }
 
     pub(crate) async fn begin_call(&self, call: &Keyed<'_>) -> Result<Known, ManageError> {
-        Ok(self.store.begin_call(&self.master, call, now()).await?)
+        Ok(self.store.sessions.begin_call(&self.master, call, now()).await?)
     }
 
     pub(crate) async fn keep_answer(
@@ -32,10 +32,10 @@ impl Management {
         status: u16,
         body: &Secret,
     ) -> Result<(), ManageError> {
-        Ok(self.store.keep_answer(&self.master, call, status, body).await?)
+        Ok(self.store.sessions.keep_answer(&self.master, call, status, body).await?)
     }
 
     pub(crate) async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), ManageError> {
-        Ok(self.store.forget_call(call).await?)
+        Ok(self.store.sessions.forget_call(call).await?)
     }
 }

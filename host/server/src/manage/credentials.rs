@@ -130,7 +130,7 @@ impl Management {
             fingerprint: self.fingerprints.key(&new.provider, &new.secret),
         };
         let Some(memory) = &self.memory else {
-            return Ok(self.store.add_credential_at(&self.master, &row, at, now()).await?);
+            return Ok(self.store.catalogue.add_credential_at(&self.master, &row, at, now()).await?);
         };
         let id = self.remember(memory, &row, at)?;
         self.note("credential.add", id.to_string(), row.detail(at.platform)).await?;
@@ -178,7 +178,7 @@ impl Management {
         secret: &Secret,
     ) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
-            return Ok(self.store.set_credential_secret(&self.master, id, secret, now()).await?);
+            return Ok(self.store.catalogue.set_credential_secret(&self.master, id, secret, now()).await?);
         };
         let row = self.stored_credential(id).await?;
         let at = SealedAt { id, owner: row.owner, provider: &row.provider };
@@ -222,7 +222,7 @@ impl Management {
     pub(crate) async fn kept(&self) -> Result<Vec<tollgate_store::Credential>, ManageError> {
         match &self.memory {
             Some(memory) => Ok(memory.all()),
-            None => Ok(self.store.list_credentials().await?),
+            None => Ok(self.store.catalogue.list_credentials().await?),
         }
     }
 
@@ -258,7 +258,7 @@ impl Management {
             limits: edit.limits.unwrap_or(known.limits),
         };
         let Some(memory) = &self.memory else {
-            return Ok(self.store.change_credential(id, &change, now()).await?);
+            return Ok(self.store.catalogue.change_credential(id, &change, now()).await?);
         };
         memory.change(id, &change)?;
         self.note("credential.change", id.to_string(), change.detail()).await
@@ -271,7 +271,7 @@ impl Management {
     pub async fn set_credential_enabled(&self, id: CredentialId, enabled: bool) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
             let reason = Some("disabled by the operator");
-            return Ok(self.store.set_credential_enabled(id, enabled, reason, now()).await?);
+            return Ok(self.store.catalogue.set_credential_enabled(id, enabled, reason, now()).await?);
         };
         memory.edit(id, |row| row.enabled = enabled)?;
         self.note("credential.change", id.to_string(), json!({"enabled": enabled})).await
@@ -283,7 +283,7 @@ impl Management {
     /// Without such a credential.
     pub async fn remove_credential(&self, id: CredentialId) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else {
-            return Ok(self.store.remove_credential(id, now()).await?);
+            return Ok(self.store.catalogue.remove_credential(id, now()).await?);
         };
         memory.remove(id)?;
         self.note("credential.remove", id.to_string(), Value::Null).await
@@ -319,7 +319,7 @@ impl Management {
         let account = found.account.as_deref().map(|name| self.fingerprints.account(provider, name));
         let fingerprints: Vec<[u8; 32]> = [Some(print), account].into_iter().flatten().collect();
         let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward };
-        Ok(self.store.reward(&reward, now()).await?.map(|_| reward.amount))
+        Ok(self.store.ledger.reward(&reward, now()).await?.map(|_| reward.amount))
     }
 
     /// Keeps what a check found.
@@ -332,18 +332,18 @@ impl Management {
                     error => Err(error),
                 })?)
             }
-            None => Ok(self.store.save_check(id, check).await?),
+            None => Ok(self.store.catalogue.save_check(id, check).await?),
         }
     }
 
     /// Notes by what the credentials of an older Tollgate are known again.
     pub(super) async fn fingerprint_all(&self) -> Result<(), ManageError> {
-        for credential in self.store.list_credentials().await? {
+        for credential in self.store.catalogue.list_credentials().await? {
             if credential.fingerprint.is_none()
                 && let Ok(secret) = credential.open(&self.master)
             {
                 let print = self.fingerprints.key(&credential.provider, &secret);
-                self.store.set_fingerprint(credential.id, &print).await?;
+                self.store.catalogue.set_fingerprint(credential.id, &print).await?;
             }
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Management {
         let sha256 = keys::digest(&key);
         let keys_max = self.keys_max;
         let new = NewApiKey { user, name, sha256, hint, expires_at, limits, keys_max };
-        let id = self.store.create_api_key(&new, now()).await?;
+        let id = self.store.catalogue.create_api_key(&new, now()).await?;
         Ok((id, key))
     }
 
@@ -98,7 +98,7 @@ impl Management {
     /// When the database fails.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, ManageError> {
         let names = self.user_names().await?;
-        let used = self.store.api_key_use().await?;
+        let used = self.store.catalogue.api_key_use().await?;
         let row = |key: tollgate_store::ApiKey| KeyRow {
             user: names.get(&key.user).cloned().unwrap_or_default(),
             user_id: key.user,
@@ -111,7 +111,7 @@ impl Management {
             keep_bodies: key.keep_bodies,
             used: used.get(&key.id).copied(),
         };
-        Ok(self.store.list_api_keys().await?.into_iter().map(row).collect())
+        Ok(self.store.catalogue.list_api_keys().await?.into_iter().map(row).collect())
     }
 
     /// An API key's limits.
@@ -123,7 +123,7 @@ impl Management {
     }
 
     pub(super) async fn stored_key(&self, id: ApiKeyId) -> Result<tollgate_store::ApiKey, ManageError> {
-        let found = self.store.list_api_keys().await?.into_iter().find(|key| key.id == id);
+        let found = self.store.catalogue.list_api_keys().await?.into_iter().find(|key| key.id == id);
         found.ok_or_else(|| ManageError::not_found("API key", id))
     }
 
@@ -140,7 +140,7 @@ impl Management {
             limits: edit.limits.as_ref().unwrap_or(&key.limits),
             keys_max: self.keys_max,
         };
-        Ok(self.store.change_api_key(id, &change, now()).await?)
+        Ok(self.store.catalogue.change_api_key(id, &change, now()).await?)
     }
 
     /// Refuses an API key from now on.
@@ -148,6 +148,6 @@ impl Management {
     /// # Errors
     /// Without such a key.
     pub async fn revoke_key(&self, id: ApiKeyId) -> Result<(), ManageError> {
-        Ok(self.store.revoke_api_key(id, now()).await?)
+        Ok(self.store.catalogue.revoke_api_key(id, now()).await?)
     }
 }

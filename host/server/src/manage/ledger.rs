@@ -47,7 +47,7 @@ impl Management {
         points: Micropoints,
         reason: &str,
     ) -> Result<Granted, ManageError> {
-        Ok(self.store.grant(user, points, reason, self.actor(), now()).await?)
+        Ok(self.store.ledger.grant(user, points, reason, self.actor(), now()).await?)
     }
 
     /// Books what a user has paid; `reference` is the payment's, and books once.
@@ -58,7 +58,7 @@ impl Management {
         reference: &str,
         reason: &str,
     ) -> Result<Granted, ManageError> {
-        Ok(self.store.top_up(user, points, reference, reason, self.actor(), now()).await?)
+        Ok(self.store.ledger.top_up(user, points, reference, reason, self.actor(), now()).await?)
     }
 
     /// Gives back what a request cost, in part or whole.
@@ -70,7 +70,7 @@ impl Management {
         key: Option<&str>,
     ) -> Result<Granted, ManageError> {
         let refund = Refund { request, amount, reason, actor: self.actor(), key };
-        Ok(self.store.refund(&refund, now()).await?)
+        Ok(self.store.ledger.refund(&refund, now()).await?)
     }
 
     /// A user's statement, newest first.
@@ -80,12 +80,12 @@ impl Management {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<StatementLine>, ManageError> {
-        Ok(self.store.statement(user, before, limit).await?)
+        Ok(self.store.ledger.statement(user, before, limit).await?)
     }
 
     /// The id of a user, by name or by id.
     pub(crate) async fn user_id(&self, name_or_id: &str) -> Result<UserId, ManageError> {
-        let users = self.store.list_users().await?;
+        let users = self.store.catalogue.list_users().await?;
         let id = name_or_id.parse().ok();
         let found = users.iter().find(|user| user.name == name_or_id || Some(user.id) == id);
         Ok(found.ok_or_else(|| ManageError::not_found("user", name_or_id))?.id)
@@ -109,22 +109,22 @@ impl Management {
         let CodeOrder { label, points, uses_max, expires_at, .. } = order;
         let (points, uses_max, expires_at) = (*points, *uses_max, *expires_at);
         let new = NewBatch { label, points, uses_max, expires_at, actor: self.actor(), codes: &stored };
-        Ok((self.store.create_codes(&new, now()).await?, codes))
+        Ok((self.store.ledger.create_codes(&new, now()).await?, codes))
     }
 
     /// All batches of codes, oldest first.
     pub(crate) async fn code_batches(&self) -> Result<Vec<CodeBatch>, ManageError> {
-        Ok(self.store.code_batches().await?)
+        Ok(self.store.ledger.code_batches().await?)
     }
 
     /// Takes the codes of a batch, or does not.
     pub(crate) async fn set_codes_enabled(&self, batch: BatchId, enabled: bool) -> Result<(), ManageError> {
-        Ok(self.store.set_codes_enabled(batch, enabled, now()).await?)
+        Ok(self.store.ledger.set_codes_enabled(batch, enabled, now()).await?)
     }
 
     /// Puts what a code is worth on a user's account.
     pub(crate) async fn redeem(&self, user: UserId, code: &Secret) -> Result<Granted, ManageError> {
-        Ok(self.store.redeem(user, keys::digest(code), now()).await?)
+        Ok(self.store.ledger.redeem(user, keys::digest(code), now()).await?)
     }
 
     /// What a charge rests on.
@@ -132,7 +132,7 @@ impl Management {
     /// # Errors
     /// When nothing was charged for such a request.
     pub async fn receipt(&self, request: RequestId) -> Result<Receipt, ManageError> {
-        let bytes = self.store.receipt(request).await?;
+        let bytes = self.store.log.receipt(request).await?;
         decoded(&bytes.ok_or_else(|| ManageError::not_found("receipt", request))?)
     }
 
@@ -142,7 +142,7 @@ impl Management {
         after: RequestId,
         limit: u32,
     ) -> Result<Vec<(Micropoints, Receipt)>, ManageError> {
-        let rows = self.store.receipts(after, limit).await?;
+        let rows = self.store.log.receipts(after, limit).await?;
         rows.into_iter().map(|(held, bytes)| Ok((held, decoded(&bytes)?))).collect()
     }
 
@@ -151,7 +151,7 @@ impl Management {
     /// # Errors
     /// When the database fails; what is wrong with the books is in the report.
     pub async fn verify(&self) -> Result<VerifyReport, ManageError> {
-        Ok(self.store.verify().await?)
+        Ok(self.store.ledger.verify().await?)
     }
 }
 

@@ -91,7 +91,7 @@ impl Logins {
     /// When the database or the master key cannot be used.
     pub(crate) async fn open(management: Management) -> Result<Self, ManageError> {
         let made = keys::admin_secret().map_err(|_| ManageError::Randomness)?;
-        let secret = management.store.secret_setting(&management.master, TOKEN_KEY, &made).await?;
+        let secret = management.store.catalogue.secret_setting(&management.master, TOKEN_KEY, &made).await?;
         let key = TokenKey::new(&keys::digest(&secret));
         let names = Guesses::open(&management, Guessed::Name, FREE_BY_NAME).await?;
         let addresses = Guesses::open(&management, Guessed::Address, FREE_BY_ADDRESS).await?;
@@ -117,14 +117,14 @@ impl Logins {
         let address = address.to_string();
         self.addresses.begin(&self.management, &address, now).await?;
         self.names.begin(&self.management, name, now).await?;
-        let known = self.management.store.password(name).await?;
+        let known = self.management.store.catalogue.password(name).await?;
         let user = right(password, known).await.ok_or(LoginError::Wrong)?;
         self.names.change(&self.management, name, now, Lockout::succeed).await?;
         // Whoever has one account must not wipe out their guesses at others.
         self.addresses.change(&self.management, &address, now, Lockout::forgive).await?;
         let secret = fresh()?;
         let (token, expires_at) = (keys::digest(&secret), now.plus_ms(SESSION_MS));
-        let session = self.management.store.begin_session(user.id, token, now, expires_at).await?;
+        let session = self.management.store.sessions.begin_session(user.id, token, now, expires_at).await?;
         Ok(self.tokens(user, session, &secret, now))
     }
 
@@ -138,7 +138,7 @@ impl Logins {
         let (old, new) = (Secret::new(secret.to_owned()), fresh()?);
         let expires_at = now.plus_ms(SESSION_MS);
         let (token, next) = (keys::digest(&old), keys::digest(&new));
-        match self.management.store.rotate_session(session, token, next, now, expires_at).await? {
+        match self.management.store.sessions.rotate_session(session, token, next, now, expires_at).await? {
             Rotated::Replaced(user) => Ok(self.tokens(user, session, &new, now)),
             Rotated::Reused => {
                 tracing::warn!(%session, "a refresh token came twice: its session is ended");
@@ -154,8 +154,13 @@ impl Logins {
     /// When the database fails.
     pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> Result<Option<Visitor>, ManageError> {
         let Some(claims) = self.key.read(token, now) else { return Ok(None) };
-        let user =
-            self.management.store.session_user(claims.sid, now).await?.filter(|user| user.id == claims.sub);
+        let user = self
+            .management
+            .store
+            .sessions
+            .session_user(claims.sid, now)
+            .await?
+            .filter(|user| user.id == claims.sub);
         Ok(user.map(|user| Visitor { user, session: claims.sid }))
     }
 
@@ -164,7 +169,7 @@ impl Logins {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn log_out(&self, visitor: &Visitor, now: Timestamp) -> Result<(), ManageError> {
-        Ok(self.management.store.end_session(visitor.session, now).await?)
+        Ok(self.management.store.sessions.end_session(visitor.session, now).await?)
     }
 
     /// Sets a visitor's own password, by the one before it, and ends the visitor's other logins. `management` notes who did it.
@@ -181,11 +186,15 @@ impl Logins {
     ) -> Result<(), LoginError> {
         let name = &visitor.user.name;
         self.names.begin(&self.management, name, now).await?;
-        let known = self.management.store.password(name).await?;
+        let known = self.management.store.catalogue.password(name).await?;
         right(old, known).await.ok_or(LoginError::Wrong)?;
         self.names.change(&self.management, name, now, Lockout::succeed).await?;
         let hash = hashed(new).await?;
-        Ok(management.store.change_own_password(visitor.user.id, &hash, visitor.session, now).await?)
+        Ok(management
+            .store
+            .catalogue
+            .change_own_password(visitor.user.id, &hash, visitor.session, now)
+            .await?)
     }
 
     fn tokens(&self, user: User, session: SessionId, secret: &Secret, now: Timestamp) -> Tokens {
@@ -204,7 +213,7 @@ struct Guesses {
 impl Guesses {
     async fn open(management: &Management, kind: Guessed, free: u32) -> Result<Self, ManageError> {
         let mut known = Lockout::new(free);
-        for (guessed, wrong, last) in management.store.lockouts(kind, clock::now()).await? {
+        for (guessed, wrong, last) in management.store.sessions.lockouts(kind, clock::now()).await? {
             known.restore(guessed, wrong, last);
         }
         Ok(Self { kind, known: Mutex::new(known) })
@@ -233,7 +242,7 @@ impl Guesses {
         };
         if before != after {
             let (wrong, last) = after.unwrap_or((0, now));
-            management.store.keep_lockout(self.kind, (digest, wrong, last)).await?;
+            management.store.sessions.keep_lockout(self.kind, (digest, wrong, last)).await?;
         }
         Ok(result)
     }

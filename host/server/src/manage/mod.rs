@@ -87,7 +87,8 @@ impl Management {
         let store = store.map_err(|source| ManageError::Open { path, source })?;
         let master = master::load(dir, &store).await?;
         // Kept sealed, so that a change of the master key leaves it as it is.
-        let key = store.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
+        let key =
+            store.catalogue.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
         let lends = config.pool.enabled;
         let (act, keys_max) = (Act::new(TERMINAL, None, None), config.limits.api_keys_per_user);
@@ -111,7 +112,7 @@ impl Management {
     /// Notes in the audit log what no transaction of the store has noted.
     pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> Result<(), ManageError> {
         let kind = action.split('.').next().unwrap_or_default();
-        Ok(self.store.note_done(Note { action, kind, target, detail }, now()).await?)
+        Ok(self.store.catalogue.note_done(Note { action, kind, target, detail }, now()).await?)
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -138,10 +139,10 @@ impl Management {
     }
 
     async fn user(&self, name: &str) -> Result<UserId, ManageError> {
-        Ok(self.store.find_user(name).await.which(name)?.id)
+        Ok(self.store.catalogue.find_user(name).await.which(name)?.id)
     }
 
     pub(crate) async fn user_names(&self) -> Result<HashMap<UserId, String>, ManageError> {
-        Ok(self.store.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
+        Ok(self.store.catalogue.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
     }
 }

@@ -38,7 +38,7 @@ impl Management {
         if consent != CONSENT_VERSION {
             return refuse("this is not the version of the text that is in force");
         }
-        Ok(self.store.lend(id, requests_per_day, consent, self.actor(), now()).await?)
+        Ok(self.store.catalogue.lend(id, requests_per_day, consent, self.actor(), now()).await?)
     }
 
     /// Takes a credential back. Returns the number of the loan that has ended, if there was one.
@@ -46,7 +46,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn unshare_credential(&self, id: CredentialId) -> Result<Option<u64>, ManageError> {
-        Ok(self.store.withdraw(id, now()).await?)
+        Ok(self.store.catalogue.withdraw(id, now()).await?)
     }
 
     /// What others used a credential for, newest first.
@@ -59,6 +59,6 @@ impl Management {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<PoolUse>, ManageError> {
-        Ok(self.store.pool_uses(id, before, limit).await?)
+        Ok(self.store.catalogue.pool_uses(id, before, limit).await?)
     }
 }

@@ -27,7 +27,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn price_schedule(&self) -> Result<PriceSchedule, ManageError> {
-        Ok(self.store.price_schedule(now()).await?)
+        Ok(self.store.catalogue.price_schedule(now()).await?)
     }
 
     /// The prices of a version.
@@ -35,7 +35,7 @@ impl Management {
     /// # Errors
     /// Without such a version.
     pub async fn prices(&self, version: u64) -> Result<PriceTable, ManageError> {
-        Ok(self.store.prices(version).await?)
+        Ok(self.store.catalogue.prices(version).await?)
     }
 
     /// All versions, the latest first.
@@ -43,7 +43,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn price_versions(&self) -> Result<Vec<PriceVersion>, ManageError> {
-        Ok(self.store.price_versions().await?)
+        Ok(self.store.catalogue.price_versions().await?)
     }
 
     /// Publishes a price list as a new version and returns its number.
@@ -54,7 +54,7 @@ impl Management {
         let PriceList { models, effective_at, note } = list;
         let new =
             NewPrices { models, effective_at: *effective_at, actor: self.actor(), note: note.as_deref() };
-        Ok(self.store.schedule_prices(&new, now()).await?)
+        Ok(self.store.catalogue.schedule_prices(&new, now()).await?)
     }
 
     /// Takes back a version that is still to come.
@@ -62,7 +62,7 @@ impl Management {
     /// # Errors
     /// Without such a version, or when it is in force.
     pub async fn withdraw_prices(&self, version: u64) -> Result<(), ManageError> {
-        Ok(self.store.withdraw_prices(version, now()).await?)
+        Ok(self.store.catalogue.withdraw_prices(version, now()).await?)
     }
 
     /// Sets what users pay of the prices; all of them where `names` is `None`. Returns for how many it was set.
@@ -75,13 +75,13 @@ impl Management {
         rate: PriceRate,
     ) -> Result<u64, ManageError> {
         let Some(names) = names else {
-            return Ok(self.store.set_price_rate(Payers::All, rate, self.actor(), now()).await?);
+            return Ok(self.store.catalogue.set_price_rate(Payers::All, rate, self.actor(), now()).await?);
         };
         let mut users = Vec::with_capacity(names.len());
         for name in names {
             users.push(self.user(name).await?);
         }
-        Ok(self.store.set_price_rate(Payers::Some(&users), rate, self.actor(), now()).await?)
+        Ok(self.store.catalogue.set_price_rate(Payers::Some(&users), rate, self.actor(), now()).await?)
     }
 
     /// What each user pays of the prices. For operators alone.
@@ -89,14 +89,14 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn price_rates(&self) -> Result<Vec<(UserId, String, PriceRate)>, ManageError> {
-        let rates = self.store.price_rates().await?;
-        let users = self.store.list_users().await?.into_iter();
+        let rates = self.store.catalogue.price_rates().await?;
+        let users = self.store.catalogue.list_users().await?.into_iter();
         Ok(users.map(|user| (user.id, user.name, rates.get(&user.id).copied().unwrap_or_default())).collect())
     }
 
     /// The prices that a new database begins with.
     pub(super) async fn publish_shipped(&self) -> Result<(), ManageError> {
-        if self.store.price_versions().await?.is_empty() {
+        if self.store.catalogue.price_versions().await?.is_empty() {
             let models = crate::prices::file::shipped();
             let models = models.map_err(|reason| ManageError::unreadable("the shipped prices", reason))?;
             let list = PriceList { models, effective_at: None, note: Some("shipped".to_owned()) };

@@ -232,7 +232,7 @@ impl Export {
     /// When the database fails.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ManageError> {
         while !self.done {
-            let page = self.management.store.request_page(&self.filter).await?;
+            let page = self.management.store.log.request_page(&self.filter).await?;
             self.filter.before = page.next;
             self.done = page.next.is_none();
             let mut entries: Vec<LogEntry> = page.records.iter().map(LogEntry::from).collect();
@@ -259,7 +259,7 @@ impl Management {
             Some(name) => Some(self.user(name).await?),
             None => None,
         };
-        Ok(self.store.requests(&RequestFilter { user, limit, ..RequestFilter::default() }).await?)
+        Ok(self.store.log.requests(&RequestFilter { user, limit, ..RequestFilter::default() }).await?)
     }
 
     /// A page of the request log. It may be short, even empty, while there is a next one.
@@ -267,7 +267,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, ManageError> {
-        Ok(self.store.request_page(filter).await?)
+        Ok(self.store.log.request_page(filter).await?)
     }
 
     /// One call with its attempts, and whose it was.
@@ -275,13 +275,13 @@ impl Management {
     /// # Errors
     /// When it is not there, or not yet.
     pub async fn request(&self, request: RequestId) -> Result<(UserId, LogCall), ManageError> {
-        let record = self.store.request(request).await?;
+        let record = self.store.log.request(request).await?;
         Ok((record.user, self.with_attempts(&record).await?))
     }
 
     /// A call with what its attempts met.
     pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> Result<LogCall, ManageError> {
-        let attempts = self.store.attempts(record.request).await?;
+        let attempts = self.store.log.attempts(record.request).await?;
         Ok(LogCall::new(record, &attempts))
     }
 

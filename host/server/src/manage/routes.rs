@@ -34,7 +34,7 @@ impl Management {
             let model = model.map_err(unreadable)?;
             Ok(RouteRow { id: row.id, model, created_at: row.created_at, updated_at: row.updated_at })
         };
-        self.store.list_model_routes().await?.into_iter().map(row).collect()
+        self.store.catalogue.list_model_routes().await?.into_iter().map(row).collect()
     }
 
     /// Adds a route. A running gateway takes it up within a second.
@@ -44,7 +44,7 @@ impl Management {
     pub async fn add_route(&self, model: &Model) -> Result<RouteId, ManageError> {
         self.check_names(model, None).await?;
         let definition = definition(model)?;
-        let id = self.store.add_model_route(&model.name, &definition.to_string(), now()).await?;
+        let id = self.store.catalogue.add_model_route(&model.name, &definition.to_string(), now()).await?;
         self.note("model_route.create", id.to_string(), definition).await?;
         Ok(id)
     }
@@ -56,7 +56,7 @@ impl Management {
     pub async fn change_route(&self, id: RouteId, model: &Model) -> Result<(), ManageError> {
         self.check_names(model, Some(id)).await?;
         let definition = definition(model)?;
-        self.store.change_model_route(id, &model.name, &definition.to_string(), now()).await?;
+        self.store.catalogue.change_model_route(id, &model.name, &definition.to_string(), now()).await?;
         self.note("model_route.change", id.to_string(), definition).await
     }
 
@@ -65,7 +65,7 @@ impl Management {
     /// # Errors
     /// Without such a route.
     pub async fn remove_route(&self, id: RouteId) -> Result<(), ManageError> {
-        self.store.remove_model_route(id).await?;
+        self.store.catalogue.remove_model_route(id).await?;
         self.note("model_route.delete", id.to_string(), json!({})).await
     }
 

@@ -19,15 +19,15 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn trial_user(&self) -> Result<(UserId, ApiKeyId), ManageError> {
-        match self.store.create_user(ACCOUNT, now()).await {
+        match self.store.catalogue.create_user(ACCOUNT, now()).await {
             Ok(_) | Err(StoreError::Exists(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        let user = self.store.find_user(ACCOUNT).await?;
+        let user = self.store.catalogue.find_user(ACCOUNT).await?;
         if user.enabled {
-            self.store.set_user_enabled(user.id, false, now()).await?;
+            self.store.catalogue.set_user_enabled(user.id, false, now()).await?;
         }
-        let keys = self.store.list_api_keys().await?;
+        let keys = self.store.catalogue.list_api_keys().await?;
         let known = keys.into_iter().find(|key| key.user == user.id && key.name == TRIAL_KEY);
         let key = match known {
             Some(key) => key.id,
@@ -41,7 +41,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn top_up(&self, user: UserId, points: Micropoints) -> Result<(), ManageError> {
-        self.store.grant(user, points, "trials of the proxy", self.actor(), now()).await?;
+        self.store.ledger.grant(user, points, "trials of the proxy", self.actor(), now()).await?;
         Ok(())
     }
 }

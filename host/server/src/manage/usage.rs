@@ -87,7 +87,7 @@ impl Management {
         };
         let query = UsageQuery { of, from_day: days.from, until_day: days.until, by };
         let mut rows: BTreeMap<String, Used> = BTreeMap::new();
-        for row in self.store.usage(&query).await? {
+        for row in self.store.log.usage(&query).await? {
             rows.entry(label(&row, slice)).or_default().add(&row.used);
         }
         Ok(rows.into_iter().collect())
@@ -101,7 +101,7 @@ impl Management {
         let (today, month) = (now().day(), month(now().day()));
         let mut summary = UsageSummary::default();
         let query = UsageQuery { of, from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
-        for UsageRow { day, used, .. } in self.store.usage(&query).await? {
+        for UsageRow { day, used, .. } in self.store.log.usage(&query).await? {
             let day = day.unwrap_or_default();
             summary.total.add(&used);
             if self::month(day) == month {
@@ -120,7 +120,7 @@ impl Management {
     /// Without such a user.
     pub async fn find_user(&self, named: &str) -> Result<UserId, ManageError> {
         match named.parse::<UserId>() {
-            Ok(id) if self.store.list_users().await?.iter().any(|user| user.id == id) => Ok(id),
+            Ok(id) if self.store.catalogue.list_users().await?.iter().any(|user| user.id == id) => Ok(id),
             _ => self.user(named).await,
         }
     }
@@ -138,7 +138,7 @@ impl Management {
     /// # Errors
     /// When the database fails; what is wrong with the counters is in the answer.
     pub async fn verify_usage(&self) -> Result<Vec<Violation>, ManageError> {
-        Ok(self.store.verify_usage().await?)
+        Ok(self.store.ledger.verify_usage().await?)
     }
 }
 

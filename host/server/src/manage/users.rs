@@ -69,9 +69,9 @@ impl Management {
     /// # Errors
     /// When the name is taken or not a name.
     pub async fn add_user(&self, name: &str, points: Micropoints) -> Result<UserId, ManageError> {
-        let id = self.store.create_user(name, now()).await.which(name)?;
+        let id = self.store.catalogue.create_user(name, now()).await.which(name)?;
         if points > Micropoints::ZERO {
-            self.store.grant(id, points, "first points", self.actor(), now()).await?;
+            self.store.ledger.grant(id, points, "first points", self.actor(), now()).await?;
         }
         Ok(id)
     }
@@ -105,7 +105,7 @@ impl Management {
         let change = checked(edit).await?;
         let id = self.add_user(&new.name, new.points).await?;
         if change != UserChange::default() {
-            self.store.change_user(id, &change, now()).await?;
+            self.store.catalogue.change_user(id, &change, now()).await?;
         }
         Ok(id)
     }
@@ -115,7 +115,7 @@ impl Management {
     /// # Errors
     /// Without such a user, when the password or the floor is not one, or when no enabled admin would be left.
     pub async fn change_user(&self, id: UserId, edit: UserEdit) -> Result<(), ManageError> {
-        Ok(self.store.change_user(id, &checked(edit).await?, now()).await?)
+        Ok(self.store.catalogue.change_user(id, &checked(edit).await?, now()).await?)
     }
 
     /// Sets a user's password and ends all of his logins.
@@ -151,7 +151,7 @@ impl Management {
     /// # Errors
     /// When the database fails.
     pub async fn users(&self) -> Result<Vec<UserRow>, ManageError> {
-        self.with_balances(self.store.list_users().await?).await
+        self.with_balances(self.store.catalogue.list_users().await?).await
     }
 
     /// Users whose name contains `search`, in the order of their making: those after `after`, at most `limit`.
@@ -164,7 +164,7 @@ impl Management {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<UserRow>, ManageError> {
-        self.with_balances(self.store.find_users(search, after, limit).await?).await
+        self.with_balances(self.store.catalogue.find_users(search, after, limit).await?).await
     }
 
     /// One user with what the account holds.
@@ -172,13 +172,13 @@ impl Management {
     /// # Errors
     /// Without such a user.
     pub async fn user_row(&self, id: UserId) -> Result<UserRow, ManageError> {
-        let rows = self.with_balances(vec![self.store.user(id).await?]).await?;
+        let rows = self.with_balances(vec![self.store.catalogue.user(id).await?]).await?;
         rows.into_iter().next().ok_or_else(|| ManageError::not_found("user", id))
     }
 
     async fn with_balances(&self, users: Vec<User>) -> Result<Vec<UserRow>, ManageError> {
         let balances: HashMap<_, _> =
-            self.store.balances().await?.into_iter().map(|balance| (balance.user, balance)).collect();
+            self.store.ledger.balances().await?.into_iter().map(|balance| (balance.user, balance)).collect();
         Ok(users.into_iter().map(|user| user_row(user, &balances)).collect())
     }
 }

@@ -1,11 +1,15 @@
 //! API keys: by which users are known.
 
+use std::collections::HashMap;
+
+use async_trait::async_trait;
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 use crate::entry::Digest;
+use crate::error::StoreError;
 
 /// A key that Tollgate issued, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,4 +81,81 @@ pub struct KeyUse {
     pub tokens: u64,
     /// What they cost.
     pub charge: Micropoints,
+}
+
+/// Which API keys; the default is none, because nobody wants all of them at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeyFilter {
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Younger than this one: where the page before ended.
+    pub after: Option<ApiKeyId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// API keys.
+#[async_trait]
+pub trait ApiKeys: Send + Sync {
+    /// Stores a key.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already,
+    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot be
+    /// meant.
+    async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError>;
+
+    /// Changes what its user may change of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::TooMany`] when it would work again beside as many as are allowed, and
+    /// [`StoreError::Invalid`] for limits that cannot be meant.
+    async fn change_api_key(
+        &self,
+        key: ApiKeyId,
+        change: &KeyChange<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is over.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError>;
+
+    /// What was used with each key, by its counter: a server's last quarter of a second may be missing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError>;
+
+    /// The key of this id, revoked or not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, StoreError>;
+
+    /// A page of keys, revoked ones too, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn find_api_keys(&self, filter: &KeyFilter) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// What was used with these keys, by their counters: a server's last quarter of a second may be missing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError>;
+
+    /// All keys, revoked ones too, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// Stops a key from working. Its row stays, for the records that name it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError>;
 }

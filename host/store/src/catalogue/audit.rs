@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
 
 /// Someone who changes things, by one command or call.
 #[derive(Debug)]
@@ -87,4 +90,20 @@ pub struct AuditFilter {
     pub before: Option<u64>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// The audit log.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Notes what has been done outside of a transaction, such as a reload.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn note_done(&self, note: Note<'_>, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Rows of the audit log, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError>;
 }

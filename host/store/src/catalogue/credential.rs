@@ -1,5 +1,6 @@
 //! Credentials: provider keys, sealed, and the state that they are in.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Condition;
@@ -11,6 +12,7 @@ use tollgate_core::time::Timestamp;
 
 use crate::catalogue::pool::Loan;
 use crate::entry::Digest;
+use crate::error::StoreError;
 use crate::seal::{MasterKey, Place, SealError, Sealed};
 
 /// A provider key, still sealed.
@@ -153,4 +155,119 @@ pub struct Resealed {
     pub settings: usize,
     /// Calls of which the bodies are kept.
     pub bodies: usize,
+}
+
+/// Which credentials; the default is none, because nobody wants all of them at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CredentialFilter {
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Younger than this one: where the page before ended.
+    pub after: Option<CredentialId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Provider keys.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// Seals a provider key and stores it.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a weight out of range or a user's key without a user.
+    async fn add_credential(
+        &self,
+        key: &MasterKey,
+        new: &NewCredential<'_>,
+        now: Timestamp,
+    ) -> Result<CredentialId, StoreError>;
+
+    /// The same for a key that is good elsewhere than at its provider.
+    ///
+    /// # Errors
+    /// As [`Credentials::add_credential`].
+    async fn add_credential_at(
+        &self,
+        key: &MasterKey,
+        new: &NewCredential<'_>,
+        place: CredentialPlace<'_>,
+        now: Timestamp,
+    ) -> Result<CredentialId, StoreError>;
+
+    /// The credential of this id, still sealed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn credential(&self, id: CredentialId) -> Result<Credential, StoreError>;
+
+    /// A page of credentials, oldest first, still sealed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn find_credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError>;
+
+    /// All credentials, oldest first, still sealed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError>;
+
+    /// Changes what may change of a credential.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that cannot be meant.
+    async fn change_credential(
+        &self,
+        credential: CredentialId,
+        change: &CredentialChange<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Notes by what a credential is known again: for those of an older Tollgate.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError>;
+
+    /// Keeps how a credential is. A running server calls it when that has changed. One that is gone is left alone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn save_state(&self, credential: CredentialId, state: CredentialState) -> Result<(), StoreError>;
+
+    /// Keeps what a check found. One of a credential that is gone is forgotten.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError>;
+
+    /// Lets a credential serve, or not and why.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn set_credential_enabled(
+        &self,
+        credential: CredentialId,
+        enabled: bool,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Replaces the secret of a credential: a provider has given another for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn set_credential_secret(
+        &self,
+        key: &MasterKey,
+        id: CredentialId,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Forgets a credential for good.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn remove_credential(&self, credential: CredentialId, now: Timestamp) -> Result<(), StoreError>;
 }

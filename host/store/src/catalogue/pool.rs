@@ -1,8 +1,12 @@
 //! Credentials that their owners lend to others.
 
+use async_trait::async_trait;
+use tollgate_core::id::CredentialId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
 
 /// A credential that is lent to others, and the consent to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,4 +40,42 @@ pub struct PoolUse {
     pub output_tokens: u64,
     /// What the owner earned.
     pub earned: Micropoints,
+}
+
+/// Credentials that their owners lend to others.
+#[async_trait]
+pub trait Lending: Send + Sync {
+    /// Lends a user's own credential to others, or goes on lending it under another cap. The consent is noted in the audit log
+    /// in the same transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is in the pool already,
+    /// [`StoreError::Invalid`] for a cap of 0 and for a credential that is not a user's own, or for
+    /// another platform: its owner says where it leads, and others' prompts shall not go there.
+    async fn lend(
+        &self,
+        credential: CredentialId,
+        requests_per_day: u64,
+        consent: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Loan, StoreError>;
+
+    /// Takes a credential out of the pool. Returns the number of the loan that has ended; `None` where there was none, which
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn withdraw(&self, credential: CredentialId, now: Timestamp) -> Result<Option<u64>, StoreError>;
+
+    /// What others used a credential for, newest first: those before the use `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn pool_uses(
+        &self,
+        credential: CredentialId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PoolUse>, StoreError>;
 }

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use tollgate_core::id::UserId;
-use tollgate_core::price::ModelPrice;
+use tollgate_core::price::{ModelPrice, PriceRate, PriceSchedule, PriceTable};
 use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
 
 /// A version to publish.
 #[derive(Debug, Clone, Copy)]
@@ -45,4 +48,84 @@ pub enum Payers<'a> {
     Some(&'a [UserId]),
     /// All that there are.
     All,
+}
+
+/// Price tables.
+#[async_trait]
+pub trait Prices: Send + Sync {
+    /// Publishes a complete price table that is in force at once, and returns its version.
+    ///
+    /// # Errors
+    /// As [`Self::schedule_prices`].
+    async fn publish_prices(
+        &self,
+        models: &HashMap<String, ModelPrice>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Publishes a complete price table and returns its version. A running server changes over to it at its moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one, a model
+    /// without a provider or without a bound on its output, a negative price.
+    async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Takes back a version that is still to come: what is in force then goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a version that does not exist, [`StoreError::Refused`] for one that has taken over.
+    async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError>;
+
+    /// All versions, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn price_versions(&self) -> Result<Vec<PriceVersion>, StoreError>;
+
+    /// A page of versions, the latest first: those before `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn find_price_versions(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PriceVersion>, StoreError>;
+
+    /// A published table, in force or not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a version that was never published.
+    async fn prices(&self, version: u64) -> Result<PriceTable, StoreError>;
+
+    /// The table in force at `now` and those that are to take over; an empty one where nothing is in force.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn price_schedule(&self, now: Timestamp) -> Result<PriceSchedule, StoreError>;
+}
+
+/// What users pay of the prices.
+#[async_trait]
+pub trait PriceRates: Send + Sync {
+    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests that are
+    /// admitted from now on cost it; those under way cost what they were admitted at.
+    ///
+    /// Returns for how many it was set.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where a user does not exist.
+    async fn set_price_rate(
+        &self,
+        payers: Payers<'_>,
+        rate: PriceRate,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// What users pay of the prices, where it is not the whole.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError>;
 }

@@ -14,9 +14,9 @@ use crate::ledger::account::Balance;
 /// What the database held at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// [`Store::revision`] of that moment.
+    /// [`Feed::revision`](crate::Feed::revision) of that moment.
     pub revision: i64,
-    /// The last transfer that the balances contain; [`Store::transfers_since`] tells of later grants.
+    /// The last transfer that the balances contain; [`Feed::transfers_since`](crate::Feed::transfers_since) tells of later grants.
     pub seq: i64,
     /// All users.
     pub users: Vec<User>,

@@ -1,10 +1,13 @@
 //! Users: who owns API keys and an account.
 
+use async_trait::async_trait;
 use serde_json::Value;
-use tollgate_core::id::UserId;
+use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
 
 /// A person or team.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,4 +55,88 @@ impl UserChange {
         }
         Value::Object(detail)
     }
+}
+
+/// Users and their passwords.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// Makes a user with an empty account, whose balance holds may not take below 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken.
+    async fn create_user(&self, name: &str, now: Timestamp) -> Result<UserId, StoreError>;
+
+    /// All users, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn list_users(&self) -> Result<Vec<User>, StoreError>;
+
+    /// The user of this name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when nobody has it.
+    async fn find_user(&self, name: &str) -> Result<User, StoreError>;
+
+    /// The user of this id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when nobody has it.
+    async fn user(&self, id: UserId) -> Result<User, StoreError>;
+
+    /// The users of these ids, oldest first; an id that nobody has is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+
+    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains `search`,
+    /// whatever its case, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn find_users(
+        &self,
+        search: &str,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<User>, StoreError>;
+
+    /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and [`StoreError::Invalid`]
+    /// for a floor above 0.
+    async fn change_user(&self, id: UserId, change: &UserChange, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Lets a user's API keys and logins work, or not.
+    ///
+    /// # Errors
+    /// As [`Users::change_user`].
+    async fn set_user_enabled(&self, user: UserId, enabled: bool, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the account:
+    /// that takes nothing, and refuses what comes until the balance is above it again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
+    async fn set_floor(&self, user: UserId, floor: Micropoints, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The password hash of a user who may log in.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError>;
+
+    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it in.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn change_own_password(
+        &self,
+        user: UserId,
+        hash: &str,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 }

@@ -1,8 +1,11 @@
 //! What is on an account, and how it came there.
 
+use async_trait::async_trait;
 use tollgate_core::id::{RequestId, TransferId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
 
 /// What a user's account holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,4 +48,31 @@ pub struct SweepReport {
     pub released: usize,
     /// What they had reserved, in micro-points.
     pub amount: Micropoints,
+}
+
+/// What was taken from an account, and given.
+#[async_trait]
+pub trait Statements: Send + Sync {
+    /// At most `limit` movements on a user's account, newest first, those before `before` where it is given.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn statement(
+        &self,
+        user: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<StatementLine>, StoreError>;
+}
+
+/// Holds that a crash left.
+#[async_trait]
+pub trait Sweeps: Send + Sync {
+    /// Releases every open hold. A server calls it once, before it serves; doing it again changes nothing.
+    ///
+    /// From the first call on, this process is the one that serves from the database: no other may sweep away its holds.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
+    async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError>;
 }

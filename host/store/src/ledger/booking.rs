@@ -1,9 +1,12 @@
 //! Points that management puts on accounts.
 
+use async_trait::async_trait;
 use tollgate_core::id::{RequestId, TransferId, UserId};
 use tollgate_core::points::Micropoints;
+use tollgate_core::time::Timestamp;
 
 use crate::entry::Digest;
+use crate::error::StoreError;
 
 /// Points that are on an account, durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,4 +58,63 @@ pub struct Reward<'a> {
     pub fingerprints: &'a [Digest],
     /// Micro-points, as the pricing policy decides.
     pub amount: Micropoints,
+}
+
+/// Points that management puts on accounts.
+#[async_trait]
+pub trait Grants: Send + Sync {
+    /// Puts `amount` on a user's account. A running server, in this process or another, credits it in memory once it
+    /// sees the revision change: see [`Feed::transfers_since`](crate::Feed::transfers_since).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or absurd, or a
+    /// text that is too long.
+    async fn grant(
+        &self,
+        user: UserId,
+        amount: Micropoints,
+        reason: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError>;
+
+    /// Puts what a user has paid for on his account. `reference` is the payment's own number: the same payment is booked once,
+    /// however often it is reported.
+    ///
+    /// # Errors
+    /// As [`Grants::grant`], and [`StoreError::Exists`] where another payment was booked under this reference.
+    async fn top_up(
+        &self,
+        user: UserId,
+        amount: Micropoints,
+        reference: &str,
+        reason: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError>;
+}
+
+/// Points of a request that go back.
+#[async_trait]
+pub trait Refunds: Send + Sync {
+    /// Gives back what a request took from its user's account, in part or whole. What the account could not pay (bad debt) was
+    /// never taken, and is not given back.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a request that was never settled, [`StoreError::Refused`] where less is left than is asked
+    /// for, [`StoreError::Exists`] where another refund was made under this key.
+    async fn refund(&self, refund: &Refund<'_>, now: Timestamp) -> Result<Granted, StoreError>;
+}
+
+/// Points for bringing a provider key.
+#[async_trait]
+pub trait Rewards: Send + Sync {
+    /// Grants a reward, unless one of the fingerprints had one before. Says what was granted.
+    ///
+    /// All fingerprints are known from then on, so a new key of a known account earns nothing, and neither does a known key
+    /// whose account is named for the first time.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a user.
+    async fn reward(&self, reward: &Reward<'_>, now: Timestamp) -> Result<Option<Granted>, StoreError>;
 }

@@ -1,10 +1,13 @@
 //! Codes that are worth points.
 
-use tollgate_core::id::BatchId;
+use async_trait::async_trait;
+use tollgate_core::id::{BatchId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 use crate::entry::Digest;
+use crate::error::StoreError;
+use crate::ledger::booking::Granted;
 
 /// Most codes of a batch.
 pub const CODES_MAX: usize = 10_000;
@@ -49,4 +52,48 @@ pub struct CodeBatch {
     pub codes: u64,
     /// How often they were redeemed.
     pub redeemed: u64,
+}
+
+/// Codes that are worth points.
+#[async_trait]
+pub trait Codes: Send + Sync {
+    /// Makes a batch of codes.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for points or uses that are not above 0, an end that has passed, no codes or too many.
+    async fn create_codes(&self, new: &NewBatch<'_>, now: Timestamp) -> Result<BatchId, StoreError>;
+
+    /// All batches, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn code_batches(&self) -> Result<Vec<CodeBatch>, StoreError>;
+
+    /// A page of batches, oldest first: those made after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn find_code_batches(
+        &self,
+        after: Option<BatchId>,
+        limit: usize,
+    ) -> Result<Vec<CodeBatch>, StoreError>;
+
+    /// Takes no code of a batch any more, or takes them again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn set_codes_enabled(
+        &self,
+        batch: BatchId,
+        enabled: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Puts what a code is worth on a user's account. One transaction: of users who race for its last use, one gets it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for what is no code, and for one that is used up, over, disabled, or has been
+    /// redeemed by this user.
+    async fn redeem(&self, user: UserId, sha256: Digest, now: Timestamp) -> Result<Granted, StoreError>;
 }

@@ -2,7 +2,7 @@
 
 use crate::error::WriteError;
 
-/// A place in the order of entries: see [`Writer::append`].
+/// A place in the order of entries: see [`crate::EntryWriter::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub(crate) u64);
 

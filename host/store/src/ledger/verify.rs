@@ -1,5 +1,9 @@
 //! What a check of the books finds.
 
+use async_trait::async_trait;
+
+use crate::error::StoreError;
+
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -22,3 +26,19 @@ pub struct VerifyReport {
 
 /// Violations of one rule that a report names.
 pub const VIOLATIONS_MAX: usize = 20;
+
+/// The books, held against their invariants.
+#[async_trait]
+pub trait Verification: Send + Sync {
+    /// Recomputes the usage counters from the records, and compares: the part of [`Verification::verify`] that is about them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn verify_usage(&self) -> Result<Vec<Violation>, StoreError>;
+
+    /// Recomputes the books and compares. Reads all of history; a server may go on serving meanwhile.
+    ///
+    /// # Errors
+    /// When the database cannot be read. Broken invariants are no error: they are in the report.
+    async fn verify(&self) -> Result<VerifyReport, StoreError>;
+}

@@ -1,12 +1,14 @@
 //! The request log, filtered.
 
+use async_trait::async_trait;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 
-use crate::entry::{Digest, RequestRecord};
+use crate::entry::{Attempt, Digest, PluginEvent, RequestRecord};
+use crate::error::StoreError;
 
 /// Which records may go. The default keeps all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,4 +69,72 @@ pub struct RequestPage {
     pub records: Vec<RequestRecord>,
     /// Where the next page begins ([`RequestFilter::before`]); `None` when this was the last.
     pub next: Option<RequestId>,
+}
+
+/// Records, receipts, attempts and plugin events.
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// Records of requests, newest first: as many as the filter's limit, where there are as many.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRecord>, StoreError>;
+
+    /// What the attempts of a request met. Of one that went well at once nothing: its record says it all.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn attempts(&self, request: RequestId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// The record of one request.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none, or not yet.
+    async fn request(&self, request: RequestId) -> Result<RequestRecord, StoreError>;
+
+    /// Canonical bytes of a request's receipt; `None` for a request that nothing priced.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such request.
+    async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest first, at
+    /// most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn receipts(&self, after: RequestId, limit: u32)
+    -> Result<Vec<(Micropoints, Vec<u8>)>, StoreError>;
+
+    /// The last plugin events, newest first.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError>;
+}
+
+/// The request log, filtered.
+#[async_trait]
+pub trait RequestPages: Send + Sync {
+    /// A page of the log, of a thousand records at most. What a running server wrote in the last quarter of a second may be missing.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, StoreError>;
+}
+
+/// Records whose time is over.
+#[async_trait]
+pub trait Expiry: Send + Sync {
+    /// The next records that may go, oldest first, at most `limit`. Empty when the rest may stay.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn expired(&self, rule: &Retention, limit: u32) -> Result<Vec<RequestRecord>, StoreError>;
+
+    /// Removes all records up to and including that of `last`, which need not be there.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is removed.
+    async fn remove_records(&self, last: RequestId) -> Result<(), StoreError>;
 }

@@ -1,9 +1,12 @@
 //! What was used, added up.
 
+use async_trait::async_trait;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
+
+use crate::error::StoreError;
 
 /// Whose usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,4 +84,15 @@ pub struct UsageRow {
     pub api_key: Option<ApiKeyId>,
     /// What was used.
     pub used: Used,
+}
+
+/// What was used, by the counters.
+#[async_trait]
+pub trait UsageCounters: Send + Sync {
+    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and models come
+    /// in their order, and where there was nothing there is no row.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError>;
 }

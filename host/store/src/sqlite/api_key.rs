@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::{ApiKeyId, UserId};
@@ -11,18 +12,23 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::api_key::{ApiKey, KeyChange, KeyUse, NewApiKey};
+use crate::catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
-use crate::sqlite::open::{Store, random};
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::open::{Database, random};
+use crate::sqlite::row::{IN_LIST, Row, fields, list};
 use crate::sqlite::sql::{loaded, stored};
 use crate::sqlite::usage::tokens;
 
-pub(crate) const SELECT: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
+/// For a condition to follow.
+pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
     protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
-    context_management, keep_bodies FROM api_key ORDER BY id";
+    context_management, keep_bodies FROM api_key";
+
+/// What was used with keys, for a condition to follow.
+const USES: &str =
+    concat!("SELECT subject, last_at, requests, ", tokens!(), ", charge FROM usage_counter WHERE kind = 4");
 
 /// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
@@ -41,6 +47,13 @@ pub(crate) fn api_key(row: &mut Row<'_>) -> Option<ApiKey> {
         limits: limits(row)?,
         keep_bodies: row.get()?,
     })
+}
+
+fn key_use(row: &mut Row<'_>) -> Option<(ApiKeyId, KeyUse)> {
+    let key = ApiKeyId::from_bytes(row.bytes()?);
+    let last_used = Timestamp::from_millis(row.u64()?);
+    let (requests, tokens) = (row.u64()?, row.u64()?);
+    Some((key, KeyUse { last_used, requests, tokens, charge: Micropoints::new(row.get()?) }))
 }
 
 fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
@@ -103,14 +116,9 @@ async fn write_limits(
     Ok(())
 }
 
-impl Store {
-    /// Stores a key.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already,
-    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot be
-    /// meant.
-    pub async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError> {
+#[async_trait]
+impl ApiKeys for Database {
+    async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError> {
         key.limits.check().map_err(StoreError::Invalid)?;
         let id = ApiKeyId::new(now, random()?);
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("creating an API key")?;
@@ -143,12 +151,7 @@ impl Store {
         Ok(id)
     }
 
-    /// Changes what its user may change of a key.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::TooMany`] when it would work again beside as many as are allowed, and
-    /// [`StoreError::Invalid`] for limits that cannot be meant.
-    pub async fn change_api_key(
+    async fn change_api_key(
         &self,
         key: ApiKeyId,
         change: &KeyChange<'_>,
@@ -188,11 +191,7 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is over.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError> {
+    async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError> {
         const DOING: &str = "changing an API key";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE api_key SET keep_bodies = ? WHERE id = ?")
@@ -208,33 +207,70 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// What was used with each key, by its counter: a server's last quarter of a second may be missing.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
-        let rows = sqlx::query(concat!(
-            "SELECT subject, last_at, requests, ",
-            tokens!(),
-            ", charge FROM usage_counter WHERE kind = 4"
-        ))
-        .fetch_all(self.pool())
-        .await
-        .doing("reading what API keys used")?;
-        let read = |row: &mut Row<'_>| {
-            let key = ApiKeyId::from_bytes(row.bytes()?);
-            let last_used = Timestamp::from_millis(row.u64()?);
-            let (requests, tokens) = (row.u64()?, row.u64()?);
-            Some((key, KeyUse { last_used, requests, tokens, charge: Micropoints::new(row.get()?) }))
-        };
-        rows.iter().map(|row| fields("counter", row, read)).collect()
+    async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
+        let rows = sqlx::query(USES).fetch_all(self.pool()).await.doing("reading what API keys used")?;
+        rows.iter().map(|row| fields("counter", row, key_use)).collect()
     }
 
+    async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE id = ?")))
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(self.pool())
+            .await
+            .doing("finding an API key")?;
+        fields("API key", &row.ok_or(StoreError::NotFound("API key"))?, api_key)
+    }
+
+    async fn find_api_keys(&self, filter: &KeyFilter) -> Result<Vec<ApiKey>, StoreError> {
+        let of_user = if filter.user.is_some() { "user_id = ?3" } else { "1" };
+        let query = format!("{COLUMNS} WHERE id > ?1 AND {of_user} ORDER BY id LIMIT ?2");
+        let mut query = sqlx::query(AssertSqlSafe(query))
+            .bind(filter.after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+            .bind(stored(filter.limit as u64));
+        if let Some(user) = &filter.user {
+            query = query.bind(user.as_bytes().as_slice());
+        }
+        let rows = query.fetch_all(self.pool()).await.doing("listing API keys")?;
+        rows.iter().map(|row| fields("API key", row, api_key)).collect()
+    }
+
+    async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(format!("{USES} AND subject {IN_LIST}")))
+            .bind(list(keys.iter().map(ApiKeyId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading what API keys used")?;
+        rows.iter().map(|row| fields("counter", row, key_use)).collect()
+    }
+
+    async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing API keys")?;
+        rows.iter().map(|row| fields("API key", row, api_key)).collect()
+    }
+
+    async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
+        const DOING: &str = "revoking an API key";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("UPDATE api_key SET enabled = 0 WHERE id = ?")
+            .bind(key.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("API key"));
+        }
+        self.note(&mut tx, noted("key.revoke", key, Value::Null), now).await?;
+        tx.commit().await.doing(DOING)
+    }
+}
+
+impl Database {
     /// Tokens that each key has used since midnight UTC. A server asks at its start, to go on counting.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn api_key_tokens_today(&self, now: Timestamp) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
+    pub(crate) async fn api_key_tokens_today(
+        &self,
+        now: Timestamp,
+    ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
         // By user, because the counters are: a look per user, and never at another day.
         let rows = sqlx::query(concat!(
             "SELECT api_key, SUM(",
@@ -248,34 +284,6 @@ impl Store {
         .doing("reading what API keys used today")?;
         let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
         rows.iter().map(|row| fields("counter", row, read)).collect()
-    }
-
-    /// All keys, revoked ones too, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing API keys")?;
-        rows.iter().map(|row| fields("API key", row, api_key)).collect()
-    }
-
-    /// Stops a key from working. Its row stays, for the records that name it.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
-        const DOING: &str = "revoking an API key";
-        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
-        let done = sqlx::query("UPDATE api_key SET enabled = 0 WHERE id = ?")
-            .bind(key.as_bytes().as_slice())
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NotFound("API key"));
-        }
-        self.note(&mut tx, noted("key.revoke", key, Value::Null), now).await?;
-        tx.commit().await.doing(DOING)
     }
 }
 

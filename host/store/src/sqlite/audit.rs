@@ -1,32 +1,42 @@
 //! The audit log: who changed what, and by which call. A function that changes something notes it in the transaction of the
 //! change, so that there is no change without its row and no row without its change.
 //!
-//! Who changes things is said once, by [`Store::acting`]; a store that nobody acts through (a server's own, a test's) notes
+//! Who changes things is said once, by [`Store::acting`](crate::Store::acting); a store that nobody acts through (a server's own, a test's) notes
 //! nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::audit::{Act, AuditFilter, AuditRow, Note};
+use crate::catalogue::audit::{AuditFilter, AuditLog, AuditRow, Note};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 
-impl Store {
-    /// The same store for someone: what is changed through it is put down to him.
-    #[must_use]
-    pub fn acting(&self, act: Arc<Act>) -> Self {
-        let mut store = self.clone();
-        store.act = Some(act);
-        store
+#[async_trait]
+impl AuditLog for Database {
+    async fn note_done(&self, note: Note<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.pool().acquire().await.doing("writing to the audit log")?;
+        self.note(&mut connection, note, now).await
     }
 
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT seq, at_ms, actor, action, target_kind, target, detail, request, address FROM audit WHERE 1",
+        );
+        conditions(&mut query, filter);
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(stored(filter.limit as u64));
+        let rows = query.build().fetch_all(self.pool()).await.doing("reading the audit log")?;
+        rows.iter().map(|row| fields("audit row", row, audit_row)).collect()
+    }
+}
+
+impl Database {
     /// Notes a change in the transaction that makes it.
     ///
     /// # Errors
@@ -55,29 +65,6 @@ impl Store {
         .doing("writing to the audit log")?;
         act.noted.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Notes what has been done outside of a transaction, such as a reload.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn note_done(&self, note: Note<'_>, now: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.pool().acquire().await.doing("writing to the audit log")?;
-        self.note(&mut connection, note, now).await
-    }
-
-    /// Rows of the audit log, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT seq, at_ms, actor, action, target_kind, target, detail, request, address FROM audit WHERE 1",
-        );
-        conditions(&mut query, filter);
-        query.push(" ORDER BY seq DESC LIMIT ").push_bind(stored(filter.limit as u64));
-        let rows = query.build().fetch_all(self.pool()).await.doing("reading the audit log")?;
-        rows.iter().map(|row| fields("audit row", row, audit_row)).collect()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Balances: sums of transfers, with a snapshot so that a start adds up minutes, not years.
 
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool};
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
 
 use crate::error::StoreError;
 use crate::ledger::account::Balance;
 use crate::sqlite::error::Doing;
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::row::{IN_LIST, Row, fields, list};
 
 /// What transfers after the snapshot moved: one signed row per transfer and side.
 macro_rules! moved_after_snapshot {
@@ -49,6 +49,32 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Balance
     .fetch_all(connection)
     .await
     .doing("summing up balances")?;
+    rows.iter().map(|row| fields("balance", row, balance)).collect()
+}
+
+/// The balances of these users. Reads their own movements since the snapshot, and no other's but what came to somebody in that time.
+pub(crate) async fn of(
+    connection: &mut SqliteConnection,
+    users: &[UserId],
+) -> Result<Vec<Balance>, StoreError> {
+    let query = format!(
+        "WITH wanted AS MATERIALIZED (SELECT id, owner, floor FROM account WHERE owner {IN_LIST}), \
+         moved AS (SELECT account, SUM(delta) AS delta FROM (\
+         SELECT debit AS account, -amount AS delta FROM wanted CROSS JOIN transfer ON debit = wanted.id \
+         WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4) UNION ALL \
+         SELECT credit, amount FROM transfer WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4) \
+         AND credit IN (SELECT id FROM wanted)) GROUP BY account), \
+         held AS (SELECT debit, SUM(amount) AS amount FROM ({}) WHERE debit IN (SELECT id FROM wanted) GROUP BY debit) \
+         SELECT wanted.owner, wanted.floor, COALESCE(balance.posted, 0) + COALESCE(moved.delta, 0), \
+         COALESCE(held.amount, 0) FROM wanted LEFT JOIN balance ON balance.account = wanted.id \
+         LEFT JOIN moved ON moved.account = wanted.id LEFT JOIN held ON held.debit = wanted.id ORDER BY wanted.owner",
+        open_holds!()
+    );
+    let rows = sqlx::query(AssertSqlSafe(query))
+        .bind(list(users.iter().map(UserId::as_bytes)))
+        .fetch_all(connection)
+        .await
+        .doing("summing up balances")?;
     rows.iter().map(|row| fields("balance", row, balance)).collect()
 }
 

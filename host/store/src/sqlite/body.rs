@@ -1,15 +1,16 @@
 //! What was asked and answered, for keys of which an operator wants it: sealed, each half for its request, so that neither opens in
 //! another's place. It is redacted before it comes here. Nothing of it is the ledger's: a gateway that stops may lose the last.
 
+use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{ApiKeyId, RequestId};
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::log::body::{Bodies, Body};
+use crate::log::body::{Bodies, Body, KeptBodies};
 use crate::seal::MasterKey;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::stored;
 
@@ -32,12 +33,9 @@ fn sealed(row: &mut Row<'_>) -> Option<Sealed> {
 const SELECT: &str = "SELECT request, api_key, asked, asked_bytes, asked_cut, answered, answered_bytes, \
     answered_cut FROM request_body WHERE request = ?";
 
-impl Store {
-    /// Keeps what was asked and answered. A second time for the same request changes nothing.
-    ///
-    /// # Errors
-    /// When the database fails, or the system gives no nonce.
-    pub async fn keep_bodies(&self, master: &MasterKey, bodies: &Bodies) -> Result<(), StoreError> {
+#[async_trait]
+impl KeptBodies for Database {
+    async fn keep_bodies(&self, master: &MasterKey, bodies: &Bodies) -> Result<(), StoreError> {
         let [asked, answered] = seal(master, bodies)?;
         sqlx::query(
             "INSERT INTO request_body (request, api_key, asked, asked_bytes, asked_cut, answered, answered_bytes, \
@@ -57,11 +55,7 @@ impl Store {
         Ok(())
     }
 
-    /// What was asked and answered in a call. Who reads it is the caller's to note.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] where nothing is kept (any more), [`StoreError::Seal`] when another key sealed it.
-    pub async fn bodies(&self, master: &MasterKey, request: RequestId) -> Result<Bodies, StoreError> {
+    async fn bodies(&self, master: &MasterKey, request: RequestId) -> Result<Bodies, StoreError> {
         let row = sqlx::query(SELECT)
             .bind(request.as_bytes().as_slice())
             .fetch_optional(self.pool())
@@ -71,11 +65,7 @@ impl Store {
         open(master, fields("body", &row, sealed)?)
     }
 
-    /// Removes bodies of calls that arrived before `before`, oldest first, at most `limit`. Returns how many went.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn remove_bodies(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn remove_bodies(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let done = sqlx::query(
             "DELETE FROM request_body WHERE request IN \
              (SELECT request FROM request_body WHERE request < ? ORDER BY request LIMIT ?)",

@@ -1,5 +1,6 @@
 //! Codes that are worth points, made by the batch and redeemed once by a user. Only their hashes are stored.
 
+use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{BatchId, CodeId, UserId};
@@ -10,19 +11,16 @@ use crate::catalogue::audit::Note;
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::ledger::booking::Granted;
-use crate::ledger::code::{CODES_MAX, CodeBatch, NewBatch};
+use crate::ledger::code::{CODES_MAX, CodeBatch, Codes, NewBatch};
 use crate::sqlite::error::Doing;
 use crate::sqlite::grant::{Booking, book};
-use crate::sqlite::open::{Store, random};
+use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{Code, account, loaded, stored};
 
-impl Store {
-    /// Makes a batch of codes.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] for points or uses that are not above 0, an end that has passed, no codes or too many.
-    pub async fn create_codes(&self, new: &NewBatch<'_>, now: Timestamp) -> Result<BatchId, StoreError> {
+#[async_trait]
+impl Codes for Database {
+    async fn create_codes(&self, new: &NewBatch<'_>, now: Timestamp) -> Result<BatchId, StoreError> {
         check(new, now)?;
         let id = BatchId::new(now, random()?);
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("making codes")?;
@@ -56,28 +54,30 @@ impl Store {
         Ok(id)
     }
 
-    /// All batches, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn code_batches(&self) -> Result<Vec<CodeBatch>, StoreError> {
+    async fn code_batches(&self) -> Result<Vec<CodeBatch>, StoreError> {
+        self.find_code_batches(None, usize::MAX).await
+    }
+
+    async fn find_code_batches(
+        &self,
+        after: Option<BatchId>,
+        limit: usize,
+    ) -> Result<Vec<CodeBatch>, StoreError> {
         let rows = sqlx::query(
             "SELECT code_batch.id, label, points, uses_max, expires_at, code_batch.disabled_at, created_at, actor, \
              COUNT(redeem_code.id), COALESCE(SUM(redeem_code.uses), 0) \
              FROM code_batch LEFT JOIN redeem_code ON redeem_code.batch = code_batch.id \
-             GROUP BY code_batch.id ORDER BY code_batch.id",
+             WHERE code_batch.id > ? GROUP BY code_batch.id ORDER BY code_batch.id LIMIT ?",
         )
+        .bind(after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+        .bind(stored(limit as u64))
         .fetch_all(self.pool())
         .await
         .doing("listing codes")?;
         rows.iter().map(|row| fields("batch of codes", row, batch)).collect()
     }
 
-    /// Takes no code of a batch any more, or takes them again.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_codes_enabled(
+    async fn set_codes_enabled(
         &self,
         batch: BatchId,
         enabled: bool,
@@ -99,12 +99,7 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Puts what a code is worth on a user's account. One transaction: of users who race for its last use, one gets it.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] for what is no code, and for one that is used up, over, disabled, or has been
-    /// redeemed by this user.
-    pub async fn redeem(&self, user: UserId, sha256: Digest, now: Timestamp) -> Result<Granted, StoreError> {
+    async fn redeem(&self, user: UserId, sha256: Digest, now: Timestamp) -> Result<Granted, StoreError> {
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("redeeming a code")?;
         let offer = offer(&mut tx, sha256, user).await?;
         offer.check(now)?;

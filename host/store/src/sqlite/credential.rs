@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{Condition, Disabled, Rest};
 use tollgate_core::id::{CredentialId, RequestId, UserId};
@@ -13,24 +15,26 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::catalogue::audit::Note;
 use crate::catalogue::credential::{
-    CheckResult, Credential, CredentialChange, CredentialPlace, CredentialState, NewCredential,
+    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialPlace, CredentialState,
+    Credentials, NewCredential,
 };
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::seal::{MasterKey, Place, Sealed};
 use crate::sqlite::error::{Doing, is_refusal};
-use crate::sqlite::open::{Store, random};
+use crate::sqlite::open::{Database, random};
 use crate::sqlite::pool;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 
-pub(crate) const SELECT: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
+/// For a condition to follow.
+pub(crate) const COLUMNS: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
     disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, \
     credential.fingerprint, \
     condition, reason, until_ms, failures, checked_at, result, status, platform, settings, \
     loan.number, loan.requests_per_day, loan.consent, loan.actor, loan.at_ms \
     FROM credential LEFT JOIN credential_state ON credential_state.credential = credential.id \
-    LEFT JOIN pool_loan AS loan ON loan.credential = credential.id ORDER BY id";
+    LEFT JOIN pool_loan AS loan ON loan.credential = credential.id";
 
 pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
     Some(Credential {
@@ -103,12 +107,9 @@ fn owner(name: &str) -> Option<Owner> {
     [Owner::User, Owner::Platform, Owner::Shared].into_iter().find(|owner| owner.name() == name)
 }
 
-impl Store {
-    /// Seals a provider key and stores it.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] for a weight out of range or a user's key without a user.
-    pub async fn add_credential(
+#[async_trait]
+impl Credentials for Database {
+    async fn add_credential(
         &self,
         key: &MasterKey,
         new: &NewCredential<'_>,
@@ -118,11 +119,7 @@ impl Store {
         self.add_credential_at(key, new, place, now).await
     }
 
-    /// The same for a key that is good elsewhere than at its provider.
-    ///
-    /// # Errors
-    /// As [`Store::add_credential`].
-    pub async fn add_credential_at(
+    async fn add_credential_at(
         &self,
         key: &MasterKey,
         new: &NewCredential<'_>,
@@ -173,20 +170,35 @@ impl Store {
         Ok(id)
     }
 
-    /// All credentials, oldest first, still sealed.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
-        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing credentials")?;
+    async fn credential(&self, id: CredentialId) -> Result<Credential, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE id = ?")))
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(self.pool())
+            .await
+            .doing("finding a credential")?;
+        fields("credential", &row.ok_or(StoreError::NotFound("credential"))?, credential)
+    }
+
+    async fn find_credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError> {
+        let of_user = if filter.user.is_some() { "user_id = ?3" } else { "1" };
+        let query = format!("{COLUMNS} WHERE id > ?1 AND {of_user} ORDER BY id LIMIT ?2");
+        let mut query = sqlx::query(AssertSqlSafe(query))
+            .bind(filter.after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+            .bind(stored(filter.limit as u64));
+        if let Some(user) = &filter.user {
+            query = query.bind(user.as_bytes().as_slice());
+        }
+        let rows = query.fetch_all(self.pool()).await.doing("listing credentials")?;
         rows.iter().map(|row| fields("credential", row, credential)).collect()
     }
 
-    /// Changes what may change of a credential.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that cannot be meant.
-    pub async fn change_credential(
+    async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
+        rows.iter().map(|row| fields("credential", row, credential)).collect()
+    }
+
+    async fn change_credential(
         &self,
         credential: CredentialId,
         change: &CredentialChange<'_>,
@@ -222,11 +234,7 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Notes by what a credential is known again: for those of an older Tollgate.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError> {
+    async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError> {
         sqlx::query("UPDATE credential SET fingerprint = ? WHERE id = ? AND fingerprint IS NULL")
             .bind(print.as_slice())
             .bind(credential.as_bytes().as_slice())
@@ -236,15 +244,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps how a credential is. A running server calls it when that has changed. One that is gone is left alone.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn save_state(
-        &self,
-        credential: CredentialId,
-        state: CredentialState,
-    ) -> Result<(), StoreError> {
+    async fn save_state(&self, credential: CredentialId, state: CredentialState) -> Result<(), StoreError> {
         let (condition, reason, until) = match state.condition {
             Condition::Good => ("good", None, None),
             Condition::Resting { why, until } => ("resting", Some(why.name()), Some(until)),
@@ -267,11 +267,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what a check found. One of a credential that is gone is forgotten.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError> {
+    async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO credential_state (credential, checked_at, result, status) \
              SELECT id, ?2, ?3, ?4 FROM credential WHERE id = ?1 ON CONFLICT (credential) DO UPDATE SET \
@@ -287,34 +283,7 @@ impl Store {
         Ok(())
     }
 
-    /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn credential_tokens_today(
-        &self,
-        now: Timestamp,
-    ) -> Result<HashMap<CredentialId, u64>, StoreError> {
-        // Ids are ordered by time, so this reads one day of the table.
-        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
-        let rows = sqlx::query(
-            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input \
-             + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output \
-             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential",
-        )
-        .bind(midnight.as_bytes().as_slice())
-        .fetch_all(self.pool())
-        .await
-        .doing("summing what credentials served today")?;
-        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("record", row, read)).collect()
-    }
-
-    /// Lets a credential serve, or not and why.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_credential_enabled(
+    async fn set_credential_enabled(
         &self,
         credential: CredentialId,
         enabled: bool,
@@ -338,11 +307,7 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Replaces the secret of a credential: a provider has given another for it.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn set_credential_secret(
+    async fn set_credential_secret(
         &self,
         key: &MasterKey,
         id: CredentialId,
@@ -350,8 +315,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         const DOING: &str = "renewing a credential";
-        let found = self.list_credentials().await?.into_iter().find(|credential| credential.id == id);
-        let Credential { owner, provider, .. } = found.ok_or(StoreError::NotFound("credential"))?;
+        let Credential { owner, provider, .. } = self.credential(id).await?;
         let sealed = key.seal(&Place { id, owner, provider: &provider }, secret)?;
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
@@ -368,15 +332,7 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Forgets a credential for good.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn remove_credential(
-        &self,
-        credential: CredentialId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn remove_credential(&self, credential: CredentialId, now: Timestamp) -> Result<(), StoreError> {
         const DOING: &str = "removing a credential";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("DELETE FROM credential WHERE id = ?")
@@ -389,6 +345,28 @@ impl Store {
         }
         self.note(&mut tx, noted("credential.remove", credential, Value::Null), now).await?;
         tx.commit().await.doing(DOING)
+    }
+}
+
+impl Database {
+    /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
+    pub(crate) async fn credential_tokens_today(
+        &self,
+        now: Timestamp,
+    ) -> Result<HashMap<CredentialId, u64>, StoreError> {
+        // Ids are ordered by time, so this reads one day of the table.
+        let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
+        let rows = sqlx::query(
+            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input \
+             + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output \
+             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential",
+        )
+        .bind(midnight.as_bytes().as_slice())
+        .fetch_all(self.pool())
+        .await
+        .doing("summing what credentials served today")?;
+        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("record", row, read)).collect()
     }
 }
 

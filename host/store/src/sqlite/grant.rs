@@ -1,6 +1,7 @@
 //! Points that management puts on an account: grants, top-ups, redeemed codes and refunds all go through [`book`]. And how a
 //! running server hears of them.
 
+use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{RequestId, TransferId, UserId};
@@ -9,9 +10,9 @@ use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
-use crate::ledger::booking::{Credit, Granted};
+use crate::ledger::booking::{Credit, Granted, Grants};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::{Store, random};
+use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{Code, Kind, Origin, account, stored};
 
@@ -41,14 +42,9 @@ pub(crate) struct Booking<'a> {
     pub(crate) reference: Option<&'a str>,
 }
 
-impl Store {
-    /// Puts `amount` on a user's account. A running server, in this process or another, credits it in memory once it
-    /// sees the revision change: see [`Store::transfers_since`].
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or absurd, or a
-    /// text that is too long.
-    pub async fn grant(
+#[async_trait]
+impl Grants for Database {
+    async fn grant(
         &self,
         user: UserId,
         amount: Micropoints,
@@ -61,12 +57,7 @@ impl Store {
         self.book_alone(&booking, now).await
     }
 
-    /// Puts what a user has paid for on his account. `reference` is the payment's own number: the same payment is booked once,
-    /// however often it is reported.
-    ///
-    /// # Errors
-    /// As [`Store::grant`], and [`StoreError::Exists`] where another payment was booked under this reference.
-    pub async fn top_up(
+    async fn top_up(
         &self,
         user: UserId,
         amount: Micropoints,
@@ -82,7 +73,9 @@ impl Store {
         let booking = Booking { code, user, from, amount, request: None, reason, actor, reference };
         self.book_alone(&booking, now).await
     }
+}
 
+impl Database {
     async fn book_alone(&self, booking: &Booking<'_>, now: Timestamp) -> Result<Granted, StoreError> {
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("booking points")?;
         let granted = book(&mut tx, booking, now).await?;
@@ -99,11 +92,7 @@ impl Store {
     }
 
     /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when
-    /// [`Store::revision`] has changed, with the last `seq` that it applied, first that of its [`crate::Snapshot`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError> {
+    pub(crate) async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError> {
         // The index holds only what did not come from the writer. Its condition must stand here for it to be used.
         let rows = sqlx::query(
             "SELECT transfer.seq, account.owner, \
@@ -116,17 +105,6 @@ impl Store {
         .await
         .doing("reading grants")?;
         rows.iter().map(|row| fields("transfer", row, credit)).collect()
-    }
-
-    /// A number that changes with every change of users, keys, credentials, prices, settings and grants. A server polls it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn revision(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar("SELECT value FROM revision")
-            .fetch_one(self.pool())
-            .await
-            .doing("reading the revision")
     }
 }
 

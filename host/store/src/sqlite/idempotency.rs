@@ -1,15 +1,16 @@
 //! Calls that must happen once, however often they are sent: an `Idempotency-Key` and what became of its first call. Answers are
 //! sealed, because they may show a secret once.
 
+use async_trait::async_trait;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::seal::MasterKey;
-use crate::sessions::{Keyed, Known};
+use crate::sessions::{Keyed, KeyedCalls, Known};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::stored;
 
@@ -18,12 +19,9 @@ const KEPT_MS: u64 = DAY_MS;
 
 type Kept = (Digest, [u8; 16], Option<u32>, Option<String>);
 
-impl Store {
-    /// Takes a keyed call in, or says what is known of it. Forgets what is a day old.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn begin_call(
+#[async_trait]
+impl KeyedCalls for Database {
+    async fn begin_call(
         &self,
         master: &MasterKey,
         call: &Keyed<'_>,
@@ -59,11 +57,7 @@ impl Store {
         Ok(Known::New)
     }
 
-    /// Keeps the answer of a call that was taken in.
-    ///
-    /// # Errors
-    /// When the database or the system's randomness fails.
-    pub async fn keep_answer(
+    async fn keep_answer(
         &self,
         master: &MasterKey,
         call: &Keyed<'_>,
@@ -81,11 +75,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a call that has changed nothing, so that it may be sent again.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), StoreError> {
+    async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM idempotency WHERE actor = ? AND key = ? AND status IS NULL")
             .bind(call.actor)
             .bind(call.key)

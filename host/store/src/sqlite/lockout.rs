@@ -1,20 +1,18 @@
 //! Wrong passwords, so that a restart does not forget them. The counting is [`tollgate_core::lockout`].
 
+use async_trait::async_trait;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::error::StoreError;
-use crate::sessions::{Guessed, WrongTries};
+use crate::sessions::{Guessed, LockOuts, WrongTries};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 
-impl Store {
-    /// The wrong tries of the last day.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lockouts(&self, kind: Guessed, now: Timestamp) -> Result<Vec<WrongTries>, StoreError> {
+#[async_trait]
+impl LockOuts for Database {
+    async fn lockouts(&self, kind: Guessed, now: Timestamp) -> Result<Vec<WrongTries>, StoreError> {
         let rows = sqlx::query("SELECT guessed, wrong, last_at FROM lockout WHERE kind = ? AND last_at > ?")
             .bind(kind as i64)
             .bind(stored(now.millis().saturating_sub(DAY_MS)))
@@ -28,11 +26,7 @@ impl Store {
         rows.iter().map(|row| fields("lock-out", row, read)).collect()
     }
 
-    /// Keeps what is to be remembered of a name or address; 0 wrong tries for nothing. Forgets what is a day old.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> Result<(), StoreError> {
+    async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> Result<(), StoreError> {
         const DOING: &str = "keeping a lock-out";
         let (guessed, wrong, last) = tries;
         sqlx::query("DELETE FROM lockout WHERE (kind = ? AND guessed = ?) OR last_at <= ?")

@@ -9,14 +9,15 @@
 
 use std::fmt::Write as _;
 
+use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::log::filter::{RequestFilter, RequestPage};
+use crate::log::filter::{RequestFilter, RequestPage, RequestPages};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
 use crate::sqlite::sql::stored;
 use crate::sqlite::usage::tokens;
@@ -79,12 +80,9 @@ impl Bounds {
     }
 }
 
-impl Store {
-    /// A page of the log, of a thousand records at most. What a running server wrote in the last quarter of a second may be missing.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, StoreError> {
+#[async_trait]
+impl RequestPages for Database {
+    async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, StoreError> {
         let limit = filter.limit.min(PAGE_MAX) as usize;
         if limit == 0 {
             return Ok(RequestPage { records: Vec::new(), next: None });
@@ -103,7 +101,9 @@ impl Store {
         let next = if more { found.last().copied() } else { walked };
         Ok(RequestPage { records: self.records(&found).await?, next })
     }
+}
 
+impl Database {
     /// The shapes that the filter allows; `None` where it allows all.
     async fn shapes(&self, filter: &RequestFilter) -> Result<Option<Vec<i64>>, StoreError> {
         let text = |text: &str| Value::Text(text.to_owned());

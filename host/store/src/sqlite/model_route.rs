@@ -1,12 +1,13 @@
 //! Model routes that were made while the gateway ran. What a definition says is the server's business: here it is JSON.
 
+use async_trait::async_trait;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::model_route::ModelRoute;
+use crate::catalogue::model_route::{ModelRoute, ModelRoutes};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
-use crate::sqlite::open::{Store, random};
+use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::stored;
 
@@ -23,12 +24,9 @@ pub(crate) fn model_route(row: &mut Row<'_>) -> Option<ModelRoute> {
     })
 }
 
-impl Store {
-    /// Adds a route.
-    ///
-    /// # Errors
-    /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that is no JSON.
-    pub async fn add_model_route(
+#[async_trait]
+impl ModelRoutes for Database {
+    async fn add_model_route(
         &self,
         name: &str,
         definition: &str,
@@ -48,11 +46,7 @@ impl Store {
         checked(inserted, "adding a model route").map(|_| id)
     }
 
-    /// Replaces what a route is called and where it leads.
-    ///
-    /// # Errors
-    /// As [`Store::add_model_route`], and [`StoreError::NotFound`].
-    pub async fn change_model_route(
+    async fn change_model_route(
         &self,
         id: RouteId,
         name: &str,
@@ -70,11 +64,7 @@ impl Store {
         there(checked(updated, "changing a model route")?)
     }
 
-    /// Forgets a route.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError> {
+    async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError> {
         let deleted = sqlx::query("DELETE FROM model_route WHERE id = ?")
             .bind(id.as_bytes().as_slice())
             .execute(self.pool())
@@ -82,11 +72,7 @@ impl Store {
         there(checked(deleted, "removing a model route")?)
     }
 
-    /// All routes, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
+    async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
         let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing model routes")?;
         rows.iter().map(|row| fields("model route", row, model_route)).collect()
     }

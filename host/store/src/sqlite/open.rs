@@ -8,17 +8,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 use tokio::sync::OnceCell;
+use tollgate_core::id::UserId;
 
+use crate::catalogue::Catalogue;
 use crate::catalogue::audit::Act;
 use crate::error::StoreError;
+use crate::ledger::Ledger;
+use crate::ledger::account::Balance;
+use crate::ledger::writer::{EntryWriter, Writer};
+use crate::log::RequestLog;
 use crate::options::{Durability, Options};
+use crate::sessions::Sessions;
+use crate::sqlite::balance;
 use crate::sqlite::error::Doing;
 use crate::sqlite::recover;
-use crate::sqlite::writer::Writer;
+use crate::sqlite::writer::JournalWriter;
+use crate::store::Store;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
 
@@ -27,7 +37,7 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
 /// The database. Cheap to clone, and usable from any tokio runtime with timers.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Database {
     inner: Arc<Inner>,
     /// Who changes things through it, for the audit log.
     pub(crate) act: Option<Arc<Act>>,
@@ -45,7 +55,7 @@ struct Inner {
     path: PathBuf,
     /// Held from the first use of the writer on, by the process that serves.
     lock: OnceCell<File>,
-    writer: OnceCell<Writer>,
+    writer: OnceCell<JournalWriter>,
 }
 
 impl Store {
@@ -55,6 +65,67 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, SQLite is older than 3.51.3, or a newer Tollgate migrated the database.
     pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let database = Arc::new(Database::open(path, options).await?);
+        Ok(Self {
+            catalogue: Arc::clone(&database) as _,
+            ledger: Arc::clone(&database) as _,
+            log: Arc::clone(&database) as _,
+            sessions: Arc::clone(&database) as _,
+            feed: database,
+        })
+    }
+}
+
+impl Catalogue for Database {
+    fn acting(&self, act: Arc<Act>) -> Arc<dyn Catalogue> {
+        Arc::new(self.clone().put_down_to(act))
+    }
+}
+
+#[async_trait]
+impl Ledger for Database {
+    fn acting(&self, act: Arc<Act>) -> Arc<dyn Ledger> {
+        Arc::new(self.clone().put_down_to(act))
+    }
+
+    async fn writer(&self) -> Result<Writer, StoreError> {
+        self.lock().await?;
+        let started = self.inner.writer.get_or_try_init(async || {
+            let options = self.ledger_options();
+            let start = recover::begin(&self.inner.path, &options).await?;
+            let pool = self.inner.pool.clone();
+            JournalWriter::start(&self.inner.path, self.inner.durability, options, pool, start)
+                .map_err(|source| self.file_error("starting the writer of", source))
+        });
+        started.await.map(|writer| Arc::new(writer.clone()) as _)
+    }
+
+    async fn balances(&self) -> Result<Vec<Balance>, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("reading balances")?;
+        balance::all(&mut connection).await
+    }
+
+    async fn balances_of(&self, users: &[UserId]) -> Result<Vec<Balance>, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("reading balances")?;
+        balance::of(&mut connection, users).await
+    }
+
+    async fn close(&self) -> usize {
+        let lost = match self.inner.writer.get() {
+            Some(writer) => writer.close().await,
+            None => 0,
+        };
+        self.inner.pool.close().await;
+        lost
+    }
+}
+
+impl RequestLog for Database {}
+
+impl Sessions for Database {}
+
+impl Database {
+    async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         let durability = options.sync;
         let options = connect_options(path, durability);
         let pool = SqlitePoolOptions::new()
@@ -76,34 +147,9 @@ impl Store {
         Ok(store)
     }
 
-    /// The writer, whose threads start with the first call.
-    ///
-    /// From then on this process is the one that serves from the database.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system gives no
-    /// thread.
-    pub async fn writer(&self) -> Result<Writer, StoreError> {
-        self.lock().await?;
-        let started = self.inner.writer.get_or_try_init(async || {
-            let options = self.ledger_options();
-            let start = recover::begin(&self.inner.path, &options).await?;
-            Writer::start(&self.inner.path, self.inner.durability, options, self.inner.pool.clone(), start)
-                .map_err(|source| self.file_error("starting the writer of", source))
-        });
-        started.await.cloned()
-    }
-
-    /// Brings what was handed to the writer into the tables, where it was started, and closes every connection.
-    ///
-    /// Returns how many entries are lost, because neither journal nor tables could be written; 0 on an orderly end.
-    pub async fn close(&self) -> usize {
-        let lost = match self.inner.writer.get() {
-            Some(writer) => writer.close().await,
-            None => 0,
-        };
-        self.inner.pool.close().await;
-        lost
+    /// The same database for someone: what is changed through it is put down to them.
+    fn put_down_to(self, act: Arc<Act>) -> Self {
+        Self { act: Some(act), ..self }
     }
 
     /// Connections for everything but the writer's entries.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use serde_json::json;
 use tollgate_core::id::{CredentialId, RequestId};
 use tollgate_core::outcome::Outcome;
@@ -9,11 +10,11 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::catalogue::audit::Note;
-use crate::catalogue::pool::{Loan, PoolUse};
+use crate::catalogue::pool::{Lending, Loan, PoolUse};
 use crate::entry::{Movement, transfer_id};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 
@@ -34,15 +35,9 @@ pub(crate) fn loan(row: &mut Row<'_>) -> Option<Option<Loan>> {
     }))
 }
 
-impl Store {
-    /// Lends a user's own credential to others, or goes on lending it under another cap. The consent is noted in the audit log
-    /// in the same transaction.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is in the pool already,
-    /// [`StoreError::Invalid`] for a cap of 0 and for a credential that is not a user's own, or for
-    /// another platform: its owner says where it leads, and others' prompts shall not go there.
-    pub async fn lend(
+#[async_trait]
+impl Lending for Database {
+    async fn lend(
         &self,
         credential: CredentialId,
         requests_per_day: u64,
@@ -96,16 +91,7 @@ impl Store {
         Ok(Loan { number, requests_per_day, consent, actor, at: now })
     }
 
-    /// Takes a credential out of the pool. Returns the number of the loan that has ended; `None` where there was none, which
-    /// changes nothing.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn withdraw(
-        &self,
-        credential: CredentialId,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
+    async fn withdraw(&self, credential: CredentialId, now: Timestamp) -> Result<Option<u64>, StoreError> {
         const DOING: &str = "withdrawing a credential";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let ended: Option<i64> =
@@ -122,31 +108,7 @@ impl Store {
         Ok(ended.map(loaded))
     }
 
-    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on counting.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lent_today(&self, now: Timestamp) -> Result<HashMap<CredentialId, u64>, StoreError> {
-        let midnight = now.day() * DAY_MS;
-        // Ids are ordered by time, so this reads the requests of two days: some that came before midnight were sent after it.
-        let since = RequestId::new(Timestamp::from_millis(midnight.saturating_sub(DAY_MS)), [0; 10]);
-        let rows = sqlx::query(
-            "SELECT credential, COUNT(*) FROM pool_use WHERE request >= ? AND at_ms >= ? GROUP BY credential",
-        )
-        .bind(since.as_bytes().as_slice())
-        .bind(stored(midnight))
-        .fetch_all(self.pool())
-        .await
-        .doing("counting uses of lent credentials")?;
-        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("use", row, read)).collect()
-    }
-
-    /// What others used a credential for, newest first: those before the use `before`, at most `limit`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn pool_uses(
+    async fn pool_uses(
         &self,
         credential: CredentialId,
         before: Option<u64>,
@@ -184,6 +146,25 @@ impl Store {
             uses.push(used);
         }
         Ok(uses)
+    }
+}
+
+impl Database {
+    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on counting.
+    pub(crate) async fn lent_today(&self, now: Timestamp) -> Result<HashMap<CredentialId, u64>, StoreError> {
+        let midnight = now.day() * DAY_MS;
+        // Ids are ordered by time, so this reads the requests of two days: some that came before midnight were sent after it.
+        let since = RequestId::new(Timestamp::from_millis(midnight.saturating_sub(DAY_MS)), [0; 10]);
+        let rows = sqlx::query(
+            "SELECT credential, COUNT(*) FROM pool_use WHERE request >= ? AND at_ms >= ? GROUP BY credential",
+        )
+        .bind(since.as_bytes().as_slice())
+        .bind(stored(midnight))
+        .fetch_all(self.pool())
+        .await
+        .doing("counting uses of lent credentials")?;
+        let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("use", row, read)).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 use tollgate_core::price::{ModelPrice, PriceSchedule, PriceTable, Rates, Tier};
@@ -10,19 +11,16 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
 
 use crate::catalogue::audit::Note;
-use crate::catalogue::price::{NewPrices, PriceVersion};
+use crate::catalogue::price::{NewPrices, PriceVersion, Prices};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 
-impl Store {
-    /// Publishes a complete price table that is in force at once, and returns its version.
-    ///
-    /// # Errors
-    /// As [`Self::schedule_prices`].
-    pub async fn publish_prices(
+#[async_trait]
+impl Prices for Database {
+    async fn publish_prices(
         &self,
         models: &HashMap<String, ModelPrice>,
         now: Timestamp,
@@ -31,12 +29,7 @@ impl Store {
         self.schedule_prices(&new, now).await
     }
 
-    /// Publishes a complete price table and returns its version. A running server changes over to it at its moment.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one, a model
-    /// without a provider or without a bound on its output, a negative price.
-    pub async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError> {
+    async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError> {
         check(new.models)?;
         let effective_at = new.effective_at.unwrap_or(now);
         if effective_at < now {
@@ -67,11 +60,7 @@ impl Store {
         Ok(loaded(version))
     }
 
-    /// Takes back a version that is still to come: what is in force then goes on.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for a version that does not exist, [`StoreError::Refused`] for one that has taken over.
-    pub async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError> {
+    async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError> {
         const DOING: &str = "withdrawing prices";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let known: Option<Option<i64>> =
@@ -101,27 +90,29 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// All versions, the latest first.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn price_versions(&self) -> Result<Vec<PriceVersion>, StoreError> {
+    async fn price_versions(&self) -> Result<Vec<PriceVersion>, StoreError> {
+        self.find_price_versions(None, usize::MAX).await
+    }
+
+    async fn find_price_versions(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<PriceVersion>, StoreError> {
         let rows = sqlx::query(
             "SELECT version, created_at, effective_at, withdrawn_at, actor, note, \
              (SELECT COUNT(*) FROM price WHERE price.version = price_version.version AND tier = 0) \
-             FROM price_version ORDER BY version DESC",
+             FROM price_version WHERE version < ? ORDER BY version DESC LIMIT ?",
         )
+        .bind(before.map_or(i64::MAX, stored))
+        .bind(stored(limit as u64))
         .fetch_all(self.pool())
         .await
         .doing("listing prices")?;
         rows.iter().map(|row| fields("price version", row, price_version)).collect()
     }
 
-    /// A published table, in force or not.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for a version that was never published.
-    pub async fn prices(&self, version: u64) -> Result<PriceTable, StoreError> {
+    async fn prices(&self, version: u64) -> Result<PriceTable, StoreError> {
         let mut connection = self.pool().acquire().await.doing("reading prices")?;
         let known: Option<i64> =
             sqlx::query_scalar("SELECT effective_at FROM price_version WHERE version = ?")
@@ -133,11 +124,7 @@ impl Store {
         table(&mut connection, stored(version), effective_at).await
     }
 
-    /// The table in force at `now` and those that are to take over; an empty one where nothing is in force.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn price_schedule(&self, now: Timestamp) -> Result<PriceSchedule, StoreError> {
+    async fn price_schedule(&self, now: Timestamp) -> Result<PriceSchedule, StoreError> {
         let mut connection = self.pool().acquire().await.doing("reading prices")?;
         schedule(&mut connection, now).await
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::UserId;
@@ -10,22 +11,16 @@ use tollgate_core::price::PriceRate;
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
-use crate::catalogue::price::Payers;
+use crate::catalogue::price::{Payers, PriceRates};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::stored;
 
-impl Store {
-    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests that are
-    /// admitted from now on cost it; those under way cost what they were admitted at.
-    ///
-    /// Returns for how many it was set.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] where a user does not exist.
-    pub async fn set_price_rate(
+#[async_trait]
+impl PriceRates for Database {
+    async fn set_price_rate(
         &self,
         payers: Payers<'_>,
         rate: PriceRate,
@@ -54,11 +49,7 @@ impl Store {
         Ok(count)
     }
 
-    /// What users pay of the prices, where it is not the whole.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError> {
+    async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError> {
         let mut connection = self.pool().acquire().await.doing("reading price rates")?;
         all(&mut connection).await
     }

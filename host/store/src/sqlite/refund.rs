@@ -1,5 +1,6 @@
 //! Refunds: points of a request that go back to who paid them, never more than was paid.
 
+use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{RequestId, UserId};
@@ -9,10 +10,10 @@ use tollgate_core::time::Timestamp;
 use crate::catalogue::audit::Note;
 use crate::entry::{Movement, transfer_id};
 use crate::error::StoreError;
-use crate::ledger::booking::{Granted, Refund};
+use crate::ledger::booking::{Granted, Refund, Refunds};
 use crate::sqlite::error::Doing;
 use crate::sqlite::grant::{Booking, book};
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
 use crate::sqlite::sql::{Code, account};
 
@@ -23,14 +24,9 @@ struct Paid {
     refunded: i64,
 }
 
-impl Store {
-    /// Gives back what a request took from its user's account, in part or whole. What the account could not pay (bad debt) was
-    /// never taken, and is not given back.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for a request that was never settled, [`StoreError::Refused`] where less is left than is asked
-    /// for, [`StoreError::Exists`] where another refund was made under this key.
-    pub async fn refund(&self, refund: &Refund<'_>, now: Timestamp) -> Result<Granted, StoreError> {
+#[async_trait]
+impl Refunds for Database {
+    async fn refund(&self, refund: &Refund<'_>, now: Timestamp) -> Result<Granted, StoreError> {
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("refunding")?;
         let Paid { user, paid, refunded } = paid(&mut tx, refund.request).await?;
         let reference = refund.key.map(|key| format!("{}:{key}", refund.request));

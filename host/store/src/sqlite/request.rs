@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
@@ -13,9 +14,9 @@ use tollgate_core::usage::{Quality, Usage};
 
 use crate::entry::{Attempt, Components, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
-use crate::log::filter::RequestFilter;
+use crate::log::filter::{RequestFilter, RequestPages, Requests};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::loaded;
 
@@ -25,12 +26,9 @@ const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, pro
     filter_hash, error, started_at \
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
 
-impl Store {
-    /// Records of requests, newest first: as many as the filter's limit, where there are as many.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRecord>, StoreError> {
+#[async_trait]
+impl Requests for Database {
+    async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRecord>, StoreError> {
         let wanted = filter.limit as usize;
         let mut filter = filter.clone();
         let mut records = Vec::new();
@@ -45,26 +43,7 @@ impl Store {
         }
     }
 
-    /// The records of these requests, newest first; those that are not there are left out.
-    pub(crate) async fn records(&self, requests: &[RequestId]) -> Result<Vec<RequestRecord>, StoreError> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places = vec!["?"; requests.len()].join(",");
-        let text = format!("{SELECT} WHERE request IN ({places}) ORDER BY request DESC");
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for request in requests {
-            query = query.bind(request.as_bytes().as_slice());
-        }
-        let rows = query.fetch_all(self.pool()).await.doing("reading records")?;
-        rows.iter().map(|row| fields("record", row, record)).collect()
-    }
-
-    /// What the attempts of a request met. Of one that went well at once nothing: its record says it all.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn attempts(&self, request: RequestId) -> Result<Vec<Attempt>, StoreError> {
+    async fn attempts(&self, request: RequestId) -> Result<Vec<Attempt>, StoreError> {
         let rows = sqlx::query(
             "SELECT credential, status, failure, took_ms FROM request_attempt WHERE request = ? ORDER BY number",
         )
@@ -75,11 +54,7 @@ impl Store {
         rows.iter().map(|row| fields("attempt", row, attempt)).collect()
     }
 
-    /// The record of one request.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is none, or not yet.
-    pub async fn request(&self, request: RequestId) -> Result<RequestRecord, StoreError> {
+    async fn request(&self, request: RequestId) -> Result<RequestRecord, StoreError> {
         let row = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE request = ?")))
             .bind(request.as_bytes().as_slice())
             .fetch_optional(self.pool())
@@ -88,11 +63,7 @@ impl Store {
         fields("record", &row.ok_or(StoreError::NotFound("request"))?, record)
     }
 
-    /// Canonical bytes of a request's receipt; `None` for a request that nothing priced.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is no such request.
-    pub async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError> {
         // Retention removes records, never receipts.
         sqlx::query_scalar(
             "SELECT receipt FROM request_record WHERE request = ?1 \
@@ -105,12 +76,7 @@ impl Store {
         .ok_or(StoreError::NotFound("request"))
     }
 
-    /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest first, at
-    /// most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn receipts(
+    async fn receipts(
         &self,
         after: RequestId,
         limit: u32,
@@ -128,11 +94,7 @@ impl Store {
             .collect()
     }
 
-    /// The last plugin events, newest first.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError> {
+    async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError> {
         let rows = sqlx::query(
             "SELECT at_ms, component, kind, digest, event, detail FROM plugin_event ORDER BY id DESC LIMIT ?",
         )
@@ -141,6 +103,23 @@ impl Store {
         .await
         .doing("reading plugin events")?;
         rows.iter().map(|row| fields("plugin event", row, event)).collect()
+    }
+}
+
+impl Database {
+    /// The records of these requests, newest first; those that are not there are left out.
+    pub(crate) async fn records(&self, requests: &[RequestId]) -> Result<Vec<RequestRecord>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = vec!["?"; requests.len()].join(",");
+        let text = format!("{SELECT} WHERE request IN ({places}) ORDER BY request DESC");
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for request in requests {
+            query = query.bind(request.as_bytes().as_slice());
+        }
+        let rows = query.fetch_all(self.pool()).await.doing("reading records")?;
+        rows.iter().map(|row| fields("record", row, record)).collect()
     }
 }
 

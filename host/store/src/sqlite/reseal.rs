@@ -5,13 +5,16 @@
 //! transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the change was
 //! interrupted.
 
+use async_trait::async_trait;
 use tollgate_core::secret::Secret;
 
 use crate::catalogue::credential::Resealed;
+use crate::catalogue::sealing::Sealing;
+use crate::catalogue::setting::Settings;
 use crate::error::StoreError;
 use crate::seal::{MasterKey, Place};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
 use crate::sqlite::{body, credential, idempotency};
 
@@ -20,35 +23,23 @@ const KEY_CHECK: &str = "master_key_check";
 const WORD: &str = "sealed";
 const DOING: &str = "resealing";
 
-impl Store {
-    /// Whether the database is sealed with this key; `None` where nothing says so yet.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError> {
+#[async_trait]
+impl Sealing for Database {
+    async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError> {
         let sealed = self.setting(KEY_CHECK).await?;
         Ok(sealed.map(|sealed| key.open_setting(KEY_CHECK, &sealed).is_ok()))
     }
 
-    /// Notes that the database is sealed with this key, where nothing says so yet.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn note_key(&self, key: &MasterKey) -> Result<(), StoreError> {
+    async fn note_key(&self, key: &MasterKey) -> Result<(), StoreError> {
         self.secret_setting(key, KEY_CHECK, &Secret::new(WORD.to_owned())).await?;
         Ok(())
     }
 
-    /// Seals everything with `new` that is sealed with `old`: all of it, or nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`] while a server runs, which would go on with the old key, and [`StoreError::Seal`] when something
-    /// does not open with `old`.
-    pub async fn reseal(&self, old: &MasterKey, new: &MasterKey) -> Result<Resealed, StoreError> {
+    async fn reseal(&self, old: &MasterKey, new: &MasterKey) -> Result<Resealed, StoreError> {
         self.lock().await?;
         let mut resealed = Resealed::default();
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
-        let rows = sqlx::query(credential::SELECT).fetch_all(&mut *tx).await.doing(DOING)?;
+        let rows = sqlx::query(credential::COLUMNS).fetch_all(&mut *tx).await.doing(DOING)?;
         for row in &rows {
             let known = fields("credential", row, credential::credential)?;
             let place = Place { id: known.id, owner: known.owner, provider: &known.provider };

@@ -3,13 +3,14 @@
 //! What they were counted as stays (`usage_removed`), and so do their receipts, which are money's, and every transfer.
 //! A caller archives each batch before it removes it: a crash in between archives it twice, and never loses it.
 
+use async_trait::async_trait;
 use tollgate_core::id::RequestId;
 
 use crate::entry::RequestRecord;
 use crate::error::StoreError;
-use crate::log::filter::Retention;
+use crate::log::filter::{Expiry, Retention};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
 use crate::sqlite::sql::stored;
 
@@ -40,12 +41,9 @@ const REMOVE: [&str; 5] = [
     "DELETE FROM request_record WHERE request <= ?",
 ];
 
-impl Store {
-    /// The next records that may go, oldest first, at most `limit`. Empty when the rest may stay.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn expired(&self, rule: &Retention, limit: u32) -> Result<Vec<RequestRecord>, StoreError> {
+#[async_trait]
+impl Expiry for Database {
+    async fn expired(&self, rule: &Retention, limit: u32) -> Result<Vec<RequestRecord>, StoreError> {
         let (first, mut expired) = (self.oldest(limit).await?, 0);
         if let Some(before) = rule.before {
             let bound = RequestId::new(before, [0; 10]);
@@ -60,11 +58,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Removes all records up to and including that of `last`, which need not be there.
-    ///
-    /// # Errors
-    /// When the database fails; then nothing is removed.
-    pub async fn remove_records(&self, last: RequestId) -> Result<(), StoreError> {
+    async fn remove_records(&self, last: RequestId) -> Result<(), StoreError> {
         const DOING: &str = "removing old records";
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         for step in REMOVE {
@@ -72,7 +66,9 @@ impl Store {
         }
         tx.commit().await.doing(DOING)
     }
+}
 
+impl Database {
     /// How many records there are: as many as were counted and not removed.
     async fn records_kept(&self) -> Result<u64, StoreError> {
         let kept: i64 = sqlx::query_scalar(

@@ -1,5 +1,6 @@
 //! The reward for bringing a provider key: granted once per key and provider account, whoever brings it, however often.
 
+use async_trait::async_trait;
 use serde_json::json;
 use tollgate_core::id::TransferId;
 use tollgate_core::points::Micropoints;
@@ -7,20 +8,14 @@ use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
-use crate::ledger::booking::{Granted, Reward};
+use crate::ledger::booking::{Granted, Reward, Rewards};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::{Store, random};
+use crate::sqlite::open::{Database, random};
 use crate::sqlite::sql::{Code, Kind, Origin, account, stored};
 
-impl Store {
-    /// Grants a reward, unless one of the fingerprints had one before. Says what was granted.
-    ///
-    /// All fingerprints are known from then on, so a new key of a known account earns nothing, and neither does a known key
-    /// whose account is named for the first time.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a user.
-    pub async fn reward(&self, reward: &Reward<'_>, now: Timestamp) -> Result<Option<Granted>, StoreError> {
+#[async_trait]
+impl Rewards for Database {
+    async fn reward(&self, reward: &Reward<'_>, now: Timestamp) -> Result<Option<Granted>, StoreError> {
         const DOING: &str = "granting a reward";
         if reward.amount <= Micropoints::ZERO {
             return Ok(None);

@@ -1,5 +1,7 @@
 //! Reads columns in order and checks that each holds what it promises.
 
+use std::fmt::Write as _;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 
@@ -47,3 +49,21 @@ pub(crate) fn fields<T>(
 ) -> Result<T, StoreError> {
     read(&mut Row { row, next: 0 }).ok_or(StoreError::Damaged(what))
 }
+
+/// Ids as one argument of a query, for [`IN_LIST`].
+pub(crate) fn list<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
+    let mut text = String::from("[");
+    for id in ids {
+        text.push_str(if text.len() > 1 { ",\"" } else { "\"" });
+        for byte in id {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('"');
+    }
+    text.push(']');
+    text
+}
+
+/// The condition that a column holds one of the ids of a [`list`], which is the next argument.
+pub(crate) const IN_LIST: &str = "IN (SELECT unhex(value) FROM json_each(?))";

@@ -1,30 +1,25 @@
 //! Logins: what a refresh token stands for. Only its hash is stored, and only that of the newest one.
 
-use serde_json::Value;
+use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::audit::Note;
 use crate::catalogue::user::User;
 use crate::entry::Digest;
 use crate::error::StoreError;
-use crate::sessions::Rotated;
+use crate::sessions::{Logins, Rotated};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::{Store, random};
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::open::{Database, random};
+use crate::sqlite::row::fields;
 use crate::sqlite::sql::stored;
-use crate::sqlite::user::{COLUMNS, end_sessions, user};
+use crate::sqlite::user::{COLUMNS, user};
 
 const OPEN: &str = "session.ended_at IS NULL AND session.expires_at > ? AND users.enabled = 1";
 
-impl Store {
-    /// Begins a session of a user; `token` is the SHA-256 of its first refresh token. Sessions of the user that are over are
-    /// removed.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn begin_session(
+#[async_trait]
+impl Logins for Database {
+    async fn begin_session(
         &self,
         user: UserId,
         token: Digest,
@@ -55,11 +50,7 @@ impl Store {
         Ok(session)
     }
 
-    /// The user of a session that is not over. The management API asks at each call, so that an end takes effect at once.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError> {
+    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError> {
         let query =
             format!("{COLUMNS} JOIN session ON session.user_id = users.id WHERE session.id = ? AND {OPEN}");
         let row = sqlx::query(AssertSqlSafe(query))
@@ -71,11 +62,7 @@ impl Store {
         row.map(|row| fields("user", &row, user)).transpose()
     }
 
-    /// Replaces a refresh token by the next one, or ends its session when it had been replaced before.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn rotate_session(
+    async fn rotate_session(
         &self,
         session: SessionId,
         token: Digest,
@@ -103,11 +90,7 @@ impl Store {
         Ok(Rotated::Reused)
     }
 
-    /// Ends a session.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn end_session(&self, session: SessionId, now: Timestamp) -> Result<(), StoreError> {
+    async fn end_session(&self, session: SessionId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query("UPDATE session SET ended_at = ? WHERE id = ? AND ended_at IS NULL")
             .bind(stored(now.millis()))
             .bind(session.as_bytes().as_slice())
@@ -115,47 +98,5 @@ impl Store {
             .await
             .doing("ending a session")?;
         Ok(())
-    }
-
-    /// The password hash of a user who may log in.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError> {
-        let query = "SELECT id, name, enabled, role, created_at, password FROM users \
-                     WHERE name = ? AND enabled = 1 AND password IS NOT NULL";
-        let row =
-            sqlx::query(query).bind(name).fetch_optional(self.pool()).await.doing("reading a password")?;
-        let read = |row: &mut Row<'_>| Some((user(row)?, row.get()?));
-        row.map(|row| fields("user", &row, read)).transpose()
-    }
-
-    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it in.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn change_own_password(
-        &self,
-        user: UserId,
-        hash: &str,
-        session: SessionId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        const DOING: &str = "setting a password";
-        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
-        let done = sqlx::query("UPDATE users SET password = ? WHERE id = ?")
-            .bind(hash)
-            .bind(user.as_bytes().as_slice())
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::NotFound("user"));
-        }
-        end_sessions(&mut tx, user, Some(session), now).await?;
-        let (target, detail) = (user.to_string(), Value::Null);
-        let note = Note { action: "user.password", kind: "user", target, detail };
-        self.note(&mut tx, note, now).await?;
-        tx.commit().await.doing(DOING)
     }
 }

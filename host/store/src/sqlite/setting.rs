@@ -1,18 +1,17 @@
 //! Settings that management keeps in the database: text by name.
 
+use async_trait::async_trait;
 use tollgate_core::secret::Secret;
 
+use crate::catalogue::setting::Settings;
 use crate::error::StoreError;
 use crate::seal::MasterKey;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 
-impl Store {
-    /// The value of a setting.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+#[async_trait]
+impl Settings for Database {
+    async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar("SELECT value FROM setting WHERE name = ?")
             .bind(name)
             .fetch_optional(self.pool())
@@ -20,11 +19,7 @@ impl Store {
             .doing("reading a setting")
     }
 
-    /// Sets a setting.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
+    async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
@@ -36,11 +31,7 @@ impl Store {
         Ok(())
     }
 
-    /// A secret that is kept sealed: the one that is there, or else `made`, which is kept from now on.
-    ///
-    /// # Errors
-    /// When the database fails, or another master key sealed what is there.
-    pub async fn secret_setting(
+    async fn secret_setting(
         &self,
         master: &MasterKey,
         name: &str,

@@ -1,22 +1,20 @@
 //! A user's statement: everything that was taken from an account or put on it, newest first.
 
+use async_trait::async_trait;
 use tollgate_core::id::{RequestId, TransferId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::ledger::account::StatementLine;
+use crate::ledger::account::{StatementLine, Statements};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::Code;
 
-impl Store {
-    /// At most `limit` movements on a user's account, newest first, those before `before` where it is given.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    pub async fn statement(
+#[async_trait]
+impl Statements for Database {
+    async fn statement(
         &self,
         user: UserId,
         before: Option<i64>,

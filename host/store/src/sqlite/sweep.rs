@@ -3,20 +3,22 @@
 //! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
 //! is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the operator's loss: a gateway that
 //! dies has no usage to show for a charge. From then on no hold up to that moment is open, and that is noted (`swept`), so that
-//! [`Store::verify`] can tell a hold whose owner is gone from one that is being served (invariant I9).
+//! `verify` can tell a hold whose owner is gone from one that is being served (invariant I9).
 //!
 //! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
 
+use async_trait::async_trait;
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 use crate::entry::{Entry, RequestRecord};
 use crate::error::StoreError;
-use crate::ledger::account::SweepReport;
+use crate::ledger::Ledger;
+use crate::ledger::account::{SweepReport, Sweeps};
 use crate::sqlite::balance::open_holds;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 
 struct OpenHold {
@@ -27,14 +29,9 @@ struct OpenHold {
     at: Timestamp,
 }
 
-impl Store {
-    /// Releases every open hold. A server calls it once, before it serves; doing it again changes nothing.
-    ///
-    /// From the first call on, this process is the one that serves from the database: no other may sweep away its holds.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
-    pub async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
+#[async_trait]
+impl Sweeps for Database {
+    async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
         let writer = self.writer().await?;
         // What the last run left in the journal may resolve some, and has been read by now.
         let mut report = SweepReport::default();
@@ -50,7 +47,9 @@ impl Store {
             .doing("noting the sweep")?;
         Ok(report)
     }
+}
 
+impl Database {
     async fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
         let rows = sqlx::query(concat!(
             "SELECT open.id, account.owner, open.amount, open.memo, open.at_ms FROM (",

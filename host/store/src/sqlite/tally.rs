@@ -2,9 +2,8 @@
 //! touch, however many records there are.
 //!
 //! The rule stands in SQL too, as the view `counted` of migration 11: what that adds up from the records is what
-//! `usage_counter` holds, and [`Store::verify`] compares the two.
+//! `usage_counter` holds, and `verify.rs` compares the two.
 //!
-//! [`Store::verify`]: crate::Store::verify
 
 use std::collections::HashMap;
 

@@ -2,6 +2,7 @@
 //!
 //! `tally.rs` writes them; migration 11 says what they count.
 
+use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use tollgate_core::id::ApiKeyId;
 use tollgate_core::points::Micropoints;
@@ -9,9 +10,9 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Usage};
 
 use crate::error::StoreError;
-use crate::log::usage::{UsageBy, UsageOf, UsageQuery, UsageRow, Used};
+use crate::log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields};
 use crate::sqlite::sql::{loaded, stored};
 use crate::sqlite::tally::Kind;
@@ -25,13 +26,9 @@ macro_rules! tokens {
 
 pub(crate) use tokens;
 
-impl Store {
-    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and models come
-    /// in their order, and where there was nothing there is no row.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+#[async_trait]
+impl UsageCounters for Database {
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
         let label = match query.by {
             UsageBy::Total => "NULL",
             UsageBy::Day => "day",

@@ -1,22 +1,22 @@
 //! Users: who owns API keys and an account.
 
-use serde_json::json;
-use sqlx::SqliteConnection;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
-use crate::catalogue::user::{User, UserChange};
+use crate::catalogue::user::{User, UserChange, Users};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate};
-use crate::sqlite::open::{Store, random};
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::open::{Database, random};
+use crate::sqlite::row::{IN_LIST, Row, fields, list};
 use crate::sqlite::sql::stored;
 
-pub(crate) const SELECT: &str = "SELECT id, name, enabled, role, created_at FROM users ORDER BY id";
-/// The same without an end, for a condition or a join to follow.
+/// For a condition or a join to follow.
 pub(crate) const COLUMNS: &str =
     "SELECT users.id, users.name, users.enabled, users.role, users.created_at FROM users";
 
@@ -30,12 +30,9 @@ pub(crate) fn user(row: &mut Row<'_>) -> Option<User> {
     })
 }
 
-impl Store {
-    /// Makes a user with an empty account, whose balance holds may not take below 0.
-    ///
-    /// # Errors
-    /// [`StoreError::Exists`] when the name is taken.
-    pub async fn create_user(&self, name: &str, now: Timestamp) -> Result<UserId, StoreError> {
+#[async_trait]
+impl Users for Database {
+    async fn create_user(&self, name: &str, now: Timestamp) -> Result<UserId, StoreError> {
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(StoreError::Invalid("a user needs a name without control characters".to_owned()));
         }
@@ -63,20 +60,13 @@ impl Store {
         Ok(id)
     }
 
-    /// All users, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_users(&self) -> Result<Vec<User>, StoreError> {
-        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing users")?;
+    async fn list_users(&self) -> Result<Vec<User>, StoreError> {
+        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing users")?;
         rows.iter().map(|row| fields("user", row, user)).collect()
     }
 
-    /// The user of this name.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when nobody has it.
-    pub async fn find_user(&self, name: &str) -> Result<User, StoreError> {
+    async fn find_user(&self, name: &str) -> Result<User, StoreError> {
         let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE name = ?")
             .bind(name)
             .fetch_optional(self.pool())
@@ -85,11 +75,7 @@ impl Store {
         fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
     }
 
-    /// The user of this id.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when nobody has it.
-    pub async fn user(&self, id: UserId) -> Result<User, StoreError> {
+    async fn user(&self, id: UserId) -> Result<User, StoreError> {
         let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE id = ?")
             .bind(id.as_bytes().as_slice())
             .fetch_optional(self.pool())
@@ -98,12 +84,16 @@ impl Store {
         fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
     }
 
-    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains `search`,
-    /// whatever its case, at most `limit`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_users(
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE id {IN_LIST} ORDER BY id")))
+            .bind(list(ids.iter().map(UserId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing("finding users")?;
+        rows.iter().map(|row| fields("user", row, user)).collect()
+    }
+
+    async fn find_users(
         &self,
         search: &str,
         after: Option<UserId>,
@@ -122,17 +112,7 @@ impl Store {
         rows.iter().map(|row| fields("user", row, user)).collect()
     }
 
-    /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and [`StoreError::Invalid`]
-    /// for a floor above 0.
-    pub async fn change_user(
-        &self,
-        id: UserId,
-        change: &UserChange,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn change_user(&self, id: UserId, change: &UserChange, now: Timestamp) -> Result<(), StoreError> {
         const DOING: &str = "changing a user";
         if change.floor.is_some_and(|floor| floor > Micropoints::ZERO) {
             return Err(StoreError::Invalid("the floor of an account is 0 or less".to_owned()));
@@ -168,33 +148,48 @@ impl Store {
         tx.commit().await.doing(DOING)
     }
 
-    /// Lets a user's API keys and logins work, or not.
-    ///
-    /// # Errors
-    /// As [`Store::change_user`].
-    pub async fn set_user_enabled(
-        &self,
-        user: UserId,
-        enabled: bool,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn set_user_enabled(&self, user: UserId, enabled: bool, now: Timestamp) -> Result<(), StoreError> {
         let change = UserChange { enabled: Some(enabled), ..UserChange::default() };
         self.change_user(user, &change, now).await
     }
 
-    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the account:
-    /// that takes nothing, and refuses what comes until the balance is above it again.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
-    pub async fn set_floor(
-        &self,
-        user: UserId,
-        floor: Micropoints,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn set_floor(&self, user: UserId, floor: Micropoints, now: Timestamp) -> Result<(), StoreError> {
         let change = UserChange { floor: Some(floor), ..UserChange::default() };
         self.change_user(user, &change, now).await
+    }
+
+    async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError> {
+        let query = "SELECT id, name, enabled, role, created_at, password FROM users \
+                     WHERE name = ? AND enabled = 1 AND password IS NOT NULL";
+        let row =
+            sqlx::query(query).bind(name).fetch_optional(self.pool()).await.doing("reading a password")?;
+        let read = |row: &mut Row<'_>| Some((user(row)?, row.get()?));
+        row.map(|row| fields("user", &row, read)).transpose()
+    }
+
+    async fn change_own_password(
+        &self,
+        user: UserId,
+        hash: &str,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "setting a password";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
+        let done = sqlx::query("UPDATE users SET password = ? WHERE id = ?")
+            .bind(hash)
+            .bind(user.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await
+            .doing(DOING)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound("user"));
+        }
+        end_sessions(&mut tx, user, Some(session), now).await?;
+        let (target, detail) = (user.to_string(), Value::Null);
+        let note = Note { action: "user.password", kind: "user", target, detail };
+        self.note(&mut tx, note, now).await?;
+        tx.commit().await.doing(DOING)
     }
 }
 

@@ -18,6 +18,8 @@
 //!
 //! (The numbers are those of the ledger's design; I10 to I13 are about accounts and logs of agents, of which there are none yet.)
 
+use async_trait::async_trait;
+
 mod checks;
 mod receipts;
 
@@ -25,26 +27,19 @@ use sqlx::SqliteConnection;
 
 use self::checks::{CHECKS, Check, USAGE, fold};
 use crate::error::StoreError;
-use crate::ledger::verify::{VIOLATIONS_MAX, VerifyReport, Violation};
+use crate::ledger::verify::{VIOLATIONS_MAX, Verification, VerifyReport, Violation};
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Store;
+use crate::sqlite::open::Database;
 
-impl Store {
-    /// Recomputes the usage counters from the records, and compares: the part of [`Store::verify`] that is about them.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn verify_usage(&self) -> Result<Vec<Violation>, StoreError> {
+#[async_trait]
+impl Verification for Database {
+    async fn verify_usage(&self) -> Result<Vec<Violation>, StoreError> {
         let mut connection = self.pool().acquire().await.doing("verifying usage")?;
         let check = Check { rule: "I7 usage counters equal the sum of their records", query: USAGE };
         run(&mut connection, &check).await
     }
 
-    /// Recomputes the books and compares. Reads all of history; a server may go on serving meanwhile.
-    ///
-    /// # Errors
-    /// When the database cannot be read. Broken invariants are no error: they are in the report.
-    pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
+    async fn verify(&self) -> Result<VerifyReport, StoreError> {
         // One transaction, so that all checks see the same moment.
         let mut tx = self.pool().begin().await.doing("verifying the ledger")?;
         let (transfers, outstanding): (i64, i64) = sqlx::query_as(concat!(

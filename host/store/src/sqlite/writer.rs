@@ -1,17 +1,18 @@
 //! What the road hands over: entries go to the journal here, and from there into the tables on a thread of their own.
 //!
-//! A hold is in the journal when [`Writer::commit`] returns, and on the disk where [`Durability::Full`] is asked for; nothing
+//! A hold is in the journal when `commit` returns, and on the disk where [`Durability::Full`] is asked for; nothing
 //! on its way waits for SQLite. Settlements and records have nobody waiting: they share the next hold's write, or one
 //! of their own [`LINGER`] later. While the journal cannot be written holds are refused and everything else is kept; a
 //! settlement is never dropped while the process lives.
 //!
-//! Two threads stand behind: `ledger` (see [`crate::apply`]) and, with [`Durability::Full`], `ledger-sync`.
+//! Two threads stand behind: `ledger` (see `apply.rs`) and, with [`Durability::Full`], `ledger-sync`.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{Notify, watch};
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
+use crate::ledger::writer::EntryWriter;
 use crate::options::Durability;
 use crate::sqlite::apply;
 use crate::sqlite::journal::{Journal, Position};
@@ -27,7 +29,6 @@ use crate::sqlite::journal::{Journal, Position};
 const BACKLOG_MAX: usize = 65_536;
 /// Entries after which they are brought into the tables at once.
 const APPLY_ENTRIES: usize = 8192;
-
 /// How long an entry that nobody waits for may wait for company before it is written.
 pub(crate) const LINGER: Duration = Duration::from_millis(2);
 /// How long the disk is left alone for the sake of holds that are about to come, when several came together the last time: about a
@@ -36,9 +37,9 @@ const GATHER: Duration = Duration::from_micros(200);
 /// Bytes of such entries that are written at once.
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. Its threads end with its last clone.
+/// Hands entries to the journal. Its threads end with its last clone.
 #[derive(Debug, Clone)]
-pub struct Writer {
+pub(crate) struct JournalWriter {
     ledger: Arc<Ledger>,
     _end: Arc<End>,
 }
@@ -103,7 +104,7 @@ impl Drop for End {
     }
 }
 
-impl Writer {
+impl JournalWriter {
     /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and `pool` serves
     /// the sums of balances, which must not hold up commits.
     pub(crate) fn start(
@@ -125,59 +126,27 @@ impl Writer {
         }
         Ok(Self { _end: Arc::new(End(Arc::clone(&ledger))), ledger })
     }
+}
 
-    /// Writes `entry` to the journal. It survives the end of this process from here on; whether it survives a loss of
-    /// power is for [`Writer::synced`] to say where [`Writer::waits_for_disk`].
-    ///
-    /// # Errors
-    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too much waits
-    /// for the tables. Other entries are kept and tried again.
-    pub fn append(&self, entry: Entry) -> Result<Mark, WriteError> {
+#[async_trait]
+impl EntryWriter for JournalWriter {
+    fn append(&self, entry: Entry) -> Result<Mark, WriteError> {
         self.ledger.append(entry)
     }
 
-    /// Whether an appended entry is durable only once [`Writer::synced`] says so.
-    #[must_use]
-    pub fn waits_for_disk(&self) -> bool {
+    fn waits_for_disk(&self) -> bool {
         self.ledger.to_sync.is_some()
     }
 
-    /// Tells how far the disk keeps the journal, each time it has been told to.
-    #[must_use]
-    pub fn synced(&self) -> watch::Receiver<Synced> {
+    fn synced(&self) -> watch::Receiver<Synced> {
         self.ledger.synced.subscribe()
     }
 
-    /// Writes `entry` and waits until it is durable. The data path does so once per billed request, for the hold.
-    ///
-    /// Cancel-safe in this sense: a future that is dropped after its first poll may or may not have written the entry.
-    ///
-    /// # Errors
-    /// As for [`Writer::append`]; `Unavailable` also when the disk failed. A refused hold may be durable after all: release it.
-    pub async fn commit(&self, entry: Entry) -> Result<(), WriteError> {
-        let mark = self.append(entry)?;
-        if !self.waits_for_disk() {
-            return Ok(());
-        }
-        let mut synced = self.synced();
-        let settled = synced.wait_for(|synced| synced.settles(mark).is_some()).await;
-        settled.ok().and_then(|synced| synced.settles(mark)).unwrap_or(Err(WriteError::Closed))
-    }
-
-    /// Hands `entry` over without waiting for anything.
-    ///
-    /// # Errors
-    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too much waits for the
-    /// tables. What becomes of an entry later is logged.
-    pub fn post(&self, entry: Entry) -> Result<(), WriteError> {
+    fn post(&self, entry: Entry) -> Result<(), WriteError> {
         self.ledger.post(entry)
     }
 
-    /// Waits until everything handed over so far is in the tables.
-    ///
-    /// # Errors
-    /// [`WriteError::Closed`] when the writer ended before that.
-    pub async fn flush(&self) -> Result<(), WriteError> {
+    async fn flush(&self) -> Result<(), WriteError> {
         let target = {
             let state = self.ledger.lock();
             if state.closed {
@@ -191,12 +160,7 @@ impl Writer {
         if *applied.borrow() == u64::MAX { Err(WriteError::Closed) } else { Ok(()) }
     }
 
-    /// Brings what was handed over into the tables, sums the balances up and ends the threads. Entries handed over later are
-    /// refused.
-    ///
-    /// Returns how many entries are neither in the tables nor in the journal, because both failed; 0 on an orderly end. Closing
-    /// twice is harmless.
-    pub async fn close(&self) -> usize {
+    async fn close(&self) -> usize {
         self.ledger.close();
         let mut applied = self.ledger.applied.subscribe();
         // The sender lives in what we hold: there is no error.

@@ -17,7 +17,7 @@ async fn what_was_committed_is_there_after_reopening() {
     let rig = rig.reopen().await;
     let balance = rig.balance().await;
     assert_eq!((balance.posted, balance.pending), (points(GRANTED.get() - 70), points(0)));
-    let record = rig.store.request(id).await.unwrap();
+    let record = rig.store.log.request(id).await.unwrap();
     assert_eq!((record.charge, record.outcome), (points(70), Outcome::Ok));
     assert_eq!(record.components.pricing, Some([7; 32]));
     rig.assert_books_are_right().await;
@@ -52,7 +52,7 @@ async fn a_refused_entry_takes_no_other_down() {
     rig.writer.commit(rig.hold(second, 10)).await.unwrap();
     let balance = rig.balance().await;
     assert_eq!((balance.posted, balance.pending), (points(GRANTED.get() - 1), points(10)));
-    assert!(rig.store.request(never_held).await.is_err());
+    assert!(rig.store.log.request(never_held).await.is_err());
     rig.assert_books_are_right().await;
 }
 
@@ -79,11 +79,11 @@ async fn a_sweep_releases_what_a_crash_left_and_a_second_one_finds_nothing() {
     rig.writer.commit(rig.hold(left, 400)).await.unwrap();
 
     let rig = rig.killed().await;
-    let report = rig.store.sweep(NOW.plus_ms(50)).await.unwrap();
+    let report = rig.store.ledger.sweep(NOW.plus_ms(50)).await.unwrap();
     assert_eq!((report.released, report.amount), (1, points(400)));
-    assert_eq!(rig.store.sweep(NOW.plus_ms(60)).await.unwrap().released, 0);
+    assert_eq!(rig.store.ledger.sweep(NOW.plus_ms(60)).await.unwrap().released, 0);
 
-    let record = rig.store.request(left).await.unwrap();
+    let record = rig.store.log.request(left).await.unwrap();
     assert_eq!((record.outcome, record.charge), (Outcome::Unknown, points(0)));
     assert_eq!((record.model.as_deref(), record.latency_ms), (Some("m"), 50));
     let balance = rig.balance().await;
@@ -96,9 +96,9 @@ async fn a_sweep_releases_what_a_crash_left_and_a_second_one_finds_nothing() {
 #[tokio::test]
 async fn only_one_process_at_a_time_may_sweep() {
     let rig = Rig::new().await;
-    rig.store.sweep(NOW).await.unwrap();
+    rig.store.ledger.sweep(NOW).await.unwrap();
     let other = Store::open(&rig.path(), options()).await.unwrap();
-    assert!(matches!(other.sweep(NOW).await, Err(StoreError::InUse(_))));
+    assert!(matches!(other.ledger.sweep(NOW).await, Err(StoreError::InUse(_))));
 }
 
 #[tokio::test]

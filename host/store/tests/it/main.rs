@@ -38,9 +38,9 @@ impl Rig {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db"), options()).await.unwrap();
-        let user = store.create_user("alice", NOW).await.unwrap();
-        store.grant(user, GRANTED, "welcome", "test", NOW).await.unwrap();
-        Self { writer: store.writer().await.unwrap(), store, user, folder }
+        let user = store.catalogue.create_user("alice", NOW).await.unwrap();
+        store.ledger.grant(user, GRANTED, "welcome", "test", NOW).await.unwrap();
+        Self { writer: store.ledger.writer().await.unwrap(), store, user, folder }
     }
 
     fn path(&self) -> PathBuf {
@@ -58,7 +58,7 @@ impl Rig {
             std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
         let store = Store::open(&folder.path().join("t.db"), options()).await.unwrap();
-        Self { writer: store.writer().await.unwrap(), store, user: self.user, folder }
+        Self { writer: store.ledger.writer().await.unwrap(), store, user: self.user, folder }
     }
 
     /// Ends the writer and opens the same file again.
@@ -68,7 +68,7 @@ impl Rig {
         let Self { store, user, folder, .. } = self;
         drop(store);
         let store = Store::open(&path, options()).await.unwrap();
-        Self { writer: store.writer().await.unwrap(), store, user, folder }
+        Self { writer: store.ledger.writer().await.unwrap(), store, user, folder }
     }
 
     async fn raw(&self) -> SqliteConnection {
@@ -92,13 +92,13 @@ impl Rig {
 
     async fn balance(&self) -> Balance {
         self.flush().await;
-        let balances = self.store.balances().await.unwrap();
+        let balances = self.store.ledger.balances().await.unwrap();
         balances.into_iter().find(|balance| balance.user == self.user).unwrap()
     }
 
     async fn assert_books_are_right(&self) {
         self.flush().await;
-        assert_eq!(self.store.verify().await.unwrap().violations, []);
+        assert_eq!(self.store.ledger.verify().await.unwrap().violations, []);
     }
 
     fn hold(&self, request: RequestId, amount: i64) -> Entry {

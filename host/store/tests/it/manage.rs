@@ -11,8 +11,8 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Act, AuditFilter, Components, Credit, Entry, KeyChange, KeyUse, Keyed, Known, MasterKey, NewApiKey,
-    NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError, UserChange,
+    Act, AuditFilter, Components, Credit, Entry, KeyChange, KeyFilter, KeyUse, Keyed, Known, MasterKey,
+    NewApiKey, NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError, UserChange,
 };
 
 use crate::{GRANTED, NOW, Rig, options, paid, points, request};
@@ -57,30 +57,30 @@ fn price() -> ModelPrice {
 #[tokio::test]
 async fn a_grant_of_another_process_is_seen_once_and_requests_are_not() {
     let rig = Rig::new().await;
-    let loaded = rig.store.load(NOW).await.unwrap();
+    let loaded = rig.store.feed.load(NOW).await.unwrap();
     let id = request();
     rig.writer.commit(rig.hold(id, 10)).await.unwrap();
     rig.writer.commit(rig.settle(id, 10, paid(10))).await.unwrap();
     rig.flush().await;
-    assert_eq!(rig.store.revision().await.unwrap(), loaded.revision);
-    assert_eq!(rig.store.transfers_since(loaded.seq).await.unwrap(), []);
+    assert_eq!(rig.store.feed.revision().await.unwrap(), loaded.revision);
+    assert_eq!(rig.store.feed.transfers_since(loaded.seq).await.unwrap(), []);
 
     let other = Store::open(&rig.path(), options()).await.unwrap();
-    let granted = other.grant(rig.user, points(7), "sorry", "bob", NOW).await.unwrap();
-    assert_ne!(rig.store.revision().await.unwrap(), loaded.revision);
+    let granted = other.ledger.grant(rig.user, points(7), "sorry", "bob", NOW).await.unwrap();
+    assert_ne!(rig.store.feed.revision().await.unwrap(), loaded.revision);
     let credit = Credit { seq: granted.seq, user: rig.user, amount: points(7) };
-    assert_eq!(rig.store.transfers_since(loaded.seq).await.unwrap(), [credit]);
-    assert_eq!(rig.store.transfers_since(granted.seq).await.unwrap(), []);
+    assert_eq!(rig.store.feed.transfers_since(loaded.seq).await.unwrap(), [credit]);
+    assert_eq!(rig.store.feed.transfers_since(granted.seq).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_grant_needs_points_and_a_user() {
     let rig = Rig::new().await;
     let nobody = UserId::from_bytes([9; 16]);
-    let missing = rig.store.grant(nobody, points(1), "", "", NOW).await;
+    let missing = rig.store.ledger.grant(nobody, points(1), "", "", NOW).await;
     assert!(matches!(missing, Err(StoreError::NotFound("user"))));
     for amount in [0, -1] {
-        let refused = rig.store.grant(rig.user, points(amount), "", "", NOW).await;
+        let refused = rig.store.ledger.grant(rig.user, points(amount), "", "", NOW).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))));
     }
     assert_eq!(rig.balance().await.posted, GRANTED);
@@ -90,11 +90,11 @@ async fn a_grant_needs_points_and_a_user() {
 async fn every_change_that_a_server_must_notice_changes_the_revision() {
     let rig = Rig::new().await;
     let store = &rig.store;
-    let mut seen = vec![store.revision().await.unwrap()];
+    let mut seen = vec![store.feed.revision().await.unwrap()];
     macro_rules! changes {
         ($($change:expr),* $(,)?) => {$(
             $change.await.unwrap();
-            let now = store.revision().await.unwrap();
+            let now = store.feed.revision().await.unwrap();
             assert!(!seen.contains(&now), stringify!($change));
             seen.push(now);
         )*};
@@ -112,22 +112,22 @@ async fn every_change_that_a_server_must_notice_changes_the_revision() {
     };
     let master = key("a");
     changes![
-        store.create_user("bob", NOW),
-        store.set_user_enabled(rig.user, false, NOW),
-        store.set_floor(rig.user, points(-5), NOW),
-        store.create_api_key(&api_key(rig.user, [1; 32]), NOW),
-        store.add_credential(&master, &new, NOW),
-        store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW),
-        store.set_setting("theme", "dark"),
-        store.set_setting("theme", "light"),
+        store.catalogue.create_user("bob", NOW),
+        store.catalogue.set_user_enabled(rig.user, false, NOW),
+        store.catalogue.set_floor(rig.user, points(-5), NOW),
+        store.catalogue.create_api_key(&api_key(rig.user, [1; 32]), NOW),
+        store.catalogue.add_credential(&master, &new, NOW),
+        store.catalogue.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW),
+        store.catalogue.set_setting("theme", "dark"),
+        store.catalogue.set_setting("theme", "light"),
     ];
-    let loaded = store.load(NOW).await.unwrap();
+    let loaded = store.feed.load(NOW).await.unwrap();
     changes![
-        store.revoke_api_key(loaded.api_keys[0].id, NOW),
-        store.set_credential_enabled(loaded.credentials[0].id, false, Some("401"), NOW),
-        store.remove_credential(loaded.credentials[0].id, NOW),
+        store.catalogue.revoke_api_key(loaded.api_keys[0].id, NOW),
+        store.catalogue.set_credential_enabled(loaded.credentials[0].id, false, Some("401"), NOW),
+        store.catalogue.remove_credential(loaded.credentials[0].id, NOW),
     ];
-    assert_eq!(store.setting("theme").await.unwrap().as_deref(), Some("light"));
+    assert_eq!(store.catalogue.setting("theme").await.unwrap().as_deref(), Some("light"));
 }
 
 #[tokio::test]
@@ -144,12 +144,13 @@ async fn a_load_has_everything_as_it_was_stored() {
         limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
-    rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
-    let id = rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
-    rig.store.set_credential_enabled(id, false, Some("401"), NOW).await.unwrap();
-    let version = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW).await.unwrap();
+    rig.store.catalogue.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
+    let id = rig.store.catalogue.add_credential(&key("a"), &new, NOW).await.unwrap();
+    rig.store.catalogue.set_credential_enabled(id, false, Some("401"), NOW).await.unwrap();
+    let version =
+        rig.store.catalogue.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW).await.unwrap();
 
-    let loaded = rig.store.load(NOW).await.unwrap();
+    let loaded = rig.store.feed.load(NOW).await.unwrap();
     assert_eq!((loaded.users[0].name.as_str(), loaded.users[0].enabled), ("alice", true));
     let stored = &loaded.api_keys[0];
     assert_eq!((stored.sha256, stored.expires_at, stored.enabled), ([1; 32], Some(NOW.plus_ms(1)), true));
@@ -177,7 +178,7 @@ async fn no_secret_reaches_the_files() {
         limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
-    rig.store.add_credential(&key("a"), &new, NOW).await.unwrap();
+    rig.store.catalogue.add_credential(&key("a"), &new, NOW).await.unwrap();
     for file in std::fs::read_dir(rig.folder.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(9).any(|window| window == b"sk-canary"));
@@ -188,61 +189,66 @@ async fn no_secret_reaches_the_files() {
 async fn a_price_table_that_bills_too_little_is_refused() {
     let rig = Rig::new().await;
     let check = async |price: ModelPrice| {
-        let refused = rig.store.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await;
+        let refused =
+            rig.store.catalogue.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     };
     check(ModelPrice { provider: String::new(), ..price() }).await;
     check(ModelPrice { output_tokens_max: 0, ..price() }).await;
     check(ModelPrice { base: price().base.with(Class::AudioOutput, -1), ..price() }).await;
     check(ModelPrice { long_prompt: Some(Tier { above_tokens: 0, rates: price().base }), ..price() }).await;
-    assert!(matches!(rig.store.publish_prices(&HashMap::new(), NOW).await, Err(StoreError::Invalid(_))));
-    assert_eq!(rig.store.price_schedule(NOW).await.unwrap().at(NOW).version(), 0);
-    assert!(matches!(rig.store.prices(1).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(
+        rig.store.catalogue.publish_prices(&HashMap::new(), NOW).await,
+        Err(StoreError::Invalid(_))
+    ));
+    assert_eq!(rig.store.catalogue.price_schedule(NOW).await.unwrap().at(NOW).version(), 0);
+    assert!(matches!(rig.store.catalogue.prices(1).await, Err(StoreError::NotFound(_))));
 }
 
 #[tokio::test]
 async fn an_old_price_table_stays_as_it_was() {
     let rig = Rig::new().await;
     let publish = async |price: ModelPrice| {
-        rig.store.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await.unwrap()
+        rig.store.catalogue.publish_prices(&HashMap::from([("m".to_owned(), price)]), NOW).await.unwrap()
     };
     let first = publish(price()).await;
     let second = publish(ModelPrice { output_tokens_max: 5, ..price() }).await;
-    assert_eq!(rig.store.prices(first).await.unwrap().find("m"), Some(&price()));
-    assert_eq!(rig.store.price_schedule(NOW).await.unwrap().at(NOW).version(), second);
+    assert_eq!(rig.store.catalogue.prices(first).await.unwrap().find("m"), Some(&price()));
+    assert_eq!(rig.store.catalogue.price_schedule(NOW).await.unwrap().at(NOW).version(), second);
 }
 
 #[tokio::test]
 async fn names_and_keys_are_unique() {
     let rig = Rig::new().await;
-    assert!(matches!(rig.store.create_user("alice", NOW).await, Err(StoreError::Exists("user"))));
-    assert!(matches!(rig.store.create_user("", NOW).await, Err(StoreError::Invalid(_))));
-    rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
-    let again = rig.store.create_api_key(&api_key(rig.user, [1; 32]), NOW).await;
+    assert!(matches!(rig.store.catalogue.create_user("alice", NOW).await, Err(StoreError::Exists("user"))));
+    assert!(matches!(rig.store.catalogue.create_user("", NOW).await, Err(StoreError::Invalid(_))));
+    rig.store.catalogue.create_api_key(&api_key(rig.user, [1; 32]), NOW).await.unwrap();
+    let again = rig.store.catalogue.create_api_key(&api_key(rig.user, [1; 32]), NOW).await;
     assert!(matches!(again, Err(StoreError::Exists(_))));
-    let nobody = rig.store.create_api_key(&api_key(UserId::from_bytes([9; 16]), [2; 32]), NOW).await;
+    let nobody =
+        rig.store.catalogue.create_api_key(&api_key(UserId::from_bytes([9; 16]), [2; 32]), NOW).await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
-    assert_eq!(rig.store.find_user("alice").await.unwrap().id, rig.user);
+    assert_eq!(rig.store.catalogue.find_user("alice").await.unwrap().id, rig.user);
 }
 
 #[tokio::test]
 async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
     let rig = Rig::new().await;
     let new = NewApiKey { limits: limits(), ..api_key(rig.user, [1; 32]) };
-    let id = rig.store.create_api_key(&new, NOW).await.unwrap();
-    assert_eq!(rig.store.list_api_keys().await.unwrap()[0].limits, limits());
-    let revision = rig.store.revision().await.unwrap();
+    let id = rig.store.catalogue.create_api_key(&new, NOW).await.unwrap();
+    assert_eq!(rig.store.catalogue.list_api_keys().await.unwrap()[0].limits, limits());
+    let revision = rig.store.feed.revision().await.unwrap();
     let none = KeyLimits::default();
     let change = KeyChange { name: "desk", enabled: false, expires_at: None, limits: &none, keys_max: 10 };
-    rig.store.change_api_key(id, &change, NOW).await.unwrap();
-    assert_ne!(rig.store.revision().await.unwrap(), revision, "a server must notice");
-    let stored = rig.store.list_api_keys().await.unwrap().remove(0);
+    rig.store.catalogue.change_api_key(id, &change, NOW).await.unwrap();
+    assert_ne!(rig.store.feed.revision().await.unwrap(), revision, "a server must notice");
+    let stored = rig.store.catalogue.list_api_keys().await.unwrap().remove(0);
     assert_eq!((stored.name.as_str(), stored.enabled, stored.expires_at), ("desk", false, None));
     assert!(stored.limits.is_empty());
-    let nobody = rig.store.change_api_key(ApiKeyId::from_bytes([9; 16]), &change, NOW).await;
+    let nobody = rig.store.catalogue.change_api_key(ApiKeyId::from_bytes([9; 16]), &change, NOW).await;
     assert!(matches!(nobody, Err(StoreError::NotFound("API key"))));
     let zero = KeyLimits { rates: RateLimits { concurrency: Some(0), ..RateLimits::default() }, ..limits() };
-    let refused = rig.store.change_api_key(id, &KeyChange { limits: &zero, ..change }, NOW).await;
+    let refused = rig.store.catalogue.change_api_key(id, &KeyChange { limits: &zero, ..change }, NOW).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))));
 }
 
@@ -250,11 +256,16 @@ async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
 async fn a_refresh_token_is_replaced_once_and_a_second_use_ends_its_session() {
     let rig = Rig::new().await;
     let day = tollgate_core::time::DAY_MS;
-    let begin = async || rig.store.begin_session(rig.user, [1; 32], NOW, NOW.plus_ms(day)).await.unwrap();
+    let begin =
+        async || rig.store.sessions.begin_session(rig.user, [1; 32], NOW, NOW.plus_ms(day)).await.unwrap();
     let rotate = async |session, token, next, at: tollgate_core::time::Timestamp| {
-        rig.store.rotate_session(session, [token; 32], [next; 32], at, at.plus_ms(day)).await.unwrap()
+        rig.store
+            .sessions
+            .rotate_session(session, [token; 32], [next; 32], at, at.plus_ms(day))
+            .await
+            .unwrap()
     };
-    let open = async |session, at| rig.store.session_user(session, at).await.unwrap().is_some();
+    let open = async |session, at| rig.store.sessions.session_user(session, at).await.unwrap().is_some();
     let (session, other) = (begin().await, begin().await);
     assert!(
         matches!(rotate(session, 1, 2, NOW.plus_ms(day - 1)).await, Rotated::Replaced(user) if user.id == rig.user)
@@ -265,29 +276,29 @@ async fn a_refresh_token_is_replaced_once_and_a_second_use_ends_its_session() {
     assert!(!open(session, NOW).await && open(other, NOW).await);
     assert_eq!(rotate(other, 1, 2, NOW.plus_ms(day)).await, Rotated::Unknown, "it is over");
     let hash = UserChange { password: Some("hash".to_owned()), ..UserChange::default() };
-    rig.store.change_user(rig.user, &hash, NOW).await.unwrap();
+    rig.store.catalogue.change_user(rig.user, &hash, NOW).await.unwrap();
     assert!(!open(other, NOW).await, "a new password ends all of them");
     let third = begin().await;
-    rig.store.set_user_enabled(rig.user, false, NOW).await.unwrap();
+    rig.store.catalogue.set_user_enabled(rig.user, false, NOW).await.unwrap();
     assert!(!open(third, NOW).await);
-    assert_eq!(rig.store.password("alice").await.unwrap(), None);
+    assert_eq!(rig.store.catalogue.password("alice").await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_sealed_setting_is_made_once_and_opens_with_its_key_and_name_alone() {
     let rig = Rig::new().await;
     let secret = |text: &str| Secret::new(text.to_owned());
-    let made = rig.store.secret_setting(&key("a"), "token", &secret("first-canary")).await.unwrap();
-    let again = rig.store.secret_setting(&key("a"), "token", &secret("second")).await.unwrap();
+    let made = rig.store.catalogue.secret_setting(&key("a"), "token", &secret("first-canary")).await.unwrap();
+    let again = rig.store.catalogue.secret_setting(&key("a"), "token", &secret("second")).await.unwrap();
     assert_eq!((made.expose(), again.expose()), ("first-canary", "first-canary"));
-    rig.store.secret_setting(&key("b"), "token", &secret("x")).await.unwrap_err();
-    let sealed = rig.store.setting("token").await.unwrap().unwrap();
+    rig.store.catalogue.secret_setting(&key("b"), "token", &secret("x")).await.unwrap_err();
+    let sealed = rig.store.catalogue.setting("token").await.unwrap().unwrap();
     assert!(!sealed.contains("canary"));
-    rig.store.set_setting("other", &sealed).await.unwrap();
-    rig.store.secret_setting(&key("a"), "other", &secret("x")).await.unwrap_err();
+    rig.store.catalogue.set_setting("other", &sealed).await.unwrap();
+    rig.store.catalogue.secret_setting(&key("a"), "other", &secret("x")).await.unwrap_err();
     for damaged in ["", "a", "é0", &sealed[2..]] {
-        rig.store.set_setting("token", damaged).await.unwrap();
-        rig.store.secret_setting(&key("a"), "token", &secret("x")).await.unwrap_err();
+        rig.store.catalogue.set_setting("token", damaged).await.unwrap();
+        rig.store.catalogue.secret_setting(&key("a"), "token", &secret("x")).await.unwrap_err();
     }
 }
 
@@ -296,25 +307,25 @@ async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
     let rig = Rig::new().await;
     let create = async |user, digit, expires_at| {
         let new = NewApiKey { keys_max: 2, expires_at, ..api_key(user, [digit; 32]) };
-        rig.store.create_api_key(&new, NOW).await
+        rig.store.catalogue.create_api_key(&new, NOW).await
     };
     let first = create(rig.user, 1, None).await.unwrap();
     create(rig.user, 2, None).await.unwrap();
     let refused = create(rig.user, 3, None).await;
     assert!(matches!(refused, Err(StoreError::TooMany { max: 2, .. })), "{refused:?}");
-    let other = rig.store.create_user("bob", NOW).await.unwrap();
+    let other = rig.store.catalogue.create_user("bob", NOW).await.unwrap();
     create(other, 3, None).await.unwrap();
     // A key that is revoked or over makes room, and may not come back into it.
-    rig.store.revoke_api_key(first, NOW).await.unwrap();
+    rig.store.catalogue.revoke_api_key(first, NOW).await.unwrap();
     let over = create(rig.user, 4, Some(NOW)).await.unwrap();
     create(rig.user, 5, None).await.unwrap();
     let none = KeyLimits::default();
     let back = KeyChange { name: "x", enabled: true, expires_at: None, limits: &none, keys_max: 2 };
     for key in [first, over] {
-        let refused = rig.store.change_api_key(key, &back, NOW).await;
+        let refused = rig.store.catalogue.change_api_key(key, &back, NOW).await;
         assert!(matches!(refused, Err(StoreError::TooMany { .. })), "{refused:?}");
     }
-    rig.store.change_api_key(first, &KeyChange { enabled: false, ..back }, NOW).await.unwrap();
+    rig.store.catalogue.change_api_key(first, &KeyChange { enabled: false, ..back }, NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -339,11 +350,11 @@ async fn what_was_used_with_a_key_is_the_sum_of_its_records() {
     post(key, NOW.plus_ms(5), Operation::CountTokens, 0).await;
     post(other, yesterday, Operation::Generate, 9).await;
     rig.flush().await;
-    let used = rig.store.api_key_use().await.unwrap();
+    let used = rig.store.catalogue.api_key_use().await.unwrap();
     let expected = KeyUse { last_used: NOW.plus_ms(5), requests: 3, tokens: 2 * 4321, charge: points(15) };
     assert_eq!(used[&key], expected);
     assert_eq!((used.len(), used[&other].requests), (2, 1));
-    assert_eq!(rig.store.api_key_tokens_today(NOW).await.unwrap(), HashMap::from([(key, 4321)]));
+    assert_eq!(rig.store.feed.api_key_tokens_today(NOW).await.unwrap(), HashMap::from([(key, 4321)]));
 }
 
 #[tokio::test]
@@ -392,7 +403,7 @@ async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
         rig.writer.post(Entry::Record(Box::new(record.clone()))).unwrap();
         rig.flush().await;
     }
-    let page = async |filter: RequestFilter| rig.store.requests(&filter).await.unwrap();
+    let page = async |filter: RequestFilter| rig.store.log.requests(&filter).await.unwrap();
     let all = RequestFilter { limit: 10, ..RequestFilter::default() };
     assert_eq!(page(all.clone()).await, [bare.clone(), full.clone()]);
     assert_eq!(
@@ -404,9 +415,9 @@ async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
         std::slice::from_ref(&bare)
     );
     assert_eq!(page(RequestFilter { user: Some(UserId::from_bytes([9; 16])), ..all }).await, []);
-    assert_eq!(rig.store.receipt(full.request).await.unwrap(), full.receipt);
-    assert_eq!(rig.store.receipt(bare.request).await.unwrap(), None);
-    assert!(matches!(rig.store.receipt(request()).await, Err(StoreError::NotFound(_))));
+    assert_eq!(rig.store.log.receipt(full.request).await.unwrap(), full.receipt);
+    assert_eq!(rig.store.log.receipt(bare.request).await.unwrap(), None);
+    assert!(matches!(rig.store.log.receipt(request()).await, Err(StoreError::NotFound(_))));
 }
 
 #[tokio::test]
@@ -426,13 +437,15 @@ async fn a_change_and_its_row_in_the_audit_log_are_one() {
     let rig = Rig::new().await;
     let act = Act::new("operator", None, Some([127, 0, 0, 1].into()));
     let store = rig.store.acting(act);
-    let bob = store.create_user("bob", NOW).await.unwrap();
-    let key = store.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap();
-    store.revoke_api_key(key, NOW).await.unwrap();
+    let bob = store.catalogue.create_user("bob", NOW).await.unwrap();
+    let key = store.catalogue.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap();
+    store.catalogue.revoke_api_key(key, NOW).await.unwrap();
     // What is refused has changed nothing, and says nothing.
-    store.create_user("bob", NOW).await.unwrap_err();
-    store.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap_err();
-    let all = async |filter: AuditFilter| rig.store.audit(&AuditFilter { limit: 9, ..filter }).await.unwrap();
+    store.catalogue.create_user("bob", NOW).await.unwrap_err();
+    store.catalogue.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap_err();
+    let all = async |filter: AuditFilter| {
+        rig.store.catalogue.audit(&AuditFilter { limit: 9, ..filter }).await.unwrap()
+    };
     let rows = all(AuditFilter::default()).await;
     let said: Vec<_> = rows.iter().map(|row| (row.action.as_str(), row.target.clone())).collect();
     let expected =
@@ -443,7 +456,7 @@ async fn a_change_and_its_row_in_the_audit_log_are_one() {
         AuditFilter { action: Some("key.*".to_owned()), before: Some(rows[0].seq), ..AuditFilter::default() };
     assert_eq!(all(keys).await, rows[1..2]);
     // A store that nobody acts through notes nothing.
-    rig.store.create_user("eve", NOW).await.unwrap();
+    rig.store.catalogue.create_user("eve", NOW).await.unwrap();
     assert_eq!(all(AuditFilter::default()).await.len(), 3);
 }
 
@@ -452,15 +465,15 @@ async fn the_last_admin_stays_one() {
     let rig = Rig::new().await;
     let change = |role, enabled| UserChange { role, enabled, ..UserChange::default() };
     let admin = change(Some(Role::Admin), None);
-    rig.store.change_user(rig.user, &admin, NOW).await.unwrap();
+    rig.store.catalogue.change_user(rig.user, &admin, NOW).await.unwrap();
     for wrong in [change(Some(Role::User), None), change(None, Some(false))] {
-        let refused = rig.store.change_user(rig.user, &wrong, NOW).await;
+        let refused = rig.store.catalogue.change_user(rig.user, &wrong, NOW).await;
         assert!(matches!(refused, Err(StoreError::LastAdmin)), "{refused:?}");
     }
-    let bob = rig.store.create_user("bob", NOW).await.unwrap();
-    rig.store.change_user(bob, &admin, NOW).await.unwrap();
-    rig.store.change_user(rig.user, &change(Some(Role::User), Some(false)), NOW).await.unwrap();
-    assert!(!rig.store.user(rig.user).await.unwrap().enabled);
+    let bob = rig.store.catalogue.create_user("bob", NOW).await.unwrap();
+    rig.store.catalogue.change_user(bob, &admin, NOW).await.unwrap();
+    rig.store.catalogue.change_user(rig.user, &change(Some(Role::User), Some(false)), NOW).await.unwrap();
+    assert!(!rig.store.catalogue.user(rig.user).await.unwrap().enabled);
 }
 
 #[tokio::test]
@@ -471,23 +484,74 @@ async fn a_keyed_call_is_made_once_and_its_answer_kept_sealed_for_a_day() {
         |digest: u8, boot: u8| Keyed { actor: "operator", key: "k", digest: [digest; 32], boot: [boot; 16] };
     let begin = |digest, boot, at| {
         let (store, master) = (rig.store.clone(), key("a"));
-        async move { store.begin_call(&master, &call(digest, boot), at).await.unwrap() }
+        async move { store.sessions.begin_call(&master, &call(digest, boot), at).await.unwrap() }
     };
     assert!(matches!(begin(1, 1, NOW).await, Known::New));
     assert!(matches!(begin(1, 1, NOW).await, Known::Running));
     assert!(matches!(begin(2, 1, NOW).await, Known::Other));
     assert!(matches!(begin(1, 2, NOW).await, Known::CutOff), "another run of the gateway took it");
-    rig.store.forget_call(&call(1, 1)).await.unwrap();
+    rig.store.sessions.forget_call(&call(1, 1)).await.unwrap();
     assert!(matches!(begin(1, 1, NOW).await, Known::New));
     let body = Secret::new("canary".to_owned());
-    rig.store.keep_answer(&master, &call(1, 1), 201, &body).await.unwrap();
-    rig.store.forget_call(&call(1, 1)).await.unwrap();
+    rig.store.sessions.keep_answer(&master, &call(1, 1), 201, &body).await.unwrap();
+    rig.store.sessions.forget_call(&call(1, 1)).await.unwrap();
     let Known::Answered(201, kept) = begin(1, 2, NOW).await else { panic!("an answer is kept") };
     assert_eq!(kept.expose(), "canary");
     let other = Keyed { actor: "bob", ..call(1, 1) };
     assert!(
-        matches!(rig.store.begin_call(&master, &other, NOW).await.unwrap(), Known::New),
+        matches!(rig.store.sessions.begin_call(&master, &other, NOW).await.unwrap(), Known::New),
         "keys are per actor"
     );
     assert!(matches!(begin(1, 1, NOW.plus_ms(86_400_000)).await, Known::New));
+}
+
+#[tokio::test]
+async fn pages_of_users_keys_and_credentials_add_up_to_all_of_them() {
+    let rig = Rig::new().await;
+    let catalogue = &rig.store.catalogue;
+    let bob = catalogue.create_user("bob", NOW).await.unwrap();
+    for (number, user) in [rig.user, bob, bob].into_iter().enumerate() {
+        let new = api_key(user, [u8::try_from(number).unwrap(); 32]);
+        catalogue.create_api_key(&new, NOW).await.unwrap();
+    }
+    let all = catalogue.list_api_keys().await.unwrap();
+    let page = |user, after, limit| KeyFilter { user, after, limit };
+    let first = catalogue.find_api_keys(&page(None, None, 2)).await.unwrap();
+    let rest = catalogue.find_api_keys(&page(None, Some(first[1].id), 2)).await.unwrap();
+    assert_eq!([first, rest].concat(), all);
+    let of_bob = catalogue.find_api_keys(&page(Some(bob), None, 9)).await.unwrap();
+    assert_eq!(of_bob, all.iter().filter(|key| key.user == bob).cloned().collect::<Vec<_>>());
+    assert_eq!(catalogue.api_key(all[1].id).await.unwrap(), all[1]);
+    let nobody = ApiKeyId::from_bytes([9; 16]);
+    assert!(matches!(catalogue.api_key(nobody).await, Err(StoreError::NotFound("API key"))));
+    assert_eq!(catalogue.users(&[bob, UserId::from_bytes([9; 16])]).await.unwrap().len(), 1);
+    assert_eq!(catalogue.users(&[bob, rig.user]).await.unwrap(), catalogue.list_users().await.unwrap());
+    assert_eq!(catalogue.users(&[]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn balances_of_some_users_are_those_among_all() {
+    let rig = Rig::new().await;
+    let bob = rig.store.catalogue.create_user("bob", NOW).await.unwrap();
+    rig.store.ledger.grant(bob, points(50), "welcome", "test", NOW).await.unwrap();
+    for (held, charged) in [(100, Some(60)), (70, None)] {
+        let request = request();
+        rig.writer.commit(rig.hold(request, held)).await.unwrap();
+        if let Some(charged) = charged {
+            rig.writer.post(rig.settle(request, held, paid(charged))).unwrap();
+        }
+    }
+    // Before and after what has moved is summed up in the snapshot.
+    for rig in [rig.killed().await, rig.reopen().await] {
+        rig.flush().await;
+        let mut all = rig.store.ledger.balances().await.unwrap();
+        all.sort_by_key(|balance| balance.user == bob);
+        assert_eq!(all[0].posted, GRANTED.checked_sub(points(60)).unwrap());
+        assert_eq!((all[0].pending, all[1].posted), (points(70), points(50)));
+        let mut both = rig.store.ledger.balances_of(&[bob, rig.user]).await.unwrap();
+        both.sort_by_key(|balance| balance.user == bob);
+        assert_eq!(both, all);
+        assert_eq!(rig.store.ledger.balances_of(&[bob]).await.unwrap(), all[1..]);
+        assert_eq!(rig.store.ledger.balances_of(&[]).await.unwrap(), []);
+    }
 }

@@ -32,16 +32,16 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
     let price = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 9 };
     let models = HashMap::from([("m".to_owned(), price)]);
     let later = NewPrices { models: &models, effective_at: Some(NOW.plus_ms(9)), actor: "test", note: None };
-    seen("price.publish", store.schedule_prices(&later, NOW).await.map(drop));
-    let version = rig.store.schedule_prices(&later, NOW).await.unwrap();
-    seen("price.withdraw", store.withdraw_prices(version, NOW).await);
-    seen("user.grant", store.grant(rig.user, points(1), "why", "test", NOW).await.map(drop));
-    seen("user.top-up", store.top_up(rig.user, points(1), "pay", "why", "test", NOW).await.map(drop));
+    seen("price.publish", store.catalogue.schedule_prices(&later, NOW).await.map(drop));
+    let version = rig.store.catalogue.schedule_prices(&later, NOW).await.unwrap();
+    seen("price.withdraw", store.catalogue.withdraw_prices(version, NOW).await);
+    seen("user.grant", store.ledger.grant(rig.user, points(1), "why", "test", NOW).await.map(drop));
+    seen("user.top-up", store.ledger.top_up(rig.user, points(1), "pay", "why", "test", NOW).await.map(drop));
     let rate = PriceRate::of_ppm(500_000).unwrap();
-    seen("price-rate.set", store.set_price_rate(Payers::All, rate, "test", NOW).await.map(drop));
+    seen("price-rate.set", store.catalogue.set_price_rate(Payers::All, rate, "test", NOW).await.map(drop));
     let refund =
         Refund { request: charged(rig).await, amount: None, reason: "why", actor: "test", key: None };
-    seen("request.refund", store.refund(&refund, NOW).await.map(drop));
+    seen("request.refund", store.ledger.refund(&refund, NOW).await.map(drop));
     let codes = [([6; 32], "tgc_6".to_owned())];
     let new = NewBatch {
         label: "l",
@@ -51,12 +51,12 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
         actor: "test",
         codes: &codes,
     };
-    seen("code.create", store.create_codes(&new, NOW).await.map(drop));
+    seen("code.create", store.ledger.create_codes(&new, NOW).await.map(drop));
     let codes = [(CODE, "tgc_5".to_owned())];
-    rig.store.create_codes(&NewBatch { codes: &codes, ..new }, NOW).await.unwrap();
-    let batch = rig.store.code_batches().await.unwrap().pop().unwrap().id;
-    seen("code.redeem", store.redeem(rig.user, CODE, NOW).await.map(drop));
-    seen("code.change", store.set_codes_enabled(batch, false, NOW).await);
+    rig.store.ledger.create_codes(&NewBatch { codes: &codes, ..new }, NOW).await.unwrap();
+    let batch = rig.store.ledger.code_batches().await.unwrap().pop().unwrap().id;
+    seen("code.redeem", store.ledger.redeem(rig.user, CODE, NOW).await.map(drop));
+    seen("code.change", store.ledger.set_codes_enabled(batch, false, NOW).await);
     let (secret, master) =
         (Secret::new("sk-0123456789abcd".into()), MasterKey::from_hex(&Secret::new("a".repeat(64))).unwrap());
     let new = NewCredential {
@@ -69,12 +69,12 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
         limits: RateLimits::default(),
         fingerprint: [9; 32],
     };
-    seen("credential.add", store.add_credential(&master, &new, NOW).await.map(drop));
-    let id = rig.store.add_credential(&master, &new, NOW).await.unwrap();
+    seen("credential.add", store.catalogue.add_credential(&master, &new, NOW).await.map(drop));
+    let id = rig.store.catalogue.add_credential(&master, &new, NOW).await.unwrap();
     let change = CredentialChange { label: "x", weight: 2, enabled: true, limits: RateLimits::default() };
-    seen("credential.change", store.change_credential(id, &change, NOW).await);
-    seen("credential.change", store.set_credential_enabled(id, false, None, NOW).await);
-    seen("credential.remove", store.remove_credential(id, NOW).await);
+    seen("credential.change", store.catalogue.change_credential(id, &change, NOW).await);
+    seen("credential.change", store.catalogue.set_credential_enabled(id, false, None, NOW).await);
+    seen("credential.remove", store.catalogue.remove_credential(id, NOW).await);
 }
 
 #[tokio::test]
@@ -87,15 +87,15 @@ async fn each_change_of_points_prices_and_keys_is_noted_once() {
         made.push(action);
     })
     .await;
-    let rows = rig.store.audit(&AuditFilter { limit: 99, ..AuditFilter::default() }).await.unwrap();
+    let rows = rig.store.catalogue.audit(&AuditFilter { limit: 99, ..AuditFilter::default() }).await.unwrap();
     let noted: Vec<&str> = rows.iter().rev().map(|row| row.action.as_str()).collect();
     assert_eq!(noted, made);
     // What is refused, or had been done before, changes nothing and says nothing.
-    store.withdraw_prices(1, NOW).await.unwrap();
-    store.withdraw_prices(2, NOW).await.unwrap();
-    store.top_up(rig.user, points(1), "pay", "why", "test", NOW).await.unwrap();
-    store.redeem(rig.user, CODE, NOW).await.unwrap_err();
-    let rows = rig.store.audit(&AuditFilter { limit: 99, ..AuditFilter::default() }).await.unwrap();
+    store.catalogue.withdraw_prices(1, NOW).await.unwrap();
+    store.catalogue.withdraw_prices(2, NOW).await.unwrap();
+    store.ledger.top_up(rig.user, points(1), "pay", "why", "test", NOW).await.unwrap();
+    store.ledger.redeem(rig.user, CODE, NOW).await.unwrap_err();
+    let rows = rig.store.catalogue.audit(&AuditFilter { limit: 99, ..AuditFilter::default() }).await.unwrap();
     assert_eq!(rows.len(), made.len() + 1, "the first version was still to come, the second is taken back");
 }
 
@@ -109,17 +109,17 @@ async fn what_cannot_be_noted_does_not_happen() {
     })
     .await;
     // What is there was made by the hands that note nothing.
-    let versions = rig.store.price_versions().await.unwrap();
+    let versions = rig.store.catalogue.price_versions().await.unwrap();
     assert!(versions.len() == 1 && versions[0].withdrawn_at.is_none(), "{versions:?}");
-    let batches = rig.store.code_batches().await.unwrap();
+    let batches = rig.store.ledger.code_batches().await.unwrap();
     assert!(
         batches.len() == 1 && batches[0].redeemed == 0 && batches[0].disabled_at.is_none(),
         "{batches:?}"
     );
-    let credentials = rig.store.list_credentials().await.unwrap();
+    let credentials = rig.store.catalogue.list_credentials().await.unwrap();
     assert_eq!(credentials.len(), 1);
     assert_eq!((credentials[0].label.as_str(), credentials[0].enabled), ("main", true));
-    assert!(rig.store.price_rates().await.unwrap().is_empty());
+    assert!(rig.store.catalogue.price_rates().await.unwrap().is_empty());
     // 75 were paid for the request that was not refunded.
     assert_eq!(rig.balance().await.posted, points(GRANTED.get() - 75));
     rig.assert_books_are_right().await;

@@ -56,25 +56,25 @@ async fn the_journal_of_a_killed_0_1_0_is_read_into_the_tables() {
     let database = folder.path().join("t.db");
     killed_0_1_0(&database).await;
     let store = Store::open(&database, options()).await.unwrap();
-    let balances = store.balances().await.unwrap();
+    let balances = store.ledger.balances().await.unwrap();
     let of = |user| balances.iter().find(|balance| balance.user == user).unwrap();
     // Two settlements, of which 7 and 30 are bad debts.
     assert_eq!(of(PAYER).posted, points(-(1_284_500 + 70) - (900 + 70)));
     assert_eq!((of(PAYER).pending, of(LENDER).posted), (points(0), points(300)));
 
     let settled = RequestId::new(Timestamp::from_millis(1_800_000_000_000), [1; 10]);
-    let record = store.request(settled).await.unwrap();
+    let record = store.log.request(settled).await.unwrap();
     assert_eq!((record.outcome, record.charge), (Outcome::Partial, points(1_284_577)));
     assert_eq!(
         (record.usage[Class::CacheRead], record.usage[Class::AudioOutput]),
         (200, i64::MAX.cast_unsigned())
     );
-    let attempts = store.attempts(settled).await.unwrap();
+    let attempts = store.log.attempts(settled).await.unwrap();
     assert_eq!(attempts[10].failure, Some(FailureClass::Unknown));
     drop(store);
 
     // Nothing is read twice: neither by the next start nor by the one that serves.
     let store = Store::open(&database, options()).await.unwrap();
-    store.writer().await.unwrap().flush().await.unwrap();
-    assert_eq!(store.balances().await.unwrap(), balances);
+    store.ledger.writer().await.unwrap().flush().await.unwrap();
+    assert_eq!(store.ledger.balances().await.unwrap(), balances);
 }

@@ -50,7 +50,7 @@ async fn filled(rig: &Rig, count: u64) -> (Vec<ApiKeyId>, Vec<RequestRecord>) {
         let digest = [name.as_bytes()[0]; 32];
         let (user, hint, limits) = (rig.user, "tg_", Default::default());
         let new = NewApiKey { user, name, sha256: digest, hint, expires_at: None, limits, keys_max: 9 };
-        keys.push(rig.store.create_api_key(&new, NOW).await.unwrap());
+        keys.push(rig.store.catalogue.create_api_key(&new, NOW).await.unwrap());
     }
     let mut records: Vec<_> = (0..count).map(|number| record(rig.user, &keys, number)).collect();
     for record in &records {
@@ -72,7 +72,7 @@ async fn counters_are_what_the_records_add_up_to() {
     let check = async |of: UsageOf, mine: &dyn Fn(&RequestRecord) -> bool| {
         let query = |by| UsageQuery { of, from_day: 0, until_day: u64::MAX, by };
         let mine: Vec<_> = records.iter().filter(|record| mine(record)).collect();
-        let total = rig.store.usage(&query(UsageBy::Total)).await.unwrap()[0].used;
+        let total = rig.store.log.usage(&query(UsageBy::Total)).await.unwrap()[0].used;
         let billed = mine.iter().filter(|record| record.operation.is_some_and(Operation::billed));
         assert_eq!(total.requests, mine.len() as u64);
         assert_eq!(total.failed, mine.iter().filter(|record| record.outcome != Outcome::Ok).count() as u64);
@@ -81,7 +81,7 @@ async fn counters_are_what_the_records_add_up_to() {
         assert_eq!(Some(total.last_at), mine.iter().map(|record| record.started_at).max());
         for by in [UsageBy::Day, UsageBy::Model, UsageBy::Key] {
             let mut sum = tollgate_store::Used::default();
-            rig.store.usage(&query(by)).await.unwrap().iter().for_each(|row| sum.add(&row.used));
+            rig.store.log.usage(&query(by)).await.unwrap().iter().for_each(|row| sum.add(&row.used));
             assert_eq!(sum, total, "{of:?} {by:?}");
         }
     };
@@ -96,8 +96,8 @@ async fn counters_are_what_the_records_add_up_to() {
         by: UsageBy::Total,
     };
     let today = records.iter().filter(|record| record.started_at.day() == NOW.day()).count();
-    assert_eq!(rig.store.usage(&day).await.unwrap()[0].used.requests, today as u64);
-    assert_eq!(rig.store.verify_usage().await.unwrap(), []);
+    assert_eq!(rig.store.log.usage(&day).await.unwrap()[0].used.requests, today as u64);
+    assert_eq!(rig.store.ledger.verify_usage().await.unwrap(), []);
     rig.assert_books_are_right().await;
 }
 
@@ -106,11 +106,11 @@ async fn a_counter_that_is_wrong_is_named() {
     let rig = Rig::new().await;
     filled(&rig, 20).await;
     rig.tamper("UPDATE usage_counter SET charge = charge + 1 WHERE kind = 3 AND model = 'small'").await;
-    let violations = rig.store.verify_usage().await.unwrap();
+    let violations = rig.store.ledger.verify_usage().await.unwrap();
     assert!(violations[0].detail.contains("small"), "{violations:?}");
-    assert_eq!(rig.store.verify().await.unwrap().violations, violations);
+    assert_eq!(rig.store.ledger.verify().await.unwrap().violations, violations);
     rig.tamper("DELETE FROM usage_counter WHERE kind = 4").await;
-    assert!(rig.store.verify_usage().await.unwrap().len() > violations.len());
+    assert!(rig.store.ledger.verify_usage().await.unwrap().len() > violations.len());
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn what_is_written_twice_is_counted_once() {
     }
     rig.flush().await;
     let query = UsageQuery { of: UsageOf::Everyone, from_day: 0, until_day: u64::MAX, by: UsageBy::Total };
-    assert_eq!(rig.store.usage(&query).await.unwrap()[0].used.requests, 4);
+    assert_eq!(rig.store.log.usage(&query).await.unwrap()[0].used.requests, 4);
     rig.assert_books_are_right().await;
 }
 
@@ -197,7 +197,7 @@ async fn every_filter_finds_what_it_names_page_by_page() {
         let (mut found, mut before) = (Vec::new(), None);
         loop {
             let page = RequestFilter { limit: 7, before, ..filter.clone() };
-            let page = rig.store.request_page(&page).await.unwrap();
+            let page = rig.store.log.request_page(&page).await.unwrap();
             assert!(page.records.len() == 7 || page.next.is_none(), "only the last page is short");
             found.extend(page.records.iter().map(|record| record.request));
             before = page.next;
@@ -219,8 +219,8 @@ async fn a_key_is_found_with_its_own_user_alone() {
         limit: 5,
         ..RequestFilter::default()
     };
-    assert_eq!(rig.store.requests(&of(UserId::from_bytes([9; 16]))).await.unwrap(), []);
-    assert_eq!(rig.store.requests(&of(rig.user)).await.unwrap().len(), 5);
+    assert_eq!(rig.store.log.requests(&of(UserId::from_bytes([9; 16]))).await.unwrap(), []);
+    assert_eq!(rig.store.log.requests(&of(rig.user)).await.unwrap().len(), 5);
 }
 
 #[tokio::test]
@@ -237,16 +237,16 @@ async fn attempts_are_kept_in_their_order() {
     let attempts = vec![failed, done];
     rig.writer.post(Entry::Attempts { request, attempts: attempts.clone() }).unwrap();
     rig.flush().await;
-    assert_eq!(rig.store.attempts(request).await.unwrap(), attempts);
+    assert_eq!(rig.store.log.attempts(request).await.unwrap(), attempts);
 }
 
 /// Removes what may go, three at a time, and says what went.
 async fn prune(rig: &Rig, rule: Retention) -> Vec<RequestRecord> {
     let mut gone = Vec::new();
     loop {
-        let batch = rig.store.expired(&rule, 3).await.unwrap();
+        let batch = rig.store.log.expired(&rule, 3).await.unwrap();
         let Some(last) = batch.last() else { return gone };
-        rig.store.remove_records(last.request).await.unwrap();
+        rig.store.log.remove_records(last.request).await.unwrap();
         gone.extend(batch);
     }
 }
@@ -258,13 +258,13 @@ async fn retention_takes_the_oldest_records_and_nothing_from_the_counters() {
     records.reverse();
     let query =
         UsageQuery { of: UsageOf::User(rig.user), from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
-    let before = rig.store.usage(&query).await.unwrap();
+    let before = rig.store.log.usage(&query).await.unwrap();
     let horizon = records[20].started_at;
     assert_eq!(prune(&rig, Retention { before: Some(horizon), records_max: None }).await, records[..20]);
     assert_eq!(prune(&rig, Retention { before: None, records_max: Some(70) }).await, records[20..30]);
     assert_eq!(prune(&rig, Retention { before: Some(horizon), records_max: Some(70) }).await, []);
     assert_eq!(prune(&rig, Retention::default()).await, []);
-    assert_eq!(rig.store.usage(&query).await.unwrap(), before);
+    assert_eq!(rig.store.log.usage(&query).await.unwrap(), before);
     assert_eq!(rig.count("SELECT COUNT(*) FROM request_record").await, 70);
     rig.assert_books_are_right().await;
 }
@@ -284,7 +284,7 @@ async fn a_receipt_outlives_its_record() {
     rig.flush().await;
     let rule = Retention { before: Some(Timestamp::from_millis(NOW.millis() + 1)), records_max: None };
     assert_eq!(prune(&rig, rule).await.len(), 1);
-    assert_eq!(rig.store.receipt(request).await.unwrap(), Some(vec![1, 2, 3]));
+    assert_eq!(rig.store.log.receipt(request).await.unwrap(), Some(vec![1, 2, 3]));
     assert_eq!(rig.balance().await.posted, Micropoints::new(1_000_000 - 30));
     rig.assert_books_are_right().await;
 }

@@ -22,7 +22,7 @@ async fn check(tamper: &'static str, rule: &str) {
          CREATE TRIGGER transfer_keeps_values BEFORE UPDATE ON transfer BEGIN SELECT RAISE(ABORT, ''); END;",
     )
     .await;
-    let report = rig.store.verify().await.unwrap();
+    let report = rig.store.ledger.verify().await.unwrap();
     assert!(report.violations.iter().any(|found| found.rule.starts_with(rule)), "{tamper}: {report:?}");
 }
 
@@ -51,7 +51,7 @@ async fn transfers_can_be_neither_changed_nor_deleted_and_a_missing_trigger_is_n
         assert!(error.contains("append-only"), "{sql}: {error}");
     }
     rig.tamper("DROP TRIGGER transfer_keeps_values").await;
-    let report = rig.store.verify().await.unwrap();
+    let report = rig.store.ledger.verify().await.unwrap();
     assert_eq!(report.violations.len(), 1);
     assert_eq!(report.violations[0].rule, "I14 transfers are append-only");
 }
@@ -59,6 +59,6 @@ async fn transfers_can_be_neither_changed_nor_deleted_and_a_missing_trigger_is_n
 #[tokio::test]
 async fn the_report_counts_what_is_outstanding() {
     let rig = Rig::new().await;
-    let report = rig.store.verify().await.unwrap();
+    let report = rig.store.ledger.verify().await.unwrap();
     assert_eq!((report.transfers, report.outstanding), (1, GRANTED.get()));
 }

@@ -55,7 +55,7 @@ async fn what_was_committed_survives_a_kill_at_any_moment() {
     let rig = rig.killed().await;
     let balance = rig.balance().await;
     assert_eq!((balance.posted, balance.pending), (points(GRANTED.get() - 13), points(20)));
-    assert_eq!(rig.store.request(late).await.unwrap().charge, points(7));
+    assert_eq!(rig.store.log.request(late).await.unwrap().charge, points(7));
     rig.assert_books_are_right().await;
     // Whoever comes next finds nothing left to do, and nothing twice.
     let rig = rig.killed().await;
@@ -166,9 +166,9 @@ async fn with_full_durability_a_hold_is_on_the_disk_before_it_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { sync: Durability::Full };
     let store = Store::open(&folder.path().join("t.db"), options).await.unwrap();
-    let user = store.create_user("alice", crate::NOW).await.unwrap();
-    store.grant(user, GRANTED, "welcome", "test", crate::NOW).await.unwrap();
-    let writer = store.writer().await.unwrap();
+    let user = store.catalogue.create_user("alice", crate::NOW).await.unwrap();
+    store.ledger.grant(user, GRANTED, "welcome", "test", crate::NOW).await.unwrap();
+    let writer = store.ledger.writer().await.unwrap();
     let rig = Rig { store, writer, user, folder };
     assert!(rig.writer.waits_for_disk());
     let holds: Vec<_> = (0..32).map(|_| request()).collect();
@@ -196,5 +196,5 @@ async fn plugin_events_are_kept() {
     };
     rig.writer.post(Entry::Event(event.clone())).unwrap();
     rig.flush().await;
-    assert_eq!(rig.store.plugin_events(10).await.unwrap(), [event]);
+    assert_eq!(rig.store.log.plugin_events(10).await.unwrap(), [event]);
 }
