@@ -237,7 +237,7 @@ async fn a_restart_does_not_make_a_key_new_and_its_points_can_be_spent_at_once()
     assert_eq!(carol.balance.get(), Micropoints::from_points(1).get() + REWARD);
     desk.close().await;
     let gateway = tokio::task::spawn_blocking(move || {
-        let options = tollgate_server::app::Options { config, config_path: None, demo: false };
+        let options = tollgate_server::app::Options { config, ..Default::default() };
         tollgate_server::app::Gateway::start(options)
     });
     let gateway = gateway.await.expect("no panic").expect("a start");

@@ -82,7 +82,7 @@ async fn a_state_survives_a_restart() {
     patiently("the state to be kept", async { while !disabled().await {} }).await;
     let (config, key) = (rig.config.clone(), rig.key("alice").to_owned());
     rig.stop().await;
-    let start = move || Gateway::start(Options { config, config_path: None, demo: false });
+    let start = move || Gateway::start(Options { config, ..Options::default() });
     let gateway = tokio::task::spawn_blocking(start).await.expect("no panic").expect("a start");
     let reply = client::call(gateway.address, &Request::post(CHAT, &body("a")).bearer(&key)).await;
     assert_eq!(reply.status, 503, "{}", reply.text());

@@ -15,6 +15,7 @@ mod crash;
 mod credential_api;
 mod credential_states;
 mod credentials;
+mod deciders;
 mod docs;
 mod endings;
 mod every_sdk;

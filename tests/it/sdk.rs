@@ -22,7 +22,7 @@ pub(crate) async fn demonstration<F: Future>(
     config.server.admin_listen = config.server.listen;
     config.log.level = LogFilter("error".to_owned());
     change(&mut config);
-    let start = || Gateway::start(Options { config, config_path: None, demo: true });
+    let start = || Gateway::start(Options { config, demo: true, ..Options::default() });
     let gateway =
         tokio::task::spawn_blocking(start).await.expect("no panic").expect("the demonstration starts");
     let key = gateway.first_start.demo_key.as_ref().map(Secret::expose).expect("a first start makes a key");

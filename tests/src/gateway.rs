@@ -328,7 +328,7 @@ async fn provision_elsewhere(
 }
 
 async fn launch(config: Config, transport: Option<Arc<dyn Transport>>) -> Gateway {
-    let options = Options { config, config_path: None, demo: false };
+    let options = Options { config, ..Options::default() };
     let start = move || Gateway::start_with(options, transport);
     let started = tokio::task::spawn_blocking(start).await;
     started.expect("the start does not panic").expect("the gateway starts")

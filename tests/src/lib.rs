@@ -2,7 +2,8 @@
 //!
 //! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
 //! [`client`] plays the caller; [`gateway`] stands between them. [`http2`], [`tls`] and [`curl`] call in other ways, [`sdk`] runs the
-//! providers' official SDKs instead, and [`odd`] writes what no SDK would. The promises themselves are in `it/`.
+//! providers' official SDKs instead, and [`odd`] writes what no SDK would; [`hub`] is what several gateways may have in common.
+//! The promises themselves are in `it/`.
 //!
 //! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
 //! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.
@@ -12,6 +13,7 @@ pub mod curl;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
+pub mod hub;
 pub mod install;
 pub mod odd;
 pub mod process;

@@ -36,6 +36,9 @@ use crate::routing::table::Upstreams;
 use crate::shared::Shared;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
+use crate::state::credentials::Credentials;
+use crate::state::deciders::Deciders;
+use crate::state::limiter::Limiter;
 use crate::state::metrics::Metrics;
 use crate::state::tokens::{Slot, Tokens};
 use crate::state::trace::DryRuns;
@@ -57,6 +60,8 @@ pub struct Options {
     pub config_path: Option<PathBuf>,
     /// Whether to start the simulated provider and a user to try it with.
     pub demo: bool,
+    /// Those that decide for several nodes; without any, this one serves alone.
+    pub deciders: Deciders,
 }
 
 /// What keeps a gateway from serving, or from ending well.
@@ -149,7 +154,7 @@ impl Gateway {
         if let Some(simulator) = &simulator {
             point_to(&mut options.config, simulator)?;
         }
-        let config = options.config;
+        let (config, deciders) = (options.config, options.deciders);
         let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
         let control = event_loop()?;
@@ -171,8 +176,10 @@ impl Gateway {
             directory: ArcSwap::new(Arc::new(opened.directory)),
             upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes)),
             last_good: ArcSwapOption::empty(),
-            gates: Gates::new(&config.limits),
-            conversations: Conversations::new(),
+            limiter: Limiter::new(deciders.limiter),
+            credentials: Credentials::new(deciders.credentials),
+            gates: Gates::new(&config.limits, deciders.gates),
+            conversations: Conversations::new(deciders.affinity),
             metrics,
             dry_runs: DryRuns::default(),
             tokens: Arc::new(tokens),

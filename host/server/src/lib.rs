@@ -29,3 +29,4 @@ mod upstream;
 
 pub use cli::main;
 pub use control::directory_sync::FirstStart;
+pub use state::deciders;

@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::routing::table::Upstreams;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
+use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;
+use crate::state::limiter::Limiter;
 use crate::state::metrics::Metrics;
 use crate::state::tokens::Tokens;
 use crate::state::trace::DryRuns;
@@ -31,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) upstreams: ArcSwap<Upstreams>,
     /// The generation whose pricing component last settled a request.
     pub(crate) last_good: ArcSwapOption<Generation>,
+    /// What API keys may do now.
+    pub(crate) limiter: Limiter,
+    /// Who may use a credential.
+    pub(crate) credentials: Credentials,
     /// How many requests may be under way.
     pub(crate) gates: Gates,
     /// Which credential a conversation began with.

@@ -20,7 +20,7 @@ use super::error::Problem;
 use crate::clock::now;
 use crate::manage::{CredentialEdit, CredentialRow, NewCredential, Place};
 use crate::shared::Shared;
-use crate::state::directory::Live;
+use crate::state::credentials::Live;
 use crate::state::secret::has_parts;
 use crate::upstream::check::{self, Found, Subject};
 
@@ -316,7 +316,7 @@ pub(super) async fn remove(ask: Ask<CredentialId>) -> Result<Nothing, Problem> {
     if let Some(loan) = row.loan
         && let Some(live) = ask.caller.admin.shared.directory.load().live.get(&row.id)
     {
-        live.lending().withdraw(loan.number);
+        live.withdraw(loan.number);
     }
     Ok(Nothing)
 }
@@ -424,7 +424,7 @@ pub(super) fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
             consent: loan.consent.clone(),
             at_ms: loan.at.millis(),
             requests_per_day: loan.requests_per_day,
-            used_today: live.as_deref().map_or(0, |live| live.lending().used(at)),
+            used_today: live.as_deref().map_or(0, |live| live.uses_today(at)),
         }),
         temporary: row.temporary,
     }

@@ -93,7 +93,7 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
     let shared = &caller.admin.shared;
     if let Some(live) = shared.directory.load().live.get(&row.id) {
         // A smaller cap holds from now on. One that is lent for the first time serves once the directory has been read anew.
-        live.lending().agree(Some(Terms { number: loan.number, requests_per_day }));
+        live.agree(Some(Terms { number: loan.number, requests_per_day }));
     }
     Ok(shown(shared, &find(caller, row.id).await?))
 }
@@ -104,7 +104,7 @@ pub(super) async fn unshare(ask: Ask<CredentialId>) -> Result<Nothing, Problem> 
     if let Some(number) = ask.caller.management.unshare_credential(id).await?
         && let Some(live) = ask.caller.admin.shared.directory.load().live.get(&id)
     {
-        live.lending().withdraw(number);
+        live.withdraw(number);
     }
     Ok(Nothing)
 }

@@ -58,7 +58,8 @@ impl Serve {
             let _entered = runtime.enter();
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
-        let gateway = Gateway::start(Options { config, config_path: path, demo: self.demo })?;
+        let gateway =
+            Gateway::start(Options { config, config_path: path, demo: self.demo, ..Options::default() })?;
         announce(&gateway)?;
         runtime.block_on(async {
             tokio::select! {

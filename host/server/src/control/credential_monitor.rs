@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tollgate_core::health::Standing;
 use tollgate_core::id::CredentialId;
-use tollgate_store::CredentialState;
 
 use crate::clock::now;
 use crate::manage::Management;
@@ -56,7 +55,7 @@ impl CredentialMonitor {
     /// The credential whose check is due next, and in how many milliseconds.
     fn due(&self) -> Option<(u64, Arc<Credential>)> {
         let (directory, at) = (self.shared.directory.load(), now());
-        let due = |credential: &Arc<Credential>| match credential.health().standing(at) {
+        let due = |credential: &Arc<Credential>| match credential.live.standing(at) {
             Standing::Disabled { recheck_ms, .. } => Some((recheck_ms, Arc::clone(credential))),
             Standing::Available | Standing::HalfOpen | Standing::Cooling { .. } => None,
         };
@@ -66,10 +65,7 @@ impl CredentialMonitor {
     /// Writes a credential's state down as it is now, which may be newer than the change that was heard of.
     async fn keep(&self, id: CredentialId) {
         let Some(live) = self.shared.directory.load().live.get(&id).cloned() else { return };
-        let state = {
-            let health = live.health();
-            CredentialState { condition: health.condition(), failures: health.failures() }
-        };
+        let state = live.lasting();
         tracing::info!(credential = %id, condition = ?state.condition, "a credential has changed its state");
         if let Err(error) = self.management.store().catalogue.save_state(id, state).await {
             tracing::error!(credential = %id, %error, "a credential's state could not be kept");
@@ -86,8 +82,7 @@ impl CredentialMonitor {
         let Some(result) = found.result else {
             // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left as it
             // is, its check would stay due and be made without pause.
-            let changed = credential.health().succeed();
-            credential.live.tell(changed);
+            credential.live.succeed();
             return self.keep(credential.id).await;
         };
         credential.live.learn(result.failure, result.at);

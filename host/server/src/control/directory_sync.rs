@@ -24,9 +24,9 @@ use crate::demo;
 use crate::manage::login::Logins;
 use crate::manage::{GATEWAY, ManageError, Management, NewCredential};
 use crate::shared::Shared;
-use crate::state::directory::{
-    Caller, Credential, Directory, Lender, Limited, Live, SharedAccount, SharedMeter,
-};
+use crate::state::credentials::Live;
+use crate::state::directory::{Caller, Credential, Directory, Lender, Limited, SharedAccount};
+use crate::state::limiter::SharedMeter;
 use crate::state::platform;
 
 /// The setting that holds the hash of the admin secret.
@@ -273,7 +273,7 @@ fn directory(
     let mut own: HashMap<UserId, Vec<Arc<Credential>>> = HashMap::new();
     for row in snapshot.credentials {
         let live = live(&row, old, used, changes);
-        live.lending().agree(management.lends().then(|| terms(&row)).flatten());
+        live.agree(management.lends().then(|| terms(&row)).flatten());
         new.live.insert(row.id, Arc::clone(&live));
         if !row.enabled {
             continue;

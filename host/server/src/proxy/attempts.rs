@@ -8,6 +8,7 @@ use super::error::ProxyError;
 use super::request::Request;
 use super::select::{self, AttemptQuery, Lease, Unavailable};
 use crate::routing::plan::{Destination, Target, Tier};
+use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;
 
 /// How far a request has come.
@@ -75,8 +76,9 @@ impl<'d, 'a> Attempts<'d, 'a> {
     ///
     /// # Errors
     /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says when the policy fails.
-    pub(crate) fn next(
+    pub(crate) async fn next(
         &mut self,
+        credentials: &Credentials,
         directory: &Directory,
         request: &Request,
         query: &AttemptQuery,
@@ -86,7 +88,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
                 && let Some(at) = self.open(tier)
                 && let (Some(target), Some(state)) = (tier.targets.get(at), self.targets.get_mut(at))
             {
-                match select::next(target, directory, request, &state.tried, query) {
+                match select::next(credentials, target, directory, request, &state.tried, query).await {
                     Ok(lease) => {
                         state.tried.push(lease.credential().id);
                         self.last = at;

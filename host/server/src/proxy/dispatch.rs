@@ -68,7 +68,10 @@ impl Dispatch<'_> {
         let deadline = ticket.request().started + self.limits().request_timeout_ms.duration();
         let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
         let mut query = AttemptQuery {
-            known: conversation.and_then(|known| conversations.recall(known, self.lane.now())),
+            known: match conversation {
+                Some(known) => conversations.recall(known, self.lane.now()).await,
+                None => None,
+            },
             tokens: ticket.request().input_estimate,
             request_ms: self.limits().request_timeout_ms.get(),
             now: self.lane.now(),
@@ -134,9 +137,11 @@ impl Dispatch<'_> {
         attempting: &mut Attempting,
         deadline: Instant,
     ) -> Result<Chosen<'d, 'd>, ProxyError> {
-        let mut chosen = attempts.next(self.directory, attempting.request(), query)?;
+        let shared = &self.lane.shared;
+        let request = attempting.request();
+        let mut chosen = attempts.next(&shared.credentials, self.directory, request, query).await?;
         let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
-        let permit = self.lane.shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
+        let permit = shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
         chosen.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
         attempting.begin(self.directory, chosen.tier, chosen.target);
         if !record::borrow(self.lane, attempting, &mut chosen.lease) {

@@ -3,8 +3,6 @@
 //! A call is let in before its body is read, and a [`KeyPermit`] goes with it from then on: whatever its end is, its place is
 //! free when it has left, and what it used is counted when it is settled.
 
-use std::sync::Arc;
-
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::limits::{RateStatus, Window};
 use tollgate_core::protocol::Protocol;
@@ -13,42 +11,32 @@ use tollgate_core::time::Timestamp;
 use super::error::{LimitReached, ProxyError};
 use super::router::Call;
 use crate::routing::plan::Destination;
-use crate::state::directory::{Caller, Limited, SharedMeter};
+use crate::state::directory::Caller;
+pub(crate) use crate::state::limiter::KeyPermit;
+use crate::state::limiter::Limiter;
 use crate::state::trace::{Detail, detail};
-
-/// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
-#[derive(Debug)]
-pub(crate) struct KeyPermit {
-    meter: Arc<SharedMeter>,
-    admitted_at: Timestamp,
-    expected: u64,
-    left: bool,
-}
 
 /// Lets a call in.
 ///
 /// # Errors
 /// 403 for a protocol or model that the key may not use, 429 for a limit that is reached.
-pub(crate) fn admit(
+pub(crate) async fn admit(
+    limiter: &Limiter,
     caller: &Caller,
     call: &Call,
     now: Timestamp,
 ) -> Result<Option<(KeyPermit, RateStatus)>, ProxyError> {
-    let Some(Limited { limits, meter }) = &caller.limited else { return Ok(None) };
-    if !limits.allows_protocol(call.protocol) {
+    let Some(limited) = &caller.limited else { return Ok(None) };
+    if !limited.limits.allows_protocol(call.protocol) {
         return Err(ProxyError::ProtocolNotAllowed);
     }
     if let Some(name) = &call.model {
         model(caller, name)?;
     }
-    let mut used = meter.lock();
-    let admitted = used.admit(&limits.rates, now);
-    let standing = used.standing(&limits.rates);
-    drop(used);
-    if let Err(refused) = admitted {
-        return Err(ProxyError::LimitReached(Box::new(LimitReached { refused, standing, at: now })));
-    }
-    Ok(Some((KeyPermit { meter: Arc::clone(meter), admitted_at: now, expected: 0, left: false }, standing)))
+    let admitted = limiter.admit(caller.api_key, limited, now).await;
+    admitted.map(Some).map_err(|(refused, standing)| {
+        ProxyError::LimitReached(Box::new(LimitReached { refused, standing, at: now }))
+    })
 }
 
 /// What an admin is told of the limits that a call has met.
@@ -87,34 +75,6 @@ pub(crate) fn providers(caller: &Caller, destination: &mut Destination<'_>) -> R
     let served = !destination.tiers.is_empty();
     destination.tiers.retain(|tier| !tier.targets.is_empty());
     if served && destination.tiers.is_empty() { Err(ProxyError::ProviderNotAllowed) } else { Ok(()) }
-}
-
-impl KeyPermit {
-    /// The call is about to use so many tokens at least.
-    pub(crate) fn expect(&mut self, tokens: u64) {
-        self.meter.lock().expect(tokens, self.admitted_at);
-        self.expected += tokens;
-    }
-
-    /// The call has left. Later calls of this change nothing.
-    pub(crate) fn leave(&mut self) {
-        if !self.left {
-            self.left = true;
-            self.meter.lock().leave();
-        }
-    }
-
-    /// The call used so many tokens.
-    pub(crate) fn settle(&mut self, tokens: u64) {
-        self.meter.lock().correct(self.expected, tokens, self.admitted_at);
-        self.expected = tokens;
-    }
-}
-
-impl Drop for KeyPermit {
-    fn drop(&mut self) {
-        self.leave();
-    }
 }
 
 /// Tells the client what is left, in place of whatever a provider said of the gateway's own limits.

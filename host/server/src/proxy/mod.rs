@@ -133,7 +133,7 @@ async fn proxy(
     trace::note(trace.as_deref(), "authenticate", || caller.told());
     // May they, now?
     let protocol = call.protocol;
-    let (key_permit, standing) = limit::admit(&caller, &call, at)?.unzip();
+    let (key_permit, standing) = limit::admit(&shared.limiter, &caller, &call, at).await?.unzip();
     trace::note(trace.as_deref(), "limit", || limit::told(&caller, standing.as_ref()));
     // What do they ask for?
     adapt::strip(&mut headers);

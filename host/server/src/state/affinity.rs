@@ -3,15 +3,18 @@
 //! A conversation is known by what its client says of it: a session header, a cache key or user id in the body; else by its
 //! opening turns, which every later request repeats. The caller is part of it, so that nobody's words reach into another's.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderValue};
 use tollgate_core::affinity::Affinities;
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::time::Timestamp;
+
+use super::deciders::SharedAffinity;
+use crate::clock::random;
 
 /// Conversations that are remembered: half a megabyte.
 const CONVERSATIONS: usize = 8192;
@@ -37,15 +40,31 @@ const PREFACE: [&str; 4] = ["system", "instructions", "systemInstruction", "syst
 
 /// Which credential a conversation began with.
 pub(crate) struct Conversations {
-    hasher: RandomState,
-    parts: [Mutex<Affinities>; PARTS],
+    /// Goes into each name first, so that nobody can make names that meet another's.
+    seed: [u8; 16],
+    known: Known,
+}
+
+/// Who remembers.
+enum Known {
+    /// This node.
+    Local(Box<[Mutex<Affinities>; PARTS]>),
+    /// Several have it in common.
+    Shared(Arc<dyn SharedAffinity>),
 }
 
 impl Conversations {
-    /// Nothing is known yet.
-    pub(crate) fn new() -> Self {
-        let part = |_| Mutex::new(Affinities::new(CONVERSATIONS / PARTS));
-        Self { hasher: RandomState::new(), parts: std::array::from_fn(part) }
+    /// Asks `shared` where there is one; of what this node remembers itself nothing is known yet.
+    pub(crate) fn new(shared: Option<Arc<dyn SharedAffinity>>) -> Self {
+        match shared {
+            None => {
+                let part = |_| Mutex::new(Affinities::new(CONVERSATIONS / PARTS));
+                let mut seed = [0; 16];
+                seed[..10].copy_from_slice(&random());
+                Self { seed, known: Known::Local(Box::new(std::array::from_fn(part))) }
+            }
+            Some(shared) => Self { seed: shared.seed(), known: Known::Shared(shared) },
+        }
     }
 
     /// What a request's conversation is called here; `None` for one that says nothing to tell it by. `member` gives the
@@ -57,7 +76,8 @@ impl Conversations {
         body: &[u8],
         member: impl Fn(&str) -> Option<Value>,
     ) -> Option<u64> {
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.seed);
         hasher.write(user.as_bytes());
         let header = HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
         if let Some(name) = header.filter(|name| !name.is_empty()).or_else(|| named(body, &member)) {
@@ -70,21 +90,27 @@ impl Conversations {
         Some(hasher.finish())
     }
 
-    fn part(&self, conversation: u64) -> MutexGuard<'_, Affinities> {
-        // The remainder is below the number of parts; the other bits tell conversations of a part apart.
-        let part = usize::try_from(conversation >> 60).unwrap_or_default() % PARTS;
-        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The credential that served it, and what that is worth now.
-    pub(crate) fn recall(&self, conversation: u64, now: Timestamp) -> Option<(CredentialId, u32)> {
-        self.part(conversation).recall(conversation, now)
+    pub(crate) async fn recall(&self, conversation: u64, now: Timestamp) -> Option<(CredentialId, u32)> {
+        match &self.known {
+            Known::Local(parts) => part(parts, conversation).recall(conversation, now),
+            Known::Shared(shared) => shared.recall(conversation, now).await,
+        }
     }
 
     /// A credential has served it.
     pub(crate) fn note(&self, conversation: u64, credential: CredentialId, at: Timestamp) {
-        self.part(conversation).note(conversation, credential, at);
+        match &self.known {
+            Known::Local(parts) => part(parts, conversation).note(conversation, credential, at),
+            Known::Shared(shared) => shared.note(conversation, credential, at),
+        }
     }
+}
+
+fn part(parts: &[Mutex<Affinities>; PARTS], conversation: u64) -> MutexGuard<'_, Affinities> {
+    // The remainder is below the number of parts; the other bits tell conversations of a part apart.
+    let part = usize::try_from(conversation >> 60).unwrap_or_default() % PARTS;
+    parts[part].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the body calls its session.
@@ -145,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_conversation_is_known_by_what_its_client_says_or_else_by_its_opening() {
-        let all = Conversations::new();
+        let all = Conversations::new(None);
         let by_body = |body: &str| name(&all, ALICE, &HeaderMap::new(), body);
         let first = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"}]}"#;
         let later = r#"{"stream":true,"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#;
@@ -179,7 +205,7 @@ mod tests {
 
     #[test]
     fn two_users_never_share_a_conversation() {
-        let all = Conversations::new();
+        let all = Conversations::new(None);
         assert_ne!(name(&all, ALICE, &header("s"), "{}"), name(&all, BOB, &header("s"), "{}"));
     }
 }

@@ -7,23 +7,47 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::deciders::{Gate, SharedGates};
 use crate::config::Limits;
 
-/// The gates, shared by all workers.
-#[derive(Debug, Default)]
+/// The gates, in common for all workers.
+#[derive(Default)]
 pub(crate) struct Gates {
-    whole: Option<Arc<Semaphore>>,
-    providers: BTreeMap<String, Arc<Semaphore>>,
+    whole: Option<Places>,
+    providers: BTreeMap<String, Places>,
+    /// Gives out the places of several nodes.
+    shared: Option<Arc<dyn SharedGates>>,
 }
 
-/// A place among the requests under way. Dropping it gives it to who waits longest.
-#[derive(Debug, Default)]
-pub(crate) struct Permit(Option<OwnedSemaphorePermit>);
+/// The places behind one gate.
+struct Places {
+    count: usize,
+    /// Those of this node.
+    local: Arc<Semaphore>,
+}
+
+/// A place among the requests under way. Dropping it gives it to the request that waits longest.
+#[derive(Default)]
+pub(crate) enum Permit {
+    /// There is no gate, or the place was left.
+    #[default]
+    Free,
+    /// A place of this node.
+    Local {
+        /// Held for its drop.
+        _held: OwnedSemaphorePermit,
+    },
+    /// A place of several nodes.
+    Shared {
+        /// Held for its drop.
+        _held: Box<dyn Send>,
+    },
+}
 
 impl Permit {
     /// Gives the place back. Later calls change nothing.
     pub(crate) fn leave(&mut self) {
-        self.0 = None;
+        *self = Self::Free;
     }
 }
 
@@ -32,13 +56,17 @@ impl Permit {
 pub(crate) struct Full;
 
 impl Gates {
-    /// Gates as configured; what is not limited has none.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let gate = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        let per_provider = limits.provider_concurrency_max.iter().filter(|(_, permits)| **permits > 0);
+    /// Gates as configured; what is not limited has none. `shared` gives the places out where there is one.
+    pub(crate) fn new(limits: &Limits, shared: Option<Arc<dyn SharedGates>>) -> Self {
+        let gate = |count: usize| Places {
+            count,
+            local: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
+        };
+        let per_provider = limits.provider_concurrency_max.iter().filter(|(_, count)| **count > 0);
         Self {
             whole: (limits.concurrency_max > 0).then(|| gate(limits.concurrency_max)),
-            providers: per_provider.map(|(name, permits)| (name.clone(), gate(*permits))).collect(),
+            providers: per_provider.map(|(name, count)| (name.clone(), gate(*count))).collect(),
+            shared,
         }
     }
 
@@ -47,7 +75,7 @@ impl Gates {
     /// # Errors
     /// When there was none until the deadline.
     pub(crate) async fn enter(&self, deadline: Instant) -> Result<Permit, Full> {
-        pass(self.whole.as_ref(), deadline).await
+        self.pass(Gate::Whole, self.whole.as_ref(), deadline).await
     }
 
     /// A place among a provider's requests.
@@ -55,19 +83,24 @@ impl Gates {
     /// # Errors
     /// When there was none until the deadline.
     pub(crate) async fn enter_provider(&self, provider: &str, deadline: Instant) -> Result<Permit, Full> {
-        pass(self.providers.get(provider), deadline).await
+        self.pass(Gate::Provider(provider), self.providers.get(provider), deadline).await
     }
-}
 
-async fn pass(gate: Option<&Arc<Semaphore>>, deadline: Instant) -> Result<Permit, Full> {
-    let Some(gate) = gate else { return Ok(Permit(None)) };
-    if let Ok(permit) = Arc::clone(gate).try_acquire_owned() {
-        return Ok(Permit(Some(permit)));
-    }
-    match timeout_at(deadline, Arc::clone(gate).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(Permit(Some(permit))),
-        // No gate is ever closed.
-        Ok(Err(_)) | Err(_) => Err(Full),
+    async fn pass(&self, gate: Gate<'_>, places: Option<&Places>, deadline: Instant) -> Result<Permit, Full> {
+        let Some(Places { count, local }) = places else { return Ok(Permit::Free) };
+        if let Some(shared) = &self.shared {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let entered = shared.enter(gate, *count, patience).await;
+            return entered.map(|held| Permit::Shared { _held: held }).ok_or(Full);
+        }
+        if let Ok(held) = Arc::clone(local).try_acquire_owned() {
+            return Ok(Permit::Local { _held: held });
+        }
+        match timeout_at(deadline, Arc::clone(local).acquire_owned()).await {
+            Ok(Ok(held)) => Ok(Permit::Local { _held: held }),
+            // No gate is ever closed.
+            Ok(Err(_)) | Err(_) => Err(Full),
+        }
     }
 }
 
@@ -82,7 +115,7 @@ mod tests {
     fn gates(whole: usize, openai: usize) -> Arc<Gates> {
         let mut limits = Limits { concurrency_max: whole, ..Limits::default() };
         limits.provider_concurrency_max.insert("openai".to_owned(), openai);
-        Arc::new(Gates::new(&limits))
+        Arc::new(Gates::new(&limits, None))
     }
 
     fn soon() -> Instant {
@@ -93,12 +126,12 @@ mod tests {
     async fn who_waits_too_long_is_told_and_who_leaves_makes_room() {
         let gates = gates(1, 1);
         let mut first = gates.enter(soon()).await.unwrap();
-        assert_eq!(gates.enter(Instant::now()).await.unwrap_err(), Full);
+        assert!(matches!(gates.enter(Instant::now()).await, Err(Full)));
         first.leave();
         first.leave();
         gates.enter(soon()).await.unwrap();
         let provider = gates.enter_provider("openai", soon()).await.unwrap();
-        gates.enter_provider("openai", Instant::now()).await.unwrap_err();
+        assert!(matches!(gates.enter_provider("openai", Instant::now()).await, Err(Full)));
         gates.enter_provider("google", soon()).await.unwrap();
         drop(provider);
         gates.enter_provider("openai", soon()).await.unwrap();

@@ -7,20 +7,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc::UnboundedSender;
-use tollgate_core::failure::FailureClass;
-use tollgate_core::health::Health;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::ledger::Account;
-use tollgate_core::lending::Lending;
-use tollgate_core::limits::{KeyLimits, RateLimits, RateMeter};
+use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
-use crate::state::platform::Place;
-use crate::state::trace::{Detail, detail};
+use super::credentials::Live;
+use super::limiter::SharedMeter;
+use super::platform::Place;
+use super::trace::{Detail, detail};
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
 #[derive(Default)]
@@ -93,71 +91,6 @@ pub(crate) struct Lender {
     pub(crate) account: Arc<SharedAccount>,
 }
 
-/// How a credential is, and what it has served.
-#[derive(Debug)]
-pub(crate) struct Live {
-    id: CredentialId,
-    health: Mutex<Health>,
-    meter: Mutex<RateMeter>,
-    lending: Mutex<Lending>,
-    changes: UnboundedSender<CredentialId>,
-}
-
-impl Live {
-    /// A credential as it was left. Changes of its condition are told by `changes`.
-    pub(crate) fn new(
-        id: CredentialId,
-        health: Health,
-        meter: RateMeter,
-        lending: Lending,
-        changes: UnboundedSender<CredentialId>,
-    ) -> Arc<Self> {
-        let (health, meter, lending) = (Mutex::new(health), Mutex::new(meter), Mutex::new(lending));
-        Arc::new(Self { id, health, meter, lending, changes })
-    }
-
-    /// What others may do with it, for a few instructions: never across an await.
-    pub(crate) fn lending(&self) -> MutexGuard<'_, Lending> {
-        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Its health, for a few instructions: never across an await.
-    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What it has served, for a few instructions: never across an await.
-    pub(crate) fn meter(&self) -> MutexGuard<'_, RateMeter> {
-        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes in what a check found at `at`: that the credential is good, or why it is not.
-    pub(crate) fn learn(&self, failure: Option<FailureClass>, at: Timestamp) {
-        let mut health = self.health();
-        let changed = match failure {
-            None => health.succeed(),
-            Some(class) => health.fail_check(class, at, fastrand::u64(..)),
-        };
-        drop(health);
-        self.tell(changed);
-    }
-
-    /// Tells of a change, where there was one.
-    pub(crate) fn tell(&self, changed: bool) {
-        if changed {
-            // At the end nobody listens any more: what is lost then is learned anew.
-            let _gone = self.changes.send(self.id);
-        }
-    }
-}
-
-impl Credential {
-    /// The state, for a few instructions.
-    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
-        self.live.health()
-    }
-}
-
 /// Someone who calls with one API key.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -218,23 +151,6 @@ pub(crate) struct Limited {
     pub(crate) meter: Arc<SharedMeter>,
 }
 
-/// What one API key has used, counted by several workers.
-#[derive(Debug)]
-pub(crate) struct SharedMeter(Mutex<RateMeter>);
-
-impl SharedMeter {
-    /// Takes a meter in.
-    pub(crate) fn new(meter: RateMeter) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(meter)))
-    }
-
-    /// The meter, for a few instructions: never across an await.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, RateMeter> {
-        // Its methods do arithmetic that saturates: there is nothing in them that could panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// All that is known at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -272,7 +188,7 @@ impl Directory {
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
         let lent = self.pool.iter().filter(|credential| {
             credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
-                && credential.live.lending().is_lent()
+                && credential.live.is_lent()
         });
         let all = caller.own.iter().chain(lent).chain(&self.platform);
         let asked = |id| caller.restriction.is_none_or(|only| only == id);

@@ -196,9 +196,9 @@ impl Metrics {
     /// Counts the credentials that are switched on by what can be done with them at `now`: lent ones as `shared` too.
     pub(crate) fn count_credentials(&self, directory: &Directory, now: Timestamp) {
         self.credentials.clear();
-        let lent = directory.pool.iter().filter(|credential| credential.live.lending().is_lent());
+        let lent = directory.pool.iter().filter(|credential| credential.live.is_lent());
         for credential in directory.all().chain(lent) {
-            let state = match credential.health().standing(now) {
+            let state = match credential.live.standing(now) {
                 Standing::Available => "available",
                 Standing::HalfOpen => "half-open",
                 Standing::Cooling { .. } => "cooling",

@@ -3,8 +3,11 @@
 
 pub(crate) mod affinity;
 pub(crate) mod concurrency;
+pub(crate) mod credentials;
+pub mod deciders;
 pub(crate) mod directory;
 pub(crate) mod durable;
+pub(crate) mod limiter;
 pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod secret;

@@ -1,0 +1,341 @@
+//! Who may use a credential now: one that is in service, below its limits, and lent once more where it is somebody else's.
+//!
+//! What is granted is a [`Use`]; it ends by itself when it is dropped, and after a while whatever happens. Only this file touches
+//! the state of a credential, and each step under one lock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tollgate_core::failure::FailureClass;
+use tollgate_core::health::{Disabled, Health, Lease, Rest, Standing};
+use tollgate_core::id::CredentialId;
+use tollgate_core::lending::{Lending, NotLent, Terms};
+use tollgate_core::limits::{RateLimits, RateMeter};
+use tollgate_core::time::Timestamp;
+use tollgate_store::CredentialState;
+
+use super::deciders::{SharedCredentials, Wanted};
+use super::directory::Credential;
+
+/// Wait that is advised where nobody can say when a call under way ends.
+const BUSY_MS: u64 = 1000;
+
+/// Why a credential cannot serve now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ineligible {
+    /// It is at a limit, the provider's or its own, for so many milliseconds.
+    Limited(u64),
+    /// It is out of service, for so many milliseconds where that is known.
+    Down(Option<u64>),
+    /// Its owner has taken it back: it is as if it had never been there.
+    Gone,
+}
+
+impl From<NotLent> for Ineligible {
+    fn from(not: NotLent) -> Self {
+        match not {
+            NotLent::Withdrawn => Self::Gone,
+            NotLent::Spent(ms) => Self::Limited(ms),
+        }
+    }
+}
+
+/// How a credential is, and what it has served; kept through replacements of the directory.
+#[derive(Debug)]
+pub(crate) struct Live {
+    id: CredentialId,
+    state: Mutex<State>,
+    changes: UnboundedSender<CredentialId>,
+}
+
+#[derive(Debug)]
+struct State {
+    health: Health,
+    meter: RateMeter,
+    lending: Lending,
+}
+
+impl Live {
+    /// A credential as it was left. Changes of its condition are told by `changes`.
+    pub(crate) fn new(
+        id: CredentialId,
+        health: Health,
+        meter: RateMeter,
+        lending: Lending,
+        changes: UnboundedSender<CredentialId>,
+    ) -> Arc<Self> {
+        Arc::new(Self { id, state: Mutex::new(State { health, meter, lending }), changes })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What they do saturates: there is nothing in it that could panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the terms up under which its owner lends it; see [`Lending::agree`].
+    pub(crate) fn agree(&self, terms: Option<Terms>) {
+        self.lock().lending.agree(terms);
+    }
+
+    /// Ends a loan now; see [`Lending::withdraw`].
+    pub(crate) fn withdraw(&self, loan: u64) {
+        self.lock().lending.withdraw(loan);
+    }
+
+    /// Whether its owner lends it.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lock().lending.is_lent()
+    }
+
+    /// How often others used it since midnight UTC.
+    pub(crate) fn uses_today(&self, now: Timestamp) -> u64 {
+        self.lock().lending.used(now)
+    }
+
+    /// Its health as it is now, for whoever shows it.
+    pub(crate) fn health(&self) -> Health {
+        self.lock().health.clone()
+    }
+
+    /// What can be done with it at `now`.
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        self.lock().health.standing(now)
+    }
+
+    /// What of it is written down.
+    pub(crate) fn lasting(&self) -> CredentialState {
+        let health = &self.lock().health;
+        CredentialState { condition: health.condition(), failures: health.failures() }
+    }
+
+    /// Takes in what a check found at `at`: that the credential is good, or why it is not.
+    pub(crate) fn learn(&self, failure: Option<FailureClass>, at: Timestamp) {
+        match failure {
+            None => self.succeed(),
+            Some(class) => {
+                let changed = self.lock().health.fail_check(class, at, fastrand::u64(..));
+                self.tell(changed);
+            }
+        }
+    }
+
+    /// It works, or deserves another chance.
+    pub(crate) fn succeed(&self) {
+        let changed = self.lock().health.succeed();
+        self.tell(changed);
+    }
+
+    fn fail(&self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp) {
+        let changed = self.lock().health.fail(class, retry_after_ms, now, fastrand::u64(..));
+        self.tell(changed);
+    }
+
+    fn tell(&self, changed: bool) {
+        if changed {
+            // At the end nobody listens any more: what is lost then is learned anew.
+            let _gone = self.changes.send(self.id);
+        }
+    }
+}
+
+impl State {
+    /// Whether it may serve, and as what: half-open where the next attempt is a probe.
+    fn fit(&self, credential: &Credential, now: Timestamp) -> Result<bool, Ineligible> {
+        let half_open = match self.health.standing(now) {
+            Standing::Available => false,
+            Standing::HalfOpen => true,
+            Standing::Cooling { why: Rest::RateLimited, remaining_ms } => {
+                return Err(Ineligible::Limited(remaining_ms));
+            }
+            Standing::Cooling { why: Rest::Faults, remaining_ms } => {
+                return Err(Ineligible::Down(Some(remaining_ms)));
+            }
+            Standing::Disabled { why: Disabled::QuotaGone, recheck_ms } => {
+                return Err(Ineligible::Down(Some(recheck_ms)));
+            }
+            // Nobody knows when someone brings a better key.
+            Standing::Disabled { why: Disabled::InvalidKey, .. } => return Err(Ineligible::Down(None)),
+        };
+        let in_flight = u64::from(self.health.in_flight(now));
+        if credential.limits.concurrency.is_some_and(|most| in_flight >= most) {
+            return Err(Ineligible::Limited(BUSY_MS));
+        }
+        if credential.lender.is_some() {
+            self.lending.check(now)?;
+        }
+        Ok(half_open)
+    }
+}
+
+/// Whether a credential's own limits let a call in, which is counted then.
+fn admit(limits: &RateLimits, meter: &mut RateMeter, now: Timestamp) -> Result<(), Ineligible> {
+    // Uses under way are counted by its health, where one that is stuck ends by itself.
+    let limits = RateLimits { concurrency: None, ..*limits };
+    meter.admit(&limits, now).map_err(|refused| Ineligible::Limited(refused.retry_after_ms))?;
+    meter.leave();
+    Ok(())
+}
+
+/// What a credential looks like to whoever chooses one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View {
+    /// Whether the next attempt is a probe after a rest.
+    pub(crate) half_open: bool,
+    /// Uses under way.
+    pub(crate) in_flight: u32,
+    /// Failures in a row.
+    pub(crate) failures: u32,
+    /// Milliseconds since it was last taken; the most there are where it never was.
+    pub(crate) idle_ms: u64,
+}
+
+/// Grants uses of credentials.
+#[derive(Default)]
+pub(crate) struct Credentials {
+    shared: Option<Arc<dyn SharedCredentials>>,
+}
+
+impl Credentials {
+    /// Asks `shared` too, where there is one.
+    pub(crate) const fn new(shared: Option<Arc<dyn SharedCredentials>>) -> Self {
+        Self { shared }
+    }
+
+    /// How a credential is by what this node knows: nothing is counted.
+    ///
+    /// # Errors
+    /// Why it cannot serve now.
+    #[expect(
+        clippy::unused_self,
+        reason = "who looks at a credential asks the decider, whatever that looks at"
+    )]
+    pub(crate) fn look(&self, credential: &Credential, now: Timestamp) -> Result<View, Ineligible> {
+        let state = credential.live.lock();
+        let half_open = state.fit(credential, now)?;
+        admit(&credential.limits, &mut state.meter.clone(), now)?;
+        let health = &state.health;
+        Ok(View {
+            half_open,
+            in_flight: health.in_flight(now),
+            failures: health.failures(),
+            idle_ms: health.last_used().map_or(u64::MAX, |last| now.since_ms(last)),
+        })
+    }
+
+    /// Grants one use of it.
+    ///
+    /// # Errors
+    /// Why it cannot serve now: it may have reached a limit, or its probe may have begun, since it was looked at.
+    pub(crate) async fn take(
+        &self,
+        credential: &Arc<Credential>,
+        tokens: u64,
+        lease_ms: u64,
+        now: Timestamp,
+    ) -> Result<Use, Ineligible> {
+        let mut granted = Use::begin(credential, tokens, lease_ms, now)?;
+        if let Some(shared) = &self.shared {
+            let wanted = Wanted { limits: credential.limits, tokens, now, lease_ms };
+            // Whatever comes of it, this node's own count is taken back with what is dropped.
+            let number = shared.take(credential.id, wanted).await?;
+            granted.shared = Some((Arc::clone(shared), number));
+        }
+        Ok(granted)
+    }
+}
+
+/// One use of a credential. Dropping it gives the credential back.
+pub(crate) struct Use {
+    credential: Arc<Credential>,
+    lease: Lease,
+    taken_at: Timestamp,
+    /// Tokens that were counted ahead; `None` once it is known what was used.
+    expected: Option<u64>,
+    /// Whether a use of a lent one was counted that has not come to pass yet.
+    lent: bool,
+    /// Who granted it besides this node, and under which number.
+    shared: Option<(Arc<dyn SharedCredentials>, u64)>,
+    left: bool,
+}
+
+impl Use {
+    fn begin(
+        credential: &Arc<Credential>,
+        tokens: u64,
+        lease_ms: u64,
+        now: Timestamp,
+    ) -> Result<Self, Ineligible> {
+        let mut state = credential.live.lock();
+        state.fit(credential, now)?;
+        admit(&credential.limits, &mut state.meter, now)?;
+        let lent = credential.lender.is_some();
+        if lent {
+            state.lending.take(now)?;
+        }
+        let lease = state.health.begin(now, lease_ms);
+        state.meter.expect(tokens, now);
+        drop(state);
+        let credential = Arc::clone(credential);
+        Ok(Self { credential, lease, taken_at: now, expected: Some(tokens), lent, shared: None, left: false })
+    }
+
+    /// The credential.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// When it was granted.
+    pub(crate) const fn taken_at(&self) -> Timestamp {
+        self.taken_at
+    }
+
+    /// A request is about to go up: a lent credential has been used then, whatever becomes of the request.
+    pub(crate) const fn sent(&mut self) {
+        self.lent = false;
+    }
+
+    /// The attempt worked.
+    pub(crate) fn succeed(&self) {
+        self.credential.live.succeed();
+        if let Some((shared, _)) = &self.shared {
+            shared.succeeded(self.credential.id);
+        }
+    }
+
+    /// The attempt failed.
+    pub(crate) fn fail(&self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp) {
+        self.credential.live.fail(class, retry_after_ms, now);
+        if let Some((shared, _)) = &self.shared {
+            shared.failed(self.credential.id, class, retry_after_ms, now);
+        }
+    }
+
+    /// The attempt used so many tokens. Later calls change nothing.
+    pub(crate) fn settle(&mut self, used: u64) {
+        let Some(expected) = self.expected.take() else { return };
+        self.credential.live.lock().meter.correct(expected, used, self.taken_at);
+        if let Some((shared, _)) = &self.shared {
+            shared.correct(self.credential.id, expected, used, self.taken_at);
+        }
+    }
+
+    /// The answer has ended: others may take the credential. Later calls change nothing.
+    pub(crate) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.credential.live.lock().health.release(self.lease);
+            if let Some((shared, number)) = &self.shared {
+                shared.leave(self.credential.id, *number);
+            }
+        }
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.settle(0);
+        self.leave();
+        if self.lent {
+            self.credential.live.lock().lending.give_back(self.taken_at);
+        }
+    }
+}
