@@ -46,3 +46,19 @@ fn every_room_stands_in_the_table_and_every_arrow_is_allowed_by_it() {
         }
     }
 }
+
+#[test]
+fn no_rooms_import_each_other_in_a_circle() {
+    for name in ["core", "runtime", "store", "server"] {
+        let circles = Graph::of(&root(), &format!("host/{name}/src")).circles_of_rooms();
+        assert!(circles.is_empty(), "host/{name}: {circles:?}");
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle_but_parent_and_child() {
+    for name in ["core", "runtime", "store", "server"] {
+        let circles = Graph::of(&root(), &format!("host/{name}/src")).circles_of_files();
+        assert!(circles.is_empty(), "host/{name}: {circles:#?}");
+    }
+}

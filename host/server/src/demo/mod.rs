@@ -17,7 +17,6 @@ mod fault;
 mod gemini;
 mod openai;
 mod reply;
-mod responses;
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,6 @@
-//! The simulated OpenAI: chat completions, embeddings and models. Responses are in [`super::responses`].
+//! The simulated OpenAI: chat completions, embeddings and models. Responses are in [`responses`].
+
+mod responses;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -9,7 +11,6 @@ use super::{
     Call, authenticate,
     fault::{Problem, RETRY_AFTER_SECONDS},
     reply::{Answer, Prompt, Reply, embedding, text_of, tokens},
-    responses,
 };
 
 /// Every model listed. Others of the same families answer as well: see [`known`].
@@ -126,7 +127,7 @@ fn words(problem: &Problem) -> (u16, &'static str, Option<&'static str>, String)
 ///
 /// # Errors
 /// When there is none, or it is not one of OpenAI's.
-pub(super) fn model_of(body: &Value) -> Result<&str, Problem> {
+fn model_of(body: &Value) -> Result<&str, Problem> {
     let model = body["model"].as_str();
     let model =
         model.ok_or_else(|| Problem::Invalid("model", "you must provide a model parameter".into()))?;

@@ -4,12 +4,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{
-    Call,
-    fault::Problem,
-    openai::model_of,
-    reply::{Answer, Prompt, Reply},
-};
+use super::model_of;
+use crate::demo::Call;
+use crate::demo::fault::Problem;
+use crate::demo::reply::{Answer, Prompt, Reply};
 
 /// `POST /v1/responses`.
 pub(super) fn create(call: &Call) -> Result<Reply, Problem> {
