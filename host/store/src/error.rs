@@ -73,7 +73,7 @@ pub enum StoreError {
     Damaged(&'static str),
     /// A secret could not be sealed or opened.
     #[error(transparent)]
-    Seal(#[from] crate::seal::SealError),
+    Seal(#[from] SealError),
 }
 
 /// Why an entry is not in the ledger.
@@ -91,4 +91,21 @@ pub enum WriteError {
     /// The writer has been closed.
     #[error("the ledger is closed")]
     Closed,
+}
+
+/// Why a secret stays closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Another key sealed it, or it was changed or moved to another row.
+    #[error("the credential cannot be opened with this master key")]
+    Open,
+    /// The cipher refused the text; it does so only past 256 GiB.
+    #[error("the credential cannot be sealed")]
+    Seal,
+    /// The master key is not 64 hexadecimal digits.
+    #[error("a master key is 64 hexadecimal digits")]
+    Key,
+    /// The system has no randomness to give.
+    #[error("the system gave no random bytes")]
+    Random,
 }

@@ -16,24 +16,8 @@ use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 
+pub use crate::error::SealError;
 use crate::error::StoreError;
-
-/// Why a secret stays closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// Another key sealed it, or it was changed or moved to another row.
-    #[error("the credential cannot be opened with this master key")]
-    Open,
-    /// The cipher refused the text; it does so only past 256 GiB.
-    #[error("the credential cannot be sealed")]
-    Seal,
-    /// The master key is not 64 hexadecimal digits.
-    #[error("a master key is 64 hexadecimal digits")]
-    Key,
-    /// The system has no randomness to give.
-    #[error("the system gave no random bytes")]
-    Random,
-}
 
 /// The key that seals all credentials. Losing it loses them.
 #[derive(Clone)]

@@ -17,8 +17,7 @@ use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{IN_LIST, Row, fields, list};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};
 use crate::sqlite::usage::tokens;
 
 /// For a condition to follow.

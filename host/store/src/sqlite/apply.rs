@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::Entry;
 use crate::error::WriteError;
+use crate::sqlite::backlog::{Batch, Ledger};
 use crate::sqlite::balance;
 use crate::sqlite::commit::Tables;
-use crate::sqlite::writer::{Batch, Ledger};
 
 /// How long entries may wait for the tables.
 const APPLY_INTERVAL: Duration = Duration::from_millis(250);

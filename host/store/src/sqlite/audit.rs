@@ -15,8 +15,7 @@ use crate::catalogue::audit::{AuditFilter, AuditLog, AuditRow, Note};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
 
 #[async_trait]
 impl AuditLog for Database {

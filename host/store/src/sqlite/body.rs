@@ -11,8 +11,7 @@ use crate::log::body::{Bodies, Body, KeptBodies};
 use crate::seal::MasterKey;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{Row, fields, stored};
 
 /// A row as it is stored.
 struct Sealed {

@@ -15,8 +15,8 @@ use crate::ledger::code::{CODES_MAX, CodeBatch, Codes, NewBatch};
 use crate::sqlite::error::Doing;
 use crate::sqlite::grant::{Booking, book};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{Code, account, loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::sql::{Code, account};
 
 #[async_trait]
 impl Codes for Database {

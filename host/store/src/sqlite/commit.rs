@@ -18,7 +18,8 @@ use crate::entry::{Attempt, Components, Entry, PluginEvent, RequestRecord};
 use crate::error::WriteError;
 use crate::sqlite::error::{is_duplicate, is_refusal};
 use crate::sqlite::journal::Position;
-use crate::sqlite::sql::{Known, Rows, Texts, loaded, stored};
+use crate::sqlite::row::{loaded, stored};
+use crate::sqlite::sql::{Known, Rows, Texts};
 use crate::sqlite::tally::Tally;
 
 /// Counters of one insertion.

@@ -24,8 +24,7 @@ use crate::seal::{MasterKey, Place, Sealed};
 use crate::sqlite::error::{Doing, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::pool;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
 
 /// For a condition to follow.
 pub(crate) const COLUMNS: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \

@@ -13,8 +13,8 @@ use crate::error::StoreError;
 use crate::ledger::booking::{Credit, Granted, Grants};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{Code, Kind, Origin, account, stored};
+use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::sql::{Code, Kind, Origin, account};
 
 /// The most that is booked at once: so much that nobody means it, and so little that sums of it stay within 64 bits.
 const BOOKING_MAX: Micropoints = Micropoints::from_points(10_000_000_000);

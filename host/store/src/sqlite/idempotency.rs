@@ -11,8 +11,7 @@ use crate::seal::MasterKey;
 use crate::sessions::{Keyed, KeyedCalls, Known};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{Row, fields, stored};
 
 /// How long the answer to a key is kept.
 const KEPT_MS: u64 = DAY_MS;

@@ -7,8 +7,7 @@ use crate::error::StoreError;
 use crate::sessions::{Guessed, LockOuts, WrongTries};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
 
 #[async_trait]
 impl LockOuts for Database {

@@ -18,8 +18,7 @@ use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPage, RequestPages};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::fields;
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{fields, stored};
 use crate::sqlite::usage::tokens;
 
 /// Records that a page looks at where no index helps.

@@ -8,8 +8,7 @@ use crate::catalogue::model_route::{ModelRoute, ModelRoutes};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{Row, fields, stored};
 
 pub(crate) const SELECT: &str =
     "SELECT id, name, definition, created_at, updated_at FROM model_route ORDER BY id";

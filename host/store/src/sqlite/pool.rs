@@ -15,8 +15,7 @@ use crate::entry::{Movement, transfer_id};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
 
 /// The loan of a joined row; NULL where there is none.
 #[expect(clippy::option_option, reason = "the outer one is a column that is damaged")]

@@ -15,8 +15,7 @@ use crate::catalogue::price::{Payers, PriceRates};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{Row, fields, stored};
 
 #[async_trait]
 impl PriceRates for Database {

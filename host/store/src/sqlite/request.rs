@@ -17,8 +17,7 @@ use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPages, Requests};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::loaded;
+use crate::sqlite::row::{Row, fields, loaded};
 
 const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, reasoning, \

@@ -11,8 +11,7 @@ use crate::error::StoreError;
 use crate::log::filter::{Expiry, Retention};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::fields;
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{fields, stored};
 
 /// Adds what the batch was counted as to what was removed before.
 const REMOVE_COUNTED: &str = "INSERT INTO usage_removed \
@@ -77,7 +76,7 @@ impl Database {
         .fetch_one(self.pool())
         .await
         .doing("counting records")?;
-        Ok(crate::sqlite::sql::loaded(kept))
+        Ok(crate::sqlite::row::loaded(kept))
     }
 
     async fn oldest(&self, limit: u32) -> Result<Vec<RequestId>, StoreError> {

@@ -11,7 +11,8 @@ use crate::error::StoreError;
 use crate::ledger::booking::{Granted, Reward, Rewards};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::sql::{Code, Kind, Origin, account, stored};
+use crate::sqlite::row::stored;
+use crate::sqlite::sql::{Code, Kind, Origin, account};
 
 #[async_trait]
 impl Rewards for Database {

@@ -6,7 +6,6 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use crate::error::StoreError;
-use crate::sqlite::sql::loaded;
 
 /// A row whose columns are taken from left to right.
 pub(crate) struct Row<'a> {
@@ -67,3 +66,13 @@ pub(crate) fn list<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
 
 /// The condition that a column holds one of the ids of a [`list`], which is the next argument.
 pub(crate) const IN_LIST: &str = "IN (SELECT unhex(value) FROM json_each(?))";
+
+/// An unsigned number as SQLite keeps it; beyond 63 bits it sticks at the end.
+pub(crate) fn stored(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The reverse of [`stored`]; a negative number, which nothing here writes, reads as 0.
+pub(crate) fn loaded(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -11,8 +11,7 @@ use crate::error::StoreError;
 use crate::sessions::{Logins, Rotated};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::fields;
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{fields, stored};
 use crate::sqlite::user::{COLUMNS, user};
 
 const OPEN: &str = "session.ended_at IS NULL AND session.expires_at > ? AND users.enabled = 1";

@@ -16,6 +16,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::usage::{Class, Usage};
 
 use crate::entry::{Borrowed, Entry, Movement, RequestRecord, transfer_id};
+use crate::sqlite::row::stored;
 use crate::sqlite::tally::{Counter, Counts};
 
 /// The accounts that every database has.
@@ -212,16 +213,6 @@ fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> Tran
         origin: Origin::Writer,
         at_ms: stored(at_ms),
     }
-}
-
-/// An unsigned number as SQLite keeps it; beyond 63 bits it sticks at the end.
-pub(crate) fn stored(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// The reverse of [`stored`]; a negative number, which nothing here writes, reads as 0.
-pub(crate) fn loaded(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
 }
 
 /// The texts, each made once.

@@ -12,7 +12,7 @@ use tollgate_core::protocol::Operation;
 use tollgate_core::usage::Usage;
 
 use crate::entry::RequestRecord;
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::stored;
 
 /// What a counter counts: see the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

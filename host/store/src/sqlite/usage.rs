@@ -13,8 +13,7 @@ use crate::error::StoreError;
 use crate::log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::{loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, stored};
 use crate::sqlite::tally::Kind;
 
 /// All classes of tokens, each once.

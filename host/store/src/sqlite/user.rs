@@ -13,8 +13,7 @@ use crate::catalogue::user::{User, UserChange, Users};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{IN_LIST, Row, fields, list};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{IN_LIST, Row, fields, list, stored};
 
 /// For a condition or a join to follow.
 pub(crate) const COLUMNS: &str =

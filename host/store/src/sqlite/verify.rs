@@ -56,7 +56,7 @@ impl Verification for Database {
         }
         violations.extend(receipts::check(&mut tx).await?);
         tx.commit().await.doing("verifying the ledger")?;
-        Ok(VerifyReport { transfers: crate::sqlite::sql::loaded(transfers), outstanding, violations })
+        Ok(VerifyReport { transfers: crate::sqlite::row::loaded(transfers), outstanding, violations })
     }
 }
 

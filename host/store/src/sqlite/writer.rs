@@ -2,20 +2,19 @@
 //!
 //! A hold is in the journal when `commit` returns, and on the disk where [`Durability::Full`] is asked for; nothing
 //! on its way waits for SQLite. Settlements and records have nobody waiting: they share the next hold's write, or one
-//! of their own [`LINGER`] later. While the journal cannot be written holds are refused and everything else is kept; a
+//! of their own [`LINGER`](crate::sqlite::backlog::LINGER) later. While the journal cannot be written holds are refused and everything else is kept; a
 //! settlement is never dropped while the process lives.
 //!
 //! Two threads stand behind: `ledger` (see `apply.rs`) and, with [`Durability::Full`], `ledger-sync`.
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::entry::Entry;
 use crate::error::WriteError;
@@ -23,75 +22,14 @@ use crate::ledger::mark::{Mark, Synced};
 use crate::ledger::writer::EntryWriter;
 use crate::options::Durability;
 use crate::sqlite::apply;
+use crate::sqlite::backlog::Ledger;
 use crate::sqlite::journal::{Journal, Position};
-
-/// Entries that may wait for the tables; beyond, holds are refused.
-const BACKLOG_MAX: usize = 65_536;
-/// Entries after which they are brought into the tables at once.
-const APPLY_ENTRIES: usize = 8192;
-/// How long an entry that nobody waits for may wait for company before it is written.
-pub(crate) const LINGER: Duration = Duration::from_millis(2);
-/// How long the disk is left alone for the sake of holds that are about to come, when several came together the last time: about a
-/// third of what telling it takes. A caller who is alone never waits.
-const GATHER: Duration = Duration::from_micros(200);
-/// Bytes of such entries that are written at once.
-const LINGER_BYTES: usize = 64 * 1024;
 
 /// Hands entries to the journal. Its threads end with its last clone.
 #[derive(Debug, Clone)]
 pub(crate) struct JournalWriter {
     ledger: Arc<Ledger>,
     _end: Arc<End>,
-}
-
-/// What the callers and the threads share.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    state: Mutex<State>,
-    /// With [`Durability::Full`]: wakes the thread that waits for the disk.
-    to_sync: Option<Condvar>,
-    synced: watch::Sender<Synced>,
-    /// Entries that are in the tables, or refused by them.
-    applied: watch::Sender<u64>,
-    /// There are entries in the journal's buffer for whose write nobody waits.
-    lingering: Notify,
-    /// There are entries that are not in the tables.
-    pub(crate) arrived: Notify,
-    /// They should be brought there now.
-    pub(crate) urgent: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    journal: Journal,
-    /// Entries that are not in the tables, in order.
-    waiting: Vec<Entry>,
-    /// How many of them, at the end, are in the journal's buffer only.
-    unwritten: usize,
-    /// Room for entries after these.
-    spare: Vec<Entry>,
-    /// All entries so far.
-    accepted: u64,
-    /// Whether the thread that waits for the disk has nothing to do.
-    sync_idles: bool,
-    /// Entries that wait for it.
-    unsynced_holds: usize,
-    /// The disk failed to keep the segment: go on in the other one.
-    distrusted: bool,
-    closed: bool,
-    /// Entries that were neither written nor brought into the tables when the writer ended.
-    lost: usize,
-}
-
-/// Entries on their way into the tables.
-pub(crate) struct Batch {
-    pub(crate) entries: Vec<Entry>,
-    /// Where the journal is read up to once the tables hold them.
-    pub(crate) position: Position,
-    /// Entries so far, these included.
-    upto: u64,
-    /// How many are not in the journal, because it could not be written.
-    unwritten: usize,
 }
 
 /// Ends the threads when the last writer is gone.
@@ -166,306 +104,5 @@ impl EntryWriter for JournalWriter {
         // The sender lives in what we hold: there is no error.
         let _ended = applied.wait_for(|applied| *applied == u64::MAX).await;
         self.ledger.lock().lost
-    }
-}
-
-impl Ledger {
-    fn new(journal: Journal, full: bool) -> Self {
-        let state = State {
-            journal,
-            waiting: Vec::new(),
-            spare: Vec::new(),
-            unwritten: 0,
-            accepted: 0,
-            sync_idles: false,
-            unsynced_holds: 0,
-            distrusted: false,
-            closed: false,
-            lost: 0,
-        };
-        Self {
-            state: Mutex::new(state),
-            to_sync: full.then(Condvar::new),
-            synced: watch::Sender::default(),
-            applied: watch::Sender::default(),
-            lingering: Notify::new(),
-            arrived: Notify::new(),
-            urgent: Notify::new(),
-        }
-    }
-
-    /// Nothing that holds the lock panics; if it did, what is written is still written.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn append(&self, entry: Entry) -> Result<Mark, WriteError> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(WriteError::Closed);
-        }
-        let refusable = entry.is_hold();
-        if refusable && (state.waiting.len() >= BACKLOG_MAX || state.distrusted) {
-            return Err(WriteError::Unavailable);
-        }
-        let before = state.journal.push(&entry);
-        state.unwritten += 1;
-        if !state.write() && refusable {
-            state.journal.retract(before);
-            state.unwritten -= 1;
-            return Err(WriteError::Unavailable);
-        }
-        let mark = Mark(state.journal.written());
-        self.accept(&mut state, entry);
-        state.unsynced_holds += 1;
-        self.wake_sync(&mut state);
-        Ok(mark)
-    }
-
-    fn post(&self, entry: Entry) -> Result<(), WriteError> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(WriteError::Closed);
-        }
-        if state.waiting.len() >= 2 * BACKLOG_MAX && !entry.resolves_hold() {
-            return Err(WriteError::Unavailable);
-        }
-        if state.journal.push(&entry) == 0 {
-            self.lingering.notify_one();
-        }
-        state.unwritten += 1;
-        if state.journal.unwritten() >= LINGER_BYTES {
-            state.write();
-        }
-        self.accept(&mut state, entry);
-        Ok(())
-    }
-
-    fn accept(&self, state: &mut State, entry: Entry) {
-        state.accepted += 1;
-        state.waiting.push(entry);
-        match state.waiting.len() {
-            1 => self.arrived.notify_one(),
-            APPLY_ENTRIES => self.urgent.notify_one(),
-            _ => {}
-        }
-    }
-
-    fn wake_sync(&self, state: &mut State) {
-        if let Some(to_sync) = self.to_sync.as_ref().filter(|_| state.sync_idles) {
-            state.sync_idles = false;
-            to_sync.notify_one();
-        }
-    }
-
-    /// Writes entries that lingered long enough, for ever.
-    pub(crate) async fn write_lingering(&self) {
-        loop {
-            self.lingering.notified().await;
-            tokio::time::sleep(LINGER).await;
-            let mut state = self.lock();
-            if state.write() {
-                self.wake_sync(&mut state);
-            } else {
-                // Once more in a while; the next round takes care of what cannot be written at all.
-                self.lingering.notify_one();
-            }
-        }
-    }
-
-    /// What is to be brought into the tables next; `None` when there is nothing.
-    ///
-    /// Must not be called before the tables hold the last batch: the segment of the one before it may be written over.
-    pub(crate) fn take(&self) -> Option<Batch> {
-        let mut state = self.lock();
-        let unwritten = if state.write() {
-            self.wake_sync(&mut state);
-            0
-        } else {
-            // The tables are their only way to durability now.
-            state.journal.retract(0);
-            std::mem::take(&mut state.unwritten)
-        };
-        let turns = state.journal.is_full() || state.distrusted;
-        if state.waiting.is_empty() && !turns {
-            return None;
-        }
-        if turns {
-            // With a batch, even one of nothing: it moves the position, and a start reads two segments from there and no more.
-            state.journal.turn();
-            state.distrusted = false;
-        }
-        let spare = std::mem::take(&mut state.spare);
-        let entries = std::mem::replace(&mut state.waiting, spare);
-        Some(Batch { entries, position: state.journal.end(), upto: state.accepted, unwritten })
-    }
-
-    /// The tables hold the batch.
-    pub(crate) fn applied(&self, batch: Batch) {
-        let Batch { mut entries, upto, .. } = batch;
-        entries.clear();
-        // Its room serves the batch after the next: growing anew costs each entry more than keeping it does.
-        self.lock().spare = entries;
-        self.applied.send_replace(upto);
-    }
-
-    /// The thread ends; `given_up` could not be brought into the tables.
-    pub(crate) fn ended(&self, given_up: Option<&Batch>) {
-        {
-            let mut state = self.lock();
-            state.closed = true;
-            state.lost = given_up.map_or(0, |batch| batch.unwritten);
-        }
-        self.applied.send_replace(u64::MAX);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.arrived.notify_one();
-        self.urgent.notify_one();
-        if let Some(to_sync) = &self.to_sync {
-            to_sync.notify_one();
-        }
-    }
-
-    /// Has the disk keep what was written, as often as there is more, until the writer is closed.
-    fn sync(&self) {
-        let Some(to_sync) = &self.to_sync else { return };
-        let mut done = 0;
-        let mut holds = 0;
-        loop {
-            let (files, mark) = {
-                let mut state = self.lock();
-                while state.journal.written() == done {
-                    if state.closed {
-                        return;
-                    }
-                    state.sync_idles = true;
-                    state = to_sync.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                if holds > 1 {
-                    drop(state);
-                    std::thread::sleep(GATHER);
-                    state = self.lock();
-                }
-                holds = std::mem::take(&mut state.unsynced_holds);
-                (state.journal.unsynced(), state.journal.written())
-            };
-            let kept = files.iter().try_for_each(|file| file.sync_data());
-            if let Err(error) = &kept {
-                tracing::error!(%error, "the disk did not keep the journal");
-                self.lock().distrusted = true;
-                self.urgent.notify_one();
-            }
-            self.synced.send_modify(|synced| match kept {
-                Ok(()) => synced.kept = mark,
-                Err(_) => synced.lost = mark,
-            });
-            done = mark;
-        }
-    }
-}
-
-impl State {
-    /// Writes the journal's buffer, and says whether it is empty now.
-    fn write(&mut self) -> bool {
-        match self.journal.write() {
-            Ok(()) => {
-                self.unwritten = 0;
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal could not be written");
-                false
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{BACKLOG_MAX, Ledger};
-    use crate::entry::{Entry, RequestRecord};
-    use crate::error::WriteError;
-    use crate::sqlite::journal::{Journal, Position};
-    use tollgate_core::id::{RequestId, UserId};
-    use tollgate_core::points::Micropoints;
-    use tollgate_core::time::Timestamp;
-
-    const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-    const HELD: Micropoints = Micropoints::new(5);
-
-    fn ids() -> (RequestId, UserId) {
-        (RequestId::new(AT, [1; 10]), UserId::new(AT, [2; 10]))
-    }
-
-    fn hold() -> Entry {
-        let (request, user) = ids();
-        Entry::Hold { request, user, amount: HELD, model: "m".into(), at: AT }
-    }
-
-    fn record() -> Entry {
-        let (request, user) = ids();
-        Entry::Record(Box::new(RequestRecord::new(request, user, AT)))
-    }
-
-    fn void() -> Entry {
-        let (request, user) = ids();
-        let record = Box::new(RequestRecord::new(request, user, AT));
-        Entry::Void { request, user, held: HELD, at: AT, record }
-    }
-
-    #[test]
-    fn a_journal_that_cannot_be_written_refuses_holds_and_keeps_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(Journal::unwritable(folder.path()), false);
-        ledger.post(void()).unwrap();
-        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
-        ledger.append(void()).unwrap();
-        let batch = ledger.take().unwrap();
-        assert_eq!(batch.entries, [void(), void()], "the tables are their way to durability");
-        assert_eq!(batch.unwritten, 2, "of which none is in the journal");
-        assert!(ledger.take().is_none(), "and none is handed out twice");
-    }
-
-    #[test]
-    fn too_long_a_backlog_refuses_holds_first_and_settlements_never() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = Position { sequence: 1, offset: 0 };
-        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), false);
-        for _ in 0..BACKLOG_MAX {
-            ledger.post(record()).unwrap();
-        }
-        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
-        for _ in 0..BACKLOG_MAX {
-            ledger.post(record()).unwrap();
-        }
-        assert_eq!(ledger.post(record()), Err(WriteError::Unavailable));
-        ledger.post(void()).unwrap();
-        ledger.applied(ledger.take().unwrap());
-        assert!(ledger.append(hold()).is_ok());
-    }
-
-    #[test]
-    fn a_disk_that_failed_is_trusted_again_in_the_other_segment_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = Position { sequence: 1, offset: 0 };
-        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), true);
-        ledger.append(hold()).unwrap();
-        ledger.lock().distrusted = true;
-        assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));
-        let batch = ledger.take().unwrap();
-        assert_eq!((batch.entries.len(), batch.position), (1, Position { sequence: 2, offset: 0 }));
-        ledger.applied(batch);
-        assert!(ledger.append(hold()).is_ok());
-        // The same where nothing waits for the tables: they have to hear of the turn.
-        ledger.applied(ledger.take().unwrap());
-        ledger.lock().distrusted = true;
-        let batch = ledger.take().unwrap();
-        assert_eq!((batch.entries.len(), batch.position), (0, Position { sequence: 3, offset: 0 }));
     }
 }

@@ -10,8 +10,7 @@ use tollgate_core::receipt::Receipt;
 use crate::error::StoreError;
 use crate::ledger::verify::{VIOLATIONS_MAX, Violation};
 use crate::sqlite::error::Doing;
-use crate::sqlite::row::{Row, fields};
-use crate::sqlite::sql::stored;
+use crate::sqlite::row::{Row, fields, stored};
 
 const RULE: &str = "a receipt says what its record says";
 const PRICES: &str = "a receipt's prices stand in its version";
