@@ -10,8 +10,9 @@ use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{
-    Adapter, Bill, Binding, CallError, Candidate, Direction, Embedded, FaultKind, Filter, Found, Generation,
-    Health, Kind, Limits, Pricing, Probation, Refusal, Runtime, SelectRequest, Selector, Settings,
+    Adapter, Bill, Binding, CallError, Candidate, Choice, Direction, Embedded, FaultKind, Filter, Found,
+    Generation, Health, Kind, Limits, Policies, Pricing, Probation, Refusal, Runtime, SelectRequest,
+    Selector, Settings, Variant,
 };
 
 /// Bytes of the larger payloads.
@@ -42,12 +43,12 @@ fn start() -> Result<Runtime, tollgate_runtime::StartError> {
         limits: Limits::DEFAULT,
         filter_check: |_| Ok(()),
     };
-    let filter = Binding::new("content-filter", "content-filter", Kind::ContentFilter);
+    let filter = Variant::new("content-filter", FILTER_CONFIG);
     let bindings = vec![
         Binding::new("openai", "openai", Kind::ProviderAdapter),
         Binding::new("key-selection", "key-selection", Kind::KeySelector),
         Binding::new("discount-points", "discount-points", Kind::PricingPolicy),
-        Binding { config: FILTER_CONFIG.to_owned(), ..filter },
+        Binding::of("content-filter", Kind::ContentFilter, vec![filter]),
     ];
     Runtime::start(settings, bindings, |_| {})
 }
@@ -61,12 +62,12 @@ struct Components<'a> {
 }
 
 impl<'a> Components<'a> {
-    fn of(generation: &'a Generation) -> Option<Self> {
+    fn of(generation: &'a Generation, policies: &'a Policies) -> Option<Self> {
         Some(Self {
             adapter: generation.adapter("openai")?,
-            selector: generation.selector()?,
-            pricing: generation.pricing()?,
-            filter: generation.filter()?,
+            selector: policies.selector.as_ref()?,
+            pricing: policies.pricing.as_ref()?,
+            filter: policies.filter.as_ref()?,
         })
     }
 
@@ -203,7 +204,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = start()?;
     Runtime::prepare_thread();
     let generation = runtime.current();
-    let components = Components::of(&generation).ok_or("a world has no component")?;
+    let policies = generation.choose(Choice::default());
+    let components = Components::of(&generation, &policies).ok_or("a world has no component")?;
     let mut group = criterion.benchmark_group("plugin_call");
     bench_adapter(&mut group, &components);
     bench_selector(&mut group, components.selector);

@@ -55,23 +55,53 @@ impl OnError {
     }
 }
 
-/// One component in use.
+/// Parts of a whole in which shares are given: 10 % are 100,000.
+pub const WHOLE_PPM: u32 = 1_000_000;
+
+/// One place in the gateway where a component works, and who works there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     /// Unique among all bindings; adapters are looked up by it.
     pub name: String,
-    /// File stem: `<plugins_dir>/<component>.wasm` where that exists, else the embedded component of this name.
-    pub component: String,
-    /// What it is used as.
+    /// What its components are used as.
     pub kind: Kind,
-    /// JSON text, passed to `configure` as it is.
-    pub config: String,
-    /// What to do when it fails.
+    /// The components that share the work: the shares of those that serve add up to [`WHOLE_PPM`].
+    pub variants: Vec<Variant>,
+    /// What to do when one of them fails.
     pub on_error: OnError,
     /// Longest run of one call, in milliseconds: the time that the machine runs something else does not count.
     pub deadline_ms: u32,
     /// Most linear memory of one instance, in bytes.
     pub memory_bytes_max: usize,
+}
+
+/// One component of a binding, with its own configuration, counters and breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// Unique in its binding; empty for the one that goes by the binding's own name.
+    pub name: String,
+    /// File stem: `<plugins_dir>/<component>.wasm` where that exists, else the embedded component of this name.
+    pub component: String,
+    /// JSON text, passed to `configure` as it is.
+    pub config: String,
+    /// The share of all keys that it serves, in millionths (see [`WHOLE_PPM`]); of a shadow, the share that it runs beside.
+    pub share_ppm: u32,
+    /// Whether it is loaded but never serves.
+    pub shadow: bool,
+}
+
+impl Variant {
+    /// The only variant of a binding, with this configuration.
+    #[must_use]
+    pub fn new(component: impl Into<String>, config: impl Into<String>) -> Self {
+        Self {
+            name: String::new(),
+            component: component.into(),
+            config: config.into(),
+            share_ppm: WHOLE_PPM,
+            shadow: false,
+        }
+    }
 }
 
 impl Binding {
@@ -80,18 +110,23 @@ impl Binding {
     /// Default of [`Binding::memory_bytes_max`].
     pub const MEMORY_BYTES_MAX: usize = 16 << 20;
 
-    /// A binding with the default bounds, an empty configuration and the default `on_error` of its kind.
+    /// A binding of one component, with the default bounds, an empty configuration and the default `on_error` of its kind.
     #[must_use]
     pub fn new(name: impl Into<String>, component: impl Into<String>, kind: Kind) -> Self {
+        Self::of(name, kind, vec![Variant::new(component, "{}")])
+    }
+
+    /// A binding of these variants, with the default bounds and the default `on_error` of its kind.
+    #[must_use]
+    pub fn of(name: impl Into<String>, kind: Kind, variants: Vec<Variant>) -> Self {
         let on_error = match kind {
             Kind::KeySelector => OnError::Fallback,
             Kind::ProviderAdapter | Kind::PricingPolicy | Kind::ContentFilter => OnError::Closed,
         };
         Self {
             name: name.into(),
-            component: component.into(),
             kind,
-            config: "{}".to_owned(),
+            variants,
             on_error,
             deadline_ms: Self::DEADLINE_MS,
             memory_bytes_max: Self::MEMORY_BYTES_MAX,

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use crate::binding::Binding;
 use crate::digest::Digest;
 use crate::error::LoadError;
-use crate::generation::Loaded;
+use crate::generation::{Loaded, Member};
+use crate::spec::Spec;
 use crate::status::ComponentState;
 use crate::vitals::Vitals;
 
@@ -16,25 +17,25 @@ pub(crate) type Version = (Digest, Digest);
 #[derive(Default)]
 pub(crate) struct Book {
     bindings: Vec<Binding>,
-    /// By binding: what served before a component that is still on trial.
+    /// By unit: what served before a component that is still on trial.
     last_good: HashMap<String, Loaded>,
-    /// By binding: the refusal of this version, or of a file that could not even be read.
+    /// By unit: the refusal of this version, or of a file that could not even be read.
     refused: HashMap<String, (Option<Version>, LoadError)>,
-    /// By binding: what failed its trial.
+    /// By unit: what failed its trial.
     failed: HashMap<String, Failed>,
 }
 
-/// A component that was rolled back. With other bounds it may do better, so it is known by its whole binding.
+/// A component that was rolled back. With other bounds it may do better, so it is known by its whole spec.
 struct Failed {
     digest: Digest,
-    binding: Binding,
+    spec: Spec,
     last_error: String,
 }
 
 impl Book {
     /// What the status page says about a component beyond its own counters.
     pub(crate) fn verdict(&self, vitals: &Vitals) -> Option<ComponentState> {
-        let name = &vitals.binding.name;
+        let name = &vitals.spec.name;
         if let Some((_, error)) = self.refused.get(name) {
             return Some(ComponentState::Refused { reason: error.to_string() });
         }
@@ -76,17 +77,17 @@ impl Book {
     }
 
     /// Whether this failed its trial, so that what served before stands in for it.
-    pub(crate) fn has_failed(&self, binding: &Binding, digest: Digest) -> bool {
-        let failed = self.failed.get(&binding.name);
-        failed.is_some_and(|failed| failed.digest == digest && failed.binding == *binding)
+    pub(crate) fn has_failed(&self, spec: &Spec, digest: Digest) -> bool {
+        let failed = self.failed.get(&spec.name);
+        failed.is_some_and(|failed| failed.digest == digest && failed.spec == *spec)
     }
 
     /// Notes that a component failed its trial. What served before it takes its place, where there is such a thing.
     pub(crate) fn fail(&mut self, failing: &Vitals) -> Option<Loaded> {
-        let name = &failing.binding.name;
+        let name = &failing.spec.name;
         let good = self.last_good.remove(name)?;
         let last_error = failing.last_error().unwrap_or_default();
-        let failed = Failed { digest: failing.digest, binding: failing.binding.clone(), last_error };
+        let failed = Failed { digest: failing.digest, spec: failing.spec.clone(), last_error };
         self.failed.insert(name.clone(), failed);
         Some(good)
     }
@@ -105,8 +106,8 @@ impl Book {
     }
 
     /// Forgets what is bound no more.
-    pub(crate) fn forget_all_but(&mut self, loaded: &[Loaded]) {
-        let bound = |name: &String| loaded.iter().any(|loaded| loaded.vitals().binding.name == *name);
+    pub(crate) fn forget_all_but(&mut self, members: &[Member]) {
+        let bound = |name: &String| members.iter().any(|member| member.vitals().spec.name == *name);
         self.last_good.retain(|name, _| bound(name));
         self.refused.retain(|name, _| bound(name));
         self.failed.retain(|name, _| bound(name));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::adapter::Adapter;
+use crate::choice::{Choice, Policies, Split};
 use crate::policy::{Filter, Pricing, Selector};
 use crate::vitals::Vitals;
 
@@ -27,41 +28,73 @@ impl Loaded {
     }
 }
 
+/// One variant of a binding, loaded.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub(crate) loaded: Loaded,
+    /// The binding that it is a variant of.
+    pub(crate) binding: Arc<str>,
+    /// Its share, in millionths.
+    pub(crate) share_ppm: u32,
+    /// Whether it never serves.
+    pub(crate) shadow: bool,
+}
+
+impl Member {
+    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
+        self.loaded.vitals()
+    }
+
+    /// What tells two generations of the same components apart.
+    pub(crate) fn place(&self) -> (&str, u32, bool) {
+        (&self.vitals().name, self.share_ppm, self.shadow)
+    }
+}
+
 /// All components and their configuration at one moment.
 pub struct Generation {
     id: u64,
-    /// In the order of the bindings.
-    loaded: Vec<Loaded>,
+    /// In the order of the bindings and their variants.
+    members: Vec<Member>,
     adapters: Vec<Arc<Adapter>>,
-    selector: Option<Arc<Selector>>,
-    pricing: Option<Arc<Pricing>>,
-    filter: Option<Arc<Filter>>,
+    selectors: Split<Selector>,
+    pricing: Split<Pricing>,
+    filters: Split<Filter>,
     live: Arc<AtomicUsize>,
 }
 
 impl Generation {
     /// `live` counts the generations that exist.
-    pub(crate) fn new(id: u64, loaded: Vec<Loaded>, live: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(id: u64, members: Vec<Member>, live: &Arc<AtomicUsize>) -> Self {
         live.fetch_add(1, Ordering::Relaxed);
         let mut generation = Self {
             id,
-            loaded,
+            members: Vec::new(),
             adapters: Vec::new(),
-            selector: None,
-            pricing: None,
-            filter: None,
+            selectors: Split::empty(),
+            pricing: Split::empty(),
+            filters: Split::empty(),
             live: Arc::clone(live),
         };
-        for component in &generation.loaded {
-            component.vitals().generation.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed).ok();
-            match component.clone() {
-                Loaded::Adapter(adapter) => generation.adapters.push(adapter),
-                Loaded::Selector(selector) => generation.selector = Some(selector),
-                Loaded::Pricing(pricing) => generation.pricing = Some(pricing),
-                Loaded::Filter(filter) => generation.filter = Some(filter),
+        for member in &members {
+            member.vitals().generation.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed).ok();
+            if !member.shadow {
+                generation.serve(member);
             }
         }
+        generation.members = members;
         generation
+    }
+
+    /// Lets a member serve its share.
+    fn serve(&mut self, member: &Member) {
+        let (binding, share_ppm) = (&*member.binding, member.share_ppm);
+        match member.loaded.clone() {
+            Loaded::Adapter(adapter) => self.adapters.push(adapter),
+            Loaded::Selector(selector) => self.selectors.add(binding, share_ppm, selector),
+            Loaded::Pricing(pricing) => self.pricing.add(binding, share_ppm, pricing),
+            Loaded::Filter(filter) => self.filters.add(binding, share_ppm, filter),
+        }
     }
 
     /// Counts up from 1.
@@ -82,30 +115,28 @@ impl Generation {
         &self.adapters
     }
 
-    /// The key selector, where one is bound.
+    /// Picks the policies of a request: the same ones for the same key, as long as the shares stay.
     #[must_use]
-    pub const fn selector(&self) -> Option<&Arc<Selector>> {
-        self.selector.as_ref()
+    #[inline]
+    pub fn choose(&self, choice: Choice) -> Policies {
+        Policies {
+            selector: self.selectors.choose(choice).cloned(),
+            pricing: self.pricing.choose(choice).cloned(),
+            filter: self.filters.choose(choice).cloned(),
+        }
     }
 
-    /// The pricing policy, where one is bound.
-    #[must_use]
-    pub const fn pricing(&self) -> Option<&Arc<Pricing>> {
-        self.pricing.as_ref()
+    /// All content filters that may be chosen, for whoever prepares their plans.
+    pub fn filters(&self) -> impl Iterator<Item = &Arc<Filter>> {
+        self.filters.all()
     }
 
-    /// The content filter, where one is bound.
-    #[must_use]
-    pub const fn filter(&self) -> Option<&Arc<Filter>> {
-        self.filter.as_ref()
-    }
-
-    pub(crate) fn loaded(&self) -> &[Loaded] {
-        &self.loaded
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Loaded> {
-        self.loaded.iter().find(|component| component.vitals().binding.name == name)
+        self.members.iter().find(|member| *member.vitals().name == *name).map(|member| &member.loaded)
     }
 }
 
@@ -117,7 +148,7 @@ impl Drop for Generation {
 
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = self.loaded.iter().map(|component| &component.vitals().binding.name);
+        let names = self.members.iter().map(|member| &member.vitals().name);
         write!(f, "generation {} of ", self.id)?;
         f.debug_list().entries(names).finish()
     }

@@ -51,7 +51,7 @@ impl<W: World> Instance<W> {
         let vitals = Arc::clone(&unit.vitals);
         let host = &vitals.host;
         let deadline = Deadline::new(Arc::clone(&host.clock));
-        let state = State::new(vitals.binding.memory_bytes_max, deadline, Arc::clone(&vitals.log));
+        let state = State::new(vitals.spec.memory_bytes_max, deadline, Arc::clone(&vitals.log));
         let mut store = Store::new(&host.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(host.limits.answer_bytes_max);
@@ -66,7 +66,7 @@ impl<W: World> Instance<W> {
             Box::new(Self { id, unit: alive, vitals, world, store, calls: 0, baseline_bytes: 0 });
         let Self { world, store, vitals, .. } = &mut *instance;
         State::arm(store, vitals.host.limits.configure_ms);
-        let configured = guarded(store, |store| world.configure(store, &vitals.binding.config))?;
+        let configured = guarded(store, |store| world.configure(store, &vitals.spec.config))?;
         instance.baseline_bytes = instance.store.data().limiter.memory_bytes;
         Ok((instance, configured))
     }
@@ -78,7 +78,7 @@ impl<W: World> Instance<W> {
     ) -> Result<R, Fault> {
         self.calls += 1;
         let Self { world, store, vitals, .. } = self;
-        State::arm(store, vitals.binding.deadline_ms);
+        State::arm(store, vitals.spec.deadline_ms);
         guarded(store, |store| call(world, store))?
     }
 
@@ -94,7 +94,7 @@ impl<W: World> Instance<W> {
         let answer_bytes_max = vitals.host.limits.answer_bytes_max;
         store.set_hostcall_fuel(answer_bytes_max.saturating_add(bytes.saturating_mul(ANSWER_BYTES_PER_BYTE)));
         let extra_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
-        State::arm(store, vitals.binding.deadline_ms.saturating_add(extra_ms));
+        State::arm(store, vitals.spec.deadline_ms.saturating_add(extra_ms));
         let answer = guarded(store, |store| call(world, store))?;
         store.set_hostcall_fuel(answer_bytes_max);
         answer

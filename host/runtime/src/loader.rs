@@ -45,7 +45,7 @@ pub(crate) fn load(
     filter_check: fn(&FilterPlan) -> Result<(), String>,
 ) -> Result<Loaded, LoadError> {
     let pre = link(&vitals)?;
-    Ok(match vitals.binding.kind {
+    Ok(match vitals.spec.kind {
         Kind::ProviderAdapter => {
             let (unit, plan) = prepare(pre, vitals, |_, _, _| Ok(Ok(())))?;
             let plan: AdapterPlan = plan;
@@ -75,7 +75,7 @@ pub(crate) fn load(
 
 /// Gives the component what its kind may have, and refuses it when it wants more.
 fn link(vitals: &Vitals) -> Result<InstancePre<State>, LoadError> {
-    let kind = vitals.binding.kind;
+    let kind = vitals.spec.kind;
     let engine = &vitals.host.engine;
     let failed = |error: wasmtime::Error| LoadError::World { kind, cause: format!("{error:#}") };
     let mut linker = Linker::new(engine);

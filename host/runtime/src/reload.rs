@@ -7,13 +7,14 @@ use std::sync::{Arc, PoisonError};
 
 use wasmtime::component::Component;
 
-use crate::binding::{Binding, Kind};
+use crate::binding::{Binding, Kind, Variant};
 use crate::book::Version;
 use crate::digest::Digest;
 use crate::error::{LoadError, ReloadError};
 use crate::event::Event;
-use crate::generation::{Generation, Loaded};
+use crate::generation::{Generation, Loaded, Member};
 use crate::registry::Registry;
+use crate::spec::Spec;
 use crate::vitals::{Signal, Vitals};
 use crate::{check, loader, source};
 
@@ -26,12 +27,19 @@ pub(crate) enum Occasion {
     Files,
 }
 
-/// What a reload does with one binding.
+/// What a reload does with one variant of a binding.
 enum Step {
     /// What serves now goes on.
     Keep(String),
     /// A new version takes its place.
     Replace(Loaded),
+}
+
+/// A variant, and what becomes of it.
+struct Planned<'b> {
+    binding: &'b Binding,
+    variant: &'b Variant,
+    step: Step,
 }
 
 impl Registry {
@@ -44,47 +52,49 @@ impl Registry {
         let _one_at_a_time = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
         let bindings = bindings.unwrap_or_else(|| self.book().bindings().to_vec());
         check::check(&bindings, &self.host.limits)?;
-        let mut steps = Vec::with_capacity(bindings.len());
+        let mut plan = Vec::with_capacity(bindings.len());
         let mut refusal = None;
-        for binding in &bindings {
-            match self.step(binding, occasion) {
-                Ok(step) => steps.push(step),
+        for (binding, variant) in variants(&bindings) {
+            let spec = Spec::new(binding, variant);
+            let step = match self.step(&spec, occasion) {
+                Ok(step) => step,
                 Err(cause) => {
-                    let error = ReloadError::Load { name: binding.name.clone(), cause };
+                    let error = ReloadError::Load { name: spec.name.clone(), cause };
                     if occasion == Occasion::Bindings {
                         return Err(error);
                     }
                     refusal.get_or_insert(error);
-                    steps.push(Step::Keep(binding.name.clone()));
+                    Step::Keep(spec.name)
                 }
-            }
+            };
+            plan.push(Planned { binding, variant, step });
         }
-        let generation = self.publish(bindings, steps);
+        let generation = self.publish(&bindings, plan);
         refusal.map_or(Ok(generation), Err)
     }
 
-    /// Decides about one binding, loading what is new.
-    fn step(&self, binding: &Binding, occasion: Occasion) -> Result<Step, LoadError> {
+    /// Decides about one variant, loading what is new.
+    fn step(&self, spec: &Spec, occasion: Occasion) -> Result<Step, LoadError> {
         let dir = self.plugins_dir.as_deref();
         let bytes_max = self.host.limits.file_bytes_max;
-        let found = source::find(&binding.component, dir, &self.embedded, bytes_max);
-        let (bytes, source) = found.map_err(|cause| self.refuse(binding, None, occasion, cause))?;
+        let found = source::find(&spec.component, dir, &self.embedded, bytes_max);
+        let (bytes, source) = found.map_err(|cause| self.refuse(spec, None, occasion, cause))?;
         let digest = Digest::of(&bytes);
-        let version = (digest, Digest::of(binding.config.as_bytes()));
-        if self.goes_on(binding, version) {
-            return Ok(Step::Keep(binding.name.clone()));
+        let version = (digest, Digest::of(spec.config.as_bytes()));
+        if self.goes_on(spec, version) {
+            return Ok(Step::Keep(spec.name.clone()));
         }
         // A look at the files does not try again what was refused already.
         if occasion == Occasion::Files
-            && let Some(cause) = self.book().refusal(&binding.name, version)
+            && let Some(cause) = self.book().refusal(&spec.name, version)
         {
             return Err(cause);
         }
-        let keep = self.archive.as_ref().filter(|_| binding.kind == Kind::PricingPolicy);
-        let kept = keep.map_or(Ok(()), |archive| archive.keep(&bytes, &binding.config));
+        let keep = self.archive.as_ref().filter(|_| spec.kind == Kind::PricingPolicy);
+        let kept = keep.map_or(Ok(()), |archive| archive.keep(&bytes, &spec.config));
         if let Err(error) = kept {
             let cause = LoadError::Archive { cause: error.to_string() };
-            return Err(self.refuse(binding, Some(version), occasion, cause));
+            return Err(self.refuse(spec, Some(version), occasion, cause));
         }
         let component = match self.compiled(digest) {
             Some(component) => Ok(component),
@@ -92,33 +102,33 @@ impl Registry {
         };
         let loaded = component.and_then(|component| {
             let host = Arc::clone(&self.host);
-            let vitals = Vitals::new(host, binding.clone(), component, digest, source);
+            let vitals = Vitals::new(host, spec.clone(), component, digest, source);
             loader::load(vitals, self.filter_check)
         });
-        loaded.map(Step::Replace).map_err(|cause| self.refuse(binding, Some(version), occasion, cause))
+        loaded.map(Step::Replace).map_err(|cause| self.refuse(spec, Some(version), occasion, cause))
     }
 
     /// Whether what serves is what is asked for, or stands in for it since it failed its trial.
-    fn goes_on(&self, binding: &Binding, version: Version) -> bool {
+    fn goes_on(&self, spec: &Spec, version: Version) -> bool {
         let generation = self.current.load();
-        let Some(vitals) = generation.find(&binding.name).map(Loaded::vitals) else { return false };
+        let Some(vitals) = generation.find(&spec.name).map(Loaded::vitals) else { return false };
         let mut book = self.book();
-        if vitals.digest == version.0 && vitals.binding == *binding {
-            book.settle(&binding.name, version);
+        if vitals.digest == version.0 && vitals.spec == *spec {
+            book.settle(&spec.name, version);
             return true;
         }
-        book.has_failed(binding, version.0)
+        book.has_failed(spec, version.0)
     }
 
     /// Notes a refusal; logs and reports it once per version.
     fn refuse(
         &self,
-        binding: &Binding,
+        spec: &Spec,
         version: Option<Version>,
         occasion: Occasion,
         cause: LoadError,
     ) -> LoadError {
-        let name = &binding.name;
+        let name = &spec.name;
         if self.book().refuse(name, version, &cause) || occasion == Occasion::Bindings {
             let reason = cause.to_string();
             let digest = version.map(|(digest, _)| digest.to_string()).unwrap_or_default();
@@ -131,38 +141,39 @@ impl Registry {
     /// The compiled form of a component that serves already, under another configuration or name.
     fn compiled(&self, digest: Digest) -> Option<Component> {
         let generation = self.current.load();
-        let same = generation.loaded().iter().map(Loaded::vitals).find(|vitals| vitals.digest == digest)?;
+        let same = generation.members().iter().map(Member::vitals).find(|vitals| vitals.digest == digest)?;
         Some(same.component.clone())
     }
 
     /// Composes and publishes a generation, where anything changed. What is kept is taken from the generation of this
     /// moment: a rollback may have come in between.
-    fn publish(&self, bindings: Vec<Binding>, steps: Vec<Step>) -> Arc<Generation> {
+    fn publish(&self, bindings: &[Binding], plan: Vec<Planned<'_>>) -> Arc<Generation> {
         let mut book = self.book();
         let current = self.current.load_full();
         let mut changed = Vec::new();
-        let mut loaded = Vec::with_capacity(steps.len());
-        for step in steps {
-            match step {
-                // It was found in a generation a moment ago, and only a reload takes a binding away.
-                Step::Keep(name) => loaded.extend(current.find(&name).cloned()),
+        let mut members = Vec::with_capacity(plan.len());
+        for Planned { binding, variant, step } in plan {
+            let loaded = match step {
+                // It was found in a generation a moment ago, and only a reload takes a variant away.
+                Step::Keep(name) => current.find(&name).cloned(),
                 Step::Replace(new) => {
-                    let name = new.vitals().binding.name.clone();
+                    let name = new.vitals().spec.name.clone();
                     book.admit(&name, &new, current.find(&name));
                     changed.push(name);
-                    loaded.push(new);
+                    Some(new)
                 }
-            }
+            };
+            let Variant { share_ppm, shadow, .. } = *variant;
+            let member = |loaded| Member { loaded, binding: binding.name.as_str().into(), share_ppm, shadow };
+            members.extend(loaded.map(member));
         }
-        book.bind(bindings);
-        let names = |list: &[Loaded]| -> Vec<Arc<str>> {
-            list.iter().map(|loaded| Arc::clone(&loaded.vitals().name)).collect()
-        };
-        if current.id() > 0 && changed.is_empty() && names(&loaded) == names(current.loaded()) {
+        book.bind(bindings.to_vec());
+        let same = members.iter().map(Member::place).eq(current.members().iter().map(Member::place));
+        if current.id() > 0 && changed.is_empty() && same {
             return current;
         }
-        book.forget_all_but(&loaded);
-        let next = self.swap(&current, loaded);
+        book.forget_all_but(&members);
+        let next = self.swap(&current, members);
         drop(book);
         tracing::info!(generation = next.id(), ?changed, "generation published");
         self.host.emit(Event::Published { generation: next.id(), changed });
@@ -170,8 +181,8 @@ impl Registry {
     }
 
     /// Makes the next generation current. Only whoever holds the book may.
-    fn swap(&self, current: &Generation, loaded: Vec<Loaded>) -> Arc<Generation> {
-        let next = Arc::new(Generation::new(current.id() + 1, loaded, &self.generations_live));
+    fn swap(&self, current: &Generation, members: Vec<Member>) -> Arc<Generation> {
+        let next = Arc::new(Generation::new(current.id() + 1, members, &self.generations_live));
         let old = self.current.swap(Arc::clone(&next));
         self.host.signal(Signal::Retire(old));
         next
@@ -181,17 +192,15 @@ impl Registry {
     pub(crate) fn roll_back(&self, failing: &Arc<Vitals>) {
         let mut book = self.book();
         let current = self.current.load_full();
-        let name = &failing.binding.name;
+        let name = &failing.spec.name;
         let serves = current.find(name).is_some_and(|loaded| Arc::ptr_eq(loaded.vitals(), failing));
         let Some(good) = serves.then(|| book.fail(failing)).flatten() else { return };
         failing.end_trial();
         let (from, to) = (failing.digest, good.vitals().digest);
-        let mut loaded = current.loaded().to_vec();
-        loaded
-            .iter_mut()
-            .filter(|loaded| Arc::ptr_eq(loaded.vitals(), failing))
-            .for_each(|it| *it = good.clone());
-        let next = self.swap(&current, loaded);
+        let mut members = current.members().to_vec();
+        let failed = members.iter_mut().filter(|member| Arc::ptr_eq(member.vitals(), failing));
+        failed.for_each(|member| member.loaded = good.clone());
+        let next = self.swap(&current, members);
         drop(book);
         tracing::error!(component = name, %from, %to, "rolled back: the new version failed on trial");
         let name = Arc::clone(&failing.name);
@@ -204,4 +213,9 @@ impl Registry {
         let on_trial = |name: &str| generation.find(name).is_some_and(|loaded| loaded.vitals().on_trial());
         self.book().end_trials(on_trial);
     }
+}
+
+/// All variants of all bindings, in their order.
+fn variants(bindings: &[Binding]) -> impl Iterator<Item = (&Binding, &Variant)> {
+    bindings.iter().flat_map(|binding| binding.variants.iter().map(move |variant| (binding, variant)))
 }

@@ -19,7 +19,7 @@ use crate::compile::Compiler;
 use crate::engine::{self, Clock};
 use crate::error::{ReloadError, StartError};
 use crate::event::Event;
-use crate::generation::{Generation, Loaded};
+use crate::generation::{Generation, Member};
 use crate::registry::Registry;
 use crate::reload::Occasion;
 use crate::status::ComponentStatus;
@@ -45,7 +45,8 @@ impl Runtime {
         bindings: Vec<Binding>,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        let idle = settings.workers.saturating_add(1) * bindings.len().max(4) * 4;
+        let units: usize = bindings.iter().map(|binding| binding.variants.len()).sum();
+        let idle = settings.workers.saturating_add(1) * units.max(4) * 4;
         let pool = idle.saturating_add(settings.limits.exchanges_max);
         let ceiling = settings.limits.memory_bytes_ceiling;
         let engine = engine::make(u32::try_from(pool).unwrap_or(u32::MAX), ceiling)?;
@@ -125,8 +126,8 @@ impl Runtime {
     pub fn status(&self) -> Vec<ComponentStatus> {
         let book = self.registry.book();
         let generation = self.registry.current.load();
-        let row = |loaded: &Loaded| ComponentStatus::new(loaded.vitals(), book.verdict(loaded.vitals()));
-        generation.loaded().iter().map(row).collect()
+        let row = |member: &Member| ComponentStatus::new(member, book.verdict(member.vitals()));
+        generation.members().iter().map(row).collect()
     }
 
     /// Generations that exist: the current one, and those that requests still use.

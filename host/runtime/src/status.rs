@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use crate::binding::Kind;
 use crate::digest::Digest;
 use crate::error::FaultKind;
+use crate::generation::Member;
 use crate::source::Source;
-use crate::vitals::Vitals;
 
 /// What a component is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,12 @@ impl ComponentState {
 /// One component of the current generation.
 #[derive(Debug, Clone)]
 pub struct ComponentStatus {
-    /// Name of the binding.
+    /// Name of the binding, with that of the variant behind a `/` where it has one.
     pub name: String,
+    /// The share of all keys that it serves, in millionths; of a shadow, the share that it runs beside.
+    pub share_ppm: u32,
+    /// Whether it never serves.
+    pub shadow: bool,
     /// What it is used as.
     pub kind: Kind,
     /// File stem or embedded name.
@@ -77,12 +81,15 @@ pub struct ComponentStatus {
 }
 
 impl ComponentStatus {
-    pub(crate) fn new(vitals: &Vitals, verdict: Option<ComponentState>) -> Self {
+    pub(crate) fn new(member: &Member, verdict: Option<ComponentState>) -> Self {
+        let vitals = member.vitals();
         let state = if vitals.breaker.is_open() { Some(ComponentState::Tripped) } else { verdict };
         Self {
-            name: vitals.binding.name.clone(),
-            kind: vitals.binding.kind,
-            component: vitals.binding.component.clone(),
+            name: vitals.spec.name.clone(),
+            share_ppm: member.share_ppm,
+            shadow: member.shadow,
+            kind: vitals.spec.kind,
+            component: vitals.spec.component.clone(),
             digest: vitals.digest,
             source: vitals.source.clone(),
             generation: vitals.generation.load(Ordering::Relaxed),

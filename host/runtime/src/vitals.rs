@@ -9,13 +9,14 @@ use std::time::{Instant, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::binding::{Binding, Limits, Probation};
+use crate::binding::{Limits, Probation};
 use crate::breaker::Breaker;
 use crate::digest::Digest;
 use crate::engine::Clock;
 use crate::error::{CallError, Fault, FaultKind};
 use crate::event::Event;
 use crate::source::Source;
+use crate::spec::Spec;
 use crate::state::GuestLog;
 
 /// Faults of a component on trial that end the trial, when they are also a tenth of its calls.
@@ -65,10 +66,10 @@ pub(crate) enum Signal {
     Stop,
 }
 
-/// One component as one binding uses it.
+/// One component as one variant of a binding uses it.
 pub(crate) struct Vitals {
     pub(crate) host: Arc<Host>,
-    pub(crate) binding: Binding,
+    pub(crate) spec: Spec,
     pub(crate) name: Arc<str>,
     pub(crate) component: Component,
     pub(crate) digest: Digest,
@@ -95,15 +96,15 @@ pub(crate) struct Vitals {
 impl Vitals {
     pub(crate) fn new(
         host: Arc<Host>,
-        binding: Binding,
+        spec: Spec,
         component: Component,
         digest: Digest,
         source: Source,
     ) -> Arc<Self> {
-        let name: Arc<str> = binding.name.as_str().into();
+        let name: Arc<str> = spec.name.as_str().into();
         let since = Instant::now();
         Arc::new(Self {
-            config_digest: Digest::of(binding.config.as_bytes()),
+            config_digest: Digest::of(spec.config.as_bytes()),
             log: Arc::new(GuestLog::new(Arc::clone(&name), digest)),
             breaker: Breaker::new(since),
             instances: AtomicU64::new(0),
@@ -116,7 +117,7 @@ impl Vitals {
             excused: AtomicU64::new(0),
             last_error: Mutex::new(None),
             host,
-            binding,
+            spec,
             name,
             component,
             digest,
@@ -220,7 +221,7 @@ impl Vitals {
             kind: fault.kind,
             name: Arc::clone(&self.name),
             digest: self.digest,
-            on_error: self.binding.on_error,
+            on_error: self.spec.on_error,
             detail: fault.detail,
         }
     }

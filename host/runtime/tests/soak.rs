@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tollgate_runtime::{
-    Binding, Candidate, Embedded, Health, Kind, Limits, Probation, Runtime, SelectRequest, Settings,
+    Binding, Candidate, Choice, Embedded, Health, Kind, Limits, Probation, Runtime, SelectRequest, Settings,
+    Variant,
 };
 
 fn settings(dir: &Path) -> Settings {
@@ -36,7 +37,11 @@ fn call(runtime: &Runtime) {
         affinity: 0,
     };
     let generation = runtime.current();
-    let chosen = generation.selector().unwrap().select(SelectRequest { seed: 1, attempt: 0 }, &[candidate]);
+    let chosen = generation
+        .choose(Choice::default())
+        .selector
+        .unwrap()
+        .select(SelectRequest { seed: 1, attempt: 0 }, &[candidate]);
     assert_eq!(chosen.unwrap(), Some(1));
 }
 
@@ -58,9 +63,9 @@ fn eventually(what: &str, happened: impl Fn() -> bool) {
 #[test]
 fn two_hundred_reloads_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let bind = |round: u32| Binding {
-        config: format!("{{\"round\":{round}}}"),
-        ..Binding::new("selector", "liar", Kind::KeySelector)
+    let bind = |round: u32| {
+        let variant = Variant::new("liar", format!("{{\"round\":{round}}}"));
+        Binding::of("selector", Kind::KeySelector, vec![variant])
     };
     let runtime = Runtime::start(settings(dir.path()), vec![bind(0)], |_| {}).unwrap();
     let original = tollgate_components::find_guest("liar").unwrap().bytes;

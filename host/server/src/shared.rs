@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tollgate_core::id::CredentialId;
-use tollgate_runtime::{Generation, Runtime};
+use tollgate_runtime::{Pricing, Runtime};
 use tollgate_store::Writer;
 
 use crate::bodies::Bodies;
@@ -31,8 +31,8 @@ pub(crate) struct Shared {
     pub(crate) directory: ArcSwap<Directory>,
     /// Upstreams and the models that they serve, as last configured.
     pub(crate) upstreams: ArcSwap<Upstreams>,
-    /// The generation whose pricing component last settled a request.
-    pub(crate) last_good: ArcSwapOption<Generation>,
+    /// The pricing policy that last settled a request.
+    pub(crate) last_good: ArcSwapOption<Pricing>,
     /// What API keys may do now.
     pub(crate) limiter: Limiter,
     /// Who may use a credential.

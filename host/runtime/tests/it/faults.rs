@@ -2,7 +2,7 @@
 
 use tollgate_runtime::{Binding, ComponentState, Direction, Event, FaultKind, Found, Kind, OnError};
 
-use crate::harness::{Bench, digest, guest, hold, price, pricing, selector};
+use crate::harness::{Bench, chosen, digest, guest, hold, price, pricing, selector};
 
 /// A selector that goes wrong at `attempt`: the call fails as `kind` and is counted, the neighbour on the same thread does
 /// not notice, and the next call is served.
@@ -115,7 +115,7 @@ fn an_answer_is_never_larger_than_the_question_allows() {
     };
     let bench = Bench::start(vec![roomy]);
     let generation = bench.runtime.current();
-    let filter = generation.filter().unwrap();
+    let filter = chosen(&generation).filter.unwrap();
     let inspect = |text: &str| {
         let found = [Found { rule: 1, start: 0, end: 3 }];
         filter.inspect(Direction::Request, text, &found).map_err(|error| error.kind)

@@ -14,8 +14,8 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{
-    Bill, Binding, CallError, Candidate, ComponentStatus, Digest, Embedded, Event, Generation, Health, Kind,
-    Limits, Probation, Runtime, SelectRequest, Settings, StartError,
+    Bill, Binding, CallError, Candidate, Choice, ComponentStatus, Digest, Embedded, Event, Generation,
+    Health, Kind, Limits, Policies, Probation, Runtime, SelectRequest, Settings, StartError, Variant,
 };
 
 /// A running runtime with its own plugins directory and everything that it reported.
@@ -128,11 +128,21 @@ pub(crate) fn selector(component: &str) -> Binding {
 
 /// Binds `component` as the pricing policy.
 pub(crate) fn pricing(component: &str, config: &str) -> Binding {
-    Binding { config: config.to_owned(), ..Binding::new("pricing", component, Kind::PricingPolicy) }
+    Binding::of("pricing", Kind::PricingPolicy, vec![Variant::new(component, config)])
+}
+
+/// The policies of a generation in which each has one variant.
+pub(crate) fn chosen(generation: &Generation) -> Policies {
+    generation.choose(Choice::default())
 }
 
 /// A choice between two candidates, 4 and 9.
 pub(crate) fn select(generation: &Generation, attempt: u32) -> Result<Option<u32>, CallError> {
+    select_by(&chosen(generation), attempt)
+}
+
+/// The same by the policies of one request.
+pub(crate) fn select_by(policies: &Policies, attempt: u32) -> Result<Option<u32>, CallError> {
     let candidate = |handle| Candidate {
         handle,
         owner: Owner::Platform,
@@ -144,7 +154,7 @@ pub(crate) fn select(generation: &Generation, attempt: u32) -> Result<Option<u32
         affinity: 0,
     };
     let request = SelectRequest { seed: 5, attempt };
-    generation.selector().unwrap().select(request, &[candidate(4), candidate(9)])
+    policies.selector.as_ref().unwrap().select(request, &[candidate(4), candidate(9)])
 }
 
 /// A thousand points for a million tokens, in or out.
@@ -152,10 +162,15 @@ const RATES: Rates = Rates::of(0, &[(Class::Input, 1_000_000_000), (Class::Outpu
 
 /// What `tokens` of prompt cost on the platform's credential, in micro-points.
 pub(crate) fn price(generation: &Generation, tokens: u64) -> Result<i64, CallError> {
+    settle(&chosen(generation), tokens)
+}
+
+/// The same by the policies of one request.
+pub(crate) fn settle(policies: &Policies, tokens: u64) -> Result<i64, CallError> {
     let usage = Usage::of(Quality::Exact, &[(Class::Input, tokens)]);
     let at = Timestamp::from_millis(1_700_000_000_000);
     let bill = Bill { rates: RATES, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
-    generation.pricing().unwrap().settle(&bill).map(|charge| charge.amount.get())
+    policies.pricing.as_ref().unwrap().settle(&bill).map(|charge| charge.amount.get())
 }
 
 /// What is reserved for `tokens` of prompt, in micro-points.
@@ -168,7 +183,7 @@ pub(crate) fn hold(generation: &Generation, tokens: u64) -> Result<i64, CallErro
         platform_credential: true,
         at: Timestamp::from_millis(1_700_000_000_000),
     };
-    generation.pricing().unwrap().hold(&quote).map(tollgate_core::points::Micropoints::get)
+    chosen(generation).pricing.unwrap().hold(&quote).map(tollgate_core::points::Micropoints::get)
 }
 
 /// Digest of these bytes.

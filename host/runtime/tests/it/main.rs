@@ -9,4 +9,5 @@ mod refusals;
 mod reload;
 mod rollback;
 mod sandbox;
+mod variants;
 mod watch;

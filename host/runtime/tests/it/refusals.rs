@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tollgate_runtime::{
     Binding, ComponentState, Event, FaultKind, Kind, Limits, LoadError, ReloadError, Settings, StartError,
+    Variant,
 };
 
-use crate::harness::{Bench, component, digest, guest, pricing, rebuilt, select, selector, settings};
+use crate::harness::{Bench, chosen, component, digest, guest, pricing, rebuilt, select, selector, settings};
 
 /// Why a reload was refused.
 fn cause(refused: Result<impl Sized, ReloadError>) -> LoadError {
@@ -146,7 +147,7 @@ fn a_pipe_in_the_place_of_a_file_stops_nobody() {
 
 #[test]
 fn a_configuration_that_is_refused_says_why_and_changes_nothing() {
-    let with = |config: &str| Binding { config: config.to_owned(), ..selector("stall") };
+    let with = |config: &str| Binding::of("selector", Kind::KeySelector, vec![Variant::new("stall", config)]);
     let bench = Bench::start(vec![with("{}")]);
     let apply = |config: &str| cause(bench.runtime.apply(vec![with(config)]));
 
@@ -172,7 +173,7 @@ fn bindings_come_into_force_together_or_not_at_all() {
     assert!(matches!(cause(bench.runtime.apply(half)), LoadError::Configure(_)));
     let generation = bench.runtime.current();
     assert_eq!(generation.id(), 1);
-    assert_eq!(generation.selector().unwrap().digest(), digest(component("key-selection")));
+    assert_eq!(chosen(&generation).selector.unwrap().digest(), digest(component("key-selection")));
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn files_come_into_force_each_by_itself() {
     let generation = bench.runtime.current();
     assert_eq!(generation.id(), 2);
     assert_eq!(select(&generation, 0).unwrap(), Some(9));
-    assert_eq!(generation.pricing().unwrap().digest(), digest(component("discount-points")));
+    assert_eq!(chosen(&generation).pricing.unwrap().digest(), digest(component("discount-points")));
 }
 
 #[test]

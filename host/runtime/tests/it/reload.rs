@@ -5,7 +5,7 @@ use std::fs;
 use tollgate_runtime::{Binding, ComponentState, Runtime, Source};
 
 use crate::harness::{
-    Bench, component, digest, eventually, guest, hold, price, pricing, rebuilt, select, selector,
+    Bench, chosen, component, digest, eventually, guest, hold, price, pricing, rebuilt, select, selector,
 };
 
 #[test]
@@ -22,7 +22,7 @@ fn a_request_keeps_the_configuration_it_began_with() {
         assert_eq!(price(&next, 100).unwrap(), full / 2);
     }
     let receipt = |generation: &tollgate_runtime::Generation| {
-        let pricing = generation.pricing().unwrap();
+        let pricing = chosen(generation).pricing.unwrap();
         (pricing.digest(), pricing.config_digest())
     };
     assert_eq!(receipt(&pinned).0, receipt(&next).0);
@@ -68,9 +68,11 @@ fn bindings_can_be_added_and_taken_away() {
     let bench = Bench::start(vec![selector("key-selection")]);
     let both = vec![pricing("discount-points", "{}"), selector("key-selection")];
     let generation = bench.runtime.apply(both).unwrap();
-    assert!(generation.pricing().is_some() && generation.selector().is_some());
+    let policies = chosen(&generation);
+    assert!(policies.pricing.is_some() && policies.selector.is_some());
     let generation = bench.runtime.apply(Vec::new()).unwrap();
-    assert!(generation.pricing().is_none() && generation.selector().is_none());
+    let policies = chosen(&generation);
+    assert!(policies.pricing.is_none() && policies.selector.is_none());
     assert!(bench.runtime.status().is_empty());
 }
 
@@ -101,7 +103,7 @@ fn a_thread_that_keeps_calling_moves_on_to_each_generation() {
         bench.install("liar", &bytes);
         let generation = bench.runtime.rescan().unwrap();
         assert_eq!(select(&generation, 0).unwrap(), Some(9));
-        assert_eq!(generation.selector().unwrap().digest(), digest(&bytes));
+        assert_eq!(chosen(&generation).selector.unwrap().digest(), digest(&bytes));
     }
     eventually("old generations to go", || bench.runtime.generations_live() == 1);
     assert_eq!(bench.status().state, ComponentState::Active);

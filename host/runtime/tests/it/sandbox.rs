@@ -2,7 +2,7 @@
 
 use tollgate_runtime::{Binding, Kind};
 
-use crate::harness::{Bench, selector};
+use crate::harness::{Bench, chosen, selector};
 
 #[test]
 fn a_program_of_the_standard_library_runs_and_finds_nothing() {
@@ -27,7 +27,6 @@ fn first_party_components_load_as_they_are() {
     assert_eq!(generation.adapters().len(), 3);
     assert!(generation.adapter("claude").is_some_and(|adapter| !adapter.plan().endpoints.is_empty()));
     assert!(generation.adapter("nobody").is_none());
-    assert!(
-        generation.selector().is_some() && generation.pricing().is_some() && generation.filter().is_some()
-    );
+    let policies = chosen(&generation);
+    assert!(policies.selector.is_some() && policies.pricing.is_some() && policies.filter.is_some());
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::harness::{Bench, component, digest, eventually, guest, rebuilt, selector};
+use crate::harness::{Bench, chosen, component, digest, eventually, guest, rebuilt, selector};
 
 /// A watched runtime, and a wait until these bytes serve.
 fn watched() -> Bench {
@@ -15,7 +15,7 @@ fn watched() -> Bench {
 
 fn await_serving(bench: &Bench, bytes: &[u8]) {
     let wanted = digest(bytes);
-    eventually("the new component", || bench.runtime.current().selector().unwrap().digest() == wanted);
+    eventually("the new component", || chosen(&bench.runtime.current()).selector.unwrap().digest() == wanted);
 }
 
 #[test]

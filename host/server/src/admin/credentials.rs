@@ -355,8 +355,8 @@ fn label(label: String) -> Result<String, Problem> {
 /// Takes in what a check found: for the credential on the road, for the books, and for who brought it.
 async fn learned(caller: &Caller, id: CredentialId, found: &Found) -> Result<Option<Micropoints>, Problem> {
     let shared = &caller.admin.shared;
-    let reward = check::reward(&shared.runtime);
-    let granted = caller.management.checked(id, found, reward).await?;
+    let reward = check::FirstCredential::of(&shared.runtime);
+    let granted = caller.management.checked(id, found, &reward).await?;
     if let Some(live) = shared.directory.load().live.get(&id)
         && let Some(result) = found.result
     {

@@ -10,7 +10,6 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::health::Condition;
 use tollgate_core::id::CredentialId;
 use tollgate_core::limits::{LIMIT_MAX, RateLimits};
-use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Runtime;
 
@@ -23,7 +22,7 @@ use crate::manage::{CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Pl
 use crate::routing::components;
 use crate::state::secret;
 use crate::transport::Settings;
-use crate::upstream::check::{self, Check, Found, Subject};
+use crate::upstream::check::{Check, FirstCredential, Found, Subject};
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
@@ -162,7 +161,7 @@ impl Credential {
                 if let Some(renewed) = &found.renewed {
                     management.renew_credential(id, renewed).await?;
                 }
-                management.checked(id, &found, reward).await?;
+                management.checked(id, &found, &reward).await?;
                 output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
             }
             Self::Share { id, requests_per_day, consent } => {
@@ -232,7 +231,7 @@ impl Add {
         let checked = match found {
             None => "deferred",
             Some((found, reward)) => {
-                management.checked(id, &found, reward).await?;
+                management.checked(id, &found, &reward).await?;
                 verdict(&found)
             }
         };
@@ -289,13 +288,13 @@ impl Add {
 }
 
 /// Checks a credential with components that are started for it. Returns what they would grant for it as well.
-async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, Micropoints)> {
+async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, FirstCredential)> {
     let (settings, bindings) = (components::settings(config, 1), components::bindings(config));
     let starting = tokio::task::spawn_blocking(move || Runtime::start(settings, bindings, |_| {}));
     let provider = config.providers.get(&subject.provider).cloned();
     let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
     let runtime = starting.await??;
-    let reward = check::reward(&runtime);
+    let reward = FirstCredential::of(&runtime);
     Ok((Check { runtime, provider, transport, subject, serving: None }.run().await, reward))
 }
 

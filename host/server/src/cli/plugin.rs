@@ -11,7 +11,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tollgate_runtime::{Binding, Kind, Runtime};
+use tollgate_runtime::{Binding, Kind, Runtime, Variant};
 
 use super::output::Output;
 use crate::config::Config;
@@ -95,8 +95,8 @@ impl Check {
         settings.cache_dir = None;
         settings.archive = None;
         settings.embedded.clear();
-        let binding =
-            Binding { config: self.config_json, ..Binding::new("checked", "checked", self.kind.into()) };
+        let variant = Variant::new("checked", self.config_json);
+        let binding = Binding::of("checked", self.kind.into(), vec![variant]);
         let runtime = Runtime::start(settings, vec![binding], |_| {})
             .with_context(|| format!("{} is refused", self.file.display()))?;
         let Some(status) = runtime.status().into_iter().next() else { bail!("nothing was loaded") };

@@ -19,7 +19,7 @@ use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::{now, random};
 use crate::state::platform;
 use crate::state::platform::Place;
-use crate::upstream::check::{Found, Subject};
+use crate::upstream::check::{FirstCredential, Found, Subject};
 
 /// A credential as it may be shown.
 #[derive(Debug, Clone)]
@@ -298,7 +298,7 @@ impl Management {
         &self,
         id: CredentialId,
         found: &Found,
-        reward: Micropoints,
+        reward: &FirstCredential,
     ) -> Result<Option<Micropoints>, ManageError> {
         let Some(result) = &found.result else { return Ok(None) };
         self.keep_check(id, result).await?;
@@ -318,7 +318,7 @@ impl Management {
         let provider = credential.provider.as_str();
         let account = found.account.as_deref().map(|name| self.fingerprints.account(provider, name));
         let fingerprints: Vec<[u8; 32]> = [Some(print), account].into_iter().flatten().collect();
-        let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward };
+        let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward.reward(user) };
         Ok(self.store.ledger.reward(&reward, now()).await?.map(|_| reward.amount))
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tollgate_core::points::Micropoints;
 use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_runtime::{
-    Archive, Bill, Binding, CallError, Digest, Kind, Pricing, Runtime, Settings, StartError,
+    Archive, Bill, Binding, CallError, Choice, Digest, Kind, Runtime, Settings, StartError, Variant,
 };
 
 use crate::config::Config;
@@ -104,10 +104,9 @@ impl Policy {
             ..components::settings(config, 1)
         };
         let binding = Binding {
-            config: config_json.to_owned(),
             deadline_ms: DEADLINE_MS,
             memory_bytes_max: config.policies.pricing.memory_bytes_max,
-            ..Binding::new("pricing", component, Kind::PricingPolicy)
+            ..Binding::of("pricing", Kind::PricingPolicy, vec![Variant::new(component, config_json)])
         };
         Ok(Self(Runtime::start(settings, vec![binding], |_| {})?))
     }
@@ -117,8 +116,9 @@ impl Policy {
     /// # Errors
     /// When the component fails.
     pub(crate) fn price(&self, receipt: &Receipt) -> Result<Priced, ReplayError> {
-        let generation = self.0.current();
-        let pricing: &Pricing = generation.pricing().ok_or(ReplayError::Nothing)?;
+        // There is one variant, whoever it is for.
+        let policies = self.0.current().choose(Choice::default());
+        let pricing = policies.pricing.ok_or(ReplayError::Nothing)?;
         let bill = Bill {
             rates: receipt.charged_rates(),
             usage: receipt.usage,

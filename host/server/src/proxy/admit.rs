@@ -98,11 +98,11 @@ fn decide<'r>(
     let price_version = priced.as_ref().map(|priced| priced.version);
     let refused =
         |error, filter_hash| Refusal { error, model: Some(Arc::clone(&model)), price_version, filter_hash };
-    filter::screen(snapshot, inbound).map_err(|refusal| refused(refusal.error, refusal.hash))?;
+    filter::screen(request.screen(), inbound).map_err(|refusal| refused(refusal.error, refusal.hash))?;
     trace::note(
         request.trace(),
         "filter",
-        || detail!({"passed": true, "component": snapshot.generation.filter().is_some()}),
+        || detail!({"passed": true, "component": request.policies.filter.is_some()}),
     );
     let hold = match priced {
         None => None,

@@ -34,7 +34,7 @@ pub(super) async fn begin(
     let Reply { head, first, body } = reply;
     let ResponsePath { withhold, mut exchange } = response_path;
     let events = forward::is_event_stream(&head.headers);
-    let mut window = Window::new(&ticket.request().snapshot);
+    let mut window = ticket.request().screen().and_then(Window::new);
     let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
     let headers = match exchange {
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),

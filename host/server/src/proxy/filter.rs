@@ -10,7 +10,7 @@ use tollgate_runtime::{Action, Direction, Filter, Found, OnError, Trigger, Verdi
 
 use super::error::ProxyError;
 use super::read::Inbound;
-use crate::routing::snapshot::RoutingSnapshot;
+use crate::routing::snapshot::Screen;
 use crate::transport::body::Splice;
 
 /// Most text that a component is shown, around what was found.
@@ -32,8 +32,8 @@ pub(crate) struct Refusal {
 ///
 /// # Errors
 /// [`Refusal`] when the policy blocks, or when it fails and its binding does not say `open`.
-pub(crate) fn screen(snapshot: &RoutingSnapshot, inbound: &mut Inbound) -> Result<(), Refusal> {
-    let Some((filter, matcher)) = snapshot.filter() else { return Ok(()) };
+pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<(), Refusal> {
+    let Some(Screen { filter, matcher }) = screen else { return Ok(()) };
     if matcher.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Ok(());
     }

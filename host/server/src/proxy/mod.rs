@@ -45,13 +45,14 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
+use tollgate_runtime::Choice;
 
 pub(crate) use self::relay::Outgoing;
 
 use self::dispatch::Dispatch;
 use self::error::{ErrorDialect, ProxyError};
 use self::lane::Lane;
-use self::request::{Policies, Request};
+use self::request::Request;
 use self::router::{Call, Route};
 use crate::bodies::Copying;
 use crate::state::trace::{self, DryRun};
@@ -147,6 +148,7 @@ async fn proxy(
     trace::note(trace.as_deref(), "read", || inbound.told());
     // May it be sent, and who may serve it?
     let snapshot = lane.snapshot();
+    let policies = snapshot.generation.choose(Choice::of(caller.user.as_bytes()));
     let request = Request {
         id,
         started,
@@ -157,7 +159,7 @@ async fn proxy(
         key_permit,
         permit,
         snapshot: Rc::clone(&snapshot),
-        policies: Policies::pin(&snapshot),
+        policies,
         trace,
     };
     let admit::Admission { inbound, destination, ticket } =

@@ -202,7 +202,7 @@ fn components(facts: &Facts<'_>, charged: Option<&Charged>) -> Components {
             .filter(|_| facts.attempts > 0)
             .map(|selector| *selector.digest().as_bytes()),
         pricing: charged.map(|charged| charged.component),
-        filter: facts.request.snapshot.generation.filter().map(|filter| *filter.digest().as_bytes()),
+        filter: policies.filter.as_ref().map(|filter| *filter.digest().as_bytes()),
     }
 }
 

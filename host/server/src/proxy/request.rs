@@ -22,7 +22,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
-use tollgate_runtime::{Pricing, Selector};
+use tollgate_runtime::Policies;
 
 use super::error::{ErrorDialect, ProxyError};
 use super::filter::TextHash;
@@ -31,7 +31,7 @@ use super::meter::Meter;
 use super::record::Tries;
 use super::select::Lease;
 use crate::routing::plan::{Target, Tier};
-use crate::routing::snapshot::RoutingSnapshot;
+use crate::routing::snapshot::{RoutingSnapshot, Screen};
 use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::Trace;
@@ -60,13 +60,18 @@ pub(crate) struct Request {
     pub(crate) permit: Permit,
     /// The generation that it began with.
     pub(crate) snapshot: Rc<RoutingSnapshot>,
-    /// The policies of that generation that decide about it.
+    /// The policies of that generation that decide about it: of several variants, the caller's.
     pub(crate) policies: Policies,
     /// Where its steps note what they decide, where it is a dry run.
     pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl Request {
+    /// The content filter that serves it, where there is one.
+    pub(crate) fn screen(&self) -> Option<&Screen> {
+        self.snapshot.screen(&self.policies)
+    }
+
     /// Where its steps note what they decide.
     pub(crate) fn trace(&self) -> Option<&Trace> {
         self.trace.as_deref()
@@ -83,22 +88,6 @@ impl Request {
             key_permit.leave();
         }
         self.permit.leave();
-    }
-}
-
-/// The policies that decide about one request, pinned when it is admitted.
-pub(crate) struct Policies {
-    /// Names the credential of each attempt; without one the gateway's own rule does.
-    pub(crate) selector: Option<Arc<Selector>>,
-    /// Says what the request may cost and what it costs.
-    pub(crate) pricing: Option<Arc<Pricing>>,
-}
-
-impl Policies {
-    /// Those of a generation.
-    pub(crate) fn pin(snapshot: &RoutingSnapshot) -> Self {
-        let generation = &snapshot.generation;
-        Self { selector: generation.selector().cloned(), pricing: generation.pricing().cloned() }
     }
 }
 

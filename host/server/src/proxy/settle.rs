@@ -219,14 +219,18 @@ struct Priced {
 
 /// The charge for a call, by the component that was pinned for it, or else by the last one that priced well.
 fn price(shared: &Shared, request: &Request, bill: &Bill, held: Micropoints) -> Priced {
-    let generation = &request.snapshot.generation;
-    let own = request.policies.pricing.as_deref();
+    let own = request.policies.pricing.as_ref();
     let last_good = shared.last_good.load();
-    let other = last_good.as_ref().filter(|other| !Arc::ptr_eq(other, generation));
-    let priced = charge(own, other.and_then(|other| other.pricing()).map(Arc::as_ref), bill, held);
-    let by_own = own.is_some_and(|pricing| *pricing.digest().as_bytes() == priced.component);
-    if by_own && last_good.as_ref().is_none_or(|known| !Arc::ptr_eq(known, generation)) {
-        shared.last_good.store(Some(Arc::clone(generation)));
+    let is_own = |other: &Arc<Pricing>| own.is_some_and(|own| Arc::ptr_eq(own, other));
+    let other = last_good.as_ref().filter(|other| !is_own(other));
+    let priced = charge(own.map(Arc::as_ref), other.map(Arc::as_ref), bill, held);
+    let named = |own: &&Arc<Pricing>| {
+        (own.digest().as_bytes(), own.config_digest().as_bytes()) == (&priced.component, &priced.config)
+    };
+    if let Some(own) = own.filter(named)
+        && !last_good.as_ref().is_some_and(is_own)
+    {
+        shared.last_good.store(Some(Arc::clone(own)));
     }
     priced
 }

@@ -2,16 +2,14 @@
 //! into them, and then go on as they came, covered, or not at all.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use tollgate_core::sse::{self, Framer, SseError};
 use tollgate_core::text::{self, Extract, Scope};
-use tollgate_runtime::{Direction, Filter, Found};
+use tollgate_runtime::{Direction, Found};
 
 use super::filter::{Decision, TextHash, decide, masks};
-use crate::routing::matcher::Matcher;
-use crate::routing::snapshot::RoutingSnapshot;
+use crate::routing::snapshot::Screen;
 use crate::transport::body::Splice;
 
 /// Longest event that is looked into.
@@ -43,7 +41,7 @@ struct Held {
 
 /// The window of one answer.
 pub(crate) struct Window {
-    snapshot: Rc<RoutingSnapshot>,
+    screen: Screen,
     framer: Framer,
     held: VecDeque<Held>,
     /// Text of the held events, in order.
@@ -54,12 +52,11 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// A window for an answer on this road; `None` where answers are not filtered.
-    pub(crate) fn new(snapshot: &Rc<RoutingSnapshot>) -> Option<Self> {
-        let (filter, _) = snapshot.filter()?;
-        let width_chars = filter.plan().response_window_chars as usize;
+    /// A window for an answer that this screen looks into; `None` where it leaves answers alone.
+    pub(crate) fn new(screen: &Screen) -> Option<Self> {
+        let width_chars = screen.filter.plan().response_window_chars as usize;
         (width_chars > 0).then(|| Self {
-            snapshot: Rc::clone(snapshot),
+            screen: screen.clone(),
             framer: Framer::new(EVENT_BYTES_MAX),
             held: VecDeque::new(),
             text: String::new(),
@@ -99,7 +96,6 @@ impl Window {
 
     /// Screens a whole body that is not a stream of events: an object, or an array of them.
     pub(crate) fn whole(&mut self, body: Bytes) -> Passed {
-        let Some((filter, matcher)) = self.snapshot.filter() else { return Passed::On(body) };
         let (before, after): (&[u8], &[u8]) = match body.trim_ascii_start().first() {
             Some(b'[') => (b"{\"all\":", b"}"),
             _ => (b"", b""),
@@ -107,7 +103,7 @@ impl Window {
         let object = Bytes::from([before, body.as_ref(), after].concat());
         // What cannot be read cannot be screened.
         let Ok(extract) = text::extract(&object, Scope::Event) else { return UNSCREENED };
-        match judge(filter, matcher, &extract.text, 0) {
+        match judge(&self.screen, &extract.text, 0) {
             Decision::Pass => Passed::On(body),
             Decision::Mask(ranges) => {
                 let mut splices: Vec<Splice> = masks(&object, &extract, &ranges).collect();
@@ -127,8 +123,7 @@ impl Window {
 
     /// Decides about the window and lets go of the events whose text ends before `keep`.
     fn release(&mut self, keep: usize) -> Passed {
-        let Some((filter, matcher)) = self.snapshot.filter() else { return self.let_go(usize::MAX) };
-        let decision = judge(filter, matcher, &self.text, self.decided);
+        let decision = judge(&self.screen, &self.text, self.decided);
         match decision {
             Decision::Pass => {}
             Decision::Mask(ranges) => self.cover(&ranges),
@@ -199,10 +194,10 @@ impl Window {
 }
 
 /// Asks about what ends after `decided`: what the window holds from before has been judged.
-fn judge(filter: &Filter, matcher: &Matcher, text: &str, decided: usize) -> Decision {
-    let mut found = matcher.find(text);
+fn judge(screen: &Screen, text: &str, decided: usize) -> Decision {
+    let mut found = screen.matcher.find(text);
     found.retain(|found: &Found| found.end as usize > decided);
-    decide(filter, Direction::Response, text, &found)
+    decide(&screen.filter, Direction::Response, text, &found)
 }
 
 /// The text of an event, and where its data begins. An event whose data stands on several lines is not looked into further

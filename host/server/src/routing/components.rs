@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate_components::COMPONENTS;
-use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probation, Settings};
+use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probation, Settings, Variant};
 
 use crate::config::{self, Config, Millis, Policy};
 use crate::routing::matcher;
@@ -52,9 +52,12 @@ fn milliseconds(limit: Millis) -> u32 {
 pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
     let adapters =
         config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
-            config: json(&provider.config),
             memory_bytes_max: ADAPTER_MEMORY_BYTES_MAX,
-            ..Binding::new(name, &provider.adapter, Kind::ProviderAdapter)
+            ..Binding::of(
+                name,
+                Kind::ProviderAdapter,
+                vec![Variant::new(&provider.adapter, json(&provider.config))],
+            )
         });
     let policies = &config.policies;
     adapters
@@ -68,7 +71,6 @@ pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
 
 fn policy(name: &str, kind: Kind, policy: &Policy) -> Binding {
     Binding {
-        config: json(&policy.config),
         on_error: match policy.on_error {
             config::OnError::Closed => OnError::Closed,
             config::OnError::Open => OnError::Open,
@@ -76,7 +78,7 @@ fn policy(name: &str, kind: Kind, policy: &Policy) -> Binding {
         },
         deadline_ms: milliseconds(policy.deadline_ms),
         memory_bytes_max: policy.memory_bytes_max,
-        ..Binding::new(name, &policy.component, kind)
+        ..Binding::of(name, kind, vec![Variant::new(&policy.component, json(&policy.config))])
     }
 }
 

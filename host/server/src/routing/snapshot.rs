@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::id::CredentialId;
-use tollgate_runtime::{Filter, Generation};
+use tollgate_runtime::{Filter, Generation, Policies};
 
 use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
@@ -28,7 +28,17 @@ pub(crate) struct RoutingSnapshot {
     sites: Vec<Option<Rc<Upstream>>>,
     /// Platforms that credentials are for, made when they are first used; by upstream and credential.
     platforms: RefCell<HashMap<(*const Upstream, CredentialId), OnPlatform>>,
-    matcher: Option<Arc<Matcher>>,
+    /// Each content filter that may be chosen, with its compiled rules.
+    screens: Vec<Screen>,
+}
+
+/// A content filter with its compiled rules.
+#[derive(Clone)]
+pub(crate) struct Screen {
+    /// Decides.
+    pub(crate) filter: Arc<Filter>,
+    /// Finds what there is to decide about.
+    pub(crate) matcher: Arc<Matcher>,
 }
 
 /// An upstream on a platform; none where that cannot be, which has been said.
@@ -56,13 +66,17 @@ impl RoutingSnapshot {
         };
         let sites = configured.routes.sites().iter().map(site).collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
-        let matcher = generation.filter().and_then(|filter| matcher::compiled(filter.plan()).ok());
-        Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), matcher })
+        let screen = |filter: &Arc<Filter>| {
+            Some(Screen { filter: Arc::clone(filter), matcher: matcher::compiled(filter.plan()).ok()? })
+        };
+        let screens = generation.filters().filter_map(screen).collect();
+        Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), screens })
     }
 
-    /// The content filter with its compiled rules, where there is one.
-    pub(crate) fn filter(&self) -> Option<(&Filter, &Matcher)> {
-        Some((self.generation.filter()?, self.matcher.as_deref()?))
+    /// The content filter of a request with its compiled rules, where there is one.
+    pub(crate) fn screen(&self, policies: &Policies) -> Option<&Screen> {
+        let filter = policies.filter.as_ref()?;
+        self.screens.iter().find(|screen| Arc::ptr_eq(&screen.filter, filter))
     }
 
     /// Whether this is still what generation and configuration say.

@@ -8,9 +8,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 use tollgate_core::failure::FailureClass;
+use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
-use tollgate_runtime::{Refusal, Runtime};
+use tollgate_runtime::{Choice, Generation, Refusal, Runtime};
 use tollgate_store::CheckResult;
 
 use super::authorize::authorize;
@@ -74,9 +75,20 @@ pub(crate) struct Subject {
     pub(crate) secret: Secret,
 }
 
-/// What the pricing policy in force grants for the first credential of a provider account.
-pub(crate) fn reward(runtime: &Runtime) -> Micropoints {
-    runtime.current().pricing().map_or(Micropoints::ZERO, |pricing| pricing.plan().rewards.first_credential)
+/// What the pricing policies in force grant for the first credential of a provider account.
+pub(crate) struct FirstCredential(Arc<Generation>);
+
+impl FirstCredential {
+    /// What those in force now grant.
+    pub(crate) fn of(runtime: &Runtime) -> Self {
+        Self(runtime.current())
+    }
+
+    /// What whoever brings it gets.
+    pub(crate) fn reward(&self, user: UserId) -> Micropoints {
+        let policies = self.0.choose(Choice::of(user.as_bytes()));
+        policies.pricing.map_or(Micropoints::ZERO, |pricing| pricing.plan().rewards.first_credential)
+    }
 }
 
 /// A check, with all that it takes.

@@ -1,0 +1,43 @@
+//! What one unit runs: a variant with the bounds of its binding. Its share is not part of it, so that a unit goes on while
+//! shares change.
+
+use crate::binding::{Binding, Kind, OnError, Variant};
+
+/// All that decides whether a unit that serves is still what is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Unique among all units, and the same from one reload to the next.
+    pub(crate) name: String,
+    /// File stem or embedded name.
+    pub(crate) component: String,
+    /// What it is used as.
+    pub(crate) kind: Kind,
+    /// JSON text for `configure`.
+    pub(crate) config: String,
+    /// What to do when it fails.
+    pub(crate) on_error: OnError,
+    /// Longest run of one call, in milliseconds.
+    pub(crate) deadline_ms: u32,
+    /// Most linear memory of one instance, in bytes.
+    pub(crate) memory_bytes_max: usize,
+}
+
+impl Spec {
+    /// What a variant of this binding runs.
+    pub(crate) fn new(binding: &Binding, variant: &Variant) -> Self {
+        Self {
+            name: name(binding, variant),
+            component: variant.component.clone(),
+            kind: binding.kind,
+            config: variant.config.clone(),
+            on_error: binding.on_error,
+            deadline_ms: binding.deadline_ms,
+            memory_bytes_max: binding.memory_bytes_max,
+        }
+    }
+}
+
+/// What a variant is called in logs, records and the status: the binding's name, and its own where it has one.
+pub(crate) fn name(binding: &Binding, variant: &Variant) -> String {
+    if variant.name.is_empty() { binding.name.clone() } else { format!("{}/{}", binding.name, variant.name) }
+}
