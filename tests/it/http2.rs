@@ -9,6 +9,8 @@ use h2::Reason;
 use h2::client::Builder;
 use http::{Request, StatusCode};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -34,7 +36,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x0
 const GOAWAY: u8 = 7;
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
-const HEAD_MAX: usize = 16 * 1024;
+const HEAD_MAX: usize = 8192;
 
 fn request(rig: &Rig) -> Request<Bytes> {
     head(rig).map(|()| Bytes::from_static(BODY.as_bytes()))
@@ -225,6 +227,26 @@ async fn an_answer_for_which_there_is_no_room_is_reset_however_short() {
         let error = rest(&mut body).await.expect_err("the stream was reset");
         assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
     }
+    let mut operator = Http2::with(rig.admin_addr(), Builder::new().initial_window_size(0)).await;
+    let metrics = Request::get(format!("http://{}/metrics", rig.admin_addr())).body(Bytes::new());
+    let mut body = operator.send(metrics.expect("a request")).await.head().await.into_body();
+    let error = rest(&mut body).await.expect_err("the stream was reset");
+    assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_stops_reading_is_cut_off() {
+    let rig = impatient_rig().await;
+    let mut socket = TcpStream::connect(rig.admin_addr()).await.expect("a listener");
+    // Answers to all of these are more than the buffers of any system hold between two sockets.
+    let ask = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+    let pushed = async {
+        while socket.write_all(ask).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    patiently("the listener to close", pushed).await;
     rig.stop().await;
 }
 

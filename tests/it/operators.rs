@@ -12,8 +12,10 @@ use tollgate_core::points::Micropoints;
 use tollgate_server::config::Config;
 use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::{self, Rig};
+use tollgate_tests::http2::Http2;
 use tollgate_tests::patiently;
 use tollgate_tests::process::config_file;
+use tollgate_tests::tls::Authority;
 use tollgate_tests::upstream::{Gate, Script, Upstream};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate-under-test");
@@ -56,8 +58,7 @@ impl Served {
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let mut next = async || patiently("a line", lines.next_line()).await.expect("text").expect("a line");
         let (first, second) = (next().await, next().await);
-        let mut words =
-            first.split_whitespace().filter_map(|word| word.strip_prefix("http://")?.parse().ok());
+        let mut words = first.split_whitespace().filter_map(|word| word.split_once("://")?.1.parse().ok());
         let (addr, admin_addr) = (words.next().expect("an address"), words.next().expect("another"));
         let admin_secret = second.rsplit(' ').next().expect("a secret").to_owned();
         let key = keys["alice"].clone();
@@ -245,6 +246,10 @@ async fn no_secret_is_logged_at_any_level_and_each_line_names_its_request() {
     }
     let with_secret = Request::get("/management/v1/plugins").bearer(&served.admin_secret);
     assert_eq!(client::call(served.admin_addr, &with_secret).await.status, 200);
+    let by_http2 = http::Request::post(format!("http://{}{CHAT}", served.addr));
+    let by_http2 = by_http2.header("authorization", format!("Bearer {}", served.key)).body("{}".into());
+    let reply = Http2::open(served.addr).await.send(by_http2.expect("a request")).await.reply().await;
+    assert_eq!(reply.status, 400, "{}", reply.text);
     served.signal("TERM").await;
     assert_eq!(served.ended().await.code(), Some(0));
     let log = served.logged();
@@ -259,7 +264,29 @@ async fn no_secret_is_logged_at_any_level_and_each_line_names_its_request() {
 #[tokio::test]
 async fn components_are_listed_and_reloaded_from_the_command_line() {
     let (dir, upstream) = (tempfile::tempdir().expect("a directory"), Upstream::start().await);
-    let served = Served::start(dir.path(), &upstream, "error", "").await;
+    check_plugin_commands(&Served::start(dir.path(), &upstream, "error", "").await).await;
+}
+
+#[tokio::test]
+async fn the_command_line_speaks_tls_where_operators_do_and_trusts_the_configured_certificate_alone() {
+    let (authority, upstream) = (Authority::new(), Upstream::start().await);
+    let tls = authority.install("operators");
+    let (certificate, key) = (tls.certificate_file.display(), tls.key_file.display());
+    let more = format!("[server.admin_tls]\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"\n");
+    let served = Served::start(authority.dir(), &upstream, "error", &more).await;
+    check_plugin_commands(&served).await;
+    // Another certificate of the same authority is another server.
+    let text = std::fs::read_to_string(&served.config).expect("its configuration");
+    let other = authority.install("other").certificate_file;
+    let other = text.replace(&certificate.to_string(), &other.display().to_string());
+    std::fs::write(&served.config, other).expect("a file");
+    let refused = served.plugin("list", &served.admin_secret).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("does not prove itself"), "{said}");
+}
+
+/// Lists and reloads components, and is refused with another secret.
+async fn check_plugin_commands(served: &Served) {
     let listed = served.plugin("list", &served.admin_secret).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
     let names: Vec<_> =

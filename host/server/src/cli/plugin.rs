@@ -1,5 +1,6 @@
 //! `tollgate plugin`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,12 +10,15 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tollgate_runtime::{Binding, Kind, Runtime, Variant};
 
 use super::output::Output;
 use crate::config::Config;
+use crate::listen::pinned::connector;
 use crate::routing::components;
 
 /// Components.
@@ -116,6 +120,24 @@ impl Running {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("no server answers at {address} ([server] admin_listen)"))?;
+        let Some(tls) = &config.server.admin_tls else {
+            return self.send(stream, address, method, path).await;
+        };
+        let stream = connector(tls)?.connect(ServerName::IpAddress(address.ip().into()), stream).await;
+        let stream = stream.with_context(|| {
+            format!("{address} does not prove itself with {}", tls.certificate_file.display())
+        })?;
+        self.send(stream, address, method, path).await
+    }
+
+    /// Asks over a connection to `address`.
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+        method: Method,
+        path: &str,
+    ) -> anyhow::Result<Value> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::builder()

@@ -2,12 +2,15 @@
 //! (the loop, and the drain at its end) → `socket` (a peer that takes no bytes is cut off) → `tls` → `connection` (HTTP/1.1 or
 //! HTTP/2) → `stream` (one request of an HTTP/2 connection).
 //!
+//! `pinned` is the other end, for the command line.
+//!
 //! What is answered is none of this room's business: `worker` hands clients' requests to the road, `app` the operators' ones to
 //! the management API.
 
 pub(crate) mod accept;
 mod connection;
 pub(crate) mod listener;
+pub(crate) mod pinned;
 mod socket;
 mod stream;
 pub(crate) mod tls;

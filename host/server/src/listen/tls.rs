@@ -122,21 +122,21 @@ impl Certificate {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Takes up changes of the files for ever; SIGHUP looks at once. Files that cannot be used are told once, and what was there
+    /// Takes up changes of the files for ever; SIGHUP reads them at once. Files that cannot be used are told once, and what was there
     /// stays.
     pub(crate) async fn watch(self: Arc<Self>) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let mut tried = self.read;
         let mut last = tried;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                _ = hangup.recv() => {}
-            }
+            let told = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                _ = hangup.recv() => true,
+            };
             let look = Look::at(&self.files);
             // Between the new certificate and its key is a moment at which the two do not match: they are read when they have rested.
             let rested = look == std::mem::replace(&mut last, look);
-            if rested && look != tried {
+            if told || rested && look != tried {
                 tried = look;
                 self.take_up();
             }
@@ -198,7 +198,8 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a file, one at least.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
