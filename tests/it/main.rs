@@ -53,3 +53,4 @@ mod tls;
 mod translation;
 mod transport;
 mod upgrade;
+mod upstream_http2;

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod curl;
+pub mod frames;
 pub mod gateway;
 pub mod http1;
 pub mod http2;

@@ -378,6 +378,7 @@ fn point_to(config: &mut Config, simulator: &Simulator) -> Result<(), StartError
     let url = BaseUrl::try_from(simulator.base_url()).map_err(StartError::Simulator)?;
     for provider in config.providers.values_mut() {
         provider.base_url = url.clone();
+        provider.http2 = false;
     }
     Ok(())
 }

@@ -20,6 +20,9 @@ pub struct Provider {
     pub adapter: String,
     /// What the adapter's paths are put behind.
     pub base_url: BaseUrl,
+    /// Whether requests go there over HTTP/2, many on one connection, where the provider speaks it.
+    #[serde(default)]
+    pub http2: bool,
     /// Handed to the adapter.
     #[serde(default)]
     pub config: toml::Table,
@@ -37,6 +40,7 @@ pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Resul
         enabled: Option<bool>,
         adapter: Option<String>,
         base_url: Option<BaseUrl>,
+        http2: Option<bool>,
         config: Option<toml::Table>,
     }
     let mut providers = defaults();
@@ -49,6 +53,7 @@ pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Resul
             enabled: part.enabled.unwrap_or(true),
             adapter: adapter.ok_or_else(|| missing("adapter"))?,
             base_url: base_url.ok_or_else(|| missing("base_url"))?,
+            http2: part.http2.unwrap_or(false),
             config: part.config.unwrap_or_default(),
         };
         providers.insert(name, provider);
@@ -62,6 +67,7 @@ pub(super) fn defaults() -> Providers {
         enabled: true,
         adapter: adapter.to_owned(),
         base_url: BaseUrl::https(host),
+        http2: false,
         config: toml::Table::new(),
     };
     BTreeMap::from([

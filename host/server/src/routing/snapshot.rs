@@ -14,7 +14,7 @@ use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
 use crate::state::directory::Credential;
 use crate::state::platform::Place;
-use crate::upstream::{CallKind, Upstream};
+use crate::upstream::{CallKind, Upstream, wire};
 
 /// Everything that requests of one generation share on one worker.
 pub(crate) struct RoutingSnapshot {
@@ -54,7 +54,12 @@ impl RoutingSnapshot {
         let enabled = configured.providers.iter().filter(|(_, provider)| provider.enabled);
         let upstreams: Vec<Rc<Upstream>> = enabled
             .filter_map(|(name, provider)| {
-                Some(Rc::new(Upstream::new(name, &provider.base_url, generation.adapter(name)?)))
+                Some(Rc::new(Upstream::new(
+                    name,
+                    &provider.base_url,
+                    wire(provider),
+                    generation.adapter(name)?,
+                )))
             })
             .collect();
         let site = |site: &Site| {

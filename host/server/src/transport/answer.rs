@@ -11,7 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tollgate_core::eventstream::FrameError;
 
 use super::frames::Frames;
-use super::http1;
+use super::{http1, http2};
 
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,8 @@ pub struct AnswerBody {
 pub(super) enum Source {
     /// A connection for it alone.
     Http1(http1::Incoming),
+    /// A connection that it shares.
+    Http2(http2::Incoming),
     /// Something else.
     Other(UnsyncBoxBody<Bytes, AnswerError>),
     /// Nothing any more.
@@ -98,6 +100,7 @@ impl AnswerBody {
     fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut self.source {
             Source::Http1(incoming) => incoming.poll_frame(cx),
+            Source::Http2(incoming) => incoming.poll_frame(cx),
             Source::Other(body) => Pin::new(body).poll_frame(cx),
             Source::Closed => Poll::Ready(None),
         }
@@ -139,6 +142,7 @@ impl Body for AnswerBody {
         }
         match &self.source {
             Source::Http1(incoming) => incoming.is_end_stream(),
+            Source::Http2(incoming) => incoming.is_end_stream(),
             Source::Other(body) => body.is_end_stream(),
             Source::Closed => true,
         }
@@ -148,6 +152,7 @@ impl Body for AnswerBody {
         match &self.source {
             _ if self.frames.is_some() => SizeHint::default(),
             Source::Http1(incoming) => incoming.size_hint(),
+            Source::Http2(incoming) => incoming.size_hint(),
             Source::Other(body) => body.size_hint(),
             Source::Closed => SizeHint::with_exact(0),
         }

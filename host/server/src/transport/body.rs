@@ -76,6 +76,11 @@ impl Chained {
         self.pieces.iter()
     }
 
+    /// The next piece.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.pieces.pop_front()
+    }
+
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()

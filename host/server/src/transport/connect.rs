@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Origin, SendError};
+use super::{Origin, SendError, Wire};
 
 /// A connection.
 pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// Makes connections.
+/// Makes connections that are to speak one version of HTTP.
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
     timeout: Duration,
@@ -23,14 +23,25 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Gives up after `timeout`.
-    pub(super) fn new(timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let https = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http();
-        let https = https.enable_http1().wrap_connector(tcp);
+    pub(super) fn new(wire: Wire, timeout: Duration) -> Self {
+        let https = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+        let https = match wire {
+            Wire::Http1 => https.wrap_connector(tcp()),
+            Wire::Http2 => https.enable_http2().wrap_connector(tcp()),
+        };
         Self { https, timeout }
+    }
+
+    /// Speaks HTTP/2 with those whom `config` trusts.
+    #[cfg(test)]
+    pub(super) fn trusting(config: rustls::ClientConfig, timeout: Duration) -> Self {
+        let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        Self { https: https.enable_http1().enable_http2().wrap_connector(tcp()), timeout }
+    }
+
+    /// How long a connection may take.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Connects.
@@ -51,6 +62,14 @@ impl Connector {
     }
 }
 
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    tcp
+}
+
 /// No connection, because of `error`.
 pub(super) fn failed(
     origin: &Origin,
@@ -65,4 +84,12 @@ pub(super) fn broken(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> SendError {
     SendError::Exchange { authority: origin.authority.clone(), source: Arc::from(error.into()) }
+}
+
+/// Whether the other side has agreed to speak HTTP/2. Without TLS there is nobody to ask: it is known beforehand.
+pub(super) fn agrees_on_http2(io: &Io) -> bool {
+    match io {
+        MaybeHttpsStream::Http(_) => true,
+        MaybeHttpsStream::Https(_) => io.connected().is_negotiated_h2(),
+    }
 }

@@ -29,7 +29,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use super::answer::{Answer, AnswerError, Source};
 use super::body::Chained;
 use super::connect::{Connector, Io, broken, failed};
-use super::{Origin, Request, SendError};
+use super::{Origin, Request, SendError, Wire};
 
 /// Idle connections kept per upstream and worker.
 const IDLE_MAX: usize = 256;
@@ -169,7 +169,7 @@ pub(super) struct Incoming {
 impl Pool {
     /// An empty pool.
     pub(super) fn new(connect_timeout: Duration) -> Rc<Self> {
-        Rc::new(Self { connector: Connector::new(connect_timeout), idle: RefCell::default() })
+        Rc::new(Self { connector: Connector::new(Wire::Http1, connect_timeout), idle: RefCell::default() })
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -180,7 +180,7 @@ impl Pool {
     /// # Errors
     /// See [`SendError`]. Dropping the future closes the connection.
     pub(super) async fn send(self: &Rc<Self>, request: Request) -> Result<Answer, SendError> {
-        let Request { origin, mut message } = request;
+        let Request { origin, mut message, .. } = request;
         loop {
             let (mut link, kept) = match poll_fn(|cx| Poll::Ready(self.take(&origin, cx))).await {
                 Some(link) => (link, true),

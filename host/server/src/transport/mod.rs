@@ -1,7 +1,7 @@
 //! How requests reach the providers and their answers come back. Nothing here knows a credential, a user or a plan.
 //!
 //! The road knows [`Transports::send`], [`Answer`] and two errors; which bytes go over which connection is the affair of
-//! [`http1`], or of another [`Transport`] in its place.
+//! [`http1`], of [`http2`], or of another [`Transport`] that stands for both.
 
 pub(crate) mod alone;
 mod answer;
@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod connect;
 mod frames;
 mod http1;
+mod http2;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,10 +31,22 @@ pub struct Origin {
     pub authority: Authority,
 }
 
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wire {
+    /// HTTP/1.1: a connection for each request that is under way.
+    #[default]
+    Http1,
+    /// HTTP/2, where the other side agrees: many requests on one connection.
+    Http2,
+}
+
 /// A request ready to go. There is no `Debug`: the secret is in it.
 pub struct Request {
     /// Where it goes.
     pub origin: Arc<Origin>,
+    /// What is spoken there.
+    pub wire: Wire,
     /// What is said: path and query for a target, and all headers.
     pub message: http::Request<Chained>,
 }
@@ -98,13 +111,18 @@ impl Settings {
 /// The transports of one thread, with their connections.
 pub(crate) struct Transports {
     http1: Rc<http1::Pool>,
+    http2: Rc<http2::Pool>,
     instead: Option<Arc<dyn Transport>>,
 }
 
 impl Transports {
     /// No connection yet.
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { http1: http1::Pool::new(settings.connect_timeout), instead: settings.instead.clone() }
+        Self {
+            http1: http1::Pool::new(settings.connect_timeout),
+            http2: http2::Pool::new(settings.connect_timeout),
+            instead: settings.instead.clone(),
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -112,8 +130,20 @@ impl Transports {
     /// # Errors
     /// [`SendError`]. Dropping the future tells the provider that nobody waits any more.
     pub(crate) async fn send(&self, request: Request) -> Result<Answer, SendError> {
-        match &self.instead {
-            Some(instead) => instead.send(request).await,
+        if let Some(instead) = &self.instead {
+            return instead.send(request).await;
+        }
+        match request.wire {
+            Wire::Http1 => self.http1.send(request).await,
+            // In a box: calls over HTTP/1.1 need not carry the room for it.
+            Wire::Http2 => Box::pin(self.agreed(request)).await,
+        }
+    }
+
+    /// Over HTTP/2, where the other side speaks it.
+    async fn agreed(&self, request: Request) -> Result<Answer, SendError> {
+        match self.http2.reserve(&request.origin).await? {
+            Some(slot) => self.http2.send(slot, request).await,
             None => self.http1.send(request).await,
         }
     }
@@ -121,5 +151,6 @@ impl Transports {
     /// Closes what has been idle for too long. Nobody reads from an idle connection, so that nobody else would.
     pub(crate) fn prune(&self) {
         self.http1.prune();
+        self.http2.prune();
     }
 }

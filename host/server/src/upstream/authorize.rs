@@ -136,7 +136,7 @@ pub(crate) fn authorize(
     *message.method_mut() = method;
     *message.uri_mut() = Uri::from(target);
     *message.headers_mut() = headers;
-    Ok(Request { origin: endpoint.origin.clone(), message })
+    Ok(Request { origin: endpoint.origin.clone(), wire: endpoint.wire, message })
 }
 
 impl Proof {

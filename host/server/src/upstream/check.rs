@@ -17,7 +17,7 @@ use tollgate_store::CheckResult;
 use super::authorize::authorize;
 use super::envelope::Message;
 use super::issue::{self, First};
-use super::{Probe, Upstream};
+use super::{Probe, Upstream, wire};
 use crate::clock::now;
 use crate::config::Provider;
 use crate::state::directory::Credential;
@@ -122,7 +122,7 @@ impl Check {
         let Some((configured, adapter)) = configured.zip(generation.adapter(provider)) else {
             return Found::unasked("the provider is not in use");
         };
-        let upstream = Upstream::new(provider, &configured.base_url, adapter);
+        let upstream = Upstream::new(provider, &configured.base_url, wire(configured), adapter);
         let upstream = match place.as_ref().map(|place| upstream.on(place)) {
             None => upstream,
             Some(Ok(there)) => there,

@@ -9,8 +9,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::Upstream;
 use super::authorize::Proof;
-use crate::transport::Origin;
 use crate::transport::body::Chained;
+use crate::transport::{Origin, Wire};
 
 /// A call without the secret that it takes.
 #[derive(Debug, Clone)]
@@ -36,16 +36,18 @@ pub(crate) struct Endpoint {
     pub(crate) origin: Arc<Origin>,
     /// The `Host` header.
     pub(crate) host: HeaderValue,
+    /// What is spoken there.
+    pub(crate) wire: Wire,
     /// What becomes of the secret.
     pub(crate) proof: Proof,
 }
 
 impl Endpoint {
     /// An endpoint at this address.
-    pub(crate) fn new(scheme: Scheme, authority: Authority, proof: Proof) -> Self {
+    pub(crate) fn new(scheme: Scheme, authority: Authority, wire: Wire, proof: Proof) -> Self {
         // An authority that was parsed out of a URL is a header value.
         let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
-        Self { origin: Arc::new(Origin { scheme, authority }), host, proof }
+        Self { origin: Arc::new(Origin { scheme, authority }), host, wire, proof }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::state::secret::with;
 use crate::state::tokens::{self, PATIENCE, TokenError, buys};
 use crate::transport::body::Chained;
-use crate::transport::{Settings, Transports, alone};
+use crate::transport::{Settings, Transports, Wire, alone};
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -121,7 +121,8 @@ fn envelope(scheme: &Scheme) -> Option<Envelope> {
         Scheme::Header | Scheme::Query(_) | Scheme::Sigv4(_) => return None,
     };
     let parts = url.parse::<Uri>().ok()?.into_parts();
-    let endpoint = Endpoint::new(parts.scheme?, parts.authority?, Proof { headers: Vec::new(), manner });
+    let endpoint =
+        Endpoint::new(parts.scheme?, parts.authority?, Wire::Http1, Proof { headers: Vec::new(), manner });
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

@@ -16,8 +16,9 @@ use tollgate_runtime::{Adapter, AdapterPlan, BodyEdits, Framing, HeaderTemplate,
 
 use self::authorize::{Manner, Proof, Template};
 use self::envelope::Endpoint;
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Provider};
 use crate::state::platform::Place;
+use crate::transport::Wire;
 
 /// A provider with what its adapter said.
 pub(crate) struct Upstream {
@@ -140,9 +141,14 @@ fn quoted(name: &str) -> Finder<'static> {
     Finder::new(&format!("\"{name}\"")).into_owned()
 }
 
+/// What a provider is configured to speak.
+pub(crate) const fn wire(provider: &Provider) -> Wire {
+    if provider.http2 { Wire::Http2 } else { Wire::Http1 }
+}
+
 /// Where a base URL leads: the endpoint, and the prefix of every path.
-fn reached(base: &BaseUrl, proof: Proof) -> (Arc<Endpoint>, String) {
-    let endpoint = Endpoint::new(base.scheme.clone(), base.authority.clone(), proof);
+fn reached(base: &BaseUrl, wire: Wire, proof: Proof) -> (Arc<Endpoint>, String) {
+    let endpoint = Endpoint::new(base.scheme.clone(), base.authority.clone(), wire, proof);
     (Arc::new(endpoint), base.prefix.clone())
 }
 
@@ -194,10 +200,10 @@ impl WireProfile {
 
 impl Upstream {
     /// A provider where its configuration says that it is.
-    pub(crate) fn new(name: &str, base: &BaseUrl, adapter: &Arc<Adapter>) -> Self {
+    pub(crate) fn new(name: &str, base: &BaseUrl, wire: Wire, adapter: &Arc<Adapter>) -> Self {
         let plan = adapter.plan();
         let proof = Proof { headers: templates(&plan.auth), manner: Manner::Headers };
-        let (endpoint, prefix) = reached(base, proof);
+        let (endpoint, prefix) = reached(base, wire, proof);
         let probe = Probe::of(plan, &endpoint, &prefix);
         let profile = Rc::new(WireProfile::new(plan, &plan.endpoints));
         let adapter = Arc::clone(adapter);
@@ -206,7 +212,7 @@ impl Upstream {
 
     /// The same provider elsewhere.
     pub(crate) fn at(&self, base: &BaseUrl) -> Self {
-        let (endpoint, prefix) = reached(base, self.endpoint.proof.clone());
+        let (endpoint, prefix) = reached(base, self.endpoint.wire, self.endpoint.proof.clone());
         let probe = Probe::of(self.adapter.plan(), &endpoint, &prefix);
         Self {
             name: Arc::clone(&self.name),
@@ -252,6 +258,7 @@ impl Upstream {
             }
         };
         let proof = Proof { headers: templates(&platform.headers), manner };
+        let wire = self.endpoint.wire;
         let added = platform.added.iter().filter_map(|added| {
             Some((HeaderName::from_bytes(added.name.as_bytes()).ok()?, added.value.clone()))
         });
@@ -265,12 +272,12 @@ impl Upstream {
                     Some(base) => base.clone(),
                     None => place.address(platform, "base_url", usual).map_err(missing)?.try_into()?,
                 };
-                let at = reached(&base, proof.clone());
+                let at = reached(&base, wire, proof.clone());
                 Some(Probe::new(at, &fill(&check.path)?, check.account_header.as_ref()))
             }
             None => None,
         };
-        let (endpoint, prefix) = reached(&base, proof);
+        let (endpoint, prefix) = reached(&base, wire, proof);
         Ok(Self { endpoint, prefix, profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
     }
 

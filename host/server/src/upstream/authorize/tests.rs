@@ -1,4 +1,5 @@
 use super::{Envelope, Manner, Proof, Template, URL_SAFE_NO_PAD, assertion, authorize, key_pair};
+use crate::transport::Wire;
 use crate::transport::body::Chained;
 use crate::upstream::envelope::Endpoint;
 use base64::Engine;
@@ -25,7 +26,7 @@ fn envelope(manner: Manner) -> Envelope {
         _ => Vec::new(),
     };
     let proof = Proof { headers, manner };
-    let endpoint = Endpoint::new(Scheme::HTTPS, Authority::from_static("api.example"), proof);
+    let endpoint = Endpoint::new(Scheme::HTTPS, Authority::from_static("api.example"), Wire::Http1, proof);
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     Envelope {

@@ -1,0 +1,211 @@
+//! Upstream connections of one worker that many requests share: HTTP/2, where a provider's configuration asks for it.
+//!
+//! What one stream does must not reach the others. A client that reads slowly keeps its own stream's window closed and no more:
+//! every connection has window enough for all of its streams. What has come is taken out of h2 at once ([`incoming`]), because h2
+//! closes a connection on which many small frames wait, and a stream of tokens is nothing but small frames.
+//!
+//! A connection has a task of its own ([`peer`]). It takes at most [`STREAMS_MAX`] requests at a time, fewer where the other side
+//! says so; the next one goes to another connection. What the other side has surely not looked at is sent again, elsewhere.
+
+mod exchange;
+mod incoming;
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::exchange::Broken;
+pub(super) use self::incoming::Incoming;
+use self::peer::{Peer, Slot};
+use super::answer::{Answer, Source};
+use super::connect::{Connector, broken};
+use super::{Origin, Request, SendError, Wire};
+
+/// Most requests that one connection carries at a time, whatever the other side allows.
+const STREAMS_MAX: u16 = 100;
+/// An idle connection older than this is closed: servers close theirs at 60 s and more.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
+/// How long it is remembered that an origin does not speak HTTP/2.
+const REFUSAL_AGE_MAX: Duration = Duration::from_secs(600);
+/// How often a request is sent that was surely not looked at.
+const SENDS_MAX: usize = 3;
+
+/// The connections of one worker.
+pub(super) struct Pool {
+    connector: Connector,
+    origins: RefCell<HashMap<Origin, Reached>>,
+    /// For the tasks that connect.
+    this: Weak<Self>,
+}
+
+/// What there is to one origin.
+#[derive(Default)]
+struct Reached {
+    peers: Vec<Rc<Peer>>,
+    /// Connections under way.
+    attempts: Vec<Attempt>,
+    /// Until when it is known that HTTP/2 is not spoken there.
+    refuses_until: Option<Instant>,
+    /// How many requests a connection took there when it was last made.
+    room: Option<usize>,
+}
+
+/// How an attempt to connect has ended, once it has.
+type Told = Option<Result<(), SendError>>;
+
+/// A connection that is being made, and how many requests wait for it.
+struct Attempt {
+    done: watch::Receiver<Told>,
+    waiting: usize,
+}
+
+/// What a request does next.
+enum Next {
+    Send(Slot),
+    Wait(watch::Receiver<Told>),
+    /// HTTP/2 is not spoken there.
+    Refused,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub(super) fn new(connect_timeout: Duration) -> Rc<Self> {
+        Self::with(Connector::new(Wire::Http2, connect_timeout))
+    }
+
+    fn with(connector: Connector) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self { connector, origins: RefCell::default(), this: this.clone() })
+    }
+
+    /// A place on a connection to `origin`; `None` where HTTP/2 is not spoken there.
+    ///
+    /// # Errors
+    /// [`SendError::Connect`] and [`SendError::ConnectTimeout`]: nothing was sent.
+    pub(super) async fn reserve(&self, origin: &Arc<Origin>) -> Result<Option<Slot>, SendError> {
+        self.reserve_but(origin, None).await
+    }
+
+    /// The same, not on the connection `but`.
+    async fn reserve_but(
+        &self,
+        origin: &Arc<Origin>,
+        but: Option<&Rc<Peer>>,
+    ) -> Result<Option<Slot>, SendError> {
+        loop {
+            let next = std::future::poll_fn(|cx| Poll::Ready(self.next(origin, but, cx))).await;
+            let mut done = match next {
+                Next::Send(slot) => return Ok(Some(slot)),
+                Next::Refused => return Ok(None),
+                Next::Wait(done) => done,
+            };
+            // The attempt's task says how it ended, whoever waits for it.
+            let ended = done.wait_for(Option::is_some).await;
+            if let Ok(ended) = ended
+                && let Some(Err(error)) = &*ended
+            {
+                return Err(error.clone());
+            }
+        }
+    }
+
+    fn next(&self, origin: &Arc<Origin>, but: Option<&Rc<Peer>>, cx: &mut Context<'_>) -> Next {
+        let mut origins = self.origins.borrow_mut();
+        let reached = origins.entry((**origin).clone()).or_default();
+        reached.peers.retain(|peer| peer.is_open(cx));
+        if reached.refuses_until.is_some_and(|until| Instant::now() < until) {
+            return Next::Refused;
+        }
+        let mut peers = reached.peers.iter().filter(|peer| but.is_none_or(|but| !Rc::ptr_eq(peer, but)));
+        if let Some(slot) = peers.find_map(Slot::take) {
+            return Next::Send(slot);
+        }
+        let room = reached.room.unwrap_or(usize::from(STREAMS_MAX));
+        if let Some(attempt) = reached.attempts.iter_mut().find(|attempt| attempt.waiting < room) {
+            attempt.waiting += 1;
+            return Next::Wait(attempt.done.clone());
+        }
+        let (told, done) = watch::channel(None);
+        reached.attempts.push(Attempt { done: done.clone(), waiting: 1 });
+        let (this, origin, own) = (self.this.clone(), Arc::clone(origin), done.clone());
+        tokio::task::spawn_local(async move {
+            let Some(pool) = this.upgrade() else { return };
+            let made = peer::connect(&pool.connector, &origin).await;
+            // Known to the pool before it is told: who waits looks there.
+            told.send_replace(Some(pool.connected(&origin, &own, made)));
+        });
+        Next::Wait(done)
+    }
+
+    /// Puts a new connection to the others.
+    fn connected(
+        &self,
+        origin: &Origin,
+        attempt: &watch::Receiver<Told>,
+        made: Result<Option<Rc<Peer>>, SendError>,
+    ) -> Result<(), SendError> {
+        let mut origins = self.origins.borrow_mut();
+        let reached = origins.entry(origin.clone()).or_default();
+        reached.attempts.retain(|other| !other.done.same_channel(attempt));
+        match made? {
+            Some(peer) => {
+                reached.room = Some(peer.room());
+                reached.refuses_until = None;
+                reached.peers.push(peer);
+            }
+            None => {
+                tracing::info!(authority = %origin.authority, "HTTP/2 is not spoken there: HTTP/1.1 serves");
+                reached.refuses_until = Some(Instant::now() + REFUSAL_AGE_MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one request and waits for the head of its answer. What was surely not looked at is sent again on another
+    /// connection; anything else never is.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Dropping the future resets the stream.
+    pub(super) async fn send(&self, slot: Slot, request: Request) -> Result<Answer, SendError> {
+        let Request { origin, message, .. } = request;
+        let mut slot = slot;
+        for _ in 1..SENDS_MAX {
+            let peer = Rc::clone(slot.peer());
+            match exchange::send(slot, &origin, message.clone()).await {
+                Err(Broken::Untaken(error)) => {
+                    tracing::debug!(%error, "a request was not taken");
+                    match self.reserve_but(&origin, Some(&peer)).await? {
+                        Some(other) => slot = other,
+                        None => return Err(broken(&origin, error)),
+                    }
+                }
+                ended => return answer(&origin, ended),
+            }
+        }
+        answer(&origin, exchange::send(slot, &origin, message).await)
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn prune(&self) {
+        self.origins.borrow_mut().retain(|_, reached| {
+            reached.peers.retain(|peer| peer.idle_for().is_none_or(|idle| idle < IDLE_AGE_MAX));
+            !reached.peers.is_empty() || !reached.attempts.is_empty() || reached.refuses_until.is_some()
+        });
+    }
+}
+
+fn answer(
+    origin: &Origin,
+    ended: Result<(http::response::Parts, Incoming), Broken>,
+) -> Result<Answer, SendError> {
+    let (head, incoming) = ended.map_err(|error| broken(origin, error))?;
+    Ok(Answer { head, body: Source::Http2(incoming).into() })
+}
