@@ -17,7 +17,7 @@ use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, PriceRate, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, TierFactors};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_core::time::Timestamp;
@@ -108,6 +108,7 @@ impl Requests {
             admitted_at: at,
             charge: CHARGED,
             price_rate: PriceRate::FULL,
+            tier_ppm: 1_000_000,
             held: Some(HELD),
             reason: Some(Reason::Full),
         }
@@ -121,8 +122,13 @@ async fn open(sync: Durability) -> Result<(TempDir, Store, Arc<Requests>), Box<d
     let now = Timestamp::from_millis(1_700_000_000_000);
     let user = store.catalogue.create_user("bench", now).await?;
     store.ledger.grant(user, Micropoints::from_points(1_000_000), "bench", "bench", now).await?;
-    let price =
-        ModelPrice { provider: "openai".to_owned(), base: RATES, long_prompt: None, output_tokens_max: 4096 };
+    let price = ModelPrice {
+        provider: "openai".to_owned(),
+        base: RATES,
+        long_prompt: None,
+        output_tokens_max: 4096,
+        tiers: TierFactors::default(),
+    };
     let models = HashMap::from([(tollgate_benches::MODEL.to_owned(), price)]);
     let version = store.catalogue.publish_prices(&models, now).await?;
     Ok((dir, store, Arc::new(Requests::new(user, version))))

@@ -26,6 +26,16 @@ macro_rules! each_class {
             AudioInput = 7, audio_input, Tokens, Prompt, Stated;
             /// Output tokens of audio.
             AudioOutput = 8, audio_output, Tokens, Output, Stated;
+            /// Prompt tokens of images.
+            ImageInput = 9, image_input, Tokens, Prompt, Like(Input);
+            /// Output tokens of images.
+            ImageOutput = 10, image_output, Tokens, Output, Like(Output);
+            /// Images that were made by a tool.
+            Image = 11, image, Images, Other, Free;
+            /// Searches of the web that the provider made.
+            WebSearch = 12, web_search, Calls, Other, Free;
+            /// Searches of files that the provider made.
+            FileSearch = 13, file_search, Calls, Other, Free;
         }
     };
 }
@@ -184,4 +194,65 @@ pub enum Unpriced {
     Like(Class),
     /// Nothing.
     Free,
+}
+
+macro_rules! define_tiers {
+    ($($(#[$attribute:meta])+ $tier:ident = $code:literal, $name:literal;)+) => {
+        /// How a request was served, as far as it changes what it costs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        pub enum ServiceTier {
+            $($(#[$attribute])+ $tier,)+
+        }
+
+        impl ServiceTier {
+            /// All of them.
+            pub const ALL: [Self; [$($code,)+].len()] = [$(Self::$tier,)+];
+
+            /// The number that stands for it in bytes. It never changes.
+            #[must_use]
+            pub const fn code(self) -> u16 {
+                match self {
+                    $(Self::$tier => $code,)+
+                }
+            }
+
+            /// The name that stands for it in texts. It never changes.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$tier => $name,)+
+                }
+            }
+        }
+    };
+}
+
+define_tiers! {
+    /// As everyone is, at the prices of the list.
+    #[default]
+    Standard = 0, "standard";
+    /// In a batch, within a day.
+    Batch = 1, "batch";
+    /// When there is room.
+    Flex = 2, "flex";
+    /// Before others.
+    Priority = 3, "priority";
+    /// By a faster configuration of the model.
+    Fast = 4, "fast";
+    /// By the fastest one.
+    Ultrafast = 5, "ultrafast";
+}
+
+impl ServiceTier {
+    /// The tier with this number; `None` for one that only a later version knows.
+    #[must_use]
+    pub fn of_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.code() == code)
+    }
+
+    /// The tier with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.name() == name)
+    }
 }

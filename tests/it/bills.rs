@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::usage::{Class, Quality, Usage};
+use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 use tollgate_tests::client::Request;
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
@@ -19,6 +19,8 @@ struct Case {
     stated: Value,
     /// What a stream states at its beginning, where that is another.
     begun: Option<Value>,
+    /// What stands beside it.
+    beside: Value,
     usage: Usage,
     charge: i64,
 }
@@ -29,7 +31,7 @@ fn exact(amounts: &[(Class, u64)]) -> Usage {
 }
 
 fn case(protocol: &'static str, model: &'static str, stated: Value, usage: Usage, charge: i64) -> Case {
-    Case { protocol, model, stated, begun: None, usage, charge }
+    Case { protocol, model, stated, begun: None, beside: json!({}), usage, charge }
 }
 
 /// From OpenAI's reference, guides on caching and reasoning, and its announcement of prices for writing to a cache.
@@ -122,6 +124,95 @@ fn openai() -> Vec<Case> {
     ]
 }
 
+/// What is billed beside text: from OpenAI's references of hosted tools, flex and priority processing, Anthropic's page on prices,
+/// Google's on grounding and interactions.
+fn besides() -> Vec<Case> {
+    vec![
+        // Flex: half of 1,000 x 4,000 + 100 x 20,000; two searches cost 10,000,000 each in every tier, a search of files 2,500,000.
+        Case {
+            beside: json!({"service_tier": "flex", "tool_usage": {"web_search": {"num_requests": 2}, "image_gen":
+                {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}},
+                "output": [{"type": "web_search_call", "action": {"type": "search", "query": "a"}},
+                    {"type": "web_search_call", "action": {"type": "open_page"}}, {"type": "file_search_call"},
+                    {"type": "message"}]}),
+            ..case(
+                "responses",
+                "gpt-5.6",
+                json!({"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}),
+                exact(&[
+                    (Class::Input, 1000),
+                    (Class::Output, 100),
+                    (Class::WebSearch, 2),
+                    (Class::FileSearch, 1),
+                ])
+                .at_tier(ServiceTier::Flex),
+                25_500_000,
+            )
+        },
+        // Where searches are not stated they are counted, and a page that was opened is none: 10 x 4,000 + 20 x 20,000 + 10,000,000.
+        Case {
+            beside: json!({"service_tier": "default",
+                "output": [{"type": "web_search_call", "action": {"type": "search"}},
+                    {"type": "web_search_call", "action": {"type": "open_page"}}]}),
+            ..case(
+                "responses",
+                "gpt-5.6",
+                json!({"input_tokens": 10, "output_tokens": 20}),
+                exact(&[(Class::Input, 10), (Class::Output, 20), (Class::WebSearch, 1)]),
+                10_440_000,
+            )
+        },
+        // Priority costs 1.7 times (60 + 40) x 2,500 + 10 x 10,000; images of a prompt cost what text does here.
+        Case {
+            beside: json!({"service_tier": "priority"}),
+            ..case(
+                "chat",
+                "gpt-4o",
+                json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
+                    "prompt_tokens_details": {"image_tokens": 40, "text_tokens": 60}}),
+                exact(&[(Class::Input, 60), (Class::ImageInput, 40), (Class::Output, 10)])
+                    .at_tier(ServiceTier::Priority),
+                595_000,
+            )
+        },
+        // In a batch half of 100 x 3,000 + 10 x 15,000, and three searches at 10,000,000.
+        case(
+            "messages",
+            "claude-sonnet-4-5",
+            json!({"input_tokens": 100, "output_tokens": 10, "service_tier": "batch",
+                "server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 1}}),
+            exact(&[(Class::Input, 100), (Class::Output, 10), (Class::WebSearch, 3)])
+                .at_tier(ServiceTier::Batch),
+            30_225_000,
+        ),
+        // Before version 3 a prompt that was searched for is billed once: 10 x 300 + 20 x 2,500 + 35,000,000.
+        Case {
+            beside: json!({"modelVersion": "gemini-2.5-flash",
+                "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}, "finishReason": "STOP"}]}),
+            ..case(
+                "gemini",
+                "gemini-2.5-flash",
+                json!({"promptTokenCount": 10, "candidatesTokenCount": 20, "totalTokenCount": 30,
+                    "serviceTier": "STANDARD"}),
+                exact(&[(Class::Input, 10), (Class::Output, 20), (Class::WebSearch, 1)]),
+                35_053_000,
+            )
+        },
+        // Since then each query is: 10 x 750 + 20 x 3,750 + 2 x 14,000,000.
+        Case {
+            beside: json!({"modelVersion": "gemini-3.8-flash",
+                "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}, "finishReason": "STOP"}]}),
+            ..case(
+                "gemini",
+                "gemini-3.8-flash",
+                json!({"promptTokenCount": 10, "candidatesTokenCount": 20, "totalTokenCount": 30}),
+                exact(&[(Class::Input, 10), (Class::Output, 20), (Class::WebSearch, 2)]),
+                28_082_500,
+            )
+        },
+    ]
+}
+
 /// From Anthropic's pages on caching, streaming and thinking.
 fn anthropic() -> Vec<Case> {
     vec![
@@ -142,7 +233,7 @@ fn anthropic() -> Vec<Case> {
             ]),
             15_384_000,
         ),
-        // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000. Searches have no price.
+        // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000 + 10,000,000 for a search.
         Case {
             begun: Some(json!({"input_tokens": 2679, "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 0, "output_tokens": 3})),
@@ -152,8 +243,8 @@ fn anthropic() -> Vec<Case> {
                 json!({"input_tokens": 10_682, "cache_creation_input_tokens": 0,
                     "cache_read_input_tokens": 0, "output_tokens": 510,
                     "server_tool_use": {"web_search_requests": 1}}),
-                exact(&[(Class::Input, 10_682), (Class::Output, 510)]),
-                39_696_000,
+                exact(&[(Class::Input, 10_682), (Class::Output, 510), (Class::WebSearch, 1)]),
+                49_696_000,
             )
         },
         // 44 x 4,000 + 520 x 20,000, of which 400 are thinking.
@@ -200,11 +291,12 @@ fn google() -> Vec<Case> {
                     "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 642},
                         {"modality": "IMAGE", "tokenCount": 258}, {"modality": "AUDIO", "tokenCount": 100}]}),
                 exact(&[
-                    (Class::Input, 550),
+                    (Class::Input, 292),
                     (Class::CacheRead, 400),
                     (Class::Output, 20),
                     (Class::Reasoning, 50),
                     (Class::AudioInput, 100),
+                    (Class::ImageInput, 258),
                 ]),
                 452_000,
             )
@@ -236,11 +328,18 @@ fn ask(protocol: &str, model: &str, stream: bool) -> Request {
 
 fn whole(case: &Case) -> Script {
     let member = if case.protocol == "gemini" { "usageMetadata" } else { "usage" };
-    Script::json(200, json!({member: case.stated}).to_string())
+    Script::json(200, with(&case.beside, &json!({member: case.stated})).to_string())
+}
+
+/// The members of both.
+fn with(beside: &Value, object: &Value) -> Value {
+    let mut members = object.as_object().expect("an object").clone();
+    members.extend(beside.as_object().expect("an object").clone());
+    members.into()
 }
 
 /// Events of a protocol's stream: some text, and where it states usage at its beginning and at its end.
-fn events(protocol: &str, begun: &Value, stated: Option<&Value>) -> Vec<Value> {
+fn events(protocol: &str, begun: &Value, stated: Option<&Value>, beside: &Value) -> Vec<Value> {
     let text = "12345678";
     let mut events = match protocol {
         "chat" => vec![json!({"choices": [{"delta": {"content": text}}], "usage": null})],
@@ -254,14 +353,19 @@ fn events(protocol: &str, begun: &Value, stated: Option<&Value>) -> Vec<Value> {
     events.extend(stated.into_iter().flat_map(|stated| match protocol {
         "chat" => vec![
             json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null}),
-            json!({"choices": [], "usage": stated}),
+            with(beside, &json!({"choices": [], "usage": stated})),
         ],
-        "responses" => vec![json!({"type": "response.completed", "response": {"usage": stated}})],
+        "responses" => {
+            vec![json!({"type": "response.completed", "response": with(beside, &json!({"usage": stated}))})]
+        }
         "messages" => vec![
             json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": stated}),
             json!({"type": "message_stop"}),
         ],
-        _ => vec![json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": stated})],
+        _ => {
+            let candidates = json!([{"finishReason": "STOP"}]);
+            vec![with(beside, &json!({"candidates": candidates, "usageMetadata": stated}))]
+        }
     }));
     events
 }
@@ -278,9 +382,9 @@ async fn what_providers_document_is_billed_to_the_micropoint_streamed_or_not() {
     let rig = Rig::with(|setup| setup.users = vec![("alice", Micropoints::from_points(1_000_000))]).await;
     let before = rig.balance("alice").await.get();
     let (mut spent, mut calls) = (0, 0);
-    for case in openai().into_iter().chain(anthropic()).chain(google()) {
+    for case in openai().into_iter().chain(anthropic()).chain(google()).chain(besides()) {
         let begun = case.begun.as_ref().unwrap_or(&case.stated);
-        let streamed = stream(&events(case.protocol, begun, Some(&case.stated))).end();
+        let streamed = stream(&events(case.protocol, begun, Some(&case.stated), &case.beside)).end();
         for (script, streams) in [(whole(&case), false), (streamed, true)] {
             rig.upstream.enqueue(script);
             let reply = rig.call(ask(case.protocol, case.model, streams)).await;
@@ -334,7 +438,7 @@ async fn a_stream_that_is_cut_is_billed_by_what_passed_and_marked_as_an_estimate
         ),
     ] {
         let rig = Rig::start().await;
-        rig.upstream.enqueue(stream(&events(protocol, &begun, None)).close());
+        rig.upstream.enqueue(stream(&events(protocol, &begun, None, &json!({}))).close());
         rig.call(ask(protocol, model, true)).await;
         let record = rig.record().await;
         assert_eq!((record.usage, record.outcome), (usage, Outcome::Partial), "{protocol}");

@@ -318,7 +318,7 @@ fn wit_packages_agree_on_one_version() {
     assert_eq!(wits.len(), 4, "{wits:?}");
     let lines: BTreeSet<String> =
         wits.iter().map(|path| read(path).lines().next().unwrap().to_owned()).collect();
-    let package = "tollgate:plugin@0.1.0";
+    let package = "tollgate:plugin@0.2.0";
     assert_eq!(lines, BTreeSet::from([format!("package {package};")]));
     for document in ["ARCHITECTURE.md", "CHANGELOG.md"] {
         assert!(read(document).contains(package), "{document} names another version");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, PriceRate, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, TierFactors};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
@@ -240,7 +240,13 @@ async fn a_price_that_changes_on_the_way_changes_no_charge() {
     gate.reached().await;
     let desk = rig.desk().await;
     let base = Rates::of(0, &[(Class::Input, 5_000_000_000), (Class::Output, 20_000_000_000)]);
-    let price = ModelPrice { provider: "openai".into(), base, long_prompt: None, output_tokens_max: 100 };
+    let price = ModelPrice {
+        provider: "openai".into(),
+        base,
+        long_prompt: None,
+        output_tokens_max: 100,
+        tiers: TierFactors::default(),
+    };
     let list = PriceList {
         models: HashMap::from([("gpt-4o".to_owned(), price)]),
         effective_at: None,

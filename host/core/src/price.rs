@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::points::Micropoints;
 use crate::time::Timestamp;
-use crate::usage::{Class, Unpriced, Usage};
+use crate::usage::{Class, ServiceTier, Unit, Unpriced, Usage};
 
 /// Units that a rate is for, whatever they are.
 pub const UNITS_PER_RATE: i64 = 1_000_000;
@@ -69,6 +69,12 @@ impl Rates {
         Self { by_class, request }
     }
 
+    /// The rate of a class, where an index cannot stand.
+    #[must_use]
+    pub const fn rate(&self, class: Class) -> i64 {
+        self.by_class[class.index()]
+    }
+
     /// The same with another rate of one class.
     #[must_use]
     pub const fn with(mut self, class: Class, rate: i64) -> Self {
@@ -86,12 +92,21 @@ impl Rates {
         }
     }
 
+    /// Whether the rate of this class is what it would be if it were left out.
+    #[must_use]
+    pub fn is_implied(&self, class: Class) -> bool {
+        match class.unpriced() {
+            Unpriced::Like(other) => self[class] == self[other],
+            Unpriced::Stated | Unpriced::Free => self[class] == 0,
+        }
+    }
+
     /// Each class with its rate.
     pub fn each(&self) -> impl Iterator<Item = (Class, i64)> + '_ {
         Class::ALL.into_iter().zip(self.by_class)
     }
 
-    /// What as many units of a class cost as people state its price for: see [`Unit::priced_units`](crate::usage::Unit).
+    /// What as many units of a class cost as people state its price for: see [`Unit::priced_units`].
     #[must_use]
     pub fn price_of(&self, class: Class) -> Micropoints {
         rounded_up(i128::from(self[class]) * i128::from(class.unit().priced_units()))
@@ -132,12 +147,29 @@ impl Rates {
         if rate == PriceRate::FULL {
             return *self;
         }
-        let times_rate = |price: i64| {
-            let product = i128::from(price) * i128::from(rate.0);
-            i64::try_from((product + PPM - 1).div_euclid(PPM)).unwrap_or(i64::MAX)
-        };
+        let times_rate = |price| times(price, rate.0);
         Self { by_class: self.by_class.map(times_rate), request: times_rate(self.request) }
     }
+
+    /// What is paid where the request was served in a tier with this factor, in millionths: that of its tokens. What a tool or
+    /// an image costs is the same in every tier.
+    #[must_use]
+    pub fn at_factor(&self, ppm: u32) -> Self {
+        if ppm == TierFactors::STANDARD_PPM {
+            return *self;
+        }
+        let mut rates = *self;
+        for class in Class::ALL.into_iter().filter(|class| class.unit() == Unit::Tokens) {
+            rates[class] = times(self[class], ppm);
+        }
+        rates
+    }
+}
+
+/// So many millionths of a price, rounded up; what 64 bits cannot hold sticks at their end.
+fn times(price: i64, ppm: u32) -> i64 {
+    let product = i128::from(price) * i128::from(ppm);
+    i64::try_from((product + PPM - 1).div_euclid(PPM)).unwrap_or(i64::MAX)
 }
 
 impl Index<Class> for Rates {
@@ -218,6 +250,44 @@ pub struct ModelPrice {
     pub long_prompt: Option<Tier>,
     /// The most output tokens that the model produces; bounds a hold whose request names no limit.
     pub output_tokens_max: u64,
+    /// What tokens cost in other service tiers.
+    pub tiers: TierFactors,
+}
+
+/// What tokens cost in each service tier, in millionths of a model's prices: the same, where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierFactors([u32; ServiceTier::ALL.len()]);
+
+impl TierFactors {
+    /// The factor of a tier that changes nothing.
+    pub const STANDARD_PPM: u32 = 1_000_000;
+
+    /// These factors; that of the standard tier stays 1.
+    #[must_use]
+    pub fn of(stated: &[(ServiceTier, u32)]) -> Self {
+        let mut factors = Self::default();
+        for (tier, ppm) in stated.iter().filter(|(tier, _)| *tier != ServiceTier::Standard) {
+            factors.0[*tier as usize] = *ppm;
+        }
+        factors
+    }
+
+    /// The factor of a tier.
+    #[must_use]
+    pub const fn ppm(&self, tier: ServiceTier) -> u32 {
+        self.0[tier as usize]
+    }
+
+    /// The tiers with a factor that changes something.
+    pub fn stated(&self) -> impl Iterator<Item = (ServiceTier, u32)> + '_ {
+        ServiceTier::ALL.into_iter().zip(self.0).filter(|(_, ppm)| *ppm != Self::STANDARD_PPM)
+    }
+}
+
+impl Default for TierFactors {
+    fn default() -> Self {
+        Self([Self::STANDARD_PPM; ServiceTier::ALL.len()])
+    }
 }
 
 impl ModelPrice {
@@ -320,9 +390,9 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::{PriceRate, PriceSchedule, PriceTable, Rates, rounded_up, undated};
+    use super::{PriceRate, PriceSchedule, PriceTable, Rates, TierFactors, rounded_up, undated};
     use crate::time::Timestamp;
-    use crate::usage::{Class, Quality, Usage};
+    use crate::usage::{Class, Quality, ServiceTier, Usage};
 
     #[test]
     fn usage_costs_its_units_at_the_rates_of_their_classes_and_the_request() {
@@ -357,6 +427,26 @@ mod tests {
         }
         let next = schedule.after(Timestamp::from_millis(50)).map(|table| table.version());
         assert_eq!(next.collect::<Vec<_>>(), [3, 5]);
+    }
+
+    #[test]
+    fn a_service_tier_is_a_factor_of_what_tokens_cost() {
+        let base = Rates::of(9, &[(Class::Input, 3), (Class::Output, 1_000_000)]);
+        let stated = [(ServiceTier::Flex, 500_000), (ServiceTier::Priority, 2_500_000)];
+        let tiers = TierFactors::of(&stated);
+        assert!(tiers.stated().eq(stated));
+        let check = |tier, input, output| {
+            let rates = base.at_factor(tiers.ppm(tier));
+            assert_eq!(
+                (rates[Class::Input], rates[Class::Output], rates.request),
+                (input, output, 9),
+                "{tier:?}"
+            );
+        };
+        check(ServiceTier::Standard, 3, 1_000_000);
+        check(ServiceTier::Flex, 2, 500_000);
+        check(ServiceTier::Priority, 8, 2_500_000);
+        check(ServiceTier::Batch, 3, 1_000_000);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Receipt {
     pub charge: Micropoints,
     /// What this user pays of the table's prices, as it was at admission.
     pub price_rate: PriceRate,
+    /// What tokens cost in the tier that served, in millionths of the table's prices.
+    pub tier_ppm: u32,
     /// What was reserved; `None` in a receipt of layout 1.
     pub held: Option<Micropoints>,
     /// The price rule's reason; `None` in a receipt of layout 1.
@@ -103,10 +105,10 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// The prices that the pricing policy was given: the table's at the user's rate.
+    /// The prices that the pricing policy was given: the table's in the tier that served, at the user's rate.
     #[must_use]
     pub fn charged_rates(&self) -> Rates {
-        self.rates.charged_at(self.price_rate)
+        self.rates.at_factor(self.tier_ppm).charged_at(self.price_rate)
     }
 
     /// The charge, divided among the classes that were used in proportion to their prices. The amounts sum to the charge, to
@@ -169,7 +171,7 @@ mod tests {
     use crate::id::{RequestId, UserId};
     use crate::outcome::Outcome;
     use crate::points::Micropoints;
-    use crate::price::{PriceRate, Rates};
+    use crate::price::{PriceRate, Rates, TierFactors};
     use crate::protocol::Owner;
     use crate::time::Timestamp;
     use crate::usage::{Class, Quality, Usage};
@@ -189,6 +191,7 @@ mod tests {
             admitted_at: Timestamp::from_millis(0),
             charge: Micropoints::new(charge),
             price_rate: PriceRate::FULL,
+            tier_ppm: TierFactors::STANDARD_PPM,
             held: Some(Micropoints::ZERO),
             reason: Some(Reason::OwnCredential),
         }

@@ -2,15 +2,13 @@
 
 use std::ops::{Index, IndexMut};
 
-use serde::{Deserialize, Serialize};
-
 #[path = "../../../wit/class.rs"]
 mod class;
 
-pub use class::{Class, Side, Unit, Unpriced};
+pub use class::{Class, ServiceTier, Side, Unit, Unpriced};
 
 /// How far a usage figure can be trusted. Missing is never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Quality {
     /// Stated by the provider.
     Exact,
@@ -34,11 +32,13 @@ impl Quality {
 }
 
 /// What one request used: units of each class, by [`Class`]. A unit is counted in one class only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     units: [u64; Class::COUNT],
     /// How far the figures can be trusted.
     pub quality: Quality,
+    /// How the request was served.
+    pub tier: ServiceTier,
 }
 
 impl Usage {
@@ -51,7 +51,14 @@ impl Usage {
             units[amounts[at].0.index()] = amounts[at].1;
             at += 1;
         }
-        Self { units, quality }
+        Self { units, quality, tier: ServiceTier::Standard }
+    }
+
+    /// The same, served in another tier.
+    #[must_use]
+    pub const fn at_tier(mut self, tier: ServiceTier) -> Self {
+        self.tier = tier;
+        self
     }
 
     /// The same with other units of one class.
@@ -107,7 +114,7 @@ impl IndexMut<Class> for Usage {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, Quality, Side, Unpriced, Usage};
+    use super::{Class, Quality, ServiceTier, Unpriced, Usage};
 
     #[test]
     fn no_number_and_no_name_stands_for_two_classes() {
@@ -118,6 +125,12 @@ mod tests {
             assert!(class.code() > 0 && class.description().ends_with('.'), "{class:?}");
         }
         assert_eq!((Class::of_code(0), Class::named("")), (None, None));
+        for tier in ServiceTier::ALL {
+            assert_eq!(
+                (ServiceTier::of_code(tier.code()), ServiceTier::named(tier.name())),
+                (Some(tier), Some(tier))
+            );
+        }
     }
 
     #[test]
@@ -134,6 +147,10 @@ mod tests {
             (8, "audio_output"),
         ];
         assert_eq!(known[..first.len()], first);
+        let tiers = ServiceTier::ALL.map(|tier| (tier.code(), tier.name()));
+        let first =
+            [(0, "standard"), (1, "batch"), (2, "flex"), (3, "priority"), (4, "fast"), (5, "ultrafast")];
+        assert_eq!(tiers[..first.len()], first);
     }
 
     #[test]
@@ -151,8 +168,6 @@ mod tests {
             Usage::of(Quality::Exact, &[(Class::Input, 1), (Class::AudioInput, 20), (Class::Output, 300)]);
         usage.add(&Usage::of(Quality::Missing, &[(Class::Reasoning, 4000), (Class::CacheRead, u64::MAX)]));
         assert_eq!((usage.prompt_total(), usage.output_total()), (u64::MAX, 4300));
-        let prompt = Class::ALL.into_iter().filter(|class| class.side() == Side::Prompt);
-        assert_eq!(prompt.count(), 5);
         assert_eq!(usage.amounts().count(), 5);
     }
 }

@@ -6,9 +6,8 @@ use tollgate_core::failure::FailureClass;
 use tollgate_core::hold::{Quote, RatedHold};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::Rates;
 use tollgate_core::protocol::{Operation, Owner, Protocol};
-use tollgate_core::usage::{Class, Quality, Usage};
+use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 
 use crate::plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
 use crate::plan::endpoint::{Check, Endpoint, HeaderTemplate};
@@ -30,8 +29,8 @@ pub(crate) mod selector_world {
         path: "../../wit",
         world: "key-selector",
         with: {
-            "tollgate:plugin/types@0.1.0": crate::bindings::types,
-            "tollgate:plugin/host@0.1.0": crate::bindings::host,
+            "tollgate:plugin/types@0.2.0": crate::bindings::types,
+            "tollgate:plugin/host@0.2.0": crate::bindings::host,
         },
     });
 }
@@ -41,7 +40,7 @@ pub(crate) mod pricing_world {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "pricing-policy",
-        with: { "tollgate:plugin/types@0.1.0": crate::bindings::types },
+        with: { "tollgate:plugin/types@0.2.0": crate::bindings::types },
     });
 }
 
@@ -50,7 +49,7 @@ pub(crate) mod filter_world {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "content-filter",
-        with: { "tollgate:plugin/host@0.1.0": crate::bindings::host },
+        with: { "tollgate:plugin/host@0.2.0": crate::bindings::host },
     });
 }
 
@@ -108,59 +107,37 @@ impl From<Outcome> for types::Outcome {
     }
 }
 
-impl From<&Usage> for types::Usage {
-    fn from(usage: &Usage) -> Self {
-        Self {
-            input: usage[Class::Input],
-            cache_read: usage[Class::CacheRead],
-            cache_write_short: usage[Class::CacheWriteShort],
-            cache_write_long: usage[Class::CacheWriteLong],
-            output: usage[Class::Output],
-            reasoning: usage[Class::Reasoning],
-            audio_input: usage[Class::AudioInput],
-            audio_output: usage[Class::AudioOutput],
-            quality: usage.quality.into(),
-        }
-    }
-}
-
+/// What a plugin counts. A class that this gateway does not know is left out, and the rest is no more than an estimate then.
 impl From<types::Usage> for Usage {
-    fn from(usage: types::Usage) -> Self {
-        Self::of(
-            usage.quality.into(),
-            &[
-                (Class::Input, usage.input),
-                (Class::CacheRead, usage.cache_read),
-                (Class::CacheWriteShort, usage.cache_write_short),
-                (Class::CacheWriteLong, usage.cache_write_long),
-                (Class::Output, usage.output),
-                (Class::Reasoning, usage.reasoning),
-                (Class::AudioInput, usage.audio_input),
-                (Class::AudioOutput, usage.audio_output),
-            ],
-        )
-    }
-}
-
-impl From<&Rates> for wit_pricing::Rates {
-    fn from(rates: &Rates) -> Self {
-        Self {
-            input: rates[Class::Input],
-            cache_read: rates[Class::CacheRead],
-            cache_write_short: rates[Class::CacheWriteShort],
-            cache_write_long: rates[Class::CacheWriteLong],
-            output: rates[Class::Output],
-            audio_input: rates[Class::AudioInput],
-            audio_output: rates[Class::AudioOutput],
-            request: rates.request,
+    fn from(told: types::Usage) -> Self {
+        let mut usage = Self::of(told.quality.into(), &[]);
+        let mut known = true;
+        for amount in told.amounts {
+            match Class::of_code(amount.class) {
+                Some(class) => usage[class] = usage[class].saturating_add(amount.units),
+                None => known = false,
+            }
         }
+        match ServiceTier::of_code(told.service_tier) {
+            Some(tier) => usage.tier = tier,
+            None => known = false,
+        }
+        if !known && usage.quality == Quality::Exact {
+            usage.quality = Quality::Estimated;
+        }
+        usage
     }
 }
 
 impl From<&Quote> for wit_pricing::Quote {
     fn from(quote: &Quote) -> Self {
         Self {
-            rates: (&quote.rates).into(),
+            rates: quote
+                .rates
+                .each()
+                .map(|(class, rate)| wit_pricing::Rate { class: class.code(), rate })
+                .collect(),
+            request_rate: quote.rates.request,
             input_tokens: quote.input_tokens,
             output_tokens_max: quote.output_tokens_max,
             own_credential: quote.own_credential,
@@ -187,8 +164,17 @@ impl From<wit_pricing::Plan> for PricingPlan {
 impl From<&Bill> for wit_pricing::Bill {
     fn from(bill: &Bill) -> Self {
         Self {
-            rates: (&bill.rates).into(),
-            usage: (&bill.usage).into(),
+            items: bill
+                .usage
+                .amounts()
+                .map(|(class, units)| wit_pricing::Item {
+                    class: class.code(),
+                    units,
+                    rate: bill.rates[class],
+                })
+                .collect(),
+            request_rate: bill.rates.request,
+            quality: bill.usage.quality.into(),
             outcome: bill.outcome.into(),
             owner: bill.owner.into(),
             at_ms: bill.at.millis(),

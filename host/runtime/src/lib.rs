@@ -30,6 +30,7 @@ mod instance;
 mod loader;
 mod plan;
 mod policy;
+mod pricing;
 mod registry;
 mod reload;
 mod runtime;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
@@ -15,7 +16,6 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 use crate::adapter::Adapter;
 use crate::binding::Kind;
 use crate::bindings::host;
-use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::error::{Fault, LoadError};
 use crate::generation::Loaded;
@@ -23,6 +23,7 @@ use crate::instance::{Configured, Instance};
 use crate::plan::adapter::AdapterPlan;
 use crate::plan::policy::{Bill, Candidate, FilterPlan, Health, HoldRule, PricingPlan};
 use crate::policy::{Filter, Pricing, Selector, check_choice};
+use crate::pricing::PricingWorld;
 use crate::state::State;
 use crate::unit::{SlotIndex, Unit};
 use crate::vitals::Vitals;
@@ -30,9 +31,11 @@ use crate::wasi;
 use crate::world::World;
 
 /// Types that every world may name.
-const TYPES: &str = "tollgate:plugin/types@0.1.0";
+const TYPES: &str = "tollgate:plugin/types@0.2.0";
+/// The same in the contract of version 0.1.0, which is kept for pricing policies.
+const FIRST_TYPES: &str = "tollgate:plugin/types@0.1.0";
 /// The gateway's own functions; not for pricing, which is pure.
-const HOST: &str = "tollgate:plugin/host@0.1.0";
+const HOST: &str = "tollgate:plugin/host@0.2.0";
 /// Longest text that a component may give an operator to read.
 const WORDS_BYTES_MAX: usize = 2 << 10;
 /// Most rules of a filter.
@@ -82,6 +85,7 @@ fn link(vitals: &Vitals) -> Result<InstancePre<State>, LoadError> {
     for (import, item) in vitals.component.component_type().imports(engine) {
         match import {
             TYPES => {}
+            FIRST_TYPES if kind == Kind::PricingPolicy => {}
             HOST if kind != Kind::PricingPolicy => {
                 host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(failed)?;
             }
@@ -150,7 +154,7 @@ fn try_selector(
 
 /// One small request, settled and, by a policy that wants to be asked, held.
 fn try_pricing(
-    world: &PricingPolicy,
+    world: &PricingWorld,
     store: &mut Store<State>,
     plan: &PricingPlan,
 ) -> wasmtime::Result<Result<(), Fault>> {
@@ -166,13 +170,13 @@ fn try_pricing(
     };
     let usage = Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::Output, 10)]);
     let bill = Bill { rates, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
-    let pricing = world.tollgate_plugin_pricing();
     let hold = match plan.hold {
         HoldRule::Rated(rule) => rule.amount(&quote).get(),
-        HoldRule::Ask => pricing.call_hold(&mut *store, (&quote).into())?,
+        HoldRule::Ask => world.hold(&mut *store, &quote)?,
     };
-    let charge = pricing.call_settle(store, (&bill).into())?;
-    let sound = hold >= 0 && charge.amount >= 0;
-    let complaint = || Fault::guest(format!("it priced a small request at {hold} and {}", charge.amount));
+    let charge = world.settle(store, &bill)?;
+    let sound = hold >= 0 && charge.amount >= Micropoints::ZERO;
+    let complaint =
+        || Fault::guest(format!("it priced a small request at {hold} and {}", charge.amount.get()));
     Ok(if sound { Ok(()) } else { Err(complaint()) })
 }

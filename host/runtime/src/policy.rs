@@ -7,7 +7,6 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 
 use crate::bindings::filter_world::ContentFilter;
-use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::bindings::{wit_filter, wit_selector};
 use crate::digest::Digest;
@@ -16,6 +15,7 @@ use crate::plan::policy::{
     Bill, Candidate, Charge, Direction, FilterPlan, Found, HoldRule, PricingPlan, Reason, SelectRequest,
     Verdict,
 };
+use crate::pricing::PricingWorld;
 use crate::unit::Unit;
 
 /// The key selector of a generation.
@@ -59,7 +59,7 @@ pub(crate) fn check_choice(chosen: Option<u32>, candidates: &[Candidate]) -> Res
 /// The pricing policy of a generation.
 #[derive(Debug)]
 pub struct Pricing {
-    pub(crate) unit: Arc<Unit<PricingPolicy>>,
+    pub(crate) unit: Arc<Unit<PricingWorld>>,
     pub(crate) plan: PricingPlan,
 }
 
@@ -96,7 +96,7 @@ impl Pricing {
 
     fn ask_hold(&self, quote: &Quote) -> Result<Micropoints, CallError> {
         self.unit.call(|world, store| {
-            let amount = world.tollgate_plugin_pricing().call_hold(store, quote.into())?;
+            let amount = world.hold(store, quote)?;
             Ok(not_negative(amount).map(Micropoints::new))
         })
     }
@@ -111,8 +111,8 @@ impl Pricing {
             return Ok(Charge { amount: Micropoints::ZERO, reason: Reason::Free });
         }
         self.unit.call(|world, store| {
-            let charge = world.tollgate_plugin_pricing().call_settle(store, bill.into())?;
-            Ok(not_negative(charge.amount).map(|_| charge.into()))
+            let charge = world.settle(store, bill)?;
+            Ok(not_negative(charge.amount.get()).map(|_| charge))
         })
     }
 }

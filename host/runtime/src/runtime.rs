@@ -12,7 +12,6 @@ use wasmtime::Engine;
 use crate::binding::{Binding, Settings};
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::filter_world::ContentFilter;
-use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::cache::Cache;
 use crate::compile::Compiler;
@@ -20,6 +19,7 @@ use crate::engine::{self, Clock};
 use crate::error::{ReloadError, StartError};
 use crate::event::Event;
 use crate::generation::{Generation, Member};
+use crate::pricing::PricingWorld;
 use crate::registry::Registry;
 use crate::reload::Occasion;
 use crate::status::ComponentStatus;
@@ -152,7 +152,7 @@ impl Runtime {
     pub fn sweep_thread() {
         slot::sweep::<ProviderAdapter>();
         slot::sweep::<KeySelector>();
-        slot::sweep::<PricingPolicy>();
+        slot::sweep::<PricingWorld>();
         slot::sweep::<ContentFilter>();
     }
 }

@@ -13,10 +13,10 @@ use wasmtime::Store;
 
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::filter_world::ContentFilter;
-use crate::bindings::pricing_world::PricingPolicy;
 use crate::bindings::selector_world::KeySelector;
 use crate::error::{CallError, Fault};
 use crate::instance::Instance;
+use crate::pricing::PricingWorld;
 use crate::state::State;
 use crate::unit::{self, SlotIndex, Unit};
 use crate::world::World;
@@ -85,7 +85,7 @@ macro_rules! slotted {
 
 slotted!(ProviderAdapter);
 slotted!(KeySelector);
-slotted!(PricingPolicy);
+slotted!(PricingWorld);
 slotted!(ContentFilter);
 
 impl<W: Slotted> Unit<W> {

@@ -6,10 +6,9 @@ use wasmtime::{Result, Store};
 use crate::binding::Kind;
 use crate::bindings::adapter_world::{ProviderAdapter, ProviderAdapterPre};
 use crate::bindings::filter_world::{ContentFilter, ContentFilterPre};
-use crate::bindings::pricing_world::{PricingPolicy, PricingPolicyPre};
 use crate::bindings::selector_world::{KeySelector, KeySelectorPre};
 use crate::plan::adapter::AdapterPlan;
-use crate::plan::policy::{FilterPlan, PricingPlan};
+use crate::plan::policy::FilterPlan;
 use crate::state::State;
 
 /// The typed exports of one instance.
@@ -57,5 +56,4 @@ macro_rules! world {
 
 world!(ProviderAdapter, ProviderAdapterPre, ProviderAdapter, tollgate_plugin_adapter, AdapterPlan);
 world!(KeySelector, KeySelectorPre, KeySelector, tollgate_plugin_key_selection, ());
-world!(PricingPolicy, PricingPolicyPre, PricingPolicy, tollgate_plugin_pricing, PricingPlan);
 world!(ContentFilter, ContentFilterPre, ContentFilter, tollgate_plugin_filtering, FilterPlan);

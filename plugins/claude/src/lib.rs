@@ -131,9 +131,7 @@ tollgate_plugin::export_adapter!(Claude);
 #[cfg(test)]
 mod tests {
     use super::{Adapter, Claude, Operation, Protocol, Usage};
-    use tollgate_plugin::types::Quality;
-
-    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+    use tollgate_plugin::types::{Class, Quality};
 
     fn read(samples: &str) -> Usage {
         let claude = Claude::configure("{}").unwrap();
@@ -180,20 +178,23 @@ mod tests {
             "\n",
             r#"{"output_tokens":15}"#,
         );
-        let expected = Usage { input: 25, cache_read: 7, cache_write_short: 40, output: 15, ..EXACT };
+        let expected = Usage::of(
+            Quality::Exact,
+            &[(Class::Input, 25), (Class::CacheRead, 7), (Class::CacheWriteShort, 40), (Class::Output, 15)],
+        );
         assert_eq!(read(samples), expected);
     }
 
     #[test]
     fn a_whole_message_states_all_at_once() {
         let samples = "\n{\"input_tokens\":25,\"output_tokens\":15}";
-        assert_eq!(read(samples), Usage { input: 25, output: 15, ..EXACT });
+        assert_eq!(read(samples), Usage::of(Quality::Exact, &[(Class::Input, 25), (Class::Output, 15)]));
     }
 
     #[test]
     fn a_stream_that_was_cut_states_its_input_only() {
         let usage = read("{\"input_tokens\":25,\"output_tokens\":1}\n");
-        assert_eq!(usage, Usage { input: 25, output: 1, quality: Quality::Estimated, ..EXACT });
+        assert_eq!(usage, Usage::of(Quality::Estimated, &[(Class::Input, 25), (Class::Output, 1)]));
         assert_eq!(read("\n"), Usage::MISSING);
         assert_eq!(read(""), Usage::MISSING);
     }

@@ -9,7 +9,7 @@ mod platforms;
 use tollgate_plugin::adapter::{
     Adapter, Exchange, Failure, Plan, Refusal, Reply, TextTap, Translated, UsageTap,
 };
-use tollgate_plugin::types::{Operation, Protocol, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
@@ -39,13 +39,28 @@ const INTERACTIONS: [Route; 2] =
     [route(Operation::Interact, false, "/interactions"), route(Operation::Interact, true, "/interactions")];
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [&str; 3] = ["usageMetadata", "usage", "interaction.usage"];
+const USAGE_TAPS: [&str; 7] = [
+    "usageMetadata",
+    "usage",
+    "interaction.usage",
+    "service_tier",
+    "interaction.service_tier",
+    "candidates[].groundingMetadata.webSearchQueries",
+    "modelVersion",
+];
 /// Stated by nearly every chunk of a stream; the last one, which the gateway keeps, holds the totals.
 const ANSWER: usize = 0;
 /// An interaction as a whole.
 const INTERACTION: usize = 1;
 /// The event that completes one.
 const INTERACTION_STREAM: usize = 2;
+
+/// The tier that served an interaction, likewise; an answer has it in its usage.
+const TIER: usize = 3;
+const TIER_STREAM: usize = 4;
+/// What the candidates were searched for, and the model that did so.
+const QUERIES: usize = 5;
+const MODEL: usize = 6;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [&str; 2] = ["text", "arguments"];
@@ -90,7 +105,17 @@ impl Adapter for Gemini {
         } else {
             sample::read(samples, ANSWER)
         };
-        stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
+        let Some(stated) = stated else { return Usage::MISSING };
+        let mut usage = stated.classes(operation);
+        if operation == Operation::Interact {
+            let tier: Option<String> =
+                sample::read(samples, TIER_STREAM).or_else(|| sample::read(samples, TIER));
+            usage.tier = tier.map_or(ServiceTier::Standard, |name| gemini::tier(&name));
+        } else if let Some(queries) = sample::read::<Vec<Vec<String>>>(samples, QUERIES) {
+            let model: String = sample::read(samples, MODEL).unwrap_or_default();
+            usage[Class::WebSearch] = gemini::searches(&queries, &model);
+        }
+        usage
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {
@@ -116,7 +141,7 @@ tollgate_plugin::export_adapter!(Gemini);
 #[cfg(test)]
 mod tests {
     use super::{Adapter, Gemini, Operation, Protocol, Usage};
-    use tollgate_plugin::types::Quality;
+    use tollgate_plugin::types::{Class, Quality};
 
     #[test]
     fn every_method_has_its_address_and_leaves_the_query_to_the_client() {
@@ -153,7 +178,7 @@ mod tests {
         let read =
             |samples: &str, operation| gemini.read_usage(Protocol::Gemini, operation, samples.as_bytes());
         let samples = r#"{"promptTokenCount":12,"candidatesTokenCount":3,"totalTokenCount":15}"#;
-        let expected = Usage { input: 12, output: 3, quality: Quality::Exact, ..Usage::MISSING };
+        let expected = Usage::of(Quality::Exact, &[(Class::Input, 12), (Class::Output, 3)]);
         assert_eq!(read(samples, Operation::Generate), expected);
         assert_eq!(read("", Operation::Generate), Usage::MISSING);
         assert_eq!(read("", Operation::Embed), Usage::MISSING);

@@ -11,9 +11,9 @@ use tollgate_plugin::adapter::{
     Adapter, Exchange, Failure, Plan, Refusal, Reply, StreamOption, TextTap, Translated, UsageTap,
 };
 use tollgate_plugin::config;
-use tollgate_plugin::types::{Operation, Protocol, Usage};
+use tollgate_plugin::types::{Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route};
-use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage};
+use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
 use tollgate_translator::{Model, counted_by, embedded_by, from_all_to, translate};
@@ -35,14 +35,28 @@ const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: 
 }
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [(Protocol, &str); 3] = [
+const USAGE_TAPS: [(Protocol, &str); 12] = [
     (Protocol::OpenaiChat, "usage"),
     (Protocol::OpenaiResponses, "usage"),
     (Protocol::OpenaiResponses, "response.usage"),
+    (Protocol::OpenaiChat, "service_tier"),
+    (Protocol::OpenaiResponses, "service_tier"),
+    (Protocol::OpenaiResponses, "response.service_tier"),
+    (Protocol::OpenaiResponses, "tool_usage"),
+    (Protocol::OpenaiResponses, "response.tool_usage"),
+    (Protocol::OpenaiResponses, "output[].type"),
+    (Protocol::OpenaiResponses, "response.output[].type"),
+    (Protocol::OpenaiResponses, "output[].action.type"),
+    (Protocol::OpenaiResponses, "response.output[].action.type"),
 ];
 const CHAT: usize = 0;
+const CHAT_TIER: usize = 3;
+/// Of what a response states, the line where it stands in a whole answer; in a stream it stands in the next one.
 const RESPONSE: usize = 1;
-const RESPONSE_STREAM: usize = 2;
+const RESPONSE_TIER: usize = 4;
+const TOOLS: usize = 6;
+const ITEMS: usize = 8;
+const ACTIONS: usize = 10;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [(Protocol, &str); 5] = [
@@ -107,12 +121,23 @@ impl Adapter for Openai {
     }
 
     fn read_usage(&self, protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
-        let stated: Option<ResponsesUsage> = if protocol == Protocol::OpenaiResponses {
-            sample::read(samples, RESPONSE_STREAM).or_else(|| sample::read(samples, RESPONSE))
+        let (mut usage, tier) = if protocol == Protocol::OpenaiResponses {
+            let usage: Option<ResponsesUsage> = sample::either(samples, RESPONSE);
+            let mut usage = usage.map_or(Usage::MISSING, |usage| usage.classes(operation));
+            let tools = Tools {
+                stated: sample::either(samples, TOOLS),
+                items: sample::either(samples, ITEMS).unwrap_or_default(),
+                actions: sample::either(samples, ACTIONS).unwrap_or_default(),
+            };
+            tools.add_to(&mut usage);
+            (usage, sample::either::<String>(samples, RESPONSE_TIER))
         } else {
-            sample::read::<ChatUsage>(samples, CHAT).map(ResponsesUsage::from)
+            let usage = sample::read::<ChatUsage>(samples, CHAT).map(ResponsesUsage::from);
+            let usage = usage.map_or(Usage::MISSING, |usage| usage.classes(operation));
+            (usage, sample::read::<String>(samples, CHAT_TIER))
         };
-        stated.map_or(Usage::MISSING, |usage| usage.classes(operation))
+        usage.tier = tier.map_or(ServiceTier::Standard, |name| openai::tier(&name));
+        usage
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {
@@ -147,9 +172,7 @@ tollgate_plugin::export_adapter!(Openai);
 #[cfg(test)]
 mod tests {
     use super::{Adapter, Openai, Operation, Protocol, Usage};
-    use tollgate_plugin::types::Quality;
-
-    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+    use tollgate_plugin::types::{Class, Quality, ServiceTier};
 
     fn read(protocol: Protocol, samples: &str) -> Usage {
         Openai::configure("{}").unwrap().read_usage(protocol, Operation::Generate, samples.as_bytes())
@@ -216,7 +239,10 @@ mod tests {
     #[test]
     fn a_chat_states_its_usage_on_the_first_line() {
         let samples = "{\"prompt_tokens\":9,\"completion_tokens\":4,\"total_tokens\":13}\n\n";
-        assert_eq!(read(Protocol::OpenaiChat, samples), Usage { input: 9, output: 4, ..EXACT });
+        assert_eq!(
+            read(Protocol::OpenaiChat, samples),
+            Usage::of(Quality::Exact, &[(Class::Input, 9), (Class::Output, 4)])
+        );
         assert_eq!(read(Protocol::OpenaiChat, "\n\n"), Usage::MISSING);
         assert_eq!(read(Protocol::OpenaiChat, ""), Usage::MISSING);
         assert_eq!(read(Protocol::OpenaiChat, "7\n\n"), Usage::MISSING);
@@ -225,9 +251,30 @@ mod tests {
     #[test]
     fn a_response_states_it_in_either_of_two_places() {
         let usage = r#"{"input_tokens":9,"output_tokens":4,"total_tokens":13}"#;
-        let expected = Usage { input: 9, output: 4, ..EXACT };
+        let expected = Usage::of(Quality::Exact, &[(Class::Input, 9), (Class::Output, 4)]);
         assert_eq!(read(Protocol::OpenaiResponses, &format!("\n{usage}\n")), expected);
         assert_eq!(read(Protocol::OpenaiResponses, &format!("\n\n{usage}")), expected);
+    }
+
+    #[test]
+    fn a_response_tells_of_its_tools_and_of_the_tier_that_served() {
+        let samples = [
+            "",
+            "",
+            r#"{"input_tokens":9,"output_tokens":4}"#,
+            "",
+            "",
+            "\"flex\"",
+            "",
+            "",
+            "",
+            r#"["file_search_call","web_search_call","message"]"#,
+            "",
+            r#"["search"]"#,
+        ];
+        let usage = read(Protocol::OpenaiResponses, &samples.join("\n"));
+        let amounts = [(Class::Input, 9), (Class::Output, 4), (Class::WebSearch, 1), (Class::FileSearch, 1)];
+        assert_eq!(usage, Usage::of(Quality::Exact, &amounts).at_tier(ServiceTier::Flex));
     }
 
     #[test]
@@ -236,6 +283,17 @@ mod tests {
         let path = |line: usize| (plan.usage_taps[line].protocol, plan.usage_taps[line].path.as_str());
         assert_eq!(path(super::CHAT), (Protocol::OpenaiChat, "usage"));
         assert_eq!(path(super::RESPONSE), (Protocol::OpenaiResponses, "usage"));
-        assert_eq!(path(super::RESPONSE_STREAM), (Protocol::OpenaiResponses, "response.usage"));
+        assert_eq!(path(super::CHAT_TIER), (Protocol::OpenaiChat, "service_tier"));
+        let told = [
+            (super::RESPONSE, "usage"),
+            (super::RESPONSE_TIER, "service_tier"),
+            (super::TOOLS, "tool_usage"),
+            (super::ITEMS, "output[].type"),
+            (super::ACTIONS, "output[].action.type"),
+        ];
+        for (line, name) in told {
+            assert_eq!(path(line), (Protocol::OpenaiResponses, name));
+            assert_eq!(path(line + 1), (Protocol::OpenaiResponses, &*format!("response.{name}")));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
-use tollgate_plugin::types::{Quality, Usage};
+use tollgate_plugin::types::{Class, Quality, ServiceTier, Usage};
 
 use crate::share::take;
 use crate::{amazon, failure, gemini};
@@ -22,6 +22,37 @@ pub struct MessageUsage {
     /// Contains thinking.
     output_tokens: Option<u64>,
     output_tokens_details: Option<OutputDetails>,
+    server_tool_use: Option<ServerToolUse>,
+    service_tier: Option<Served>,
+    speed: Option<Served>,
+}
+
+/// Calls of tools that Anthropic runs. Those that are not named cost nothing but their tokens.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct ServerToolUse {
+    web_search_requests: Option<u64>,
+}
+
+/// What a message says of the way in which it was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Served {
+    Batch,
+    Priority,
+    Fast,
+    #[serde(other)]
+    Standard,
+}
+
+impl Served {
+    const fn tier(self) -> ServiceTier {
+        match self {
+            Self::Batch => ServiceTier::Batch,
+            Self::Priority => ServiceTier::Priority,
+            Self::Fast => ServiceTier::Fast,
+            Self::Standard => ServiceTier::Standard,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -48,6 +79,9 @@ impl MessageUsage {
             cache_creation: later.cache_creation.or(self.cache_creation),
             output_tokens: later.output_tokens.or(self.output_tokens),
             output_tokens_details: later.output_tokens_details.or(self.output_tokens_details),
+            server_tool_use: later.server_tool_use.or(self.server_tool_use),
+            service_tier: later.service_tier.or(self.service_tier),
+            speed: later.speed.or(self.speed),
         }
     }
 
@@ -65,17 +99,22 @@ impl MessageUsage {
         let mut output = self.output_tokens.unwrap_or(0);
         let thinking = self.output_tokens_details.and_then(|details| details.thinking_tokens);
         let reasoning = take(&mut output, thinking);
-        Usage {
-            input: self.input_tokens.unwrap_or(0),
-            cache_read: self.cache_read_input_tokens.unwrap_or(0),
-            cache_write_short,
-            cache_write_long,
-            output,
-            reasoning,
-            audio_input: 0,
-            audio_output: 0,
-            quality: if stated && finished { Quality::Exact } else { Quality::Estimated },
-        }
+        let searches = self.server_tool_use.and_then(|tools| tools.web_search_requests).unwrap_or(0);
+        let usage = Usage::of(
+            if stated && finished { Quality::Exact } else { Quality::Estimated },
+            &[
+                (Class::Input, self.input_tokens.unwrap_or(0)),
+                (Class::CacheRead, self.cache_read_input_tokens.unwrap_or(0)),
+                (Class::CacheWriteShort, cache_write_short),
+                (Class::CacheWriteLong, cache_write_long),
+                (Class::Output, output),
+                (Class::Reasoning, reasoning),
+                (Class::WebSearch, searches),
+            ],
+        );
+        // The mode in which a message was hurried says more than the capacity that it was served from.
+        let speed = self.speed.filter(|speed| *speed != Served::Standard);
+        usage.at_tier(speed.or(self.service_tier).map_or(ServiceTier::Standard, Served::tier))
     }
 }
 
@@ -182,9 +221,9 @@ fn by_message(status: u16, message: &str) -> Option<FailureClass> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, FailureClass, MessageUsage, Quality, Usage, classify};
+    use super::{Class, Failure, FailureClass, MessageUsage, Quality, ServiceTier, Usage, classify};
 
-    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+    const EXACT: Usage = Usage::of(Quality::Exact, &[]);
 
     fn usage(json: &str) -> MessageUsage {
         serde_json::from_str(json).unwrap()
@@ -198,22 +237,37 @@ mod tests {
                 "output_tokens":503,"output_tokens_details":{"thinking_tokens":400},
                 "server_tool_use":{"web_search_requests":1},"service_tier":"standard"}"#,
         );
-        let expected = Usage {
-            input: 2095,
-            cache_read: 9000,
-            cache_write_short: 500,
-            cache_write_long: 1000,
-            output: 103,
-            reasoning: 400,
-            ..EXACT
-        };
+        let expected = Usage::of(
+            Quality::Exact,
+            &[
+                (Class::Input, 2095),
+                (Class::CacheRead, 9000),
+                (Class::CacheWriteShort, 500),
+                (Class::CacheWriteLong, 1000),
+                (Class::Output, 103),
+                (Class::Reasoning, 400),
+                (Class::WebSearch, 1),
+            ],
+        );
         assert_eq!(usage.classes(true), expected);
+    }
+
+    #[test]
+    fn the_tier_is_the_one_that_served() {
+        let tier = |more: &str| {
+            usage(&format!(r#"{{"input_tokens":1,"output_tokens":1{more}}}"#)).classes(true).tier
+        };
+        assert_eq!(tier(""), ServiceTier::Standard);
+        assert_eq!(tier(r#","service_tier":"priority","speed":"standard""#), ServiceTier::Priority);
+        assert_eq!(tier(r#","service_tier":"standard","speed":"fast""#), ServiceTier::Fast);
+        assert_eq!(tier(r#","service_tier":"batch""#), ServiceTier::Batch);
+        assert_eq!(tier(r#","service_tier":"sooner""#), ServiceTier::Standard);
     }
 
     #[test]
     fn writes_without_a_split_are_short_and_a_split_without_a_sum_is_summed() {
         let unsplit = usage(r#"{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":70}"#);
-        let counted = |usage: Usage| [usage.cache_write_short, usage.cache_write_long];
+        let counted = |usage: Usage| [usage[Class::CacheWriteShort], usage[Class::CacheWriteLong]];
         assert_eq!(counted(unsplit.classes(true)), [70, 0]);
         let unsummed = usage(
             r#"{"input_tokens":1,"output_tokens":1,
@@ -230,10 +284,13 @@ mod tests {
         let end = usage(r#"{"output_tokens":15}"#);
         assert_eq!(
             start.overridden_by(end).classes(true),
-            Usage { input: 25, cache_read: 7, output: 15, ..EXACT }
+            Usage::of(Quality::Exact, &[(Class::Input, 25), (Class::CacheRead, 7), (Class::Output, 15)])
         );
         let all = usage(r#"{"input_tokens":30,"cache_read_input_tokens":0,"output_tokens":15}"#);
-        assert_eq!(start.overridden_by(all).classes(true), Usage { input: 30, output: 15, ..EXACT });
+        assert_eq!(
+            start.overridden_by(all).classes(true),
+            Usage::of(Quality::Exact, &[(Class::Input, 30), (Class::Output, 15)])
+        );
     }
 
     #[test]
@@ -241,7 +298,7 @@ mod tests {
         let start = usage(r#"{"input_tokens":25,"output_tokens":1}"#);
         assert_eq!(
             start.classes(false),
-            Usage { input: 25, output: 1, quality: Quality::Estimated, ..EXACT }
+            Usage::of(Quality::Estimated, &[(Class::Input, 25), (Class::Output, 1)])
         );
         assert_eq!(usage("{}").classes(true), Usage::MISSING);
         assert_eq!(usage(r#"{"input_tokens":0,"output_tokens":0}"#).classes(true), EXACT);

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use tollgate_plugin::adapter::{Failure, FailureClass};
-use tollgate_plugin::types::{Operation, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
 use crate::share::take;
 use crate::{delay, failure};
@@ -42,6 +42,18 @@ pub struct UsageMetadata {
     cache_tokens_details: Option<Vec<ModalityCount>>,
     #[serde(default)]
     candidates_tokens_details: Option<Vec<ModalityCount>>,
+    #[serde(default)]
+    service_tier: Option<String>,
+    /// What interactions alone count; of other answers their sources tell.
+    #[serde(skip)]
+    searches: u64,
+}
+
+/// What `serviceTier` says, in whichever case.
+#[must_use]
+pub fn tier(name: &str) -> ServiceTier {
+    let tiers = [ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Batch];
+    tiers.into_iter().find(|tier| name.eq_ignore_ascii_case(tier.name())).unwrap_or_default()
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -57,6 +69,8 @@ struct ModalityCount {
 enum Modality {
     #[serde(rename = "AUDIO")]
     Audio,
+    #[serde(rename = "IMAGE")]
+    Image,
     #[default]
     #[serde(other)]
     Other,
@@ -77,25 +91,42 @@ impl UsageMetadata {
 
         let mut input = prompt;
         let cache_read = take(&mut input, self.cached_content_token_count);
-        let fresh_audio =
-            audio(&self.prompt_tokens_details).saturating_sub(audio(&self.cache_tokens_details));
-        let audio_input = take(&mut input, Some(fresh_audio));
+        let fresh = |modality| {
+            let cached = tokens_of(&self.cache_tokens_details, modality);
+            Some(tokens_of(&self.prompt_tokens_details, modality).saturating_sub(cached))
+        };
+        let audio_input = take(&mut input, fresh(Modality::Audio));
+        let image_input = take(&mut input, fresh(Modality::Image));
         let generates = matches!(operation, Operation::Generate | Operation::Interact);
         let exact = output.is_some() || !generates;
         let mut output = output.unwrap_or(0);
-        let audio_output = take(&mut output, Some(audio(&self.candidates_tokens_details)));
-        Usage {
-            input: input.saturating_add(tools),
-            cache_read,
-            cache_write_short: 0,
-            cache_write_long: 0,
-            output,
-            reasoning,
-            audio_input,
-            audio_output,
-            quality: if exact { Quality::Exact } else { Quality::Estimated },
-        }
+        let made = |modality| Some(tokens_of(&self.candidates_tokens_details, modality));
+        let audio_output = take(&mut output, made(Modality::Audio));
+        let image_output = take(&mut output, made(Modality::Image));
+        let usage = Usage::of(
+            if exact { Quality::Exact } else { Quality::Estimated },
+            &[
+                (Class::Input, input.saturating_add(tools)),
+                (Class::CacheRead, cache_read),
+                (Class::Output, output),
+                (Class::Reasoning, reasoning),
+                (Class::AudioInput, audio_input),
+                (Class::AudioOutput, audio_output),
+                (Class::ImageInput, image_input),
+                (Class::ImageOutput, image_output),
+                (Class::WebSearch, self.searches),
+            ],
+        );
+        usage.at_tier(self.service_tier.as_deref().map(tier).unwrap_or_default())
     }
+}
+
+/// Searches that an answer's sources tell of: each query, but of models before version 3 the prompt is billed once that had any.
+#[must_use]
+pub fn searches(queries: &[Vec<String>], model: &str) -> u64 {
+    let queries = queries.iter().map(Vec::len).max().unwrap_or(0) as u64;
+    let by_prompt = ["gemini-1", "gemini-2"].iter().any(|old| model.starts_with(old));
+    if by_prompt { queries.min(1) } else { queries }
 }
 
 /// The `usage` of an interaction. It counts as [`UsageMetadata`] does, under other names.
@@ -113,6 +144,15 @@ pub struct InteractionUsage {
     input_tokens_by_modality: Option<Vec<InteractionModality>>,
     cached_tokens_by_modality: Option<Vec<InteractionModality>>,
     output_tokens_by_modality: Option<Vec<InteractionModality>>,
+    grounding_tool_count: Option<Vec<ToolCount>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ToolCount {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    count: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -138,20 +178,30 @@ impl From<InteractionUsage> for UsageMetadata {
             prompt_tokens_details: details(usage.input_tokens_by_modality),
             cache_tokens_details: details(usage.cached_tokens_by_modality),
             candidates_tokens_details: details(usage.output_tokens_by_modality),
+            service_tier: None,
+            searches: usage
+                .grounding_tool_count
+                .iter()
+                .flatten()
+                .filter(|tool| tool.kind.as_deref() == Some("google_search"))
+                .fold(0, |sum, tool| sum.saturating_add(tool.count.unwrap_or(0))),
         }
     }
 }
 
 impl From<InteractionModality> for ModalityCount {
     fn from(count: InteractionModality) -> Self {
-        let is_audio = count.modality.is_some_and(|name| name.eq_ignore_ascii_case("audio"));
-        let modality = if is_audio { Modality::Audio } else { Modality::Other };
+        let modality = match count.modality.as_deref() {
+            Some(name) if name.eq_ignore_ascii_case("audio") => Modality::Audio,
+            Some(name) if name.eq_ignore_ascii_case("image") => Modality::Image,
+            _ => Modality::Other,
+        };
         Self { modality, token_count: count.tokens }
     }
 }
 
-fn audio(details: &Option<Vec<ModalityCount>>) -> u64 {
-    let counts = details.iter().flatten().filter(|count| count.modality == Modality::Audio);
+fn tokens_of(details: &Option<Vec<ModalityCount>>, modality: Modality) -> u64 {
+    let counts = details.iter().flatten().filter(|count| count.modality == modality);
     counts.fold(0, |sum, count| sum.saturating_add(count.token_count.unwrap_or(0)))
 }
 
@@ -266,9 +316,7 @@ fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, FailureClass, Operation, Quality, Usage, UsageMetadata, classify};
-
-    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+    use super::{Class, Failure, FailureClass, Operation, Quality, Usage, UsageMetadata, classify};
 
     fn usage(json: &str, operation: Operation) -> Usage {
         serde_json::from_str::<UsageMetadata>(json).unwrap().classes(operation)
@@ -285,7 +333,18 @@ mod tests {
                 "candidatesTokenCount":100,"thoughtsTokenCount":400,"totalTokenCount":2530,
                 "promptTokensDetails":[{"modality":"TEXT","tokenCount":2000}],"serviceTier":"standard"}"#,
         );
-        assert_eq!(usage, Usage { input: 530, cache_read: 1500, output: 100, reasoning: 400, ..EXACT });
+        assert_eq!(
+            usage,
+            Usage::of(
+                Quality::Exact,
+                &[
+                    (Class::Input, 530),
+                    (Class::CacheRead, 1500),
+                    (Class::Output, 100),
+                    (Class::Reasoning, 400)
+                ]
+            )
+        );
     }
 
     #[test]
@@ -296,24 +355,38 @@ mod tests {
                 "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":400}],
                 "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":60},{"modality":"HOLOGRAM"}]}"#,
         );
-        let expected =
-            Usage { input: 300, cache_read: 400, audio_input: 300, output: 30, audio_output: 60, ..EXACT };
+        let expected = Usage::of(
+            Quality::Exact,
+            &[
+                (Class::Input, 300),
+                (Class::CacheRead, 400),
+                (Class::AudioInput, 300),
+                (Class::Output, 30),
+                (Class::AudioOutput, 60),
+            ],
+        );
         assert_eq!(usage, expected);
     }
 
     #[test]
     fn a_zero_that_was_left_out_follows_from_the_total() {
         let silent = generated(r#"{"promptTokenCount":12,"totalTokenCount":12}"#);
-        assert_eq!(silent, Usage { input: 12, ..EXACT });
+        assert_eq!(silent, Usage::of(Quality::Exact, &[(Class::Input, 12)]));
         let unstated = generated(r#"{"promptTokenCount":12,"thoughtsTokenCount":5,"totalTokenCount":20}"#);
-        assert_eq!(unstated, Usage { input: 12, reasoning: 5, output: 3, ..EXACT });
+        assert_eq!(
+            unstated,
+            Usage::of(Quality::Exact, &[(Class::Input, 12), (Class::Reasoning, 5), (Class::Output, 3)])
+        );
     }
 
     #[test]
     fn what_does_not_follow_is_an_estimate_or_missing() {
         assert_eq!(generated(r#"{"promptTokenCount":12}"#).quality, Quality::Estimated);
         assert_eq!(generated("{}"), Usage::MISSING);
-        assert_eq!(usage(r#"{"promptTokenCount":12}"#, Operation::EmbedBatch), Usage { input: 12, ..EXACT });
+        assert_eq!(
+            usage(r#"{"promptTokenCount":12}"#, Operation::EmbedBatch),
+            Usage::of(Quality::Exact, &[(Class::Input, 12)])
+        );
     }
 
     fn class(status: u16, body: &str) -> FailureClass {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
-use tollgate_plugin::types::{Operation, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
 use crate::share::take;
 use crate::{delay, failure};
@@ -35,12 +35,75 @@ struct InputDetails {
     cached_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
     audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct OutputDetails {
     reasoning_tokens: Option<u64>,
     audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
+}
+
+/// `tool_usage` of a response: what tools used beside the model.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct ToolUsage {
+    image_gen: Option<ImageGen>,
+    web_search: Option<WebSearch>,
+}
+
+/// Tokens of the model that made images. They are images' tokens here, whichever part of them was text: the prices of a list
+/// are the language model's, and those of this one stand beside them.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct ImageGen {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct WebSearch {
+    /// Those that are billed.
+    num_requests: Option<u64>,
+}
+
+/// What a response says of its tools, wherever it says it.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// `tool_usage`.
+    pub stated: Option<ToolUsage>,
+    /// The types of the items of its output.
+    pub items: Vec<String>,
+    /// The types of their actions: of a search of the web, `search` is billed and `open_page` is not.
+    pub actions: Vec<String>,
+}
+
+impl Tools {
+    /// Adds what they used.
+    pub fn add_to(&self, usage: &mut Usage) {
+        let of = |list: &[String], name: &str| list.iter().filter(|item| *item == name).count() as u64;
+        let stated = self.stated.unwrap_or_default();
+        let searches = stated.web_search.and_then(|search| search.num_requests);
+        let searched = || of(&self.actions, "search").min(of(&self.items, "web_search_call"));
+        usage[Class::WebSearch] = searches.unwrap_or_else(searched);
+        usage[Class::FileSearch] = of(&self.items, "file_search_call");
+        usage[Class::Image] = of(&self.items, "image_generation_call");
+        let images = stated.image_gen.unwrap_or_default();
+        usage[Class::ImageInput] = usage[Class::ImageInput].saturating_add(images.input_tokens.unwrap_or(0));
+        usage[Class::ImageOutput] =
+            usage[Class::ImageOutput].saturating_add(images.output_tokens.unwrap_or(0));
+    }
+}
+
+/// What `service_tier` of an answer says. Capacity that is paid for ahead (`scale`) has no price of its own here.
+#[must_use]
+pub fn tier(name: &str) -> ServiceTier {
+    match name {
+        "flex" => ServiceTier::Flex,
+        "priority" | "fast" => ServiceTier::Priority,
+        "ultrafast" => ServiceTier::Ultrafast,
+        "batch" => ServiceTier::Batch,
+        _ => ServiceTier::Standard,
+    }
 }
 
 impl From<ChatUsage> for ResponsesUsage {
@@ -73,22 +136,27 @@ impl ResponsesUsage {
         let cache_read = take(&mut input, details.cached_tokens);
         let cache_write_short = take(&mut input, details.cache_write_tokens);
         let audio_input = take(&mut input, details.audio_tokens);
+        let image_input = take(&mut input, details.image_tokens);
 
         let details = self.output_tokens_details.unwrap_or_default();
         let mut output = self.output_with_reasoning();
         let reasoning = take(&mut output, details.reasoning_tokens);
         let audio_output = take(&mut output, details.audio_tokens);
-        Usage {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long: 0,
-            output,
-            reasoning,
-            audio_input,
-            audio_output,
+        let image_output = take(&mut output, details.image_tokens);
+        Usage::of(
             quality,
-        }
+            &[
+                (Class::Input, input),
+                (Class::CacheRead, cache_read),
+                (Class::CacheWriteShort, cache_write_short),
+                (Class::Output, output),
+                (Class::Reasoning, reasoning),
+                (Class::AudioInput, audio_input),
+                (Class::AudioOutput, audio_output),
+                (Class::ImageInput, image_input),
+                (Class::ImageOutput, image_output),
+            ],
+        )
     }
 
     /// All output. OpenAI counts reasoning within it; some servers count it beside it, which their grand total gives away.
@@ -196,7 +264,9 @@ fn by_message(status: u16, message: &str) -> Option<FailureClass> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChatUsage, Failure, FailureClass, Operation, Quality, ResponsesUsage, Usage, classify};
+    use super::{
+        ChatUsage, Class, Failure, FailureClass, Operation, Quality, ResponsesUsage, Tools, Usage, classify,
+    };
 
     fn chat(json: &str, operation: Operation) -> Usage {
         ResponsesUsage::from(serde_json::from_str::<ChatUsage>(json).unwrap()).classes(operation)
@@ -206,7 +276,7 @@ mod tests {
         serde_json::from_str::<ResponsesUsage>(json).unwrap().classes(Operation::Generate)
     }
 
-    const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+    const EXACT: Usage = Usage::of(Quality::Exact, &[]);
 
     #[test]
     fn chat_totals_are_split_into_disjoint_classes() {
@@ -217,16 +287,18 @@ mod tests {
                     "accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#,
             Operation::Generate,
         );
-        let expected = Usage {
-            input: 40,
-            cache_read: 1920,
-            cache_write_short: 40,
-            audio_input: 6,
-            output: 100,
-            reasoning: 192,
-            audio_output: 8,
-            ..EXACT
-        };
+        let expected = Usage::of(
+            Quality::Exact,
+            &[
+                (Class::Input, 40),
+                (Class::CacheRead, 1920),
+                (Class::CacheWriteShort, 40),
+                (Class::AudioInput, 6),
+                (Class::Output, 100),
+                (Class::Reasoning, 192),
+                (Class::AudioOutput, 8),
+            ],
+        );
         assert_eq!(usage, expected);
     }
 
@@ -236,9 +308,50 @@ mod tests {
             r#"{"input_tokens":1000,"input_tokens_details":{"cached_tokens":600,"cache_write_tokens":100},
                 "output_tokens":50,"output_tokens_details":{"reasoning_tokens":20},"total_tokens":1050}"#,
         );
-        let expected =
-            Usage { input: 300, cache_read: 600, cache_write_short: 100, output: 30, reasoning: 20, ..EXACT };
+        let expected = Usage::of(
+            Quality::Exact,
+            &[
+                (Class::Input, 300),
+                (Class::CacheRead, 600),
+                (Class::CacheWriteShort, 100),
+                (Class::Output, 30),
+                (Class::Reasoning, 20),
+            ],
+        );
         assert_eq!(usage, expected);
+    }
+
+    #[test]
+    fn images_are_apart_and_tools_are_counted_where_they_are_stated() {
+        let mut usage = chat(
+            r#"{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"image_tokens":60},
+                "completion_tokens_details":{"image_tokens":20}}"#,
+            Operation::Generate,
+        );
+        let apart =
+            [(Class::Input, 40), (Class::ImageInput, 60), (Class::Output, 30), (Class::ImageOutput, 20)];
+        assert_eq!(usage, Usage::of(Quality::Exact, &apart));
+        let list = |types: &[&str]| types.iter().map(|&kind| kind.to_owned()).collect();
+        let items = list(&[
+            "web_search_call",
+            "web_search_call",
+            "file_search_call",
+            "image_generation_call",
+            "message",
+        ]);
+        let mut tools = Tools { stated: None, items, actions: list(&["search", "open_page"]) };
+        tools.add_to(&mut usage);
+        let counts = [Class::WebSearch, Class::FileSearch, Class::Image].map(|class| usage[class]);
+        assert_eq!(counts, [1, 1, 1], "a page that is opened is no search");
+        tools.stated = serde_json::from_str(
+            r#"{"image_gen":{"input_tokens":7,"output_tokens":9,"total_tokens":16},"web_search":{"num_requests":3}}"#,
+        )
+        .ok();
+        tools.add_to(&mut usage);
+        assert_eq!(
+            (usage[Class::WebSearch], usage[Class::ImageInput], usage[Class::ImageOutput]),
+            (3, 67, 29)
+        );
     }
 
     #[test]
@@ -247,13 +360,16 @@ mod tests {
             r#"{"input_tokens":10,"output_tokens":5,"total_tokens":115,
                 "output_tokens_details":{"reasoning_tokens":100}}"#,
         );
-        assert_eq!(usage, Usage { input: 10, output: 5, reasoning: 100, ..EXACT });
+        assert_eq!(
+            usage,
+            Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::Output, 5), (Class::Reasoning, 100)])
+        );
     }
 
     #[test]
     fn embeddings_have_no_output_to_state() {
         let json = r#"{"prompt_tokens":8,"total_tokens":8}"#;
-        assert_eq!(chat(json, Operation::Embed), Usage { input: 8, ..EXACT });
+        assert_eq!(chat(json, Operation::Embed), Usage::of(Quality::Exact, &[(Class::Input, 8)]));
         assert_eq!(chat(json, Operation::Generate).quality, Quality::Estimated);
     }
 
@@ -271,7 +387,7 @@ mod tests {
             r#"{"input_tokens":10,"input_tokens_details":{"cached_tokens":99,"cache_write_tokens":5},
                 "output_tokens":3,"output_tokens_details":{"reasoning_tokens":7}}"#,
         );
-        assert_eq!(usage, Usage { cache_read: 10, reasoning: 3, ..EXACT });
+        assert_eq!(usage, Usage::of(Quality::Exact, &[(Class::CacheRead, 10), (Class::Reasoning, 3)]));
     }
 
     fn class(status: u16, body: &str) -> FailureClass {

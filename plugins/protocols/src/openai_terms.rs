@@ -4,7 +4,7 @@ use crate::id;
 use crate::json::{Node, Object, Text, Writer};
 use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenLogprob};
 use crate::target::Target;
-use tollgate_plugin::types::{Protocol, Usage};
+use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
 /// Longer names of users are refused there.
 const USER_MAX: usize = 64;
@@ -207,14 +207,13 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) const fn of(usage: &Usage) -> Self {
-        let cache_written = usage.cache_write_short.saturating_add(usage.cache_write_long);
-        let cache = usage.cache_read.saturating_add(cache_written);
+    pub(crate) fn of(usage: &Usage) -> Self {
+        let cache_written = usage[Class::CacheWriteShort].saturating_add(usage[Class::CacheWriteLong]);
         Self {
-            input: usage.input.saturating_add(usage.audio_input).saturating_add(cache),
-            cached: usage.cache_read,
+            input: usage.tokens_of(Side::Prompt),
+            cached: usage[Class::CacheRead],
             cache_written,
-            output: usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output),
+            output: usage.tokens_of(Side::Output),
         }
     }
 

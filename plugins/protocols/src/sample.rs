@@ -12,6 +12,12 @@ pub fn read<'a, T: Deserialize<'a>>(samples: &'a [u8], tap: usize) -> Option<T> 
     serde_json::from_slice(line).ok()
 }
 
+/// The same, where a stream states what a whole answer does on the line after its own.
+#[must_use]
+pub fn either<'a, T: Deserialize<'a>>(samples: &'a [u8], whole: usize) -> Option<T> {
+    read(samples, whole + 1).or_else(|| read(samples, whole))
+}
+
 #[cfg(test)]
 mod tests {
     use super::read;

@@ -18,8 +18,8 @@ pub mod key_selector {
         path: "../../wit",
         world: "key-selector",
         with: {
-            "tollgate:plugin/types@0.1.0": crate::bindings::provider_adapter::tollgate::plugin::types,
-            "tollgate:plugin/host@0.1.0": crate::bindings::provider_adapter::tollgate::plugin::host,
+            "tollgate:plugin/types@0.2.0": crate::bindings::provider_adapter::tollgate::plugin::types,
+            "tollgate:plugin/host@0.2.0": crate::bindings::provider_adapter::tollgate::plugin::host,
         },
         additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
@@ -34,7 +34,7 @@ pub mod pricing_policy {
         path: "../../wit",
         world: "pricing-policy",
         with: {
-            "tollgate:plugin/types@0.1.0": crate::bindings::provider_adapter::tollgate::plugin::types,
+            "tollgate:plugin/types@0.2.0": crate::bindings::provider_adapter::tollgate::plugin::types,
         },
         additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
@@ -49,7 +49,7 @@ pub mod content_filter {
         path: "../../wit",
         world: "content-filter",
         with: {
-            "tollgate:plugin/host@0.1.0": crate::bindings::provider_adapter::tollgate::plugin::host,
+            "tollgate:plugin/host@0.2.0": crate::bindings::provider_adapter::tollgate::plugin::host,
         },
         additional_derives: [PartialEq, Eq],
         pub_export_macro: true,

@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 use std::thread::LocalKey;
 
 use crate::adapter::{self, Adapter, Answer};
+use crate::bindings::provider_adapter::tollgate::plugin::types as wit;
 use crate::bindings::{content_filter, key_selector, pricing_policy, provider_adapter};
 use crate::filtering::{self, ContentFilter};
 use crate::key_selection::{self, KeySelector};
 use crate::pricing::{self, Pricing};
-use crate::types::{Operation, Protocol, Usage};
+use crate::types::{Operation, Protocol};
 
 /// Where a component keeps what `configure` made.
 pub type Slot<T> = LocalKey<RefCell<Option<T>>>;
@@ -50,8 +51,8 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
         Self::configure(T::configure, &config, T::plan)
     }
 
-    fn read_usage(protocol: Protocol, operation: Operation, samples: Vec<u8>) -> Usage {
-        Self::call(|plugin| plugin.read_usage(protocol, operation, &samples))
+    fn read_usage(protocol: Protocol, operation: Operation, samples: Vec<u8>) -> wit::Usage {
+        Self::call(|plugin| plugin.read_usage(protocol, operation, &samples)).into()
     }
 
     fn classify(refusal: adapter::Refusal) -> adapter::Failure {

@@ -2,8 +2,10 @@
 //!
 //! Pricing is pure: no clock, no randomness, no log, no state between calls.
 
+use crate::types::{Class, Side};
+
 pub use crate::bindings::pricing_policy::exports::tollgate::plugin::pricing::{
-    Bill, Charge, HoldRule, Plan, Quote, RatedHold, Rates, Reason, Rewards,
+    Bill, Charge, HoldRule, Item, Plan, Quote, Rate, RatedHold, Reason, Rewards,
 };
 
 /// Says what a request costs, in micro-points (1 point = 1,000,000).
@@ -42,6 +44,41 @@ impl Plan {
     #[must_use]
     pub const fn with_rewards(self, rewards: Rewards) -> Self {
         Self { rewards, ..self }
+    }
+}
+
+/// Rates are micro-points for so many units.
+pub const UNITS_PER_RATE: i128 = 1_000_000;
+
+impl Bill {
+    /// What was used, at its prices, and the price of the request: in millionths of a micro-point, exact. Rates below zero count
+    /// as zero. No product overflows (64 bits times 63), and the sum ends at the largest number.
+    ///
+    /// Where nothing is known of the usage there are no items, and what is left is the price of the request.
+    #[must_use]
+    pub fn price(&self) -> i128 {
+        let request = i128::from(self.request_rate.max(0)) * UNITS_PER_RATE;
+        let cost = |item: &Item| i128::from(item.units) * i128::from(item.rate.max(0));
+        self.items.iter().fold(request, |sum, item| sum.saturating_add(cost(item)))
+    }
+}
+
+impl Quote {
+    /// The largest rate of the classes of tokens that arise on this side, 0 or more.
+    #[must_use]
+    pub fn dearest(&self, side: Side) -> i64 {
+        let arises = |rate: &&Rate| Class::of_code(rate.class).is_some_and(|class| class.is_tokens_of(side));
+        self.rates.iter().filter(arises).map(|rate| rate.rate).fold(0, i64::max)
+    }
+
+    /// What the dearest request costs that this one may turn out to be, in millionths of a micro-point: what a
+    /// [`RatedHold`] takes its part of.
+    #[must_use]
+    pub fn price(&self) -> i128 {
+        let at_rate = |units: u64, rate: i64| i128::from(units) * i128::from(rate);
+        (i128::from(self.request_rate.max(0)) * UNITS_PER_RATE)
+            .saturating_add(at_rate(self.input_tokens, self.dearest(Side::Prompt)))
+            .saturating_add(at_rate(self.output_tokens_max, self.dearest(Side::Output)))
     }
 }
 

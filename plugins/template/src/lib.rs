@@ -49,23 +49,15 @@ tollgate_plugin::export_pricing!(FlatRate);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate_plugin::pricing::Rates;
-    use tollgate_plugin::types::{Owner, Usage};
+    use tollgate_plugin::pricing::Item;
+    use tollgate_plugin::types::{Class, Owner, Quality};
 
+    /// What a request with this end costs that used a thousand tokens, at two points a million.
     fn settle(outcome: Outcome) -> i64 {
-        let (request, owner) = (0, Owner::Platform);
-        let rates = Rates {
-            input: 2_000_000,
-            cache_read: 100_000,
-            cache_write_short: 2_500_000,
-            cache_write_long: 4_000_000,
-            output: 10_000_000,
-            audio_input: 0,
-            audio_output: 0,
-            request,
-        };
+        let items = vec![Item { class: Class::Input.code(), units: 1_000, rate: 2_000_000 }];
+        let (quality, owner) = (Quality::Exact, Owner::Platform);
         let policy = FlatRate::configure(r#"{"per_request": 250000}"#).unwrap();
-        policy.settle(Bill { rates, usage: Usage::MISSING, outcome, owner, at_ms: 0 }).amount
+        policy.settle(Bill { items, request_rate: 0, quality, outcome, owner, at_ms: 0 }).amount
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `first_credential_reward` | `0` | micro-points granted once for the first own credential of a provider account |
 //! | `lender_ppm` | `500000` | millionths of a call's charge at the table's prices that the owner of the shared credential behind it earns |
 //!
-//! A request that is not free costs its tokens at the rates of their classes plus the rate per request, times the
+//! A request that is not free costs its units at the rates of their classes plus the rate per request, times the
 //! factor, rounded up once at the end. Usage that is missing although something was delivered is charged the rate per
 //! request alone (and the minimum): the gateway estimates before it asks, so that is what is left when nothing was seen.
 //!
@@ -20,11 +20,11 @@
 
 use serde::Deserialize;
 use tollgate_plugin::config;
-use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Rates, Reason, Rewards};
-use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
+use tollgate_plugin::pricing::{
+    Bill, Charge, Plan, Pricing, Quote, RatedHold, Reason, Rewards, UNITS_PER_RATE,
+};
+use tollgate_plugin::types::{Outcome, Owner, Quality};
 
-/// Rates are micro-points for so many tokens.
-const TOKENS_PER_RATE: i128 = 1_000_000;
 /// Parts of a factor that make a whole.
 const PPM: i128 = 1_000_000;
 
@@ -106,72 +106,35 @@ impl Pricing for DiscountPoints {
     }
 
     fn hold(&self, quote: Quote) -> i64 {
-        let rates = &quote.rates;
-        // Whether the prompt is read from a cache, written to one or neither is not known yet: reserve for the dearest.
-        let dearest_input = [rates.input, rates.cache_read, rates.cache_write_short, rates.cache_write_long]
-            .into_iter()
-            .fold(rates.audio_input, i64::max);
-        let dearest_output = rates.output.max(rates.audio_output);
-        let price = Price::per_request(rates)
-            .add(quote.input_tokens, dearest_input)
-            .add(quote.output_tokens_max, dearest_output);
         let factor = match (quote.platform_credential, quote.own_credential) {
             (true, true) => self.platform_ppm.max(self.own_credential_ppm),
             (true, false) => self.platform_ppm,
             (false, _) => self.own_credential_ppm,
         };
-        price.charge(factor).max(i64::from(self.minimum_charge))
+        charge(quote.price(), factor).max(i64::from(self.minimum_charge))
     }
 
     fn settle(&self, bill: Bill) -> Charge {
         if self.free_outcomes.iter().any(|free| free.outcome() == bill.outcome) {
             return Charge { amount: 0, reason: Reason::Free };
         }
-        let price = Price::per_request(&bill.rates);
-        let price = match bill.usage.quality {
-            Quality::Missing => price,
-            Quality::Exact | Quality::Estimated => price.add_usage(&bill.usage, &bill.rates),
+        let price = match bill.quality {
+            Quality::Missing => i128::from(bill.request_rate.max(0)) * UNITS_PER_RATE,
+            Quality::Exact | Quality::Estimated => bill.price(),
         };
         let (factor, reason) = match bill.owner {
             Owner::User => (self.own_credential_ppm, Reason::OwnCredential),
             Owner::Platform | Owner::Shared => (self.platform_ppm, Reason::Full),
         };
-        Charge { amount: price.charge(factor).max(i64::from(self.minimum_charge)), reason }
+        Charge { amount: charge(price, factor).max(i64::from(self.minimum_charge)), reason }
     }
 }
 
-/// A price in millionths of a micro-point, exact. Rates below zero count as zero.
-///
-/// No sum overflows: a product of a 64-bit count and a 63-bit rate has 127 bits at most, and sums saturate.
-#[derive(Debug, Clone, Copy)]
-struct Price(i128);
-
-impl Price {
-    fn per_request(rates: &Rates) -> Self {
-        Self(i128::from(rates.request.max(0)) * TOKENS_PER_RATE)
-    }
-
-    fn add(self, tokens: u64, rate: i64) -> Self {
-        Self(self.0.saturating_add(i128::from(tokens) * i128::from(rate.max(0))))
-    }
-
-    fn add_usage(self, usage: &Usage, rates: &Rates) -> Self {
-        self.add(usage.input, rates.input)
-            .add(usage.cache_read, rates.cache_read)
-            .add(usage.cache_write_short, rates.cache_write_short)
-            .add(usage.cache_write_long, rates.cache_write_long)
-            .add(usage.output, rates.output)
-            .add(usage.reasoning, rates.output)
-            .add(usage.audio_input, rates.audio_input)
-            .add(usage.audio_output, rates.audio_output)
-    }
-
-    /// Micro-points at `factor` millionths of the price, rounded up.
-    fn charge(self, factor: u32) -> i64 {
-        let scaled = self.0.saturating_mul(i128::from(factor));
-        let divisor = TOKENS_PER_RATE * PPM;
-        i64::try_from(scaled.saturating_add(divisor - 1) / divisor).unwrap_or(i64::MAX)
-    }
+/// Micro-points at `factor` millionths of a price in millionths of a micro-point, rounded up.
+fn charge(price: i128, factor: u32) -> i64 {
+    let scaled = price.saturating_mul(i128::from(factor));
+    let divisor = UNITS_PER_RATE * PPM;
+    i64::try_from(scaled.saturating_add(divisor - 1) / divisor).unwrap_or(i64::MAX)
 }
 
 tollgate_plugin::export_pricing!(DiscountPoints);

@@ -1,54 +1,81 @@
 //! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in points.
 
 use proptest::prelude::*;
-use tollgate_core::{hold, points::Micropoints, price, time::Timestamp, usage::Class};
-use tollgate_plugin::pricing::{Bill, Charge, HoldRule, Plan, Pricing, Quote, RatedHold, Rates, Reason};
-use tollgate_plugin::types::{Outcome, Owner, Quality, Usage};
+use tollgate_core::hold;
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::Rates;
+use tollgate_core::time::Timestamp;
+use tollgate_core::usage::{Class, Quality, Usage};
+use tollgate_plugin::pricing::{Bill, Charge, HoldRule, Item, Plan, Pricing, Quote, Rate, RatedHold, Reason};
+use tollgate_plugin::types::{Outcome, Owner, Quality as Told};
 
 use super::DiscountPoints;
 
-const FREE: Rates = Rates {
-    input: 0,
-    cache_read: 0,
-    cache_write_short: 0,
-    cache_write_long: 0,
-    output: 0,
-    audio_input: 0,
-    audio_output: 0,
-    request: 0,
-};
+const FREE: Rates = Rates::of(0, &[]);
 
 /// Claude Sonnet 5.5: 2 in, 0.1 read, 2.5 and 4 written, 10 out.
-const SONNET: Rates = Rates {
-    input: 2_000_000,
-    cache_read: 100_000,
-    cache_write_short: 2_500_000,
-    cache_write_long: 4_000_000,
-    output: 10_000_000,
-    ..FREE
-};
+const SONNET: Rates = Rates::of(
+    0,
+    &[
+        (Class::Input, 2_000_000),
+        (Class::CacheRead, 100_000),
+        (Class::CacheWriteShort, 2_500_000),
+        (Class::CacheWriteLong, 4_000_000),
+        (Class::Output, 10_000_000),
+    ],
+);
 
 /// GPT-6 Luna: 0.1 in, 0.01 read, 0.125 written, 0.5 out.
-const LUNA: Rates =
-    Rates { input: 100_000, cache_read: 10_000, cache_write_short: 125_000, output: 500_000, ..FREE };
+const LUNA: Rates = Rates::of(
+    0,
+    &[
+        (Class::Input, 100_000),
+        (Class::CacheRead, 10_000),
+        (Class::CacheWriteShort, 125_000),
+        (Class::Output, 500_000),
+    ],
+);
 
 /// Gemini 2.5 Flash: 0.3 in, 1 for audio, 0.03 read, 2.5 out.
-const FLASH: Rates =
-    Rates { input: 300_000, audio_input: 1_000_000, cache_read: 30_000, output: 2_500_000, ..FREE };
+const FLASH: Rates = Rates::of(
+    0,
+    &[
+        (Class::Input, 300_000),
+        (Class::AudioInput, 1_000_000),
+        (Class::CacheRead, 30_000),
+        (Class::Output, 2_500_000),
+    ],
+);
 
-const EXACT: Usage = Usage { quality: Quality::Exact, ..Usage::MISSING };
+const EXACT: Usage = Usage::of(Quality::Exact, &[]);
 
 fn policy(config: &str) -> DiscountPoints {
     DiscountPoints::configure(config).unwrap()
 }
 
+/// The same prices with another one for the request.
+const fn with_request(mut rates: Rates, request: i64) -> Rates {
+    rates.request = request;
+    rates
+}
+
+/// What the gateway tells of a request that has ended.
 fn bill(rates: Rates, usage: Usage) -> Bill {
-    Bill { rates, usage, outcome: Outcome::Ok, owner: Owner::Platform, at_ms: 0 }
+    let item = |(class, units): (Class, u64)| Item { class: class.code(), units, rate: rates[class] };
+    let quality = match usage.quality {
+        Quality::Exact => Told::Exact,
+        Quality::Estimated => Told::Estimated,
+        Quality::Missing => Told::Missing,
+    };
+    let (outcome, owner) = (Outcome::Ok, Owner::Platform);
+    let items = usage.amounts().map(item).collect();
+    Bill { items, request_rate: rates.request, quality, outcome, owner, at_ms: 0 }
 }
 
 fn quote(rates: Rates, input_tokens: u64, output_tokens_max: u64) -> Quote {
     Quote {
-        rates,
+        rates: rates.each().map(|(class, rate)| Rate { class: class.code(), rate }).collect(),
+        request_rate: rates.request,
         input_tokens,
         output_tokens_max,
         own_credential: false,
@@ -63,15 +90,17 @@ fn amount(config: &str, bill: Bill) -> i64 {
 
 #[test]
 fn a_claude_bill_charges_each_class_at_its_rate() {
-    let usage = Usage {
-        input: 1_200,             // 1,200 x 2    =  2,400
-        cache_read: 50_000,       // 50,000 x 0.1 =  5,000
-        cache_write_short: 3_000, // 3,000 x 2.5  =  7,500
-        cache_write_long: 1_000,  // 1,000 x 4    =  4,000
-        output: 700,              // 700 x 10     =  7,000
-        reasoning: 300,           // 300 x 10     =  3,000
-        ..EXACT
-    };
+    let usage = Usage::of(
+        Quality::Exact,
+        &[
+            (Class::Input, 1_200),           // 1,200 x 2    =  2,400
+            (Class::CacheRead, 50_000),      // 50,000 x 0.1 =  5,000
+            (Class::CacheWriteShort, 3_000), // 3,000 x 2.5  =  7,500
+            (Class::CacheWriteLong, 1_000),  // 1,000 x 4    =  4,000
+            (Class::Output, 700),            // 700 x 10     =  7,000
+            (Class::Reasoning, 300),         // 300 x 10     =  3,000
+        ],
+    );
     let charge = policy("{}").settle(bill(SONNET, usage));
     assert_eq!(charge, Charge { amount: 28_900, reason: Reason::Full });
     let own = policy("{}").settle(Bill { owner: Owner::User, ..bill(SONNET, usage) });
@@ -80,52 +109,64 @@ fn a_claude_bill_charges_each_class_at_its_rate() {
 }
 
 #[test]
+fn what_a_policy_does_not_know_it_charges_for_all_the_same() {
+    // 3 x 2 + 2 x 5: units times rate, whatever the class is.
+    let known = bill(SONNET, Usage::of(Quality::Exact, &[(Class::Input, 3)]));
+    let unknown = Item { class: u16::MAX, units: 2, rate: 5_000_000 };
+    let items = [known.items.clone(), vec![unknown]].concat();
+    assert_eq!(amount("{}", Bill { items, ..known }), 16);
+}
+
+#[test]
 fn an_audio_bill_keeps_audio_apart() {
     // 1,000 x 0.3 + 2,000 x 1 + (10 + 500) x 2.5 = 300 + 2,000 + 1,275
-    let usage = Usage { input: 1_000, audio_input: 2_000, output: 10, reasoning: 500, ..EXACT };
+    let usage = Usage::of(
+        Quality::Exact,
+        &[(Class::Input, 1_000), (Class::AudioInput, 2_000), (Class::Output, 10), (Class::Reasoning, 500)],
+    );
     assert_eq!(amount("{}", bill(FLASH, usage)), 3_575);
 }
 
 #[test]
 fn a_fraction_is_rounded_up_once_and_after_the_discount() {
     // 1 x 0.1 + 1 x 0.01 + 1 x 0.5 = 0.61: one micro-point, not three.
-    let usage = Usage { input: 1, cache_read: 1, output: 1, ..EXACT };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, 1), (Class::CacheRead, 1), (Class::Output, 1)]);
     assert_eq!(amount("{}", bill(LUNA, usage)), 1);
     // 7 x 0.1 + 3 x 0.5 = 2.2; a tenth of it is 0.22, not a tenth of 3.
-    let usage = Usage { input: 7, output: 3, ..EXACT };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, 7), (Class::Output, 3)]);
     assert_eq!(amount("{}", bill(LUNA, usage)), 3);
     assert_eq!(amount("{}", Bill { owner: Owner::User, ..bill(LUNA, usage) }), 1);
     // 20 x 0.1 = 2 exactly: nothing to round.
-    assert_eq!(amount("{}", bill(LUNA, Usage { input: 20, ..EXACT })), 2);
+    assert_eq!(amount("{}", bill(LUNA, Usage::of(Quality::Exact, &[(Class::Input, 20)]))), 2);
 }
 
 #[test]
 fn the_rate_per_request_is_discounted_with_the_rest() {
-    let rates = Rates { request: 500, ..LUNA };
-    let usage = Usage { input: 100, ..EXACT };
+    let rates = with_request(LUNA, 500);
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, 100)]);
     assert_eq!(amount("{}", bill(rates, usage)), 510);
     assert_eq!(amount("{}", Bill { owner: Owner::User, ..bill(rates, usage) }), 51);
 }
 
 #[test]
 fn missing_usage_is_charged_by_the_request_alone_and_zero_usage_is_not_missing() {
-    let rates = Rates { request: 500, ..SONNET };
-    let unseen = Usage { quality: Quality::Missing, input: 9_999, ..EXACT };
+    let rates = with_request(SONNET, 500);
+    let unseen = Usage::of(Quality::Missing, &[(Class::Input, 9_999)]);
     assert_eq!(amount("{}", bill(rates, unseen)), 500);
     assert_eq!(amount("{}", bill(rates, EXACT)), 500);
-    assert_eq!(amount("{}", bill(SONNET, Usage::MISSING)), 0);
+    assert_eq!(amount("{}", bill(SONNET, Usage::default())), 0);
 }
 
 #[test]
 fn an_estimate_is_charged_like_an_exact_figure() {
-    let usage = Usage { output: 10, quality: Quality::Estimated, ..EXACT };
+    let usage = Usage::of(Quality::Estimated, &[(Class::Output, 10)]);
     let cut = Bill { outcome: Outcome::Partial, ..bill(SONNET, usage) };
     assert_eq!(amount("{}", cut), 100);
 }
 
 #[test]
 fn outcomes_that_delivered_nothing_are_free_and_the_list_is_the_operators() {
-    let usage = Usage { input: 1_000, ..EXACT };
+    let usage = Usage::of(Quality::Exact, &[(Class::Input, 1_000)]);
     let settle = |config, outcome| policy(config).settle(Bill { outcome, ..bill(SONNET, usage) });
     for outcome in [Outcome::Empty, Outcome::UpstreamError, Outcome::CancelledBeforeFirstByte] {
         assert_eq!(settle("{}", outcome), Charge { amount: 0, reason: Reason::Free });
@@ -143,8 +184,8 @@ fn outcomes_that_delivered_nothing_are_free_and_the_list_is_the_operators() {
 #[test]
 fn the_minimum_is_charged_for_what_is_not_free() {
     let config = r#"{"minimum_charge":50}"#;
-    assert_eq!(amount(config, bill(SONNET, Usage { output: 1, ..EXACT })), 50);
-    assert_eq!(amount(config, bill(SONNET, Usage { output: 6, ..EXACT })), 60);
+    assert_eq!(amount(config, bill(SONNET, Usage::of(Quality::Exact, &[(Class::Output, 1)]))), 50);
+    assert_eq!(amount(config, bill(SONNET, Usage::of(Quality::Exact, &[(Class::Output, 6)]))), 60);
     assert_eq!(amount(config, Bill { outcome: Outcome::Empty, ..bill(SONNET, EXACT) }), 0);
     assert_eq!(policy(config).hold(quote(SONNET, 0, 0)), 50);
 }
@@ -152,9 +193,9 @@ fn the_minimum_is_charged_for_what_is_not_free() {
 #[test]
 fn a_hold_reserves_for_the_dearest_input_and_the_dearest_credential() {
     // 1,000 x 4 (written for an hour) + 128,000 x 10 + 500 = 1,284,500
-    let asked = quote(Rates { request: 500, ..SONNET }, 1_000, 128_000);
+    let asked = quote(with_request(SONNET, 500), 1_000, 128_000);
     let hold = |own_credential, platform_credential| {
-        policy("{}").hold(Quote { own_credential, platform_credential, ..asked })
+        policy("{}").hold(Quote { own_credential, platform_credential, ..asked.clone() })
     };
     assert_eq!(hold(false, true), 1_284_500);
     assert_eq!(hold(true, true), 1_284_500);
@@ -168,16 +209,18 @@ fn a_hold_covers_every_bill_within_its_quote() {
     for rates in [SONNET, LUNA, FLASH] {
         let reserved = policy("{}").hold(quote(rates, 1_000, 333));
         for classes in 0..5_u32 {
-            let usage = Usage {
-                input: if classes == 0 { 1_000 } else { 400 },
-                cache_read: if classes == 1 { 600 } else { 0 },
-                cache_write_short: if classes == 2 { 600 } else { 0 },
-                cache_write_long: if classes == 3 { 600 } else { 0 },
-                audio_input: if classes == 4 { 600 } else { 0 },
-                output: 100,
-                reasoning: 233,
-                ..EXACT
-            };
+            let usage = Usage::of(
+                Quality::Exact,
+                &[
+                    (Class::Input, if classes == 0 { 1_000 } else { 400 }),
+                    (Class::CacheRead, if classes == 1 { 600 } else { 0 }),
+                    (Class::CacheWriteShort, if classes == 2 { 600 } else { 0 }),
+                    (Class::CacheWriteLong, if classes == 3 { 600 } else { 0 }),
+                    (Class::AudioInput, if classes == 4 { 600 } else { 0 }),
+                    (Class::Output, 100),
+                    (Class::Reasoning, 233),
+                ],
+            );
             assert!(amount("{}", bill(rates, usage)) <= reserved, "{rates:?} {usage:?}");
         }
     }
@@ -185,16 +228,22 @@ fn a_hold_covers_every_bill_within_its_quote() {
 
 #[test]
 fn no_input_makes_a_charge_negative_or_panics() {
-    let most = Rates { input: i64::MAX, output: i64::MAX, request: i64::MAX, ..SONNET };
-    let usage = Usage { input: u64::MAX, output: u64::MAX, reasoning: u64::MAX, ..EXACT };
+    let most = Rates::of(i64::MAX, &[(Class::Input, i64::MAX), (Class::Output, i64::MAX)]);
+    let usage = Usage::of(
+        Quality::Exact,
+        &[(Class::Input, u64::MAX), (Class::Output, u64::MAX), (Class::Reasoning, u64::MAX)],
+    );
     let dear = r#"{"platform_ppm":4294967294}"#;
     assert_eq!(amount(dear, bill(most, usage)), i64::MAX);
     assert_eq!(policy(dear).hold(quote(most, u64::MAX, u64::MAX)), i64::MAX);
-    let negative = Rates { input: i64::MIN, output: -1, request: -5, ..FREE };
+    let negative = with_request(FREE.with(Class::Input, i64::MIN).with(Class::Output, -1), -5);
     assert_eq!(amount("{}", bill(negative, usage)), 0);
     assert_eq!(policy("{}").hold(quote(negative, u64::MAX, u64::MAX)), 0);
-    let rebate = Rates { request: -5, cache_read: -1_000_000, ..SONNET };
-    assert_eq!(amount("{}", bill(rebate, Usage { input: 10, cache_read: 10, ..EXACT })), 20);
+    let rebate = with_request(SONNET.with(Class::CacheRead, -1_000_000), -5);
+    assert_eq!(
+        amount("{}", bill(rebate, Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::CacheRead, 10)]))),
+        20
+    );
 }
 
 #[test]
@@ -211,18 +260,9 @@ fn reserved(policy: &DiscountPoints, quote: &Quote) -> i64 {
     else {
         panic!("the rule is arithmetic: there is nothing to ask")
     };
-    let rates = price::Rates::of(
-        quote.rates.request,
-        &[
-            (Class::Input, quote.rates.input),
-            (Class::CacheRead, quote.rates.cache_read),
-            (Class::CacheWriteShort, quote.rates.cache_write_short),
-            (Class::CacheWriteLong, quote.rates.cache_write_long),
-            (Class::Output, quote.rates.output),
-            (Class::AudioInput, quote.rates.audio_input),
-            (Class::AudioOutput, quote.rates.audio_output),
-        ],
-    );
+    let stated: Vec<(Class, i64)> =
+        quote.rates.iter().map(|rate| (Class::of_code(rate.class).unwrap(), rate.rate)).collect();
+    let rates = Rates::of(quote.request_rate, &stated);
     let rule = hold::RatedHold { own_ppm, platform_ppm, minimum: Micropoints::new(minimum) };
     let quote = hold::Quote {
         rates,
@@ -238,27 +278,9 @@ fn reserved(policy: &DiscountPoints, quote: &Quote) -> i64 {
 /// Ordinary rates, in fractions of a micro-point a token, and the ends of their type.
 fn rates() -> impl Strategy<Value = Rates> {
     let rate = prop_oneof![8 => 0..50_000_000_i64, 1 => any::<i64>(), 1 => Just(i64::MAX)];
-    prop::array::uniform8(rate).prop_map(|rates| {
-        let [
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            audio_input,
-            audio_output,
-            request,
-        ] = rates;
-        Rates {
-            input,
-            cache_read,
-            cache_write_short,
-            cache_write_long,
-            output,
-            audio_input,
-            audio_output,
-            request,
-        }
+    prop::array::uniform8(rate).prop_map(|[request, stated @ ..]| {
+        let classes = Class::ALL.into_iter().filter(|class| *class != Class::Reasoning);
+        Rates::of(request, &classes.zip(stated).collect::<Vec<_>>())
     })
 }
 
@@ -285,7 +307,7 @@ proptest! {
         let quote =
             Quote { own_credential, platform_credential, ..quote(rates, input_tokens, output_tokens_max) };
         for policy in [configured, DiscountPoints::default()] {
-            prop_assert_eq!(reserved(&policy, &quote), policy.hold(quote));
+            prop_assert_eq!(reserved(&policy, &quote), policy.hold(quote.clone()));
         }
     }
 }

@@ -143,11 +143,11 @@ pub fn answer(input: &[u8]) {
 fn check_usage(sample: &[u8]) {
     let total = |usage: &Usage| {
         let classes = [
-            usage.input,
-            usage.cache_read,
-            usage.cache_write_short,
-            usage.cache_write_long,
-            usage.audio_input,
+            usage[Class::Input],
+            usage[Class::CacheRead],
+            usage[Class::CacheWriteShort],
+            usage[Class::CacheWriteLong],
+            usage[Class::AudioInput],
         ];
         classes.into_iter().fold(0, u64::saturating_add)
     };

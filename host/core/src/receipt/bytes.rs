@@ -1,20 +1,22 @@
 //! The canonical bytes of a receipt: a version byte, a fixed order, big-endian integers of fixed width, length-prefixed text.
 //!
-//! Version 2 added the user's price rate, what was held and the reason. What an older version does not say reads as `None`, or as
-//! what was true of all receipts then.
+//! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in their order,
+//! and those alone of which there is something to say; and it says in which tier the request was served, and what tokens cost there. What an
+//! older version does not say reads as `None`, or as what was true of all receipts then.
 
 use super::{Reason, Receipt, ReceiptError};
 use crate::id::{RequestId, UserId};
 use crate::outcome::Outcome;
 use crate::points::Micropoints;
-use crate::price::{PriceRate, Rates};
+use crate::price::{PriceRate, Rates, TierFactors};
 use crate::protocol::Owner;
 use crate::time::Timestamp;
-use crate::usage::{Class, Quality, Usage};
+use crate::usage::{Class, Quality, ServiceTier, Usage};
 
 /// The layout that is written; the first byte.
-const VERSION: u8 = 2;
-/// The layout before it, still read.
+const VERSION: u8 = 3;
+/// The layouts before it, still read.
+const VERSION_2: u8 = 2;
 const VERSION_1: u8 = 1;
 
 impl Receipt {
@@ -30,14 +32,14 @@ impl Receipt {
         out.raw(&self.pricing_component);
         out.raw(&self.config_digest);
         out.raw(&[owner_code(self.owner)]);
-        for class in RATES_2 {
-            out.i64(self.rates[class]);
-        }
+        let stated = self.rates.each().filter(|(class, _)| !self.rates.is_implied(*class));
+        out.amounts(stated.map(|(class, rate)| (class, rate.to_be_bytes())));
         out.i64(self.rates.request);
-        for class in USAGE_2 {
-            out.u64(self.usage[class]);
-        }
-        out.raw(&[quality_code(self.usage.quality), outcome_code(self.outcome)]);
+        out.amounts(self.usage.amounts().map(|(class, units)| (class, units.to_be_bytes())));
+        out.raw(&[quality_code(self.usage.quality)]);
+        out.u16(self.usage.tier.code());
+        out.u32(self.tier_ppm);
+        out.raw(&[outcome_code(self.outcome)]);
         out.u64(self.admitted_at.millis());
         out.i64(self.charge.get());
         out.u64(u64::from(self.price_rate.ppm()));
@@ -53,7 +55,7 @@ impl Receipt {
     pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
         let mut from = Reader(bytes);
         let version = from.u8()?;
-        if !matches!(version, VERSION | VERSION_1) {
+        if !matches!(version, VERSION | VERSION_2 | VERSION_1) {
             return Err(ReceiptError::Version(version));
         }
         let mut receipt = Self {
@@ -64,8 +66,9 @@ impl Receipt {
             pricing_component: from.array()?,
             config_digest: from.array()?,
             owner: owner_of(from.u8()?)?,
-            rates: from.rates()?,
-            usage: from.usage()?,
+            rates: if version == VERSION { from.rates()? } else { from.rates_2()? },
+            usage: if version == VERSION { from.usage()? } else { from.usage_2()? },
+            tier_ppm: if version == VERSION { from.u32()? } else { TierFactors::STANDARD_PPM },
             outcome: outcome_of(from.u8()?)?,
             admitted_at: Timestamp::from_millis(from.u64()?),
             charge: Micropoints::new(from.i64()?),
@@ -73,7 +76,7 @@ impl Receipt {
             held: None,
             reason: None,
         };
-        if version == VERSION {
+        if version != VERSION_1 {
             receipt.price_rate = from.price_rate()?;
             receipt.held = Some(from.i64()?).filter(|held| *held != UNKNOWN).map(Micropoints::new);
             receipt.reason = reason_of(from.u8()?)?;
@@ -191,6 +194,25 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
+    /// How many classes there are, and each with its eight bytes.
+    fn amounts(&mut self, each: impl Iterator<Item = (Class, [u8; 8])>) {
+        let some: Vec<_> = each.collect();
+        // No table holds 256 classes.
+        self.raw(&[u8::try_from(some.len()).unwrap_or(u8::MAX)]);
+        for (class, bytes) in some {
+            self.u16(class.code());
+            self.raw(&bytes);
+        }
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.raw(&value.to_be_bytes());
+    }
+
     fn u64(&mut self, value: u64) {
         self.raw(&value.to_be_bytes());
     }
@@ -220,6 +242,14 @@ impl Reader<'_> {
         self.array().map(|[byte]| byte)
     }
 
+    fn u16(&mut self) -> Result<u16, ReceiptError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, ReceiptError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
     fn u64(&mut self) -> Result<u64, ReceiptError> {
         self.array().map(u64::from_be_bytes)
     }
@@ -235,7 +265,41 @@ impl Reader<'_> {
         str::from_utf8(head).map(str::to_owned).map_err(|_| ReceiptError::Field(field))
     }
 
+    /// What [`Writer::amounts`] wrote, in the order in which it writes.
+    fn amounts(&mut self, mut take: impl FnMut(Class, [u8; 8])) -> Result<(), ReceiptError> {
+        let mut before = 0;
+        for _ in 0..self.u8()? {
+            let (code, bytes) = (self.u16()?, self.array()?);
+            let class = Class::of_code(code).filter(|_| code > before);
+            take(class.ok_or(ReceiptError::Field("class"))?, bytes);
+            before = code;
+        }
+        Ok(())
+    }
+
+    /// A class that is left out costs what goes without saying; so a receipt stays what it was when later versions know more.
     fn rates(&mut self) -> Result<Rates, ReceiptError> {
+        let mut stated = Vec::new();
+        self.amounts(|class, bytes| stated.push((class, i64::from_be_bytes(bytes))))?;
+        let rates = Rates::of(self.i64()?, &stated);
+        // Bytes that differ are receipts that differ.
+        let said = stated.iter().all(|(class, _)| !rates.is_implied(*class));
+        if said { Ok(rates) } else { Err(ReceiptError::Field("rates")) }
+    }
+
+    fn usage(&mut self) -> Result<Usage, ReceiptError> {
+        let mut usage = Usage::default();
+        let mut said = true;
+        self.amounts(|class, bytes| {
+            usage[class] = u64::from_be_bytes(bytes);
+            said &= usage[class] > 0;
+        })?;
+        usage.quality = quality_of(self.u8()?)?;
+        usage.tier = ServiceTier::of_code(self.u16()?).ok_or(ReceiptError::Field("service tier"))?;
+        if said { Ok(usage) } else { Err(ReceiptError::Field("usage")) }
+    }
+
+    fn rates_2(&mut self) -> Result<Rates, ReceiptError> {
         let mut stated = [(Class::Input, 0); RATES_2.len()];
         for (place, class) in stated.iter_mut().zip(RATES_2) {
             *place = (class, self.i64()?);
@@ -248,7 +312,7 @@ impl Reader<'_> {
         ppm.and_then(PriceRate::of_ppm).ok_or(ReceiptError::Field("price rate"))
     }
 
-    fn usage(&mut self) -> Result<Usage, ReceiptError> {
+    fn usage_2(&mut self) -> Result<Usage, ReceiptError> {
         let mut usage = Usage::default();
         for class in USAGE_2 {
             usage[class] = self.u64()?;
@@ -264,10 +328,10 @@ mod tests {
     use crate::id::{RequestId, UserId};
     use crate::outcome::Outcome;
     use crate::points::Micropoints;
-    use crate::price::{PriceRate, Rates};
+    use crate::price::{PriceRate, Rates, TierFactors};
     use crate::protocol::Owner;
     use crate::time::Timestamp;
-    use crate::usage::{Class, Quality, Usage};
+    use crate::usage::{Class, Quality, ServiceTier, Usage};
 
     /// A different value in each field, so that two swapped fields change the bytes.
     fn receipt() -> Receipt {
@@ -303,11 +367,13 @@ mod tests {
                     (Class::AudioInput, 15),
                     (Class::AudioOutput, 16),
                 ],
-            ),
+            )
+            .at_tier(ServiceTier::Priority),
             outcome: Outcome::CancelledAfterFirstByte,
             admitted_at: Timestamp::from_millis(1_800_000_000_000),
             charge: Micropoints::new(123_456_789),
             price_rate: PriceRate::of_ppm(17).unwrap(),
+            tier_ppm: 2_000_000,
             held: Some(Micropoints::new(18)),
             reason: Some(Reason::OwnCredential),
         }
@@ -317,20 +383,35 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    #[test]
-    fn the_bytes_of_version_two_never_change() {
-        let golden = format!("02{}{}", GOLDEN.concat(), GOLDEN_2.concat());
-        assert_eq!(hex(&receipt().canonical_bytes()), golden);
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
     }
 
     #[test]
-    fn a_receipt_of_version_one_is_still_read() {
-        let golden = format!("01{}", GOLDEN.concat());
-        let byte = |at| u8::from_str_radix(&golden[at..at + 2], 16).unwrap();
-        let bytes: Vec<u8> = (0..golden.len()).step_by(2).map(byte).collect();
-        let read = Receipt::decode(&bytes).unwrap();
-        assert_eq!(read, Receipt { price_rate: PriceRate::FULL, held: None, reason: None, ..receipt() });
-        assert_eq!(Receipt::decode(&read.canonical_bytes()), Ok(read));
+    fn the_bytes_of_version_three_never_change() {
+        let golden = ["03", &HEAD.concat(), &CLASSES_3.concat(), &TAIL.concat(), &TAIL_2.concat()].concat();
+        assert_eq!(hex(&receipt().canonical_bytes()), golden);
+        assert_eq!(Receipt::decode(&bytes(&golden)), Ok(receipt()));
+    }
+
+    /// What older layouts do not say is as it was for all then.
+    #[test]
+    fn receipts_of_older_versions_are_still_read() {
+        let check = |bytes: &[u8], expected: Receipt| {
+            let expected = Receipt {
+                usage: expected.usage.at_tier(ServiceTier::Standard),
+                tier_ppm: TierFactors::STANDARD_PPM,
+                ..expected
+            };
+            let read = Receipt::decode(bytes).unwrap();
+            assert_eq!(read, expected);
+            assert_eq!(Receipt::decode(&read.canonical_bytes()), Ok(read));
+        };
+        let [head, classes, tail] = [HEAD.concat(), CLASSES_2.concat(), TAIL.concat()];
+        let first = bytes(&["01", &head, &classes, &tail].concat());
+        check(&first, Receipt { price_rate: PriceRate::FULL, held: None, reason: None, ..receipt() });
+        check(&bytes(&["02", &head, &classes, &tail, &TAIL_2.concat()].concat()), receipt());
     }
 
     #[test]
@@ -345,6 +426,18 @@ mod tests {
         }
     }
 
+    /// Reasoning that is free, and a price that is what it would be without being named.
+    #[test]
+    fn what_goes_without_saying_is_not_said() {
+        let free = Receipt { rates: receipt().rates.with(Class::Reasoning, 0), ..receipt() };
+        assert_eq!(Receipt::decode(&free.canonical_bytes()), Ok(free.clone()));
+        let mut bytes = free.canonical_bytes();
+        let rates = HEAD.concat().len() / 2 + 1;
+        // The sixth rate, which is that of reasoning: as that of output.
+        bytes[rates + 1 + 5 * 10 + 9] = 5;
+        assert_eq!(Receipt::decode(&bytes), Err(ReceiptError::Field("rates")));
+    }
+
     #[test]
     fn bytes_that_are_not_one_receipt_are_refused() {
         let bytes = receipt().canonical_bytes();
@@ -357,17 +450,21 @@ mod tests {
             bytes[at] = byte;
             assert_eq!(Receipt::decode(&bytes), Err(expect), "{at}");
         };
-        check(0, 3, ReceiptError::Version(3));
+        check(0, 4, ReceiptError::Version(4));
         check(33, 0xff, ReceiptError::Truncated);
         check(41, 0xff, ReceiptError::Field("model"));
         check(bytes.len() - 34, 8, ReceiptError::Field("outcome"));
-        check(bytes.len() - 35, 3, ReceiptError::Field("quality"));
+        check(bytes.len() - 39, 0xff, ReceiptError::Field("service tier"));
+        check(bytes.len() - 41, 3, ReceiptError::Field("quality"));
+        // The last class: an unknown one, and one that stands before the other.
+        check(bytes.len() - 50, 0xff, ReceiptError::Field("class"));
+        check(bytes.len() - 50, 1, ReceiptError::Field("class"));
         check(bytes.len() - 17, 1, ReceiptError::Field("price rate"));
         check(bytes.len() - 1, 3, ReceiptError::Field("reason"));
     }
 
-    /// Both versions, after the first byte.
-    const GOLDEN: [&str; 20] = [
+    /// All versions, after the first byte.
+    const HEAD: [&str; 8] = [
         "11111111111111111111111111111111", // request
         "22222222222222222222222222222222", // user
         "0000000000000009",                 // length of the model
@@ -376,6 +473,9 @@ mod tests {
         "3333333333333333333333333333333333333333333333333333333333333333", // component
         "4444444444444444444444444444444444444444444444444444444444444444", // configuration
         "01",                               // owner
+    ];
+    /// Rates, usage and its quality in versions 1 and 2.
+    const CLASSES_2: [&str; 9] = [
         "00000000000000010000000000000002", // rates
         "00000000000000030000000000000004",
         "00000000000000050000000000000006",
@@ -384,13 +484,33 @@ mod tests {
         "000000000000000b000000000000000c",
         "000000000000000d000000000000000e",
         "000000000000000f0000000000000010",
-        "01",               // quality
+        "01", // quality
+    ];
+    /// The same in version 3, with the tier and its factor.
+    const CLASSES_3: [&str; 14] = [
+        "07", // rates: that of reasoning goes without saying
+        "0001000000000000000100020000000000000002",
+        "0003000000000000000300040000000000000004",
+        "00050000000000000005",
+        "0007000000000000000600080000000000000007",
+        "fffffffffffffff8", // of the request
+        "08",               // usage
+        "00010000000000000009",
+        "0002000000000000000a0003000000000000000b",
+        "0004000000000000000c0005000000000000000d",
+        "0006000000000000000e0007000000000000000f00080000000000000010",
+        "01",       // quality
+        "0003",     // tier
+        "001e8480", // its factor
+    ];
+    /// All versions, after those.
+    const TAIL: [&str; 3] = [
         "04",               // outcome
         "000001a3185c5000", // admitted at
         "00000000075bcd15", // charge
     ];
-    /// What version 2 has more.
-    const GOLDEN_2: [&str; 3] = [
+    /// What versions 2 and 3 have more.
+    const TAIL_2: [&str; 3] = [
         "0000000000000011", // price rate
         "0000000000000012", // held
         "01",               // reason

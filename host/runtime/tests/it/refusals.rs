@@ -93,7 +93,7 @@ fn a_component_that_fails_its_trial_run_changes_nothing() {
 fn an_import_that_is_not_granted_is_named() {
     let bench = Bench::start(vec![pricing("discount-points", "{}")]);
     let error = cause(bench.runtime.apply(vec![pricing("gossip", "{}")]));
-    assert_eq!(error.to_string(), "a pricing-policy may not import `tollgate:plugin/host@0.1.0`");
+    assert_eq!(error.to_string(), "a pricing-policy may not import `tollgate:plugin/host@0.2.0`");
 
     // (component (import "read-secrets" (func)))
     let thief = [

@@ -1,5 +1,7 @@
 //! Prices over HTTP, for operators alone: what models cost, and what each user pays of it. No user's answer is made here.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,6 +62,8 @@ pub(super) struct Model {
     output_tokens_max: u64,
     /// Ordinary prices.
     prices: Prices,
+    /// What tokens cost in other service tiers, in millionths of the prices.
+    service_tiers_ppm: BTreeMap<&'static str, u32>,
     /// Prompt tokens above which other prices apply.
     long_prompt_above: Option<u64>,
     /// Those prices.
@@ -120,6 +124,7 @@ pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem>
         provider: price.provider.clone(),
         output_tokens_max: price.output_tokens_max,
         prices: Prices(price.base),
+        service_tiers_ppm: price.tiers.stated().map(|(tier, ppm)| (tier.name(), ppm)).collect(),
         long_prompt_above: price.long_prompt.map(|tier| tier.above_tokens),
         long_prompt_prices: price.long_prompt.map(|tier| Prices(tier.rates)),
     });

@@ -44,6 +44,8 @@ pub(super) struct Used {
     units: Units,
     /// `exact`, `estimated` or `missing`.
     quality: &'static str,
+    /// How the request was served, where that changes its price.
+    service_tier: &'static str,
 }
 
 /// A part of a charge.
@@ -70,6 +72,8 @@ pub(super) struct Inputs {
     pricing_config: String,
     /// The table's prices that applied.
     prices: Prices,
+    /// What tokens cost in the tier that served, in millionths of them.
+    service_tier_ppm: u32,
     /// What the user paid of them, in millionths.
     price_rate_ppm: u32,
     /// What was reserved, in points; null in the oldest receipts.
@@ -89,6 +93,7 @@ pub(super) async fn inputs(ask: Ask<RequestId>) -> Result<Inputs, Problem> {
         user: receipt.user.to_string(),
         pricing_config: hex(&receipt.config_digest),
         prices: Prices(receipt.rates),
+        service_tier_ppm: receipt.tier_ppm,
         price_rate_ppm: receipt.price_rate.ppm(),
         held: receipt.held.map(|held| held.to_string()),
     })
@@ -114,7 +119,7 @@ fn charged(receipt: &Receipt) -> Charged {
 }
 
 fn used(usage: &Usage) -> Used {
-    Used { units: Units(*usage), quality: usage.quality.name() }
+    Used { units: Units(*usage), quality: usage.quality.name(), service_tier: usage.tier.name() }
 }
 
 fn line(line: &Receipted) -> Line {

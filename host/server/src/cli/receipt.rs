@@ -73,6 +73,8 @@ fn show(receipt: &Receipted, output: &Output) -> anyhow::Result<()> {
         ("quality", receipt.usage.quality.name().into()),
         ("price_version", receipt.price_version.into()),
         ("prices", prices.join(", ").into()),
+        ("service_tier", receipt.usage.tier.name().into()),
+        ("service_tier_ppm", receipt.tier_ppm.into()),
         ("price_rate_ppm", receipt.price_rate.ppm().into()),
         ("pricing_component", hex(&receipt.pricing_component).into()),
         ("pricing_config", hex(&receipt.config_digest).into()),

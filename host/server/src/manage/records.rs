@@ -56,6 +56,8 @@ pub struct LogEntry {
     /// Units of each class.
     #[schemars(flatten)]
     pub usage: Units,
+    /// How it was served, where that changes its price: `standard`, `batch`, `flex`, `priority`, `fast` or `ultrafast`.
+    pub service_tier: &'static str,
     /// Whether the tokens are `exact`, `estimated` or `missing`.
     pub quality: &'static str,
     /// Points that were reserved.
@@ -79,7 +81,7 @@ pub struct LogEntry {
 /// Written out, because a line of a CSV file has no maps within it.
 impl Serialize for LogEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entry = serializer.serialize_struct("LogEntry", 27 + Class::COUNT)?;
+        let mut entry = serializer.serialize_struct("LogEntry", 28 + Class::COUNT)?;
         macro_rules! members {
             ($($name:ident)+) => { $(entry.serialize_field(stringify!($name), &self.$name)?;)+ };
         }
@@ -88,7 +90,7 @@ impl Serialize for LogEntry {
         for class in Class::ALL {
             entry.serialize_field(class.name(), &self.usage.0[class])?;
         }
-        members!(quality held_points points price_version adapter selector pricing filter error);
+        members!(quality held_points points price_version adapter selector pricing filter error service_tier);
         entry.end()
     }
 }
@@ -115,6 +117,7 @@ impl From<&RequestRecord> for LogEntry {
             latency_ms: record.latency_ms,
             ttft_ms: record.ttft_ms,
             usage: Units(*usage),
+            service_tier: usage.tier.name(),
             quality: usage.quality.name(),
             held_points: record.hold.to_string(),
             points: record.charge.to_string(),

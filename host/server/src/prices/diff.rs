@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceTable, Rates};
-use tollgate_core::usage::Class;
+use tollgate_core::usage::{Class, ServiceTier};
 
 /// What becomes of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,12 @@ fn differences(old: &ModelPrice, new: &ModelPrice) -> Vec<String> {
         details.push(format!("output_tokens_max {} -> {}", old.output_tokens_max, new.output_tokens_max));
     }
     details.extend(rates("", Some(&old.base), Some(&new.base)));
+    for tier in ServiceTier::ALL {
+        let [before, after] = [old, new].map(|price| price.tiers.ppm(tier));
+        if before != after {
+            details.push(format!("service_tiers.{} {before} ppm -> {after} ppm", tier.name()));
+        }
+    }
     let above = |price: &ModelPrice| price.long_prompt.map(|tier| tier.above_tokens);
     if above(old) != above(new) {
         let words = |above: Option<u64>| above.map_or("none".to_owned(), |above| above.to_string());
@@ -69,15 +75,19 @@ pub(crate) fn stated(rates: &Rates) -> impl Iterator<Item = (&'static str, Micro
     classes.chain([("request", rates.price_of_request())])
 }
 
-/// Classes whose price differs.
+/// Classes whose price differs, where one of the two lists says it.
 fn rates(prefix: &str, old: Option<&Rates>, new: Option<&Rates>) -> Vec<String> {
-    let known = |rates: Option<&Rates>| rates.map(|rates| stated(rates).collect::<HashMap<_, _>>());
-    let (old, new) = (known(old), known(new));
-    let of = |rates: &Option<HashMap<_, Micropoints>>, name| rates.as_ref()?.get(name).copied();
+    let names = Class::ALL.into_iter().map(Some).chain([None]);
+    let priced = |rates: Option<&Rates>, class: Option<Class>| {
+        rates.map(|rates| class.map_or_else(|| rates.price_of_request(), |class| rates.price_of(class)))
+    };
+    let said = |rates: Option<&Rates>, class: Option<Class>| {
+        rates.is_some_and(|rates| class.is_none_or(|class| !rates.goes_without_saying(class)))
+    };
     let words = |price: Option<Micropoints>| price.map_or("none".to_owned(), |price| price.to_string());
-    let names = Class::ALL.iter().map(|class| class.name()).chain(["request"]);
     names
-        .map(|name| (name, of(&old, name), of(&new, name)))
+        .filter(|class| said(old, *class) || said(new, *class))
+        .map(|class| (class.map_or("request", Class::name), priced(old, class), priced(new, class)))
         .filter(|(_, before, after)| before != after)
         .filter(|(_, _, after)| old.is_some() || *after != Some(Micropoints::ZERO))
         .map(|(name, before, after)| format!("{prefix}{name} {} -> {}", words(before), words(after)))
@@ -88,16 +98,17 @@ fn rates(prefix: &str, old: Option<&Rates>, new: Option<&Rates>) -> Vec<String> 
 mod tests {
     use std::collections::HashMap;
 
-    use tollgate_core::price::{ModelPrice, PriceTable, Rates, Tier};
+    use tollgate_core::price::{ModelPrice, PriceTable, Rates, Tier, TierFactors};
     use tollgate_core::time::Timestamp;
-    use tollgate_core::usage::Class;
+    use tollgate_core::usage::{Class, ServiceTier};
 
     use super::changes;
 
     #[test]
     fn a_difference_names_each_class_that_changes_and_nothing_else() {
         let base = Rates::of(0, &[(Class::Input, 2_000_000), (Class::Output, 8_500_000)]);
-        let old = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 10 };
+        let tiers = TierFactors::default();
+        let old = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 10, tiers };
         let models = [("same", &old), ("gone", &old), ("dearer", &old)];
         let table = models.map(|(name, price)| (name.to_owned(), price.clone())).into();
         let table = PriceTable::new(1, Timestamp::from_millis(0), table);
@@ -105,7 +116,15 @@ mod tests {
         let tier = Tier { above_tokens: 200, rates: Rates::of(1, &[]) };
         let new = HashMap::from([
             ("same".to_owned(), old.clone()),
-            ("dearer".to_owned(), ModelPrice { base: dearer, long_prompt: Some(tier), ..old.clone() }),
+            (
+                "dearer".to_owned(),
+                ModelPrice {
+                    tiers: TierFactors::of(&[(ServiceTier::Flex, 500_000)]),
+                    base: dearer,
+                    long_prompt: Some(tier),
+                    ..old.clone()
+                },
+            ),
             ("new".to_owned(), old),
         ]);
         let found: Vec<String> = changes(&table, &new)
@@ -115,7 +134,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "changed dearer: output 8.5 -> 9, long_prompt.above_tokens none -> 200, long_prompt.request none -> 0.000001",
+                "changed dearer: output 8.5 -> 9, service_tiers.flex 1000000 ppm -> 500000 ppm, long_prompt.above_tokens none -> 200, long_prompt.request none -> 0.000001",
                 "removed gone: ",
                 "added new: input none -> 2, output none -> 8.5",
             ]

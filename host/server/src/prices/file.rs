@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use tollgate_core::points::{MICROPOINTS_PER_POINT, Micropoints};
-use tollgate_core::price::{ModelPrice, Rates, Tier, UNITS_PER_RATE};
-use tollgate_core::usage::{Class, Unpriced};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors, UNITS_PER_RATE};
+use tollgate_core::usage::{Class, ServiceTier, Unit, Unpriced};
 
 /// The name of what a request costs by itself.
 const REQUEST: &str = "request";
@@ -28,6 +28,9 @@ struct Model {
     output_tokens_max: u64,
     #[serde(default)]
     long_prompt: Option<LongPrompt>,
+    /// What tokens cost in other service tiers, as decimal parts of the prices.
+    #[serde(default)]
+    service_tiers: BTreeMap<String, String>,
     /// Prices by the names of their classes, and that of a request.
     #[serde(flatten)]
     prices: Prices,
@@ -75,20 +78,41 @@ pub(crate) fn parse(text: &str) -> Result<HashMap<String, ModelPrice>, String> {
 fn price(model: Model, points_per_usd: u32) -> Result<ModelPrice, String> {
     let request = model.prices.get(REQUEST);
     let request = request.map_or(Ok(0), |usd| rate(REQUEST, usd, points_per_usd))?;
-    let base = rates(&model.prices, "", request, points_per_usd)?;
-    let tier = |tier: LongPrompt| -> Result<Tier, String> {
+    let base = rates(&model.prices, "", request, None, points_per_usd)?;
+    let tier = |tier: &LongPrompt| -> Result<Tier, String> {
         if tier.prices.contains_key(REQUEST) {
             return Err(format!("`{LONG_PROMPT}{REQUEST}` is that of an ordinary request"));
         }
-        let rates = rates(&tier.prices, LONG_PROMPT, request, points_per_usd)?;
+        let rates = rates(&tier.prices, LONG_PROMPT, request, Some(&base), points_per_usd)?;
         Ok(Tier { above_tokens: tier.above_tokens, rates })
     };
-    let long_prompt = model.long_prompt.map(tier).transpose()?;
-    Ok(ModelPrice { provider: model.provider, base, long_prompt, output_tokens_max: model.output_tokens_max })
+    let long_prompt = model.long_prompt.as_ref().map(tier).transpose()?;
+    let tiers = tiers(&model.service_tiers)?;
+    let Model { provider, output_tokens_max, .. } = model;
+    Ok(ModelPrice { provider, base, long_prompt, output_tokens_max, tiers })
 }
 
-/// The prices of a tier, all of them known and none of them forgotten.
-fn rates(prices: &Prices, prefix: &str, request: i64, points_per_usd: u32) -> Result<Rates, String> {
+/// The factors of service tiers.
+fn tiers(factors: &Prices) -> Result<TierFactors, String> {
+    let factor = |(name, part): (&String, &String)| {
+        let wrong = || format!("`service_tiers.{name} = \"{part}\"` is no tier and its part of the price");
+        let tier =
+            ServiceTier::named(name).filter(|tier| *tier != ServiceTier::Standard).ok_or_else(wrong)?;
+        let ppm = Micropoints::parse_points(part).and_then(|part| u32::try_from(part.get()).ok());
+        Ok((tier, ppm.filter(|ppm| *ppm <= PriceRate::PPM_MAX).ok_or_else(wrong)?))
+    };
+    Ok(TierFactors::of(&factors.iter().map(factor).collect::<Result<Vec<_>, String>>()?))
+}
+
+/// The prices of an ordinary request, or of a long one beside `base`: all of them known and none of them forgotten. How long a
+/// prompt is changes nothing of what a tool costs.
+fn rates(
+    prices: &Prices,
+    prefix: &str,
+    request: i64,
+    base: Option<&Rates>,
+    points_per_usd: u32,
+) -> Result<Rates, String> {
     if let Some(name) = prices.keys().find(|name| *name != REQUEST && Class::named(name).is_none()) {
         return Err(format!("unknown field `{prefix}{name}`"));
     }
@@ -102,6 +126,10 @@ fn rates(prices: &Prices, prefix: &str, request: i64, points_per_usd: u32) -> Re
                 rate.checked_mul(each).map(Some).ok_or_else(|| format!("`{name} = \"{usd}\"` is too much"))
             }
             None if class.unpriced() == Unpriced::Stated => Err(format!("missing field `{name}`")),
+            None if class.unit() != Unit::Tokens => Ok(base.map(|base| base[class])),
+            None if base.is_some_and(|base| !base.goes_without_saying(class)) => {
+                Err(format!("missing field `{name}`: it has a price of its own"))
+            }
             None => Ok(None),
         }
     })
@@ -120,7 +148,7 @@ fn rate(class: &str, usd: &str, points_per_usd: u32) -> Result<i64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, parse, shipped};
+    use super::{Class, ServiceTier, parse, shipped};
 
     #[test]
     fn the_shipped_prices_are_whole_and_in_micropoints() {
@@ -132,8 +160,42 @@ mod tests {
         let gpt = &prices["gpt-5.6"];
         assert_eq!(gpt.rates(272_000)[Class::Output], 20_000_000_000);
         assert_eq!(gpt.rates(272_001)[Class::Output], 30_000_000_000);
+        let search = |model: &str| prices[model].base.price_of(Class::WebSearch).to_string();
+        assert_eq!(
+            [search("gpt-5.6"), search("claude-sonnet-4-5"), search("gemini-2.5-flash")],
+            ["10", "10", "35"]
+        );
+        assert_eq!(gpt.tiers.ppm(ServiceTier::Flex), 500_000);
+        assert_eq!(gpt.rates(272_001)[Class::WebSearch], gpt.base[Class::WebSearch]);
         assert_eq!(prices["text-embedding-3-small"].base[Class::Output], 0);
         assert!(prices.len() > 40);
+    }
+
+    #[test]
+    fn tools_have_a_price_by_the_call_and_tiers_a_factor() {
+        let priced = |more: &str| {
+            let classes = "input = \"1\"\ncache_read = \"1\"\ncache_write_short = \"1\"\ncache_write_long = \"1\"\n\
+                           output = \"2\"\naudio_input = \"1\"\naudio_output = \"2\"\n";
+            let list = format!(
+                "points_per_usd = 1000\n[[model]]\nname = \"m\"\nprovider = \"p\"\noutput_tokens_max = 1\n{classes}\
+                 web_search = \"0.01\"\n{more}[model.long_prompt]\nabove_tokens = 9\n{classes}"
+            );
+            parse(&list).map(|models| models["m"].clone())
+        };
+        let price = priced("service_tiers = { flex = \"0.5\", priority = \"1.7\" }\n").unwrap();
+        for rates in [price.rates(9), price.rates(10)] {
+            assert_eq!(
+                rates.price_of(Class::WebSearch).to_string(),
+                "10",
+                "a cent a call, whatever the prompt"
+            );
+            assert_eq!((rates[Class::Reasoning], rates[Class::ImageInput]), (2_000_000_000, 1_000_000_000));
+        }
+        assert!(price.tiers.stated().eq([(ServiceTier::Flex, 500_000), (ServiceTier::Priority, 1_700_000)]));
+        assert!(priced("service_tiers = { slow = \"0.5\" }\n").unwrap_err().contains("service_tiers.slow"));
+        assert!(priced("service_tiers = { flex = \"half\" }\n").unwrap_err().contains("service_tiers.flex"));
+        assert!(priced("reasoning = \"3\"\n").unwrap_err().contains("long_prompt.reasoning"));
+        assert!(priced("colour = \"3\"\n").unwrap_err().contains("unknown field `colour`"));
     }
 
     #[test]

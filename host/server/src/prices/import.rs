@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::value::RawValue;
 use tollgate_core::limits::matches;
-use tollgate_core::price::{ModelPrice, Rates, Tier};
-use tollgate_core::usage::Class;
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors};
+use tollgate_core::usage::{Class, ServiceTier};
 
 /// What is taken of a list.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(crate) struct Import {
 type Entry<'a> = BTreeMap<String, &'a RawValue>;
 
 /// What the list calls the price of a token of each class, and the class whose price applies where it has none.
-const NAMES: [(Class, &str, Option<Class>); 7] = [
+const NAMES: [(Class, &str, Option<Class>); 10] = [
     (Class::Input, "input_cost_per_token", None),
     (Class::CacheRead, "cache_read_input_token_cost", Some(Class::Input)),
     (Class::CacheWriteShort, "cache_creation_input_token_cost", Some(Class::Input)),
@@ -46,14 +46,26 @@ const NAMES: [(Class, &str, Option<Class>); 7] = [
     (Class::Output, "output_cost_per_token", None),
     (Class::AudioInput, "input_cost_per_audio_token", Some(Class::Input)),
     (Class::AudioOutput, "output_cost_per_audio_token", Some(Class::Output)),
+    (Class::Reasoning, "output_cost_per_reasoning_token", Some(Class::Output)),
+    (Class::ImageInput, "input_cost_per_image_token", Some(Class::Input)),
+    (Class::ImageOutput, "output_cost_per_image_token", Some(Class::Output)),
 ];
+/// The price of a search of the web, by how much of what it found the model reads.
+const SEARCHES: &str = "search_context_cost_per_query";
 /// The same price as one of [`NAMES`], where they are equal; else nothing that the table can say.
 const SAME: [(&str, &str); 2] = [
-    ("output_cost_per_reasoning_token", "output_cost_per_token"),
+    ("cache_read_input_image_token_cost", "cache_read_input_token_cost"),
     ("cache_read_input_audio_token_cost", "cache_read_input_token_cost"),
 ];
-/// Ends of names that price another service tier than the one that requests are billed at.
-const SERVICE_TIERS: [&str; 5] = ["_batches", "_flex", "_priority", "_ultrafast", "_decisions"];
+/// Ends of names that price another service tier.
+const SERVICE_TIERS: [(&str, Option<ServiceTier>); 6] = [
+    ("_batches", Some(ServiceTier::Batch)),
+    ("_flex", Some(ServiceTier::Flex)),
+    ("_priority", Some(ServiceTier::Priority)),
+    ("_ultrafast", Some(ServiceTier::Ultrafast)),
+    ("_balanced", None),
+    ("_decisions", None),
+];
 /// Parts of names that price a tool by its use: nothing meters them.
 const TOOLS: [&str; 6] =
     ["per_query", "per_session", "per_1k_calls", "per_gb_per_day", "1k_tokens", "per_1000_calls"];
@@ -138,7 +150,8 @@ fn price(
         (Some(rates), Some(limit)) => Some(Tier { above_tokens: *limit, rates }),
         _ => None,
     };
-    Ok(ModelPrice { provider: provider.to_owned(), base, long_prompt, output_tokens_max })
+    let tiers = service_tiers(entry, points_per_usd, left_out)?;
+    Ok(ModelPrice { provider: provider.to_owned(), base, long_prompt, output_tokens_max, tiers })
 }
 
 /// Looks at one price of an entry: the limit of its tier, where it has one. What is left out is noted.
@@ -152,7 +165,14 @@ fn known(
         // A price of nothing for what is never metered takes nothing away; one of a class is read with its class.
         return Ok(None);
     }
-    if SERVICE_TIERS.iter().any(|end| name.ends_with(end)) || TOOLS.iter().any(|part| name.contains(part)) {
+    if name == SEARCHES {
+        left_out.extend(searches(raw)?.is_none().then(|| name.to_owned()));
+        return Ok(None);
+    }
+    if SERVICE_TIERS.iter().any(|(end, _)| name.ends_with(end)) {
+        return Ok(None);
+    }
+    if TOOLS.iter().any(|part| name.contains(part)) {
         left_out.push(name.to_owned());
         return Ok(None);
     }
@@ -180,6 +200,12 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
         let raw = entry.get(&name).map(|raw| raw.get()).filter(|raw| *raw != "null");
         raw.map(|raw| rate(&name, raw, points_per_usd)).transpose()
     };
+    // Without the suffix: whether a class costs what the other one does.
+    let as_ever = |name: &str, other: Class| {
+        let number = |name: &str| entry.get(name).and_then(|raw| Decimal::read(raw.get()));
+        let other = NAMES.iter().find(|(class, ..)| *class == other).and_then(|(_, name, _)| number(name));
+        number(name).is_some() && number(name) == other
+    };
     let mut rates = Rates::default();
     for (class, name, instead) in NAMES {
         rates[class] = match (priced(name)?, instead) {
@@ -188,14 +214,65 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
             (None, None) if class == Class::Output && mode == "embedding" => 0,
             (None, None) => return Err(format!("it has no {} price{suffix}", class.name())),
             // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who knows.
-            (None, Some(_)) if !suffix.is_empty() && entry.contains_key(name) => {
+            (None, Some(other))
+                if !suffix.is_empty() && entry.contains_key(name) && !as_ever(name, other) =>
+            {
                 return Err(format!("`{name}` has a price, and none{suffix}"));
             }
             (None, Some(other)) => rates[other],
         };
     }
     let stated: Vec<(Class, i64)> = NAMES.iter().map(|(class, ..)| (*class, rates[*class])).collect();
-    Ok(Some(Rates::of(0, &stated)))
+    let search = entry.get(SEARCHES).map(|raw| searches(raw)).transpose()?.flatten();
+    // Of a million searches, as of a million tokens.
+    let search = search.map(|usd| rate(SEARCHES, &usd, points_per_usd)).transpose()?;
+    Ok(Some(Rates::of(0, &stated).with(Class::WebSearch, search.unwrap_or(0))))
+}
+
+/// The price of a search; `None` where it differs by how much the model reads.
+fn searches(raw: &RawValue) -> Result<Option<String>, String> {
+    let wrong = |_| format!("`{SEARCHES}` is {}, no prices", raw.get());
+    let prices: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(raw.get()).map_err(wrong)?;
+    let prices = prices.unwrap_or_default();
+    let mut each = prices.values().map(|price| price.get());
+    let first = each.next().map(str::to_owned);
+    Ok(first.filter(|first| each.all(|price| price == first)))
+}
+
+/// What tokens cost in other tiers, where that is the same part of each price that the tier has; what differs is noted.
+fn service_tiers(
+    entry: &Entry<'_>,
+    points_per_usd: u32,
+    left_out: &mut Vec<String>,
+) -> Result<TierFactors, String> {
+    let priced = |name: &str| {
+        let raw = entry.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null");
+        raw.map(|raw| rate(name, raw, points_per_usd)).transpose()
+    };
+    let mut factors = Vec::new();
+    for (end, tier) in SERVICE_TIERS {
+        let mut parts = Vec::new();
+        let mut names = Vec::new();
+        for (name, plain) in entry.keys().filter_map(|name| Some((name, name.strip_suffix(end)?))) {
+            let Some(price) = priced(name)? else { continue };
+            names.push(name.clone());
+            parts.push(priced(plain)?.and_then(|plain| part(price, plain)));
+        }
+        let first = parts.first().copied().flatten();
+        match tier.zip(first) {
+            Some(factor) if parts.iter().all(|part| *part == first) => factors.push(factor),
+            _ => left_out.extend(names),
+        }
+    }
+    Ok(TierFactors::of(&factors))
+}
+
+/// One price as a part of another, in millionths, rounded up.
+fn part(price: i64, whole: i64) -> Option<u32> {
+    let scaled = i128::from(price).checked_mul(1_000_000)?;
+    let whole = i128::from(whole).max(0);
+    let ppm = if whole == 0 { return None } else { (scaled + whole - 1) / whole };
+    u32::try_from(ppm).ok().filter(|ppm| *ppm <= PriceRate::PPM_MAX)
 }
 
 /// Dollars per token to micro-points per million tokens: a million tokens, a million micro-points in a point.
@@ -274,7 +351,7 @@ impl Decimal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, Decimal, Import, NAMES, Selection, read};
+    use super::{Class, Decimal, Import, NAMES, Selection, ServiceTier, read};
 
     fn import(text: &str) -> Import {
         let providers = [("openai", "openai"), ("gemini", "google")];
@@ -309,7 +386,7 @@ mod tests {
         let mega = |tenths: i64| tenths * 1_000_000;
         assert_eq!(
             NAMES.map(|(class, ..)| price.base[class]),
-            [1_250, 125, 1_250, 1_250, 10_000, 1_250, 10_000].map(mega)
+            [1_250, 125, 1_250, 1_250, 10_000, 1_250, 10_000, 10_000, 1_250, 10_000].map(mega)
         );
         let tier = price.long_prompt.unwrap();
         assert_eq!(
@@ -317,12 +394,37 @@ mod tests {
             (200_000, mega(250), mega(15_000))
         );
         let left: Vec<&str> = import.left_out.iter().map(|(_, what)| what.as_str()).collect();
-        assert_eq!(left, ["input_cost_per_token_batches", "search_context_cost_per_query"]);
+        assert_eq!(left, [] as [&str; 0]);
+        assert_eq!(price.base.price_of(Class::WebSearch).to_string(), "30", "three cents are 30 points");
+        assert!(price.tiers.stated().eq([(ServiceTier::Batch, 400_000)]));
         assert_eq!(
             (import.models["m3"].base[Class::Input], import.models["m3"].output_tokens_max),
             (mega(20), 0)
         );
         assert_eq!(import.models.len(), 2);
+    }
+
+    #[test]
+    fn a_tier_is_one_factor_or_is_left_out_and_said() {
+        let list = r#"{"m1": {"litellm_provider": "openai", "mode": "chat", "max_output_tokens": 9,
+            "input_cost_per_token": 2e-06, "output_cost_per_token": 8e-06, "cache_read_input_token_cost": 5e-07,
+            "input_cost_per_token_priority": 3.5e-06, "output_cost_per_token_priority": 1.4e-05,
+            "cache_read_input_token_cost_priority": 8.75e-07,
+            "input_cost_per_token_flex": 1e-06, "output_cost_per_token_flex": 4e-06, "cache_read_input_token_cost_flex": 5e-07,
+            "input_cost_per_image_token": 3e-06,
+            "search_context_cost_per_query": {"search_context_size_low": 0.01, "search_context_size_high": 0.02}}}"#;
+        let import = import(list);
+        let price = &import.models["m1"];
+        assert!(price.tiers.stated().eq([(ServiceTier::Priority, 1_750_000)]));
+        let left: Vec<&str> = import.left_out.iter().map(|(_, what)| what.as_str()).collect();
+        let expected = [
+            "search_context_cost_per_query",
+            "cache_read_input_token_cost_flex",
+            "input_cost_per_token_flex",
+            "output_cost_per_token_flex",
+        ];
+        assert_eq!(left, expected);
+        assert_eq!((price.base[Class::ImageInput], price.base[Class::WebSearch]), (3_000_000_000, 0));
     }
 
     #[test]
@@ -340,7 +442,7 @@ mod tests {
         check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":-1e-6"#, "no price");
         check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":"cheap""#, "no price");
         check(&chat(r#""output_cost_per_image":0.01"#), "not metered");
-        check(&chat(r#""output_cost_per_reasoning_token":2e-6"#), "differs");
+        check(&chat(r#""cache_read_input_audio_token_cost":2e-6"#), "differs");
         check(&chat(r#""input_cost_per_token_above_100k_tokens":2e-6"#), "no output price_above_100k");
         let both =
             r#""input_cost_per_token_above_100k_tokens":2e-6,"input_cost_per_token_above_200k_tokens":2e-6"#;

@@ -3,6 +3,7 @@
 //! The adapter's plan names the members that state usage and those that hold output text. The meter looks for their names in
 //! passing events and keeps only the values found; the component reads those once, at the end.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -12,7 +13,7 @@ use tollgate_core::ending::Ending;
 use tollgate_core::json::{self, Kind};
 use tollgate_core::sse::{self, Frame, Framer};
 
-use crate::upstream::{Taps, UsageTap};
+use crate::upstream::{EACH, Taps, UsageTap};
 
 /// Longest event of a stream; pictures travel inside events.
 const EVENT_BYTES_MAX: usize = 32 << 20;
@@ -290,7 +291,7 @@ fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8])
     let mut found = false;
     let mut data = None;
     for (tap, sample) in taps.usage.iter().zip(samples) {
-        if !tap.active || tap.needle.find(event).is_none() {
+        if !tap.active || tap.needles.iter().any(|needle| needle.find(event).is_none()) {
             continue;
         }
         let data = data.get_or_insert_with(|| sse::data(event).unwrap_or_default());
@@ -299,18 +300,60 @@ fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8])
     found
 }
 
-/// Keeps the value that a tap leads to, if it is there and not null.
+/// Keeps the value that a tap leads to, if it is there and not null; says whether it is an object, as usage is.
 fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
     let path: Vec<&str> = tap.path.iter().map(String::as_str).collect();
+    if tap.many {
+        let list = list(json, &path);
+        if list.len() > b"[]".len() {
+            *sample = list;
+        }
+        return false;
+    }
     match json::find(json, &path) {
         Some(value) if value.kind != Kind::Null => {
             sample.clear();
             // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
-            sample.extend(json[value.range()].iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }));
-            true
+            sample.extend(json[value.range()].iter().map(on_one_line));
+            value.kind == Kind::Object
         }
         _ => false,
     }
+}
+
+/// A byte of a sample: a line feed outside strings is white space.
+const fn on_one_line(byte: &u8) -> u8 {
+    if *byte == b'\n' { b' ' } else { *byte }
+}
+
+/// All values that a path through arrays leads to, as an array.
+fn list(json: &[u8], path: &[&str]) -> Vec<u8> {
+    let mut list = vec![b'['];
+    each(json, path, &mut |value| {
+        if list.len() > 1 {
+            list.push(b',');
+        }
+        list.extend(value.iter().map(on_one_line));
+    });
+    list.push(b']');
+    list
+}
+
+fn each(json: &[u8], path: &[&str], visit: &mut dyn FnMut(&[u8])) {
+    let Some(at) = path.iter().position(|name| name.ends_with(EACH)) else {
+        if let Some(value) = json::find(json, path).filter(|value| value.kind != Kind::Null) {
+            visit(&json[value.range()]);
+        }
+        return;
+    };
+    let mut head = path[..=at].to_vec();
+    head[at] = head[at].strip_suffix(EACH).unwrap_or_default();
+    let Some(array) = json::find(json, &head) else { return };
+    // What is no array has no elements.
+    let _read = json::elements_of(json, array, |element| {
+        each(&json[element.range()], &path[at + 1..], visit);
+        ControlFlow::Continue(())
+    });
 }
 
 /// Reads a whole body: an object, or an array of them that was streamed.
@@ -326,6 +369,7 @@ fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]
     for (tap, sample) in taps.usage.iter().zip(samples).filter(|(tap, _)| tap.active) {
         match tap.path.as_slice() {
             [name] if array => take_last(tap, name, sample, body),
+            _ if array => take_each(tap, sample, body),
             _ => {
                 take(tap, sample, body);
             }
@@ -333,14 +377,24 @@ fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]
     }
 }
 
+/// What the elements of a streamed array state, the last one that does.
+fn take_each(tap: &UsageTap, sample: &mut Vec<u8>, body: &[u8]) {
+    let Some(array) = json::find(body, &[]) else { return };
+    // A stream that was cut has as many elements as it has.
+    let _read = json::elements_of(body, array, |element| {
+        take(tap, sample, &body[element.range()]);
+        ControlFlow::Continue(())
+    });
+}
+
 /// The last place in a streamed array where the tap's member stands.
 fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
-    let needle = tap.needle.needle();
+    let Some(needle) = tap.needles.first().map(Finder::needle) else { return };
     let Some(at) = memchr::memmem::rfind(body, needle) else { return };
     let after = &body[at + needle.len()..];
     let Some(value) = after.trim_ascii_start().strip_prefix(b":") else { return };
     let object = [b"{\"", name.as_bytes(), b"\":", value].concat();
-    let last = UsageTap { active: true, needle: tap.needle.clone(), path: vec![name.to_owned()] };
+    let last = UsageTap::new(name, true);
     take(&last, sample, &object);
 }
 
@@ -385,15 +439,30 @@ mod tests {
     );
 
     fn taps() -> Rc<Taps> {
-        let tap = |path: &str| UsageTap {
-            active: true,
-            needle: Finder::new(&format!("\"{}\"", path.rsplit('.').next().unwrap())).into_owned(),
-            path: path.split('.').map(str::to_owned).collect(),
-        };
+        let tap = |path: &str| UsageTap::new(path, true);
         Rc::new(Taps {
             usage: vec![tap("usage"), tap("message.usage")],
             text: vec![Finder::new("\"content\"").into_owned()],
         })
+    }
+
+    #[test]
+    fn a_path_through_arrays_leads_to_a_list() {
+        let check = |path: &str, body: &str, expected: &str| {
+            let taps = Taps { usage: vec![UsageTap::new(path, true)], text: Vec::new() };
+            let mut meter = Meter::whole(Rc::new(taps));
+            meter.pass(Bytes::copy_from_slice(body.as_bytes()));
+            meter.end();
+            assert_eq!(meter.samples().unwrap_or_default(), expected.as_bytes(), "{path} {body}");
+        };
+        let body = r#"{"output":[{"type":"a","x":{"y":[1,2]}},{"type":null},{"x":{"y":[3]}},{"type":"b"}]}"#;
+        check("output[].type", body, r#"["a","b"]"#);
+        check("output[].x.y", body, "[[1,2],[3]]");
+        check("output[].x.y[]", body, "[1,2,3]");
+        check("output[].z", body, "");
+        check("output.type[]", body, "");
+        let streamed = r#"[{"c":[{"q":["a"]}]},{"c":[{"q":["a","b"]}]},{"c":[]}]"#;
+        check("c[].q", streamed, r#"[["a","b"]]"#);
     }
 
     /// Passes `stream` in two pieces cut at every place.

@@ -113,10 +113,15 @@ impl Priced {
         })
     }
 
-    /// What the caller pays for a prompt of so many tokens: what the pricing policy is given. The policy never sees what of it
+    /// What the caller pays for such a usage: what the pricing policy is given. The policy never sees what of it
     /// is the table's price and what the user's rate, so that no component has to know of rates, and none can tell.
-    pub(crate) fn rates(&self, prompt_tokens: u64) -> Rates {
-        self.price.rates(prompt_tokens).charged_at(self.rate)
+    pub(crate) fn rates(&self, usage: &Usage) -> Rates {
+        self.published(usage).charged_at(self.rate)
+    }
+
+    /// The published prices of what was used, in the tier that served it.
+    pub(crate) fn published(&self, usage: &Usage) -> Rates {
+        self.price.rates(usage.prompt_total()).at_factor(self.price.tiers.ppm(usage.tier))
     }
 }
 

@@ -126,7 +126,7 @@ fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usage) -> 
     match (facts.hold, facts.lease) {
         (Some(hold), Some(lease)) if outcome != Outcome::Refused => {
             let owner = lease.credential().owner;
-            let rates = hold.priced.rates(usage.prompt_total());
+            let rates = hold.priced.rates(&usage);
             let bill = Bill { rates, usage, outcome, owner, at: facts.request.at };
             Money::Charged(charged(shared, facts, hold, lease, &bill))
         }
@@ -156,6 +156,7 @@ fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease, bill:
         admitted_at: request.at,
         charge: charge.amount,
         price_rate: hold.priced.rate,
+        tier_ppm: hold.priced.price.tiers.ppm(bill.usage.tier),
         held: Some(hold.amount),
         reason: Some(charge.reason),
     };
@@ -204,7 +205,7 @@ fn published_charge(
     if hold.priced.rate == PriceRate::FULL {
         return charge;
     }
-    let rates = *hold.priced.price.rates(bill.usage.prompt_total());
+    let rates = hold.priced.published(&bill.usage);
     price(shared, request, &Bill { rates, ..*bill }, hold.amount).charge.amount
 }
 

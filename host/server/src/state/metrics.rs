@@ -83,6 +83,7 @@ pub(crate) struct Metrics {
     answers: Family<Answer, Counter>,
     ends: Family<End, Counter>,
     tokens: Family<Counted, Counter>,
+    units: Family<Counted, Counter>,
     charged: Counter,
     attempts_failed: Counter,
     duration: Histogram,
@@ -104,6 +105,7 @@ impl Metrics {
             answers: Family::default(),
             ends: Family::default(),
             tokens: Family::default(),
+            units: Family::default(),
             charged: Counter::default(),
             attempts_failed: Counter::default(),
             duration: histogram(),
@@ -119,6 +121,11 @@ impl Metrics {
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
         registry.register("outcomes", "Ended calls by outcome", metrics.ends.clone());
         registry.register("tokens", "Tokens by usage class", metrics.tokens.clone());
+        registry.register(
+            "units",
+            "Calls of tools, images and seconds by usage class",
+            metrics.units.clone(),
+        );
         registry.register("charged_micropoints", "Micro-points charged", metrics.charged.clone());
         registry.register(
             "attempts_failed",
@@ -188,8 +195,9 @@ impl Metrics {
             self.first_byte.observe(first.as_secs_f64());
         }
         self.charged.inc_by(u64::try_from(charge.get()).unwrap_or(0));
-        for (class, units) in usage.amounts().filter(|(class, _)| class.unit() == Counting::Tokens) {
-            self.tokens.get_or_create(&Counted { class: Label(class) }).inc_by(units);
+        for (class, units) in usage.amounts() {
+            let counted = if class.unit() == Counting::Tokens { &self.tokens } else { &self.units };
+            counted.get_or_create(&Counted { class: Label(class) }).inc_by(units);
         }
     }
 

@@ -106,6 +106,9 @@ pub(crate) struct StreamOption {
     pub(crate) withhold_when_empty: String,
 }
 
+/// In a tap's path, after a name: each element of an array.
+pub(crate) const EACH: &str = "[]";
+
 /// What to look for in the passing bytes of one protocol.
 pub(crate) struct Taps {
     /// All usage taps of the plan, in its order; those of other protocols stay silent.
@@ -118,22 +121,29 @@ pub(crate) struct Taps {
 pub(crate) struct UsageTap {
     /// Whether the tap is of the protocol at hand.
     pub(crate) active: bool,
-    /// The last name of the path, quoted.
-    pub(crate) needle: Finder<'static>,
+    /// The names of the path, quoted, the last one first: where one of them is missing nothing need be parsed.
+    pub(crate) needles: Vec<Finder<'static>>,
     /// Member names from the top.
     pub(crate) path: Vec<String>,
+    /// Whether the path leads through arrays, so that what it leads to is a list.
+    pub(crate) many: bool,
 }
 
 impl Taps {
     fn new(plan: &AdapterPlan, protocol: Protocol) -> Self {
-        let usage = plan.usage_taps.iter().map(|tap| {
-            let path: Vec<String> = tap.path.split('.').map(str::to_owned).collect();
-            let last = path.last().map_or("", String::as_str);
-            UsageTap { active: tap.protocol == protocol, needle: quoted(last), path }
-        });
+        let usage = plan.usage_taps.iter().map(|tap| UsageTap::new(&tap.path, tap.protocol == protocol));
         let text =
             plan.text_taps.iter().filter(|tap| tap.protocol == protocol).map(|tap| quoted(&tap.member));
         Self { usage: usage.collect(), text: text.collect() }
+    }
+}
+
+impl UsageTap {
+    /// A tap of names joined by dots; `[]` after one stands for each element of an array.
+    pub(crate) fn new(path: &str, active: bool) -> Self {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        let needles = path.iter().rev().map(|name| quoted(name.strip_suffix(EACH).unwrap_or(name)));
+        Self { active, needles: needles.collect(), many: path.iter().any(|name| name.ends_with(EACH)), path }
     }
 }
 

@@ -15,10 +15,10 @@ use tollgate_core::time::Timestamp;
 use crate::catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
+use crate::sqlite::amounts::token_classes;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};
-use crate::sqlite::usage::tokens;
 
 /// For a condition to follow.
 pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
@@ -26,8 +26,14 @@ pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enable
     context_management, keep_bodies FROM api_key";
 
 /// What was used with keys, for a condition to follow.
-const USES: &str =
-    concat!("SELECT subject, last_at, requests, ", tokens!(), ", charge FROM usage_counter WHERE kind = 4");
+fn uses() -> String {
+    let classes = token_classes();
+    format!(
+        "SELECT subject, last_at, requests, (SELECT COALESCE(SUM(units), 0) FROM usage_counter_units AS used \
+         WHERE used.kind = 4 AND used.subject = usage_counter.subject AND class IN ({classes})), charge \
+         FROM usage_counter WHERE kind = 4"
+    )
+}
 
 /// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
@@ -207,7 +213,10 @@ impl ApiKeys for Database {
     }
 
     async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
-        let rows = sqlx::query(USES).fetch_all(self.pool()).await.doing("reading what API keys used")?;
+        let rows = sqlx::query(AssertSqlSafe(uses()))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading what API keys used")?;
         rows.iter().map(|row| fields("counter", row, key_use)).collect()
     }
 
@@ -234,7 +243,7 @@ impl ApiKeys for Database {
     }
 
     async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
-        let rows = sqlx::query(AssertSqlSafe(format!("{USES} AND subject {IN_LIST}")))
+        let rows = sqlx::query(AssertSqlSafe(format!("{} AND subject {IN_LIST}", uses())))
             .bind(list(keys.iter().map(ApiKeyId::as_bytes)))
             .fetch_all(self.pool())
             .await
@@ -271,12 +280,12 @@ impl Database {
         now: Timestamp,
     ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
         // By user, because the counters are: a look per user, and never at another day.
-        let rows = sqlx::query(concat!(
-            "SELECT api_key, SUM(",
-            tokens!(),
-            ") FROM users CROSS JOIN usage_counter ON kind = 1 AND subject = users.id AND day = ? \
-             WHERE api_key <> x'' GROUP BY api_key"
-        ))
+        let classes = token_classes();
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT api_key, SUM(units) FROM users CROSS JOIN usage_counter_units \
+             ON kind = 1 AND subject = users.id AND day = ? \
+             WHERE api_key <> x'' AND class IN ({classes}) GROUP BY api_key"
+        )))
         .bind(stored(now.day()))
         .fetch_all(self.pool())
         .await

@@ -24,6 +24,8 @@ use crate::sqlite::tally::Tally;
 
 /// Counters of one insertion.
 const CHUNK_COUNTERS: usize = 256;
+/// Their units in one insertion.
+const CHUNK_UNITS: usize = 1024;
 /// Shapes that are remembered between commits; beyond these they are looked up anew.
 const SHAPES_MAX: usize = 4096;
 
@@ -140,8 +142,17 @@ impl Tables {
                 tally.add(record);
             }
         }
-        for rows in tally.rows().chunks(CHUNK_COUNTERS) {
+        let counters = tally.rows();
+        for rows in counters.chunks(CHUNK_COUNTERS) {
             let (text, arguments) = self.texts.count(rows);
+            self.run(text, arguments).await?;
+        }
+        let mut units = Vec::new();
+        for (counter, counts) in &counters {
+            units.extend(counts.usage.amounts().map(|(class, units)| (*counter, class, units)));
+        }
+        for rows in units.chunks(CHUNK_UNITS) {
+            let (text, arguments) = self.texts.count_units(rows);
             self.run(text, arguments).await?;
         }
         Ok(())

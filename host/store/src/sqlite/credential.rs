@@ -21,6 +21,7 @@ use crate::catalogue::credential::{
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::seal::{MasterKey, Place, Sealed};
+use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::{Doing, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::pool;
@@ -355,11 +356,11 @@ impl Database {
     ) -> Result<HashMap<CredentialId, u64>, StoreError> {
         // Ids are ordered by time, so this reads one day of the table.
         let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
-        let rows = sqlx::query(
-            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN input \
-             + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output \
-             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential",
-        )
+        let tokens = tokens_of_record();
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN {tokens} \
+             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential"
+        )))
         .bind(midnight.as_bytes().as_slice())
         .fetch_all(self.pool())
         .await

@@ -16,10 +16,10 @@ use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPage, RequestPages};
+use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{fields, stored};
-use crate::sqlite::usage::tokens;
 
 /// Records that a page looks at where no index helps.
 const WALK_MAX: u32 = 20_000;
@@ -278,7 +278,7 @@ fn rest(filter: &RequestFilter, owned: bool) -> Condition {
     rest.and("attempts >= ?", filter.attempts_min.map(|count| number(u64::from(count))));
     rest.and("latency_ms >= ?", filter.latency_ms_min.map(number));
     rest.and("ttft_ms >= ?", filter.ttft_ms_min.map(number));
-    rest.and(concat!(tokens!(), " >= ?"), filter.tokens_min.map(number));
+    rest.and(&format!("{} >= ?", tokens_of_record()), filter.tokens_min.map(number));
     rest.and("charge >= ?", filter.charge_min.map(|amount| Value::Number(amount.get())));
     rest.and(
         "components IN (SELECT id FROM component_set WHERE ? IN (adapter, selector, pricing, filter))",

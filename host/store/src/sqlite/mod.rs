@@ -4,6 +4,7 @@
 //! them into the tables, `recover.rs` those that a crash left. `balance.rs`, `sweep.rs` and `verify.rs` keep the books right; the rest
 //! is one file per resource.
 
+mod amounts;
 mod api_key;
 mod apply;
 mod audit;

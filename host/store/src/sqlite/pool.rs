@@ -13,6 +13,7 @@ use crate::catalogue::audit::Note;
 use crate::catalogue::pool::{Lending, Loan, PoolUse};
 use crate::entry::{Movement, transfer_id};
 use crate::error::StoreError;
+use crate::sqlite::amounts::units_of;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
@@ -116,9 +117,7 @@ impl Lending for Database {
         const DOING: &str = "reading uses of a credential";
         // The record is that of the attempt that ended the request; others have none.
         let rows = sqlx::query(
-            "SELECT used.number, used.request, used.at_ms, used.model, record.outcome, COALESCE(record.input \
-             + record.cache_read + record.cache_write_short + record.cache_write_long + record.audio_input, 0), \
-             COALESCE(record.output + record.reasoning + record.audio_output, 0), \
+            "SELECT used.number, used.request, used.at_ms, used.model, record.outcome, COALESCE(record.usage, '{}'), \
              used.attempt = (SELECT MAX(attempt) FROM pool_use AS other WHERE other.request = used.request) \
              FROM pool_use AS used LEFT JOIN request_record AS record ON record.request = used.request \
              AND record.attempts = used.attempt AND record.credential = used.credential \
@@ -178,7 +177,8 @@ fn pool_use(row: &mut Row<'_>) -> Option<(RequestId, PoolUse, bool)> {
         Some(name) => Some(Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)?),
         None => None,
     };
-    let (prompt_tokens, output_tokens) = (row.u64()?, row.u64()?);
+    let usage = units_of(row.get()?)?;
+    let (prompt_tokens, output_tokens) = (usage.prompt_total(), usage.output_total());
     let earned = Micropoints::ZERO;
     let used = PoolUse { number, at, model, outcome, prompt_tokens, output_tokens, earned };
     Some((request, used, row.get()?))

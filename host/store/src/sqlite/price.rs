@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
-use tollgate_core::price::{ModelPrice, PriceSchedule, PriceTable, Rates, Tier};
+use tollgate_core::price::{ModelPrice, PriceSchedule, PriceTable, Rates, Tier, TierFactors};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
 
 use crate::catalogue::audit::Note;
 use crate::catalogue::price::{NewPrices, PriceVersion, Prices};
 use crate::error::StoreError;
+use crate::sqlite::amounts::{rates_json, rates_of, tiers_json, tiers_of};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
@@ -196,21 +197,22 @@ async fn insert(
     above_tokens: u64,
     rates: &Rates,
 ) -> Result<(), StoreError> {
-    let mut query = sqlx::query(
-        "INSERT INTO price (version, model, tier, provider, above_tokens, output_tokens_max, input, cache_read, \
-         cache_write_short, cache_write_long, output, audio_input, audio_output, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    sqlx::query(
+        "INSERT INTO price (version, model, tier, provider, above_tokens, output_tokens_max, rates, request, \
+         service_tiers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(version)
     .bind(model)
     .bind(tier)
     .bind(&price.provider)
     .bind(stored(above_tokens))
-    .bind(stored(price.output_tokens_max));
-    for class in STATED {
-        query = query.bind(rates[class]);
-    }
-    query.bind(rates.request).execute(connection).await.doing("publishing prices")?;
+    .bind(stored(price.output_tokens_max))
+    .bind(rates_json(rates))
+    .bind(rates.request)
+    .bind(tiers_json(&price.tiers))
+    .execute(connection)
+    .await
+    .doing("publishing prices")?;
     Ok(())
 }
 
@@ -221,6 +223,7 @@ struct PriceRow {
     above_tokens: u64,
     output_tokens_max: u64,
     rates: Rates,
+    tiers: TierFactors,
 }
 
 /// The prices of a version, whether or not it is in force.
@@ -230,8 +233,8 @@ pub(crate) async fn table(
     effective_at: i64,
 ) -> Result<PriceTable, StoreError> {
     let rows = sqlx::query(
-        "SELECT model, tier, provider, above_tokens, output_tokens_max, input, cache_read, cache_write_short, \
-         cache_write_long, output, audio_input, audio_output, request FROM price WHERE version = ? ORDER BY model, tier",
+        "SELECT model, tier, provider, above_tokens, output_tokens_max, rates, request, service_tiers \
+         FROM price WHERE version = ? ORDER BY model, tier",
     )
     .bind(version)
     .fetch_all(connection)
@@ -245,8 +248,9 @@ pub(crate) async fn table(
             let price = models.get_mut(&row.model).ok_or(StoreError::Damaged("price"))?;
             price.long_prompt = Some(Tier { above_tokens: row.above_tokens, rates: row.rates });
         } else {
-            let PriceRow { provider, rates: base, output_tokens_max, .. } = row;
-            models.insert(row.model, ModelPrice { provider, base, long_prompt: None, output_tokens_max });
+            let PriceRow { provider, rates: base, output_tokens_max, tiers, .. } = row;
+            let price = ModelPrice { provider, base, long_prompt: None, output_tokens_max, tiers };
+            models.insert(row.model, price);
         }
     }
     Ok(PriceTable::new(loaded(version), Timestamp::from_millis(loaded(effective_at)), models))
@@ -259,25 +263,10 @@ fn price_row(row: &mut Row<'_>) -> Option<PriceRow> {
         provider: row.get()?,
         above_tokens: row.u64()?,
         output_tokens_max: row.u64()?,
-        rates: rates(row)?,
+        rates: {
+            let (rates, request) = (row.get()?, row.get()?);
+            rates_of(request, rates)?
+        },
+        tiers: tiers_of(row.get()?)?,
     })
-}
-
-/// The classes that have a column, in their order.
-const STATED: [Class; 7] = [
-    Class::Input,
-    Class::CacheRead,
-    Class::CacheWriteShort,
-    Class::CacheWriteLong,
-    Class::Output,
-    Class::AudioInput,
-    Class::AudioOutput,
-];
-
-fn rates(row: &mut Row<'_>) -> Option<Rates> {
-    let mut stated = [(Class::Input, 0); STATED.len()];
-    for (place, class) in stated.iter_mut().zip(STATED) {
-        *place = (class, row.get()?);
-    }
-    Some(Rates::of(row.get()?, &stated))
 }

@@ -10,19 +10,19 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Quality, Usage};
+use tollgate_core::usage::{Quality, ServiceTier, Usage};
 
 use crate::entry::{Attempt, Components, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPages, Requests};
+use crate::sqlite::amounts::units_of;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded};
 
 const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
-    attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, reasoning, \
-    audio_input, audio_output, quality, hold, charge, price_version, adapter, selector, pricing, filter, receipt, \
-    filter_hash, error, started_at \
+    attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, adapter, \
+    selector, pricing, filter, receipt, filter_hash, error, started_at \
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
 
 #[async_trait]
@@ -176,8 +176,9 @@ fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
 }
 
 fn usage(row: &mut Row<'_>) -> Option<Usage> {
-    let mut usage = crate::sqlite::usage::units(row)?;
+    let mut usage = units_of(row.get()?)?;
     usage.quality = named(row, [Quality::Exact, Quality::Estimated, Quality::Missing], Quality::name)??;
+    usage.tier = named(row, ServiceTier::ALL, ServiceTier::name)??;
     Some(usage)
 }
 

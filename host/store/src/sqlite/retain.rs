@@ -15,23 +15,21 @@ use crate::sqlite::row::{fields, stored};
 
 /// Adds what the batch was counted as to what was removed before.
 const REMOVE_COUNTED: &str = "INSERT INTO usage_removed \
-    SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), SUM(CASE WHEN billed THEN input ELSE 0 END), \
-    SUM(CASE WHEN billed THEN cache_read ELSE 0 END), SUM(CASE WHEN billed THEN cache_write_short ELSE 0 END), \
-    SUM(CASE WHEN billed THEN cache_write_long ELSE 0 END), SUM(CASE WHEN billed THEN output ELSE 0 END), \
-    SUM(CASE WHEN billed THEN reasoning ELSE 0 END), SUM(CASE WHEN billed THEN audio_input ELSE 0 END), \
-    SUM(CASE WHEN billed THEN audio_output ELSE 0 END), SUM(charge), MAX(started_at) \
+    SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), SUM(charge), MAX(started_at) \
     FROM counted_record WHERE request <= ? GROUP BY 1, 2, 3, 4, 5 \
     ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET requests = requests + excluded.requests, \
-    failed = failed + excluded.failed, input = input + excluded.input, cache_read = cache_read + excluded.cache_read, \
-    cache_write_short = cache_write_short + excluded.cache_write_short, \
-    cache_write_long = cache_write_long + excluded.cache_write_long, output = output + excluded.output, \
-    reasoning = reasoning + excluded.reasoning, audio_input = audio_input + excluded.audio_input, \
-    audio_output = audio_output + excluded.audio_output, charge = charge + excluded.charge, \
-    last_at = MAX(last_at, excluded.last_at)";
+    failed = failed + excluded.failed, charge = charge + excluded.charge, last_at = MAX(last_at, excluded.last_at)";
+
+/// The units of it.
+const REMOVE_UNITS: &str = "INSERT INTO usage_removed_units \
+    SELECT kind, subject, day, api_key, model, class, SUM(units) \
+    FROM counted_units WHERE request <= ? GROUP BY 1, 2, 3, 4, 5, 6 \
+    ON CONFLICT (kind, subject, day, api_key, model, class) DO UPDATE SET units = units + excluded.units";
 
 /// The steps of a removal, in their order; each takes the last request of the batch.
-const REMOVE: [&str; 5] = [
+const REMOVE: [&str; 6] = [
     REMOVE_COUNTED,
+    REMOVE_UNITS,
     "INSERT INTO kept_receipt SELECT request, receipt FROM request_record WHERE request <= ? AND receipt IS NOT NULL \
      ON CONFLICT DO NOTHING",
     "DELETE FROM request_attempt WHERE request <= ?",

@@ -13,9 +13,10 @@ use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Encode, Sqlite, Type};
 use tollgate_core::id::RequestId;
-use tollgate_core::usage::{Class, Usage};
+use tollgate_core::usage::Class;
 
 use crate::entry::{Borrowed, Entry, Movement, RequestRecord, transfer_id};
+use crate::sqlite::amounts::units_json;
 use crate::sqlite::row::stored;
 use crate::sqlite::tally::{Counter, Counts};
 
@@ -61,14 +62,15 @@ const TRANSFER_COLUMNS: &str =
 const TRANSFER_WIDTH: usize = 11;
 
 const RECORD_COLUMNS: &str = "request, user_id, api_key, protocol, operation, provider, model, credential, outcome, \
-    status, attempts, latency_ms, ttft_ms, streamed, input, cache_read, cache_write_short, cache_write_long, output, \
-    reasoning, audio_input, audio_output, quality, hold, charge, price_version, components, receipt, filter_hash, error, \
+    status, attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, components, receipt, filter_hash, error, \
     started_at, shape";
-const RECORD_WIDTH: usize = 32;
+const RECORD_WIDTH: usize = 26;
 
-const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, failed, input, cache_read, \
-    cache_write_short, cache_write_long, output, reasoning, audio_input, audio_output, charge, last_at";
-const COUNTER_WIDTH: usize = 17;
+const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, failed, charge, last_at";
+const COUNTER_WIDTH: usize = 9;
+
+const UNITS_COLUMNS: &str = "kind, subject, day, api_key, model, class, units";
+const UNITS_WIDTH: usize = 7;
 
 const USE_COLUMNS: &str = "request, attempt, credential, lender, model, at_ms";
 const USE_WIDTH: usize = 6;
@@ -220,6 +222,7 @@ fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> Tran
 pub(crate) struct Texts {
     inserts: HashMap<[usize; 3], Arc<str>>,
     counts: HashMap<usize, Arc<str>>,
+    units: HashMap<usize, Arc<str>>,
 }
 
 impl Texts {
@@ -265,6 +268,32 @@ impl Texts {
         }
         (text, binds.0)
     }
+
+    /// The text and the arguments that add `rows` to the units of the usage counters.
+    pub(crate) fn count_units(&mut self, rows: &[(Counter<'_>, Class, u64)]) -> (Arc<str>, SqliteArguments) {
+        let padded = padded(rows.len());
+        let text = match self.units.entry(padded) {
+            Slot::Occupied(slot) => Arc::clone(slot.get()),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(units_text(padded).into())),
+        };
+        let mut binds = Binds(SqliteArguments::default());
+        binds.0.reserve(padded * UNITS_WIDTH, 0);
+        for (counter, class, units) in rows {
+            binds.counter_key(counter);
+            binds.add(class.name());
+            binds.add(stored(*units));
+        }
+        (text, binds.0)
+    }
+}
+
+/// Adds to the units of counters.
+fn units_text(rows: usize) -> String {
+    let mut text = String::new();
+    insert(&mut text, "usage_counter_units", UNITS_COLUMNS, UNITS_WIDTH, rows);
+    text.pop();
+    text.push_str(" ON CONFLICT DO UPDATE SET units = units + excluded.units");
+    text
 }
 
 /// Adds to counters that are there, and makes those that are not.
@@ -338,15 +367,18 @@ impl Binds {
         self.add(row.at_ms);
     }
 
-    fn counter(&mut self, counter: &Counter<'_>, counts: &Counts) {
+    fn counter_key(&mut self, counter: &Counter<'_>) {
         self.add(counter.kind as i64);
         self.add(counter.subject);
         self.add(stored(counter.day));
         self.add(counter.api_key);
         self.add(counter.model);
+    }
+
+    fn counter(&mut self, counter: &Counter<'_>, counts: &Counts) {
+        self.counter_key(counter);
         self.add(counts.requests);
         self.add(counts.failed);
-        self.units(&counts.usage);
         self.add(counts.charge);
         self.add(counts.last_at);
     }
@@ -375,8 +407,9 @@ impl Binds {
         self.add(stored(record.latency_ms));
         self.add(record.ttft_ms.map(stored));
         self.add(i64::from(record.streamed));
-        self.units(&record.usage);
+        self.add(units_json(&record.usage));
         self.add(record.usage.quality.name());
+        self.add(record.usage.tier.name());
         self.add(record.hold.get());
         self.add(record.charge.get());
         self.add(record.price_version.map(stored));
@@ -386,12 +419,6 @@ impl Binds {
         self.add(record.error.as_deref());
         self.add(stored(record.started_at.millis()));
         self.add(known.shape);
-    }
-
-    fn units(&mut self, usage: &Usage) {
-        for class in Class::ALL {
-            self.add(stored(usage[class]));
-        }
     }
 }
 
@@ -407,5 +434,6 @@ mod tests {
         assert_eq!(RECORD_COLUMNS.split(',').count(), RECORD_WIDTH);
         assert_eq!(super::USE_COLUMNS.split(',').count(), super::USE_WIDTH);
         assert_eq!(COUNTER_COLUMNS.split(',').count(), COUNTER_WIDTH);
+        assert_eq!(super::UNITS_COLUMNS.split(',').count(), super::UNITS_WIDTH);
     }
 }

@@ -3,7 +3,8 @@
 //! `tally.rs` writes them; migration 11 says what they count.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::ApiKeyId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
@@ -15,15 +16,6 @@ use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
 use crate::sqlite::tally::Kind;
-
-/// All classes of tokens, each once.
-macro_rules! tokens {
-    () => {
-        "(input + cache_read + cache_write_short + cache_write_long + output + reasoning + audio_input + audio_output)"
-    };
-}
-
-pub(crate) use tokens;
 
 #[async_trait]
 impl UsageCounters for Database {
@@ -40,26 +32,64 @@ impl UsageCounters for Database {
             UsageOf::Credential(credential) => (Kind::Credential, credential.as_bytes(), None),
             UsageOf::Everyone => (Kind::Everyone, &[], None),
         };
-        let text = format!(
-            "SELECT {label}, SUM(requests), SUM(failed), SUM(input), SUM(cache_read), SUM(cache_write_short), \
-             SUM(cache_write_long), SUM(output), SUM(reasoning), SUM(audio_input), SUM(audio_output), SUM(charge), \
-             MAX(last_at) FROM usage_counter WHERE kind = ? AND subject = ? AND day BETWEEN ? AND ? \
-             AND (?5 IS NULL OR api_key = ?5) GROUP BY 1 ORDER BY 1"
+        const WHICH: &str = "WHERE kind = ? AND subject = ? AND day BETWEEN ? AND ? \
+             AND (?5 IS NULL OR api_key = ?5)";
+        let which = Which { kind, subject, days: [query.from_day, query.until_day], key };
+        let mut tx = self.pool().begin().await.doing(DOING)?;
+        let counted = format!(
+            "SELECT {label}, SUM(requests), SUM(failed), SUM(charge), MAX(last_at) FROM usage_counter {WHICH} \
+             GROUP BY 1 ORDER BY 1"
         );
-        let rows = sqlx::query(AssertSqlSafe(text))
-            .bind(kind as i64)
-            .bind(subject)
-            .bind(stored(query.from_day))
-            .bind(stored(query.until_day))
-            .bind(key)
-            .fetch_all(self.pool())
-            .await
-            .doing("reading usage")?;
-        rows.iter().map(|row| fields("counter", row, |row| usage_row(query.by, row))).collect()
+        let counted = read(&mut tx, counted, &which).await?;
+        let units = format!(
+            "SELECT {label}, class, SUM(units) FROM usage_counter_units {WHICH} GROUP BY 1, 2 ORDER BY 1"
+        );
+        let units = read(&mut tx, units, &which).await?;
+        let read = |row: &_| fields("counter", row, |row| usage_row(query.by, row));
+        let mut rows = counted.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        for row in &units {
+            let (of, class, units) = fields("counter", row, |row| {
+                Some((label_of(query.by, row)?, Class::named(row.get()?)?, row.u64()?))
+            })?;
+            // Both are in one order; units without a counter are damage that `verify` names.
+            if let Some(row) = rows.iter_mut().find(|row| of == (row.day, row.model.clone(), row.api_key)) {
+                row.used.usage[class] = units;
+            }
+        }
+        Ok(rows)
     }
 }
 
-fn usage_row(by: UsageBy, row: &mut Row<'_>) -> Option<UsageRow> {
+const DOING: &str = "reading usage";
+
+/// Which counters to read.
+struct Which<'a> {
+    kind: Kind,
+    subject: &'a [u8],
+    days: [u64; 2],
+    key: Option<&'a [u8]>,
+}
+
+async fn read(
+    connection: &mut SqliteConnection,
+    text: String,
+    which: &Which<'_>,
+) -> Result<Vec<SqliteRow>, StoreError> {
+    let [from, until] = which.days.map(stored);
+    sqlx::query(AssertSqlSafe(text))
+        .bind(which.kind as i64)
+        .bind(which.subject)
+        .bind(from)
+        .bind(until)
+        .bind(which.key)
+        .fetch_all(connection)
+        .await
+        .doing(DOING)
+}
+
+type Label = (Option<u64>, Option<String>, Option<ApiKeyId>);
+
+fn label_of(by: UsageBy, row: &mut Row<'_>) -> Option<Label> {
     let (mut day, mut model, mut api_key) = (None, None, None);
     match by {
         UsageBy::Total => drop(row.get::<Option<i64>>()?),
@@ -70,21 +100,14 @@ fn usage_row(by: UsageBy, row: &mut Row<'_>) -> Option<UsageRow> {
             api_key = <[u8; 16]>::try_from(bytes).ok().map(ApiKeyId::from_bytes);
         }
     }
-    Some(UsageRow { day, model, api_key, used: used(row)? })
+    Some((day, model, api_key))
 }
 
-fn used(row: &mut Row<'_>) -> Option<Used> {
+fn usage_row(by: UsageBy, row: &mut Row<'_>) -> Option<UsageRow> {
+    let (day, model, api_key) = label_of(by, row)?;
     let (requests, failed) = (row.u64()?, row.u64()?);
-    let usage = units(row)?;
     let charge = Micropoints::new(row.get()?);
-    Some(Used { requests, failed, usage, charge, last_at: Timestamp::from_millis(loaded(row.get()?)) })
-}
-
-/// The columns of the classes, in their order.
-pub(crate) fn units(row: &mut Row<'_>) -> Option<Usage> {
-    let mut usage = Usage::default();
-    for class in Class::ALL {
-        usage[class] = row.u64()?;
-    }
-    Some(usage)
+    let last_at = Timestamp::from_millis(loaded(row.get()?));
+    let used = Used { requests, failed, usage: Usage::default(), charge, last_at };
+    Some(UsageRow { day, model, api_key, used })
 }

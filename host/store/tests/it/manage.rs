@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tollgate_core::id::{ApiKeyId, RequestId, UserId};
 use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::outcome::Outcome;
-use tollgate_core::price::{ModelPrice, Rates, Tier};
+use tollgate_core::price::{ModelPrice, Rates, Tier, TierFactors};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
@@ -51,7 +51,13 @@ fn limits() -> KeyLimits {
 fn price() -> ModelPrice {
     let base = Rates::of(0, &[(Class::Input, 1), (Class::Output, 2)]);
     let long_prompt = Some(Tier { above_tokens: 200_000, rates: base.with(Class::Input, 9) });
-    ModelPrice { provider: "openai".into(), base, long_prompt, output_tokens_max: 100 }
+    ModelPrice {
+        provider: "openai".into(),
+        base,
+        long_prompt,
+        output_tokens_max: 100,
+        tiers: TierFactors::default(),
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tollgate_core::id::UserId;
 use tollgate_core::ledger::Settlement;
-use tollgate_core::price::{ModelPrice, PriceRate, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, TierFactors};
 use tollgate_core::usage::Class;
 use tollgate_store::{Granted, NewBatch, NewPrices, Payers, Refund, StoreError};
 
@@ -156,7 +156,13 @@ async fn a_version_to_come_is_loaded_ahead_and_can_be_withdrawn_until_then() {
     let rig = Rig::new().await;
     let models = |output| {
         let base = Rates::of(0, &[(Class::Input, 1), (Class::Output, output)]);
-        let price = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 9 };
+        let price = ModelPrice {
+            provider: "p".into(),
+            base,
+            long_prompt: None,
+            output_tokens_max: 9,
+            tiers: TierFactors::default(),
+        };
         HashMap::from([("m".to_owned(), price)])
     };
     let publish = async |output, at: u64| {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tollgate_core::id::RequestId;
 use tollgate_core::limits::RateLimits;
-use tollgate_core::price::{ModelPrice, PriceRate, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, TierFactors};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::Class;
@@ -29,7 +29,13 @@ async fn charged(rig: &Rig) -> RequestId {
 /// Changes that the audit log must name, each with the action that it is noted as.
 async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Result<(), StoreError>)) {
     let base = Rates::of(0, &[(Class::Input, 1), (Class::Output, 1)]);
-    let price = ModelPrice { provider: "p".into(), base, long_prompt: None, output_tokens_max: 9 };
+    let price = ModelPrice {
+        provider: "p".into(),
+        base,
+        long_prompt: None,
+        output_tokens_max: 9,
+        tiers: TierFactors::default(),
+    };
     let models = HashMap::from([("m".to_owned(), price)]);
     let later = NewPrices { models: &models, effective_at: Some(NOW.plus_ms(9)), actor: "test", note: None };
     seen("price.publish", store.catalogue.schedule_prices(&later, NOW).await.map(drop));

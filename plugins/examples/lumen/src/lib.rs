@@ -10,7 +10,7 @@ use tollgate_plugin::adapter::{
     Adapter, Check, Exchange, Failure, FailureClass, Plan, Refusal, Reply, Translated,
 };
 use tollgate_plugin::config;
-use tollgate_plugin::types::{Operation, Protocol, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, Quality, Usage};
 use tollgate_plugin_openai::Openai;
 use tollgate_protocols::sample;
 
@@ -68,12 +68,15 @@ impl Adapter for Lumen {
     }
 
     fn read_usage(&self, _protocol: Protocol, _operation: Operation, samples: &[u8]) -> Usage {
-        sample::read(samples, USAGE).map_or(Usage::MISSING, |stated: Stated| Usage {
-            input: stated.prompt_tokens,
-            cache_read: stated.cached_prompt_tokens,
-            output: stated.completion_tokens,
-            quality: Quality::Exact,
-            ..Usage::MISSING
+        sample::read(samples, USAGE).map_or(Usage::MISSING, |stated: Stated| {
+            Usage::of(
+                Quality::Exact,
+                &[
+                    (Class::Input, stated.prompt_tokens),
+                    (Class::CacheRead, stated.cached_prompt_tokens),
+                    (Class::Output, stated.completion_tokens),
+                ],
+            )
         })
     }
 

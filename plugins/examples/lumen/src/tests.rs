@@ -1,6 +1,6 @@
 //! Native: no gateway, no sandbox.
 
-use super::{Adapter, FailureClass, Lumen, Operation, Protocol, Quality, Refusal, Usage};
+use super::{Adapter, Class, FailureClass, Lumen, Operation, Protocol, Quality, Refusal, Usage};
 
 fn lumen(config: &str) -> Lumen {
     Lumen::configure(config).unwrap()
@@ -22,9 +22,9 @@ fn it_is_reached_where_it_is_and_with_its_own_header() {
 fn cached_tokens_are_counted_beside_the_others() {
     let read =
         |samples: &str| lumen("{}").read_usage(Protocol::OpenaiChat, Operation::Generate, samples.as_bytes());
-    let exact = Usage { input: 10, cache_read: 90, output: 5, quality: Quality::Exact, ..Usage::MISSING };
+    let exact = Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::CacheRead, 90), (Class::Output, 5)]);
     assert_eq!(read(r#"{"prompt_tokens":10,"cached_prompt_tokens":90,"completion_tokens":5}"#), exact);
-    let uncached = Usage { cache_read: 0, ..exact };
+    let uncached = exact.with(Class::CacheRead, 0);
     assert_eq!(read(r#"{"prompt_tokens":10,"completion_tokens":5}"#), uncached);
     assert_eq!(read(""), Usage::MISSING);
 }

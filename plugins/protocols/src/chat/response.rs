@@ -8,7 +8,7 @@ use crate::model::{
 use crate::openai::{ChatUsage, ResponsesUsage};
 use crate::openai_terms::{self, Totals};
 use crate::target::Context;
-use tollgate_plugin::types::{Operation, Protocol, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, Quality, Usage};
 
 /// Parses an answer.
 ///
@@ -298,10 +298,10 @@ pub(in crate::chat) fn print_usage(w: &mut Writer, usage: &Usage) {
     w.object_at("prompt_tokens_details", |w| {
         w.field("cached_tokens", totals.cached);
         w.field("cache_write_tokens", totals.cache_written);
-        w.field("audio_tokens", usage.audio_input);
+        w.field("audio_tokens", usage[Class::AudioInput]);
     });
     w.object_at("completion_tokens_details", |w| {
-        w.field("reasoning_tokens", usage.reasoning);
-        w.field("audio_tokens", usage.audio_output);
+        w.field("reasoning_tokens", usage[Class::Reasoning]);
+        w.field("audio_tokens", usage[Class::AudioOutput]);
     });
 }

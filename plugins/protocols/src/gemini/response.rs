@@ -11,7 +11,7 @@ use crate::model::{
     TokenLogprob,
 };
 use crate::target::Context;
-use tollgate_plugin::types::{Operation, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Quality, Side, Usage};
 
 /// Parses an answer. One whose prompt was blocked has a candidate that says so.
 ///
@@ -316,21 +316,15 @@ pub(super) fn print_usage(w: &mut Writer, usage: &Usage, tier: Option<Tier>) {
         return;
     }
     let sum = |counts: &[u64]| counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
-    let prompt = sum(&[
-        usage.input,
-        usage.audio_input,
-        usage.cache_read,
-        usage.cache_write_short,
-        usage.cache_write_long,
-    ]);
-    let candidates = sum(&[usage.output, usage.audio_output]);
+    let prompt = usage.tokens_of(Side::Prompt);
+    let candidates = usage.tokens_of(Side::Output).saturating_sub(usage[Class::Reasoning]);
     let positive = |count: u64| Some(count).filter(|count| *count > 0);
     w.object_at("usageMetadata", |w| {
         w.field("promptTokenCount", prompt);
         w.field("candidatesTokenCount", candidates);
-        w.field("totalTokenCount", sum(&[prompt, candidates, usage.reasoning]));
-        w.optional("cachedContentTokenCount", positive(usage.cache_read));
-        w.optional("thoughtsTokenCount", positive(usage.reasoning));
+        w.field("totalTokenCount", sum(&[prompt, candidates, usage[Class::Reasoning]]));
+        w.optional("cachedContentTokenCount", positive(usage[Class::CacheRead]));
+        w.optional("thoughtsTokenCount", positive(usage[Class::Reasoning]));
         w.optional("serviceTier", tier.and_then(tier_name));
     });
 }

@@ -5,7 +5,7 @@ use crate::json::{Node, Object, Raw, Text, Writer};
 use crate::messages::request::parse_block;
 use crate::model::{Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier};
 use crate::target::Context;
-use tollgate_plugin::types::{Protocol, Usage};
+use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
 /// Parses an answer. Kinds of blocks that only a request for Anthropic's own tools brings are left out.
 ///
@@ -167,17 +167,22 @@ pub(in crate::messages) fn print_finish(w: &mut Writer, finish: &Finish<'_>, cal
 
 /// The counts, which exclude each other here but for thoughts. What nobody stated is 0, as there must be a number.
 pub(in crate::messages) fn print_usage(w: &mut Writer, usage: &Usage, tier: Option<Tier>) {
-    w.field("input_tokens", usage.input.saturating_add(usage.audio_input));
-    w.field("cache_creation_input_tokens", usage.cache_write_short.saturating_add(usage.cache_write_long));
-    w.field("cache_read_input_tokens", usage.cache_read);
+    let cached = [Class::CacheRead, Class::CacheWriteShort, Class::CacheWriteLong].map(|class| usage[class]);
+    let cached = cached.into_iter().fold(0, u64::saturating_add);
+    w.field("input_tokens", usage.tokens_of(Side::Prompt).saturating_sub(cached));
+    w.field(
+        "cache_creation_input_tokens",
+        usage[Class::CacheWriteShort].saturating_add(usage[Class::CacheWriteLong]),
+    );
+    w.field("cache_read_input_tokens", usage[Class::CacheRead]);
     w.object_at("cache_creation", |w| {
-        w.field("ephemeral_5m_input_tokens", usage.cache_write_short);
-        w.field("ephemeral_1h_input_tokens", usage.cache_write_long);
+        w.field("ephemeral_5m_input_tokens", usage[Class::CacheWriteShort]);
+        w.field("ephemeral_1h_input_tokens", usage[Class::CacheWriteLong]);
     });
-    let output = usage.output.saturating_add(usage.reasoning).saturating_add(usage.audio_output);
+    let output = usage.tokens_of(Side::Output);
     w.field("output_tokens", output);
-    if usage.reasoning > 0 {
-        w.object_at("output_tokens_details", |w| w.field("thinking_tokens", usage.reasoning));
+    if usage[Class::Reasoning] > 0 {
+        w.object_at("output_tokens_details", |w| w.field("thinking_tokens", usage[Class::Reasoning]));
     }
     let tier = tier.and_then(|tier| match tier {
         Tier::Auto => None,

@@ -10,7 +10,7 @@ use crate::responses::error;
 use crate::responses::item::{self, Item};
 use crate::responses::request::reasoning_item;
 use crate::target::Context;
-use tollgate_plugin::types::{Operation, Quality, Usage};
+use tollgate_plugin::types::{Class, Operation, Quality, Usage};
 
 /// Parses an answer. Items that only OpenAI's own tools bring are left out.
 ///
@@ -208,6 +208,6 @@ fn print_usage(w: &mut Writer, usage: &Usage) {
         w.field("cache_write_tokens", totals.cache_written);
     });
     w.field("output_tokens", totals.output);
-    w.object_at("output_tokens_details", |w| w.field("reasoning_tokens", usage.reasoning));
+    w.object_at("output_tokens_details", |w| w.field("reasoning_tokens", usage[Class::Reasoning]));
     w.field("total_tokens", totals.total());
 }

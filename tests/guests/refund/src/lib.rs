@@ -1,6 +1,7 @@
 //! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text says.
 
 use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Reason};
+use tollgate_plugin::types::Class;
 
 /// Takes any configuration.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ impl Pricing for Refund {
     }
 
     fn settle(&self, bill: Bill) -> Charge {
-        let amount = if bill.usage.input > LARGE { i64::MIN } else { 1 };
+        let input = bill.items.iter().find(|item| item.class == Class::Input.code());
+        let large = input.is_some_and(|item| item.units > LARGE);
+        let amount = if large { i64::MIN } else { 1 };
         Charge { amount, reason: Reason::Full }
     }
 }

@@ -12,10 +12,13 @@ use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Class, Usage};
+use tollgate_core::usage::{Class, ServiceTier, Usage};
 
 use super::code::{Coded, EntryKind};
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
+
+/// In the list of a usage's classes, the number of none of them: the service tier follows, where it is not the standard one.
+const TIER: u64 = 0;
 
 /// Why bytes are not an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +130,12 @@ impl Writer<'_> {
 
     fn usage(&mut self, usage: &Usage) {
         self.code(&usage.quality);
-        self.number(usage.amounts().count() as u64);
+        let tier = (usage.tier != ServiceTier::Standard).then_some(u64::from(usage.tier.code()));
+        self.number(usage.amounts().count() as u64 + u64::from(tier.is_some()));
+        if let Some(tier) = tier {
+            self.number(TIER);
+            self.number(tier);
+        }
         for (class, units) in usage.amounts() {
             self.number(class.code().into());
             self.number(units);
@@ -295,6 +303,12 @@ impl<'a> Reader<'a> {
         let mut usage = Usage::of(self.code()?, &[]);
         for _ in 0..self.number()? {
             let code = self.number()?;
+            if code == TIER {
+                let code = self.number()?;
+                let tier = u16::try_from(code).ok().and_then(ServiceTier::of_code);
+                usage.tier = tier.ok_or(EntryError::Unknown { what: "service tier", code })?;
+                continue;
+            }
             let class = u16::try_from(code).ok().and_then(Class::of_code);
             usage[class.ok_or(EntryError::Unknown { what: "usage class", code })?] = self.number()?;
         }

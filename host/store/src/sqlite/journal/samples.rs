@@ -8,7 +8,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
-use tollgate_core::usage::{Class, Quality, Usage};
+use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 
 use crate::entry::{Attempt, Borrowed, Components, Entry, PluginEvent, RequestRecord};
 
@@ -280,7 +280,8 @@ fn records() -> impl Strategy<Value = RequestRecord> {
 fn some_usage(tokens: [u64; 8], value: usize) -> Usage {
     let tokens = tokens.map(|count| if count % 3 == 0 { 0 } else { count });
     let classes: [_; 8] = std::array::from_fn(|at| (Class::ALL[at], tokens[at]));
-    Usage::of(QUALITIES[value % QUALITIES.len()], &classes)
+    let tier = ServiceTier::ALL[value % ServiceTier::ALL.len()];
+    Usage::of(QUALITIES[value % QUALITIES.len()], &classes).at_tier(tier)
 }
 
 fn events() -> impl Strategy<Value = Entry> {

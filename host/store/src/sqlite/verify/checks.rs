@@ -189,14 +189,18 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Every counter beside what its records, and those that retention removed, add up to.
+/// Every counter beside what its records, and those that retention removed, add up to; then the units of each of its classes.
 pub(super) const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, \
-    SUM(failed) AS failed, SUM(input) AS input, SUM(cache_read) AS cache_read, \
-    SUM(cache_write_short) AS cache_write_short, SUM(cache_write_long) AS cache_write_long, SUM(output) AS output, \
-    SUM(reasoning) AS reasoning, SUM(audio_input) AS audio_input, SUM(audio_output) AS audio_output, \
-    SUM(charge) AS charge, MAX(last_at) AS last_at \
+    SUM(failed) AS failed, SUM(charge) AS charge, MAX(last_at) AS last_at \
     FROM (SELECT * FROM counted UNION ALL SELECT * FROM usage_removed) GROUP BY 1, 2, 3, 4, 5), \
-    wrong AS (SELECT * FROM (SELECT * FROM usage_counter EXCEPT SELECT * FROM facts) \
-    UNION SELECT * FROM (SELECT * FROM facts EXCEPT SELECT * FROM usage_counter)) \
+    units AS (SELECT kind, subject, day, api_key, model, class, SUM(units) AS units FROM (\
+    SELECT kind, subject, day, api_key, model, class, units FROM counted_units \
+    UNION ALL SELECT * FROM usage_removed_units) GROUP BY 1, 2, 3, 4, 5, 6), \
+    wrong AS (SELECT kind, subject, day, api_key, model FROM (SELECT * FROM usage_counter EXCEPT SELECT * FROM facts) \
+    UNION SELECT kind, subject, day, api_key, model FROM (SELECT * FROM facts EXCEPT SELECT * FROM usage_counter) \
+    UNION SELECT kind, subject, day, api_key, model FROM (\
+    SELECT * FROM usage_counter_units EXCEPT SELECT * FROM units) \
+    UNION SELECT kind, subject, day, api_key, model FROM (\
+    SELECT * FROM units EXCEPT SELECT * FROM usage_counter_units)) \
     SELECT DISTINCT 'counter ' || kind || ' of ' || hex(subject) || ' on day ' || day || ' for key ' || hex(api_key) \
     || ' and model ' || model || ' is not what its records add up to' FROM wrong";

@@ -148,6 +148,7 @@ mod tests {
             admitted_at: Timestamp::from_millis(6),
             charge: Micropoints::new(7),
             price_rate: PriceRate::FULL,
+            tier_ppm: 1_000_000,
             held: None,
             reason: None,
         };
