@@ -2,9 +2,9 @@
 //! token.
 //!
 //! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot say is not
-//! guessed but listed with its reason; what it says of nothing (service tiers, tools that are billed by use) is left out, and
-//! said. A class that a provider does not price apart has the price that applies instead, as in the shipped list: an absent cache
-//! or audio price is that of plain text.
+//! guessed but listed with its reason; what it has no one word for (a tier with several factors, tools that nothing counts) is
+//! left out, and said. A class that a provider does not price apart has the price that applies instead, as in the shipped list: an
+//! absent cache or audio price is that of plain text.
 
 use std::collections::{BTreeMap, HashMap};
 
