@@ -229,6 +229,8 @@ async fn a_hold_is_what_the_request_may_cost_at_most() {
         (CHAT, r#"{"model":"gpt-4o","max_completion_tokens":7,"n":3}"#, 17 * 2_500 + 21 * 10_000),
         (RESPONSES, r#"{"model":"gpt-4o","max_output_tokens":7}"#, 14 * 2_500 + 7 * 10_000),
         (MESSAGES, r#"{"model":"claude-sonnet-4-5","max_tokens":7}"#, 15 * 6_000 + 7 * 15_000),
+        // Whoever asks for a tier that costs 1.7 times as much.
+        (CHAT, r#"{"model":"gpt-4o","max_tokens":7,"service_tier":"priority"}"#, 20 * 4_250 + 7 * 17_000),
         // Audio is the dearest prompt.
         (FLASH, r#"{"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#, 21 * 1_000 + 14 * 2_500),
     ];

@@ -278,6 +278,12 @@ impl TierFactors {
         self.0[tier as usize]
     }
 
+    /// The largest factor, that of the standard tier among them.
+    #[must_use]
+    pub fn dearest(&self) -> u32 {
+        self.0.into_iter().fold(Self::STANDARD_PPM, u32::max)
+    }
+
     /// The tiers with a factor that changes something.
     pub fn stated(&self) -> impl Iterator<Item = (ServiceTier, u32)> + '_ {
         ServiceTier::ALL.into_iter().zip(self.0).filter(|(_, ppm)| *ppm != Self::STANDARD_PPM)
@@ -435,6 +441,7 @@ mod tests {
         let stated = [(ServiceTier::Flex, 500_000), (ServiceTier::Priority, 2_500_000)];
         let tiers = TierFactors::of(&stated);
         assert!(tiers.stated().eq(stated));
+        assert_eq!((tiers.dearest(), TierFactors::default().dearest()), (2_500_000, 1_000_000));
         let check = |tier, input, output| {
             let rates = base.at_factor(tiers.ppm(tier));
             assert_eq!(

@@ -8,7 +8,7 @@ use tollgate_core::json::{self as members, MAX_DEPTH};
 use tollgate_core::sse::Framer;
 use tollgate_core::text::{self, Scope};
 pub use tollgate_plugin::types::Protocol;
-use tollgate_plugin::types::{Operation, Usage};
+use tollgate_plugin::types::{Operation, Side, Usage};
 use tollgate_protocols::target::{Abilities, Context, Target};
 use tollgate_protocols::translate::{Failure, Pair};
 use tollgate_protocols::{anthropic, gemini, openai, sample};
@@ -141,16 +141,7 @@ pub fn answer(input: &[u8]) {
 }
 
 fn check_usage(sample: &[u8]) {
-    let total = |usage: &Usage| {
-        let classes = [
-            usage[Class::Input],
-            usage[Class::CacheRead],
-            usage[Class::CacheWriteShort],
-            usage[Class::CacheWriteLong],
-            usage[Class::AudioInput],
-        ];
-        classes.into_iter().fold(0, u64::saturating_add)
-    };
+    let total = |usage: &Usage| usage.tokens_of(Side::Prompt);
     let stated = |names: &[&str]| {
         let value: serde_json::Value = serde_json::from_slice(sample).ok()?;
         names

@@ -7,7 +7,7 @@ use tollgate_core::hold::Quote;
 use tollgate_core::ledger::Insufficient;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, PriceRate};
+use tollgate_core::price::{ModelPrice, PriceRate, TierFactors};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Pricing;
 
@@ -133,6 +133,7 @@ fn reserve(
         owners: select::owners(destination, directory, &request.caller),
         input_tokens: request.input_estimate,
         output_tokens_asked: inbound.output_tokens_max,
+        hurried: inbound.hurried,
         default_output_max,
         at: request.at,
     };
@@ -163,6 +164,8 @@ struct Pricer<'a> {
     owners: Owners,
     input_tokens: u64,
     output_tokens_asked: Option<u64>,
+    /// Whether a dearer service tier is asked for.
+    hurried: bool,
     default_output_max: u64,
     at: Timestamp,
 }
@@ -192,8 +195,9 @@ impl Pricer<'_> {
     fn quote(&self, price: &ModelPrice) -> Result<Micropoints, ProxyError> {
         // A model without output (embeddings) says so with 0.
         let unasked = self.default_output_max.min(price.output_tokens_max);
+        let factor = if self.hurried { price.tiers.dearest() } else { TierFactors::STANDARD_PPM };
         let quote = Quote {
-            rates: price.rates(self.input_tokens).charged_at(self.rate),
+            rates: price.rates(self.input_tokens).at_factor(factor).charged_at(self.rate),
             input_tokens: self.input_tokens,
             output_tokens_max: self.output_tokens_asked.unwrap_or(unasked),
             own_credential: self.owners.own,

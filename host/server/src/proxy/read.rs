@@ -45,6 +45,8 @@ pub(crate) struct Inbound {
     pub(crate) query: String,
     /// The most output tokens that the request allows, all its choices together.
     pub(crate) output_tokens_max: Option<u64>,
+    /// Whether it asks to be served in another tier than most, as far as that may cost more.
+    pub(crate) hurried: bool,
     /// Top-level members by name and place, for splices that an adapter declares.
     pub(crate) members: Vec<Member>,
 }
@@ -198,6 +200,7 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         headers,
         query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
         output_tokens_max,
+        hurried: hurried(&body, &members),
         members,
         body,
     })
@@ -229,6 +232,15 @@ fn optional<'a, T>(
             .map(Some)
             .ok_or_else(|| ProxyError::bad_request(format!("`{name}` must be {expected}."), Some(name))),
     }
+}
+
+/// Whether a request names a service tier, or a speed, that is none of those which cost no more than the standard one. What it
+/// is served in, and pays for, the answer says.
+fn hurried(body: &[u8], members: &[Member]) -> bool {
+    let asked = ["service_tier", "serviceTier", "speed"].into_iter().find_map(|name| last(members, name));
+    let cheap = ["auto", "default", "standard", "standard_only", "flex", "batch"];
+    let named = asked.and_then(|value| json::string(body, value));
+    named.is_some_and(|name| !cheap.iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 /// The most output tokens that the request allows: its limit times the number of answers it asks for.
@@ -384,6 +396,20 @@ mod tests {
             r#"{"model":"m","generationConfig":{"maxOutputTokens":"9"}}"#,
             "maxOutputTokens",
         );
+    }
+
+    #[test]
+    fn a_tier_that_may_cost_more_is_noticed() {
+        let hurried = |member: &str| {
+            read("/v1/chat/completions", &format!(r#"{{"model":"m"{member}}}"#)).unwrap().hurried
+        };
+        for cheap in ["", r#","service_tier":"auto""#, r#","service_tier":"flex""#, r#","service_tier":null"#]
+        {
+            assert!(!hurried(cheap), "{cheap}");
+        }
+        for dear in [r#","service_tier":"priority""#, r#","speed":"fast""#, r#","serviceTier":"PRIORITY""#] {
+            assert!(hurried(dear), "{dear}");
+        }
     }
 
     #[test]
