@@ -36,6 +36,8 @@ macro_rules! each_class {
             WebSearch = 12, web_search, Calls, Other, Free;
             /// Searches of files that the provider made.
             FileSearch = 13, file_search, Calls, Other, Free;
+            /// Containers in which the provider ran code.
+            CodeInterpreter = 14, code_interpreter, Calls, Other, Free;
         }
     };
 }

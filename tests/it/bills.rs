@@ -162,6 +162,20 @@ fn besides() -> Vec<Case> {
                 10_440_000,
             )
         },
+        // Code ran in two containers, in one of them twice: 10 x 4,000 + 20 x 20,000 + 2 x 30,000,000.
+        Case {
+            beside: json!({"service_tier": "default", "tool_usage": {"web_search": {"num_requests": 0}},
+                "output": [{"type": "code_interpreter_call", "container_id": "cntr_1"},
+                    {"type": "code_interpreter_call", "container_id": "cntr_1"},
+                    {"type": "code_interpreter_call", "container_id": "cntr_2"}, {"type": "message"}]}),
+            ..case(
+                "responses",
+                "gpt-5.6",
+                json!({"input_tokens": 10, "output_tokens": 20}),
+                exact(&[(Class::Input, 10), (Class::Output, 20), (Class::CodeInterpreter, 2)]),
+                60_440_000,
+            )
+        },
         // Priority costs 1.7 times (60 + 40) x 2,500 + 10 x 10,000; images of a prompt cost what text does here.
         Case {
             beside: json!({"service_tier": "priority"}),

@@ -7,11 +7,13 @@
 
 mod platforms;
 
+use std::collections::BTreeSet;
+
 use tollgate_plugin::adapter::{
     Adapter, Exchange, Failure, Plan, Refusal, Reply, StreamOption, TextTap, Translated, UsageTap,
 };
 use tollgate_plugin::config;
-use tollgate_plugin::types::{Operation, Protocol, ServiceTier, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route};
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
@@ -35,7 +37,7 @@ const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: 
 }
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [(Protocol, &str); 12] = [
+const USAGE_TAPS: [(Protocol, &str); 14] = [
     (Protocol::OpenaiChat, "usage"),
     (Protocol::OpenaiResponses, "usage"),
     (Protocol::OpenaiResponses, "response.usage"),
@@ -48,6 +50,8 @@ const USAGE_TAPS: [(Protocol, &str); 12] = [
     (Protocol::OpenaiResponses, "response.output[].type"),
     (Protocol::OpenaiResponses, "output[].action.type"),
     (Protocol::OpenaiResponses, "response.output[].action.type"),
+    (Protocol::OpenaiResponses, "output[].container_id"),
+    (Protocol::OpenaiResponses, "response.output[].container_id"),
 ];
 const CHAT: usize = 0;
 const CHAT_TIER: usize = 3;
@@ -57,6 +61,7 @@ const RESPONSE_TIER: usize = 4;
 const TOOLS: usize = 6;
 const ITEMS: usize = 8;
 const ACTIONS: usize = 10;
+const CONTAINERS: usize = 12;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [(Protocol, &str); 5] = [
@@ -130,6 +135,9 @@ impl Adapter for Openai {
                 actions: sample::either(samples, ACTIONS).unwrap_or_default(),
             };
             tools.add_to(&mut usage);
+            // A container is billed once, however often it is used.
+            let containers: BTreeSet<String> = sample::either(samples, CONTAINERS).unwrap_or_default();
+            usage[Class::CodeInterpreter] = containers.len() as u64;
             (usage, sample::either::<String>(samples, RESPONSE_TIER))
         } else {
             let usage = sample::read::<ChatUsage>(samples, CHAT).map(ResponsesUsage::from);
@@ -171,8 +179,8 @@ tollgate_plugin::export_adapter!(Openai);
 
 #[cfg(test)]
 mod tests {
-    use super::{Adapter, Openai, Operation, Protocol, Usage};
-    use tollgate_plugin::types::{Class, Quality, ServiceTier};
+    use super::{Adapter, Class, Openai, Operation, Protocol, Usage};
+    use tollgate_plugin::types::{Quality, ServiceTier};
 
     fn read(protocol: Protocol, samples: &str) -> Usage {
         Openai::configure("{}").unwrap().read_usage(protocol, Operation::Generate, samples.as_bytes())
@@ -290,6 +298,7 @@ mod tests {
             (super::TOOLS, "tool_usage"),
             (super::ITEMS, "output[].type"),
             (super::ACTIONS, "output[].action.type"),
+            (super::CONTAINERS, "output[].container_id"),
         ];
         for (line, name) in told {
             assert_eq!(path(line), (Protocol::OpenaiResponses, name));
