@@ -9,6 +9,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_store::{Guessed, Options, Store};
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 
 const LOGIN: &str = "/management/v1/login";
 const REFRESH: &str = "/management/v1/refresh";
@@ -23,7 +24,7 @@ async fn rig() -> Rig {
     let desk = rig.desk().await;
     for (name, role) in [("root", Role::Admin), ("carol", Role::User)] {
         let password = Some(Secret::new(PASSWORD.to_owned()));
-        desk.add_account(name, role, password, Micropoints::ZERO).await.expect("a user");
+        managed::add_account(&desk, name, role, password, Micropoints::ZERO).await.expect("a user");
     }
     desk.close().await;
     rig
@@ -134,12 +135,14 @@ async fn a_logout_a_new_password_and_a_disabled_user_end_logins_at_once() {
     assert_eq!((get(&rig, ME, &access).await.status, refresh(&rig, &token).await.status), (401, 401));
 
     let (access, token) = tokens(&log_in(&rig, "carol", PASSWORD).await);
-    desk.set_password("carol", Secret::new("another password".to_owned())).await.expect("a password");
+    managed::set_password(&desk, "carol", Secret::new("another password".to_owned()))
+        .await
+        .expect("a password");
     assert_eq!((get(&rig, ME, &access).await.status, refresh(&rig, &token).await.status), (401, 401));
     assert_eq!(log_in(&rig, "carol", PASSWORD).await.status, 401);
 
     let (access, token) = tokens(&log_in(&rig, "carol", "another password").await);
-    desk.set_user_enabled("carol", false).await.expect("a change");
+    managed::set_user_enabled(&desk, "carol", false).await.expect("a change");
     assert_eq!((get(&rig, ME, &access).await.status, refresh(&rig, &token).await.status), (401, 401));
     assert_eq!(log_in(&rig, "carol", "another password").await.status, 401);
     desk.close().await;
@@ -186,9 +189,9 @@ async fn components_are_for_the_admin_secret_and_for_admins() {
     }
     // A role that is taken away is gone at once, and so is what it allowed.
     let desk = rig.desk().await;
-    desk.set_role("root", Role::User).await.expect_err("the last admin stays one");
-    desk.set_role("carol", Role::Admin).await.expect("a change");
-    desk.set_role("root", Role::User).await.expect("a change");
+    managed::set_role(&desk, "root", Role::User).await.expect_err("the last admin stays one");
+    managed::set_role(&desk, "carol", Role::Admin).await.expect("a change");
+    managed::set_role(&desk, "root", Role::User).await.expect("a change");
     assert_eq!(ask("GET", PLUGINS, &admin).await, 403);
     desk.close().await;
     assert_eq!(ask("DELETE", PLUGINS, rig.admin_secret()).await, 405);

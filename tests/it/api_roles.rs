@@ -11,6 +11,7 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::schema::{check, resolve};
 use tollgate_tests::upstream::Script;
@@ -140,7 +141,9 @@ impl Office {
             [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User), ("eve", Role::User)]
         {
             let password = Some(Secret::new(PASSWORD.to_owned()));
-            desk.add_account(name, role, password, Micropoints::from_points(100)).await.expect("a user");
+            managed::add_account(&desk, name, role, password, Micropoints::from_points(100))
+                .await
+                .expect("a user");
         }
         let (_, key) = desk.create_key("carol", "call", None, KeyLimits::default()).await.expect("a key");
         desk.close().await;

@@ -12,6 +12,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_server::config::HeadBytes;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::Script;
 
@@ -278,7 +279,7 @@ async fn every_bad_key_is_refused_alike_wherever_it_is_sent() {
         made.push(desk.create_key("alice", name, ends, KeyLimits::default()).await.expect("a key"));
     }
     desk.revoke_key(made[0].0).await.expect("a key to revoke");
-    desk.set_user_enabled("mallory", false).await.expect("a user to disable");
+    managed::set_user_enabled(&desk, "mallory", false).await.expect("a user to disable");
     desk.close().await;
     // The last change of all has arrived when mallory is out; the canary shows that good keys of that time work.
     patiently("the gateway to take the changes up", async {

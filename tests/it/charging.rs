@@ -12,6 +12,7 @@ use tollgate_core::usage::Class;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::{Gate, Script};
 
@@ -399,7 +400,7 @@ async fn a_running_server_takes_up_a_changed_floor() {
     let rig = rig_of(Micropoints::ZERO).await;
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     let desk = rig.desk().await;
-    let user = desk.users().await.expect("the database reads")[0].id;
+    let user = managed::users(&desk).await.expect("the database reads")[0].id;
     let set_floor = async |floor: &str| {
         let path = format!("/management/v1/users/{user}");
         let body = json!({"floor": floor}).to_string();
@@ -423,7 +424,7 @@ async fn a_running_server_takes_up_a_changed_floor() {
     set_floor("0").await;
     answers(402).await;
     assert_eq!(desk.verify().await.expect("the database reads").violations, []);
-    desk.grant("alice", Micropoints::from_points(1000), "paid").await.expect("a user");
+    managed::grant(&desk, "alice", Micropoints::from_points(1000), "paid").await.expect("a user");
     answers(200).await;
     desk.close().await;
     rig.stop().await;

@@ -12,6 +12,7 @@ use tollgate_server::manage::Management;
 use tollgate_store::RequestRecord;
 use tollgate_tests::client::{Connection, Request};
 use tollgate_tests::gateway;
+use tollgate_tests::managed;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Script, Upstream};
 
@@ -46,7 +47,7 @@ async fn call_until_it_dies(addr: std::net::SocketAddr, key: String) -> Vec<Requ
 
 /// The last `limit` records.
 async fn records(desk: &Management, limit: u32) -> HashMap<RequestId, RequestRecord> {
-    let records = desk.requests(None, limit).await.expect("the database reads");
+    let records = managed::requests(desk, limit).await.expect("the database reads");
     let count = records.len();
     let by_id: HashMap<_, _> = records.into_iter().map(|record| (record.request, record)).collect();
     assert_eq!(by_id.len(), count, "a request was recorded twice");
@@ -69,7 +70,7 @@ async fn check_books(desk: &Management, answered: &[RequestId], settled: &HashMa
         }
     }
     let charged: i64 = all.values().map(|record| record.charge.get()).sum();
-    let balance = desk.users().await.expect("the database reads")[0].balance;
+    let balance = managed::users(desk).await.expect("the database reads")[0].balance;
     assert_eq!(POINTS.get() - balance.get(), charged, "the account paid what the records say");
     let report = desk.verify().await.expect("the database reads");
     assert!(report.violations.is_empty(), "{:?}", report.violations);

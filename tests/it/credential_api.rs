@@ -9,6 +9,7 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::Script;
 
@@ -46,7 +47,9 @@ impl Office {
         let desk = rig.desk().await;
         for (name, role) in [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User)] {
             let password = Some(Secret::new(PASSWORD.to_owned()));
-            desk.add_account(name, role, password, Micropoints::from_points(1)).await.expect("a user");
+            managed::add_account(&desk, name, role, password, Micropoints::from_points(1))
+                .await
+                .expect("a user");
         }
         desk.close().await;
         let log_in = async |name: &str| {
@@ -232,7 +235,7 @@ async fn a_restart_does_not_make_a_key_new_and_its_points_can_be_spent_at_once()
     let config = office.rig.config.clone();
     office.rig.stop().await;
     let desk = tollgate_server::manage::Management::open(&config).await.expect("the books");
-    let users = desk.users().await.expect("users");
+    let users = managed::users(&desk).await.expect("users");
     let carol = users.iter().find(|user| user.name == "carol").expect("carol");
     assert_eq!(carol.balance.get(), Micropoints::from_points(1).get() + REWARD);
     desk.close().await;

@@ -11,6 +11,7 @@ use tollgate_server::config::Millis;
 use tollgate_server::manage::NewCredential;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::{Gate, Script};
 
@@ -75,7 +76,7 @@ async fn a_state_survives_a_restart() {
     chat(&rig, "a").await;
     let disabled = async || {
         let desk = rig.desk().await;
-        let rows = desk.credentials().await.expect("a list");
+        let rows = managed::credentials(&desk).await.expect("a list");
         desk.close().await;
         matches!(rows[0].state.condition, tollgate_core::health::Condition::Disabled { .. })
     };
@@ -100,6 +101,7 @@ async fn add_narrow(rig: &Rig, limits: RateLimits) {
         weight: 100,
         secret: Secret::new("narrow".to_owned()),
         limits,
+        place: None,
     })
     .await
     .expect("a credential");

@@ -12,6 +12,7 @@ use tollgate_server::config::OnError;
 use tollgate_server::manage::NewCredential;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::{Rig, Setup};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::Script;
 
@@ -145,6 +146,7 @@ async fn what_an_operator_changes_is_taken_up_by_a_running_gateway() {
         weight: 100,
         secret: Secret::new(secret.to_owned()),
         limits: RateLimits::default(),
+        place: None,
     };
     let own = desk.add_credential(new(Some("alice"), "sk-alice")).await.expect("a credential");
     until("the new credential", &rig, "alice", 200).await;
@@ -155,18 +157,23 @@ async fn what_an_operator_changes_is_taken_up_by_a_running_gateway() {
     until("the platform's credential", &rig, "bob", 200).await;
 
     assert_eq!(chat(&rig, "carol", false).await.status, 402, "no points yet");
-    desk.grant("carol", Micropoints::from_points(500), "welcome").await.expect("a grant");
+    managed::grant(&desk, "carol", Micropoints::from_points(500), "welcome").await.expect("a grant");
     until("the grant", &rig, "carol", 200).await;
 
-    let bobs =
-        desk.keys().await.expect("the keys").into_iter().find(|key| key.user == "bob").expect("bob's key");
+    let bobs = managed::keys(&desk)
+        .await
+        .expect("the keys")
+        .into_iter()
+        .find(|key| key.user == "bob")
+        .expect("bob's key");
     desk.revoke_key(bobs.id).await.expect("to revoke it");
     until("the key to be refused", &rig, "bob", 401).await;
-    desk.set_user_enabled("carol", false).await.expect("to disable carol");
+    managed::set_user_enabled(&desk, "carol", false).await.expect("to disable carol");
     until("carol to be refused", &rig, "carol", 401).await;
     desk.remove_credential(platform).await.expect("to remove it");
     until("the platform's credential to be gone", &rig, "alice", 503).await;
-    let owners: Vec<_> = desk.credentials().await.expect("a list").iter().map(|row| row.owner).collect();
+    let owners: Vec<_> =
+        managed::credentials(&desk).await.expect("a list").iter().map(|row| row.owner).collect();
     assert_eq!(owners, [Owner::User]);
     desk.close().await;
     rig.stop().await;

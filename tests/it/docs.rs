@@ -456,6 +456,17 @@ fn nothing_on_the_road_reads_the_database() {
     }
 }
 
+/// Management is the one way in: the API and the command line know the database by it alone.
+#[test]
+fn operators_reach_the_store_through_management_alone() {
+    let files = rust_files("host/server/src/admin").into_iter().chain(rust_files("host/server/src/cli"));
+    for path in files {
+        let (code, _) = code_and_literals(&path);
+        assert!(!code.contains("tollgate_store"), "{path} names the store");
+        assert!(!code.contains(".store()"), "{path} goes round management");
+    }
+}
+
 /// A library says in types what failed; an error of any kind is for those who print it.
 #[test]
 fn only_the_command_line_takes_errors_of_every_kind() {

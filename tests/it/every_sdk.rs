@@ -13,6 +13,7 @@ use tollgate_core::protocol::Protocol::{self, AnthropicMessages, Gemini, OpenaiC
 use tollgate_core::secret::Secret;
 use tollgate_server::config::Config;
 use tollgate_server::manage::{Management, NewCredential};
+use tollgate_tests::managed;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::sdk;
 use tollgate_tests::upstream::{self, Script, Upstream};
@@ -238,7 +239,7 @@ async fn provision(config: &Config) -> anyhow::Result<HashMap<&'static str, Stri
     let desk = Management::open(config).await?;
     let mut keys = HashMap::new();
     for (variable, points) in [("API_KEY", 1_000_000), ("POOR_KEY", 0), ("BOUND_KEY", 1_000)] {
-        desk.add_user(variable, Micropoints::from_points(points)).await?;
+        managed::add_user(&desk, variable, Micropoints::from_points(points)).await?;
         let models = if variable == "BOUND_KEY" { vec!["another".to_owned()] } else { Vec::new() };
         let limits = KeyLimits { models, ..KeyLimits::default() };
         let (_, key) = desk.create_key(variable, "test", None, limits).await?;
@@ -249,7 +250,16 @@ async fn provision(config: &Config) -> anyhow::Result<HashMap<&'static str, Stri
     for (upstream, label) in good.into_iter().chain(bad) {
         let (provider, secret) = (provider(upstream).0.to_owned(), Secret::new(label.clone()));
         let (user, limits) = (None, RateLimits::default());
-        desk.add_credential(NewCredential { provider, user, label, weight: 100, secret, limits }).await?;
+        desk.add_credential(NewCredential {
+            provider,
+            user,
+            label,
+            weight: 100,
+            secret,
+            limits,
+            place: None,
+        })
+        .await?;
     }
     desk.close().await;
     Ok(keys)

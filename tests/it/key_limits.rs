@@ -8,6 +8,7 @@ use tollgate_core::time::DAY_MS;
 use tollgate_server::manage::KeyEdit;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::{Gate, Script};
 
@@ -220,7 +221,7 @@ async fn what_was_used_with_a_key_is_shown_to_the_micro_point() {
     }
     limited.rig.records(3).await;
     let desk = limited.rig.desk().await;
-    let keys = desk.keys().await.expect("the database reads");
+    let keys = managed::keys(&desk).await.expect("the database reads");
     let used = keys.iter().find(|key| key.id == limited.id).and_then(|key| key.used).expect("it was used");
     assert_eq!((used.requests, used.tokens, used.charge.get()), (3, 45, 225_000));
     assert!(keys.iter().any(|key| key.id != limited.id && key.used.is_none()));

@@ -19,6 +19,7 @@ use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway;
 use tollgate_tests::install::{both, output, target_directory};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Script, Upstream};
@@ -128,7 +129,7 @@ impl Office {
         let desk = Management::open(&self.config).await.expect("the database opens");
         let record = patiently("a record", async {
             loop {
-                let mut records = desk.requests(None, u32::MAX).await.expect("the database reads");
+                let mut records = managed::requests(&desk, u32::MAX).await.expect("the database reads");
                 if records.len() == count {
                     return records.remove(0);
                 }

@@ -6,6 +6,7 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 
 const KEYS: &str = "/management/v1/keys";
@@ -25,7 +26,9 @@ impl Office {
         let desk = rig.desk().await;
         for (name, role) in [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User)] {
             let password = Some(Secret::new(PASSWORD.to_owned()));
-            desk.add_account(name, role, password, Micropoints::from_points(1)).await.expect("a user");
+            managed::add_account(&desk, name, role, password, Micropoints::from_points(1))
+                .await
+                .expect("a user");
         }
         desk.close().await;
         let log_in = async |name: &str| {
@@ -252,7 +255,7 @@ async fn every_change_is_in_the_audit_log_with_who_made_it_and_without_secrets()
     office.ask("PATCH", &format!("{KEYS}/{id}"), &office.root, &json!({"name": "desk"})).await;
     office.ask("DELETE", &format!("{KEYS}/{id}"), office.rig.admin_secret(), &Value::Null).await;
     let desk = office.rig.desk().await;
-    desk.set_user_enabled("dave", false).await.expect("a change");
+    managed::set_user_enabled(&desk, "dave", false).await.expect("a change");
     desk.close().await;
     office.ask("POST", "/management/v1/plugins/reload", &office.root, &Value::Null).await;
     let audit = async |query: &str| {

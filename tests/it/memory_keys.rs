@@ -8,6 +8,7 @@ use tollgate_core::secret::Secret;
 use tollgate_server::manage::Management;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Script, Upstream};
@@ -34,7 +35,9 @@ impl Place {
         let keys = gateway::provision(&config, users, stored).await.expect("an empty database");
         let desk = Management::open(&config).await.expect("the books");
         let password = Some(Secret::new(PASSWORD.to_owned()));
-        desk.add_account("root", Role::Admin, password, Micropoints::ZERO).await.expect("an admin");
+        managed::add_account(&desk, "root", Role::Admin, password, Micropoints::ZERO)
+            .await
+            .expect("an admin");
         desk.close().await;
         Self { dir, upstream, key: keys["alice"].clone() }
     }

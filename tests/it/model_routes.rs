@@ -256,6 +256,7 @@ async fn a_credential_that_is_set_aside_serves_its_target_and_nothing_else() {
         weight: 1000,
         secret: tollgate_core::secret::Secret::new("set-aside".to_owned()),
         limits: tollgate_core::limits::RateLimits::default(),
+        place: None,
     })
     .await
     .unwrap();

@@ -16,6 +16,7 @@ use tollgate_server::manage::{Management, PriceList};
 use tollgate_store::{Durability, Options, Refund, Store, StoreError};
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{self, Rig};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Gate, Script, Upstream};
@@ -211,7 +212,7 @@ async fn sixty_four_spenders_never_pass_the_floor() {
     let desk = Management::open(&config).await.expect("the database opens");
     let charged = patiently("the last settlement", async {
         loop {
-            let records = desk.requests(None, u32::MAX).await.expect("the database reads");
+            let records = managed::requests(&desk, u32::MAX).await.expect("the database reads");
             let charged: i64 = records.iter().map(|record| record.charge.get()).sum();
             if charged == paid * CHARGE {
                 return charged;
@@ -220,7 +221,7 @@ async fn sixty_four_spenders_never_pass_the_floor() {
         }
     })
     .await;
-    let balance = desk.users().await.expect("the database reads")[0].balance;
+    let balance = managed::users(&desk).await.expect("the database reads")[0].balance;
     assert_eq!(balance.get(), points.get() - charged);
     assert!(balance >= Micropoints::ZERO);
     assert_eq!(desk.verify().await.expect("the database reads").violations, []);
@@ -337,7 +338,9 @@ async fn no_answer_to_a_user_tells_his_price_rate_nor_lets_him_compute_it() {
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     let desk = rig.desk().await;
     let password = || Some(Secret::new(PASSWORD.to_owned()));
-    desk.add_account("carol", Role::User, password(), Micropoints::from_points(9)).await.expect("a user");
+    managed::add_account(&desk, "carol", Role::User, password(), Micropoints::from_points(9))
+        .await
+        .expect("a user");
     let (_, key) = desk.create_key("carol", "k", None, Default::default()).await.expect("a key");
     let rate = PriceRate::of_ppm(PPM).expect("a rate");
     desk.set_price_rate(Some(&["carol".to_owned()]), rate).await.expect("a rate");

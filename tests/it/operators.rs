@@ -13,6 +13,7 @@ use tollgate_server::config::Config;
 use tollgate_tests::client::{self, Connection, Request};
 use tollgate_tests::gateway::{self, Rig};
 use tollgate_tests::http2::Http2;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::process::config_file;
 use tollgate_tests::tls::Authority;
@@ -220,7 +221,7 @@ async fn a_drain_takes_no_more_calls_finishes_those_under_way_and_ends_with_zero
         tollgate_server::manage::Management::open(&Config::read(&served.config).expect("a configuration"))
             .await;
     let desk = desk.expect("the database opens");
-    assert_eq!(desk.requests(None, 9).await.expect("records").len(), 1, "it was settled before the end");
+    assert_eq!(managed::requests(&desk, 9).await.expect("records").len(), 1, "it was settled before the end");
     assert!(desk.verify().await.expect("a report").violations.is_empty());
     desk.close().await;
 }
@@ -327,7 +328,7 @@ async fn a_changed_configuration_is_taken_up_and_a_wrong_one_is_not() {
         assert_eq!(client::call(served.addr, &served.chat()).await.status, 200);
         patiently("the record", async {
             loop {
-                let records = desk.requests(None, 99).await.expect("records");
+                let records = managed::requests(&desk, 99).await.expect("records");
                 if records.len() == calls {
                     return records.iter().map(|record| record.charge.get()).sum::<i64>();
                 }

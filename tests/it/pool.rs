@@ -13,9 +13,10 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_server::config::{Config, OnError};
-use tollgate_server::manage::{CONSENT_VERSION, Management};
+use tollgate_server::manage::{CONSENT_VERSION, Management, Window};
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{self, Rig, Setup};
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::process::{Process, config_file};
 use tollgate_tests::upstream::{Script, Upstream};
@@ -56,7 +57,7 @@ impl Pool {
             [("root", Role::Admin), ("carol", Role::User), ("dave", Role::User), ("erin", Role::User)]
         {
             let password = Some(Secret::new(PASSWORD.to_owned()));
-            desk.add_account(name, role, password, POINTS).await.expect("a user");
+            managed::add_account(&desk, name, role, password, POINTS).await.expect("a user");
         }
         desk.close().await;
         let mut pool = Self { rig, tokens: BTreeMap::new() };
@@ -481,7 +482,7 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
         .await
         .expect("an empty database takes users");
     let desk = Management::open(&config).await.expect("the database opens");
-    let credential = desk.credentials().await.expect("the database reads")[0].id;
+    let credential = managed::credentials(&desk).await.expect("the database reads")[0].id;
     desk.share_credential(credential, 1_000_000, CONSENT_VERSION).await.expect("carol agrees");
     for round in 0..12 {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
@@ -498,13 +499,14 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
     }
     // One more start resolves what the last kill left.
     let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
-    let uses = desk.credential_uses(credential, None, 1_000_000).await.expect("the database reads");
+    let uses =
+        desk.credential_uses(credential, Window::first(1_000_000)).await.expect("the database reads").rows;
     assert!(uses.len() >= upstream.count(), "{} {}", uses.len(), upstream.count());
-    let records = desk.requests(None, u32::MAX).await.expect("the database reads");
+    let records = managed::requests(&desk, u32::MAX).await.expect("the database reads");
     let paid = records.iter().filter(|record| record.outcome == Outcome::Ok);
     let due: i64 = paid.map(|record| record.charge.get() / 2).sum();
     let earned: i64 = uses.iter().map(|used| used.earned.get()).sum();
-    let users = desk.users().await.expect("the database reads");
+    let users = managed::users(&desk).await.expect("the database reads");
     let balance = users.iter().find(|user| user.name == "carol").expect("carol").balance.get();
     assert!(due > 0);
     assert_eq!((earned, balance), (due, due));
@@ -522,7 +524,7 @@ async fn the_command_line_lends_a_key_only_by_a_text_that_is_named() {
     })
     .await;
     let desk = rig.desk().await;
-    let row = desk.credentials().await.expect("the database reads").remove(0);
+    let row = managed::credentials(&desk).await.expect("the database reads").remove(0);
     desk.share_credential(row.id, 3, "0").await.expect_err("an old text");
     assert_eq!(desk.share_credential(row.id, 3, CONSENT_VERSION).await.expect("a loan").actor, "cli");
     assert!(desk.unshare_credential(row.id).await.expect("the database writes").is_some());

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::upstream::Script;
 
 const ANSWER: &str =
@@ -83,7 +84,7 @@ async fn a_trial_walks_the_whole_road_and_tells_what_each_step_decided() {
 async fn a_trial_asks_the_credential_that_it_names_and_no_other() {
     let rig = rig().await;
     let desk = rig.desk().await;
-    let credentials = desk.credentials().await.expect("credentials");
+    let credentials = managed::credentials(&desk).await.expect("credentials");
     desk.close().await;
     let openai: Vec<_> = credentials.iter().filter(|credential| credential.provider == "openai").collect();
     for credential in &openai {

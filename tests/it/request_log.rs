@@ -8,6 +8,7 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_tests::client::{self, Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::managed;
 use tollgate_tests::upstream::Script;
 
 const ANSWER: &str =
@@ -38,7 +39,7 @@ async fn get(rig: &Rig, target: &str) -> Value {
 /// A token of a user who could not log in before.
 async fn log_in(rig: &Rig, name: &str) -> String {
     let desk = rig.desk().await;
-    desk.set_password(name, Secret::new(PASSWORD.to_owned())).await.expect("a password");
+    managed::set_password(&desk, name, Secret::new(PASSWORD.to_owned())).await.expect("a password");
     desk.close().await;
     let body = json!({"name": name, "password": PASSWORD});
     let reply = client::call(rig.admin_addr(), &Request::post("/management/v1/login", &body)).await;
@@ -264,7 +265,7 @@ async fn old_records_go_into_the_archive_and_the_counters_stay() {
 async fn everyones_usage_is_for_admins_and_a_users_role_changes_it() {
     let rig = with_calls().await;
     let desk = rig.desk().await;
-    desk.set_role("alice", Role::Admin).await.expect("a role");
+    managed::set_role(&desk, "alice", Role::Admin).await.expect("a role");
     desk.close().await;
     let token = log_in(&rig, "alice").await;
     let summary = Request::get("/management/v1/usage/summary").bearer(&token);

@@ -18,6 +18,7 @@ use tollgate_server::transport::Transport;
 use tollgate_store::RequestRecord;
 
 use crate::client::{self, Reply, Request};
+use crate::managed;
 use crate::patiently;
 use crate::upstream::Upstream;
 
@@ -182,7 +183,7 @@ impl Rig {
         let desk = self.desk().await;
         let all = patiently("the records", async {
             loop {
-                let mut records = desk.requests(None, u32::MAX).await.expect("the database reads");
+                let mut records = managed::requests(&desk, u32::MAX).await.expect("the database reads");
                 if records.len() >= count {
                     records.reverse();
                     return records;
@@ -211,7 +212,7 @@ impl Rig {
     /// Without such a user.
     pub async fn balance(&self, user: &str) -> Micropoints {
         let desk = self.desk().await;
-        let users = desk.users().await.expect("the database reads");
+        let users = managed::users(&desk).await.expect("the database reads");
         desk.close().await;
         users.into_iter().find(|row| row.name == user).expect("a user of this rig").balance
     }
@@ -292,7 +293,7 @@ pub async fn provision(
     let desk = Management::open(config).await?;
     let mut keys = HashMap::new();
     for (name, points) in users {
-        desk.add_user(name, points).await?;
+        managed::add_user(&desk, name, points).await?;
         let (_, key) = desk.create_key(name, "test", None, KeyLimits::default()).await?;
         keys.insert(name, key.expose().to_owned());
     }
@@ -300,7 +301,8 @@ pub async fn provision(
         let (provider, user) = (provider.to_owned(), user.map(str::to_owned));
         let (label, secret) = ("test".to_owned(), Secret::new(secret.to_owned()));
         let limits = RateLimits::default();
-        desk.add_credential(NewCredential { provider, user, label, weight, secret, limits }).await?;
+        let place = None;
+        desk.add_credential(NewCredential { provider, user, label, weight, secret, limits, place }).await?;
     }
     desk.close().await;
     Ok(keys)
@@ -320,8 +322,9 @@ async fn provision_elsewhere(
             weight: 100,
             secret: Secret::new(secret),
             limits: RateLimits::default(),
+            place: Some(place),
         };
-        desk.add_credential_at(new, Some(&place)).await?;
+        desk.add_credential(new).await?;
     }
     desk.close().await;
     Ok(())

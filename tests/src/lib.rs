@@ -16,6 +16,7 @@ pub mod http1;
 pub mod http2;
 pub mod hub;
 pub mod install;
+pub mod managed;
 pub mod odd;
 pub mod process;
 pub mod schema;

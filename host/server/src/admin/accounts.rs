@@ -8,7 +8,7 @@ use tollgate_core::secret::Secret;
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
 use crate::clock::now;
-use crate::manage::login::{LoginError, Tokens};
+use crate::manage::login::{LoginError, Tokens, User};
 
 /// Longest name that a login may try.
 const NAME_BYTES_MAX: usize = 256;
@@ -114,7 +114,7 @@ pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> 
     Ok(Nothing)
 }
 
-fn user(user: &tollgate_store::User) -> Me {
+fn user(user: &User) -> Me {
     Me {
         id: user.id.to_string(),
         name: user.name.clone(),

@@ -9,13 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tollgate_core::id::{ApiKeyId, BatchId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::role::Role;
-use tollgate_store::User;
 
 use super::Admin;
 use super::error::Problem;
 use super::route::schema;
-use crate::manage::login::Visitor;
-use crate::manage::{ManageError, Management};
+use crate::manage::login::{User, Visitor};
+use crate::manage::{self, ManageError, Management, Window};
 
 /// No parameters, no query, no body, or no answer.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +31,7 @@ pub(super) struct Ask<P = Nothing, Q = Nothing, B = Nothing> {
 /// Who calls, and what of the gateway a handler works with.
 pub(super) struct Caller {
     pub(super) admin: Arc<Admin>,
-    /// The books; what is changed through them is put down to the caller.
+    /// What is changed through it is put down to the caller.
     pub(super) management: Management,
     pub(super) actor: Actor,
     /// Where the call came from.
@@ -65,6 +64,17 @@ impl Actor {
     /// Whether a user's things are this caller's to see and change.
     pub(super) fn may_see(&self, owner: UserId) -> bool {
         self.is_admin() || self.user().is_some_and(|user| user.id == owner)
+    }
+
+    /// Whose things this caller's lists are of: `None` is everyone's, which an admin sees.
+    ///
+    /// # Errors
+    /// For somebody who has not said who they are: 401.
+    pub(super) fn scope(&self) -> Result<Option<UserId>, Problem> {
+        if self.is_admin() {
+            return Ok(None);
+        }
+        self.user().map(|user| Some(user.id)).ok_or_else(Problem::unauthorized)
     }
 
     /// A thing, where it is there and its owner's things are this caller's to see. What is somebody else's is answered in the same
@@ -251,44 +261,21 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for T {
     }
 }
 
-/// What a caller may say of the page of a list that he wants.
-#[derive(Debug, Default)]
-pub(super) struct Paging {
-    /// `next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
-    /// Entries of a page, at most [`PAGE`].
-    pub(super) limit: Option<usize>,
-}
-
 /// Entries of a page, unless the caller asks for fewer.
 pub(super) const PAGE: usize = 100;
 
-impl Paging {
-    /// Takes the two members of a query.
-    pub(super) const fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
-        Self { cursor, limit }
+/// The page of a list that a caller asks for: `cursor` is the `next_cursor` of the page before.
+///
+/// # Errors
+/// 400 for a cursor that is none, and for no entries or too many.
+pub(super) fn window<I: FromStr>(cursor: Option<&str>, limit: Option<usize>) -> Result<Window<I>, Problem> {
+    let after = cursor.map(str::parse).transpose();
+    let after = after.map_err(|_| Problem::bad_request("The cursor is not one."))?;
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is a number between 1 and {PAGE}.")));
     }
-
-    /// The id after which the page begins.
-    ///
-    /// # Errors
-    /// 400 for what is none.
-    pub(super) fn after<I: FromStr>(&self) -> Result<Option<I>, Problem> {
-        let cursor = self.cursor.as_deref().map(str::parse).transpose();
-        cursor.map_err(|_| Problem::bad_request("The cursor is not one."))
-    }
-
-    /// How many entries a page has.
-    ///
-    /// # Errors
-    /// 400 for none and for too many.
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if (1..=PAGE).contains(&limit) {
-            return Ok(limit);
-        }
-        Err(Problem::bad_request(format!("`limit` is a number between 1 and {PAGE}.")))
-    }
+    Ok(Window { after, limit })
 }
 
 /// One page of a list.
@@ -302,11 +289,9 @@ pub(super) struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page out of entries that were asked for with one more than `limit`, where there was one more.
-    pub(super) fn new(mut entries: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> String) -> Self {
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let next_cursor = entries.last().filter(|_| more).map(cursor);
-        Self { data: entries, next_cursor }
+    /// A page as it is shown.
+    pub(super) fn shown<U, I: ToString>(page: manage::Page<U, I>, shown: impl FnMut(U) -> T) -> Self {
+        let next_cursor = page.next.map(|next| next.to_string());
+        Self { data: page.rows.into_iter().map(shown).collect(), next_cursor }
     }
 }

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{AuditFilter, AuditRow};
 
-use super::ask::{Ask, Nothing, Page, Paging};
+use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
+use crate::manage::{AuditFilter, AuditRow, Window};
 
 /// Which changes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,8 +55,7 @@ pub(super) struct Change {
 /// `GET /management/v1/audit`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Change>, Problem> {
     let Which { actor, action, target, since_ms, until_ms, cursor, limit } = ask.query;
-    let paging = Paging::new(cursor, limit);
-    let (before, limit) = (paging.after()?, paging.limit()?);
+    let Window { after: before, limit } = window(cursor.as_deref(), limit)?;
     let filter = AuditFilter {
         actor,
         action,
@@ -64,10 +63,9 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Change>, Probl
         since: since_ms.map(Timestamp::from_millis),
         until: until_ms.map(Timestamp::from_millis),
         before,
-        limit: limit + 1,
+        limit,
     };
-    let rows = ask.caller.management.audit(filter).await?;
-    Ok(Page::new(rows.into_iter().map(shown).collect(), limit, |change: &Change| change.seq.to_string()))
+    Ok(Page::shown(ask.caller.management.audit(filter).await?, shown))
 }
 
 fn shown(row: AuditRow) -> Change {

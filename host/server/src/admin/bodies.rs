@@ -8,6 +8,7 @@ use tollgate_core::id::{ApiKeyId, RequestId};
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
 use super::keys::{self, Key};
+use crate::manage::Body;
 
 /// Whether bodies are kept.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,8 +43,8 @@ pub(super) struct Both {
     answered: Half,
 }
 
-impl From<tollgate_store::Body> for Half {
-    fn from(body: tollgate_store::Body) -> Self {
+impl From<Body> for Half {
+    fn from(body: Body) -> Self {
         Self { text: body.text.expose().to_owned(), bytes: body.bytes, cut: body.cut }
     }
 }

@@ -15,15 +15,17 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
-use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
+use super::ask::{Actor, Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
 use crate::clock::now;
-use crate::manage::{CredentialEdit, CredentialRow, NewCredential, Place};
+use crate::manage::{CredentialEdit, CredentialRow, ManageError, NewCredential, Place, WhichCredentials};
 use crate::shared::Shared;
 use crate::state::credentials::Live;
 use crate::state::secret::has_parts;
 use crate::upstream::check::{self, Found, Subject};
 
+/// Whose a credential may be.
+const OWNERS: [Owner; 3] = [Owner::User, Owner::Platform, Owner::Shared];
 /// Longest name of a credential, in bytes.
 const LABEL_BYTES_MAX: usize = 100;
 /// Longest key, in bytes: no provider's is near it.
@@ -230,18 +232,16 @@ impl Limits {
 /// `GET /management/v1/credentials`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Credential>, Problem> {
     let Which { provider, owner, cursor, limit } = ask.query;
-    let paging = Paging::new(cursor, limit);
-    let (after, limit): (Option<CredentialId>, _) = (paging.after()?, paging.limit()?);
-    let mut rows = ask.caller.management.credentials().await?;
-    rows.retain(|row| {
-        visible(&ask.caller.actor, row)
-            && provider.as_ref().is_none_or(|name| *name == row.provider)
-            && owner.as_ref().is_none_or(|name| name == row.owner.name())
-            && after.is_none_or(|after| row.id > after)
-    });
-    let shared = &ask.caller.admin.shared;
-    let entries = rows.iter().take(limit + 1).map(|row| shown(shared, row)).collect();
-    Ok(Page::new(entries, limit, |credential: &Credential| credential.id.clone()))
+    let window = window(cursor.as_deref(), limit)?;
+    let user = ask.caller.actor.scope()?;
+    let owner = match owner.as_deref().map(|name| OWNERS.into_iter().find(|owner| owner.name() == name)) {
+        // Nothing is of an owner that there is not.
+        Some(None) => return Ok(Page { data: Vec::new(), next_cursor: None }),
+        owner => owner.flatten(),
+    };
+    let which = WhichCredentials { provider, owner, user };
+    let page = ask.caller.management.credentials(&which, window).await?;
+    Ok(Page::shown(page, |row| shown(&ask.caller.admin.shared, &row)))
 }
 
 /// `POST /management/v1/credentials`
@@ -282,8 +282,9 @@ pub(super) async fn add(ask: Ask<Nothing, Nothing, NewOne>) -> Result<Checked, P
         weight: new.weight.unwrap_or(100),
         secret,
         limits: new.limits.rates()?,
+        place,
     };
-    let id = caller.management.add_credential_at(new, place.as_ref()).await?;
+    let id = caller.management.add_credential(new).await?;
     let reward = match &found {
         Some(found) => learned(&caller, id, found).await?,
         None => None,
@@ -333,9 +334,11 @@ pub(super) async fn check(ask: Ask<CredentialId>) -> Result<Checked, Problem> {
     answer(&ask.caller, id, reward, Some(found)).await
 }
 
-/// Whose a new credential is: a user's name, or nobody's for the platform's.
+/// Whose a new credential is: a user by name or id, or nobody's for the platform's.
 fn owner(actor: &Actor, owner: Option<Whose>, user: Option<String>) -> Result<Option<String>, Problem> {
-    let own = actor.user().map(|user| user.name.clone());
+    let own = actor.user().map(|user| user.id.to_string());
+    // Oneself may be named, too.
+    let user = user.filter(|name| actor.user().is_none_or(|own| own.name != *name));
     let foreign = user.as_ref().is_some_and(|name| own.as_ref() != Some(name));
     if (foreign || owner == Some(Whose::Platform)) && !actor.is_admin() {
         return Err(Problem::forbidden());
@@ -352,11 +355,11 @@ fn label(label: String) -> Result<String, Problem> {
     if fits { Ok(label) } else { Err(Problem::bad_request("A label has 1 to 100 bytes, all to be seen.")) }
 }
 
-/// Takes in what a check found: for the credential on the road, for the books, and for who brought it.
+/// Takes in what a check found: for the credential that serves, for the database, and for whoever brought it.
 async fn learned(caller: &Caller, id: CredentialId, found: &Found) -> Result<Option<Micropoints>, Problem> {
     let shared = &caller.admin.shared;
     let reward = check::FirstCredential::of(&shared.runtime);
-    let granted = caller.management.checked(id, found, &reward).await?;
+    let granted = caller.management.keep_finding(id, found, &reward).await?;
     if let Some(live) = shared.directory.load().live.get(&id)
         && let Some(result) = found.result
     {
@@ -377,9 +380,11 @@ async fn answer(
 }
 
 pub(super) async fn find(caller: &Caller, id: CredentialId) -> Result<CredentialRow, Problem> {
-    let mut rows = caller.management.credentials().await?.into_iter();
-    let found = rows.find(|row| row.id == id && visible(&caller.actor, row));
-    found.ok_or_else(Problem::not_found)
+    match caller.management.credential(id).await {
+        Ok(row) if visible(&caller.actor, &row) => Ok(row),
+        Ok(_) | Err(ManageError::NotFound { .. }) => Err(Problem::not_found()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The platform's are for admins.

@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 use tollgate_core::id::RequestId;
-use tollgate_store::Act;
 
 use super::Admin;
 use super::ask::{Actor, Caller};
@@ -25,6 +24,7 @@ use super::reply::{Answer, bytes};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
 use crate::clock::now;
+use crate::manage::Act;
 
 /// Time to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);

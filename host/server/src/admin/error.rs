@@ -18,6 +18,7 @@ pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
+    field: Option<&'static str>,
     retry_after_ms: Option<u64>,
     /// The methods that a path takes, as `Allow` names them.
     allow: Option<String>,
@@ -38,13 +39,16 @@ struct ProblemText {
     code: String,
     /// A sentence for people.
     message: String,
+    /// The member of the call that is wrong, where it is one in particular.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
     /// What the gateway's log and audit log call this call.
     request_id: String,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_ms: None, allow: None }
+        Self { status, code, message: message.into(), field: None, retry_after_ms: None, allow: None }
     }
 
     /// There is nothing at this path.
@@ -128,8 +132,8 @@ impl Problem {
     /// The answer that says so.
     pub(super) fn answer(&self, request_id: &str) -> Answer {
         let (code, message) = (self.code.to_owned(), self.message.clone());
-        let error = ProblemText { code, message, request_id: request_id.to_owned() };
-        // Three texts always become JSON.
+        let error = ProblemText { code, message, field: self.field, request_id: request_id.to_owned() };
+        // Texts always become JSON.
         let body = serde_json::to_vec(&ProblemBody { error }).unwrap_or_default();
         let mut answer = bytes(self.status, "application/json", body);
         let headers = answer.headers_mut();
@@ -186,7 +190,12 @@ impl From<ManageError> for Problem {
             ManageError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
             ManageError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
             ManageError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
-            ManageError::Invalid { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+            ManageError::Invalid { field, reason } => {
+                return Self {
+                    field: Some(*field).filter(|field| !field.is_empty()),
+                    ..Self::bad_request(reason)
+                };
+            }
             ManageError::Serving(_)
             | ManageError::MasterKey(_)
             | ManageError::File { .. }

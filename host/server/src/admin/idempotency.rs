@@ -7,11 +7,10 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tollgate_core::secret::Secret;
-use tollgate_store::{Keyed, Known};
 
 use super::error::Problem;
 use super::reply::{Answer, bytes};
-use crate::manage::Management;
+use crate::manage::{Keyed, Known, Management};
 use crate::telemetry::chain;
 
 /// The header that names a call.

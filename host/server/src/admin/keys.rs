@@ -8,9 +8,9 @@ use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
-use super::ask::{Actor, Ask, Caller, Nothing, Page, Paging};
+use super::ask::{Actor, Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
-use crate::manage::{KeyEdit, KeyRow, Management};
+use crate::manage::{KeyEdit, KeyRow, Management, Window};
 
 /// Which keys.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -160,30 +160,30 @@ impl Limits {
 
 /// `GET /management/v1/keys`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Key>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    page(&ask.caller.management, &paging, |owner| ask.caller.actor.may_see(owner)).await
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    page(&ask.caller.management, ask.caller.actor.scope()?, window).await
 }
 
-/// A page of the keys whose owner is one of those asked for.
+/// A page of one user's keys, or of everyone's.
 pub(super) async fn page(
     management: &Management,
-    paging: &Paging,
-    owned: impl Fn(UserId) -> bool,
+    of: Option<UserId>,
+    window: Window<ApiKeyId>,
 ) -> Result<Page<Key>, Problem> {
-    let (after, limit): (Option<ApiKeyId>, _) = (paging.after()?, paging.limit()?);
-    let mut keys = management.keys().await?;
-    keys.retain(|key| owned(key.user_id) && after.is_none_or(|after| key.id > after));
-    Ok(Page::new(keys.iter().take(limit + 1).map(shown).collect(), limit, |key| key.id.clone()))
+    Ok(Page::shown(management.keys(of, window).await?, |key| shown(&key)))
 }
 
 /// `POST /management/v1/keys`
 pub(super) async fn create(ask: Ask<Nothing, Nothing, NewKey>) -> Result<FreshKey, Problem> {
     let (management, actor, new) = (&ask.caller.management, &ask.caller.actor, ask.body);
-    let own = actor.user().map(|user| &user.name);
-    let user = match new.user {
-        Some(name) if own != Some(&name) && !actor.is_admin() => return Err(Problem::forbidden()),
+    let own = actor.user();
+    let user = match new.user.filter(|name| own.is_none_or(|own| own.name != *name)) {
+        Some(_) if !actor.is_admin() => return Err(Problem::forbidden()),
         Some(name) => name,
-        None => own.cloned().ok_or_else(|| Problem::bad_request("`user` says whose the key shall be."))?,
+        None => {
+            let own = own.map(|user| user.id.to_string());
+            own.ok_or_else(|| Problem::bad_request("`user` says whose the key shall be."))?
+        }
     };
     let expires_at = new.expires_at_ms.map(Timestamp::from_millis);
     let (id, secret) = management.create_key(&user, &new.name, expires_at, new.limits.limits()?).await?;
@@ -224,8 +224,7 @@ pub(super) async fn shown_of(caller: &Caller, id: ApiKeyId) -> Result<Key, Probl
 }
 
 async fn find(management: &Management, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, Problem> {
-    let found = management.keys().await?.into_iter().find(|key| key.id == id && actor.may_see(key.user_id));
-    found.ok_or_else(Problem::not_found)
+    actor.own(management.key(id).await, |key| key.user_id)
 }
 
 fn shown(key: &KeyRow) -> Key {

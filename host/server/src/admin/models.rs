@@ -9,10 +9,10 @@ use serde_json::json;
 use tollgate_core::id::RouteId;
 
 use super::Admin;
-use super::ask::{Ask, Nothing, Page, Paging, Param};
+use super::ask::{Ask, Nothing, Page, Param, window};
 use super::error::Problem;
 use crate::config::Model;
-use crate::manage::{Management, RouteRow};
+use crate::manage::{self, ManageError, Management, RouteRow, Window};
 
 /// Which routes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -140,12 +140,9 @@ impl Param for Place {
 
 /// `GET /management/v1/models/routes`
 pub(super) async fn list(ask: Ask<Nothing, WhichRoutes>) -> Result<Page<Route>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (after, limit): (Option<Place>, _) = (paging.after()?, paging.limit()?);
-    let mut all = in_force(&ask.caller.admin, &ask.caller.management).await?;
-    all.retain(|(place, _)| after.is_none_or(|after| *place > after));
-    let page = all.into_iter().take(limit + 1).map(|(_, route)| route).collect();
-    Ok(Page::new(page, limit, |route: &Route| route.id.clone()))
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    let page = in_force(&ask.caller.admin, &ask.caller.management, window).await?;
+    Ok(Page::shown(page, |route| route))
 }
 
 /// `GET /management/v1/models/routes/{route}`
@@ -210,18 +207,50 @@ fn checked(admin: &Admin, route: &NewRoute) -> Result<Model, Problem> {
     Ok(model)
 }
 
-/// Every route, those of the file first.
-async fn in_force(admin: &Admin, management: &Management) -> Result<Vec<(Place, Route)>, Problem> {
-    let upstreams = admin.shared.upstreams.load_full();
-    let of_file = upstreams.models.iter().zip(1..).map(|(model, at)| (Place::File(at), model, None));
-    let rows = management.routes().await?;
-    let of_database = rows.iter().map(|row| (Place::Stored(row.id), &row.model, Some(row)));
-    Ok(of_file.chain(of_database).map(|(place, model, row)| (place, shown(place, model, row))).collect())
+/// Routes of the configuration file after `after`.
+fn of_file(admin: &Admin, after: Option<Place>) -> Vec<(Place, Route)> {
+    let upstreams = admin.shared.upstreams.load();
+    let places = upstreams.models.iter().zip(1..).map(|(model, at)| (Place::File(at), model));
+    let rest = places.filter(|(place, _)| after.is_none_or(|after| *place > after));
+    rest.map(|(place, model)| (place, shown(place, model, None))).collect()
+}
+
+/// Routes in force after `after`, those of the file first, at most `limit`.
+async fn in_force(
+    admin: &Admin,
+    management: &Management,
+    Window { after, limit }: Window<Place>,
+) -> Result<manage::Page<Route, Place>, Problem> {
+    let mut all = of_file(admin, after);
+    let stored = after.and_then(|place| match place {
+        Place::Stored(id) => Some(id),
+        Place::File(_) => None,
+    });
+    // One more than there is room for says that the list goes on.
+    let room = (limit + 1).saturating_sub(all.len());
+    if room > 0 {
+        let rows = management.routes(Window { after: stored, limit: room }).await?.rows;
+        all.extend(rows.iter().map(|row| {
+            let place = Place::Stored(row.id);
+            (place, shown(place, &row.model, Some(row)))
+        }));
+    }
+    Ok(manage::Page::new(all, limit, |(place, _)| *place).map(|(_, route)| route))
 }
 
 async fn find(admin: &Admin, management: &Management, place: Place) -> Result<Route, Problem> {
-    let found = in_force(admin, management).await?.into_iter().find(|(known, _)| *known == place);
-    found.map(|(_, route)| route).ok_or_else(Problem::not_found)
+    let id = match place {
+        Place::Stored(id) => id,
+        Place::File(_) => {
+            let found = of_file(admin, None).into_iter().find(|(known, _)| *known == place);
+            return found.map(|(_, route)| route).ok_or_else(Problem::not_found);
+        }
+    };
+    match management.route(id).await {
+        Ok(row) => Ok(shown(place, &row.model, Some(&row))),
+        Err(ManageError::NotFound { .. }) => Err(Problem::not_found()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn shown(place: Place, model: &Model, row: Option<&RouteRow>) -> Route {

@@ -7,11 +7,10 @@ use tollgate_core::id::{BatchId, RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{CodeBatch, Granted, StatementLine};
 
-use super::ask::{Ask, Nothing, Page, Paging};
+use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
-use crate::manage::CodeOrder;
+use crate::manage::{CodeBatch, CodeOrder, Granted, StatementLine};
 
 /// Points to give.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -174,7 +173,7 @@ pub(super) struct Movement {
 pub(super) async fn grant(ask: Ask<UserId, Nothing, Gift>) -> Result<Booked, Problem> {
     let (caller, gift) = (&ask.caller, ask.body);
     let points = points(&gift.points)?;
-    let booked = caller.management.grant_to(ask.path, points, &gift.reason).await?;
+    let booked = caller.management.grant(ask.path, points, &gift.reason).await?;
     Ok(shown(&booked))
 }
 
@@ -183,7 +182,7 @@ pub(super) async fn top_up(ask: Ask<UserId, Nothing, Payment>) -> Result<Booked,
     let (caller, payment) = (&ask.caller, ask.body);
     let amount = points(&payment.points)?;
     let reason = payment.reason.as_deref().unwrap_or("top-up");
-    let booked = caller.management.book_payment(ask.path, amount, &payment.reference, reason).await?;
+    let booked = caller.management.top_up(ask.path, amount, &payment.reference, reason).await?;
     Ok(shown(&booked))
 }
 
@@ -198,14 +197,13 @@ pub(super) async fn refund(ask: Ask<RequestId, Nothing, Return>) -> Result<Booke
 /// `POST /management/v1/redeem`
 pub(super) async fn redeem(ask: Ask<Nothing, Nothing, Token>) -> Result<Booked, Problem> {
     let user = ask.caller.actor.visitor()?.user.id;
-    Ok(shown(&ask.caller.management.redeem(user, &Secret::new(ask.body.code)).await?))
+    Ok(shown(&ask.caller.management.redeem_code(user, &Secret::new(ask.body.code)).await?))
 }
 
 /// `GET /management/v1/transfers`
 pub(super) async fn statement(ask: Ask<Nothing, Whose>) -> Result<Page<Movement>, Problem> {
     let (caller, query) = (&ask.caller, ask.query);
-    let paging = Paging::new(query.cursor, query.limit);
-    let (before, limit): (Option<i64>, _) = (paging.after()?, paging.limit()?);
+    let window = window(query.cursor.as_deref(), query.limit)?;
     let user = match query.user.as_deref().map(str::parse::<UserId>) {
         Some(Ok(user)) if caller.actor.may_see(user) => user,
         Some(_) => return Err(Problem::not_found()),
@@ -214,18 +212,13 @@ pub(super) async fn statement(ask: Ask<Nothing, Whose>) -> Result<Page<Movement>
             own.ok_or_else(|| Problem::bad_request("`user` says whose movements are asked for."))?
         }
     };
-    let asked = u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1);
-    let lines = caller.management.statement(user, before, asked).await?;
-    Ok(Page::new(lines.into_iter().map(movement).collect(), limit, |line| line.seq.to_string()))
+    Ok(Page::shown(caller.management.statement(user, window).await?, movement))
 }
 
 /// `GET /management/v1/codes`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Batch>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (after, limit): (Option<BatchId>, _) = (paging.after()?, paging.limit()?);
-    let batches = ask.caller.management.code_batches().await?;
-    let rest = batches.into_iter().filter(|batch| after.is_none_or(|after| batch.id > after));
-    Ok(Page::new(rest.take(limit + 1).map(batch).collect(), limit, |batch| batch.id.clone()))
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    Ok(Page::shown(ask.caller.management.code_batches(window).await?, batch))
 }
 
 /// `POST /management/v1/codes`
@@ -247,8 +240,7 @@ pub(super) async fn create(ask: Ask<Nothing, Nothing, NewCodes>) -> Result<Fresh
 pub(super) async fn change(ask: Ask<BatchId, Nothing, BatchPatch>) -> Result<Batch, Problem> {
     let management = &ask.caller.management;
     management.set_codes_enabled(ask.path, ask.body.enabled).await?;
-    let found = management.code_batches().await?.into_iter().find(|batch| batch.id == ask.path);
-    found.map(batch).ok_or_else(Problem::not_found)
+    Ok(batch(management.code_batch(ask.path).await?))
 }
 
 /// Reads an amount.

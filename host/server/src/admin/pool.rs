@@ -8,7 +8,7 @@ use tollgate_core::lending::Terms;
 use tollgate_core::limits::LIMIT_MAX;
 use tollgate_core::protocol::Owner;
 
-use super::ask::{Ask, Nothing, Page, Paging};
+use super::ask::{Ask, Nothing, Page, window};
 use super::credentials::{Credential, find, shown};
 use super::error::Problem;
 use crate::manage::{CONSENT_TEXT, CONSENT_VERSION};
@@ -112,10 +112,9 @@ pub(super) async fn unshare(ask: Ask<CredentialId>) -> Result<Nothing, Problem> 
 /// `GET /management/v1/credentials/{credential}/uses`
 pub(super) async fn uses(ask: Ask<CredentialId, Which>) -> Result<Page<Use>, Problem> {
     let id = find(&ask.caller, ask.path).await?.id;
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (before, limit): (Option<u64>, _) = (paging.after()?, paging.limit()?);
-    let uses = ask.caller.management.credential_uses(id, before, limit + 1).await?;
-    let entries = uses.into_iter().map(|used| Use {
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    let page = ask.caller.management.credential_uses(id, window).await?;
+    Ok(Page::shown(page, |used| Use {
         id: used.number.to_string(),
         at_ms: used.at.millis(),
         model: used.model,
@@ -123,6 +122,5 @@ pub(super) async fn uses(ask: Ask<CredentialId, Which>) -> Result<Page<Use>, Pro
         prompt_tokens: used.prompt_tokens,
         output_tokens: used.output_tokens,
         earned: used.earned.to_string(),
-    });
-    Ok(Page::new(entries.collect(), limit, |used: &Use| used.id.clone()))
+    }))
 }

@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tollgate_core::price::PriceRate;
 use tollgate_core::time::Timestamp;
-use tollgate_store::PriceVersion;
 
-use super::ask::{Ask, Nothing, Page, Paging};
+use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
-use crate::manage::{PriceList, Prices};
+use crate::manage::{Payer, PriceList, PriceVersion, Prices};
 use crate::prices::file;
 
 /// Which entries.
@@ -104,31 +103,23 @@ pub(super) struct Set {
 
 /// `GET /management/v1/prices`
 pub(super) async fn versions(ask: Ask<Nothing, Which>) -> Result<Page<Version>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (before, limit): (Option<u64>, _) = (paging.after()?, paging.limit()?);
-    let all = ask.caller.management.price_versions().await?.into_iter();
-    let rest = all.filter(|version| before.is_none_or(|before| version.version < before));
-    Ok(Page::new(rest.take(limit + 1).map(version).collect(), limit, |version| version.version.to_string()))
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    Ok(Page::shown(ask.caller.management.price_versions(window).await?, version))
 }
 
 /// `GET /management/v1/prices/{version}`
 pub(super) async fn models(ask: Ask<u64, Which>) -> Result<Page<Model>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (after, limit): (Option<String>, _) = (paging.after()?, paging.limit()?);
-    let table = ask.caller.management.prices(ask.path).await?;
-    let mut models: Vec<_> = table.models().collect();
-    models.retain(|(name, _)| after.as_deref().is_none_or(|after| *name > after));
-    models.sort_unstable_by_key(|(name, _)| *name);
-    let shown = models.into_iter().take(limit + 1).map(|(name, price)| Model {
-        model: name.to_owned(),
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    let page = ask.caller.management.model_prices(ask.path, window).await?;
+    Ok(Page::shown(page, |(model, price)| Model {
+        model,
         provider: price.provider.clone(),
         output_tokens_max: price.output_tokens_max,
         prices: Prices(price.base),
         service_tiers_ppm: price.tiers.stated().map(|(tier, ppm)| (tier.name(), ppm)).collect(),
         long_prompt_above: price.long_prompt.map(|tier| tier.above_tokens),
         long_prompt_prices: price.long_prompt.map(|tier| Prices(tier.rates)),
-    });
-    Ok(Page::new(shown.collect(), limit, |model| model.model.clone()))
+    }))
 }
 
 /// `POST /management/v1/prices`
@@ -138,8 +129,7 @@ pub(super) async fn publish(ask: Ask<Nothing, Nothing, NewPrices>) -> Result<Ver
     let effective_at = new.effective_at_ms.map(Timestamp::from_millis);
     let list = PriceList { models, effective_at, note: new.note };
     let number = caller.management.publish_prices(&list).await?;
-    let found = caller.management.price_versions().await?.into_iter().find(|known| known.version == number);
-    found.map(version).ok_or_else(Problem::not_found)
+    Ok(version(caller.management.price_version(number).await?))
 }
 
 /// `DELETE /management/v1/prices/{version}`
@@ -150,12 +140,10 @@ pub(super) async fn withdraw(ask: Ask<u64>) -> Result<Nothing, Problem> {
 
 /// `GET /management/v1/price-rates`
 pub(super) async fn rates(ask: Ask<Nothing, Which>) -> Result<Page<Rate>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (after, limit): (Option<tollgate_core::id::UserId>, _) = (paging.after()?, paging.limit()?);
-    let rates = ask.caller.management.price_rates().await?.into_iter();
-    let rest = rates.filter(|(user, ..)| after.is_none_or(|after| *user > after)).take(limit + 1);
-    let shown = rest.map(|(user, name, rate)| Rate { user: user.to_string(), name, ppm: rate.ppm() });
-    Ok(Page::new(shown.collect(), limit, |rate| rate.user.clone()))
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    let shown =
+        |payer: Payer| Rate { user: payer.user_id.to_string(), name: payer.user, ppm: payer.rate.ppm() };
+    Ok(Page::shown(ask.caller.management.price_rates(window).await?, shown))
 }
 
 /// `PUT /management/v1/price-rates`

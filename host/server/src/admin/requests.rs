@@ -12,13 +12,12 @@ use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_store::RequestFilter;
 
-use super::ask::{Ask, Caller, Nothing, Page, Paging};
+use super::ask::{Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
 use super::reply::{Answer, Reply};
 use super::usage::named;
-use crate::manage::{self, LogCall, LogEntry, LogShape, moment};
+use crate::manage::{self, LogCall, LogEntry, LogShape, RequestFilter, RequestRecord, Window, moment};
 
 /// Which calls. What is left out does not matter.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -66,14 +65,12 @@ pub(super) struct Filter {
 
 /// `GET /management/v1/requests`
 pub(super) async fn list(ask: Ask<Nothing, Filter>) -> Result<Page<LogEntry>, Problem> {
-    let paging = Paging::new(ask.query.cursor.clone(), ask.query.limit);
-    let (before, limit) = (paging.after()?, paging.limit()?);
+    let Window { after: before, limit } = window(ask.query.cursor.as_deref(), ask.query.limit)?;
     let filter = filter(&ask.caller, ask.query).await?;
     let filter = RequestFilter { before, limit: u32::try_from(limit).unwrap_or(u32::MAX), ..filter };
-    let page = ask.caller.management.request_page(&filter).await?;
+    let page = ask.caller.management.requests(&filter).await?;
     let admin = ask.caller.actor.is_admin();
-    let data = page.records.iter().map(|record| shown(record.into(), admin)).collect();
-    Ok(Page { data, next_cursor: page.next.map(|next| next.to_string()) })
+    Ok(Page::shown(page, |record: RequestRecord| shown(LogEntry::from(&record), admin)))
 }
 
 /// `GET /management/v1/requests/{request}`

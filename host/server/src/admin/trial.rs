@@ -150,7 +150,7 @@ async fn caller(
     stand_in: Option<ApiKeyId>,
     restriction: Option<CredentialId>,
 ) -> Result<Arc<Caller>, Problem> {
-    let (user, api_key) = management.trial_user().await?;
+    let (user, api_key) = management.trial_account().await?;
     let (began, mut topped_up) = (Instant::now(), false);
     while began.elapsed() < LEARNING {
         let directory = admin.shared.directory.load_full();
@@ -165,7 +165,7 @@ async fn caller(
                 return Ok(Arc::new(Caller::for_dry_run(user, api_key, account, other, restriction)));
             }
             if !topped_up {
-                management.top_up(user, POINTS_MORE).await?;
+                management.fund_trials(user, POINTS_MORE).await?;
                 topped_up = true;
             }
         }

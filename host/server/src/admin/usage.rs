@@ -4,11 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::time::Timestamp;
-use tollgate_store::{UsageOf, Used};
 
 use super::ask::{Actor, Ask, Nothing};
 use super::error::Problem;
-use crate::manage::{Days, Management, Slice, Units};
+use crate::manage::{Days, Management, Slice, Units, UsageOf, Used};
 
 /// Whose usage.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -140,8 +139,8 @@ async fn whose(
         (None, Some(key), None) => {
             let key: ApiKeyId =
                 key.parse().map_err(|_| Problem::bad_request("`key` is the id of an API key."))?;
-            let owner = actor.own(management.user_of_key(key).await, |owner| *owner)?;
-            Ok(UsageOf::Key(owner, key))
+            let found = actor.own(management.key(key).await, |key| key.user_id)?;
+            Ok(UsageOf::Key(found.user_id, key))
         }
         (None, None, Some(credential)) => {
             let credential: CredentialId = credential
@@ -153,7 +152,7 @@ async fn whose(
     }
 }
 
-/// A user whom the caller may ask about, by id or name; himself without one.
+/// A user whom the caller may ask about, by id or name; the caller without one.
 pub(super) async fn named(
     management: &Management,
     actor: &Actor,

@@ -1,4 +1,4 @@
-//! Users over HTTP: an admin makes, finds and changes them; each sees himself.
+//! Users over HTTP: an admin makes, finds and changes them; each sees their own row.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 
-use super::ask::{Ask, Nothing, Page, Paging};
+use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
 use super::keys::{self, Key};
 use crate::manage::{self, UserEdit, UserRow};
@@ -35,14 +35,14 @@ pub(super) struct Part {
     limit: Option<usize>,
 }
 
-/// What a user may do beyond his own things.
+/// What a user may do beyond their own things.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Role")]
 pub(super) enum RoleName {
     /// Everything, to everyone's things.
     Admin,
-    /// His own things.
+    /// Their own things.
     User,
 }
 
@@ -110,11 +110,9 @@ impl From<RoleName> for Role {
 
 /// `GET /management/v1/users`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<User>, Problem> {
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    let (after, limit) = (paging.after()?, paging.limit()?);
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
     let search = ask.query.search.unwrap_or_default();
-    let users = ask.caller.management.find_users(&search, after, limit + 1).await?;
-    Ok(Page::new(users.iter().map(shown).collect(), limit, |user: &User| user.id.clone()))
+    Ok(Page::shown(ask.caller.management.users(&search, window).await?, |user| shown(&user)))
 }
 
 /// `POST /management/v1/users`
@@ -132,13 +130,13 @@ pub(super) async fn create(ask: Ask<Nothing, Nothing, NewUser>) -> Result<User, 
         floor: new.floor.as_deref().map(self::points).transpose()?.unwrap_or_default(),
     };
     let id = management.create_user(new).await?;
-    Ok(shown(&management.user_row(id).await?))
+    Ok(shown(&management.user(id).await?))
 }
 
 /// `GET /management/v1/users/{user}`
 pub(super) async fn show(ask: Ask<UserId>) -> Result<User, Problem> {
     visible(&ask)?;
-    Ok(shown(&ask.caller.management.user_row(ask.path).await?))
+    Ok(shown(&ask.caller.management.user(ask.path).await?))
 }
 
 /// `PATCH /management/v1/users/{user}`
@@ -147,16 +145,16 @@ pub(super) async fn change(ask: Ask<UserId, Nothing, UserPatch>) -> Result<User,
     let floor = floor.as_deref().map(points).transpose()?;
     let edit = UserEdit { enabled, role: role.map(Role::from), password: password.map(Secret::new), floor };
     ask.caller.management.change_user(ask.path, edit).await?;
-    Ok(shown(&ask.caller.management.user_row(ask.path).await?))
+    Ok(shown(&ask.caller.management.user(ask.path).await?))
 }
 
 /// `GET /management/v1/users/{user}/keys`
 pub(super) async fn keys(ask: Ask<UserId, Part>) -> Result<Page<Key>, Problem> {
     visible(&ask)?;
     // Without such a user there is no list either.
-    ask.caller.management.user_row(ask.path).await?;
-    let paging = Paging::new(ask.query.cursor, ask.query.limit);
-    keys::page(&ask.caller.management, &paging, |owner| owner == ask.path).await
+    ask.caller.management.user(ask.path).await?;
+    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
+    keys::page(&ask.caller.management, Some(ask.path), window).await
 }
 
 fn visible<Q, B>(ask: &Ask<UserId, Q, B>) -> Result<(), Problem> {

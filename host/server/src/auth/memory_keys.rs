@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tollgate_core::id::CredentialId;
-use tollgate_store::{Credential, CredentialChange, StoreError};
+use tollgate_store::{Credential, CredentialChange, CredentialFilter, StoreError};
 
 /// The credentials of a gateway that keeps none in its database.
 #[derive(Debug, Default)]
@@ -56,6 +56,22 @@ impl MemoryKeys {
         let state = self.state();
         let later = state.last.iter().filter(|(_, last)| **last > changes);
         (state.changes, later.map(|(id, _)| *id).collect())
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, id: CredentialId) -> Option<Credential> {
+        self.rows().iter().find(|row| row.id == id).cloned()
+    }
+
+    /// Those that a filter lets through, oldest first.
+    pub(crate) fn page(&self, filter: &CredentialFilter) -> Vec<Credential> {
+        let wanted = |row: &&Credential| {
+            filter.provider.as_ref().is_none_or(|name| *name == row.provider)
+                && filter.owner.is_none_or(|owner| owner == row.owner)
+                && filter.user.is_none_or(|user| row.user == Some(user))
+                && filter.after.is_none_or(|after| row.id > after)
+        };
+        self.rows().iter().filter(wanted).take(filter.limit).cloned().collect()
     }
 
     /// Takes one in.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::AuditFilter;
 
 use super::output::Output;
 use crate::clock::now;
 use crate::config::Config;
-use crate::manage::Management;
+use crate::manage::{AuditFilter, Management};
 
 /// What was changed, by whom, newest first.
 #[derive(Debug, Args)]
@@ -46,7 +45,7 @@ impl Audit {
             limit: self.limit,
             ..AuditFilter::default()
         };
-        let rows = management.audit(filter).await?.into_iter().map(|row| {
+        let rows = management.audit(filter).await?.rows.into_iter().map(|row| {
             vec![
                 row.at.rfc3339().into(),
                 row.actor.into(),

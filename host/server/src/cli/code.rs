@@ -11,7 +11,7 @@ use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use super::output::{Output, line};
-use super::shown;
+use super::{all, shown};
 use crate::clock::now;
 use crate::config::Config;
 use crate::manage::{CodeOrder, Management};
@@ -78,8 +78,8 @@ impl Code {
             Self::Redeem { user } => {
                 let mut text = String::new();
                 std::io::stdin().read_line(&mut text).context("reading the code from standard input")?;
-                let user_id = management.user_id(&user).await?;
-                let granted = management.redeem(user_id, &Secret::new(text.trim().to_owned())).await?;
+                let user_id = management.find_user(&user).await?;
+                let granted = management.redeem_code(user_id, &Secret::new(text.trim().to_owned())).await?;
                 output.one(&[("user", user.into()), ("points", granted.amount.to_string().into())])?;
             }
         }
@@ -90,8 +90,7 @@ impl Code {
 
 async fn list(management: &Management, output: &Output) -> anyhow::Result<()> {
     let moment = |at: Option<Timestamp>| at.map_or(Value::Null, |at| shown(at).into());
-    let rows: Vec<Vec<Value>> = management
-        .code_batches()
+    let rows: Vec<Vec<Value>> = all(|window| management.code_batches(window))
         .await?
         .into_iter()
         .map(|batch| {

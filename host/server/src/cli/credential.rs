@@ -13,12 +13,13 @@ use tollgate_core::limits::{LIMIT_MAX, RateLimits};
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Runtime;
 
+use super::all;
 use super::output::Output;
-use tollgate_store::Resealed;
-
 use crate::config::Config;
 use crate::config::environment::{self, KeyStorage};
-use crate::manage::{CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place};
+use crate::manage::{
+    CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place, Resealed, WhichCredentials,
+};
 use crate::routing::components;
 use crate::state::secret;
 use crate::transport::Settings;
@@ -47,7 +48,7 @@ pub(super) enum Credential {
         id: String,
     },
     /// Lend a user's own key to the other users, for points. Say --consent only when its owner has read the text and agrees:
-    /// without it, the text is shown. The books note who did it, and when.
+    /// without it, the text is shown. The database notes who did it, and when.
     Share {
         /// Its id, as `list` shows it.
         id: String,
@@ -130,8 +131,8 @@ impl Credential {
         match self {
             Self::Add(add) => add.run(&management, config, output).await?,
             Self::List => {
-                let rows: Vec<_> = management
-                    .credentials()
+                let which = WhichCredentials::default();
+                let rows: Vec<_> = all(|window| management.credentials(&which, window))
                     .await?
                     .into_iter()
                     .map(|credential| {
@@ -161,7 +162,7 @@ impl Credential {
                 if let Some(renewed) = &found.renewed {
                     management.renew_credential(id, renewed).await?;
                 }
-                management.checked(id, &found, &reward).await?;
+                management.keep_finding(id, &found, &reward).await?;
                 output.one(&[("id", id.to_string().into()), ("check", verdict(&found).into())])?;
             }
             Self::Share { id, requests_per_day, consent } => {
@@ -216,22 +217,20 @@ impl Add {
         let renewed = found.as_ref().and_then(|(found, _)| found.renewed.clone());
         let limits = self.limits();
         let id = management
-            .add_credential_at(
-                NewCredential {
-                    provider: self.provider.clone(),
-                    user: self.user.clone(),
-                    label: self.label,
-                    weight: self.weight,
-                    secret: renewed.unwrap_or(secret),
-                    limits,
-                },
-                place.as_ref(),
-            )
+            .add_credential(NewCredential {
+                provider: self.provider.clone(),
+                user: self.user.clone(),
+                label: self.label,
+                weight: self.weight,
+                secret: renewed.unwrap_or(secret),
+                limits,
+                place,
+            })
             .await?;
         let checked = match found {
             None => "deferred",
             Some((found, reward)) => {
-                management.checked(id, &found, &reward).await?;
+                management.keep_finding(id, &found, &reward).await?;
                 verdict(&found)
             }
         };

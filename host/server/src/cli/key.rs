@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
+use super::all;
 use super::output::Output;
 use crate::clock::now;
 use crate::config::Config;
@@ -176,11 +177,11 @@ impl Key {
             }
             Self::Update { id, name, enabled, expires_in, limits } => {
                 let id = id.parse()?;
-                let limits = Some(limits.onto(management.key_limits(id).await?));
+                let limits = Some(limits.onto(management.key(id).await?.limits));
                 let expires_at = expires_in.map(|days| days.0.map(in_days));
                 management.change_key(id, KeyEdit { name, enabled, expires_at, limits }).await?;
             }
-            Self::List => list(&management.keys().await?, output)?,
+            Self::List => list(&all(|window| management.keys(None, window)).await?, output)?,
             Self::KeepBodies { id, keep } => management.keep_bodies(id.parse()?, keep).await?,
             Self::Revoke { id } => management.revoke_key(id.parse()?).await?,
         }
@@ -223,11 +224,27 @@ fn row(key: &KeyRow) -> [Value; 12] {
         key.enabled.into(),
         key.expires_at.map(Timestamp::millis).into(),
         key.id.to_string().into(),
-        key.limits_json(),
+        limits_json(&key.limits),
         key.keep_bodies.into(),
         key.used.map(|used| used.last_used.millis()).into(),
         used.requests.into(),
         used.tokens.into(),
         used.charge.to_string().into(),
     ]
+}
+
+/// Limits as programs read them.
+fn limits_json(limits: &KeyLimits) -> Value {
+    let rates = limits.rates;
+    json!({
+        "protocols": limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
+        "providers": limits.providers,
+        "models": limits.models,
+        "requests_per_minute": rates.requests_per_minute,
+        "tokens_per_minute": rates.tokens_per_minute,
+        "tokens_per_day": rates.tokens_per_day,
+        "concurrency": rates.concurrency,
+        "enable_context_management": limits.context.enabled,
+        "context_window": limits.context.window,
+    })
 }

@@ -7,14 +7,14 @@ use serde_json::Value;
 use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::Class;
-use tollgate_store::{Granted, StatementLine};
 
 use super::output::{Output, line};
-use super::shown;
+use super::requests::last;
+use super::{all, shown};
 use crate::config::Config;
-use crate::manage::{Management, owner};
+use crate::manage::{Granted, Management, RequestFilter, StatementLine, UserRow, Window, owner};
 
-/// The books.
+/// The ledger.
 #[derive(Debug, Subcommand)]
 pub(super) enum Ledger {
     /// Give a user points.
@@ -24,7 +24,7 @@ pub(super) enum Ledger {
         /// How many, as a decimal number with at most six places.
         #[arg(value_parser = super::points)]
         points: Micropoints,
-        /// Why, for the books.
+        /// Why, for the statement.
         #[arg(long, default_value = "grant")]
         reason: String,
     },
@@ -38,7 +38,7 @@ pub(super) enum Ledger {
         /// The payment's own number.
         #[arg(long)]
         reference: String,
-        /// Why, for the books.
+        /// Why, for the statement.
         #[arg(long, default_value = "top-up")]
         reason: String,
     },
@@ -49,7 +49,7 @@ pub(super) enum Ledger {
         /// How many points; all that are left without it.
         #[arg(value_parser = super::points)]
         points: Option<Micropoints>,
-        /// Why, for the books.
+        /// Why, for the statement.
         #[arg(long)]
         reason: String,
         /// What makes it happen once: a second refund of the request under the same key changes nothing.
@@ -86,7 +86,7 @@ pub(super) enum Ledger {
         /// The request's id, as the answer's `x-tollgate-request-id` header names it.
         request: String,
     },
-    /// Prove that the books are right: every rule checked over every row. Ends with 1 where one is broken.
+    /// Prove that the ledger is right: every rule checked over every row. Ends with 1 where one is broken.
     Verify,
 }
 
@@ -96,12 +96,12 @@ impl Ledger {
         let mut code = ExitCode::SUCCESS;
         match self {
             Self::Grant { user, points, reason } => {
-                management.grant(&user, points, &reason).await?;
+                management.grant(management.find_user(&user).await?, points, &reason).await?;
                 output.one(&[("user", user.into()), ("granted", points.to_string().into())])?;
             }
             Self::TopUp { user, points, reference, reason } => {
-                let id = management.user_id(&user).await?;
-                let booked = management.book_payment(id, points, &reference, &reason).await?;
+                let id = management.find_user(&user).await?;
+                let booked = management.top_up(id, points, &reference, &reason).await?;
                 booked_row("topped_up", &booked, output)?;
             }
             Self::Refund { request, points, reason, key } => {
@@ -109,8 +109,9 @@ impl Ledger {
                 booked_row("refunded", &booked, output)?;
             }
             Self::Statement { user, limit, before } => {
-                let user = management.user_id(&user).await?;
-                statement(&management.statement(user, before, limit).await?, output)?;
+                let user = management.find_user(&user).await?;
+                let window = Window { after: before, limit: usize::try_from(limit).unwrap_or(usize::MAX) };
+                statement(&management.statement(user, window).await?.rows, output)?;
             }
             Self::Balance { user } => balance(&management, user.as_deref(), output).await?,
             Self::Requests { user, limit } => requests(&management, user.as_deref(), limit, output).await?,
@@ -163,15 +164,12 @@ fn statement(lines: &[StatementLine], output: &Output) -> anyhow::Result<()> {
 }
 
 async fn balance(management: &Management, user: Option<&str>, output: &Output) -> anyhow::Result<()> {
-    let users = management.users().await?;
-    if let Some(name) = user.filter(|name| !users.iter().any(|user| user.name == *name)) {
-        anyhow::bail!("there is no user `{name}`");
-    }
-    let rows: Vec<_> = users
-        .into_iter()
-        .filter(|row| user.is_none_or(|name| row.name == name))
-        .map(|row| vec![row.name.into(), row.balance.to_string().into()])
-        .collect();
+    let users = match user {
+        Some(name) => vec![management.user(management.find_user(name).await?).await?],
+        None => all(|window| management.users("", window)).await?,
+    };
+    let row = |row: UserRow| vec![row.name.into(), row.balance.to_string().into()];
+    let rows: Vec<_> = users.into_iter().map(row).collect();
     output.many(&["user", "points"], &rows)
 }
 
@@ -181,7 +179,11 @@ async fn requests(
     limit: u32,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let records = management.requests(user, limit).await?;
+    let user = match user {
+        Some(name) => Some(management.find_user(name).await?),
+        None => None,
+    };
+    let records = last(management, RequestFilter { user, ..RequestFilter::default() }, limit).await?;
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
     let rows: Vec<_> = records
         .iter()

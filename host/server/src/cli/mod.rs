@@ -16,6 +16,7 @@ mod serve;
 mod usage;
 mod user;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ use tollgate_core::time::Timestamp;
 
 use self::output::Output;
 use crate::config::Config;
+use crate::manage::{ManageError, Page, Window};
 
 /// A gateway for large language models: one address for every provider, paid in points, ruled by components that are
 /// replaced while traffic flows.
@@ -141,6 +143,25 @@ impl Common {
             config.server.data_dir.clone_from(dir);
         }
         Ok((path, config))
+    }
+}
+
+/// Rows that a command reads at once.
+const PAGE: usize = 500;
+
+/// Reads a list to its end, page by page.
+async fn all<T, I: Copy, F>(mut read: impl FnMut(Window<I>) -> F) -> Result<Vec<T>, ManageError>
+where
+    F: Future<Output = Result<Page<T, I>, ManageError>>,
+{
+    let (mut rows, mut window) = (Vec::new(), Window::first(PAGE));
+    loop {
+        let page = read(window).await?;
+        rows.extend(page.rows);
+        window.after = page.next;
+        if window.after.is_none() {
+            return Ok(rows);
+        }
     }
 }
 

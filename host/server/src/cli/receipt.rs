@@ -114,13 +114,12 @@ async fn verify(
         }
     };
     if let Some(request) = request {
-        let receipt = management.receipt(request).await?;
-        let held = management.store().log.request(request).await?.hold;
+        let (held, receipt) = management.held_receipt(request).await?;
         check(&receipt, held);
     } else {
         let mut after = RequestId::new(since.unwrap_or_default(), [0; 10]);
         loop {
-            let page = management.receipts(after, PAGE).await?;
+            let page = management.held_receipts(after, PAGE).await?;
             let Some((_, last)) = page.last() else { break };
             after = last.request;
             page.iter().for_each(|(held, receipt)| check(receipt, *held));

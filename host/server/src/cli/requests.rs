@@ -10,13 +10,17 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{Body, RequestFilter};
 
 use super::output::Output;
 use super::points;
 use crate::config::Config;
 use crate::control::{bodies, retention};
-use crate::manage::{LogEntry, LogShape, Management, moment};
+use crate::manage::{
+    Body, LogEntry, LogShape, ManageError, Management, RequestFilter, RequestRecord, moment,
+};
+
+/// Records that are read at once.
+const PAGE: u32 = 500;
 
 /// The request log.
 #[derive(Debug, Subcommand)]
@@ -135,18 +139,8 @@ impl Requests {
         let management = Management::open(config).await?;
         match self {
             Self::List { filter, limit } => {
-                let filter = RequestFilter { limit, ..filter.find(&management).await? };
-                list(
-                    &management
-                        .store()
-                        .log
-                        .requests(&filter)
-                        .await?
-                        .iter()
-                        .map(LogEntry::from)
-                        .collect::<Vec<_>>(),
-                    output,
-                )?;
+                let records = last(&management, filter.find(&management).await?, limit).await?;
+                list(&records.iter().map(LogEntry::from).collect::<Vec<_>>(), output)?;
             }
             Self::Show { request } => show(&management, request, output).await?,
             Self::Bodies { request } => show_bodies(&management, request, output).await?,
@@ -170,6 +164,24 @@ impl Requests {
         }
         management.close().await;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The last requests that a filter lets through, at most `limit`.
+pub(super) async fn last(
+    management: &Management,
+    mut filter: RequestFilter,
+    limit: u32,
+) -> Result<Vec<RequestRecord>, ManageError> {
+    let mut records = Vec::new();
+    loop {
+        filter.limit = limit.saturating_sub(u32::try_from(records.len()).unwrap_or(u32::MAX)).min(PAGE);
+        let page = management.requests(&filter).await?;
+        records.extend(page.rows);
+        filter.before = page.next;
+        if filter.before.is_none() || records.len() as u64 >= u64::from(limit) {
+            return Ok(records);
+        }
     }
 }
 

@@ -7,11 +7,10 @@ use serde_json::Value;
 use tollgate_core::id::{ApiKeyId, CredentialId};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
-use tollgate_store::{UsageOf, Used};
 
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::manage::{Days, Management, Slice};
+use crate::manage::{Days, Management, Slice, UsageOf, Used};
 
 /// What was used.
 #[derive(Debug, Subcommand)]
@@ -58,7 +57,7 @@ impl Of {
     async fn find(&self, management: &Management) -> anyhow::Result<UsageOf> {
         Ok(match (&self.user, self.key, self.credential) {
             (Some(user), ..) => UsageOf::User(management.find_user(user).await?),
-            (_, Some(key), _) => UsageOf::Key(management.user_of_key(key).await?, key),
+            (_, Some(key), _) => UsageOf::Key(management.key(key).await?.user_id, key),
             (.., Some(credential)) => UsageOf::Credential(credential),
             (None, None, None) => UsageOf::Everyone,
         })

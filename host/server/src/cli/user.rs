@@ -7,9 +7,10 @@ use clap::Subcommand;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 
+use super::all;
 use super::output::Output;
 use crate::config::Config;
-use crate::manage::Management;
+use crate::manage::{ManageError, Management, NewUser, UserEdit};
 
 /// People and teams.
 #[derive(Debug, Subcommand)]
@@ -61,17 +62,23 @@ impl User {
         match self {
             Self::Add { name, points, role, password_stdin } => {
                 let password = password_stdin.then(password).transpose()?;
-                let id = management.add_account(&name, role, password, points).await?;
+                let new = NewUser { name: name.clone(), role, password, points, ..NewUser::default() };
+                let id = management.create_user(new).await?;
                 output.one(&[
                     ("id", id.to_string().into()),
                     ("name", name.into()),
                     ("points", points.to_string().into()),
                 ])?;
             }
-            Self::Password { name } => management.set_password(&name, password()?).await?,
-            Self::Role { name, role } => management.set_role(&name, role).await?,
+            Self::Password { name } => {
+                let password = Some(password()?);
+                change(&management, &name, UserEdit { password, ..UserEdit::default() }).await?;
+            }
+            Self::Role { name, role } => {
+                change(&management, &name, UserEdit { role: Some(role), ..UserEdit::default() }).await?;
+            }
             Self::List => {
-                let users = management.users().await?;
+                let users = all(|window| management.users("", window)).await?;
                 let rows: Vec<_> = users
                     .into_iter()
                     .map(|user| {
@@ -86,12 +93,20 @@ impl User {
                     .collect();
                 output.many(&["name", "enabled", "role", "points", "id"], &rows)?;
             }
-            Self::Disable { name } => management.set_user_enabled(&name, false).await?,
-            Self::Enable { name } => management.set_user_enabled(&name, true).await?,
+            Self::Disable { name } => enable(&management, &name, false).await?,
+            Self::Enable { name } => enable(&management, &name, true).await?,
         }
         management.close().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn change(management: &Management, name: &str, edit: UserEdit) -> Result<(), ManageError> {
+    management.change_user(management.find_user(name).await?, edit).await
+}
+
+async fn enable(management: &Management, name: &str, enabled: bool) -> Result<(), ManageError> {
+    change(management, name, UserEdit { enabled: Some(enabled), ..UserEdit::default() }).await
 }
 
 fn role(text: &str) -> Result<Role, String> {

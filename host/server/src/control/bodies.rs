@@ -6,13 +6,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::StoreError;
 
 use crate::bodies::Copied;
 use crate::bodies::redact::{RedactError, Redactor};
 use crate::clock::now;
 use crate::config::KeepBodies;
-use crate::manage::Management;
+use crate::manage::{Bodies, ManageError, Management};
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::state::secret::hidden;
@@ -55,7 +54,7 @@ enum KeepError {
     #[error("the thread that redacts ended early")]
     Thread(#[from] tokio::task::JoinError),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ManageError),
 }
 
 struct Keeper {
@@ -76,14 +75,14 @@ impl Keeper {
 
     async fn stored(&mut self, copied: Copied) -> Result<(), KeepError> {
         let redactor = self.redactor()?;
-        let bodies = tokio::task::spawn_blocking(move || tollgate_store::Bodies {
+        let bodies = tokio::task::spawn_blocking(move || Bodies {
             request: copied.request,
             api_key: copied.api_key,
             asked: copied.asked.redacted(&redactor, false),
             answered: copied.answered.redacted(&redactor, copied.events),
         });
         let bodies = bodies.await?;
-        Ok(self.management.store().log.keep_bodies(self.management.master(), &bodies).await?)
+        Ok(self.management.store_bodies(&bodies).await?)
     }
 
     /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
@@ -125,12 +124,12 @@ pub(crate) async fn watch(management: Management, rule: KeepBodies) {
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> Result<u64, StoreError> {
+pub(crate) async fn prune(management: &Management, rule: &KeepBodies) -> Result<u64, ManageError> {
     let age = rule.retention_days.get().saturating_mul(DAY_MS);
     let before = Timestamp::from_millis(now().millis().saturating_sub(age));
     let mut removed = 0;
     loop {
-        let gone = management.store().log.remove_bodies(before, BATCH).await?;
+        let gone = management.remove_bodies(before, BATCH).await?;
         removed += gone;
         if gone < u64::from(BATCH) {
             return Ok(removed);

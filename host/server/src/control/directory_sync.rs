@@ -19,7 +19,7 @@ use crate::control::directory_build::Builder;
 use crate::control::follower::{FollowError, Follower};
 use crate::demo;
 use crate::manage::login::Logins;
-use crate::manage::{GATEWAY, ManageError, Management, NewCredential};
+use crate::manage::{GATEWAY, ManageError, Management, NewCredential, NewUser};
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 
@@ -108,7 +108,7 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
     for wrong in &keys.wrong {
         tracing::error!("{wrong}");
     }
-    let in_database = management.kept().await?.len();
+    let in_database = management.sealed_credentials().await?.len();
     if keys.storage(in_database > 0) == KeyStorage::Database {
         let unused = keys.given.len();
         tracing::info!(credentials = in_database, unused_in_environment = unused, "provider keys: database");
@@ -123,8 +123,15 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
         }
         count += 1;
         let (provider, label) = (provider.to_owned(), format!("{variable} {count}"));
-        let new =
-            NewCredential { provider, user: None, label, weight: 100, secret, limits: RateLimits::default() };
+        let new = NewCredential {
+            provider,
+            user: None,
+            label,
+            weight: 100,
+            secret,
+            limits: RateLimits::default(),
+            place: None,
+        };
         management.add_credential(new).await?;
     }
     tracing::info!(
@@ -196,10 +203,13 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 
 /// A user with points, and platform credentials that the simulator takes. Returns the user's key when it was made now.
 async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<Secret>, ManageError> {
-    if management.users().await?.iter().any(|user| user.name == DEMO_USER) {
-        return Ok(None);
+    match management.find_user(DEMO_USER).await {
+        Ok(_) => return Ok(None),
+        Err(ManageError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
     }
-    management.add_user(DEMO_USER, DEMO_POINTS).await?;
+    let (name, points) = (DEMO_USER.to_owned(), DEMO_POINTS);
+    management.create_user(NewUser { name, points, ..NewUser::default() }).await?;
     for provider in config.providers.keys() {
         management
             .add_credential(NewCredential {
@@ -209,6 +219,7 @@ async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<
                 weight: 100,
                 secret: Secret::new(format!("{}{provider}", demo::CREDENTIAL_PREFIX)),
                 limits: RateLimits::default(),
+                place: None,
             })
             .await?;
     }

@@ -13,11 +13,10 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{Retention, StoreError};
 
 use crate::clock::now;
 use crate::config::Requests;
-use crate::manage::{LogCall, ManageError, Management};
+use crate::manage::{LogCall, ManageError, Management, Retention};
 use crate::telemetry::chain;
 
 /// Records of one transaction.
@@ -82,12 +81,6 @@ pub(crate) enum RetentionError {
     Thread(#[source] tokio::task::JoinError),
 }
 
-impl From<StoreError> for RetentionError {
-    fn from(error: StoreError) -> Self {
-        Self::Manage(error.into())
-    }
-}
-
 /// An action on a file, for the text of its failure.
 fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RetentionError {
     move |source| RetentionError::File { doing, path: path.to_owned(), source }
@@ -128,7 +121,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
     let mut done = Pruned::default();
     let mut archive: Option<Archive> = None;
     loop {
-        let batch = management.store().log.expired(&keep, BATCH).await?;
+        let batch = management.expired_requests(&keep, BATCH).await?;
         let Some((first, last)) = batch.first().zip(batch.last()) else { break };
         let (last, count) = (last.request, batch.len() as u64);
         if let Some(dir) = rule.archive_dir.clone() {
@@ -144,7 +137,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
             };
             archive = Some(aside(written).await?);
         }
-        management.store().log.remove_records(last).await?;
+        management.remove_requests(last).await?;
         done.records += count;
         tokio::time::sleep(PAUSE).await;
     }

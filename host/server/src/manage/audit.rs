@@ -1,9 +1,11 @@
-//! The audit log, and calls that must happen once.
+//! The audit log: what was changed, by whom and by which call.
 
-use tollgate_core::secret::Secret;
-use tollgate_store::{AuditFilter, AuditRow, Keyed, Known, StoreError};
+use serde_json::Value;
+use tollgate_store::{Note, StoreError};
 
-use super::{ManageError, Management};
+pub use tollgate_store::{AuditFilter, AuditRow};
+
+use super::{ManageError, Management, Page};
 use crate::clock::now;
 
 impl Management {
@@ -11,7 +13,7 @@ impl Management {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn audit(&self, mut filter: AuditFilter) -> Result<Vec<AuditRow>, ManageError> {
+    pub async fn audit(&self, mut filter: AuditFilter) -> Result<Page<AuditRow, u64>, ManageError> {
         if let Some(name) = &filter.actor {
             match self.store.catalogue.find_user(name).await {
                 Ok(user) => filter.actor = Some(user.id.to_string()),
@@ -19,23 +21,15 @@ impl Management {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.store.catalogue.audit(&filter).await?)
+        let limit = filter.limit;
+        filter.limit = limit.saturating_add(1);
+        let rows = self.store.catalogue.audit(&filter).await?;
+        Ok(Page::new(rows, limit, |row| row.seq))
     }
 
-    pub(crate) async fn begin_call(&self, call: &Keyed<'_>) -> Result<Known, ManageError> {
-        Ok(self.store.sessions.begin_call(&self.master, call, now()).await?)
-    }
-
-    pub(crate) async fn keep_answer(
-        &self,
-        call: &Keyed<'_>,
-        status: u16,
-        body: &Secret,
-    ) -> Result<(), ManageError> {
-        Ok(self.store.sessions.keep_answer(&self.master, call, status, body).await?)
-    }
-
-    pub(crate) async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), ManageError> {
-        Ok(self.store.sessions.forget_call(call).await?)
+    /// Notes in the audit log what no transaction of the store has noted.
+    pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> Result<(), ManageError> {
+        let kind = action.split('.').next().unwrap_or_default();
+        Ok(self.store.catalogue.note_done(Note { action, kind, target, detail }, now()).await?)
     }
 }

@@ -1,25 +1,27 @@
-//! API keys.
+//! API keys: what users call with.
 
-use serde_json::{Value, json};
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{KeyChange, KeyUse, NewApiKey};
+use tollgate_store::{ApiKey, KeyChange, KeyFilter, NewApiKey};
 
-use super::{ManageError, Management};
+use super::error::Which;
+use super::{ManageError, Management, Page, Window};
 use crate::auth::keys;
 use crate::clock::now;
 
-/// Signs of an API key that stay visible.
-const KEY_HINT_SIGNS: usize = 8;
+pub use tollgate_store::KeyUse;
+
+/// Characters of an API key that stay visible.
+const KEY_HINT_LENGTH: usize = 8;
 
 /// An API key as it may be shown.
 #[derive(Debug, Clone)]
 pub struct KeyRow {
     /// Id.
     pub id: ApiKeyId,
-    /// The first signs.
+    /// The first characters.
     pub hint: String,
     /// The user.
     pub user_id: UserId,
@@ -39,24 +41,6 @@ pub struct KeyRow {
     pub used: Option<KeyUse>,
 }
 
-impl KeyRow {
-    /// The limits as programs read them, on the command line and over HTTP.
-    pub(crate) fn limits_json(&self) -> Value {
-        let rates = self.limits.rates;
-        json!({
-            "protocols": self.limits.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
-            "providers": self.limits.providers,
-            "models": self.limits.models,
-            "requests_per_minute": rates.requests_per_minute,
-            "tokens_per_minute": rates.tokens_per_minute,
-            "tokens_per_day": rates.tokens_per_day,
-            "concurrency": rates.concurrency,
-            "enable_context_management": self.limits.context.enabled,
-            "context_window": self.limits.context.window,
-        })
-    }
-}
-
 /// What changes of an API key: `None` for what stays.
 #[derive(Debug, Clone, Default)]
 pub struct KeyEdit {
@@ -71,10 +55,11 @@ pub struct KeyEdit {
 }
 
 impl Management {
-    /// Makes an API key. Only its hash is stored: what is returned is all there will ever be of it.
+    /// Makes an API key for a user, who is named by name or id. Only its hash is stored: what is returned is all there will ever be
+    /// of it.
     ///
     /// # Errors
-    /// Without such a user, when he has as many as he may, or for limits that cannot be meant.
+    /// Without such a user, when they have as many as they may, or for limits that cannot be meant.
     pub async fn create_key(
         &self,
         user: &str,
@@ -82,24 +67,46 @@ impl Management {
         expires_at: Option<Timestamp>,
         limits: KeyLimits,
     ) -> Result<(ApiKeyId, Secret), ManageError> {
-        let user = self.user(user).await?;
+        let user = self.find_user(user).await?;
         let key = keys::api_key().map_err(|_| ManageError::Randomness)?;
-        let hint = key.expose().get(..KEY_HINT_SIGNS).unwrap_or_default();
-        let sha256 = keys::digest(&key);
-        let keys_max = self.keys_max;
+        let hint = key.expose().get(..KEY_HINT_LENGTH).unwrap_or_default();
+        let (sha256, keys_max) = (keys::digest(&key), self.keys_max);
         let new = NewApiKey { user, name, sha256, hint, expires_at, limits, keys_max };
         let id = self.store.catalogue.create_api_key(&new, now()).await?;
         Ok((id, key))
     }
 
-    /// All API keys with what was used of them, by their counters.
+    /// An API key with what was used of it.
+    ///
+    /// # Errors
+    /// Without such a key.
+    pub async fn key(&self, id: ApiKeyId) -> Result<KeyRow, ManageError> {
+        let key = self.store.catalogue.api_key(id).await.which(id)?;
+        let row = self.key_rows(vec![key]).await?.pop();
+        row.ok_or_else(|| ManageError::not_found("API key", id))
+    }
+
+    /// API keys of one user, or of all, with what was used of them: oldest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keys(&self) -> Result<Vec<KeyRow>, ManageError> {
-        let names = self.user_names().await?;
-        let used = self.store.catalogue.api_key_use().await?;
-        let row = |key: tollgate_store::ApiKey| KeyRow {
+    pub async fn keys(
+        &self,
+        of: Option<UserId>,
+        window: Window<ApiKeyId>,
+    ) -> Result<Page<KeyRow, ApiKeyId>, ManageError> {
+        let filter = KeyFilter { user: of, after: window.after, limit: window.limit_and_one() };
+        let keys = self.store.catalogue.find_api_keys(&filter).await?;
+        let Page { rows, next } = Page::new(keys, window.limit, |key| key.id);
+        Ok(Page { rows: self.key_rows(rows).await?, next })
+    }
+
+    /// Keys with their users' names and with what was used of them, by their counters.
+    async fn key_rows(&self, keys: Vec<ApiKey>) -> Result<Vec<KeyRow>, ManageError> {
+        let names = self.user_names(keys.iter().map(|key| key.user)).await?;
+        let ids: Vec<ApiKeyId> = keys.iter().map(|key| key.id).collect();
+        let used = self.store.catalogue.api_key_use_of(&ids).await?;
+        let row = |key: ApiKey| KeyRow {
             user: names.get(&key.user).cloned().unwrap_or_default(),
             user_id: key.user,
             id: key.id,
@@ -111,20 +118,7 @@ impl Management {
             keep_bodies: key.keep_bodies,
             used: used.get(&key.id).copied(),
         };
-        Ok(self.store.catalogue.list_api_keys().await?.into_iter().map(row).collect())
-    }
-
-    /// An API key's limits.
-    ///
-    /// # Errors
-    /// Without such a key.
-    pub async fn key_limits(&self, id: ApiKeyId) -> Result<KeyLimits, ManageError> {
-        Ok(self.stored_key(id).await?.limits)
-    }
-
-    pub(super) async fn stored_key(&self, id: ApiKeyId) -> Result<tollgate_store::ApiKey, ManageError> {
-        let found = self.store.catalogue.list_api_keys().await?.into_iter().find(|key| key.id == id);
-        found.ok_or_else(|| ManageError::not_found("API key", id))
+        Ok(keys.into_iter().map(row).collect())
     }
 
     /// Changes an API key.
@@ -132,7 +126,7 @@ impl Management {
     /// # Errors
     /// Without such a key, when it would be one more than its user may have, or for limits that cannot be meant.
     pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> Result<(), ManageError> {
-        let key = self.stored_key(id).await?;
+        let key = self.store.catalogue.api_key(id).await.which(id)?;
         let change = KeyChange {
             name: edit.name.as_deref().unwrap_or(&key.name),
             enabled: edit.enabled.unwrap_or(key.enabled),
@@ -140,7 +134,15 @@ impl Management {
             limits: edit.limits.as_ref().unwrap_or(&key.limits),
             keys_max: self.keys_max,
         };
-        Ok(self.store.catalogue.change_api_key(id, &change, now()).await?)
+        self.store.catalogue.change_api_key(id, &change, now()).await.which(id)
+    }
+
+    /// Says whether the bodies of a key's calls are kept from now on.
+    ///
+    /// # Errors
+    /// Without such a key.
+    pub async fn keep_bodies(&self, id: ApiKeyId, keep: bool) -> Result<(), ManageError> {
+        self.store.catalogue.set_keep_bodies(id, keep, now()).await.which(id)
     }
 
     /// Refuses an API key from now on.
@@ -148,6 +150,6 @@ impl Management {
     /// # Errors
     /// Without such a key.
     pub async fn revoke_key(&self, id: ApiKeyId) -> Result<(), ManageError> {
-        Ok(self.store.catalogue.revoke_api_key(id, now()).await?)
+        self.store.catalogue.revoke_api_key(id, now()).await.which(id)
     }
 }

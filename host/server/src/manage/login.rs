@@ -8,7 +8,9 @@ use tollgate_core::id::SessionId;
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{Guessed, Rotated, StoreError, User};
+use tollgate_store::{Guessed, Rotated, StoreError};
+
+pub(crate) use tollgate_store::User;
 
 use super::users::hashed;
 use super::{ManageError, Management};

@@ -1,62 +1,79 @@
-//! What an operator does to the books, whether by the command line or by the management API: names in, checked changes out.
-//! Works on the database alone; a running server notices. One file a resource; here is what they share.
+//! What operators and users do: the one way in for the command line and the management API. It works on the database alone; a
+//! running server notices what has changed.
+//!
+//! Here is what the resources share: [`Management`] is opened once and acts for somebody ([`Management::acting`]), who stands in the
+//! audit log with every change. Lists come page by page (`page.rs`), failures as a [`ManageError`] (`error.rs`). The rest is one file
+//! a resource. Names are found (`find_user`), ids are trusted to be ids; what a resource shows is a row of its own, without what is
+//! sealed or hashed. Values that mean the same to the store and to whoever asks (a filter, an amount of usage) are the store's, and
+//! are named here, so that nobody else has to name the store.
 
 mod amounts;
 mod audit;
 mod bodies;
+mod codes;
 mod credentials;
+mod dry_run;
 mod error;
+mod idempotency;
 mod keys;
-mod ledger;
 pub(crate) mod login;
+mod model_routes;
+mod page;
+mod points;
 mod pool;
 mod prices;
-mod records;
-mod routes;
-mod trials;
+mod receipts;
+mod requests;
 mod usage;
 mod users;
 
-use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tollgate_core::id::UserId;
-use tollgate_store::{Act, Durability, MasterKey, Note, Options, Resealed, Store};
+use tollgate_store::{Durability, MasterKey, Options, Store};
+
+pub use tollgate_store::{Act, Resealed};
 
 pub use self::amounts::{Prices, Units};
-pub use self::credentials::{CredentialEdit, CredentialRow, NewCredential};
+pub use self::audit::{AuditFilter, AuditRow};
+pub use self::bodies::{Bodies, Body};
+pub use self::codes::{CodeBatch, CodeOrder};
+pub use self::credentials::{
+    CheckResult, CredentialEdit, CredentialRow, CredentialState, Loan, NewCredential, WhichCredentials,
+};
 pub use self::error::ManageError;
-use self::error::Which;
-pub use self::keys::{KeyEdit, KeyRow};
-pub use self::ledger::CodeOrder;
-pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION};
-pub use self::prices::PriceList;
-pub(crate) use self::records::owner;
-pub use self::records::{Export, LogCall, LogEntry, LogShape, LogTry, moment};
-pub use self::routes::RouteRow;
-pub use self::usage::{Days, Slice, UsageSummary};
+pub(crate) use self::idempotency::{Keyed, Known};
+pub use self::keys::{KeyEdit, KeyRow, KeyUse};
+pub use self::model_routes::RouteRow;
+pub use self::page::{Page, Window};
+pub use self::points::{Granted, StatementLine, VerifyReport, Violation};
+pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION, PoolUse};
+pub use self::prices::{Payer, PriceList, PriceVersion};
+pub(crate) use self::requests::owner;
+pub use self::requests::{
+    Export, LogCall, LogEntry, LogShape, LogTry, RequestFilter, RequestRecord, Retention, moment,
+};
+pub use self::usage::{Days, Slice, UsageOf, UsageSummary, Used};
 pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::auth::keys::Fingerprints;
 use crate::auth::master;
 use crate::auth::memory_keys::MemoryKeys;
-use crate::clock::now;
 use crate::config::{self, Config};
 pub use crate::state::platform::Place;
 
-/// Who the books name for what is done at a terminal.
+/// Who the audit log names for what is done at a terminal.
 const TERMINAL: &str = "cli";
-/// Who the books name for what a start does by itself.
+/// Who the audit log names for what a start does by itself.
 pub(crate) const GATEWAY: &str = "gateway";
 /// The setting that holds, sealed, the key by which provider keys are known again.
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 
-/// The opened books.
+/// The opened database, and whom it is managed for.
 #[derive(Clone)]
 pub struct Management {
-    /// Knows who works at the desk.
+    /// Notes who changes what.
     store: Store,
     act: Arc<Act>,
     master: MasterKey,
@@ -69,7 +86,7 @@ pub struct Management {
 }
 
 impl Management {
-    /// Opens the books, and makes them where there are none: with the shipped prices, so that no model is free.
+    /// Opens the database, and makes it where there is none: with the shipped prices, so that no model is free.
     ///
     /// # Errors
     /// When the data directory, the database or the master key cannot be used.
@@ -99,26 +116,22 @@ impl Management {
         Ok(management)
     }
 
-    /// The same desk for someone else: what is changed at it is put down to him.
+    /// The same for somebody else, who stands in the audit log for what is changed by it.
     pub(crate) fn acting(&self, act: Arc<Act>) -> Self {
         Self { store: self.store.acting(Arc::clone(&act)), act, ..self.clone() }
     }
 
-    /// Who works at it: a user's id, `operator` or `cli`.
+    /// Whom it acts for: a user's id, `operator`, `cli` or `gateway`.
     pub(crate) fn actor(&self) -> &str {
         &self.act.actor
     }
 
-    /// Notes in the audit log what no transaction of the store has noted.
-    pub(crate) async fn note(&self, action: &str, target: String, detail: Value) -> Result<(), ManageError> {
-        let kind = action.split('.').next().unwrap_or_default();
-        Ok(self.store.catalogue.note_done(Note { action, kind, target, detail }, now()).await?)
-    }
-
+    /// The store: for what runs beside the road, which follows it row by row.
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
+    /// The key that seals what is secret.
     pub(crate) fn master(&self) -> &MasterKey {
         &self.master
     }
@@ -133,16 +146,8 @@ impl Management {
         Ok(resealed)
     }
 
-    /// Closes the books.
+    /// Closes the database.
     pub async fn close(self) {
         self.store.close().await;
-    }
-
-    async fn user(&self, name: &str) -> Result<UserId, ManageError> {
-        Ok(self.store.catalogue.find_user(name).await.which(name)?.id)
-    }
-
-    pub(crate) async fn user_names(&self) -> Result<HashMap<UserId, String>, ManageError> {
-        Ok(self.store.catalogue.list_users().await?.into_iter().map(|user| (user.id, user.name)).collect())
     }
 }

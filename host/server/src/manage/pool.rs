@@ -1,12 +1,15 @@
 //! The shared pool: users lend their own credentials to others, knowingly, and take them back.
 
 use tollgate_core::id::CredentialId;
-use tollgate_store::{Loan, PoolUse};
+use tollgate_store::Loan;
 
-use super::{ManageError, Management};
+pub use tollgate_store::PoolUse;
+
+use super::error::Which;
+use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 
-/// Version of [`CONSENT_TEXT`]: whoever lends a credential names the one that he has read.
+/// Version of [`CONSENT_TEXT`]: whoever lends a credential names the one that they have read.
 pub const CONSENT_VERSION: &str = "1";
 /// What a lender agrees to.
 pub const CONSENT_TEXT: &str = include_str!("../pool_terms.txt");
@@ -17,8 +20,8 @@ impl Management {
         self.lends
     }
 
-    /// Lends a user's own credential to others, so often a day. Who works at the desk consents; `consent` is the version of the
-    /// text that he has read.
+    /// Lends a user's own credential to others, so often a day. Whoever management acts for consents; `consent` is the version of
+    /// the text that they have read.
     ///
     /// # Errors
     /// Where the pool is switched off, for another version than the one in force, and as [`tollgate_store::Store::lend`].
@@ -28,17 +31,17 @@ impl Management {
         requests_per_day: u64,
         consent: &str,
     ) -> Result<Loan, ManageError> {
-        let refuse = |why: &str| Err(ManageError::invalid("consent", why));
+        let refuse = |field, why: &str| Err(ManageError::invalid(field, why));
         if !self.lends {
-            return refuse("the shared pool is switched off");
+            return refuse("", "the shared pool is switched off");
         }
         if self.memory.is_some() {
-            return refuse("a credential that is kept in memory cannot be lent");
+            return refuse("", "a credential that is kept in memory cannot be lent");
         }
         if consent != CONSENT_VERSION {
-            return refuse("this is not the version of the text that is in force");
+            return refuse("consent", "this is not the version of the text that is in force");
         }
-        Ok(self.store.catalogue.lend(id, requests_per_day, consent, self.actor(), now()).await?)
+        self.store.catalogue.lend(id, requests_per_day, consent, self.actor(), now()).await.which(id)
     }
 
     /// Takes a credential back. Returns the number of the loan that has ended, if there was one.
@@ -56,9 +59,9 @@ impl Management {
     pub async fn credential_uses(
         &self,
         id: CredentialId,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<PoolUse>, ManageError> {
-        Ok(self.store.catalogue.pool_uses(id, before, limit).await?)
+        window: Window<u64>,
+    ) -> Result<Page<PoolUse, u64>, ManageError> {
+        let uses = self.store.catalogue.pool_uses(id, window.after, window.limit_and_one()).await?;
+        Ok(Page::new(uses, window.limit, |used| used.number))
     }
 }

@@ -1,14 +1,18 @@
-//! What models cost, and what of it a user pays.
+//! What models cost, and what of it each user pays.
 
 use std::collections::HashMap;
 
 use tollgate_core::id::UserId;
 use tollgate_core::price::{ModelPrice, PriceRate, PriceSchedule, PriceTable};
 use tollgate_core::time::Timestamp;
-use tollgate_store::{NewPrices, Payers, PriceVersion};
+use tollgate_store::{NewPrices, Payers};
 
-use super::{ManageError, Management};
+pub use tollgate_store::PriceVersion;
+
+use super::error::Which;
+use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
+use crate::prices::file;
 
 /// A price list to publish.
 #[derive(Debug)]
@@ -19,6 +23,17 @@ pub struct PriceList {
     pub effective_at: Option<Timestamp>,
     /// What for.
     pub note: Option<String>,
+}
+
+/// What one user pays of the prices.
+#[derive(Debug, Clone)]
+pub struct Payer {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name.
+    pub user: String,
+    /// The part of the prices that the user pays.
+    pub rate: PriceRate,
 }
 
 impl Management {
@@ -35,15 +50,44 @@ impl Management {
     /// # Errors
     /// Without such a version.
     pub async fn prices(&self, version: u64) -> Result<PriceTable, ManageError> {
-        Ok(self.store.catalogue.prices(version).await?)
+        self.store.catalogue.prices(version).await.which(version)
     }
 
-    /// All versions, the latest first.
+    /// What models cost in a version, by their names.
+    ///
+    /// # Errors
+    /// Without such a version.
+    pub async fn model_prices(
+        &self,
+        version: u64,
+        window: Window<String>,
+    ) -> Result<Page<(String, ModelPrice), String>, ManageError> {
+        let table = self.prices(version).await?;
+        let mut models: Vec<_> = table.models().collect();
+        models.retain(|(name, _)| window.after.as_deref().is_none_or(|after| *name > after));
+        models.sort_unstable_by_key(|(name, _)| *name);
+        let page = Page::new(models, window.limit, |(name, _)| (*name).to_owned());
+        Ok(page.map(|(name, price)| (name.to_owned(), ModelPrice::clone(price))))
+    }
+
+    /// A version of the prices.
+    ///
+    /// # Errors
+    /// Without such a version.
+    pub async fn price_version(&self, version: u64) -> Result<PriceVersion, ManageError> {
+        // The one before the next one, where it is this one.
+        let found = self.store.catalogue.find_price_versions(version.checked_add(1), 1).await?;
+        let found = found.into_iter().find(|known| known.version == version);
+        found.ok_or_else(|| ManageError::not_found("price version", version))
+    }
+
+    /// Versions of the prices, the latest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_versions(&self) -> Result<Vec<PriceVersion>, ManageError> {
-        Ok(self.store.catalogue.price_versions().await?)
+    pub async fn price_versions(&self, window: Window<u64>) -> Result<Page<PriceVersion, u64>, ManageError> {
+        let versions = self.store.catalogue.find_price_versions(window.after, window.limit_and_one()).await?;
+        Ok(Page::new(versions, window.limit, |version| version.version))
     }
 
     /// Publishes a price list as a new version and returns its number.
@@ -62,7 +106,7 @@ impl Management {
     /// # Errors
     /// Without such a version, or when it is in force.
     pub async fn withdraw_prices(&self, version: u64) -> Result<(), ManageError> {
-        Ok(self.store.catalogue.withdraw_prices(version, now()).await?)
+        self.store.catalogue.withdraw_prices(version, now()).await.which(version)
     }
 
     /// Sets what users pay of the prices; all of them where `names` is `None`. Returns for how many it was set.
@@ -74,34 +118,39 @@ impl Management {
         names: Option<&[String]>,
         rate: PriceRate,
     ) -> Result<u64, ManageError> {
-        let Some(names) = names else {
-            return Ok(self.store.catalogue.set_price_rate(Payers::All, rate, self.actor(), now()).await?);
-        };
-        let mut users = Vec::with_capacity(names.len());
-        for name in names {
-            users.push(self.user(name).await?);
+        let mut users = Vec::new();
+        for name in names.unwrap_or_default() {
+            users.push(self.find_user(name).await?);
         }
-        Ok(self.store.catalogue.set_price_rate(Payers::Some(&users), rate, self.actor(), now()).await?)
+        let payers = names.map_or(Payers::All, |_| Payers::Some(&users));
+        Ok(self.store.catalogue.set_price_rate(payers, rate, self.actor(), now()).await?)
     }
 
     /// What each user pays of the prices. For operators alone.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_rates(&self) -> Result<Vec<(UserId, String, PriceRate)>, ManageError> {
-        let rates = self.store.catalogue.price_rates().await?;
-        let users = self.store.catalogue.list_users().await?.into_iter();
-        Ok(users.map(|user| (user.id, user.name, rates.get(&user.id).copied().unwrap_or_default())).collect())
+    pub async fn price_rates(&self, window: Window<UserId>) -> Result<Page<Payer, UserId>, ManageError> {
+        let users = self.store.catalogue.find_users("", window.after, window.limit_and_one()).await?;
+        let page = Page::new(users, window.limit, |user| user.id);
+        let ids: Vec<UserId> = page.rows.iter().map(|user| user.id).collect();
+        let rates = self.store.catalogue.price_rates_of(&ids).await?;
+        Ok(page.map(|user| Payer {
+            rate: rates.get(&user.id).copied().unwrap_or_default(),
+            user_id: user.id,
+            user: user.name,
+        }))
     }
 
     /// The prices that a new database begins with.
     pub(super) async fn publish_shipped(&self) -> Result<(), ManageError> {
-        if self.store.catalogue.price_versions().await?.is_empty() {
-            let models = crate::prices::file::shipped();
-            let models = models.map_err(|reason| ManageError::unreadable("the shipped prices", reason))?;
-            let list = PriceList { models, effective_at: None, note: Some("shipped".to_owned()) };
-            self.publish_prices(&list).await?;
+        if !self.store.catalogue.find_price_versions(None, 1).await?.is_empty() {
+            return Ok(());
         }
+        let models =
+            file::shipped().map_err(|reason| ManageError::unreadable("the shipped prices", reason))?;
+        self.publish_prices(&PriceList { models, effective_at: None, note: Some("shipped".to_owned()) })
+            .await?;
         Ok(())
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{UsageBy, UsageOf, UsageQuery, UsageRow, Used, Violation};
+use tollgate_store::{UsageBy, UsageQuery, UsageRow, Violation};
+
+pub use tollgate_store::{UsageOf, Used};
 
 use super::{ManageError, Management};
 use crate::clock::now;
@@ -112,25 +113,6 @@ impl Management {
             }
         }
         Ok(summary)
-    }
-
-    /// A user by his id or his name.
-    ///
-    /// # Errors
-    /// Without such a user.
-    pub async fn find_user(&self, named: &str) -> Result<UserId, ManageError> {
-        match named.parse::<UserId>() {
-            Ok(id) if self.store.catalogue.list_users().await?.iter().any(|user| user.id == id) => Ok(id),
-            _ => self.user(named).await,
-        }
-    }
-
-    /// Whose an API key is.
-    ///
-    /// # Errors
-    /// Without such a key.
-    pub async fn user_of_key(&self, key: ApiKeyId) -> Result<UserId, ManageError> {
-        Ok(self.stored_key(key).await?.user)
     }
 
     /// Recomputes the counters from the records.

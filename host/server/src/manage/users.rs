@@ -1,4 +1,4 @@
-//! Users: who they are, what they may do, and how they log in.
+//! Users: who they are, what they may do, and what their accounts hold.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{Balance, User, UserChange};
+use tollgate_store::{Balance, StoreError, User, UserChange};
 
 use super::error::Which;
-use super::{ManageError, Management};
+use super::{ManageError, Management, Page, Window};
 use crate::auth::password::{self, PasswordError};
 use crate::clock::now;
 
@@ -23,9 +23,9 @@ pub struct UserRow {
     pub name: String,
     /// Whether calls are taken.
     pub enabled: bool,
-    /// What it may do by the management API.
+    /// What the user may do by the management API.
     pub role: Role,
-    /// When it was made.
+    /// When the user was made.
     pub created_at: Timestamp,
     /// Points, without what is reserved.
     pub balance: Micropoints,
@@ -40,7 +40,7 @@ pub struct UserRow {
 pub struct NewUser {
     /// A name that no other user has.
     pub name: String,
-    /// What it may do.
+    /// What the user may do.
     pub role: Role,
     /// With one, the user may log in.
     pub password: Option<Secret>,
@@ -55,7 +55,7 @@ pub struct NewUser {
 pub struct UserEdit {
     /// Whether calls and logins are taken.
     pub enabled: Option<bool>,
-    /// What it may do.
+    /// What the user may do.
     pub role: Option<Role>,
     /// A new password, which ends all logins.
     pub password: Option<Secret>,
@@ -64,37 +64,10 @@ pub struct UserEdit {
 }
 
 impl Management {
-    /// Adds a user with an account.
+    /// Adds a user with an account, who may log in where there is a password.
     ///
     /// # Errors
-    /// When the name is taken or not a name.
-    pub async fn add_user(&self, name: &str, points: Micropoints) -> Result<UserId, ManageError> {
-        let id = self.store.catalogue.create_user(name, now()).await.which(name)?;
-        if points > Micropoints::ZERO {
-            self.store.ledger.grant(id, points, "first points", self.actor(), now()).await?;
-        }
-        Ok(id)
-    }
-
-    /// Adds a user with a role, who may log in where there is a password.
-    ///
-    /// # Errors
-    /// When the name is taken or not a name, or the password is not one; nothing is added then.
-    pub async fn add_account(
-        &self,
-        name: &str,
-        role: Role,
-        password: Option<Secret>,
-        points: Micropoints,
-    ) -> Result<UserId, ManageError> {
-        self.create_user(NewUser { name: name.to_owned(), role, password, points, ..NewUser::default() })
-            .await
-    }
-
-    /// Adds a user.
-    ///
-    /// # Errors
-    /// As [`Management::add_account`], and for a floor above 0; nothing is added then.
+    /// When the name is taken or not a name, the password is not one, or the floor is above 0; nothing is added then.
     pub async fn create_user(&self, new: NewUser) -> Result<UserId, ManageError> {
         let edit = UserEdit {
             role: Some(new.role).filter(|role| *role != Role::default()),
@@ -103,7 +76,10 @@ impl Management {
             enabled: None,
         };
         let change = checked(edit).await?;
-        let id = self.add_user(&new.name, new.points).await?;
+        let id = self.store.catalogue.create_user(&new.name, now()).await.which(&new.name)?;
+        if new.points > Micropoints::ZERO {
+            self.grant(id, new.points, "first points").await?;
+        }
         if change != UserChange::default() {
             self.store.catalogue.change_user(id, &change, now()).await?;
         }
@@ -115,71 +91,66 @@ impl Management {
     /// # Errors
     /// Without such a user, when the password or the floor is not one, or when no enabled admin would be left.
     pub async fn change_user(&self, id: UserId, edit: UserEdit) -> Result<(), ManageError> {
-        Ok(self.store.catalogue.change_user(id, &checked(edit).await?, now()).await?)
-    }
-
-    /// Sets a user's password and ends all of his logins.
-    ///
-    /// # Errors
-    /// Without such a user, or when the password is not one.
-    pub async fn set_password(&self, name: &str, password: Secret) -> Result<(), ManageError> {
-        self.change_named(name, UserEdit { password: Some(password), ..UserEdit::default() }).await
-    }
-
-    /// Gives a user a role.
-    ///
-    /// # Errors
-    /// Without such a user, or when no enabled admin would be left.
-    pub async fn set_role(&self, name: &str, role: Role) -> Result<(), ManageError> {
-        self.change_named(name, UserEdit { role: Some(role), ..UserEdit::default() }).await
-    }
-
-    /// Takes or refuses a user's calls and logins.
-    ///
-    /// # Errors
-    /// Without such a user, or when no enabled admin would be left.
-    pub async fn set_user_enabled(&self, name: &str, enabled: bool) -> Result<(), ManageError> {
-        self.change_named(name, UserEdit { enabled: Some(enabled), ..UserEdit::default() }).await
-    }
-
-    async fn change_named(&self, name: &str, edit: UserEdit) -> Result<(), ManageError> {
-        self.change_user(self.user(name).await?, edit).await
-    }
-
-    /// All users with their balances.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn users(&self) -> Result<Vec<UserRow>, ManageError> {
-        self.with_balances(self.store.catalogue.list_users().await?).await
-    }
-
-    /// Users whose name contains `search`, in the order of their making: those after `after`, at most `limit`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_users(
-        &self,
-        search: &str,
-        after: Option<UserId>,
-        limit: usize,
-    ) -> Result<Vec<UserRow>, ManageError> {
-        self.with_balances(self.store.catalogue.find_users(search, after, limit).await?).await
+        self.store.catalogue.change_user(id, &checked(edit).await?, now()).await.which(id)
     }
 
     /// One user with what the account holds.
     ///
     /// # Errors
     /// Without such a user.
-    pub async fn user_row(&self, id: UserId) -> Result<UserRow, ManageError> {
-        let rows = self.with_balances(vec![self.store.catalogue.user(id).await?]).await?;
-        rows.into_iter().next().ok_or_else(|| ManageError::not_found("user", id))
+    pub async fn user(&self, id: UserId) -> Result<UserRow, ManageError> {
+        let user = self.store.catalogue.user(id).await.which(id)?;
+        let balances = self.balances(&[id]).await?;
+        Ok(user_row(user, &balances))
     }
 
-    async fn with_balances(&self, users: Vec<User>) -> Result<Vec<UserRow>, ManageError> {
-        let balances: HashMap<_, _> =
-            self.store.ledger.balances().await?.into_iter().map(|balance| (balance.user, balance)).collect();
-        Ok(users.into_iter().map(|user| user_row(user, &balances)).collect())
+    /// Users whose name contains `search`, whatever its case, with what their accounts hold: oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users(
+        &self,
+        search: &str,
+        window: Window<UserId>,
+    ) -> Result<Page<UserRow, UserId>, ManageError> {
+        let users = self.store.catalogue.find_users(search, window.after, window.limit_and_one()).await?;
+        let page = Page::new(users, window.limit, |user| user.id);
+        let ids: Vec<UserId> = page.rows.iter().map(|user| user.id).collect();
+        let balances = self.balances(&ids).await?;
+        Ok(page.map(|user| user_row(user, &balances)))
+    }
+
+    /// The id of a user, by name or by id.
+    ///
+    /// # Errors
+    /// Without such a user.
+    pub async fn find_user(&self, name_or_id: &str) -> Result<UserId, ManageError> {
+        if let Ok(id) = name_or_id.parse::<UserId>() {
+            match self.store.catalogue.user(id).await {
+                Ok(user) => return Ok(user.id),
+                // A name may look like an id.
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.store.catalogue.find_user(name_or_id).await.which(name_or_id)?.id)
+    }
+
+    /// The names of some users.
+    pub(crate) async fn user_names(
+        &self,
+        ids: impl IntoIterator<Item = UserId>,
+    ) -> Result<HashMap<UserId, String>, ManageError> {
+        let mut ids: Vec<UserId> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let users = self.store.catalogue.users(&ids).await?;
+        Ok(users.into_iter().map(|user| (user.id, user.name)).collect())
+    }
+
+    async fn balances(&self, of: &[UserId]) -> Result<HashMap<UserId, Balance>, ManageError> {
+        let balances = self.store.ledger.balances_of(of).await?;
+        Ok(balances.into_iter().map(|balance| (balance.user, balance)).collect())
     }
 }
 

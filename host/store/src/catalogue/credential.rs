@@ -158,8 +158,12 @@ pub struct Resealed {
 }
 
 /// Which credentials; the default is none, because nobody wants all of them at once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CredentialFilter {
+    /// Those for this provider.
+    pub provider: Option<String>,
+    /// Those of this owner.
+    pub owner: Option<Owner>,
     /// Only those of this user.
     pub user: Option<UserId>,
     /// Younger than this one: where the page before ended.
@@ -211,6 +215,12 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError>;
+
+    /// Credentials of an older Tollgate, which did not note by what it knows them again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn credentials_without_fingerprint(&self) -> Result<Vec<Credential>, StoreError>;
 
     /// Changes what may change of a credential.
     ///

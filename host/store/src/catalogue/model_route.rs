@@ -58,4 +58,20 @@ pub trait ModelRoutes: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError>;
+
+    /// Routes after `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn find_model_routes(
+        &self,
+        after: Option<RouteId>,
+        limit: usize,
+    ) -> Result<Vec<ModelRoute>, StoreError>;
+
+    /// The route of this id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a route.
+    async fn model_route(&self, id: RouteId) -> Result<ModelRoute, StoreError>;
 }

@@ -128,4 +128,10 @@ pub trait PriceRates: Send + Sync {
     /// # Errors
     /// When the database fails or holds a damaged row.
     async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError>;
+
+    /// The same of these users alone.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn price_rates_of(&self, users: &[UserId]) -> Result<HashMap<UserId, PriceRate>, StoreError>;
 }

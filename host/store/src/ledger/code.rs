@@ -79,6 +79,12 @@ pub trait Codes: Send + Sync {
         limit: usize,
     ) -> Result<Vec<CodeBatch>, StoreError>;
 
+    /// The batch of this id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a batch.
+    async fn code_batch(&self, id: BatchId) -> Result<CodeBatch, StoreError>;
+
     /// Takes no code of a batch any more, or takes them again.
     ///
     /// # Errors

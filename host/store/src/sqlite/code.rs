@@ -18,6 +18,18 @@ use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields, loaded, stored};
 use crate::sqlite::sql::{Code, account};
 
+/// Batches with what was redeemed of them; a condition and the grouping follow.
+macro_rules! batches {
+    ($rest:literal) => {
+        concat!(
+            "SELECT code_batch.id, label, points, uses_max, expires_at, code_batch.disabled_at, created_at, actor, \
+             COUNT(redeem_code.id), COALESCE(SUM(redeem_code.uses), 0) \
+             FROM code_batch LEFT JOIN redeem_code ON redeem_code.batch = code_batch.id ",
+            $rest
+        )
+    };
+}
+
 #[async_trait]
 impl Codes for Database {
     async fn create_codes(&self, new: &NewBatch<'_>, now: Timestamp) -> Result<BatchId, StoreError> {
@@ -63,18 +75,24 @@ impl Codes for Database {
         after: Option<BatchId>,
         limit: usize,
     ) -> Result<Vec<CodeBatch>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT code_batch.id, label, points, uses_max, expires_at, code_batch.disabled_at, created_at, actor, \
-             COUNT(redeem_code.id), COALESCE(SUM(redeem_code.uses), 0) \
-             FROM code_batch LEFT JOIN redeem_code ON redeem_code.batch = code_batch.id \
-             WHERE code_batch.id > ? GROUP BY code_batch.id ORDER BY code_batch.id LIMIT ?",
-        )
+        let rows = sqlx::query(batches!(
+            "WHERE code_batch.id > ? GROUP BY code_batch.id ORDER BY code_batch.id LIMIT ?"
+        ))
         .bind(after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
         .bind(stored(limit as u64))
         .fetch_all(self.pool())
         .await
         .doing("listing codes")?;
         rows.iter().map(|row| fields("batch of codes", row, batch)).collect()
+    }
+
+    async fn code_batch(&self, id: BatchId) -> Result<CodeBatch, StoreError> {
+        let row = sqlx::query(batches!("WHERE code_batch.id = ? GROUP BY code_batch.id"))
+            .bind(id.as_bytes().as_slice())
+            .fetch_optional(self.pool())
+            .await
+            .doing("finding codes")?;
+        fields("batch of codes", &row.ok_or(StoreError::NotFound("batch of codes"))?, batch)
     }
 
     async fn set_codes_enabled(

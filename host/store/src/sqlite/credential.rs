@@ -180,15 +180,30 @@ impl Credentials for Database {
     }
 
     async fn find_credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError> {
-        let of_user = if filter.user.is_some() { "user_id = ?3" } else { "1" };
-        let query = format!("{COLUMNS} WHERE id > ?1 AND {of_user} ORDER BY id LIMIT ?2");
-        let mut query = sqlx::query(AssertSqlSafe(query))
-            .bind(filter.after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
-            .bind(stored(filter.limit as u64));
-        if let Some(user) = &filter.user {
-            query = query.bind(user.as_bytes().as_slice());
+        let mut text = format!("{COLUMNS} WHERE id > ?1");
+        for (condition, wanted) in [
+            (" AND user_id = ?3", filter.user.is_some()),
+            (" AND provider = ?4", filter.provider.is_some()),
+            (" AND owner = ?5", filter.owner.is_some()),
+        ] {
+            text.push_str(if wanted { condition } else { "" });
         }
-        let rows = query.fetch_all(self.pool()).await.doing("listing credentials")?;
+        text.push_str(" ORDER BY id LIMIT ?2");
+        let rows = sqlx::query(AssertSqlSafe(text))
+            .bind(filter.after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+            .bind(stored(filter.limit as u64))
+            .bind(filter.user.as_ref().map(|user| user.as_bytes().as_slice()))
+            .bind(filter.provider.as_deref())
+            .bind(filter.owner.map(Owner::name))
+            .fetch_all(self.pool())
+            .await
+            .doing("listing credentials")?;
+        rows.iter().map(|row| fields("credential", row, credential)).collect()
+    }
+
+    async fn credentials_without_fingerprint(&self) -> Result<Vec<Credential>, StoreError> {
+        let query = AssertSqlSafe(format!("{COLUMNS} WHERE credential.fingerprint IS NULL"));
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
         rows.iter().map(|row| fields("credential", row, credential)).collect()
     }
 

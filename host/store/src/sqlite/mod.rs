@@ -13,6 +13,8 @@ mod balance;
 mod body;
 mod code;
 mod commit;
+#[cfg(test)]
+mod cost;
 mod credential;
 mod error;
 mod feed;

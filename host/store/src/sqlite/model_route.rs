@@ -73,9 +73,30 @@ impl ModelRoutes for Database {
     }
 
     async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
-        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
-        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing model routes")?;
+        self.find_model_routes(None, usize::MAX).await
+    }
+
+    async fn find_model_routes(
+        &self,
+        after: Option<RouteId>,
+        limit: usize,
+    ) -> Result<Vec<ModelRoute>, StoreError> {
+        let query = "SELECT id, name, definition, created_at, updated_at FROM model_route \
+                     WHERE id > ? ORDER BY id LIMIT ?";
+        let rows = sqlx::query(query)
+            .bind(after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+            .bind(stored(limit as u64))
+            .fetch_all(self.pool())
+            .await
+            .doing("listing model routes")?;
         rows.iter().map(|row| fields("model route", row, model_route)).collect()
+    }
+
+    async fn model_route(&self, id: RouteId) -> Result<ModelRoute, StoreError> {
+        let query = "SELECT id, name, definition, created_at, updated_at FROM model_route WHERE id = ?";
+        let row = sqlx::query(query).bind(id.as_bytes().as_slice()).fetch_optional(self.pool()).await;
+        let row = row.doing("finding a model route")?;
+        fields("model route", &row.ok_or(StoreError::NotFound("model route"))?, model_route)
     }
 }
 

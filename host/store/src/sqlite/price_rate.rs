@@ -15,7 +15,7 @@ use crate::catalogue::price::{Payers, PriceRates};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{IN_LIST, Row, fields, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, stored};
 
 #[async_trait]
 impl PriceRates for Database {
@@ -51,6 +51,16 @@ impl PriceRates for Database {
     async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError> {
         let mut connection = self.pool().acquire().await.doing("reading price rates")?;
         all(&mut connection).await
+    }
+
+    async fn price_rates_of(&self, users: &[UserId]) -> Result<HashMap<UserId, PriceRate>, StoreError> {
+        let query = format!("SELECT user_id, ppm FROM price_rate WHERE user_id {IN_LIST}");
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(list(users.iter().map(UserId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading price rates")?;
+        rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
     }
 }
 

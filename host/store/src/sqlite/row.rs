@@ -40,12 +40,25 @@ impl<'a> Row<'a> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static TAKEN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Rows that this thread has read since it was last asked.
+#[cfg(test)]
+pub(crate) fn taken() -> u64 {
+    TAKEN.take()
+}
+
 /// Reads a row with `read`; `what` names it when it is damaged.
 pub(crate) fn fields<T>(
     what: &'static str,
     row: &SqliteRow,
     read: impl FnOnce(&mut Row<'_>) -> Option<T>,
 ) -> Result<T, StoreError> {
+    #[cfg(test)]
+    TAKEN.with(|taken| taken.set(taken.get() + 1));
     read(&mut Row { row, next: 0 }).ok_or(StoreError::Damaged(what))
 }
 

@@ -16,7 +16,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
 
 use super::output::Output;
-use super::{moment, shown};
+use super::{all, moment, shown};
 use crate::clock::now;
 use crate::config::Config;
 use crate::manage::{Management, PriceList};
@@ -153,8 +153,7 @@ fn list(table: &PriceTable, output: &Output) -> anyhow::Result<()> {
 
 async fn history(management: &Management, output: &Output) -> anyhow::Result<()> {
     let in_force = management.price_schedule().await?.at(now()).version();
-    let rows: Vec<Vec<Value>> = management
-        .price_versions()
+    let rows: Vec<Vec<Value>> = all(|window| management.price_versions(window))
         .await?
         .into_iter()
         .map(|version| {

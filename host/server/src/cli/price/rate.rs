@@ -3,8 +3,9 @@
 use clap::{ArgGroup, Subcommand};
 use tollgate_core::price::PriceRate;
 
+use crate::cli::all;
 use crate::cli::output::Output;
-use crate::manage::Management;
+use crate::manage::{Management, Payer};
 
 /// What users pay of the prices.
 #[derive(Debug, Subcommand)]
@@ -34,9 +35,9 @@ impl Rate {
                 output.one(&[("users", count.into()), ("ppm", ppm.ppm().into())])
             }
             Self::List => {
-                let rates = management.price_rates().await?;
-                let rows: Vec<_> =
-                    rates.into_iter().map(|(_, name, rate)| vec![name.into(), rate.ppm().into()]).collect();
+                let payers = all(|window| management.price_rates(window)).await?;
+                let row = |payer: Payer| vec![payer.user.into(), payer.rate.ppm().into()];
+                let rows: Vec<_> = payers.into_iter().map(row).collect();
                 output.many(&["user", "ppm"], &rows)
             }
         }

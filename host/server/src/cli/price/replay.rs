@@ -75,14 +75,14 @@ impl Replay {
         let running = || serde_json::to_string(&config.policies.pricing.config);
         let config_json = self.config_json.map_or_else(running, Ok)?;
         let policy = Policy::of_file(config, &self.component, &config_json)?;
-        let names = management.user_names().await?;
         let (mut users, mut models) = (BTreeMap::<String, Sum>::new(), BTreeMap::<String, Sum>::new());
         let (mut total, mut failed) = (Sum::default(), 0_u64);
         let mut after = RequestId::new(self.since, [0; 10]);
         loop {
-            let page = management.receipts(after, PAGE).await?;
+            let page = management.held_receipts(after, PAGE).await?;
             let Some((_, last)) = page.last() else { break };
             after = last.request;
+            let names = management.user_names(page.iter().map(|(_, receipt)| receipt.user)).await?;
             for (_, receipt) in &page {
                 let Ok(replayed) = policy.price(receipt) else {
                     failed += 1;

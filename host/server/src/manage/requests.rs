@@ -8,10 +8,13 @@ use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
-use tollgate_store::{Attempt, Digest, RequestFilter, RequestPage, RequestRecord};
+use tollgate_store::{Attempt, Digest};
+
+pub use tollgate_store::{RequestFilter, RequestRecord, Retention};
 
 use super::amounts::Units;
-use super::{ManageError, Management};
+use super::error::Which;
+use super::{ManageError, Management, Page};
 
 /// Entries of one read of an export.
 const EXPORT_PAGE: u32 = 500;
@@ -253,24 +256,16 @@ impl Export {
 }
 
 impl Management {
-    /// What was called, newest first.
-    ///
-    /// # Errors
-    /// Without such a user.
-    pub async fn requests(&self, user: Option<&str>, limit: u32) -> Result<Vec<RequestRecord>, ManageError> {
-        let user = match user {
-            Some(name) => Some(self.user(name).await?),
-            None => None,
-        };
-        Ok(self.store.log.requests(&RequestFilter { user, limit, ..RequestFilter::default() }).await?)
-    }
-
-    /// A page of the request log. It may be short, even empty, while there is a next one.
+    /// A page of the request log, newest first. It may be short, even empty, while there is a next one.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, ManageError> {
-        Ok(self.store.log.request_page(filter).await?)
+    pub async fn requests(
+        &self,
+        filter: &RequestFilter,
+    ) -> Result<Page<RequestRecord, RequestId>, ManageError> {
+        let page = self.store.log.request_page(filter).await?;
+        Ok(Page { rows: page.records, next: page.next })
     }
 
     /// One call with its attempts, and whose it was.
@@ -278,7 +273,7 @@ impl Management {
     /// # Errors
     /// When it is not there, or not yet.
     pub async fn request(&self, request: RequestId) -> Result<(UserId, LogCall), ManageError> {
-        let record = self.store.log.request(request).await?;
+        let record = self.store.log.request(request).await.which(request)?;
         Ok((record.user, self.with_attempts(&record).await?))
     }
 
@@ -293,6 +288,20 @@ impl Management {
     pub fn export(&self, filter: RequestFilter, shape: LogShape, errors: bool) -> Export {
         let filter = RequestFilter { limit: EXPORT_PAGE, ..filter };
         Export { management: self.clone(), filter, shape, errors, first: true, done: false }
+    }
+
+    /// The oldest records that a rule lets go, at most so many.
+    pub(crate) async fn expired_requests(
+        &self,
+        rule: &Retention,
+        limit: u32,
+    ) -> Result<Vec<RequestRecord>, ManageError> {
+        Ok(self.store.log.expired(rule, limit).await?)
+    }
+
+    /// Removes the records up to `last`.
+    pub(crate) async fn remove_requests(&self, last: RequestId) -> Result<(), ManageError> {
+        Ok(self.store.log.remove_records(last).await?)
     }
 }
 

@@ -1,0 +1,106 @@
+//! Model routes that are made while the gateway runs.
+
+use serde_json::{Value, json};
+use tollgate_core::id::RouteId;
+use tollgate_core::time::Timestamp;
+use tollgate_store::ModelRoute;
+
+use super::error::Which;
+use super::{ManageError, Management, Page, Window};
+use crate::clock::now;
+use crate::config::Model;
+
+/// A model route as it may be shown.
+#[derive(Debug, Clone)]
+pub struct RouteRow {
+    /// Id.
+    pub id: RouteId,
+    /// What it says.
+    pub model: Model,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Management {
+    /// A route.
+    ///
+    /// # Errors
+    /// Without such a route, and for one that this version cannot read.
+    pub async fn route(&self, id: RouteId) -> Result<RouteRow, ManageError> {
+        read(&self.store.catalogue.model_route(id).await.which(id)?)
+    }
+
+    /// Routes, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails, or holds a route that this version cannot read.
+    pub async fn routes(&self, window: Window<RouteId>) -> Result<Page<RouteRow, RouteId>, ManageError> {
+        let rows = self.store.catalogue.find_model_routes(window.after, window.limit_and_one()).await?;
+        let Page { rows, next } = Page::new(rows, window.limit, |row| row.id);
+        Ok(Page { rows: rows.iter().map(read).collect::<Result<_, _>>()?, next })
+    }
+
+    /// Adds a route. A running gateway takes it up within a second.
+    ///
+    /// # Errors
+    /// When a route has one of its names.
+    pub async fn add_route(&self, model: &Model) -> Result<RouteId, ManageError> {
+        self.check_names(model, None).await?;
+        let definition = definition(model)?;
+        let id = self.store.catalogue.add_model_route(&model.name, &definition.to_string(), now()).await;
+        let id = id.which(&model.name)?;
+        self.note("model_route.create", id.to_string(), definition).await?;
+        Ok(id)
+    }
+
+    /// Replaces a route.
+    ///
+    /// # Errors
+    /// Without such a route, or when another has one of the names.
+    pub async fn change_route(&self, id: RouteId, model: &Model) -> Result<(), ManageError> {
+        self.check_names(model, Some(id)).await?;
+        let definition = definition(model)?;
+        self.store
+            .catalogue
+            .change_model_route(id, &model.name, &definition.to_string(), now())
+            .await
+            .which(id)?;
+        self.note("model_route.change", id.to_string(), definition).await
+    }
+
+    /// Forgets a route.
+    ///
+    /// # Errors
+    /// Without such a route.
+    pub async fn remove_route(&self, id: RouteId) -> Result<(), ManageError> {
+        self.store.catalogue.remove_model_route(id).await.which(id)?;
+        self.note("model_route.delete", id.to_string(), json!({})).await
+    }
+
+    /// Two routes of one name would leave it to chance which is meant. Names stand within the definitions, so all are read: a server
+    /// holds as many in memory.
+    async fn check_names(&self, model: &Model, but: Option<RouteId>) -> Result<(), ManageError> {
+        for row in
+            self.store.catalogue.list_model_routes().await?.into_iter().filter(|row| Some(row.id) != but)
+        {
+            let other = read(&row)?.model;
+            if let Some(name) = model.names().find(|name| other.names().any(|known| known == *name)) {
+                return Err(ManageError::Exists { what: "model route", which: Some(name.to_owned()) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(row: &ModelRoute) -> Result<RouteRow, ManageError> {
+    let unreadable = |error| ManageError::unreadable(format!("the model route `{}`", row.name), error);
+    let model = serde_json::from_str(&row.definition).map_err(unreadable)?;
+    Ok(RouteRow { id: row.id, model, created_at: row.created_at, updated_at: row.updated_at })
+}
+
+/// A route as it is stored and noted.
+fn definition(model: &Model) -> Result<Value, ManageError> {
+    serde_json::to_value(model).map_err(|error| ManageError::unwritable("a model route", error))
+}
