@@ -3,7 +3,6 @@
 //! The adapter's plan names the members that state usage and those that hold output text. The meter looks for their names in
 //! passing events and keeps only the values found; the component reads those once, at the end.
 
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
