@@ -78,6 +78,10 @@ id!(
     TransferId
 );
 id!(
+    /// An installation that serves: a process and its data directory.
+    NodeId
+);
+id!(
     /// A batch of codes that are worth points.
     BatchId
 );

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
-use tollgate_store::{Store, StoreError, Writer};
+use tollgate_store::{Ledger, Store, StoreError, Writer};
 
 use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
@@ -25,7 +25,7 @@ use crate::config::environment;
 use crate::config::{BaseUrl, Config, Tls};
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart, SyncError};
-use crate::control::{bodies as kept_bodies, config_watch, retention, tokens};
+use crate::control::{bodies as kept_bodies, config_watch, lease, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept::{self, Door, Handler};
 use crate::listen::listener::{Doors, ListenError};
@@ -149,11 +149,7 @@ impl Gateway {
             tracing::error!("{wrong}");
         }
         let _frugal = Frugal::begin();
-        let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose();
-        let simulator = simulator.map_err(StartError::Thread)?;
-        if let Some(simulator) = &simulator {
-            point_to(&mut options.config, simulator)?;
-        }
+        let simulator = simulate(&mut options)?;
         let (config, deciders) = (options.config, options.deciders);
         let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
@@ -203,6 +199,7 @@ impl Gateway {
             nurse: CredentialMonitor::new(shared.clone(), opened.books.management().clone(), opened.changed),
             books: opened.books,
             tokens_wanted,
+            ledger: Arc::clone(&opened.store.ledger),
             copies,
             config_file: options.config_path.filter(|_| !options.demo).map(known),
             certificates,
@@ -271,6 +268,8 @@ struct Control {
     books: directory_sync::DirectorySync,
     nurse: CredentialMonitor,
     tokens_wanted: UnboundedReceiver<Arc<Slot>>,
+    /// Which this node's lease is kept in.
+    ledger: Arc<dyn Ledger>,
     /// Bodies that wait to be stored.
     copies: mpsc::Receiver<Copied>,
     /// With what it holds: read before anyone is served, so that no later change goes unseen.
@@ -298,6 +297,7 @@ impl Control {
             if let Some((path, known)) = self.config_file.take() {
                 tokio::spawn(config_watch::watch(Arc::clone(&shared), path, known));
             }
+            tokio::spawn(lease::keep(self.ledger));
             tokio::spawn(retention::watch(
                 self.admin.logins.management().clone(),
                 shared.settings.requests.clone(),
@@ -371,6 +371,16 @@ fn worker_count(config: &Config) -> usize {
 /// What a thread waits with.
 fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+/// Starts the simulated provider where one is asked for, and has every provider be it.
+fn simulate(options: &mut Options) -> Result<Option<Simulator>, StartError> {
+    let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose();
+    let simulator = simulator.map_err(StartError::Thread)?;
+    if let Some(simulator) = &simulator {
+        point_to(&mut options.config, simulator)?;
+    }
+    Ok(simulator)
 }
 
 /// Points every provider to the simulator.

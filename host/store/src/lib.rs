@@ -38,7 +38,7 @@ pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, Reque
 pub use error::{StoreError, WriteError};
 pub use feed::{Change, Changed, Feed, News, Part, Wanted};
 pub use ledger::Ledger;
-pub use ledger::account::{Balance, StatementLine, Statements, SweepReport, Sweeps};
+pub use ledger::account::{Balance, LEASE_MS, StatementLine, Statements, SweepReport, Sweeps};
 pub use ledger::booking::{Credit, Granted, Grants, Refund, Refunds, Reward, Rewards};
 pub use ledger::code::{CODES_MAX, CodeBatch, Codes, NewBatch};
 pub use ledger::mark::{Mark, Synced};

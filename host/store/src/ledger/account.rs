@@ -1,7 +1,7 @@
 //! What is on an account, and how it came there.
 
 use async_trait::async_trait;
-use tollgate_core::id::{RequestId, TransferId, UserId};
+use tollgate_core::id::{NodeId, RequestId, TransferId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
@@ -65,14 +65,32 @@ pub trait Statements: Send + Sync {
     ) -> Result<Vec<StatementLine>, StoreError>;
 }
 
-/// Holds that a crash left.
+/// How long a node is taken for alive after it was last heard of, in milliseconds.
+pub const LEASE_MS: u64 = 60_000;
+
+/// Whose holds are open: what a crash left, and what a living node has.
 #[async_trait]
 pub trait Sweeps: Send + Sync {
-    /// Releases every open hold. A server calls it once, before it serves; doing it again changes nothing.
+    /// The node that this process serves as: its id was made once, and is kept with the data.
+    ///
+    /// # Errors
+    /// As for [`Sweeps::sweep`].
+    async fn node(&self) -> Result<NodeId, StoreError>;
+
+    /// Takes this node's lease, and releases what its earlier runs left open, as well as what nodes left whose lease is over at
+    /// `now`. What other nodes hold that are alive stays. A server calls it once, before it serves; doing it again changes
+    /// nothing.
     ///
     /// From the first call on, this process is the one that serves from the database: no other may sweep away its holds.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
     async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError>;
+
+    /// Keeps this node's lease, and releases what nodes left whose lease is over since. A server calls it well within
+    /// [`LEASE_MS`].
+    ///
+    /// # Errors
+    /// As for [`Sweeps::sweep`].
+    async fn keep_lease(&self, now: Timestamp) -> Result<SweepReport, StoreError>;
 }

@@ -29,8 +29,8 @@ const SNAPSHOT_ENTRIES: u64 = 250_000;
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Serves until the writer is closed and the tables hold everything.
-pub(crate) async fn run(ledger: Arc<Ledger>, options: SqliteConnectOptions, pool: SqlitePool) {
-    let mut applier = Applier { ledger: Arc::clone(&ledger), options, pool, tables: None };
+pub(crate) async fn run(ledger: Arc<Ledger>, options: SqliteConnectOptions, pool: SqlitePool, node: i64) {
+    let mut applier = Applier { ledger: Arc::clone(&ledger), options, pool, node, tables: None };
     let given_up = tokio::select! {
         given_up = applier.run() => given_up,
         () = ledger.write_lingering() => None,
@@ -42,6 +42,8 @@ struct Applier {
     ledger: Arc<Ledger>,
     options: SqliteConnectOptions,
     pool: SqlitePool,
+    /// What transfers bear.
+    node: i64,
     tables: Option<Tables>,
 }
 
@@ -113,7 +115,7 @@ impl Applier {
     async fn try_apply(&mut self, batch: &Batch, in_doubt: bool) -> Result<(), sqlx::Error> {
         let tables = match &mut self.tables {
             Some(tables) => tables,
-            None => self.tables.insert(Tables::open(&self.options).await?),
+            None => self.tables.insert(Tables::open(&self.options, Some(self.node)).await?),
         };
         if in_doubt && tables.position().await? == batch.position {
             return Ok(());

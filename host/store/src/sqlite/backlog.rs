@@ -297,10 +297,11 @@ mod tests {
     use crate::entry::{Entry, RequestRecord};
     use crate::error::WriteError;
     use crate::sqlite::journal::{Journal, Position};
-    use tollgate_core::id::{RequestId, UserId};
+    use tollgate_core::id::{NodeId, RequestId, UserId};
     use tollgate_core::points::Micropoints;
     use tollgate_core::time::Timestamp;
 
+    const NODE: NodeId = NodeId::from_bytes([9; 16]);
     const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
     const HELD: Micropoints = Micropoints::new(5);
 
@@ -341,7 +342,8 @@ mod tests {
     fn too_long_a_backlog_refuses_holds_first_and_settlements_never() {
         let folder = tempfile::tempdir().unwrap();
         let start = Position { sequence: 1, offset: 0 };
-        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), false);
+        let ledger =
+            Ledger::new(Journal::open(&folder.path().join("t.db"), start, false, NODE).unwrap(), false);
         for _ in 0..BACKLOG_MAX {
             ledger.post(record()).unwrap();
         }
@@ -359,7 +361,8 @@ mod tests {
     fn a_disk_that_failed_is_trusted_again_in_the_other_segment_only() {
         let folder = tempfile::tempdir().unwrap();
         let start = Position { sequence: 1, offset: 0 };
-        let ledger = Ledger::new(Journal::open(&folder.path().join("t.db"), start, false).unwrap(), true);
+        let ledger =
+            Ledger::new(Journal::open(&folder.path().join("t.db"), start, false, NODE).unwrap(), true);
         ledger.append(hold()).unwrap();
         ledger.lock().distrusted = true;
         assert_eq!(ledger.append(hold()), Err(WriteError::Unavailable));

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tollgate_core::failure::FailureClass;
-use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::id::{NodeId, RequestId, UserId};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use crate::entry::{Attempt, Components, Entry, PluginEvent, RequestRecord};
 use crate::error::WriteError;
 use crate::sqlite::error::{is_duplicate, is_refusal};
 use crate::sqlite::journal::Position;
+use crate::sqlite::node;
 use crate::sqlite::row::{loaded, stored};
 use crate::sqlite::sql::{Known, Rows, Texts};
 use crate::sqlite::tally::Tally;
@@ -68,11 +69,12 @@ impl Shape {
 }
 
 impl Tables {
-    pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+    /// Opens a connection whose transfers bear the number of a node, if any.
+    pub(crate) async fn open(options: &SqliteConnectOptions, node: Option<i64>) -> Result<Self, sqlx::Error> {
         // One text per pair of powers of two up to 1,024 transfers and 512 records.
         let connection = options.clone().statement_cache_capacity(256).connect().await?;
-        let (texts, accounts, component_sets, shapes) = Default::default();
-        Ok(Self { connection, texts, accounts, component_sets, shapes })
+        let (accounts, component_sets, shapes) = Default::default();
+        Ok(Self { connection, texts: Texts::new(node), accounts, component_sets, shapes })
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
@@ -84,6 +86,21 @@ impl Tables {
         let (sequence, offset): (i64, i64) =
             sqlx::query_as("SELECT sequence, position FROM journal").fetch_one(&mut self.connection).await?;
         Ok(Position { sequence: loaded(sequence), offset: loaded(offset) })
+    }
+
+    /// Writes entries of another run: that of a node, or of one that had no id yet.
+    pub(crate) async fn write_of(
+        &mut self,
+        node: Option<NodeId>,
+        entries: &[Entry],
+        position: Position,
+    ) -> Result<Answers, sqlx::Error> {
+        let number = match node {
+            Some(id) if !entries.is_empty() => Some(node::number(&mut self.connection, id).await?),
+            _ => None,
+        };
+        self.texts = Texts::new(number);
+        self.write(entries, position).await
     }
 
     /// Writes all entries, and the position that they reach up to, in one commit.

@@ -24,6 +24,7 @@ mod journal;
 mod lockout;
 mod log;
 mod model_route;
+pub(crate) mod node;
 pub(crate) mod open;
 mod pool;
 mod price;

@@ -26,6 +26,7 @@ use crate::options::{Durability, Options};
 use crate::sessions::Sessions;
 use crate::sqlite::balance;
 use crate::sqlite::error::Doing;
+use crate::sqlite::node::{self, Node};
 use crate::sqlite::recover;
 use crate::sqlite::writer::JournalWriter;
 use crate::store::Store;
@@ -55,7 +56,16 @@ struct Inner {
     path: PathBuf,
     /// Held from the first use of the writer on, by the process that serves.
     lock: OnceCell<File>,
-    writer: OnceCell<JournalWriter>,
+    serving: OnceCell<Serving>,
+}
+
+/// What the process that serves has.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// The way into the journal.
+    pub(crate) writer: JournalWriter,
+    /// As which node it writes.
+    pub(crate) node: Node,
 }
 
 impl Store {
@@ -89,15 +99,7 @@ impl Ledger for Database {
     }
 
     async fn writer(&self) -> Result<Writer, StoreError> {
-        self.lock().await?;
-        let started = self.inner.writer.get_or_try_init(async || {
-            let options = self.ledger_options();
-            let start = recover::begin(&self.inner.path, &options).await?;
-            let pool = self.inner.pool.clone();
-            JournalWriter::start(&self.inner.path, self.inner.durability, options, pool, start)
-                .map_err(|source| self.file_error("starting the writer of", source))
-        });
-        started.await.map(|writer| Arc::new(writer.clone()) as _)
+        Ok(Arc::new(self.serving().await?.writer.clone()))
     }
 
     async fn balances(&self) -> Result<Vec<Balance>, StoreError> {
@@ -111,8 +113,14 @@ impl Ledger for Database {
     }
 
     async fn close(&self) -> usize {
-        let lost = match self.inner.writer.get() {
-            Some(writer) => writer.close().await,
+        let lost = match self.inner.serving.get() {
+            Some(Serving { writer, node }) => {
+                let lost = writer.close().await;
+                if let Err(error) = node::end_lease(self.pool(), *node).await {
+                    tracing::warn!(%error, "this node's lease ends by itself: it could not be given up");
+                }
+                lost
+            }
             None => 0,
         };
         self.inner.pool.close().await;
@@ -138,13 +146,27 @@ impl Database {
             .doing("opening the database")?;
         check_version(&pool).await?;
         migrate(&pool).await?;
-        let (lock, writer) = Default::default();
-        let inner = Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, writer });
+        let (lock, serving) = Default::default();
+        let inner = Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, serving });
         let store = Self { inner, act: None };
         if let Some(_lock) = store.try_lock()? {
             recover::catch_up(path, &store.ledger_options()).await?;
         }
         Ok(store)
+    }
+
+    /// What the process that serves has: it serves from the first call on.
+    pub(crate) async fn serving(&self) -> Result<&Serving, StoreError> {
+        self.lock().await?;
+        let started = self.inner.serving.get_or_try_init(async || {
+            let Inner { path, durability, pool, .. } = &*self.inner;
+            let (options, node) = (self.ledger_options(), node::own(path, pool).await?);
+            let start = recover::begin(path, &options).await?;
+            let writer = JournalWriter::start(path, *durability, options, pool.clone(), start, node)
+                .map_err(|source| self.file_error("starting the writer of", source))?;
+            Ok(Serving { writer, node })
+        });
+        started.await
     }
 
     /// The same database for someone: what is changed through it is put down to them.

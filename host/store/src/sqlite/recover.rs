@@ -4,46 +4,62 @@ use std::path::Path;
 
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::sqlite::apply::report;
 use crate::sqlite::commit::Tables;
 use crate::sqlite::error::Doing;
-use crate::sqlite::journal::{Position, ReplayError, replay};
+use crate::sqlite::journal::{Found, Position, ReplayError, replay};
 
 /// Brings the tables up to the end of the journal. The caller holds the lock of the database: nobody else writes to the
 /// journal.
 pub(crate) async fn catch_up(database: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
-    let mut tables = Tables::open(options).await.doing("opening the ledger")?;
-    let (entries, start) = left_over(database, &mut tables).await?;
-    if !entries.is_empty() {
-        write(&mut tables, &entries, start).await?;
+    let mut left = LeftOver::find(database, options).await?;
+    if !left.is_empty() {
+        left.write().await?;
     }
-    tables.close().await.doing("closing the ledger")
+    left.tables.close().await.doing("closing the ledger")
 }
 
 /// The same, and says where a run that begins now may write.
 pub(crate) async fn begin(database: &Path, options: &SqliteConnectOptions) -> Result<Position, StoreError> {
-    let mut tables = Tables::open(options).await.doing("opening the ledger")?;
-    let (entries, start) = left_over(database, &mut tables).await?;
-    write(&mut tables, &entries, start).await?;
-    tables.close().await.doing("closing the ledger")?;
-    Ok(start)
+    let mut left = LeftOver::find(database, options).await?;
+    left.write().await?;
+    left.tables.close().await.doing("closing the ledger")?;
+    Ok(left.read_up_to.after_restart())
 }
 
-async fn left_over(database: &Path, tables: &mut Tables) -> Result<(Vec<Entry>, Position), StoreError> {
-    let read_up_to = tables.position().await.doing("reading the journal's position")?;
-    let entries = replay(database, read_up_to).map_err(|error| failed(database, error))?;
-    Ok((entries, read_up_to.after_restart()))
+/// What a run left in the journal, and the tables that it is for.
+struct LeftOver {
+    tables: Tables,
+    read_up_to: Position,
+    found: [Found; 2],
 }
 
-async fn write(tables: &mut Tables, entries: &[Entry], start: Position) -> Result<(), StoreError> {
-    let answers = tables.write(entries, start).await.doing("reading the journal into the tables")?;
-    if !entries.is_empty() {
-        tracing::info!(entries = entries.len(), "read the rest of the journal into the tables");
+impl LeftOver {
+    async fn find(database: &Path, options: &SqliteConnectOptions) -> Result<Self, StoreError> {
+        let mut tables = Tables::open(options, None).await.doing("opening the ledger")?;
+        let read_up_to = tables.position().await.doing("reading the journal's position")?;
+        let found = replay(database, read_up_to).map_err(|error| failed(database, error))?;
+        Ok(Self { tables, read_up_to, found })
     }
-    report(entries, answers);
-    Ok(())
+
+    fn is_empty(&self) -> bool {
+        self.found.iter().all(|found| found.entries.is_empty())
+    }
+
+    /// Writes each segment's entries as those of the node that wrote them. The position goes on beyond all that is there.
+    async fn write(&mut self) -> Result<(), StoreError> {
+        let next = Position { sequence: self.read_up_to.sequence + 1, offset: 0 };
+        let positions = [next, self.read_up_to.after_restart()];
+        for (Found { node, entries }, position) in self.found.iter().zip(positions) {
+            let written = self.tables.write_of(*node, entries, position).await;
+            report(entries, written.doing("reading the journal into the tables")?);
+            if !entries.is_empty() {
+                tracing::info!(entries = entries.len(), "read the rest of the journal into the tables");
+            }
+        }
+        Ok(())
+    }
 }
 
 fn failed(database: &Path, error: ReplayError) -> StoreError {

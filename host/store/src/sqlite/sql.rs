@@ -218,14 +218,22 @@ fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> Tran
 }
 
 /// The texts, each made once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Texts {
+    /// What transfers bear as their node: the same for all, so that it is part of the text.
+    node: String,
     inserts: HashMap<[usize; 3], Arc<str>>,
     counts: HashMap<usize, Arc<str>>,
     units: HashMap<usize, Arc<str>>,
 }
 
 impl Texts {
+    /// Those of transfers that bear the number of a node, if any.
+    pub(crate) fn new(node: Option<i64>) -> Self {
+        let node = node.map_or_else(|| "NULL".to_owned(), |number| number.to_string());
+        Self { node, inserts: HashMap::new(), counts: HashMap::new() }
+    }
+
     /// The text and the arguments that insert `rows`.
     pub(crate) fn insert(&mut self, rows: &Rows<'_>) -> (Arc<str>, SqliteArguments) {
         let transfers = padded(rows.transfers.len());
@@ -233,7 +241,7 @@ impl Texts {
         let uses = padded(rows.uses.len());
         let text = match self.inserts.entry([transfers, records, uses]) {
             Slot::Occupied(slot) => Arc::clone(slot.get()),
-            Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records, uses).into())),
+            Slot::Vacant(slot) => Arc::clone(slot.insert(text(transfers, records, uses, &self.node).into())),
         };
         let mut binds = Binds(SqliteArguments::default());
         binds.0.reserve(transfers * TRANSFER_WIDTH + records * RECORD_WIDTH + uses * USE_WIDTH, 0);
@@ -299,7 +307,7 @@ fn units_text(rows: usize) -> String {
 /// Adds to counters that are there, and makes those that are not.
 fn count_text(counters: usize) -> String {
     let mut text = String::new();
-    insert(&mut text, "usage_counter", COUNTER_COLUMNS, COUNTER_WIDTH, counters);
+    insert(&mut text, "usage_counter", COUNTER_COLUMNS, "*", COUNTER_WIDTH, counters);
     text.pop();
     text.push_str(" ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET ");
     for column in COUNTER_COLUMNS.split(',').map(str::trim).skip(5) {
@@ -316,15 +324,16 @@ fn padded(rows: usize) -> usize {
     if rows == 0 { 0 } else { rows.next_power_of_two() }
 }
 
-fn text(transfers: usize, records: usize, uses: usize) -> String {
+fn text(transfers: usize, records: usize, uses: usize, node: &str) -> String {
     let mut text = String::new();
-    insert(&mut text, "transfer", TRANSFER_COLUMNS, TRANSFER_WIDTH, transfers);
-    insert(&mut text, "request_record", RECORD_COLUMNS, RECORD_WIDTH, records);
-    insert(&mut text, "pool_use", USE_COLUMNS, USE_WIDTH, uses);
+    let (columns, values) = (format!("{TRANSFER_COLUMNS}, node"), format!("*, {node}"));
+    insert(&mut text, "transfer", &columns, &values, TRANSFER_WIDTH, transfers);
+    insert(&mut text, "request_record", RECORD_COLUMNS, "*", RECORD_WIDTH, records);
+    insert(&mut text, "pool_use", USE_COLUMNS, "*", USE_WIDTH, uses);
     text
 }
 
-fn insert(text: &mut String, table: &str, columns: &str, width: usize, rows: usize) {
+fn insert(text: &mut String, table: &str, columns: &str, selected: &str, width: usize, rows: usize) {
     if rows == 0 {
         return;
     }
@@ -333,7 +342,7 @@ fn insert(text: &mut String, table: &str, columns: &str, width: usize, rows: usi
     // Writing into a String cannot fail.
     let _ = write!(
         text,
-        "INSERT INTO {table} ({columns}) SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL;"
+        "INSERT INTO {table} ({columns}) SELECT {selected} FROM (VALUES {values}) WHERE column1 IS NOT NULL;"
     );
 }
 

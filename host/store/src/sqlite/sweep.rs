@@ -1,25 +1,26 @@
-//! Resolves what a crash left: holds without a settlement.
+//! Resolves what a crash left: holds without a settlement, whose node is dead.
 //!
 //! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
 //! is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the operator's loss: a gateway that
-//! dies has no usage to show for a charge. From then on no hold up to that moment is open, and that is noted (`swept`), so that
-//! `verify` can tell a hold whose owner is gone from one that is being served (invariant I9).
+//! dies has no usage to show for a charge. From then on no hold of that node up to that moment is open, and that is noted
+//! (`node.swept`), so that `verify` can tell a hold whose node is gone from one that is being served (invariant I9).
 //!
 //! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
 
 use async_trait::async_trait;
-use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::id::{NodeId, RequestId, UserId};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 use crate::entry::{Entry, RequestRecord};
 use crate::error::StoreError;
-use crate::ledger::Ledger;
 use crate::ledger::account::{SweepReport, Sweeps};
+use crate::ledger::writer::EntryWriter;
 use crate::sqlite::balance::open_holds;
 use crate::sqlite::error::Doing;
-use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::node::{self, Node};
+use crate::sqlite::open::{Database, Serving};
+use crate::sqlite::row::{Row, fields, stored};
 
 struct OpenHold {
     request: RequestId,
@@ -29,33 +30,72 @@ struct OpenHold {
     at: Timestamp,
 }
 
+/// Whose holds are released.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// Those of this node's earlier runs, and those of dead nodes.
+    OwnAndDead,
+    /// Those of dead nodes.
+    Dead,
+}
+
 #[async_trait]
 impl Sweeps for Database {
+    async fn node(&self) -> Result<NodeId, StoreError> {
+        Ok(self.serving().await?.node.id)
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
-        let writer = self.writer().await?;
+        let serving = self.serving().await?;
+        node::keep_lease(self.pool(), serving.node, now).await?;
+        self.release(serving, Whose::OwnAndDead, now).await
+    }
+
+    async fn keep_lease(&self, now: Timestamp) -> Result<SweepReport, StoreError> {
+        let serving = self.serving().await?;
+        node::keep_lease(self.pool(), serving.node, now).await?;
+        if !node::is_any_dead(self.pool(), serving.node, now).await? {
+            return Ok(SweepReport::default());
+        }
+        self.release(serving, Whose::Dead, now).await
+    }
+}
+
+impl Database {
+    async fn release(
+        &self,
+        serving: &Serving,
+        whose: Whose,
+        now: Timestamp,
+    ) -> Result<SweepReport, StoreError> {
+        let Serving { writer, node } = serving;
+        // No node has the number 0.
+        let own = if matches!(whose, Whose::OwnAndDead) { node.number } else { 0 };
         // What the last run left in the journal may resolve some, and has been read by now.
         let mut report = SweepReport::default();
-        for hold in self.open_holds().await? {
+        for hold in self.open_holds(own, *node, now).await? {
             report.released += 1;
             report.amount = report.amount.checked_add(hold.amount).unwrap_or(Micropoints::new(i64::MAX));
             writer.post(release(hold, now)).map_err(StoreError::Sweep)?;
         }
         writer.flush().await.map_err(StoreError::Sweep)?;
-        sqlx::query("UPDATE swept SET seq = (SELECT COALESCE(MAX(seq), 0) FROM transfer)")
-            .execute(self.pool())
-            .await
-            .doing("noting the sweep")?;
+        node::note_sweep(self.pool(), own, *node, now).await?;
         Ok(report)
     }
-}
 
-impl Database {
-    async fn open_holds(&self) -> Result<Vec<OpenHold>, StoreError> {
+    /// The open holds of the node `own`, and of others than `this` whose lease is over at `now`.
+    async fn open_holds(&self, own: i64, this: Node, now: Timestamp) -> Result<Vec<OpenHold>, StoreError> {
         let rows = sqlx::query(concat!(
             "SELECT open.id, account.owner, open.amount, open.memo, open.at_ms FROM (",
             open_holds!(),
-            ") AS open JOIN account ON account.id = open.debit ORDER BY open.seq",
+            ") AS open JOIN account ON account.id = open.debit \
+             LEFT JOIN node ON node.number = COALESCE(open.node, 1) \
+             WHERE node.number = ?1 OR (node.number IS NOT ?2 AND COALESCE(node.lease_until, 0) <= ?3) \
+             ORDER BY open.seq",
         ))
+        .bind(own)
+        .bind(this.number)
+        .bind(stored(now.millis()))
         .fetch_all(self.pool())
         .await
         .doing("reading open holds")?;

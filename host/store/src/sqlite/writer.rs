@@ -24,6 +24,7 @@ use crate::options::Durability;
 use crate::sqlite::apply;
 use crate::sqlite::backlog::Ledger;
 use crate::sqlite::journal::{Journal, Position};
+use crate::sqlite::node::Node;
 
 /// Hands entries to the journal. Its threads end with its last clone.
 #[derive(Debug, Clone)]
@@ -44,21 +45,22 @@ impl Drop for End {
 
 impl JournalWriter {
     /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and `pool` serves
-    /// the sums of balances, which must not hold up commits.
+    /// the sums of balances, which must not hold up commits. What is written is `node`'s.
     pub(crate) fn start(
         database: &Path,
         durability: Durability,
         options: SqliteConnectOptions,
         pool: SqlitePool,
         start: Position,
+        node: Node,
     ) -> io::Result<Self> {
         let full = durability == Durability::Full;
-        let ledger = Arc::new(Ledger::new(Journal::open(database, start, full)?, full));
+        let ledger = Arc::new(Ledger::new(Journal::open(database, start, full, node.id)?, full));
         let (applying, syncing) = (Arc::clone(&ledger), Arc::clone(&ledger));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || runtime.block_on(apply::run(applying, options, pool)))?;
+            .spawn(move || runtime.block_on(apply::run(applying, options, pool, node.number)))?;
         if full {
             std::thread::Builder::new().name("ledger-sync".to_owned()).spawn(move || syncing.sync())?;
         }

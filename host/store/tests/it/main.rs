@@ -5,6 +5,7 @@ mod feed;
 mod ledger;
 mod manage;
 mod money;
+mod nodes;
 mod noted;
 mod older;
 mod sessions;

@@ -243,7 +243,7 @@ async fn a_hold_that_a_dead_process_left_open_is_noticed_once_another_has_swept(
     rig.writer.commit(rig.hold(open, 10)).await.unwrap();
     rig.assert_books_are_right().await;
     // As if the sweep had missed it.
-    rig.tamper("UPDATE swept SET seq = (SELECT MAX(seq) FROM transfer)").await;
+    rig.tamper("UPDATE node SET swept = (SELECT MAX(seq) FROM transfer)").await;
     let report = rig.store.ledger.verify().await.unwrap();
     assert!(report.violations.iter().any(|found| found.rule.starts_with("I9")), "{report:?}");
     rig.writer.commit(rig.settle(open, 10, paid(1))).await.unwrap();

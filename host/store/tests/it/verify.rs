@@ -38,6 +38,7 @@ async fn each_rule_notices_its_corruption() {
     check("UPDATE transfer SET kind = 4, code = 2, resolves = NULL WHERE kind = 2", "I5 a charge").await;
     check("UPDATE request_record SET charge = 0", "I5 a record").await;
     check("DELETE FROM request_record", "I6").await;
+    check("UPDATE transfer SET node = 9 WHERE kind = 2", "a transfer is of a node").await;
     check("DELETE FROM transfer WHERE kind = 3", "I14 no transfer").await;
     check("DELETE FROM transfer WHERE kind = 1", "I14 no transfer").await;
 }

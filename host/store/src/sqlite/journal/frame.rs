@@ -3,6 +3,10 @@
 //! A frame is the length of its payload (4 bytes, little-endian), a CRC-32 of the segment's sequence number and the
 //! payload, and the payload: a format byte and the entry. Segments are written over again and again, so what ends the
 //! entries of one is not the end of the file but the first frame whose checksum is not of this sequence.
+//!
+//! The first frame of a segment is its header: it names the node whose entries follow. One that 0.1.0 wrote has none.
+
+use tollgate_core::id::NodeId;
 
 use super::bytes::{self, EntryError};
 use super::v0;
@@ -13,6 +17,8 @@ const FORMAT: u8 = 2;
 /// The layout of 0.1.0, still read: `v0.rs`.
 const FORMAT_1: u8 = 1;
 const HEADER_BYTES: usize = 8;
+/// What the payload of a header has in place of an entry's kind; its node follows.
+const NODE: u8 = 0;
 
 /// A frame that is whole, but holds nothing that this build can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,10 +41,22 @@ pub(crate) enum Unreadable {
 
 /// Appends the frame of `entry`.
 pub(crate) fn push(out: &mut Vec<u8>, sequence: u64, entry: &Entry) {
+    framed(out, sequence, |out| bytes::encode(out, entry));
+}
+
+/// Appends the header of a segment.
+pub(crate) fn push_node(out: &mut Vec<u8>, sequence: u64, node: NodeId) {
+    framed(out, sequence, |out| {
+        out.push(NODE);
+        out.extend_from_slice(node.as_bytes());
+    });
+}
+
+fn framed(out: &mut Vec<u8>, sequence: u64, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
     out.push(FORMAT);
-    bytes::encode(out, entry);
+    write(out);
     let payload = &out[start + HEADER_BYTES..];
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let checksum = checksum(sequence, payload);
@@ -46,17 +64,38 @@ pub(crate) fn push(out: &mut Vec<u8>, sequence: u64, entry: &Entry) {
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The entries at the beginning of `bytes` that belong to this sequence.
+/// What a segment holds of one sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Found {
+    /// Whose entries they are, where the segment says so.
+    pub(crate) node: Option<NodeId>,
+    /// The entries, in order.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// What the segment of these bytes holds of this sequence, from the byte `from` on.
 ///
 /// # Errors
 /// See [`Unreadable`]: what is whole is read or refused, and never skipped.
-pub(crate) fn read(mut bytes: &[u8], sequence: u64) -> Result<Vec<Entry>, Unreadable> {
-    let mut entries = Vec::new();
-    while let Some((payload, rest)) = next(bytes, sequence) {
-        entries.push(entry(payload)?);
-        bytes = rest;
+pub(crate) fn read(segment: &[u8], from: usize, sequence: u64) -> Result<Found, Unreadable> {
+    let node = next(segment, sequence).and_then(|(payload, _)| node(payload));
+    let mut found = Found { node, entries: Vec::new() };
+    let mut rest = segment.get(from..).unwrap_or_default();
+    while let Some((payload, behind)) = next(rest, sequence) {
+        if self::node(payload).is_none() {
+            found.entries.push(entry(payload)?);
+        }
+        rest = behind;
     }
-    Ok(entries)
+    Ok(found)
+}
+
+/// The node that a header names; `None` for an entry.
+fn node(payload: &[u8]) -> Option<NodeId> {
+    match payload {
+        [FORMAT, NODE, id @ ..] => id.try_into().ok().map(NodeId::from_bytes),
+        _ => None,
+    }
 }
 
 fn entry(payload: &[u8]) -> Result<Entry, Unreadable> {
@@ -88,13 +127,18 @@ fn checksum(sequence: u64, payload: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_BYTES, Unreadable, checksum, push, read};
+    use super::{HEADER_BYTES, Unreadable, checksum, push, push_node};
     use crate::entry::Entry;
     use crate::sqlite::journal::bytes::EntryError;
-    use crate::sqlite::journal::samples::{bytes, lines, samples};
+    use crate::sqlite::journal::samples::{bytes, hex, lines, samples};
+    use tollgate_core::id::NodeId;
 
     fn entries() -> Vec<Entry> {
         samples().into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    fn read(segment: &[u8], sequence: u64) -> Result<Vec<Entry>, Unreadable> {
+        super::read(segment, 0, sequence).map(|found| found.entries)
     }
 
     fn framed(sequence: u64) -> Vec<u8> {
@@ -137,6 +181,23 @@ mod tests {
         assert_eq!(read(&frames, 7), Ok(entries()));
         frames.extend(framed(7));
         assert_eq!(read(&frames, 7), Ok([entries(), entries()].concat()));
+    }
+
+    #[test]
+    fn a_header_says_whose_entries_follow_wherever_reading_begins() {
+        let node = NodeId::from_bytes([9; 16]);
+        let mut segment = Vec::new();
+        push_node(&mut segment, 3, node);
+        assert_eq!(hex(&segment[HEADER_BYTES..]), "020009090909090909090909090909090909");
+        let header = segment.len();
+        segment.extend(framed(3));
+        for from in [0, header] {
+            let found = super::read(&segment, from, 3).unwrap();
+            assert_eq!((found.node, found.entries), (Some(node), entries()));
+        }
+        assert_eq!(super::read(&segment, segment.len(), 3).unwrap().node, Some(node));
+        assert_eq!(super::read(&framed(3), 0, 3).unwrap().node, None);
+        assert_eq!(super::read(&segment, 0, 5), Ok(super::Found::default()));
     }
 
     /// Puts `byte` at `at` in the payload of the first frame, as if it had been written so.

@@ -22,7 +22,9 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use self::frame::Unreadable;
+use tollgate_core::id::NodeId;
+
+pub(crate) use self::frame::{Found, Unreadable};
 use crate::entry::Entry;
 
 /// Bytes after which it is the other segment's turn.
@@ -58,12 +60,14 @@ pub(crate) struct Journal {
     written: u64,
     /// The other segment, when it was left before the disk was told to keep it.
     left: Option<Arc<File>>,
+    /// Whose entries these are.
+    node: NodeId,
 }
 
 impl Journal {
     /// Opens the segments beside `database` to write from `start` on. `allocate` takes their room now, so that the disk has no
     /// more to keep track of than their bytes when it is told to keep them.
-    pub(crate) fn open(database: &Path, start: Position, allocate: bool) -> io::Result<Self> {
+    pub(crate) fn open(database: &Path, start: Position, allocate: bool, node: NodeId) -> io::Result<Self> {
         let open = |index| -> io::Result<_> {
             let file = OpenOptions::new()
                 .read(true)
@@ -83,7 +87,7 @@ impl Journal {
             // Files that no folder names after a loss of power would be as good as lost.
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None })
+        Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None, node })
     }
 
     /// A journal on a disk that takes nothing.
@@ -93,12 +97,16 @@ impl Journal {
         std::fs::write(&file, "").unwrap();
         let segments = [File::open(&file).unwrap(), File::open(&file).unwrap()].map(Arc::new);
         let end = Position { sequence: 1, offset: 0 };
-        Self { segments, end, buffer: Vec::new(), written: 0, left: None }
+        let node = NodeId::from_bytes([0; 16]);
+        Self { segments, end, buffer: Vec::new(), written: 0, left: None, node }
     }
 
     /// Adds an entry to what is written next. Returns how long the buffer was, for [`Journal::retract`].
     pub(crate) fn push(&mut self, entry: &Entry) -> usize {
         let before = self.buffer.len();
+        if self.end.offset == 0 && before == 0 {
+            frame::push_node(&mut self.buffer, self.end.sequence, self.node);
+        }
         frame::push(&mut self.buffer, self.end.sequence, entry);
         before
     }
@@ -170,23 +178,21 @@ pub(crate) enum ReplayError {
     Format(#[from] Unreadable),
 }
 
-/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it had its next turn.
-pub(crate) fn replay(database: &Path, start: Position) -> Result<Vec<Entry>, ReplayError> {
-    let mut entries = frame::read(&segment(database, start)?, start.sequence)?;
-    let next = Position { sequence: start.sequence + 1, offset: 0 };
-    entries.extend(frame::read(&segment(database, next)?, next.sequence)?);
-    Ok(entries)
+/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it had its next
+/// turn.
+pub(crate) fn replay(database: &Path, start: Position) -> Result<[Found; 2], ReplayError> {
+    let from = usize::try_from(start.offset).unwrap_or(usize::MAX);
+    let rest = frame::read(&segment(database, start.sequence)?, from, start.sequence)?;
+    let next = start.sequence + 1;
+    Ok([rest, frame::read(&segment(database, next)?, 0, next)?])
 }
 
-/// The bytes of a segment from a position on; none where there is no file.
-fn segment(database: &Path, from: Position) -> io::Result<Vec<u8>> {
-    let path = segment_path(database, u8::from(from.sequence % 2 == 1));
-    let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read?,
-    };
-    let skipped = usize::try_from(from.offset).unwrap_or(usize::MAX);
-    Ok(bytes.get(skipped..).unwrap_or_default().to_vec())
+/// The bytes of the segment that has a turn; none where there is no file.
+fn segment(database: &Path, sequence: u64) -> io::Result<Vec<u8>> {
+    match std::fs::read(segment_path(database, u8::from(sequence % 2 == 1))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 /// `tollgate.db` has `tollgate.db.journal-0` and `tollgate.db.journal-1` beside it.
@@ -200,8 +206,11 @@ fn segment_path(database: &Path, index: u8) -> PathBuf {
 mod tests {
     use super::{Journal, Position, replay};
     use crate::entry::{Entry, PluginEvent};
+    use std::path::Path;
+    use tollgate_core::id::NodeId;
     use tollgate_core::time::Timestamp;
 
+    const NODE: NodeId = NodeId::from_bytes([9; 16]);
     const START: Position = Position { sequence: 4, offset: 0 };
 
     fn event(detail: &str) -> Entry {
@@ -215,6 +224,12 @@ mod tests {
         })
     }
 
+    fn entries(database: &Path, from: Position) -> Vec<Entry> {
+        let found = replay(database, from).unwrap();
+        assert!(found.iter().all(|found| found.entries.is_empty() || found.node == Some(NODE)));
+        found.into_iter().flat_map(|found| found.entries).collect()
+    }
+
     fn write(journal: &mut Journal, details: &[&str]) {
         for detail in details {
             journal.push(&event(detail));
@@ -226,13 +241,13 @@ mod tests {
     fn a_start_reads_what_lies_behind_the_position_over_a_turn_too() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("t.db");
-        let mut journal = Journal::open(&database, START, false).unwrap();
+        let mut journal = Journal::open(&database, START, false, NODE).unwrap();
         write(&mut journal, &["a"]);
         let position = journal.end();
         write(&mut journal, &["b", "c"]);
         journal.turn();
         write(&mut journal, &["d"]);
-        let found = |from| replay(&database, from).unwrap();
+        let found = |from| entries(&database, from);
         assert_eq!(found(position), [event("b"), event("c"), event("d")]);
         assert_eq!(found(Position { sequence: 5, offset: 0 }), [event("d")]);
         assert_eq!(found(journal.end()), []);
@@ -243,26 +258,26 @@ mod tests {
     fn a_segment_that_is_written_over_gives_up_its_old_entries() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("t.db");
-        let mut journal = Journal::open(&database, START, false).unwrap();
+        let mut journal = Journal::open(&database, START, false, NODE).unwrap();
         write(&mut journal, &["a", "b", "c", "d"]);
         journal.turn();
         write(&mut journal, &["e"]);
         journal.turn();
         write(&mut journal, &["f"]);
         let third = Position { sequence: 6, offset: 0 };
-        assert_eq!(replay(&database, third).unwrap(), [event("f")]);
+        assert_eq!(entries(&database, third), [event("f")]);
     }
 
     #[test]
     fn what_is_retracted_was_never_there() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("t.db");
-        let mut journal = Journal::open(&database, START, false).unwrap();
+        let mut journal = Journal::open(&database, START, false, NODE).unwrap();
         journal.push(&event("a"));
         let before = journal.push(&event("b"));
         journal.retract(before);
         journal.push(&event("c"));
         journal.write().unwrap();
-        assert_eq!(replay(&database, START).unwrap(), [event("a"), event("c")]);
+        assert_eq!(entries(&database, START), [event("a"), event("c")]);
     }
 }

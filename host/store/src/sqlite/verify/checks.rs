@@ -111,8 +111,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         rule: "I9 a hold is open only while it is served",
         query: "SELECT 'hold ' || hex(hold.id) || ' was left open by a process that is gone' FROM transfer AS hold \
-                WHERE hold.kind = 1 AND hold.seq <= (SELECT seq FROM swept) \
+                WHERE hold.kind = 1 AND hold.seq <= (SELECT swept FROM node WHERE number = COALESCE(hold.node, 1)) \
                 AND NOT EXISTS (SELECT 1 FROM transfer AS resolution WHERE resolution.resolves = hold.id)",
+    },
+    Check {
+        rule: "a transfer is of a node that is known",
+        query: "SELECT 'transfer ' || hex(id) || ' is of node ' || node FROM transfer \
+                WHERE node IS NOT NULL AND node NOT IN (SELECT number FROM node)",
     },
     Check {
         rule: "what management books comes from where it may",

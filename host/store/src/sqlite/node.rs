@@ -1,0 +1,150 @@
+//! Who writes the books. An installation is a *node*: its id was made once and is kept beside the database and in it, its
+//! number stands in each transfer that it writes, and its *lease* says until when it is taken for alive.
+//!
+//! What a node holds is its own: only itself, when it starts again, or another after the end of its lease may release it.
+//! What was written before nodes had numbers bears none, and is that of the first node.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use sqlx::{SqliteConnection, SqlitePool};
+use tollgate_core::id::NodeId;
+use tollgate_core::time::Timestamp;
+
+use crate::error::StoreError;
+use crate::ledger::account::LEASE_MS;
+use crate::sqlite::error::Doing;
+use crate::sqlite::row::{Row, fields, stored};
+
+/// A node as the tables know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its id.
+    pub(crate) id: NodeId,
+    /// What its transfers bear.
+    pub(crate) number: i64,
+}
+
+/// This installation: by the file beside the database; without one, by the only node that the database knows; else a new
+/// one. The caller holds the lock of the database.
+pub(crate) async fn own(database: &Path, pool: &SqlitePool) -> Result<Node, StoreError> {
+    let path = path(database);
+    let id = match read(&path)? {
+        Some(id) => id,
+        None => {
+            let id = match only(pool).await? {
+                Some(id) => id,
+                None => NodeId::from_bytes(random()?),
+            };
+            keep(&path, id).map_err(|source| file_error("writing", &path, source))?;
+            id
+        }
+    };
+    let mut connection = pool.acquire().await.doing("finding this node")?;
+    Ok(Node { id, number: number(&mut connection, id).await.doing("finding this node")? })
+}
+
+/// What the transfers of a node bear; it is made known where it is not.
+pub(crate) async fn number(connection: &mut SqliteConnection, id: NodeId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "INSERT INTO node (id, lease_until, swept) VALUES (?, 0, 0) \
+         ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number",
+    )
+    .bind(id.as_bytes().as_slice())
+    .fetch_one(connection)
+    .await
+}
+
+fn random() -> Result<[u8; 16], StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| crate::seal::SealError::Random)?;
+    Ok(bytes)
+}
+
+async fn only(pool: &SqlitePool) -> Result<Option<NodeId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM node LIMIT 2").fetch_all(pool).await.doing("finding this node")?;
+    let id = |row: &mut Row<'_>| row.bytes().map(NodeId::from_bytes);
+    match rows.as_slice() {
+        [row] => fields("node", row, id).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The node is alive until its lease ends, a while after `now`.
+pub(crate) async fn keep_lease(pool: &SqlitePool, node: Node, now: Timestamp) -> Result<(), StoreError> {
+    set_lease(pool, node, now.plus_ms(LEASE_MS)).await.doing("keeping this node's lease")
+}
+
+/// The node has ended in order.
+pub(crate) async fn end_lease(pool: &SqlitePool, node: Node) -> Result<(), sqlx::Error> {
+    set_lease(pool, node, Timestamp::from_millis(0)).await
+}
+
+async fn set_lease(pool: &SqlitePool, node: Node, until: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE node SET lease_until = ? WHERE number = ?")
+        .bind(stored(until.millis()))
+        .bind(node.number)
+        .execute(pool)
+        .await
+        .map(drop)
+}
+
+/// Nothing that `own` held is open any more, nor anything of others than `this` whose lease is over: they have none now.
+pub(crate) async fn note_sweep(
+    pool: &SqlitePool,
+    own: i64,
+    this: Node,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let noted = sqlx::query(
+        "UPDATE node SET swept = (SELECT COALESCE(MAX(seq), 0) FROM transfer), \
+         lease_until = CASE number WHEN ?1 THEN lease_until ELSE 0 END \
+         WHERE number = ?2 OR (number <> ?1 AND lease_until <= ?3)",
+    )
+    .bind(this.number)
+    .bind(own)
+    .bind(stored(now.millis()))
+    .execute(pool)
+    .await;
+    noted.map(drop).doing("noting the sweep")
+}
+
+/// Whether the lease of another node is over, and nobody has looked after what it held.
+pub(crate) async fn is_any_dead(pool: &SqlitePool, own: Node, now: Timestamp) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM node WHERE number <> ? AND lease_until BETWEEN 1 AND ?)")
+        .bind(own.number)
+        .bind(stored(now.millis()))
+        .fetch_one(pool)
+        .await
+        .doing("looking for dead nodes")
+}
+
+/// `tollgate.db` has `tollgate.db.node` beside it.
+fn path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".node");
+    name.into()
+}
+
+fn read(path: &Path) -> Result<Option<NodeId>, StoreError> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|source| file_error("reading", path, source))?,
+    };
+    let wrong = |_| StoreError::Invalid(format!("{} does not hold the id of a node", path.display()));
+    text.trim().parse().map(Some).map_err(wrong)
+}
+
+/// Whole or not at all, and before anything bears it.
+fn keep(path: &Path, id: impl Display) -> io::Result<()> {
+    let new = path.with_extension("node.new");
+    let mut file = std::fs::File::create(&new)?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+fn file_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::File { doing, path: path.to_owned(), source }
+}
