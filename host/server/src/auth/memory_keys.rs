@@ -60,7 +60,7 @@ impl MemoryKeys {
 
     /// One of them.
     pub(crate) fn get(&self, id: CredentialId) -> Option<Credential> {
-        self.rows().iter().find(|row| row.id == id).cloned()
+        self.state().rows.iter().find(|row| row.id == id).cloned()
     }
 
     /// Those that a filter lets through, oldest first.
@@ -71,7 +71,7 @@ impl MemoryKeys {
                 && filter.user.is_none_or(|user| row.user == Some(user))
                 && filter.after.is_none_or(|after| row.id > after)
         };
-        self.rows().iter().filter(wanted).take(filter.limit).cloned().collect()
+        self.state().rows.iter().filter(wanted).take(filter.limit).cloned().collect()
     }
 
     /// Takes one in.

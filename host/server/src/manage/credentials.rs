@@ -17,6 +17,7 @@ pub use tollgate_store::{CheckResult, CredentialState, Loan};
 
 use super::error::Which;
 use super::{ManageError, Management, Page, Window};
+use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::now;
 use crate::state::platform::{self, Place};
 use crate::upstream::check::Subject;

@@ -8,6 +8,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
+use tollgate_core::usage::Usage;
 use tollgate_runtime::Policies;
 
 use super::dialect::ErrorDialect;

@@ -300,11 +300,11 @@ impl Database {
         keys: &[ApiKeyId],
         now: Timestamp,
     ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
+        let classes = token_classes();
         let query = format!(
-            "SELECT api_key.id, SUM({}) FROM api_key CROSS JOIN usage_counter ON kind = 1 \
-             AND subject = api_key.user_id AND day = ? AND usage_counter.api_key = api_key.id \
-             WHERE api_key.id {IN_LIST} GROUP BY api_key.id",
-            tokens!()
+            "SELECT api_key.id, SUM(units) FROM api_key CROSS JOIN usage_counter_units ON kind = 1 \
+             AND subject = api_key.user_id AND day = ? AND usage_counter_units.api_key = api_key.id \
+             WHERE api_key.id {IN_LIST} AND class IN ({classes}) GROUP BY api_key.id"
         );
         let rows = sqlx::query(AssertSqlSafe(query))
             .bind(stored(now.day()))

@@ -1,7 +1,6 @@
 //! Model routes that were made while the gateway ran. What a definition says is the server's business: here it is JSON.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 

@@ -231,7 +231,7 @@ impl Texts {
     /// Those of transfers that bear the number of a node, if any.
     pub(crate) fn new(node: Option<i64>) -> Self {
         let node = node.map_or_else(|| "NULL".to_owned(), |number| number.to_string());
-        Self { node, inserts: HashMap::new(), counts: HashMap::new() }
+        Self { node, inserts: HashMap::new(), counts: HashMap::new(), units: HashMap::new() }
     }
 
     /// The text and the arguments that insert `rows`.
@@ -298,7 +298,7 @@ impl Texts {
 /// Adds to the units of counters.
 fn units_text(rows: usize) -> String {
     let mut text = String::new();
-    insert(&mut text, "usage_counter_units", UNITS_COLUMNS, UNITS_WIDTH, rows);
+    insert(&mut text, "usage_counter_units", UNITS_COLUMNS, "*", UNITS_WIDTH, rows);
     text.pop();
     text.push_str(" ON CONFLICT DO UPDATE SET units = units + excluded.units");
     text

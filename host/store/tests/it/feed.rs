@@ -79,6 +79,7 @@ async fn each_change_of_what_a_server_holds_is_in_the_feed_by_kind_and_id() {
         base: Rates::of(0, &[(Class::Input, 1)]),
         long_prompt: None,
         output_tokens_max: 100,
+        tiers: TierFactors::default(),
     };
     let prices = HashMap::from([("m".to_owned(), price)]);
     expect!(catalogue.publish_prices(&prices, NOW) => |_| Changed::Prices);
