@@ -45,6 +45,7 @@ mod receipts;
 mod reload;
 mod request_log;
 mod reseal;
+mod retries;
 mod rooms;
 mod routes;
 mod sdk;

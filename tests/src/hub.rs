@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tollgate_core::affinity::Affinities;
-use tollgate_core::failure::FailureClass;
-use tollgate_core::health::{Health, Lease, Standing};
+use tollgate_core::health::{Health, Lease, Penalty, Standing};
 use tollgate_core::id::{ApiKeyId, CredentialId};
 use tollgate_core::limits::{RateLimits, RateMeter, RateStatus, Refused};
 use tollgate_core::time::Timestamp;
@@ -198,15 +197,9 @@ impl SharedCredentials for Hub {
         });
     }
 
-    fn failed(
-        &self,
-        credential: CredentialId,
-        class: FailureClass,
-        retry_after_ms: Option<u64>,
-        now: Timestamp,
-    ) {
+    fn failed(&self, credential: CredentialId, penalty: Penalty, now: Timestamp) {
         self.tell(move |state| {
-            state.credential(credential).health.fail(class, retry_after_ms, now, 0);
+            state.credential(credential).health.fail(penalty, now, 0);
         });
     }
 

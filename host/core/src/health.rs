@@ -18,11 +18,10 @@ use std::collections::BTreeMap;
 
 use crate::failure::FailureClass;
 use crate::time::Timestamp;
+use crate::wait::RetryAfter;
 
 /// Longest pause after repeated failures.
 pub const COOLDOWN_MS_MAX: u64 = 5 * 60 * 1000;
-/// A provider's own `Retry-After` is believed up to here.
-pub const RETRY_AFTER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// First pause before a disabled credential is checked again; it doubles with each refusal up to [`RECHECK_MS_MAX`].
 pub const INVALID_RECHECK_MS: u64 = 10 * 60 * 1000;
 /// The same where the provider said that the quota is gone and named no time.
@@ -30,7 +29,7 @@ pub const QUOTA_RECHECK_MS: u64 = 30 * 60 * 1000;
 /// Longest pause between two checks of a disabled credential.
 pub const RECHECK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Transient faults in a row before a credential rests: fewer are more likely the provider's than the key's.
-const TRANSIENT_FAILURES_TOLERATED: u32 = 2;
+const STRIKES_TOLERATED: u32 = 2;
 /// First pause of the exponential back-off.
 const BACKOFF_MS_BASE: u64 = 1000;
 
@@ -83,6 +82,60 @@ impl Rest {
         match self {
             Self::RateLimited => "rate-limited",
             Self::Faults => "faults",
+        }
+    }
+}
+
+/// What a failed attempt means to its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Penalty {
+    /// Nothing: it is not at fault.
+    None,
+    /// It rests after the third in a row, as long as its failures make it.
+    Strike,
+    /// It rests at once, as long as it is told to, or as its failures make it.
+    Rest {
+        /// Why.
+        why: Rest,
+        /// How long the provider asked to wait.
+        told: Option<RetryAfter>,
+    },
+    /// It serves nobody until a check finds it good.
+    Disable {
+        /// Why.
+        why: Disabled,
+        /// How long the provider asked to wait.
+        told: Option<RetryAfter>,
+    },
+}
+
+impl Penalty {
+    /// What a failure of this class means, where the provider asked to wait so long.
+    #[must_use]
+    pub const fn of(class: FailureClass, told: Option<RetryAfter>) -> Self {
+        match class {
+            FailureClass::BadRequest
+            | FailureClass::ContextTooLong
+            | FailureClass::ContentRefused
+            | FailureClass::NotFound
+            | FailureClass::Permission => Self::None,
+            FailureClass::InvalidCredential => Self::Disable { why: Disabled::InvalidKey, told: None },
+            FailureClass::QuotaExhausted => Self::Disable { why: Disabled::QuotaGone, told },
+            FailureClass::RateLimited => Self::Rest { why: Rest::RateLimited, told },
+            // A provider that says how long it is busy is believed; one that just fails is given another chance.
+            FailureClass::Overloaded if told.is_some() => Self::Rest { why: Rest::Faults, told },
+            FailureClass::Overloaded | FailureClass::Transient | FailureClass::Unknown => Self::Strike,
+        }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Strike => "a strike",
+            Self::Rest { .. } => "rests",
+            Self::Disable { .. } => "disabled",
         }
     }
 }
@@ -234,17 +287,10 @@ impl Health {
     ///
     /// Attempts that began together fail together: those that come back while it rests or is disabled already say nothing
     /// new, but for a longer pause that the provider names.
-    pub fn fail(
-        &mut self,
-        class: FailureClass,
-        retry_after_ms: Option<u64>,
-        now: Timestamp,
-        jitter: u64,
-    ) -> bool {
-        if class.blames_request() || class == FailureClass::Permission {
+    pub fn fail(&mut self, penalty: Penalty, now: Timestamp, jitter: u64) -> bool {
+        if penalty == Penalty::None {
             return false;
         }
-        let told = retry_after_ms.map(|ms| ms.min(RETRY_AFTER_MS_MAX));
         let known = match self.condition {
             Condition::Good => false,
             Condition::Resting { until, .. } => until > now,
@@ -253,16 +299,15 @@ impl Health {
         if !known {
             self.failures = self.failures.saturating_add(1);
         }
-        match class {
-            FailureClass::InvalidCredential => self.disable(Disabled::InvalidKey, None, now, jitter),
-            FailureClass::QuotaExhausted => self.disable(Disabled::QuotaGone, told, now, jitter),
-            FailureClass::RateLimited => {
-                self.rest(Rest::RateLimited, told.unwrap_or_else(|| self.backoff_ms(jitter)), now)
+        match penalty {
+            Penalty::Disable { why, told } => self.disable(why, told, now, jitter),
+            Penalty::Rest { why, told } => {
+                self.rest(why, told.map_or_else(|| self.backoff_ms(jitter), RetryAfter::ms), now)
             }
-            // A provider that says how long it is busy is believed; one that just fails is given another chance.
-            FailureClass::Overloaded if told.is_some() => self.rest(Rest::Faults, told.unwrap_or(0), now),
-            _ if self.condition == Condition::Good && self.failures <= TRANSIENT_FAILURES_TOLERATED => false,
-            _ => self.rest(Rest::Faults, self.backoff_ms(jitter), now),
+            Penalty::Strike if self.condition != Condition::Good || self.failures > STRIKES_TOLERATED => {
+                self.rest(Rest::Faults, self.backoff_ms(jitter), now)
+            }
+            Penalty::None | Penalty::Strike => false,
         }
     }
 
@@ -270,7 +315,7 @@ impl Health {
     /// which it does where the next check is due at another time.
     pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
         let Condition::Disabled { why, .. } = self.condition else {
-            return self.fail(class, None, now, jitter);
+            return self.fail(Penalty::of(class, None), now, jitter);
         };
         // The provider knows the key, though not for this call: others may be all that it is for.
         if class == FailureClass::Permission {
@@ -307,9 +352,9 @@ impl Health {
         }
     }
 
-    fn disable(&mut self, why: Disabled, told: Option<u64>, now: Timestamp, jitter: u64) -> bool {
+    fn disable(&mut self, why: Disabled, told: Option<RetryAfter>, now: Timestamp, jitter: u64) -> bool {
         self.failures = 1;
-        let recheck_at = now.plus_ms(moved(told.unwrap_or(why.recheck_ms()), jitter));
+        let recheck_at = now.plus_ms(moved(told.map_or(why.recheck_ms(), RetryAfter::ms), jitter));
         self.enter(Condition::Disabled { why, recheck_at })
     }
 

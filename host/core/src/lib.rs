@@ -23,6 +23,7 @@ pub mod points;
 pub mod price;
 pub mod protocol;
 pub mod receipt;
+pub mod retry;
 pub mod role;
 pub mod secret;
 pub mod sse;

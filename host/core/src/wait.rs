@@ -7,6 +7,27 @@ use crate::time::Timestamp;
 /// A number of seconds above this is a moment, counted from 1970.
 const MOMENT_SECONDS: u64 = 1_000_000_000;
 
+/// How long a provider asks to wait, as far as it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RetryAfter(u64);
+
+impl RetryAfter {
+    /// The longest wait that a provider is believed: a day.
+    pub const MAX: Self = Self(24 * 60 * 60 * 1000);
+
+    /// What a provider says, at most [`RetryAfter::MAX`].
+    #[must_use]
+    pub const fn from_ms(ms: u64) -> Self {
+        if ms < Self::MAX.0 { Self(ms) } else { Self::MAX }
+    }
+
+    /// Milliseconds.
+    #[must_use]
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+}
+
 /// Milliseconds that a header's value asks to wait: seconds (`30`, `0.5`), a duration (`6m0s`, `120ms`), a moment as RFC 3339 or
 /// HTTP writes it, or in seconds since 1970. `None` for anything else; a moment that is over is 0.
 #[must_use]
@@ -106,7 +127,7 @@ const fn days(year: u64, month: u64, day: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::wait_ms;
+    use super::{RetryAfter, wait_ms};
     use crate::time::Timestamp;
     use proptest::prelude::*;
 
@@ -132,6 +153,13 @@ mod tests {
         ] {
             assert_eq!(wait_ms(text, NOW), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_provider_is_believed_for_a_day() {
+        assert_eq!(RetryAfter::from_ms(9_000).ms(), 9_000);
+        assert_eq!(RetryAfter::from_ms(u64::MAX), RetryAfter::MAX);
+        assert_eq!(RetryAfter::MAX.ms(), wait_ms("24h", NOW).unwrap());
     }
 
     #[test]

@@ -1,16 +1,21 @@
 use proptest::prelude::*;
 
 use super::{
-    COOLDOWN_MS_MAX, Condition, Disabled, Health, INVALID_RECHECK_MS, QUOTA_RECHECK_MS, RECHECK_MS_MAX, Rest,
-    Standing,
+    COOLDOWN_MS_MAX, Condition, Disabled, Health, INVALID_RECHECK_MS, Penalty, QUOTA_RECHECK_MS,
+    RECHECK_MS_MAX, Rest, Standing,
 };
 use crate::failure::FailureClass::{
     self, BadRequest, InvalidCredential, Overloaded, Permission, QuotaExhausted, RateLimited, Transient,
 };
 use crate::time::Timestamp;
+use crate::wait::RetryAfter;
 
 const T0: Timestamp = Timestamp::from_millis(1_000_000);
 const LEASE_MS: u64 = 60_000;
+
+fn penalty(class: FailureClass, retry_after_ms: Option<u64>) -> Penalty {
+    Penalty::of(class, retry_after_ms.map(RetryAfter::from_ms))
+}
 
 fn failed(times: u32, retry_after_ms: Option<u64>) -> Health {
     let mut health = Health::default();
@@ -19,7 +24,7 @@ fn failed(times: u32, retry_after_ms: Option<u64>) -> Health {
         if let Condition::Resting { why, .. } = health.condition() {
             health = Health::restored(Condition::Resting { why, until: T0 }, health.failures());
         }
-        health.fail(RateLimited, retry_after_ms, T0, 0);
+        health.fail(penalty(RateLimited, retry_after_ms), T0, 0);
     }
     health
 }
@@ -34,7 +39,7 @@ fn a_provider_that_names_the_pause_is_believed() {
     assert_eq!(health.standing(T0), limited(31_000));
     assert_eq!(health.standing(T0.plus_ms(31_000)), Standing::HalfOpen);
     let mut busy = Health::default();
-    assert!(busy.fail(Overloaded, Some(9_000), T0, 0));
+    assert!(busy.fail(penalty(Overloaded, Some(9_000)), T0, 0));
     assert_eq!(busy.standing(T0), Standing::Cooling { why: Rest::Faults, remaining_ms: 9_000 });
 }
 
@@ -53,7 +58,7 @@ fn one_probe_at_a_time_goes_to_a_half_open_credential() {
     let mut health = Health::default();
     // An attempt from before the rest is no probe.
     let old = health.begin(T0, LEASE_MS);
-    health.fail(RateLimited, Some(10), T0, 0);
+    health.fail(penalty(RateLimited, Some(10)), T0, 0);
     let later = T0.plus_ms(10);
     assert_eq!(health.standing(later), Standing::HalfOpen);
     let probe = health.begin(later, LEASE_MS);
@@ -73,38 +78,38 @@ fn one_probe_at_a_time_goes_to_a_half_open_credential() {
 #[test]
 fn attempts_that_fail_together_count_once() {
     let mut health = Health::default();
-    assert!(health.fail(RateLimited, None, T0, 0));
+    assert!(health.fail(penalty(RateLimited, None), T0, 0));
     let pause = health.condition();
     for _ in 0..20 {
-        assert!(!health.fail(RateLimited, None, T0, 0));
+        assert!(!health.fail(penalty(RateLimited, None), T0, 0));
     }
     assert_eq!((health.condition(), health.failures()), (pause, 1));
-    assert!(health.fail(RateLimited, Some(60_000), T0, 0), "a longer pause that is named counts");
+    assert!(health.fail(penalty(RateLimited, Some(60_000)), T0, 0), "a longer pause that is named counts");
     assert_eq!(health.standing(T0), limited(60_000));
 }
 
 #[test]
 fn a_failed_probe_rests_again_at_once() {
     let mut health = failed(1, Some(10));
-    health.fail(Transient, None, T0.plus_ms(10), 0);
+    health.fail(penalty(Transient, None), T0.plus_ms(10), 0);
     assert!(matches!(health.standing(T0.plus_ms(11)), Standing::Cooling { .. }));
 }
 
 #[test]
 fn a_bad_request_or_a_missing_permission_never_rests_a_credential() {
     let mut health = Health::default();
-    assert!(!health.fail(BadRequest, None, T0, 0));
-    assert!(!health.fail(Permission, Some(5), T0, 0));
+    assert!(!health.fail(penalty(BadRequest, None), T0, 0));
+    assert!(!health.fail(penalty(Permission, Some(5)), T0, 0));
     assert_eq!((health.standing(T0), health.failures()), (Standing::Available, 0));
 }
 
 #[test]
 fn two_transient_faults_are_tolerated() {
     let mut health = Health::default();
-    assert!(!health.fail(Transient, None, T0, 0));
-    assert!(!health.fail(Transient, None, T0, 0));
+    assert!(!health.fail(penalty(Transient, None), T0, 0));
+    assert!(!health.fail(penalty(Transient, None), T0, 0));
     assert_eq!(health.standing(T0), Standing::Available);
-    assert!(health.fail(Transient, None, T0, 0));
+    assert!(health.fail(penalty(Transient, None), T0, 0));
     assert!(matches!(health.standing(T0), Standing::Cooling { why: Rest::Faults, .. }));
 }
 
@@ -115,7 +120,7 @@ fn what_the_provider_refuses_serves_nobody_until_a_check_finds_it_good() {
         (QuotaExhausted, Disabled::QuotaGone, QUOTA_RECHECK_MS),
     ] {
         let mut health = Health::default();
-        assert!(health.fail(class, None, T0, 0));
+        assert!(health.fail(penalty(class, None), T0, 0));
         let recheck_ms = pause * 3 / 4;
         assert_eq!(health.standing(T0), Standing::Disabled { why, recheck_ms });
         assert_eq!(health.recheck_at(), Some(T0.plus_ms(recheck_ms)));
@@ -126,7 +131,7 @@ fn what_the_provider_refuses_serves_nobody_until_a_check_finds_it_good() {
             "no time cures it"
         );
         // An attempt that was under way when it was refused changes nothing.
-        assert!(!health.fail(RateLimited, Some(1), T0, 0));
+        assert!(!health.fail(penalty(RateLimited, Some(1)), T0, 0));
         assert!(health.succeed());
         assert_eq!(health.standing(T0), Standing::Available);
     }
@@ -135,7 +140,7 @@ fn what_the_provider_refuses_serves_nobody_until_a_check_finds_it_good() {
 #[test]
 fn checks_of_a_refused_key_get_rarer_and_a_check_that_met_a_fault_is_no_refusal() {
     let mut health = Health::default();
-    health.fail(InvalidCredential, None, T0, 0);
+    health.fail(penalty(InvalidCredential, None), T0, 0);
     let mut pauses = vec![health.recheck_at().unwrap().since_ms(T0)];
     for _ in 0..12 {
         health.fail_check(InvalidCredential, T0, 0);
@@ -177,7 +182,7 @@ fn a_restart_changes_nothing() {
     let mut health = failed(3, None);
     let again = Health::restored(health.condition(), health.failures());
     assert_eq!(again.standing(T0), health.standing(T0));
-    health.fail(QuotaExhausted, None, T0, 0);
+    health.fail(penalty(QuotaExhausted, None), T0, 0);
     let again = Health::restored(health.condition(), health.failures());
     assert_eq!(again.recheck_at(), health.recheck_at());
 }
@@ -222,7 +227,7 @@ proptest! {
                 Step::Release(_) => false,
                 Step::Succeed => health.succeed(),
                 Step::Fail(class, Some(1)) => health.fail_check(class, now, jitter),
-                Step::Fail(class, told) => health.fail(class, told, now, jitter),
+                Step::Fail(class, told) => health.fail(penalty(class, told), now, jitter),
                 Step::Wait(ms) => { now = now.plus_ms(ms); false }
             };
             prop_assert_eq!(changed, before != health.condition());

@@ -1,8 +1,8 @@
 //! The order in which a request tries who may serve it: one target after the other, each with its credentials, then the next
 //! priority, then the models that stand in.
 
-use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
+use tollgate_core::retry::{Budget, Next};
 
 use super::error::ProxyError;
 use super::request::Request;
@@ -84,8 +84,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
         query: &AttemptQuery,
     ) -> Result<Chosen<'d, 'a>, ProxyError> {
         while let Some(tier) = self.destination.tiers.get(self.tier) {
-            if self.made < self.attempts_max
-                && let Some(at) = self.open(tier)
+            if let Some(at) = self.open(tier)
                 && let (Some(target), Some(state)) = (tier.targets.get(at), self.targets.get_mut(at))
             {
                 match select::next(credentials, target, directory, request, &state.tried, query).await {
@@ -103,12 +102,19 @@ impl<'d, 'a> Attempts<'d, 'a> {
                 }
                 continue;
             }
-            self.enter(self.tier + 1);
-            if self.destination.tiers.get(self.tier).is_some_and(|next| next.order != tier.order) {
-                self.made = 0;
-            }
+            self.advance();
         }
         Err(self.unavailable.error())
+    }
+
+    /// Goes on to the next tier.
+    fn advance(&mut self) {
+        let order = |attempts: &Self| attempts.destination.tiers.get(attempts.tier).map(|tier| tier.order);
+        let before = order(self);
+        self.enter(self.tier + 1);
+        if order(self) != before {
+            self.made = 0;
+        }
     }
 
     /// The target whose turn it is: of those where the provider has not failed, or else of all that are left.
@@ -118,17 +124,23 @@ impl<'d, 'a> Attempts<'d, 'a> {
         tier.next(self.turn, well).or_else(|| tier.next(self.turn, left))
     }
 
-    /// The credential of the last attempt may be tried again.
-    pub(crate) fn again(&mut self) {
-        if let Some(target) = self.targets.get_mut(self.last) {
-            target.tried.pop();
-        }
+    /// What may still be spent on the model at hand.
+    pub(crate) const fn budget(&self) -> Budget {
+        Budget { attempts_left: self.attempts_max.saturating_sub(self.made) }
     }
 
-    /// The last attempt failed so.
-    pub(crate) fn failed(&mut self, class: FailureClass) {
-        if let Some(target) = self.targets.get_mut(self.last) {
-            target.ailing |= matches!(class, FailureClass::Overloaded | FailureClass::Transient);
+    /// The last attempt failed, and this was decided about the next one.
+    pub(crate) fn follow(&mut self, next: Next) {
+        let last = self.targets.get_mut(self.last);
+        match (next, last) {
+            (Next::SameCredential, Some(last)) => drop(last.tried.pop()),
+            (Next::OtherProvider, Some(last)) => last.ailing = true,
+            (Next::OtherModel, _) => {
+                while self.made > 0 && self.tier < self.destination.tiers.len() {
+                    self.advance();
+                }
+            }
+            _ => {}
         }
     }
 }

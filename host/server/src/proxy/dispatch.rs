@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::UserId;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::retry::{self, Decision, Next, Phase};
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Exchange;
 
@@ -193,19 +194,18 @@ impl Dispatch<'_> {
         response_path: ResponsePath,
         mut ticket: Ticket<Attempting>,
     ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket<Attempting>, ProxyError)> {
-        let class = failed.failure.class;
         let Attempt { lease, token, begun } = attempt;
+        let Failed { class, retry_after, mut phase, .. } = failed;
         // Where only the token was refused, the credential has another chance with the next one.
-        let stale = class == FailureClass::InvalidCredential && self.is_stale(&lease, &token);
-        if stale {
-            attempts.again();
-        } else {
-            lease.fail(class, failed.failure.retry_after_ms, self.lane.now());
-            attempts.failed(class);
+        if class == FailureClass::InvalidCredential && self.is_stale(&lease, &token) {
+            phase = Phase::StaleToken;
         }
+        let Decision { next, penalty } = retry::decide(class, retry_after, phase, attempts.budget());
+        attempts.follow(next);
+        lease.fail(penalty, self.lane.now());
         record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
         self.note_failure(&mut ticket, lease, failed.detail);
-        if stale {
+        if next != Next::Nowhere {
             return ControlFlow::Continue((ticket, failed.error));
         }
         match (failed.answer, response_path.exchange) {
@@ -219,7 +219,6 @@ impl Dispatch<'_> {
             (Some((head, body)), Some(exchange)) => {
                 ControlFlow::Break(Err(give_up(ticket, in_other_words(exchange, &head, &body))))
             }
-            (None, _) if failed.retry => ControlFlow::Continue((ticket, failed.error)),
             (None, _) => ControlFlow::Break(Err(give_up(ticket, failed.error))),
         }
     }

@@ -10,10 +10,10 @@ use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::RETRY_AFTER_MS_MAX;
 use tollgate_core::protocol::Owner;
+use tollgate_core::retry::Phase;
 use tollgate_core::time::Timestamp;
-use tollgate_core::wait::wait_ms;
+use tollgate_core::wait::{RetryAfter, wait_ms};
 use tollgate_runtime::{Failure, Framing, Refusal};
 
 use super::error::{ProxyError, Rejected};
@@ -44,15 +44,17 @@ pub(crate) struct Reply {
 /// An attempt that gave no answer to relay.
 pub(crate) struct Failed {
     /// What it means.
-    pub(crate) failure: Failure,
+    pub(crate) class: FailureClass,
+    /// How long the provider asks to wait.
+    pub(crate) retry_after: Option<RetryAfter>,
+    /// How far it had come.
+    pub(crate) phase: Phase,
     /// The status of the answer, where there was one.
     pub(crate) status: Option<u16>,
     /// What the caller is told if this was the last attempt.
     pub(crate) error: ProxyError,
     /// The provider's own answer, for the caller to see where the request is at fault.
     pub(crate) answer: Option<(Parts, Bytes)>,
-    /// Whether another attempt may be made.
-    pub(crate) retry: bool,
     /// For the log and the record. Holds no secret: provider bodies are not part of it.
     pub(crate) detail: String,
 }
@@ -131,11 +133,7 @@ fn kind(headers: &HeaderMap) -> &str {
 pub(crate) fn tokenless(error: TokenError) -> Failed {
     let class = error.class();
     let failed = transient(error.to_string());
-    Failed {
-        failure: Failure { class, retry_after_ms: None },
-        error: ProxyError::Upstream { class, retry_after_ms: None, own: false },
-        ..failed
-    }
+    Failed { class, error: ProxyError::Upstream { class, retry_after_ms: None, own: false }, ..failed }
 }
 
 /// An error status: read, classified by the adapter, and weighed.
@@ -150,14 +148,14 @@ async fn refused(head: Parts, body: AnswerBody, lease: &Lease) -> Failed {
         kind: plan.error_header.as_ref().and_then(header).unwrap_or_default(),
         body: &body[..body.len().min(CLASSIFIED_BYTES_MAX)],
     };
-    let failure = classified(lease, &refusal);
-    let class = failure.class;
+    let (class, retry_after) = classified(lease, &refusal);
     Failed {
-        failure,
+        class,
+        retry_after,
+        phase: Phase::Unanswered,
         status: Some(status),
-        error: told(lease, status, failure),
+        error: told(lease, status, class, retry_after),
         answer: class.blames_request().then_some((head, body)),
-        retry: !class.blames_request(),
         detail: format!("status {status}: {}", class.name()),
     }
 }
@@ -165,33 +163,32 @@ async fn refused(head: Parts, body: AnswerBody, lease: &Lease) -> Failed {
 /// A stream that began with a failure: nothing of it has gone anywhere.
 fn broken_off(lease: &Lease, kind: &str, words: &[u8]) -> Failed {
     let body = &words[..words.len().min(CLASSIFIED_BYTES_MAX)];
-    let failure = classified(lease, &Refusal { status: 0, retry_after_ms: None, kind, body });
-    let class = failure.class;
+    let (class, retry_after) = classified(lease, &Refusal { status: 0, retry_after_ms: None, kind, body });
     let error = if class.blames_request() {
         ProxyError::Rejected(Rejected::new(class, 400, body))
     } else {
-        told(lease, 0, failure)
+        told(lease, 0, class, retry_after)
     };
     let detail = format!("the stream began with a failure: {}", class.name());
-    Failed { failure, error, retry: !class.blames_request(), ..transient(detail) }
+    Failed { class, retry_after, error, ..transient(detail) }
 }
 
-/// What the adapter makes of a refusal. Nobody is asked to wait for longer than a credential rests.
-fn classified(lease: &Lease, refusal: &Refusal<'_>) -> Failure {
+/// What the adapter makes of a refusal.
+fn classified(lease: &Lease, refusal: &Refusal<'_>) -> (FailureClass, Option<RetryAfter>) {
     let unknown = Failure { class: FailureClass::Unknown, retry_after_ms: refusal.retry_after_ms };
-    let failure = lease.upstream.adapter.classify(refusal).unwrap_or(unknown);
-    Failure { retry_after_ms: failure.retry_after_ms.map(|ms| ms.min(RETRY_AFTER_MS_MAX)), ..failure }
+    let Failure { class, retry_after_ms } = lease.upstream.adapter.classify(refusal).unwrap_or(unknown);
+    (class, retry_after_ms.map(RetryAfter::from_ms))
 }
 
 /// What the caller is told of a failure that is not the request's: a model that a credential lacks is not found, where its
 /// provider says so.
-fn told(lease: &Lease, status: u16, failure: Failure) -> ProxyError {
+fn told(lease: &Lease, status: u16, class: FailureClass, retry_after: Option<RetryAfter>) -> ProxyError {
     let own = lease.credential().owner == Owner::User;
-    let class = match failure.class {
+    let class = match class {
         FailureClass::Permission if status == 404 => FailureClass::NotFound,
         class => class,
     };
-    ProxyError::Upstream { class, retry_after_ms: failure.retry_after_ms, own }
+    ProxyError::Upstream { class, retry_after_ms: retry_after.map(RetryAfter::ms), own }
 }
 
 /// Reads an error body as far as it is wanted, without patience for a slow one.
@@ -231,17 +228,17 @@ fn unsent(error: &SendError) -> Failed {
 fn transient(detail: String) -> Failed {
     let class = FailureClass::Transient;
     Failed {
-        failure: Failure { class, retry_after_ms: None },
+        class,
+        retry_after: None,
+        phase: Phase::Unanswered,
         status: None,
         error: ProxyError::Upstream { class, retry_after_ms: None, own: false },
         answer: None,
-        retry: true,
         detail,
     }
 }
 
-/// Silence is not tried again: the upstream may be at work on the request, and a second one would be paid for twice.
 fn silent() -> Failed {
     let detail = "no first byte in time".to_owned();
-    Failed { error: ProxyError::UpstreamTimeout, retry: false, ..transient(detail) }
+    Failed { error: ProxyError::UpstreamTimeout, phase: Phase::Silent, ..transient(detail) }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::{Disabled, Health, Lease, Rest, Standing};
+use tollgate_core::health::{Disabled, Health, Lease, Penalty, Rest, Standing};
 use tollgate_core::id::CredentialId;
 use tollgate_core::lending::{Lending, NotLent, Terms};
 use tollgate_core::limits::{RateLimits, RateMeter};
@@ -125,8 +125,8 @@ impl Live {
         self.tell(changed);
     }
 
-    fn fail(&self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp) {
-        let changed = self.lock().health.fail(class, retry_after_ms, now, fastrand::u64(..));
+    fn fail(&self, penalty: Penalty, now: Timestamp) {
+        let changed = self.lock().health.fail(penalty, now, fastrand::u64(..));
         self.tell(changed);
     }
 
@@ -303,10 +303,10 @@ impl Use {
     }
 
     /// The attempt failed.
-    pub(crate) fn fail(&self, class: FailureClass, retry_after_ms: Option<u64>, now: Timestamp) {
-        self.credential.live.fail(class, retry_after_ms, now);
+    pub(crate) fn fail(&self, penalty: Penalty, now: Timestamp) {
+        self.credential.live.fail(penalty, now);
         if let Some((shared, _)) = &self.shared {
-            shared.failed(self.credential.id, class, retry_after_ms, now);
+            shared.failed(self.credential.id, penalty, now);
         }
     }
 

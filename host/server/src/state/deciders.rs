@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_core::failure::FailureClass;
+use tollgate_core::health::Penalty;
 use tollgate_core::id::{ApiKeyId, CredentialId};
 use tollgate_core::limits::{RateLimits, RateStatus, Refused};
 use tollgate_core::time::Timestamp;
@@ -90,13 +90,7 @@ pub trait SharedCredentials: Send + Sync {
     fn succeeded(&self, credential: CredentialId);
 
     /// An attempt failed.
-    fn failed(
-        &self,
-        credential: CredentialId,
-        class: FailureClass,
-        retry_after_ms: Option<u64>,
-        now: Timestamp,
-    );
+    fn failed(&self, credential: CredentialId, penalty: Penalty, now: Timestamp);
 
     /// The use of this number has ended.
     fn leave(&self, credential: CredentialId, number: u64);
