@@ -15,8 +15,9 @@ use super::error::ProxyError;
 use super::filter::{self, TextHash};
 use super::lane::Lane;
 use super::read::Inbound;
-use super::request::{Admitted, Hold, Priced, Refused, Request};
+use super::request::{Hold, Priced, Request};
 use super::select::{self, Owners};
+use super::states::{Admitted, Refused};
 use super::ticket::{self, Ticket};
 use super::{limit, record};
 use crate::routing::plan::{Destination, Unserved};
@@ -59,7 +60,7 @@ pub(super) async fn admit<'r>(
     };
     // The ticket exists before the wait: a client that leaves during it gets its hold voided.
     let ticket = Ticket::new(Admitted { request, model, hold }, lane.endings.clone());
-    if let Err(error) = record::hold(lane, &ticket).await {
+    if let Err(error) = record::hold(&lane.durable, &ticket).await {
         tracing::error!(%error, request = %ticket.request.id, "a hold could not be written");
         ticket.attempt().fail(&ProxyError::Unavailable, Outcome::Refused);
         return Err(ProxyError::Unavailable);

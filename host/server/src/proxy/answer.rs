@@ -1,5 +1,5 @@
 //! The beginning of an answer: what an upstream says becomes the client's, as a stream or, where something must see it whole, at
-//! once.
+//! once; or the client is told why there is none.
 
 use std::rc::Rc;
 
@@ -11,16 +11,25 @@ use tollgate_core::outcome::Outcome;
 use tollgate_runtime::Exchange;
 
 use super::adapt::ResponsePath;
+use super::dialect::ErrorDialect;
 use super::error::ProxyError;
+use super::flow::{Flow, UPSTREAM_BROKE};
 use super::forward::{self, Reply};
+use super::limit;
 use super::meter::Meter;
 use super::read::Inbound;
-use super::relay::{self, Flow, Outgoing, Relay};
-use super::request::{Answered, Attempting};
+use super::relay::{Outgoing, Relay};
 use super::select::Lease;
+use super::states::{Answered, Attempting};
 use super::ticket::Ticket;
 use super::window::{Passed, Window};
 use crate::config::Limits;
+
+/// Clients that wait for as long as they are told would seem to hang for longer than this.
+const PATIENCE_MS_MAX: u64 = 60_000;
+
+/// By this header, OpenAI and Anthropic tell their clients whether to try again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
@@ -108,8 +117,32 @@ fn translated_whole(mut exchange: Exchange, answer: &[u8]) -> Result<Bytes, Prox
     let translated = exchange.answer(answer).map_err(|_| ProxyError::Internal)?;
     translated.map(Bytes::from).map_err(|words| {
         tracing::warn!(words, "an upstream's answer is not of its protocol");
-        relay::UPSTREAM_BROKE
+        UPSTREAM_BROKE
     })
+}
+
+/// The answer to a client that gets none of a provider.
+pub(super) fn refusal(error: &ProxyError, dialect: ErrorDialect, request_id: &str) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::from(Bytes::from(error.body(dialect, request_id))));
+    *response.status_mut() = error.status(dialect.protocol);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(ms) = error.retry_after_ms() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
+        if ms > PATIENCE_MS_MAX {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+    }
+    if let ProxyError::LimitReached(reached) = error {
+        limit::tell(headers, &reached.standing, dialect.protocol, reached.at);
+    }
+    if let ProxyError::MethodNotAllowed(allowed) = error {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if matches!(error, ProxyError::MissingKey | ProxyError::InvalidKey) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
 }
 
 /// Headers of an answer that was translated: none of the provider's fits it.

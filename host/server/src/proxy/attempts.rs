@@ -6,7 +6,8 @@ use tollgate_core::retry::{Budget, Next};
 
 use super::error::ProxyError;
 use super::request::Request;
-use super::select::{self, AttemptQuery, Lease, Unavailable};
+use super::select::{self, Unavailable};
+use super::select::{AttemptQuery, Lease};
 use crate::routing::plan::{Destination, Target, Tier};
 use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;

@@ -19,14 +19,16 @@ use tollgate_runtime::Exchange;
 use super::adapt::{self, Outbound, ResponsePath};
 use super::answer;
 use super::attempts::{Attempts, Chosen};
-use super::error::{self, ProxyError, Rejected};
+use super::dialect;
+use super::error::{ProxyError, Rejected};
 use super::forward::{self, Failed, Reply};
 use super::lane::Lane;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
-use super::request::{Admitted, Attempting, Request};
+use super::request::Request;
 use super::select::{AttemptQuery, Lease};
+use super::states::{Admitted, Attempting, Tried};
 use super::ticket::Ticket;
 use crate::config::Limits;
 use crate::routing::plan::{Destination, Target, Tier};
@@ -145,7 +147,7 @@ impl Dispatch<'_> {
         let permit = shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
         chosen.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
         attempting.begin(self.directory, chosen.tier, chosen.target);
-        if !record::borrow(self.lane, attempting, &mut chosen.lease) {
+        if !record::borrow(&self.lane.shared, attempting, &mut chosen.lease) {
             return Err(ProxyError::Unavailable);
         }
         Ok(chosen)
@@ -203,13 +205,13 @@ impl Dispatch<'_> {
         let Decision { next, penalty } = retry::decide(class, retry_after, phase, attempts.budget());
         attempts.follow(next);
         lease.fail(penalty, self.lane.now());
-        record::note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
+        note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
         self.note_failure(&mut ticket, lease, failed.detail);
         if next != Next::Nowhere {
             return ControlFlow::Continue((ticket, failed.error));
         }
         match (failed.answer, response_path.exchange) {
-            (Some((head, body)), None) if error::is_told_in(self.inbound.protocol, &body) => {
+            (Some((head, body)), None) if dialect::is_told_in(self.inbound.protocol, &body) => {
                 ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket)))
             }
             (Some((head, body)), None) => {
@@ -243,8 +245,24 @@ impl Dispatch<'_> {
 impl Attempt {
     fn succeed(&mut self, ticket: &mut Attempting, reply: &Reply) {
         self.lease.succeed();
-        record::note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, self.begun);
+        note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, self.begun);
     }
+}
+
+/// Notes how an attempt went, up to the first byte of its answer.
+fn note_attempt(
+    attempting: &mut Attempting,
+    lease: &Lease,
+    status: Option<u16>,
+    failure: Option<FailureClass>,
+    begun: Instant,
+) {
+    let (credential, took) = (lease.credential().id, begun.elapsed());
+    trace::note(attempting.request().trace(), "forward", || {
+        let failure = failure.map(FailureClass::name);
+        detail!({"status": status, "failure": failure, "first_byte_ms": u64::try_from(took.as_millis()).ok()})
+    });
+    attempting.tried(Tried { credential, status, failure, took });
 }
 
 async fn token(lane: &Lane, lease: &Lease) -> Token {

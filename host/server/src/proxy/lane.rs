@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 
-use super::request::Ended;
+use super::states::Ended;
 use super::ticket::Endings;
 use super::{Arrival, settle};
 use crate::clock::{now, random};

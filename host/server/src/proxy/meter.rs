@@ -4,18 +4,15 @@
 //! passing events and keeps only the values found; the component reads those once, at the end.
 
 use std::rc::Rc;
-use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::Finder;
 use tollgate_core::ending::Ending;
-use tollgate_core::json::{self, Kind};
+use tollgate_core::json;
 use tollgate_core::sse::{self, Frame, Framer};
 
-use crate::upstream::{Taps, UsageTap};
+use super::taps::{self, EVENT_BYTES_MAX};
+use crate::upstream::Taps;
 
-/// Longest event of a stream; pictures travel inside events.
-const EVENT_BYTES_MAX: usize = 32 << 20;
 /// Most bytes of an unstreamed answer that are kept until its end to look for the usage.
 const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of text that stand for one token where nothing better is known.
@@ -75,11 +72,11 @@ impl Meter {
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
         let Self { taps, samples, text_bytes, failed, ending, form } = self;
         let mut see = |event: &[u8]| {
-            *failed |= tells_of_failure(event);
+            *failed |= taps::tells_of_failure(event);
             if let Some(ending) = ending {
                 ending.see(event);
             }
-            tap(taps, samples, text_bytes, event)
+            taps::tap(taps, samples, text_bytes, event)
         };
         match form {
             Form::Opaque => chunk,
@@ -140,7 +137,7 @@ impl Meter {
                 if let Some(ending) = ending {
                     ending.see_whole(&joined);
                 }
-                whole(taps, samples, text_bytes, &joined);
+                taps::whole(taps, samples, text_bytes, &joined);
                 Bytes::new()
             }
             Form::Events { framer, withhold } => {
@@ -148,7 +145,7 @@ impl Meter {
                     if let Some(ending) = ending {
                         ending.see(event);
                     }
-                    tap(taps, samples, text_bytes, event)
+                    taps::tap(taps, samples, text_bytes, event)
                 });
                 withhold.filter(|_| !usage).map(|withhold| withhold.held).unwrap_or_default()
             }
@@ -256,109 +253,6 @@ impl<'a> Passing<'a> {
         self.flush_run();
         self.copied.take().unwrap_or_default().freeze()
     }
-}
-
-/// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a response
-/// that carries one.
-fn tells_of_failure(event: &[u8]) -> bool {
-    static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
-    if NEEDLE.find(event).is_none() {
-        return false;
-    }
-    let Some(data) = sse::data(event) else { return false };
-    let told = |path: &[&str]| json::find(&data, path).is_some_and(|value| value.kind != Kind::Null);
-    let named = || {
-        json::find(&data, &["type"])
-            .and_then(|value| json::string(&data, value))
-            .is_some_and(|name| name == "error")
-    };
-    told(&["error"]) || told(&["response", "error"]) || named()
-}
-
-/// Whether any of these whole events tells of a failure.
-pub(crate) fn any_failure(events: &[u8]) -> bool {
-    let mut failed = false;
-    // What cannot be framed tells nothing.
-    let _framed =
-        Framer::new(EVENT_BYTES_MAX).push(events, |frame| failed |= tells_of_failure(frame.bytes()));
-    failed
-}
-
-/// Looks into one event; whether it states usage.
-fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8]) -> bool {
-    *text_bytes += taps.text.iter().map(|needle| text_length(event, needle)).sum::<u64>();
-    let mut found = false;
-    let mut data = None;
-    for (tap, sample) in taps.usage.iter().zip(samples) {
-        if !tap.active || tap.needle.find(event).is_none() {
-            continue;
-        }
-        let data = data.get_or_insert_with(|| sse::data(event).unwrap_or_default());
-        found |= take(tap, sample, data);
-    }
-    found
-}
-
-/// Keeps the value that a tap leads to, if it is there and not null.
-fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
-    let path: Vec<&str> = tap.path.iter().map(String::as_str).collect();
-    match json::find(json, &path) {
-        Some(value) if value.kind != Kind::Null => {
-            sample.clear();
-            // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
-            sample.extend(json[value.range()].iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }));
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Reads a whole body: an object, or an array of them that was streamed.
-fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]) {
-    for needle in &taps.text {
-        let mut rest = body;
-        while let Some(at) = needle.find(rest) {
-            *text_bytes += text_length(&rest[at..], needle);
-            rest = &rest[at + needle.needle().len()..];
-        }
-    }
-    let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    for (tap, sample) in taps.usage.iter().zip(samples).filter(|(tap, _)| tap.active) {
-        match tap.path.as_slice() {
-            [name] if array => take_last(tap, name, sample, body),
-            _ => {
-                take(tap, sample, body);
-            }
-        }
-    }
-}
-
-/// The last place in a streamed array where the tap's member stands.
-fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
-    let needle = tap.needle.needle();
-    let Some(at) = memchr::memmem::rfind(body, needle) else { return };
-    let after = &body[at + needle.len()..];
-    let Some(value) = after.trim_ascii_start().strip_prefix(b":") else { return };
-    let object = [b"{\"", name.as_bytes(), b"\":", value].concat();
-    let last = UsageTap { active: true, needle: tap.needle.clone(), path: vec![name.to_owned()] };
-    take(&last, sample, &object);
-}
-
-/// Bytes of the string that follows a member's name in an event; 0 where there is none.
-fn text_length(event: &[u8], needle: &Finder<'_>) -> u64 {
-    let Some(at) = needle.find(event) else { return 0 };
-    let after = event[at + needle.needle().len()..].trim_ascii_start();
-    let Some(value) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { return 0 };
-    let Some(text) = value.strip_prefix(b"\"") else { return 0 };
-    let mut length = 0;
-    while let Some(step) = memchr::memchr2(b'"', b'\\', &text[length..]) {
-        length += step;
-        if text[length] == b'"' {
-            return length as u64;
-        }
-        length = (length + 2).min(text.len());
-    }
-    text.len() as u64
 }
 
 fn join(pieces: &[Bytes]) -> Bytes {

@@ -3,7 +3,7 @@
 //! 1. [`router`] finds the call that a path stands for, [`authenticate`] who calls, and [`limit`] whether they may, now.
 //! 2. [`read`] takes the body in, and [`context`] shortens a conversation where the key has a window.
 //! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, and the account carries what
-//!    it may cost. From here on the request has a [`ticket`], which ends once, and goes from one state ([`request`]) to the next.
+//!    it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its [`states`] to the next.
 //! 4. [`dispatch`] makes attempts until one is answered: [`attempts`] names the target, [`select`] the credential, [`adapt`] makes
 //!    the request, with what its [`platform`] wants, and [`forward`] sends it and waits for the first byte.
 //! 5. [`answer`] begins the client's answer and [`relay`] carries it, past the [`meter`] and through the filter's [`window`].
@@ -17,9 +17,11 @@ mod answer;
 pub(crate) mod attempts;
 pub(crate) mod authenticate;
 pub(crate) mod context;
+pub(crate) mod dialect;
 mod dispatch;
 pub(crate) mod error;
 pub(crate) mod filter;
+mod flow;
 pub(crate) mod forward;
 pub(crate) mod lane;
 pub(crate) mod limit;
@@ -33,6 +35,8 @@ pub(crate) mod request;
 pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod settle;
+pub(crate) mod states;
+pub(crate) mod taps;
 mod ticket;
 pub(crate) mod window;
 
@@ -49,8 +53,9 @@ use tollgate_runtime::Choice;
 
 pub(crate) use self::relay::Outgoing;
 
+use self::dialect::ErrorDialect;
 use self::dispatch::Dispatch;
-use self::error::{ErrorDialect, ProxyError};
+use self::error::ProxyError;
 use self::lane::Lane;
 use self::request::Request;
 use self::router::{Call, Route};
@@ -92,7 +97,7 @@ pub(crate) async fn handle(lane: Rc<Lane>, request: HttpRequest<Incoming>) -> Re
         }
         Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
     };
-    let mut response = answer.unwrap_or_else(|error| error.response(dialect, &id));
+    let mut response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id));
     lane.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {

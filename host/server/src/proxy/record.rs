@@ -4,40 +4,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tollgate_core::failure::FailureClass;
-use tollgate_core::id::RequestId;
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::{Class, Usage};
 use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteError};
 
-use super::lane::Lane;
-use super::request::{Admitted, Attempting, Facts};
 use super::select::Lease;
-use super::settle::{Charged, Money};
+use super::states::{Admitted, Attempting, Facts, Tried};
 use crate::clock::now;
 use crate::shared::Shared;
+use crate::state::durable::DurableWaiters;
 use crate::state::trace::{self, Trace, detail};
 use crate::telemetry;
-
-/// What attempts met, in their order.
-pub(crate) type Tries = Vec<Attempt>;
 
 /// Writes what is reserved for a request and waits until it is durable.
 ///
 /// # Errors
 /// When it could not be written; the request must not be sent then.
-pub(crate) async fn hold(lane: &Lane, admitted: &Admitted) -> Result<(), WriteError> {
+pub(crate) async fn hold(durable: &DurableWaiters, admitted: &Admitted) -> Result<(), WriteError> {
     let Admitted { request, model, hold } = admitted;
     let Some(hold) = hold else { return Ok(()) };
     let (user, amount, model, at) = (request.caller.user, hold.amount, Arc::clone(model), request.at);
-    lane.durable.commit(Entry::Hold { request: request.id, user, amount, model, at }).await
+    durable.commit(Entry::Hold { request: request.id, user, amount, model, at }).await
 }
 
 /// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process. Does
 /// nothing for others. Says whether it is written; the request must not be sent where it is not.
-pub(crate) fn borrow(lane: &Lane, attempting: &Attempting, lease: &mut Lease) -> bool {
+pub(crate) fn borrow(shared: &Shared, attempting: &Attempting, lease: &mut Lease) -> bool {
     if let Some(lender) = &lease.credential().lender {
         let id = attempting.request().id;
         let borrowed = Borrowed {
@@ -48,7 +43,7 @@ pub(crate) fn borrow(lane: &Lane, attempting: &Attempting, lease: &mut Lease) ->
             model: Arc::clone(attempting.model()),
             at: lease.taken_at(),
         };
-        if let Err(error) = lane.shared.writer.append(Entry::Borrow(Box::new(borrowed))) {
+        if let Err(error) = shared.writer.append(Entry::Borrow(Box::new(borrowed))) {
             tracing::error!(%error, request = %id, "the use of a lent credential could not be written");
             return false;
         }
@@ -57,21 +52,30 @@ pub(crate) fn borrow(lane: &Lane, attempting: &Attempting, lease: &mut Lease) ->
     true
 }
 
-/// Notes how an attempt went, up to the first byte of its answer.
-pub(crate) fn note_attempt(
-    attempting: &mut Attempting,
-    lease: &Lease,
-    status: Option<u16>,
-    failure: Option<FailureClass>,
-    begun: Instant,
-) {
-    let took_ms = millis(begun.elapsed());
-    trace::note(
-        attempting.request().trace(),
-        "forward",
-        || detail!({"status": status, "failure": failure.map(FailureClass::name), "first_byte_ms": took_ms}),
-    );
-    attempting.tries().push(Attempt { credential: lease.credential().id, status, failure, took_ms });
+/// What became of what was reserved for a request.
+pub(crate) enum Money {
+    /// Nothing was reserved.
+    Free,
+    /// All of it was given back: nobody was asked.
+    Voided(Micropoints),
+    /// The call was charged.
+    Charged(Charged),
+}
+
+/// The charge for a call.
+pub(crate) struct Charged {
+    /// What was reserved.
+    pub(crate) held: Micropoints,
+    /// What is charged.
+    pub(crate) amount: Micropoints,
+    /// How the account bore it.
+    pub(crate) settlement: Settlement,
+    /// Digest of the component that priced it; zeros when the gateway's own rule was used.
+    pub(crate) component: [u8; 32],
+    /// Everything that the charge rests on, in canonical bytes.
+    pub(crate) receipt: Vec<u8>,
+    /// Who lent the credential, and what that earned them.
+    pub(crate) earned: Option<(UserId, Micropoints)>,
 }
 
 /// A request that has been told of, and waits to be written.
@@ -113,10 +117,10 @@ pub(super) fn close(
 
 impl Closed {
     /// Hands it over to be written, with what its attempts met. One attempt that went well is told by the record itself.
-    pub(super) fn post(self, shared: &Shared, attempts: Tries) {
+    pub(super) fn post(self, shared: &Shared, tried: Vec<Tried>) {
         let Self { request, entry } = self;
-        if (attempts.len() > 1 || attempts.iter().any(|attempt| attempt.failure.is_some()))
-            && let Err(error) = shared.writer.post(Entry::Attempts { request, attempts })
+        if (tried.len() > 1 || tried.iter().any(|tried| tried.failure.is_some()))
+            && let Err(error) = shared.writer.post(attempts(request, tried))
         {
             tracing::error!(%error, request = %request, "the attempts of a request could not be written");
         }
@@ -124,6 +128,16 @@ impl Closed {
             tracing::error!(%error, request = %request, "a settlement could not be written; the next start resolves its hold");
         }
     }
+}
+
+fn attempts(request: RequestId, tried: Vec<Tried>) -> Entry {
+    let attempt = |Tried { credential, status, failure, took }| Attempt {
+        credential,
+        status,
+        failure,
+        took_ms: millis(took),
+    };
+    Entry::Attempts { request, attempts: tried.into_iter().map(attempt).collect() }
 }
 
 /// Tells an admin what became of a dry run.

@@ -21,7 +21,6 @@ use crate::upstream::{CallKind, Upstream};
 
 /// Most candidates that a selector sees.
 const CANDIDATES_MAX: usize = 64;
-
 /// Slack between the end of a request's time and that of what it holds.
 const LEASE_SLACK_MS: u64 = 60_000;
 /// Times that a choice is made again because another request was faster.

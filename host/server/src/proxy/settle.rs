@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tollgate_core::id::UserId;
-use tollgate_core::ledger::Settlement;
 use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -15,39 +14,14 @@ use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
 use super::meter::Meter;
-use super::record;
-use super::request::{Answered, Ended, Facts, Hold, Request};
+use super::record::{self, Charged, Money};
+use super::request::{Hold, Request};
 use super::select::Lease;
+use super::states::{Answered, Ended, Facts};
 use crate::shared::Shared;
 
 /// Times that a failed settling call is made again, each on a fresh instance.
 const SETTLE_TRIES: usize = 3;
-
-/// What became of what was reserved for a request.
-pub(crate) enum Money {
-    /// Nothing was reserved.
-    Free,
-    /// All of it was given back: nobody was asked.
-    Voided(Micropoints),
-    /// The call was charged.
-    Charged(Charged),
-}
-
-/// The charge for a call.
-pub(crate) struct Charged {
-    /// What was reserved.
-    pub(crate) held: Micropoints,
-    /// What is charged.
-    pub(crate) amount: Micropoints,
-    /// How the account bore it.
-    pub(crate) settlement: Settlement,
-    /// Digest of the component that priced it; zeros when the gateway's own rule was used.
-    pub(crate) component: [u8; 32],
-    /// Everything that the charge rests on, in canonical bytes.
-    pub(crate) receipt: Vec<u8>,
-    /// Who lent the credential, and what that earned them.
-    pub(crate) earned: Option<(UserId, Micropoints)>,
-}
 
 /// Settles a request that has ended: usage, charge, accounts, record, counters.
 pub(crate) fn settle(shared: &Shared, mut ended: Ended) {
@@ -56,10 +30,10 @@ pub(crate) fn settle(shared: &Shared, mut ended: Ended) {
     let facts = ended.facts();
     let money = money(shared, &facts, outcome, usage);
     let closed = record::close(shared, &facts, outcome, usage, money);
-    let tries = ended.take_tries();
+    let tried = ended.take_tried();
     // Instances, credential and generation are free before the wait.
     drop(ended);
-    closed.post(shared, tries);
+    closed.post(shared, tried);
 }
 
 /// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.

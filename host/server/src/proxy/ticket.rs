@@ -12,8 +12,8 @@ use tollgate_core::outcome::Outcome;
 
 use super::error::ProxyError;
 use super::meter::Meter;
-use super::request::{Admitted, Answered, Attempting, Ended, Refused};
 use super::select::Lease;
+use super::states::{Admitted, Answered, Attempting, Ended, Refused};
 
 /// Where requests go when they end.
 pub(crate) type Endings = UnboundedSender<Ended>;

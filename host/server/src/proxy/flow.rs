@@ -1,0 +1,329 @@
+//! What an upstream sends, as it passes the meter, the translation and the filter, and the silence between two pieces of it.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+use tollgate_core::failure::FailureClass;
+use tollgate_core::outcome::Outcome;
+use tollgate_runtime::{CallError, Exchange};
+
+use super::error::ProxyError;
+use super::filter::TextHash;
+use super::states::Answered;
+use super::taps::any_failure;
+use super::ticket::Ticket;
+use super::window::{Passed, Window};
+use crate::config::Limits;
+use crate::transport::{AnswerBody, AnswerError};
+
+/// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
+/// is nothing but a comment.
+const KEEP_ALIVE: &[u8] = b": ping\n";
+
+/// What an upstream sends, as it passes the meter, the translation and the filter.
+pub(crate) struct Flow {
+    /// Goes back to the pool when the answer has ended well; dropped before that, it is closed.
+    upstream: AnswerBody,
+    first: Option<Bytes>,
+    ticket: Ticket<Answered>,
+    /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
+    exchange: Option<Exchange>,
+    window: Option<Window>,
+    /// Whether the client reads a stream of events.
+    events: bool,
+    silence: Silence,
+    /// What was held back until the upstream's end; there once it has ended.
+    rest: Option<Bytes>,
+}
+
+/// What comes of a flow.
+pub(super) enum Piece {
+    /// Bytes for the client, and more to come.
+    Bytes(Bytes),
+    /// The last ones, or none: the upstream has ended.
+    Last(Bytes),
+    /// The filter refused what comes next: clean events before it, and the hash of what decided.
+    Blocked { before: Bytes, hash: Option<TextHash> },
+    /// The upstream broke off, or took too long.
+    Broken(ProxyError),
+}
+
+impl Flow {
+    /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose words an error
+    /// can still be told.
+    pub(crate) fn new(
+        upstream: AnswerBody,
+        first: Option<Bytes>,
+        ticket: Ticket<Answered>,
+        events: bool,
+        limits: &Limits,
+    ) -> Self {
+        let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
+        let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
+        let deadline = ticket.request().started + limits.request_timeout_ms.duration();
+        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
+        Self { upstream, first, ticket, exchange: None, window: None, events, silence, rest: None }
+    }
+
+    /// Puts a translation of the stream into its way, where there is one.
+    pub(crate) fn translate(&mut self, exchange: Option<Exchange>) {
+        self.exchange = exchange;
+    }
+
+    /// Puts the filter's window into its way, behind the translation, where there is one.
+    pub(crate) fn screen(&mut self, window: Option<Window>) {
+        self.window = window;
+    }
+
+    /// All of the answer, for a client that has yet to see a byte. Whoever gets it says how it ended.
+    ///
+    /// # Errors
+    /// When the upstream breaks off. The request has ended then.
+    pub(crate) async fn collect(mut self) -> Result<(Bytes, Ticket<Answered>), ProxyError> {
+        let mut collected = BytesMut::new();
+        loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Piece::Bytes(bytes) => collected.extend_from_slice(&bytes),
+                Piece::Last(bytes) => {
+                    collected.extend_from_slice(&bytes);
+                    return Ok((collected.freeze(), self.ticket));
+                }
+                // No window stands in the way of an answer that is collected: it is screened as a whole.
+                Piece::Blocked { .. } => return Err(self.spoilt(ProxyError::Internal)),
+                Piece::Broken(error) => return Err(self.spoilt(error)),
+            }
+        }
+    }
+
+    /// The answer has ended so.
+    pub(super) fn finish(self, outcome: Outcome) {
+        self.ticket.finish(outcome);
+    }
+
+    fn spoilt(mut self, error: ProxyError) -> ProxyError {
+        self.upstream.close();
+        self.ticket.replace(&error, Outcome::UpstreamError);
+        error
+    }
+
+    /// What comes next.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            if let Some(rest) = self.rest.take() {
+                return Poll::Ready(self.drain(&rest));
+            }
+            let frame = match self.first.take() {
+                Some(first) => Some(Ok(Frame::data(first))),
+                None => match Pin::new(&mut self.upstream).poll_frame(cx) {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => return self.poll_silence(cx),
+                },
+            };
+            match self.take_in(frame) {
+                Ok(None) => {}
+                Ok(Some(piece)) => return Poll::Ready(piece),
+                Err(error) => return Poll::Ready(Piece::Broken(error)),
+            }
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        let between_events = self.between_events();
+        self.silence.poll(cx, between_events).map(|told| match told {
+            Told::KeepAlive => Piece::Bytes(Bytes::from_static(KEEP_ALIVE)),
+            Told::TooLong => Piece::Broken(ProxyError::UpstreamTimeout),
+        })
+    }
+
+    /// What the client gets of a frame of the upstream, or of its end: `None` for nothing yet.
+    fn take_in(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, AnswerError>>,
+    ) -> Result<Option<Piece>, ProxyError> {
+        let Some(frame) = frame else {
+            self.rest = Some(self.end()?);
+            return Ok(None);
+        };
+        let frame = frame.map_err(|error| {
+            tracing::debug!(%error, "the upstream broke off");
+            UPSTREAM_BROKE
+        })?;
+        let Ok(data) = frame.into_data() else { return Ok(None) };
+        if self.silence.heard() {
+            return Err(ProxyError::UpstreamTimeout);
+        }
+        let passed = match self.pass(data)? {
+            Passed::On(bytes) => bytes,
+            Passed::Blocked { before, hash } => return Ok(Some(Piece::Blocked { before, hash })),
+        };
+        // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
+        if self.upstream.is_end_stream() {
+            let rest = self.end()?;
+            if rest.is_empty() && self.window.is_none() {
+                return Ok(Some(Piece::Last(passed)));
+            }
+            self.rest = Some(rest);
+        }
+        if passed.is_empty() {
+            return Ok(None);
+        }
+        self.silence.spoke();
+        Ok(Some(Piece::Bytes(passed)))
+    }
+
+    /// What of a piece may go on now.
+    fn pass(&mut self, data: Bytes) -> Result<Passed, ProxyError> {
+        let data = self.ticket.meter.pass(data);
+        let data = self.translated(data, Exchange::part)?;
+        Ok(match &mut self.window {
+            None => Passed::On(data),
+            Some(window) => window.push(&data),
+        })
+    }
+
+    /// `data` in the client's protocol: itself, but where it is translated.
+    fn translated(
+        &mut self,
+        data: Bytes,
+        work: impl FnOnce(&mut Exchange, &[u8]) -> Result<Vec<u8>, CallError>,
+    ) -> Result<Bytes, ProxyError> {
+        let Some(exchange) = &mut self.exchange else { return Ok(data) };
+        // What went wrong with the component has been logged where it happened.
+        let told = work(exchange, &data).map_err(|_| ProxyError::Internal)?;
+        if any_failure(&told) {
+            self.ticket.meter.fail();
+        }
+        Ok(told.into())
+    }
+
+    /// Whether the last byte that the client got ended an event: a translation says whole events only.
+    fn between_events(&self) -> bool {
+        self.exchange.is_some() || self.ticket.meter.between_events()
+    }
+
+    /// The upstream has ended: what was held back until then, in the client's protocol.
+    fn end(&mut self) -> Result<Bytes, ProxyError> {
+        let rest = self.ticket.meter.end();
+        self.translated(rest, |exchange, _| exchange.end())
+    }
+
+    /// The last bytes, screened where the answer is.
+    fn drain(&mut self, rest: &Bytes) -> Piece {
+        let passed = match self.window.take() {
+            None => Passed::On(rest.clone()),
+            Some(mut window) => window.finish(rest),
+        };
+        match passed {
+            Passed::On(bytes) => Piece::Last(bytes),
+            Passed::Blocked { before, hash } => Piece::Blocked { before, hash },
+        }
+    }
+
+    /// The filter refused what comes next: the client gets what was clean, then an error.
+    pub(super) fn blocked(&mut self, before: &Bytes, hash: Option<TextHash>) -> Bytes {
+        self.upstream.close();
+        self.ticket.filtered(hash);
+        let event = self.ticket.error_event(&ProxyError::Filtered);
+        [before.as_ref(), &event].concat().into()
+    }
+
+    /// The upstream failed after the first byte: an event tells, or `None` where the connection must be cut. The words are those of
+    /// the translation, which knows how far it has come, or an event of the gateway's own. A half event before it is ended
+    /// first, or the two would be read as one.
+    pub(super) fn broken(&mut self, error: &ProxyError) -> Option<Bytes> {
+        self.upstream.close();
+        self.ticket.note(error);
+        let ended = self.exchange.as_mut().filter(|exchange| exchange.is_sound()).map(Exchange::end);
+        if let Some(Ok(words)) = ended
+            && !words.is_empty()
+        {
+            return Some(words.into());
+        }
+        if !self.events {
+            return None;
+        }
+        let event = self.ticket.error_event(error);
+        Some(if self.between_events() { event } else { [b"\n\n", event.as_ref()].concat().into() })
+    }
+}
+
+/// The upstream failed in the middle of its answer.
+pub(crate) const UPSTREAM_BROKE: ProxyError =
+    ProxyError::Upstream { class: FailureClass::Transient, retry_after_ms: None, own: false };
+
+enum Told {
+    KeepAlive,
+    TooLong,
+}
+
+/// Counts the time without a byte, and all of it. The timer is armed once and looks back when it fires, so that a byte costs
+/// no timer.
+struct Silence {
+    /// The end of the request's time.
+    deadline: Instant,
+    limit: Duration,
+    keep_alive: Option<Duration>,
+    /// The last byte of the upstream.
+    since: Instant,
+    /// The last byte to the client.
+    told: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant) -> Self {
+        let now = Instant::now();
+        Self { deadline, limit, keep_alive, since: now, told: now, timer: None }
+    }
+
+    /// The upstream has sent something. Says whether the request's time is over all the same.
+    fn heard(&mut self) -> bool {
+        self.since = Instant::now();
+        self.since >= self.deadline
+    }
+
+    /// The client gets something of it.
+    fn spoke(&mut self) {
+        self.told = self.since;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, between_events: bool) -> Poll<Told> {
+        loop {
+            let next = self.next();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= self.deadline.min(self.since + self.limit) {
+                return Poll::Ready(Told::TooLong);
+            }
+            if self.keep_alive.is_some_and(|every| now >= self.told + every) {
+                self.told = now;
+                let next = self.next();
+                self.rearm(next);
+                if between_events {
+                    return Poll::Ready(Told::KeepAlive);
+                }
+                continue;
+            }
+            self.rearm(next);
+        }
+    }
+
+    fn next(&self) -> Instant {
+        let limit = self.deadline.min(self.since + self.limit);
+        self.keep_alive.map_or(limit, |every| limit.min(self.told + every))
+    }
+
+    fn rearm(&mut self, at: Instant) {
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(at);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The states of a request, each made of the one before:
+//!
+//! ```text
+//! Request ──▶ Admitted ──▶ Attempting ──▶ Answered ──▶ Ended
+//!        └──▶ Refused ────────┴────────────────────────▲
+//! ```
+//!
+//! A state holds what is known once it is reached, so that nothing about a request is looked for before it is there. The states
+//! up to the answer share one allocation, and a [`Ticket`](super::ticket::Ticket) sees to it that each request ends once.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tollgate_core::failure::FailureClass;
+use tollgate_core::id::CredentialId;
+use tollgate_core::outcome::Outcome;
+use tollgate_core::usage::Usage;
+
+use super::error::ProxyError;
+use super::filter::TextHash;
+use super::meter::Meter;
+use super::request::{Hold, Priced, Request};
+use super::select::Lease;
+use crate::routing::plan::{Target, Tier};
+use crate::state::directory::Directory;
+
+/// What the record says of a stream whose connection ended in order, but without the last word of its protocol.
+const ENDED_EARLY: &str = "the provider's stream ended early";
+
+/// What one attempt met, up to the first byte of its answer.
+pub(crate) struct Tried {
+    /// By which credential.
+    pub(crate) credential: CredentialId,
+    /// The status of the answer, where there was one.
+    pub(crate) status: Option<u16>,
+    /// Why it failed, where it did.
+    pub(crate) failure: Option<FailureClass>,
+    /// How long that took.
+    pub(crate) took: Duration,
+}
+
+/// A request that was refused before anything was sent or reserved.
+pub(crate) struct Refused {
+    /// The request.
+    pub(crate) request: Request,
+    /// The model that was asked for, or the one that would have been paid.
+    pub(crate) model: Arc<str>,
+    /// Version of the price table, where it had been looked at.
+    pub(crate) price_version: Option<u64>,
+    /// Hash of the text that the filter refused.
+    pub(crate) filter_hash: Option<TextHash>,
+    /// What the client was told.
+    pub(crate) error: ProxyError,
+}
+
+/// A request that may be sent: the filter passed it, and what it may cost is reserved.
+pub(crate) struct Admitted {
+    /// The request.
+    pub(crate) request: Request,
+    /// The model that is paid: the one asked for, or the fallback that serves.
+    pub(crate) model: Arc<str>,
+    /// What is reserved, where it is billed.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// A request that is tried at one target after the other.
+pub(crate) struct Attempting {
+    admitted: Box<Admitted>,
+    /// Attempts that have begun.
+    attempts: u32,
+    /// What those met that have ended.
+    tried: Vec<Tried>,
+    /// What the last one met, where it has failed.
+    last: Option<Missed>,
+}
+
+/// An attempt that failed.
+struct Missed {
+    lease: Lease,
+    detail: String,
+}
+
+/// A request whose answer has begun.
+pub(crate) struct Answered {
+    admitted: Box<Admitted>,
+    attempts: u32,
+    tried: Vec<Tried>,
+    /// The credential that serves.
+    lease: Lease,
+    status: StatusCode,
+    /// From the start to the first byte of the answer.
+    first_byte: Duration,
+    /// What passes.
+    pub(crate) meter: Meter,
+    /// What went wrong last, for the operator.
+    error: Option<String>,
+    /// Hash of text that the filter refused.
+    filter_hash: Option<TextHash>,
+}
+
+/// A request that is over, and how far it had come.
+pub(crate) enum Ended {
+    /// It was refused.
+    Refused(Box<Refused>),
+    /// It got no answer to relay.
+    Unanswered {
+        /// How far it had come.
+        attempting: Attempting,
+        /// The status that the client saw, if it still was there.
+        status: Option<StatusCode>,
+        /// What the client was told, where no attempt says more.
+        error: Option<String>,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Its answer had begun.
+    Answered {
+        /// What is known of the answer.
+        answered: Answered,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+impl Admitted {
+    /// This target serves it, so far as is known: what is paid is its model at its price.
+    fn serve_by(&mut self, directory: &Directory, tier: &Tier<'_>, target: &Target<'_>) {
+        self.model = Arc::clone(&tier.model);
+        if let Some(hold) = &mut self.hold
+            && target.price.is_some_and(|price| *price != hold.priced.price)
+            && let Some(priced) = Priced::of(&self.request, directory, target)
+        {
+            hold.priced = priced;
+        }
+    }
+}
+
+impl From<Box<Admitted>> for Attempting {
+    fn from(admitted: Box<Admitted>) -> Self {
+        Self { admitted, attempts: 0, tried: Vec::new(), last: None }
+    }
+}
+
+impl Attempting {
+    /// Another attempt begins, at this target. Returns its number, counting from 1.
+    pub(crate) fn begin(&mut self, directory: &Directory, tier: &Tier<'_>, target: &Target<'_>) -> u32 {
+        self.attempts += 1;
+        self.admitted.serve_by(directory, tier, target);
+        self.attempts
+    }
+
+    /// An attempt has met its first byte, or failed.
+    pub(crate) fn tried(&mut self, tried: Tried) {
+        self.tried.push(tried);
+    }
+
+    /// The last attempt failed. The credential is kept for the record until another attempt takes its place.
+    pub(crate) fn failed(&mut self, lease: Lease, detail: String) {
+        self.last = Some(Missed { lease, detail });
+    }
+
+    /// The request.
+    pub(crate) const fn request(&self) -> &Request {
+        &self.admitted.request
+    }
+
+    /// Attempts that have begun.
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The model that is paid.
+    pub(crate) const fn model(&self) -> &Arc<str> {
+        &self.admitted.model
+    }
+
+    /// The answer begins.
+    pub(crate) fn answered(self, lease: Lease, status: StatusCode, meter: Meter) -> Answered {
+        let Self { admitted, attempts, tried, last } = self;
+        let first_byte = admitted.request.started.elapsed();
+        let error = last.map(|missed| missed.detail);
+        Answered { admitted, attempts, tried, lease, status, first_byte, meter, error, filter_hash: None }
+    }
+
+    /// It ends without an answer. The client was told of `error`, or had left.
+    pub(crate) fn ended(mut self, error: Option<&ProxyError>, outcome: Outcome) -> Ended {
+        let status = error.map(|error| error.status(self.admitted.request.call.protocol));
+        let error = error.filter(|_| self.last.is_none()).map(ProxyError::message);
+        self.leave();
+        Ended::Unanswered { attempting: self, status, error, outcome }
+    }
+
+    /// It ends with the provider's own refusal, whose status the client saw.
+    pub(crate) fn ended_with(mut self, status: StatusCode) -> Ended {
+        self.leave();
+        let (status, error, outcome) = (Some(status), None, Outcome::UpstreamError);
+        Ended::Unanswered { attempting: self, status, error, outcome }
+    }
+
+    fn leave(&mut self) {
+        self.admitted.request.leave();
+        if let Some(missed) = &mut self.last {
+            missed.lease.leave();
+        }
+    }
+}
+
+impl Answered {
+    /// The request.
+    pub(crate) const fn request(&self) -> &Request {
+        &self.admitted.request
+    }
+
+    /// The credential that serves.
+    pub(crate) const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// An error that the client is told in other words; noted for the record.
+    pub(crate) fn note(&mut self, error: &ProxyError) {
+        self.error.get_or_insert_with(|| error.message());
+    }
+
+    /// The filter refused part of the answer.
+    pub(crate) fn filtered(&mut self, hash: Option<TextHash>) {
+        self.filter_hash = hash;
+        self.error = Some("the content filter cut the answer".to_owned());
+    }
+
+    /// The client gets this error in place of the answer.
+    pub(crate) fn replaced(&mut self, error: &ProxyError) {
+        self.note(error);
+        self.status = error.status(self.admitted.request.call.protocol);
+    }
+
+    /// An error as an event of the answer's stream; also noted for the record.
+    pub(crate) fn error_event(&mut self, error: &ProxyError) -> Bytes {
+        self.note(error);
+        let request = &self.admitted.request;
+        error.event(request.dialect(), &request.id.to_string())
+    }
+
+    /// It ends so.
+    pub(crate) fn ended(mut self, outcome: Outcome) -> Ended {
+        self.admitted.request.leave();
+        self.lease.leave();
+        self.meter.read_kept();
+        if outcome == Outcome::Ok && self.meter.ended_early() {
+            self.error.get_or_insert_with(|| ENDED_EARLY.to_owned());
+        }
+        Ended::Answered { answered: self, outcome }
+    }
+}
+
+impl Refused {
+    /// It ends so.
+    pub(crate) fn ended(mut self: Box<Self>) -> Ended {
+        self.request.leave();
+        Ended::Refused(self)
+    }
+}
+
+/// What is known of a request that is over, whatever its end was: what its record is made of.
+pub(crate) struct Facts<'a> {
+    /// The request.
+    pub(crate) request: &'a Request,
+    /// The model that is paid.
+    pub(crate) model: &'a Arc<str>,
+    /// What is reserved, and by what it is priced.
+    pub(crate) hold: Option<&'a Hold>,
+    /// Version of the price table.
+    pub(crate) price_version: Option<u64>,
+    /// Attempts that were made.
+    pub(crate) attempts: u32,
+    /// The credential that served, or failed last.
+    pub(crate) lease: Option<&'a Lease>,
+    /// The status that the client saw.
+    pub(crate) status: Option<StatusCode>,
+    /// From the start to the first byte of the answer.
+    pub(crate) first_byte: Option<Duration>,
+    /// Hash of text that the filter refused.
+    pub(crate) filter_hash: Option<TextHash>,
+    /// What went wrong, for the operator.
+    pub(crate) error: Option<Cow<'a, str>>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(admitted: &'a Admitted) -> Self {
+        let hold = admitted.hold.as_ref();
+        Self {
+            request: &admitted.request,
+            model: &admitted.model,
+            hold,
+            price_version: hold.map(|hold| hold.priced.version),
+            attempts: 0,
+            lease: None,
+            status: None,
+            first_byte: None,
+            filter_hash: None,
+            error: None,
+        }
+    }
+}
+
+impl Ended {
+    /// What is known of it.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        match self {
+            Self::Refused(refused) => Facts {
+                request: &refused.request,
+                model: &refused.model,
+                hold: None,
+                price_version: refused.price_version,
+                attempts: 0,
+                lease: None,
+                status: Some(refused.error.status(refused.request.call.protocol)),
+                first_byte: None,
+                filter_hash: refused.filter_hash,
+                error: Some(refused.error.message().into()),
+            },
+            Self::Unanswered { attempting, status, error, .. } => Facts {
+                attempts: attempting.attempts,
+                lease: attempting.last.as_ref().map(|missed| &missed.lease),
+                status: *status,
+                error: attempting
+                    .last
+                    .as_ref()
+                    .map(|missed| &missed.detail)
+                    .or(error.as_ref())
+                    .map(Into::into),
+                ..Facts::of(&attempting.admitted)
+            },
+            Self::Answered { answered, .. } => Facts {
+                attempts: answered.attempts,
+                lease: Some(&answered.lease),
+                status: Some(answered.status),
+                first_byte: Some(answered.first_byte),
+                filter_hash: answered.filter_hash,
+                error: answered.error.as_ref().map(Into::into),
+                ..Facts::of(&answered.admitted)
+            },
+        }
+    }
+
+    /// It used so many tokens of the limits of its API key and of its credential.
+    pub(crate) fn used(&mut self, usage: &Usage) {
+        let (request, lease) = match self {
+            Self::Refused(refused) => (&mut refused.request, None),
+            Self::Unanswered { attempting: Attempting { admitted, last, .. }, .. } => {
+                (&mut admitted.request, last.as_mut().map(|missed| &mut missed.lease))
+            }
+            Self::Answered { answered: Answered { admitted, lease, .. }, .. } => {
+                (&mut admitted.request, Some(lease))
+            }
+        };
+        let billed = request.call.operation.billed();
+        let tokens = if billed { usage.prompt_total().saturating_add(usage.output_total()) } else { 0 };
+        if let Some(key_permit) = &mut request.key_permit {
+            key_permit.settle(tokens);
+        }
+        if let Some(lease) = lease {
+            lease.settle(tokens);
+        }
+    }
+
+    /// What its attempts met.
+    pub(crate) fn take_tried(&mut self) -> Vec<Tried> {
+        match self {
+            Self::Refused(_) => Vec::new(),
+            Self::Unanswered { attempting, .. } => std::mem::take(&mut attempting.tried),
+            Self::Answered { answered, .. } => std::mem::take(&mut answered.tried),
+        }
+    }
+}
