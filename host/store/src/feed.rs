@@ -1,25 +1,145 @@
 //! What a server follows: everything at its start, and then each change.
+//!
+//! Each transaction that changes something writes rows into the feed: what kind of thing has changed, and which. A server reads the
+//! rows that are new, reads those things anew, and nothing else.
 
-use std::collections::HashMap;
-
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use tollgate_core::id::{ApiKeyId, CredentialId};
+use tollgate_core::id::{ApiKeyId, CredentialId, RouteId, UserId};
+use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::time::Timestamp;
 
+use crate::catalogue::api_key::ApiKey;
+use crate::catalogue::credential::Credential;
+use crate::catalogue::model_route::ModelRoute;
 use crate::catalogue::snapshot::Snapshot;
+use crate::catalogue::user::User;
 use crate::error::StoreError;
+use crate::ledger::account::Balance;
 use crate::ledger::booking::Credit;
+
+/// A change that a server has to notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the feed: only grows, by one from change to change.
+    pub seq: u64,
+    /// What has changed.
+    pub what: Changed,
+}
+
+/// What has changed. That it is new or gone is a change like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// Nobody can say: all has to be read.
+    Everything,
+    /// A user: their name, whether they may call, the floor of their account, what they pay of the prices.
+    User(UserId),
+    /// An API key.
+    ApiKey(ApiKeyId),
+    /// A credential or its loan. Not its health, which the server itself writes.
+    Credential(CredentialId),
+    /// Price tables.
+    Prices,
+    /// A model route.
+    ModelRoute(RouteId),
+    /// Management moved points of a user: see [`Feed::transfers_since`].
+    Points(UserId),
+}
+
+/// What the feed has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// These changes, in their order; none where nothing has changed.
+    Changes(Vec<Change>),
+    /// The feed does not go back that far: all has to be read.
+    Gap,
+}
+
+/// What to read anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Users, with their account, their price rate and all of their keys.
+    pub users: BTreeSet<UserId>,
+    /// Keys, without the others of their users.
+    pub api_keys: BTreeSet<ApiKeyId>,
+    /// Credentials, with all keys of their users: a key knows what its user brought along.
+    pub credentials: BTreeSet<CredentialId>,
+    /// The price tables.
+    pub prices: bool,
+    /// The model routes.
+    pub routes: bool,
+}
+
+impl Wanted {
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A part of what a server decides from, at one moment. What was asked for and is not there is gone.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// The last transfer that the balances contain.
+    pub seq: i64,
+    /// The users that were asked for, and those to whom the keys and credentials belong.
+    pub users: Vec<User>,
+    /// Keys, revoked and expired ones too.
+    pub api_keys: Vec<ApiKey>,
+    /// Credentials, disabled ones too, still sealed.
+    pub credentials: Vec<Credential>,
+    /// What those users pay of the prices, where it is not the whole.
+    pub price_rates: HashMap<UserId, PriceRate>,
+    /// The balances of the users that were asked for.
+    pub balances: Vec<Balance>,
+    /// The price tables, where they were asked for.
+    pub prices: Option<PriceSchedule>,
+    /// The model routes, where they were asked for.
+    pub routes: Option<Vec<ModelRoute>>,
+}
 
 /// What a server follows: everything at its start, and then each change.
 #[async_trait]
 pub trait Feed: Debug + Send + Sync {
-    /// Tokens that each key has used since midnight UTC. A server asks at its start, to go on counting.
+    /// Reads everything, prices as of `now`. A server calls it at its start, after the sweep, and where the feed has a gap.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn load(&self, now: Timestamp) -> Result<Snapshot, StoreError>;
+
+    /// What has changed after `seq`, at most `limit` changes: a change is there only when all before it are. A server asks all the
+    /// time, so it costs the reading of one row where nothing has changed.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn changes_since(&self, seq: u64, limit: u32) -> Result<News, StoreError>;
+
+    /// Reads a part of what [`Feed::load`] reads, all of it at one moment, prices as of `now`.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn read(&self, wanted: &Wanted, now: Timestamp) -> Result<Part, StoreError>;
+
+    /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when somebody's points have
+    /// changed, with the last `seq` that it applied, first that of its [`Snapshot`].
     ///
     /// # Errors
     /// When the database fails.
-    async fn api_key_tokens_today(&self, now: Timestamp) -> Result<HashMap<ApiKeyId, u64>, StoreError>;
+    async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError>;
+
+    /// Tokens that each key has used since midnight UTC; only these keys where some are named. A server asks when it begins to
+    /// count for a key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn api_key_tokens_today(
+        &self,
+        of: Option<&[ApiKeyId]>,
+        now: Timestamp,
+    ) -> Result<HashMap<ApiKeyId, u64>, StoreError>;
 
     /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
     ///
@@ -33,23 +153,4 @@ pub trait Feed: Debug + Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn lent_today(&self, now: Timestamp) -> Result<HashMap<CredentialId, u64>, StoreError>;
-
-    /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when
-    /// [`Feed::revision`] has changed, with the last `seq` that it applied, first that of its [`crate::Snapshot`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError>;
-
-    /// A number that changes with every change of users, keys, credentials, prices, settings and grants. A server polls it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn revision(&self) -> Result<i64, StoreError>;
-
-    /// Reads everything, prices as of `now`. A server calls it at its start, after [`crate::Ledger`]'s sweep, and when the revision changes.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    async fn load(&self, now: Timestamp) -> Result<Snapshot, StoreError>;
 }

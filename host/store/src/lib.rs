@@ -2,7 +2,7 @@
 //!
 //! The data path never reads from here: a server loads a [`Snapshot`] at its start, decides in memory, and hands what it decided to
 //! the [`Writer`], which puts it into a journal at once and into the tables soon. Management (the command line, the API) changes rows
-//! through [`Store`], and the revision counter tells a running server to look again.
+//! through [`Store`], and the [`Feed`] tells a running server which.
 //!
 //! A [`Store`] is a few parts, each behind a trait: [`Catalogue`], [`Ledger`], [`RequestLog`], [`Sessions`] and [`Feed`]. Traits and
 //! what they speak of stand at the root, by subject. How it is kept is `sqlite/`, the only place that names SQLite: start with
@@ -36,7 +36,7 @@ pub use catalogue::snapshot::Snapshot;
 pub use catalogue::user::{User, UserChange, Users};
 pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
-pub use feed::Feed;
+pub use feed::{Change, Changed, Feed, News, Part, Wanted};
 pub use ledger::Ledger;
 pub use ledger::account::{Balance, StatementLine, Statements, SweepReport, Sweeps};
 pub use ledger::booking::{Credit, Granted, Grants, Refund, Refunds, Reward, Rewards};

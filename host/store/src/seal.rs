@@ -147,7 +147,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`SealError::Random`] when the system gives no nonce.
-    pub(crate) fn seal_setting(&self, name: &str, secret: &Secret) -> Result<String, SealError> {
+    pub fn seal_setting(&self, name: &str, secret: &Secret) -> Result<String, SealError> {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &setting_aad(name) };
@@ -159,7 +159,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`SealError::Open`] when anything differs: the key, the digits, the setting's name.
-    pub(crate) fn open_setting(&self, name: &str, sealed: &str) -> Result<Secret, SealError> {
+    pub fn open_setting(&self, name: &str, sealed: &str) -> Result<Secret, SealError> {
         let pairs = sealed.as_bytes().chunks(2).map(|pair| match pair {
             [high, low] => Ok((nibble(*high)? << 4) | nibble(*low)?),
             _ => Err(SealError::Open),

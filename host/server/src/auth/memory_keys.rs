@@ -3,7 +3,7 @@
 //!
 //! They are kept sealed like those of the database, so that one way leads from either to the road.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tollgate_core::id::CredentialId;
@@ -11,38 +11,60 @@ use tollgate_store::{Credential, CredentialChange, StoreError};
 
 /// The credentials of a gateway that keeps none in its database.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryKeys {
-    rows: Mutex<Vec<Credential>>,
-    changes: AtomicI64,
+pub(crate) struct MemoryKeys(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    rows: Vec<Credential>,
+    /// How many changes there were.
+    changes: u64,
+    /// Which of them was the last of each credential, those that are gone included.
+    last: BTreeMap<CredentialId, u64>,
+}
+
+impl State {
+    fn changed(&mut self, id: CredentialId) {
+        self.changes += 1;
+        self.last.insert(id, self.changes);
+    }
 }
 
 impl MemoryKeys {
-    fn rows(&self) -> MutexGuard<'_, Vec<Credential>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // No change panics half-way.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn changed(&self) {
-        self.changes.fetch_add(1, Ordering::Release);
-    }
-
-    /// A number that changes with every change.
-    pub(crate) fn revision(&self) -> i64 {
-        self.changes.load(Ordering::Acquire)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them, oldest first.
     pub(crate) fn all(&self) -> Vec<Credential> {
-        self.rows().clone()
+        self.state().rows.clone()
+    }
+
+    /// The same, with how many changes there were until now.
+    pub(crate) fn whole(&self) -> (u64, Vec<Credential>) {
+        let state = self.state();
+        (state.changes, state.rows.clone())
+    }
+
+    /// Those of these ids that are there.
+    pub(crate) fn some(&self, ids: &BTreeSet<CredentialId>) -> Vec<Credential> {
+        self.state().rows.iter().filter(|row| ids.contains(&row.id)).cloned().collect()
+    }
+
+    /// How many changes there were until now, and which credentials have changed after the first `changes` of them.
+    pub(crate) fn changed_since(&self, changes: u64) -> (u64, Vec<CredentialId>) {
+        let state = self.state();
+        let later = state.last.iter().filter(|(_, last)| **last > changes);
+        (state.changes, later.map(|(id, _)| *id).collect())
     }
 
     /// Takes one in.
     pub(crate) fn add(&self, credential: Credential) {
-        let mut rows = self.rows();
-        rows.push(credential);
-        rows.sort_by_key(|row| row.id);
-        drop(rows);
-        self.changed();
+        let mut state = self.state();
+        let id = credential.id;
+        state.rows.push(credential);
+        state.rows.sort_by_key(|row| row.id);
+        state.changed(id);
     }
 
     /// Changes one.
@@ -69,11 +91,10 @@ impl MemoryKeys {
         id: CredentialId,
         edit: impl FnOnce(&mut Credential),
     ) -> Result<(), StoreError> {
-        let mut rows = self.rows();
-        let row = rows.iter_mut().find(|row| row.id == id).ok_or(StoreError::NotFound("credential"))?;
+        let mut state = self.state();
+        let row = state.rows.iter_mut().find(|row| row.id == id).ok_or(StoreError::NotFound("credential"))?;
         edit(row);
-        drop(rows);
-        self.changed();
+        state.changed(id);
         Ok(())
     }
 
@@ -82,14 +103,13 @@ impl MemoryKeys {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub(crate) fn remove(&self, id: CredentialId) -> Result<(), StoreError> {
-        let mut rows = self.rows();
-        let before = rows.len();
-        rows.retain(|row| row.id != id);
-        if rows.len() == before {
+        let mut state = self.state();
+        let before = state.rows.len();
+        state.rows.retain(|row| row.id != id);
+        if state.rows.len() == before {
             return Err(StoreError::NotFound("credential"));
         }
-        drop(rows);
-        self.changed();
+        state.changed(id);
         Ok(())
     }
 }

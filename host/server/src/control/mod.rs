@@ -4,6 +4,8 @@
 pub(crate) mod bodies;
 pub(crate) mod config_watch;
 pub(crate) mod credential_monitor;
+pub(crate) mod directory_build;
 pub(crate) mod directory_sync;
+pub(crate) mod follower;
 pub(crate) mod retention;
 pub(crate) mod tokens;

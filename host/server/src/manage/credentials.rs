@@ -226,9 +226,9 @@ impl Management {
         }
     }
 
-    /// A number that changes when credentials in memory do.
-    pub(crate) fn memory_revision(&self) -> i64 {
-        self.memory.as_ref().map_or(0, |memory| memory.revision())
+    /// Where credentials are instead of the store, where they are kept in memory.
+    pub(crate) fn memory(&self) -> Option<Arc<MemoryKeys>> {
+        self.memory.clone()
     }
 
     async fn stored_credential(&self, id: CredentialId) -> Result<tollgate_store::Credential, ManageError> {

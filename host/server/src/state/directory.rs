@@ -1,9 +1,9 @@
-//! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole.
+//! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole, by one that shares
+//! what has not changed.
 //!
 //! Three kinds of things live on through a replacement because requests hold them: accounts, credentials' health, and what
 //! limited API keys have used.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,7 @@ use tollgate_core::time::Timestamp;
 use super::credentials::Live;
 use super::limiter::SharedMeter;
 use super::platform::Place;
+use super::sharded::Sharded;
 use super::trace::{Detail, detail};
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
@@ -38,7 +39,7 @@ impl Hasher for DigestHasher {
     fn write_usize(&mut self, _length: usize) {}
 }
 
-type ByDigest<V> = HashMap<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
+type ByDigest<V> = Sharded<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
 
 /// An account that several workers draw on.
 #[derive(Debug)]
@@ -152,22 +153,24 @@ pub(crate) struct Limited {
 }
 
 /// All that is known at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Directory {
     /// By the SHA-256 of their keys.
     pub(crate) callers: ByDigest<Arc<Caller>>,
     /// By user, disabled ones included.
-    pub(crate) accounts: HashMap<UserId, Arc<SharedAccount>>,
+    pub(crate) accounts: Sharded<UserId, Arc<SharedAccount>>,
     /// The operator's credentials.
     pub(crate) platform: Vec<Arc<Credential>>,
     /// The users' own credentials, by user.
-    pub(crate) own: HashMap<UserId, Arc<[Arc<Credential>]>>,
+    pub(crate) own: Sharded<UserId, Arc<[Arc<Credential>]>>,
     /// Those of them that are lent, once more, as others may use them.
     pub(crate) pool: Vec<Arc<Credential>>,
     /// By credential, so that a replacement keeps it.
-    pub(crate) live: HashMap<CredentialId, Arc<Live>>,
+    pub(crate) live: Sharded<CredentialId, Arc<Live>>,
+    /// Whose a credential is, where it is a user's own.
+    pub(crate) owners: Sharded<CredentialId, UserId>,
     /// By limited API key, so that a replacement keeps what was used.
-    pub(crate) meters: HashMap<ApiKeyId, Arc<SharedMeter>>,
+    pub(crate) meters: Sharded<ApiKeyId, Arc<SharedMeter>>,
     /// What models cost, now and later.
     pub(crate) prices: Arc<PriceSchedule>,
 }

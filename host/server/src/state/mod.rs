@@ -11,5 +11,6 @@ pub(crate) mod limiter;
 pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod secret;
+pub(crate) mod sharded;
 pub(crate) mod tokens;
 pub(crate) mod trace;

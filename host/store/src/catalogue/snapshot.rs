@@ -14,8 +14,8 @@ use crate::ledger::account::Balance;
 /// What the database held at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// [`Feed::revision`](crate::Feed::revision) of that moment.
-    pub revision: i64,
+    /// The last change of the [`Feed`](crate::Feed) that it contains.
+    pub change: u64,
     /// The last transfer that the balances contain; [`Feed::transfers_since`](crate::Feed::transfers_since) tells of later grants.
     pub seq: i64,
     /// All users.

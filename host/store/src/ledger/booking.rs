@@ -64,7 +64,7 @@ pub struct Reward<'a> {
 #[async_trait]
 pub trait Grants: Send + Sync {
     /// Puts `amount` on a user's account. A running server, in this process or another, credits it in memory once it
-    /// sees the revision change: see [`Feed::transfers_since`](crate::Feed::transfers_since).
+    /// reads of it in the feed: see [`Feed::transfers_since`](crate::Feed::transfers_since).
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or absurd, or a

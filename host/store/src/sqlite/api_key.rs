@@ -284,6 +284,28 @@ impl Database {
         let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
         rows.iter().map(|row| fields("counter", row, read)).collect()
     }
+
+    /// The same of these keys alone.
+    pub(crate) async fn tokens_today_of(
+        &self,
+        keys: &[ApiKeyId],
+        now: Timestamp,
+    ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
+        let query = format!(
+            "SELECT api_key.id, SUM({}) FROM api_key CROSS JOIN usage_counter ON kind = 1 \
+             AND subject = api_key.user_id AND day = ? AND usage_counter.api_key = api_key.id \
+             WHERE api_key.id {IN_LIST} GROUP BY api_key.id",
+            tokens!()
+        );
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(stored(now.day()))
+            .bind(list(keys.iter().map(ApiKeyId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading what API keys used today")?;
+        let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
+        rows.iter().map(|row| fields("counter", row, read)).collect()
+    }
 }
 
 fn noted(action: &'static str, key: ApiKeyId, detail: Value) -> Note<'static> {

@@ -12,6 +12,7 @@ use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::ledger::booking::{Credit, Granted, Grants};
 use crate::sqlite::error::Doing;
+use crate::sqlite::feed::tell_of_points;
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields, stored};
 use crate::sqlite::sql::{Code, Kind, Origin, account};
@@ -145,10 +146,7 @@ pub(crate) async fn book(
     if inserted.rows_affected() == 0 {
         return Err(StoreError::NotFound("user"));
     }
-    sqlx::query("UPDATE revision SET value = value + 1")
-        .execute(&mut *connection)
-        .await
-        .doing("booking points")?;
+    tell_of_points(connection, booking.user).await?;
     Ok(Granted { seq: inserted.last_insert_rowid(), transfer, amount: booking.amount, repeated: false })
 }
 

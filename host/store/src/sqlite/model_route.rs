@@ -1,6 +1,7 @@
 //! Model routes that were made while the gateway ran. What a definition says is the server's business: here it is JSON.
 
 use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 
@@ -10,8 +11,8 @@ use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields, stored};
 
-pub(crate) const SELECT: &str =
-    "SELECT id, name, definition, created_at, updated_at FROM model_route ORDER BY id";
+/// For a condition to follow.
+pub(crate) const COLUMNS: &str = "SELECT id, name, definition, created_at, updated_at FROM model_route";
 
 pub(crate) fn model_route(row: &mut Row<'_>) -> Option<ModelRoute> {
     Some(ModelRoute {
@@ -72,7 +73,8 @@ impl ModelRoutes for Database {
     }
 
     async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
-        let rows = sqlx::query(SELECT).fetch_all(self.pool()).await.doing("listing model routes")?;
+        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing model routes")?;
         rows.iter().map(|row| fields("model route", row, model_route)).collect()
     }
 }

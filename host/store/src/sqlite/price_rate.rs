@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::UserId;
 use tollgate_core::price::PriceRate;
 use tollgate_core::time::Timestamp;
@@ -15,7 +15,7 @@ use crate::catalogue::price::{Payers, PriceRates};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, stored};
 
 #[async_trait]
 impl PriceRates for Database {
@@ -79,6 +79,21 @@ async fn set(
 
 pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<HashMap<UserId, PriceRate>, StoreError> {
     let rows = sqlx::query("SELECT user_id, ppm FROM price_rate WHERE ppm <> 1000000")
+        .fetch_all(connection)
+        .await
+        .doing("reading price rates")?;
+    rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
+}
+
+/// Those of the users whose ids are in the list.
+pub(crate) async fn of(
+    connection: &mut SqliteConnection,
+    users: Option<&str>,
+) -> Result<HashMap<UserId, PriceRate>, StoreError> {
+    let Some(users) = users else { return Ok(HashMap::new()) };
+    let query = format!("SELECT user_id, ppm FROM price_rate WHERE ppm <> 1000000 AND user_id {IN_LIST}");
+    let rows = sqlx::query(AssertSqlSafe(query))
+        .bind(users)
         .fetch_all(connection)
         .await
         .doing("reading price rates")?;

@@ -10,6 +10,7 @@ use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::ledger::booking::{Granted, Reward, Rewards};
 use crate::sqlite::error::Doing;
+use crate::sqlite::feed::tell_of_points;
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::stored;
 use crate::sqlite::sql::{Code, Kind, Origin, account};
@@ -60,7 +61,7 @@ impl Rewards for Database {
             let target = reward.user.to_string();
             self.note(&mut tx, Note { action: "credential.reward", kind: "user", target, detail }, now)
                 .await?;
-            sqlx::query("UPDATE revision SET value = value + 1").execute(&mut *tx).await.doing(DOING)?;
+            tell_of_points(&mut tx, reward.user).await?;
         }
         for fingerprint in reward.fingerprints {
             sqlx::query(

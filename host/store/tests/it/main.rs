@@ -1,11 +1,13 @@
 //! The store through its public face, on real files; corruption is planted with a plain SQLite connection.
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way has failed")]
 
+mod feed;
 mod ledger;
 mod manage;
 mod money;
 mod noted;
 mod older;
+mod sessions;
 mod usage;
 mod verify;
 mod writer;

@@ -11,10 +11,12 @@ use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Act, AuditFilter, Components, Credit, Entry, KeyChange, KeyFilter, KeyUse, Keyed, Known, MasterKey,
-    NewApiKey, NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError, UserChange,
+    Act, AuditFilter, Changed, Components, Credit, Entry, KeyChange, KeyFilter, KeyUse, Keyed, Known,
+    MasterKey, NewApiKey, NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError,
+    UserChange,
 };
 
+use crate::feed::changed_since;
 use crate::{GRANTED, NOW, Rig, options, paid, points, request};
 
 fn key(digit: &str) -> MasterKey {
@@ -62,12 +64,12 @@ async fn a_grant_of_another_process_is_seen_once_and_requests_are_not() {
     rig.writer.commit(rig.hold(id, 10)).await.unwrap();
     rig.writer.commit(rig.settle(id, 10, paid(10))).await.unwrap();
     rig.flush().await;
-    assert_eq!(rig.store.feed.revision().await.unwrap(), loaded.revision);
+    assert_eq!(changed_since(&rig.store, loaded.change).await, []);
     assert_eq!(rig.store.feed.transfers_since(loaded.seq).await.unwrap(), []);
 
     let other = Store::open(&rig.path(), options()).await.unwrap();
     let granted = other.ledger.grant(rig.user, points(7), "sorry", "bob", NOW).await.unwrap();
-    assert_ne!(rig.store.feed.revision().await.unwrap(), loaded.revision);
+    assert_eq!(changed_since(&rig.store, loaded.change).await, [Changed::Points(rig.user)]);
     let credit = Credit { seq: granted.seq, user: rig.user, amount: points(7) };
     assert_eq!(rig.store.feed.transfers_since(loaded.seq).await.unwrap(), [credit]);
     assert_eq!(rig.store.feed.transfers_since(granted.seq).await.unwrap(), []);
@@ -84,50 +86,6 @@ async fn a_grant_needs_points_and_a_user() {
         assert!(matches!(refused, Err(StoreError::Invalid(_))));
     }
     assert_eq!(rig.balance().await.posted, GRANTED);
-}
-
-#[tokio::test]
-async fn every_change_that_a_server_must_notice_changes_the_revision() {
-    let rig = Rig::new().await;
-    let store = &rig.store;
-    let mut seen = vec![store.feed.revision().await.unwrap()];
-    macro_rules! changes {
-        ($($change:expr),* $(,)?) => {$(
-            $change.await.unwrap();
-            let now = store.feed.revision().await.unwrap();
-            assert!(!seen.contains(&now), stringify!($change));
-            seen.push(now);
-        )*};
-    }
-    let secret = Secret::new("sk-0123456789abcd".into());
-    let new = NewCredential {
-        owner: Owner::Platform,
-        user: None,
-        provider: "openai",
-        label: "main",
-        weight: 100,
-        secret: &secret,
-        limits: RateLimits::default(),
-        fingerprint: [9; 32],
-    };
-    let master = key("a");
-    changes![
-        store.catalogue.create_user("bob", NOW),
-        store.catalogue.set_user_enabled(rig.user, false, NOW),
-        store.catalogue.set_floor(rig.user, points(-5), NOW),
-        store.catalogue.create_api_key(&api_key(rig.user, [1; 32]), NOW),
-        store.catalogue.add_credential(&master, &new, NOW),
-        store.catalogue.publish_prices(&HashMap::from([("m".to_owned(), price())]), NOW),
-        store.catalogue.set_setting("theme", "dark"),
-        store.catalogue.set_setting("theme", "light"),
-    ];
-    let loaded = store.feed.load(NOW).await.unwrap();
-    changes![
-        store.catalogue.revoke_api_key(loaded.api_keys[0].id, NOW),
-        store.catalogue.set_credential_enabled(loaded.credentials[0].id, false, Some("401"), NOW),
-        store.catalogue.remove_credential(loaded.credentials[0].id, NOW),
-    ];
-    assert_eq!(store.catalogue.setting("theme").await.unwrap().as_deref(), Some("light"));
 }
 
 #[tokio::test]
@@ -237,11 +195,11 @@ async fn what_a_key_is_limited_to_is_kept_and_changed_as_a_whole() {
     let new = NewApiKey { limits: limits(), ..api_key(rig.user, [1; 32]) };
     let id = rig.store.catalogue.create_api_key(&new, NOW).await.unwrap();
     assert_eq!(rig.store.catalogue.list_api_keys().await.unwrap()[0].limits, limits());
-    let revision = rig.store.feed.revision().await.unwrap();
+    let before = rig.store.feed.load(NOW).await.unwrap().change;
     let none = KeyLimits::default();
     let change = KeyChange { name: "desk", enabled: false, expires_at: None, limits: &none, keys_max: 10 };
     rig.store.catalogue.change_api_key(id, &change, NOW).await.unwrap();
-    assert_ne!(rig.store.feed.revision().await.unwrap(), revision, "a server must notice");
+    assert!(changed_since(&rig.store, before).await.contains(&Changed::ApiKey(id)), "a server must notice");
     let stored = rig.store.catalogue.list_api_keys().await.unwrap().remove(0);
     assert_eq!((stored.name.as_str(), stored.enabled, stored.expires_at), ("desk", false, None));
     assert!(stored.limits.is_empty());
@@ -331,7 +289,9 @@ async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
 #[tokio::test]
 async fn what_was_used_with_a_key_is_the_sum_of_its_records() {
     let rig = Rig::new().await;
-    let (key, other) = (ApiKeyId::from_bytes([2; 16]), ApiKeyId::from_bytes([3; 16]));
+    let create =
+        async |sha256| rig.store.catalogue.create_api_key(&api_key(rig.user, sha256), NOW).await.unwrap();
+    let (key, other) = (create([2; 32]).await, create([3; 32]).await);
     let day = tollgate_core::time::DAY_MS;
     let post = async |api_key, at: tollgate_core::time::Timestamp, operation, charge| {
         let usage = Usage::of(
@@ -354,7 +314,12 @@ async fn what_was_used_with_a_key_is_the_sum_of_its_records() {
     let expected = KeyUse { last_used: NOW.plus_ms(5), requests: 3, tokens: 2 * 4321, charge: points(15) };
     assert_eq!(used[&key], expected);
     assert_eq!((used.len(), used[&other].requests), (2, 1));
-    assert_eq!(rig.store.feed.api_key_tokens_today(NOW).await.unwrap(), HashMap::from([(key, 4321)]));
+    let today = HashMap::from([(key, 4321)]);
+    assert_eq!(rig.store.feed.api_key_tokens_today(None, NOW).await.unwrap(), today);
+    assert_eq!(rig.store.feed.api_key_tokens_today(Some(&[key, other]), NOW).await.unwrap(), today);
+    assert_eq!(rig.store.feed.api_key_tokens_today(Some(&[other]), NOW).await.unwrap(), HashMap::new());
+    let of_other = HashMap::from([(other, used[&other])]);
+    assert_eq!(rig.store.catalogue.api_key_use_of(&[other]).await.unwrap(), of_other);
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use tollgate_core::id::UserId;
 use tollgate_core::ledger::Settlement;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::usage::Class;
-use tollgate_store::{Granted, NewBatch, NewPrices, Payers, Refund, StoreError};
+use tollgate_store::{Changed, Granted, NewBatch, NewPrices, Payers, Refund, StoreError};
 
+use crate::feed::changed_since;
 use crate::{GRANTED, NOW, Rig, paid, points, request};
 
 const CODE: [u8; 32] = [5; 32];
@@ -142,9 +143,9 @@ async fn a_rate_is_set_for_all_of_them_or_for_none() {
     };
     assert!(set(Payers::Some(&[bob, nobody]), 5).await.is_err());
     assert_eq!(rig.store.feed.load(NOW).await.unwrap().price_rates, HashMap::new());
-    let before = rig.store.feed.revision().await.unwrap();
+    let before = rig.store.feed.load(NOW).await.unwrap().change;
     assert_eq!(set(Payers::Some(&[bob]), 5).await.unwrap(), 1);
-    assert!(rig.store.feed.revision().await.unwrap() > before, "a server hears of it");
+    assert_eq!(changed_since(&rig.store, before).await, [Changed::User(bob)], "a server hears of it");
     assert_eq!(set(Payers::All, 1_200_000).await.unwrap(), 2);
     let rates = rig.store.catalogue.price_rates().await.unwrap();
     assert_eq!((rates.get(&bob), rates.len()), (Some(&rate(1_200_000)), 2));

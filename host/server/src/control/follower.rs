@@ -1,0 +1,239 @@
+//! Follows the feed of the store: reads what has changed, and nothing else, and makes the next directory of it.
+//!
+//! A look at the feed where nothing has changed reads one row. A change of an API key reads the key and its user; one of a user or
+//! of a credential, all keys of that user. Everything is read at the start, where the feed has a gap, and where so much has changed that it is
+//! the shorter way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tollgate_core::id::ApiKeyId;
+use tollgate_core::ledger::BalanceOverflow;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{
+    ApiKey, Change, Changed, Credential, Feed, ModelRoute, News, Part, Snapshot, StoreError, Wanted,
+};
+
+use crate::auth::memory_keys::MemoryKeys;
+use crate::control::directory_build::{Builder, UsedToday};
+use crate::state::directory::Directory;
+
+/// Changes after which everything is read instead.
+const CHANGES_MAX: u32 = 4096;
+
+/// Why the directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A grant is more than an account can hold.
+    #[error("crediting an account")]
+    Account(#[from] BalanceOverflow),
+}
+
+/// What is next.
+#[derive(Debug)]
+pub(crate) struct Next {
+    /// The directory.
+    pub(crate) directory: Directory,
+    /// Model routes, where they may have changed.
+    pub(crate) routes: Option<Vec<ModelRoute>>,
+}
+
+/// How far the feed has been followed.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    feed: Arc<dyn Feed>,
+    builder: Builder,
+    /// Where credentials are instead of the store, in a server that keeps them in memory.
+    memory: Option<Arc<MemoryKeys>>,
+    /// The last change that was taken up.
+    change: u64,
+    /// The last change of credentials in memory.
+    in_memory: u64,
+    /// The last transfer that was applied.
+    seq: i64,
+}
+
+impl Follower {
+    /// Begins with everything.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn start(
+        feed: Arc<dyn Feed>,
+        builder: Builder,
+        memory: Option<Arc<MemoryKeys>>,
+        now: Timestamp,
+    ) -> Result<(Self, Next), FollowError> {
+        let mut follower = Self { feed, builder, memory, change: 0, in_memory: 0, seq: 0 };
+        let snapshot = follower.feed.load(now).await?;
+        // Whatever was moved until then is in the balances.
+        follower.seq = snapshot.seq;
+        let next = follower.take_up(snapshot, &Directory::default(), now).await?;
+        Ok((follower, next))
+    }
+
+    /// The directory after `old`; `None` where nothing has changed.
+    ///
+    /// # Errors
+    /// When the store fails; what has changed is taken up the next time then.
+    pub(crate) async fn follow(
+        &mut self,
+        old: &Directory,
+        now: Timestamp,
+    ) -> Result<Option<Next>, FollowError> {
+        let changes = match self.feed.changes_since(self.change, CHANGES_MAX).await? {
+            News::Changes(changes) if changes.len() < CHANGES_MAX as usize && !unclear(&changes) => changes,
+            News::Changes(_) | News::Gap => {
+                let snapshot = self.feed.load(now).await?;
+                return Ok(Some(self.take_up(snapshot, old, now).await?));
+            }
+        };
+        let (in_memory, of_memory) = match &self.memory {
+            Some(memory) => memory.changed_since(self.in_memory),
+            None => (0, Vec::new()),
+        };
+        let Some(last) =
+            changes.last().map(|change| change.seq).or((!of_memory.is_empty()).then_some(self.change))
+        else {
+            return Ok(None);
+        };
+        let mut wanted = wanted(&changes, self.memory.is_none());
+        wanted.credentials.extend(of_memory);
+        let next = self.part(wanted, old, now).await?;
+        (self.change, self.in_memory) = (last, in_memory);
+        Ok(Some(next))
+    }
+
+    /// Reads what is wanted and puts it in.
+    async fn part(
+        &mut self,
+        mut wanted: Wanted,
+        old: &Directory,
+        now: Timestamp,
+    ) -> Result<Next, FollowError> {
+        // Keys hold the credentials of their users, of which some may be gone.
+        wanted.users.extend(wanted.credentials.iter().filter_map(|id| old.owners.get(id)));
+        let kept = self.memory.as_ref().map(|memory| {
+            let of_memory = memory.some(&wanted.credentials);
+            wanted.users.extend(of_memory.iter().filter_map(|credential| credential.user));
+            (of_memory, std::mem::take(&mut wanted.credentials))
+        });
+        let mut part = if wanted.is_empty() { Part::default() } else { self.feed.read(&wanted, now).await? };
+        if let Some((credentials, ids)) = kept {
+            (part.credentials, wanted.credentials) = (credentials, ids);
+        }
+        let keys = uncounted(&part.api_keys, old);
+        let keys = if keys.is_empty() {
+            HashMap::new()
+        } else {
+            self.feed.api_key_tokens_today(Some(&keys), now).await?
+        };
+        let (read_up_to, routes) = (part.seq, part.routes.take());
+        // What is new was not used.
+        let used = UsedToday { keys, ..UsedToday::default() };
+        let directory = self.builder.next(old, &wanted, part, &used);
+        self.credit(old, &directory, read_up_to).await?;
+        Ok(Next { directory, routes })
+    }
+
+    /// Puts everything in the place of what was.
+    async fn take_up(
+        &mut self,
+        mut snapshot: Snapshot,
+        old: &Directory,
+        now: Timestamp,
+    ) -> Result<Next, FollowError> {
+        let mut in_memory = 0;
+        if let Some(memory) = &self.memory {
+            (in_memory, snapshot.credentials) = memory.whole();
+        }
+        let used = self.used_today(&snapshot, old, now).await?;
+        let (change, read_up_to, routes) = (snapshot.change, snapshot.seq, snapshot.routes);
+        let part = Part {
+            seq: snapshot.seq,
+            users: snapshot.users,
+            api_keys: snapshot.api_keys,
+            credentials: snapshot.credentials,
+            price_rates: snapshot.price_rates,
+            balances: snapshot.balances,
+            prices: Some(snapshot.prices),
+            routes: None,
+        };
+        let directory = self.builder.whole(old, part, &used);
+        self.credit(old, &directory, read_up_to).await?;
+        (self.change, self.in_memory) = (change, in_memory);
+        Ok(Next { directory, routes: Some(routes) })
+    }
+
+    /// Credits what management has moved since the last time.
+    async fn credit(&mut self, old: &Directory, new: &Directory, read_up_to: i64) -> Result<(), FollowError> {
+        for credit in self.feed.transfers_since(self.seq).await? {
+            self.seq = credit.seq;
+            // The account of a new user came with its balance, and with the grants that are part of it.
+            let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
+            if let Some(account) = new.accounts.get(&credit.user).filter(|_| known) {
+                account.lock().credit(credit.amount)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet. The records
+    /// are not read otherwise.
+    async fn used_today(
+        &self,
+        snapshot: &Snapshot,
+        old: &Directory,
+        now: Timestamp,
+    ) -> Result<UsedToday, StoreError> {
+        let mut used = UsedToday::default();
+        if !uncounted(&snapshot.api_keys, old).is_empty() {
+            used.keys = self.feed.api_key_tokens_today(None, now).await?;
+        }
+        let known = |credential: &Credential| old.live.contains_key(&credential.id);
+        let counted =
+            |credential: &Credential| credential.limits.tokens_per_day.is_none() || known(credential);
+        if !snapshot.credentials.iter().all(counted) {
+            used.credentials = self.feed.credential_tokens_today(now).await?;
+        }
+        // At a start; later all are known, and what is new was not used.
+        if !snapshot.credentials.iter().any(known) {
+            used.lent = self.feed.lent_today(now).await?;
+        }
+        Ok(used)
+    }
+}
+
+/// Whether a change says that all has to be read.
+fn unclear(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.what == Changed::Everything)
+}
+
+/// What to read of what has changed.
+fn wanted(changes: &[Change], with_credentials: bool) -> Wanted {
+    let mut wanted = Wanted::default();
+    for change in changes {
+        match change.what {
+            Changed::User(user) => wanted.users.extend([user]),
+            Changed::ApiKey(key) => wanted.api_keys.extend([key]),
+            Changed::Credential(credential) if with_credentials => wanted.credentials.extend([credential]),
+            Changed::Prices => wanted.prices = true,
+            Changed::ModelRoute(_) => wanted.routes = true,
+            // The transfers are read whenever anything has changed; and memory knows of its credentials itself.
+            Changed::Points(_) | Changed::Credential(_) | Changed::Everything => {}
+        }
+    }
+    wanted
+}
+
+/// Limited keys for which nobody has counted yet.
+fn uncounted(keys: &[ApiKey], old: &Directory) -> Vec<ApiKeyId> {
+    let uncounted = |key: &&ApiKey| !key.limits.is_empty() && !old.meters.contains_key(&key.id);
+    keys.iter().filter(uncounted).map(|key| key.id).collect()
+}
+
+#[cfg(test)]
+mod tests;
