@@ -124,8 +124,7 @@ fn openai() -> Vec<Case> {
     ]
 }
 
-/// What is billed beside text: from OpenAI's references of hosted tools, flex and priority processing, Anthropic's page on prices,
-/// Google's on grounding and interactions.
+/// What is billed beside text: from OpenAI's references of hosted tools, flex and priority processing.
 fn besides() -> Vec<Case> {
     vec![
         // Flex: half of 1,000 x 4,000 + 100 x 20,000; two searches cost 10,000,000 each in every tier, a search of files 2,500,000.
@@ -189,6 +188,12 @@ fn besides() -> Vec<Case> {
                 595_000,
             )
         },
+    ]
+}
+
+/// The same from Anthropic's page on prices, and Google's on grounding.
+fn besides_elsewhere() -> Vec<Case> {
+    vec![
         // In a batch half of 100 x 3,000 + 10 x 15,000, and three searches at 10,000,000.
         case(
             "messages",
@@ -396,7 +401,9 @@ async fn what_providers_document_is_billed_to_the_micropoint_streamed_or_not() {
     let rig = Rig::with(|setup| setup.users = vec![("alice", Micropoints::from_points(1_000_000))]).await;
     let before = rig.balance("alice").await.get();
     let (mut spent, mut calls) = (0, 0);
-    for case in openai().into_iter().chain(anthropic()).chain(google()).chain(besides()) {
+    for case in
+        openai().into_iter().chain(anthropic()).chain(google()).chain(besides()).chain(besides_elsewhere())
+    {
         let begun = case.begun.as_ref().unwrap_or(&case.stated);
         let streamed = stream(&events(case.protocol, begun, Some(&case.stated), &case.beside)).end();
         for (script, streams) in [(whole(&case), false), (streamed, true)] {

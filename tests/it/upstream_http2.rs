@@ -277,6 +277,33 @@ async fn a_provider_that_says_nothing_is_given_up_and_its_stream_reset() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn an_answer_whose_end_comes_late_is_whole_and_its_stream_is_not_reset() {
+    let provider = Provider::start().await;
+    let rig = rig(&provider).await;
+    let mut client = Connection::open(rig.addr()).await;
+    let request = Request::post(CHAT, &body(false)).bearer(rig.key("alice"));
+    client.send(&request).await;
+    let mut session = provider.session(100).await;
+    let stream = session.request().await;
+    session.head_of(stream, "application/json", ANSWER.len()).await;
+    session.data(stream, ANSWER, false).await;
+    assert_eq!(client.reply().await.text(), ANSWER);
+    assert_eq!(rig.record().await.outcome, Outcome::Ok);
+    session.data(stream, "", true).await;
+    client.send(&request).await;
+    while let Some(frame) = session.frame().await {
+        assert_ne!(frame.kind, Kind::Reset, "of stream {}", frame.stream);
+        if frame.kind == Kind::Headers {
+            session.head(frame.stream, "application/json").await;
+            session.data(frame.stream, ANSWER, true).await;
+            break;
+        }
+    }
+    assert_eq!(client.reply().await.status, 200);
+    rig.stop().await;
+}
+
 /// h2 by itself ends a connection on which so many small frames wait.
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_no_other() {

@@ -235,6 +235,16 @@ impl Session {
         self.send(Kind::Headers, END_HEADERS, stream, &block).await;
     }
 
+    /// Begins an answer of status 200 whose length is told.
+    pub async fn head_of(&mut self, stream: u32, content_type: &str, length: usize) {
+        let (kind, digits) = (content_type.as_bytes(), length.to_string());
+        let count = |bytes: &[u8]| u8::try_from(bytes.len()).expect("a short value");
+        // As above, with a literal value for the name `content-length`.
+        let lengths = [&[0x0f, 0x0d, count(digits.as_bytes())][..], digits.as_bytes()].concat();
+        let block = [&[0x88, 0x0f, 0x10, count(kind)][..], kind, &lengths].concat();
+        self.send(Kind::Headers, END_HEADERS, stream, &block).await;
+    }
+
     /// Sends a piece of an answer, which may be the last.
     pub async fn data(&mut self, stream: u32, data: &str, last: bool) {
         self.send(Kind::Data, u8::from(last), stream, data.as_bytes()).await;

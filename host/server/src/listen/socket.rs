@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
@@ -100,14 +100,13 @@ impl StallGuard {
     pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
         let mut first = Vec::new();
         loop {
+            // No memory for a peer that says nothing.
             self.stream.readable().await?;
             first.reserve(FIRST_READ_BYTES);
-            match self.stream.try_read_buf(&mut first) {
-                Ok(0) => break,
-                Ok(_) if first.len() < PREFACE.len() && PREFACE.starts_with(&first) => {}
-                Ok(_) => break,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            // Not `try_read`: after it, the next read asks the system in vain, though this one left nothing.
+            let read = self.stream.read_buf(&mut first).await?;
+            if read == 0 || first.len() >= PREFACE.len() || !PREFACE.starts_with(&first) {
+                break;
             }
         }
         self.first = first.into();

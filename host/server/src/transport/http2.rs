@@ -197,7 +197,8 @@ impl Pool {
     pub(super) fn prune(&self) {
         self.origins.borrow_mut().retain(|_, reached| {
             reached.peers.retain(|peer| peer.idle_for().is_none_or(|idle| idle < IDLE_AGE_MAX));
-            !reached.peers.is_empty() || !reached.attempts.is_empty() || reached.refuses_until.is_some()
+            let refuses = reached.refuses_until.is_some_and(|until| Instant::now() < until);
+            !reached.peers.is_empty() || !reached.attempts.is_empty() || refuses
         });
     }
 }
@@ -206,6 +207,9 @@ fn answer(
     origin: &Origin,
     ended: Result<(http::response::Parts, Incoming), Broken>,
 ) -> Result<Answer, SendError> {
-    let (head, incoming) = ended.map_err(|error| broken(origin, error))?;
+    let (head, incoming) = ended.map_err(|why| match why {
+        // What the failure is called is said one level below: the log shows that.
+        Broken::Untaken(error) | Broken::Later(error) => broken(origin, error),
+    })?;
     Ok(Answer { head, body: Source::Http2(incoming).into() })
 }

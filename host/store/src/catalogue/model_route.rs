@@ -38,7 +38,7 @@ pub trait ModelRoutes: Send + Sync {
     /// Replaces what a route is called and where it leads.
     ///
     /// # Errors
-    /// As [`Store::add_model_route`], and [`StoreError::NotFound`].
+    /// As [`ModelRoutes::add_model_route`], and [`StoreError::NotFound`].
     async fn change_model_route(
         &self,
         id: RouteId,

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tollgate_core::id::{ApiKeyId, RouteId, UserId};
 use tollgate_core::limits::{KeyLimits, RateLimits};
-use tollgate_core::price::{ModelPrice, PriceRate, Rates};
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, TierFactors};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::usage::Class;

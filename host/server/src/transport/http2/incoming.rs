@@ -7,16 +7,21 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::{FlowControl, RecvStream};
 use http::header::{self, HeaderMap};
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::exchange::Upload;
 use super::peer::Slot;
 use crate::transport::answer::AnswerError;
+
+/// How long the end of a stream may take when all that it has announced is there.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end resets the stream.
 pub(in crate::transport) struct Incoming {
@@ -31,6 +36,8 @@ struct Inbox {
     first: Bytes,
     /// What came after it.
     more: BytesMut,
+    /// Bytes that are still to come over the wire, where the head says how many.
+    missing: Option<u64>,
     ended: Option<Result<(), h2::Error>>,
     reader: Option<Waker>,
     window: FlowControl,
@@ -44,6 +51,7 @@ impl Incoming {
         let inbox = Rc::new(RefCell::new(Inbox {
             first: Bytes::new(),
             more: BytesMut::new(),
+            missing: left,
             ended: body.is_end_stream().then_some(Ok(())),
             reader: None,
             window: body.flow_control().clone(),
@@ -91,12 +99,16 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        self.task.abort();
+        // A stream that lacks nothing but its end is not reset: who counts resets would take it for an attack.
+        if self.left != Some(0) {
+            self.task.abort();
+        }
     }
 }
 
 impl Inbox {
     fn put(&mut self, data: Bytes) {
+        self.missing = self.missing.map(|missing| missing.saturating_sub(data.len() as u64));
         if self.first.is_empty() {
             self.first = data;
         } else {
@@ -126,13 +138,20 @@ impl Inbox {
 
 /// Takes frames in until the last one.
 async fn take_in(slot: Slot, mut body: RecvStream, mut upload: Upload, inbox: Rc<RefCell<Inbox>>) {
-    poll_fn(|cx| {
+    let mut take = |cx: &mut Context<'_>| {
         let _sent = upload.poll(cx);
         let polled = poll_in(&mut body, &inbox, cx);
         inbox.borrow_mut().wake();
         polled
+    };
+    poll_fn(|cx| {
+        if take(cx).is_ready() || inbox.borrow().missing == Some(0) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    if inbox.borrow().ended.is_none() {
+        // What does not end in time is reset with the task.
+        let _in_time = timeout(END_PATIENCE, poll_fn(take)).await;
+    }
     drop(slot);
 }
 
