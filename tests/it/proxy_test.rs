@@ -32,7 +32,7 @@ fn names(report: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_trial_walks_the_whole_road_and_tells_what_each_step_decided() {
+async fn a_dry_run_goes_the_whole_way_of_a_call_and_tells_what_each_step_decided() {
     let rig = rig().await;
     let before = rig.balance("alice").await;
     rig.upstream.enqueue(Script::json(429, "{}"));
@@ -81,7 +81,7 @@ async fn a_trial_walks_the_whole_road_and_tells_what_each_step_decided() {
 }
 
 #[tokio::test]
-async fn a_trial_asks_the_credential_that_it_names_and_no_other() {
+async fn a_dry_run_asks_the_credential_that_it_names_and_no_other() {
     let rig = rig().await;
     let desk = rig.desk().await;
     let credentials = managed::credentials(&desk).await.expect("credentials");
@@ -101,17 +101,17 @@ async fn a_trial_asks_the_credential_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_trial_in_the_place_of_a_key_meets_its_limits() {
+async fn a_dry_run_in_the_place_of_a_key_meets_its_limits() {
     let rig = rig().await;
     let desk = rig.desk().await;
     let limits =
         tollgate_core::limits::KeyLimits { models: vec!["claude-*".to_owned()], ..Default::default() };
     let (key, _) = desk.create_key("alice", "narrow", None, limits).await.expect("a key");
     desk.close().await;
-    let trial = json!({"model": "gpt-4o", "key": key.to_string()});
+    let dry_run = json!({"model": "gpt-4o", "key": key.to_string()});
     let report = tollgate_tests::patiently("the key to be known", async {
         loop {
-            let reply = order(&rig, trial.clone()).await;
+            let reply = order(&rig, dry_run.clone()).await;
             if reply.status == 200 {
                 break reply.json();
             }
@@ -140,7 +140,7 @@ async fn what_cannot_be_tried_is_refused_with_the_reason() {
     let unknown = order(&rig, json!({"model": "none"})).await.json();
     assert_eq!(unknown["status"], json!(404));
     let forged = Request::post("/v1/chat/completions", &json!({"model": "gpt-4o"}));
-    let forged = forged.header("x-tollgate-trial", "0".repeat(64).as_str());
+    let forged = forged.header("x-tollgate-dry-run", "0".repeat(64).as_str());
     assert_eq!(client::call(rig.addr(), &forged).await.status, 401, "a token is made here");
     assert_eq!(rig.balance("alice").await, Micropoints::from_points(1000));
     rig.stop().await;

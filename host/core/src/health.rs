@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Pure: the caller passes the time and, for jitter, a random number. The selector sees only what [`Health::standing`]
-//! says, so a credential that rests or is disabled is never a candidate. What an attempt takes is a *lease* that ends by
-//! itself: one that is never given back does not count for ever.
+//! says, so a credential that rests or is disabled is never a candidate. What an attempt takes is a *lease* that ends
+//! by itself: one that is never given back does not count for ever.
 
 use std::collections::BTreeMap;
 
@@ -211,7 +211,8 @@ impl Health {
     /// Requests that it is serving at `now`.
     #[must_use]
     pub fn in_flight(&self, now: Timestamp) -> u32 {
-        // Leases of one length expire in the order in which they were taken; others make this an upper estimate at worst.
+        // Leases of one length expire in the order in which they were taken; others make this an upper estimate at
+        // worst.
         let expired = self.leases.values().take_while(|until| **until <= now).count();
         u32::try_from(self.leases.len() - expired).unwrap_or(u32::MAX)
     }
@@ -285,8 +286,8 @@ impl Health {
 
     /// An attempt failed. `jitter` is any random number. Says whether the condition changed.
     ///
-    /// Attempts that began together fail together: those that come back while it rests or is disabled already say nothing
-    /// new, but for a longer pause that the provider names.
+    /// Attempts that began together fail together: those that come back while it rests or is disabled already say
+    /// nothing new, but for a longer pause that the provider names.
     pub fn fail(&mut self, penalty: Penalty, now: Timestamp, jitter: u64) -> bool {
         if penalty == Penalty::None {
             return false;
@@ -311,8 +312,8 @@ impl Health {
         }
     }
 
-    /// A check of a disabled credential found it refused still, or found nothing out. Says whether the condition changed,
-    /// which it does where the next check is due at another time.
+    /// A check of a disabled credential found it refused still, or found nothing out. Says whether the condition
+    /// changed, which it does where the next check is due at another time.
     pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
         let Condition::Disabled { why, .. } = self.condition else {
             return self.fail(Penalty::of(class, None), now, jitter);

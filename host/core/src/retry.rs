@@ -1,8 +1,8 @@
-//! What follows of an attempt that failed, decided in one place: whether the request is tried again, where, and what becomes of
-//! the credential.
+//! What follows of an attempt that failed, decided in one place: whether the request is tried again, where, and what
+//! becomes of the credential.
 //!
-//! ARCHITECTURE.md tells it as a table, which a test holds against [`decide`]. Nothing waits between two attempts: what a failure
-//! costs in time is the rest of its credential ([`Penalty`]), and the wait that the client is told of.
+//! ARCHITECTURE.md tells it as a table, which a test holds against [`decide`]. Nothing waits between two attempts: what
+//! a failure costs in time is the rest of its credential ([`Penalty`]), and the wait that the client is told of.
 
 use crate::failure::FailureClass;
 use crate::health::Penalty;
@@ -64,8 +64,8 @@ pub struct Decision {
     pub penalty: Penalty,
 }
 
-/// Decides what follows of an attempt that failed in `phase` for a reason of this class. `told` is how long the provider asked
-/// to wait.
+/// Decides what follows of an attempt that failed in `phase` for a reason of this class. `told` is how long the
+/// provider asked to wait.
 #[must_use]
 pub const fn decide(class: FailureClass, told: Option<RetryAfter>, phase: Phase, budget: Budget) -> Decision {
     let next = match (phase, class) {

@@ -28,8 +28,8 @@ impl RetryAfter {
     }
 }
 
-/// Milliseconds that a header's value asks to wait: seconds (`30`, `0.5`), a duration (`6m0s`, `120ms`), a moment as RFC 3339 or
-/// HTTP writes it, or in seconds since 1970. `None` for anything else; a moment that is over is 0.
+/// Milliseconds that a header's value asks to wait: seconds (`30`, `0.5`), a duration (`6m0s`, `120ms`), a moment as
+/// RFC 3339 or HTTP writes it, or in seconds since 1970. `None` for anything else; a moment that is over is 0.
 #[must_use]
 pub fn wait_ms(text: &str, now: Timestamp) -> Option<u64> {
     let text = text.trim();

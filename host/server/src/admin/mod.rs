@@ -10,6 +10,7 @@ mod audit;
 mod bodies;
 mod credentials;
 mod dispatch;
+mod dry_run;
 mod error;
 mod idempotency;
 mod keys;
@@ -24,7 +25,6 @@ mod reply;
 mod requests;
 mod route;
 mod routes;
-mod trial;
 mod usage;
 mod users;
 

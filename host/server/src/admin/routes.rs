@@ -26,8 +26,8 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, credentials, keys, models, openapi, plugins, points, pool, prices, receipts,
-    requests, trial, usage, users,
+    accounts, audit, bodies, credentials, dry_run, keys, models, openapi, plugins, points, pool, prices,
+    receipts, requests, usage, users,
 };
 
 /// What all paths begin with.
@@ -97,8 +97,8 @@ fn table() -> Vec<Route> {
         route(GET,    Owner,  "/requests/{request}", requests::show, "Shows a call with its attempts."),
         route(GET,    Admin,  "/requests/{request}/bodies", bodies::show, "Shows what was asked and answered in a call, where it is kept. Every read is in the audit log."),
 
-        // Trials.
-        route(POST,   Admin,  "/proxy/test",     trial::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
+        // Dry runs.
+        route(POST,   Admin,  "/proxy/test",     dry_run::run,        "Sends one request through the whole road, and tells what each step decided.").changes("proxy.test"),
 
         // Points.
         route(GET,    Owner,  "/transfers",      points::statement, "A statement: what was taken from an account and put on it, newest first."),

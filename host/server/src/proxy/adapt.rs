@@ -1,7 +1,8 @@
 //! The call as the upstream wants it, in an envelope that holds no secret.
 //!
-//! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must not
-//! travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same everywhere.
+//! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must
+//! not travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same
+//! everywhere.
 
 use bytes::Bytes;
 use http::Method;
@@ -41,7 +42,8 @@ pub(crate) struct ResponsePath {
 const CARRIED: [HeaderName; 3] =
     [header::USER_AGENT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
-/// Headers that end at the gateway: hop-by-hop ones, those it writes itself, and those that tell of the client's way here.
+/// Headers that end at the gateway: hop-by-hop ones, those it writes itself, and those that tell of the client's way
+/// here.
 const STOPPED: [HeaderName; 22] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -88,8 +90,8 @@ struct Message<'a> {
 /// Puts the call of one attempt, made at `now` for the client's request `id`, into an envelope.
 ///
 /// # Errors
-/// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can translate it
-/// now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
+/// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can
+/// translate it now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
 pub(crate) fn request(
     inbound: &Inbound,
     target: &Target<'_>,

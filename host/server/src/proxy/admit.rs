@@ -1,4 +1,5 @@
-//! Whether a request may be sent: somebody serves it, the filter passes it, and the caller's account carries what it may cost.
+//! Whether a request may be sent: somebody serves it, the filter passes it, and the caller's account carries what it
+//! may cost.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use crate::state::directory::Directory;
 use crate::state::trace::{self, detail};
 use crate::upstream::CallKind;
 
-/// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too large.
+/// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too
+/// large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
 
 /// A request that may be sent, and who may serve it.
@@ -188,8 +190,8 @@ impl Pricer<'_> {
         Ok(most)
     }
 
-    /// The most that a request may cost at one price, by the rule that the pricing policy has declared; it is called only where
-    /// it has none.
+    /// The most that a request may cost at one price, by the rule that the pricing policy has declared; it is called
+    /// only where it has none.
     ///
     /// # Errors
     /// A pricing fault always refuses, and so does a policy at rest after faults: what cannot be priced is not sent.
@@ -212,8 +214,8 @@ impl Pricer<'_> {
 /// Who may serve a request: of the models that may stand in, those that the caller's key may call.
 ///
 /// # Errors
-/// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the client's
-/// protocol.
+/// 404 for a model without a price, 503 where its provider is switched off, 400 where it takes no such calls in the
+/// client's protocol.
 fn destination<'r>(
     snapshot: &'r RoutingSnapshot,
     directory: &'r Directory,

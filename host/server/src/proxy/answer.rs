@@ -1,5 +1,5 @@
-//! The beginning of an answer: what an upstream says becomes the client's, as a stream or, where something must see it whole, at
-//! once; or the client is told why there is none.
+//! The beginning of an answer: what an upstream says becomes the client's, as a stream or, where something must see it
+//! whole, at once; or the client is told why there is none.
 
 use std::rc::Rc;
 

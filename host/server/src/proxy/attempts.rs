@@ -1,5 +1,5 @@
-//! The order in which a request tries who may serve it: one target after the other, each with its credentials, then the next
-//! priority, then the models that stand in.
+//! The order in which a request tries who may serve it: one target after the other, each with its credentials, then the
+//! next priority, then the models that stand in.
 
 use tollgate_core::id::CredentialId;
 use tollgate_core::retry::{Budget, Next};
@@ -76,7 +76,8 @@ impl<'d, 'a> Attempts<'d, 'a> {
     /// Takes the credential of the next attempt.
     ///
     /// # Errors
-    /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says when the policy fails.
+    /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says
+    /// when the policy fails.
     pub(crate) async fn next(
         &mut self,
         credentials: &Credentials,

@@ -7,6 +7,7 @@ use tollgate_core::time::Timestamp;
 
 use super::error::ProxyError;
 use crate::state::directory::{Caller, Directory};
+use crate::state::trace::{Detail, detail};
 
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
@@ -16,8 +17,8 @@ const HEADERS: [HeaderName; 3] = [
 
 /// Takes the API key out of headers and query, wherever it stands, and leaves neither with one.
 ///
-/// `Authorization: Bearer` comes first, then `x-api-key`, `x-goog-api-key`, `api-key` and `?key=`. All of them are removed
-/// whichever is used, so that none can go upstream.
+/// `Authorization: Bearer` comes first, then `x-api-key`, `x-goog-api-key`, `api-key` and `?key=`. All of them are
+/// removed whichever is used, so that none can go upstream.
 pub(crate) fn take_key(headers: &mut HeaderMap, query: &mut String) -> Option<String> {
     let bearer =
         headers.remove(header::AUTHORIZATION).and_then(|value| value.to_str().ok().and_then(bearer_token));
@@ -75,6 +76,11 @@ pub(crate) fn caller(
         return Err(ProxyError::InvalidKey);
     }
     Ok(Arc::clone(caller))
+}
+
+/// What an admin is told of a caller.
+pub(crate) fn told(caller: &Caller) -> Detail {
+    detail!({"user": caller.user.to_string(), "key": caller.api_key.to_string()})
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How much of a conversation is sent on, where the caller's key says so. What goes upstream is the client's bytes without its
-//! oldest turns, so everything after this step, the price included, sees the shorter request.
+//! How much of a conversation is sent on, where the caller's key says so. What goes upstream is the client's bytes
+//! without its oldest turns, so everything after this step, the price included, sees the shorter request.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};

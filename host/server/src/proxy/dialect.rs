@@ -105,7 +105,8 @@ impl ProxyError {
         }
     }
 
-    /// The status that the caller sees. Anthropic has one of its own for who is overloaded, and its clients know it by that.
+    /// The status that the caller sees. Anthropic has one of its own for who is overloaded, and its clients know it by
+    /// that.
     pub(crate) fn status(&self, protocol: Protocol) -> StatusCode {
         let words = self.words();
         let overloaded = protocol == Protocol::AnthropicMessages && words.anthropic == "overloaded_error";

@@ -1,5 +1,5 @@
-//! Tries who may serve until one answers, or nobody is left, or the failure is the request's own. Nothing of an answer has
-//! reached the client before that, so that any of it may be tried elsewhere.
+//! Tries who may serve until one answers, or nobody is left, or the failure is the request's own. Nothing of an answer
+//! has reached the client before that, so that any of it may be tried elsewhere.
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -129,10 +129,12 @@ impl Dispatch<'_> {
         conversations.name(user, headers, body, |name| self.inbound.member(name))
     }
 
-    /// Who is asked next, with a place at his provider, and everything written down that must be before he is.
+    /// Who is asked next, with a permit for its provider; everything that must be written down before the call is
+    /// written then.
     ///
     /// # Errors
-    /// As [`Attempts::next`]; 503 where no permit came free in time, and where the use of a lent credential cannot be written.
+    /// As [`Attempts::next`]; 503 where no permit came free in time, and where the use of a lent credential cannot be
+    /// written.
     async fn next<'d>(
         &'d self,
         attempts: &mut Attempts<'d, 'd>,
@@ -186,8 +188,8 @@ impl Dispatch<'_> {
         ))
     }
 
-    /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at once where
-    /// no other credential would change it.
+    /// What follows of a failed attempt: the next one, with what the client is told if there is none, or an answer at
+    /// once where no other credential would change it.
     fn failed(
         &self,
         attempts: &mut Attempts<'_, '_>,

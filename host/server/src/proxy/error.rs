@@ -1,5 +1,5 @@
-//! Why a request gets no answer of a provider. Every error has two texts: [`ProxyError::message`], which is safe to show, and the
-//! log line written where it is handled.
+//! Why a request gets no answer of a provider. Every error has two texts: [`ProxyError::message`], which is safe to
+//! show, and the log line written where it is handled.
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::json;
@@ -74,8 +74,8 @@ pub(crate) enum ProxyError {
     Policy(&'static str),
     /// The ledger cannot take the request on now.
     Unavailable,
-    /// An adapter's answer in the caller's own protocol: to a request that cannot be said in its provider's, or in place of
-    /// the provider's own.
+    /// An adapter's answer in the caller's own protocol: to a request that cannot be said in its provider's, or in
+    /// place of the provider's own.
     Translated {
         /// HTTP status.
         status: u16,
@@ -189,8 +189,8 @@ impl ProxyError {
         }
     }
 
-    /// What the caller is told when this came after what an `earlier` attempt met: of a rate limit before anything else, because
-    /// it will be lifted, and of the one that is lifted first.
+    /// What the caller is told when this came after what an `earlier` attempt met: of a rate limit before anything
+    /// else, because it will be lifted, and of the one that is lifted first.
     pub(crate) fn after(self, earlier: Option<Self>) -> Self {
         let lifted_ms = |error: &Self| match error {
             Self::Upstream { class: FailureClass::RateLimited, retry_after_ms, .. } => {

@@ -139,8 +139,8 @@ struct Excerpt<'a> {
     found: &'a [Found],
 }
 
-/// Cuts a text into parts that a component can be shown, so that every match lies in one of them with some text around it.
-/// A text without matches is shown whole, piece by piece.
+/// Cuts a text into parts that a component can be shown, so that every match lies in one of them with some text around
+/// it. A text without matches is shown whole, piece by piece.
 fn excerpts<'a>(text: &str, found: &'a [Found]) -> Vec<Excerpt<'a>> {
     if text.len() <= SHOWN_BYTES_MAX {
         return vec![Excerpt { range: 0..text.len(), found }];

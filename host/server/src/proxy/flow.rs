@@ -1,4 +1,5 @@
-//! What an upstream sends, as it passes the meter, the translation and the filter, and the silence between two pieces of it.
+//! What an upstream sends, as it passes the meter, the translation and the filter, and the silence between two pieces
+//! of it.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,8 +22,8 @@ use super::window::{Passed, Window};
 use crate::config::Limits;
 use crate::transport::{AnswerBody, AnswerError};
 
-/// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event that
-/// is nothing but a comment.
+/// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event
+/// that is nothing but a comment.
 const KEEP_ALIVE: &[u8] = b": ping\n";
 
 /// What an upstream sends, as it passes the meter, the translation and the filter.
@@ -54,8 +55,8 @@ pub(super) enum Piece {
 }
 
 impl Flow {
-    /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose words an error
-    /// can still be told.
+    /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose
+    /// words an error can still be told.
     pub(crate) fn new(
         upstream: AnswerBody,
         first: Option<Bytes>,
@@ -232,9 +233,9 @@ impl Flow {
         [before.as_ref(), &event].concat().into()
     }
 
-    /// The upstream failed after the first byte: an event tells, or `None` where the connection must be cut. The words are those of
-    /// the translation, which knows how far it has come, or an event of the gateway's own. A half event before it is ended
-    /// first, or the two would be read as one.
+    /// The upstream failed after the first byte: an event tells, or `None` where the connection must be cut. The words
+    /// are those of the translation, which knows how far it has come, or an event of the gateway's own. A half event
+    /// before it is ended first, or the two would be read as one.
     pub(super) fn broken(&mut self, error: &ProxyError) -> Option<Bytes> {
         self.upstream.close();
         self.ticket.note(error);
@@ -261,8 +262,8 @@ enum Told {
     TooLong,
 }
 
-/// Counts the time without a byte, and all of it. The timer is armed once and looks back when it fires, so that a byte costs
-/// no timer.
+/// Counts the time without a byte, and all of it. The timer is armed once and looks back when it fires, so that a byte
+/// costs no timer.
 struct Silence {
     /// The end of the request's time.
     deadline: Instant,

@@ -180,8 +180,8 @@ fn classified(lease: &Lease, refusal: &Refusal<'_>) -> (FailureClass, Option<Ret
     (class, retry_after_ms.map(RetryAfter::from_ms))
 }
 
-/// What the caller is told of a failure that is not the request's: a model that a credential lacks is not found, where its
-/// provider says so.
+/// What the caller is told of a failure that is not the request's: a model that a credential lacks is not found, where
+/// its provider says so.
 fn told(lease: &Lease, status: u16, class: FailureClass, retry_after: Option<RetryAfter>) -> ProxyError {
     let own = lease.credential().owner == Owner::User;
     let class = match class {
@@ -209,8 +209,8 @@ async fn error_body(mut body: AnswerBody) -> Bytes {
     read.freeze()
 }
 
-/// How long the provider asks to wait: `retry-after-ms`, or `retry-after`, or, of a rate limit, the latest of the moments at
-/// which `resets` say that one is lifted.
+/// How long the provider asks to wait: `retry-after-ms`, or `retry-after`, or, of a rate limit, the latest of the
+/// moments at which `resets` say that one is lifted.
 fn retry_after_ms(head: &Parts, resets: &[String], now: Timestamp) -> Option<u64> {
     let value = |name: &str| head.headers.get(name)?.to_str().ok();
     let exact = value("retry-after-ms").and_then(|ms| ms.trim().parse().ok());

@@ -83,8 +83,8 @@ impl Lane {
 }
 
 impl Background {
-    /// Settles requests as they end, until the lane and every request are gone. Meanwhile idle connections are closed in
-    /// time, and holds are told when the disk has kept them.
+    /// Settles requests as they end, until the lane and every request are gone. Meanwhile idle connections are closed
+    /// in time, and holds are told when the disk has kept them.
     pub(crate) async fn run(mut self) {
         let (transports, durable) = (self.transports, self.durable);
         let pruning = tokio::task::spawn_local(async move { prune(&transports).await });

@@ -1,7 +1,7 @@
 //! What an API key may do at all, and what it may do now. A key without limits passes by one look at an `Option`.
 //!
-//! A call is let in before its body is read, and a [`KeyPermit`] goes with it from then on: whatever its end is, its place is
-//! free when it has left, and what it used is counted when it is settled.
+//! A call is let in before its body is read, and a [`KeyPermit`] goes with it from then on: whatever its end is, its
+//! place is free when it has left, and what it used is counted when it is settled.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::limits::{RateStatus, Window};

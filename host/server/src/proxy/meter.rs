@@ -1,7 +1,7 @@
 //! What passing bytes say of the usage, without holding them up.
 //!
-//! The adapter's plan names the members that state usage and those that hold output text. The meter looks for their names in
-//! passing events and keeps only the values found; the component reads those once, at the end.
+//! The adapter's plan names the members that state usage and those that hold output text. The meter looks for their
+//! names in passing events and keeps only the values found; the component reads those once, at the end.
 
 use std::rc::Rc;
 
@@ -46,8 +46,8 @@ struct Withhold {
 }
 
 impl Meter {
-    /// For a stream of events. `withhold` names the member that is an empty array in the event that the client did not ask
-    /// for.
+    /// For a stream of events. `withhold` names the member that is an empty array in the event that the client did not
+    /// ask for.
     pub(crate) fn events(taps: Rc<Taps>, withhold: Option<String>) -> Self {
         let withhold = withhold.map(|member| Withhold { member, held: Bytes::new() });
         Self::new(taps, Form::Events { framer: Framer::new(EVENT_BYTES_MAX), withhold })

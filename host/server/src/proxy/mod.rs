@@ -1,12 +1,16 @@
 //! The way of a request; [`proxy`] is the walk itself, in these steps:
 //!
-//! 1. [`router`] finds the call that a path stands for, [`authenticate`] who calls, and [`limit`] whether they may, now.
+//! 1. [`router`] finds the call that a path stands for, [`authenticate`] who calls, and [`limit`] whether they may,
+//!    now.
 //! 2. [`read`] takes the body in, and [`context`] shortens a conversation where the key has a window.
-//! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, and the account carries what
-//!    it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its [`states`] to the next.
-//! 4. [`dispatch`] makes attempts until one is answered: [`attempts`] names the target, [`select`] the credential, [`adapt`] makes
-//!    the request, with what its [`platform`] wants, and [`forward`] sends it and waits for the first byte.
-//! 5. [`answer`] begins the client's answer and [`relay`] carries it, past the [`meter`] and through the filter's [`window`].
+//! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, and the account
+//!    carries what it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its
+//!    [`states`] to the next.
+//! 4. [`dispatch`] makes attempts until one is answered: [`attempts`] names the target, [`select`] the credential,
+//!    [`adapt`] makes the request, with what its [`platform`] wants, and [`forward`] sends it and waits for the first
+//!    byte.
+//! 5. [`answer`] begins the client's answer and [`relay`] carries it, past the [`meter`] and through the filter's
+//!    [`window`].
 //! 6. [`settle`] says what was used and what it costs, and [`record`] writes it down, after the connection.
 //!
 //! Nothing here reads a database or knows a provider by name.
@@ -115,8 +119,8 @@ fn copied(response: Response<Outgoing>, mut copying: Box<Copying>) -> Response<O
     response.map(|body| Outgoing::Copied(Box::new(relay::Copied { body, copying })))
 }
 
-/// One call, step by step. The caller is known before the body is read, so that a stranger's is not. What fails before the
-/// request is admitted leaves no record; from there on a ticket sees to it that it ends once.
+/// One call, step by step. The caller is known before the body is read, so that a stranger's is not. What fails before
+/// the request is admitted leaves no record; from there on a ticket sees to it that it ends once.
 async fn proxy(
     lane: &Rc<Lane>,
     arrival: Arrival,
@@ -136,7 +140,7 @@ async fn proxy(
         None => (authenticate::caller(&directory, key.as_deref(), at)?, None),
         Some(DryRun { caller, trace }) => (caller, Some(trace)),
     };
-    trace::note(trace.as_deref(), "authenticate", || caller.told());
+    trace::note(trace.as_deref(), "authenticate", || authenticate::told(&caller));
     // May they, now?
     let protocol = call.protocol;
     let (key_permit, standing) = limit::admit(&shared.limiter, &caller, &call, at).await?.unzip();

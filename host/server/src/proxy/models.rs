@@ -1,5 +1,5 @@
-//! The model list, in the shape of the protocol that the request's headers show: the models of the price table and of the
-//! model routes. What has no price cannot be called, and is in no list.
+//! The model list, in the shape of the protocol that the request's headers show: the models of the price table and of
+//! the model routes. What has no price cannot be called, and is in no list.
 
 use bytes::Bytes;
 use http::Response;

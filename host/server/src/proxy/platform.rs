@@ -1,5 +1,5 @@
-//! What a platform changes in a body: members that come, go, or are made of headers. All of it is data of the adapter's plan, done
-//! here.
+//! What a platform changes in a body: members that come, go, or are made of headers. All of it is data of the adapter's
+//! plan, done here.
 
 use bytes::Bytes;
 use http::header::HeaderMap;
@@ -16,7 +16,8 @@ pub(super) fn edited(body: Chained, headers: &mut HeaderMap, edits: &BodyEdits) 
     }
     let body = body.joined();
     let mut members = Vec::new();
-    // Both the client's body and the adapter's are JSON objects: the one was checked, and the other is refused upstream.
+    // Both the client's body and the adapter's are JSON objects: the one was checked, and the other is refused
+    // upstream.
     let _valid = json::members(&body, |name, value| members.push(Member { name: name.into(), value }));
     let has = |name: &str| members.iter().any(|member| *member.name == *name.as_bytes());
     let names: Vec<&str> = edits.without.iter().map(String::as_str).collect();

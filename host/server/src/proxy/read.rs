@@ -1,5 +1,5 @@
-//! Takes the request in: collects its body, and peeks at the few members that decide something. Everything else stays as the
-//! client wrote it.
+//! Takes the request in: collects its body, and peeks at the few members that decide something. Everything else stays
+//! as the client wrote it.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
@@ -206,8 +206,8 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
     })
 }
 
-/// Refuses an answer that is to be fetched later (Responses and interactions): there is no way here to fetch it, and nobody
-/// would know what it cost.
+/// Refuses an answer that is to be fetched later (Responses and interactions): there is no way here to fetch it, and
+/// nobody would know what it cost.
 fn no_background(body: &[u8], members: &[Member]) -> Result<(), ProxyError> {
     let asked = last(members, "background").and_then(|value| json::boolean(body, value));
     if asked == Some(true) {

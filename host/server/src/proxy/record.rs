@@ -1,5 +1,5 @@
-//! What a request leaves behind. The hold before it is sent and the settlement with its record after it are the only two things
-//! that the way of a request hands to the database, and it waits for the first alone.
+//! What a request leaves behind. The hold before it is sent and the settlement with its record after it are the only
+//! two things that the way of a request hands to the database, and it waits for the first alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub(crate) async fn hold(durable: &DurableWaiters, admitted: &Admitted) -> Resul
     durable.commit(Entry::Hold { request: request.id, user, amount, model, at }).await
 }
 
-/// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process. Does
-/// nothing for others. Says whether it is written; the request must not be sent where it is not.
+/// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process.
+/// Does nothing for others. Says whether it is written; the request must not be sent where it is not.
 pub(crate) fn borrow(shared: &Shared, attempting: &Attempting, lease: &mut Lease) -> bool {
     if let Some(lender) = &lease.credential().lender {
         let id = attempting.request().id;
@@ -116,7 +116,8 @@ pub(super) fn close(
 }
 
 impl Closed {
-    /// Hands it over to be written, with what its attempts met. One attempt that went well is told by the record itself.
+    /// Hands it over to be written, with what its attempts met. One attempt that went well is told by the record
+    /// itself.
     pub(super) fn post(self, shared: &Shared, tried: Vec<Tried>) {
         let Self { request, entry } = self;
         if (tried.len() > 1 || tried.iter().any(|tried| tried.failure.is_some()))
@@ -220,8 +221,8 @@ fn components(facts: &Facts<'_>, charged: Option<&Charged>) -> Components {
     }
 }
 
-/// The one line of a request. What went well is told at `debug`: the record keeps it, and a line costs more than all else
-/// that the gateway adds to a request.
+/// The one line of a request. What went well is told at `debug`: the record keeps it, and a line costs more than all
+/// else that the gateway adds to a request.
 fn log(facts: &Facts<'_>, record: &RequestRecord) {
     let (id, model, status, attempts) =
         (facts.request.id, &**facts.model, record.status.unwrap_or(0), facts.attempts);

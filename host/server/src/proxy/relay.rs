@@ -1,9 +1,9 @@
-//! The answer's bytes on their way to the client, each when it comes, with the meter looking on. Where the client speaks another
-//! protocol than the upstream they are translated on the way, after the meter and before the filter.
+//! The answer's bytes on their way to the client, each when it comes, with the meter looking on. Where the client
+//! speaks another protocol than the upstream they are translated on the way, after the meter and before the filter.
 //!
-//! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It ends in
-//! one of three ways, and each ends the [`Ticket`]: the upstream ended, the upstream broke, or hyper dropped the relay because
-//! the client left.
+//! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It
+//! ends in one of three ways, and each ends the [`Ticket`]: the upstream ended, the upstream broke, or hyper dropped
+//! the relay because the client left.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

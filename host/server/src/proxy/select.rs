@@ -140,8 +140,8 @@ impl Unavailable {
 /// Chooses the credential of the next attempt at `target` and takes it.
 ///
 /// # Errors
-/// 503 when there is none for such calls or all are out of service, 429 when one is only at its limit, and what the policy's
-/// binding says when the policy fails.
+/// 503 when there is none for such calls or all are out of service, 429 when one is only at its limit, and what the
+/// policy's binding says when the policy fails.
 pub(crate) async fn next(
     credentials: &Credentials,
     target: &Target<'_>,
@@ -211,8 +211,8 @@ fn told(credential: &Credential, numbers: &Candidate) -> Detail {
     })
 }
 
-/// Which candidates a selector sees where there are too many: the caller's own before lent ones before the platform's; of each
-/// owner, the one that knows the conversation, and those that have been idle the longest.
+/// Which candidates a selector sees where there are too many: the caller's own before lent ones before the platform's;
+/// of each owner, the one that knows the conversation, and those that have been idle the longest.
 fn precedence(candidate: &Candidate) -> (u8, Reverse<u32>, Reverse<u64>) {
     (rank(candidate.owner), Reverse(candidate.affinity), Reverse(candidate.idle_ms))
 }
@@ -259,7 +259,8 @@ fn choose(
     }
 }
 
-/// The gateway's own rule: the caller's before lent ones before the platform's, healthy before half-open, then the least loaded by weight.
+/// The gateway's own rule: the caller's before lent ones before the platform's, healthy before half-open, then the
+/// least loaded by weight.
 fn least_loaded(candidates: &[Candidate]) -> Option<u32> {
     let load = |c: &Candidate| u64::from(c.in_flight) * 1000 / u64::from(c.weight.max(1));
     candidates

@@ -1,5 +1,5 @@
-//! The end of a request: what it used, what that costs, who pays and who earns. A plain function in a task that outlives the
-//! connection; [`record`] writes down what it found.
+//! The end of a request: what it used, what that costs, who pays and who earns. A plain function in a task that
+//! outlives the connection; [`record`] writes down what it found.
 
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ fn usage(answered: &Answered, outcome: Outcome) -> Usage {
     match stated {
         Some(usage) if !cut => usage,
         Some(usage) => at_least_what_passed(usage, meter),
-        // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to tell
-        // by, and Gemini states no usage for them: what came back for them was paid by its input.
+        // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to
+        // tell by, and Gemini states no usage for them: what came back for them was paid by its input.
         None if request.call.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
         None => Usage::of(
             Quality::Estimated,
@@ -82,8 +82,8 @@ fn at_least_what_passed(usage: Usage, meter: &Meter) -> Usage {
     usage
 }
 
-/// What an answer that ended in order really was: one without content is empty, and one in which nothing could be read is
-/// partial.
+/// What an answer that ended in order really was: one without content is empty, and one in which nothing could be read
+/// is partial.
 fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
     if outcome != Outcome::Ok || !operation.billed() {
         return outcome;
@@ -167,8 +167,9 @@ fn earned(
     Some((lender.user, earned))
 }
 
-/// What a call costs somebody without a price rate of their own: what a lender earns a part of. A lender sees the tokens of each
-/// use and what it earned them, and could tell the rate of whoever used the key if the part were one of that user's charge.
+/// What a call costs somebody without a price rate of their own: what a lender earns a part of. A lender sees the
+/// tokens of each use and what it earned them, and could tell the rate of whoever used the key if the part were one of
+/// that user's charge.
 fn published_charge(
     shared: &Shared,
     request: &Request,

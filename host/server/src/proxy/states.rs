@@ -5,8 +5,9 @@
 //!        └──▶ Refused ────────┴────────────────────────▲
 //! ```
 //!
-//! A state holds what is known once it is reached, so that nothing about a request is looked for before it is there. The states
-//! up to the answer share one allocation, and a [`Ticket`](super::ticket::Ticket) sees to it that each request ends once.
+//! A state holds what is known once it is reached, so that nothing about a request is looked for before it is there.
+//! The states up to the answer share one allocation, and a [`Ticket`](super::ticket::Ticket) sees to it that each
+//! request ends once.
 
 use std::borrow::Cow;
 use std::sync::Arc;

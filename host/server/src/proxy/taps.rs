@@ -1,4 +1,5 @@
-//! What one event, or one whole body, says of usage, text and failure: the values that an adapter's plan names, by their members.
+//! What one event, or one whole body, says of usage, text and failure: the values that an adapter's plan names, by
+//! their members.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -12,8 +13,8 @@ use crate::upstream::{EACH, Taps, UsageTap};
 /// Longest event of a stream; pictures travel inside events.
 pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 
-/// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a response
-/// that carries one.
+/// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a
+/// response that carries one.
 pub(super) fn tells_of_failure(event: &[u8]) -> bool {
     static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
     if NEEDLE.find(event).is_none() {

@@ -1,8 +1,9 @@
 //! The promise that an admitted request ends exactly once.
 //!
-//! A [`Ticket`] holds a request in one of its states. It is exchanged for a ticket of the next state, or it ends and hands what is
-//! known to the lane's settling task, which outlives the connection: by a call that takes the ticket, or by being dropped,
-//! because the client left or the task was ended. Dropping only sends; all that settling does is done by that task.
+//! A [`Ticket`] holds a request in one of its states. It is exchanged for a ticket of the next state, or it ends and
+//! hands what is known to the lane's settling task, which outlives the connection: by a call that takes the ticket, or
+//! by being dropped, because the client left or the task was ended. Dropping only sends; all that settling does is done
+//! by that task.
 
 use std::ops::{Deref, DerefMut};
 

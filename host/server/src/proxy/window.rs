@@ -1,5 +1,5 @@
-//! The content filter on an answer: events are held back until enough text has followed them that no match can still reach
-//! into them, and then go on as they came, covered, or not at all.
+//! The content filter on an answer: events are held back until enough text has followed them that no match can still
+//! reach into them, and then go on as they came, covered, or not at all.
 
 use std::collections::VecDeque;
 
@@ -200,8 +200,8 @@ fn judge(screen: &Screen, text: &str, decided: usize) -> Decision {
     decide(&screen.filter, Direction::Response, text, &found)
 }
 
-/// The text of an event, and where its data begins. An event whose data stands on several lines is not looked into further
-/// than its first: providers send one.
+/// The text of an event, and where its data begins. An event whose data stands on several lines is not looked into
+/// further than its first: providers send one.
 fn extract(event: &Bytes) -> Option<(usize, Extract)> {
     let data = sse::data(event)?;
     let shift = memchr::memmem::find(event, &data)?;

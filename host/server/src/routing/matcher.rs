@@ -125,8 +125,8 @@ fn place(rule: u32, start: usize, end: usize) -> Option<Found> {
     Some(Found { rule, start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
 }
 
-/// Whether a character has no other case, or an ASCII one only. The long s and the Kelvin sign fold to ASCII letters, which
-/// a word list can do without.
+/// Whether a character has no other case, or an ASCII one only. The long s and the Kelvin sign fold to ASCII letters,
+/// which a word list can do without.
 fn folds_plainly(c: char) -> bool {
     c.is_ascii() || !(c.is_lowercase() || c.is_uppercase())
 }

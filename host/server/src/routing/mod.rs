@@ -1,5 +1,5 @@
-//! Who may serve a call: the configured routes ([`table`]), a generation joined with the providers ([`snapshot`]), and the
-//! targets of one call in their order ([`plan`]).
+//! Who may serve a call: the configured routes ([`table`]), a generation joined with the providers ([`snapshot`]), and
+//! the targets of one call in their order ([`plan`]).
 
 pub(crate) mod components;
 pub(crate) mod matcher;

@@ -17,7 +17,7 @@ pub(crate) struct Destination<'a> {
     pub(crate) tiers: Vec<Tier<'a>>,
 }
 
-/// Those who are tried before all others are.
+/// Those who are tried before the next tier is.
 pub(crate) struct Tier<'a> {
     /// What is paid and recorded: the client's name for the model, or the fallback that stands in for it.
     pub(crate) model: Arc<str>,

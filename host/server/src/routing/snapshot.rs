@@ -1,6 +1,8 @@
-//! A generation made ready for the road: its adapters' plans joined with the configured providers, every template parsed.
+//! A generation made ready for requests: its adapters' plans joined with the configured providers, every template
+//! parsed.
 //!
-//! Each worker keeps the newest and a request pins the one it began with, so that a reload never reaches into a request.
+//! Each worker keeps the newest and a request pins the one it began with, so that a reload never reaches into a
+//! request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

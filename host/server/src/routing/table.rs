@@ -1,5 +1,5 @@
-//! Who serves which model, made ready for lookups: the entries of the configuration file, then those that were made while the
-//! gateway ran. Compiled once for all workers, whenever either changes.
+//! Who serves which model, made ready for lookups: the entries of the configuration file, then those that were made
+//! while the gateway ran. Compiled once for all workers, whenever either changes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::config::{self, Model};
 use crate::config::{BaseUrl, Config, Providers};
 use crate::state::directory::Credential;
 
-/// What the road asks for upstreams: taken up as one.
+/// What requests ask about upstreams: replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     /// Providers by name.
@@ -54,8 +54,8 @@ impl Upstreams {
     }
 }
 
-/// Exact names before patterns, patterns that say more before those that say less: whoever adds a route need not know the
-/// others.
+/// Exact names before patterns, patterns that say more before those that say less: whoever adds a route need not know
+/// the others.
 fn by_precision(models: &mut [Model]) {
     models.sort_by_cached_key(|model| {
         let stars = model.name.matches('*').count();

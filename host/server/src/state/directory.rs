@@ -19,7 +19,6 @@ use super::credentials::Live;
 use super::limiter::SharedMeter;
 use super::platform::Place;
 use super::sharded::Sharded;
-use super::trace::{Detail, detail};
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
 #[derive(Default)]
@@ -116,11 +115,6 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// What an admin is told of a caller.
-    pub(crate) fn told(&self) -> Detail {
-        detail!({"user": self.user.to_string(), "key": self.api_key.to_string()})
-    }
-
     /// Whether this provider may serve calls with the key.
     pub(crate) fn may_use(&self, provider: &str) -> bool {
         self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))

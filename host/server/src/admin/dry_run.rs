@@ -1,8 +1,9 @@
-//! A trial: one request of an admin through the whole road, with what each step decided.
+//! A dry run: one request of an admin on the whole way of a call, with what each step decided.
 //!
-//! It is a real call, from the clients' listener to the provider and back, and it is paid: by the user [`trace::ACCOUNT`](crate::state::trace::ACCOUNT), who
-//! is nobody, cannot call otherwise, and gets points from the gateway as he needs them. So the ledger, the request
-//! log and the counters hold trials like any call, and nobody is charged for one.
+//! It is a real call, from the clients' listener to the provider and back, and it is paid: by the user
+//! [`trace::ACCOUNT`](crate::state::trace::ACCOUNT), who is nobody, cannot call otherwise, and gets points from the
+//! gateway as they are needed. So the ledger, the request log and the counters hold dry runs like any call, and nobody
+//! is charged for one.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -30,16 +31,16 @@ use crate::manage::Management;
 use crate::state::directory::Caller;
 use crate::state::trace::{Step, TOKEN};
 
-/// Longest trial.
+/// Longest dry run.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long the road may take to settle after the answer's end.
+/// How long the request may take to settle after the answer's end.
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long memory may take to learn of the account.
 const LEARNING: Duration = Duration::from_secs(5);
 /// Most of an answer that is shown, and most that is read.
 const SHOWN_BYTES: usize = 16 * 1024;
 const READ_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes under way between the two ends of a trial's connection.
+/// Bytes under way between the two ends of a dry run's connection.
 const PIPE_BYTES: usize = 64 * 1024;
 /// Below this the account gets points, and so many.
 const POINTS_MIN: Micropoints = Micropoints::from_points(10_000);
@@ -49,7 +50,7 @@ const POINTS_MORE: Micropoints = Micropoints::from_points(100_000);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"model": "gpt-4o-mini", "prompt": "Reply with one word."}))]
-pub(super) struct TrialOrder {
+pub(super) struct DryRunOrder {
     /// The model, as a client names it.
     model: String,
     /// The wire format of the client: `openai-chat` without it.
@@ -69,7 +70,7 @@ pub(super) struct TrialOrder {
 
 /// What came of it.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct TrialReport {
+pub(super) struct DryRunReport {
     /// The call's id in the request log.
     request: Option<String>,
     /// The status that a client would have seen.
@@ -78,16 +79,16 @@ pub(super) struct TrialReport {
     took_ms: u64,
     /// The beginning of the answer.
     answer: String,
-    /// What the steps of the road decided, in their order. A step that is not there was not reached.
-    steps: Vec<TrialStep>,
+    /// What the steps of the request decided, in their order. A step that is not there was not reached.
+    steps: Vec<DryRunStep>,
 }
 
 /// What a step decided.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct TrialStep {
+pub(super) struct DryRunStep {
     /// Which step.
     step: &'static str,
-    /// When it had decided, in microseconds since the trial began.
+    /// When it had decided, in microseconds since the dry run began.
     at_us: u64,
     /// Since the step before.
     took_us: u64,
@@ -96,7 +97,7 @@ pub(super) struct TrialStep {
 }
 
 /// `POST /management/v1/proxy/test`
-pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialReport, Problem> {
+pub(super) async fn run(ask: Ask<Nothing, Nothing, DryRunOrder>) -> Result<DryRunReport, Problem> {
     let (admin, management, order) = (&ask.caller.admin, &ask.caller.management, ask.body);
     let protocol = match &order.protocol {
         None => Protocol::OpenaiChat,
@@ -119,17 +120,17 @@ pub(super) async fn run(ask: Ask<Nothing, Nothing, TrialOrder>) -> Result<TrialR
         Ok(Err(error)) => {
             return Err(Problem::refused(format!("The gateway did not answer itself: {error}.")));
         }
-        Err(_) => return Err(Problem::refused("The trial took too long.")),
+        Err(_) => return Err(Problem::refused("The dry run took too long.")),
     };
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     // Late or never, what is known by then is told.
     let _settled = timeout(SETTLING, over).await;
-    Ok(TrialReport { request, status, took_ms, answer, steps: steps(&notes.steps()) })
+    Ok(DryRunReport { request, status, took_ms, answer, steps: steps(&notes.steps()) })
 }
 
-fn steps(steps: &[Step]) -> Vec<TrialStep> {
+fn steps(steps: &[Step]) -> Vec<DryRunStep> {
     let before = std::iter::once(0).chain(steps.iter().map(|step| step.at_us));
-    let step = |(step, before): (&Step, u64)| TrialStep {
+    let step = |(step, before): (&Step, u64)| DryRunStep {
         step: step.name,
         at_us: step.at_us,
         took_us: step.at_us.saturating_sub(before),
@@ -143,7 +144,7 @@ fn read<T: std::str::FromStr>(text: Option<&str>, name: &str) -> Result<Option<T
     read.map_err(|_| Problem::bad_request(format!("`{name}` is an id.")))
 }
 
-/// Who calls: the trials' own account, with the limits and credentials of the key that it stands in for.
+/// Who calls: the dry runs' own account, with the limits and credentials of the key that it stands in for.
 async fn caller(
     admin: &Admin,
     management: &Management,
@@ -175,7 +176,7 @@ async fn caller(
 }
 
 /// What a client of this protocol would send.
-fn request(order: &TrialOrder, protocol: Protocol, token: &str) -> Result<Request<Full<Bytes>>, Problem> {
+fn request(order: &DryRunOrder, protocol: Protocol, token: &str) -> Result<Request<Full<Bytes>>, Problem> {
     let prompt = order.prompt.as_deref().unwrap_or("Reply with one word.");
     let (model, stream) = (order.model.as_str(), order.stream);
     let turns = json!([{"role": "user", "content": prompt}]);
@@ -219,7 +220,7 @@ async fn send(
     let response = sender.send_request(request).await?;
     let (head, body) = response.into_parts();
     let id = head.headers.get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    // A stream that breaks is what the trial is to show: what came is shown.
+    // A stream that breaks is what the dry run is to show: what came is shown.
     let body = Limited::new(body, READ_BYTES).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     driver.abort();
     let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
