@@ -2,16 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use tollgate_core::id::UserId;
 use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
 use tollgate_server::app::{Gateway, Options};
 use tollgate_server::config::{Config, Millis};
 use tollgate_server::manage::Management;
+use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{config, provision};
 use tollgate_tests::hub::Hub;
+use tollgate_tests::patiently;
 use tollgate_tests::upstream::{self, Script, Upstream};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -25,12 +29,19 @@ struct Setup {
     credentials: Vec<&'static str>,
     /// The limits of alice's key.
     rates: RateLimits,
+    /// What alice has at the hub. Each node for itself would find 1,000 points.
+    points: Micropoints,
     change: fn(&mut Config),
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { credentials: vec!["one"], rates: RateLimits::default(), change: |_| {} }
+        Self {
+            credentials: vec!["one"],
+            rates: RateLimits::default(),
+            points: Micropoints::from_points(1000),
+            change: |_| {},
+        }
     }
 }
 
@@ -38,7 +49,10 @@ impl Default for Setup {
 struct Nodes {
     upstream: Upstream,
     gateways: [Option<Gateway>; 2],
+    configs: [Config; 2],
     key: String,
+    alice: UserId,
+    hub: Hub,
     _dir: tempfile::TempDir,
 }
 
@@ -58,12 +72,15 @@ impl Nodes {
         let desk = Management::open(&configs[0]).await.expect("the database opens");
         let limits = KeyLimits { rates: setup.rates, ..KeyLimits::default() };
         let (_, key) = desk.create_key("alice", "both", None, limits).await.expect("a key");
+        let alice = desk.users().await.expect("the database reads")[0].id;
         desk.close().await;
         copy(&dir.path().join("a"), &dir.path().join("b"));
         let hub = Hub::default();
-        let [a, b] = configs.map(|config| Options { config, deciders: hub.deciders(), ..Options::default() });
+        hub.fund(alice, setup.points);
+        let [a, b] =
+            configs.clone().map(|config| Options { config, deciders: hub.deciders(), ..Options::default() });
         let gateways = [Some(launch(a).await), Some(launch(b).await)];
-        Self { upstream, gateways, key: key.expose().to_owned(), _dir: dir }
+        Self { upstream, gateways, configs, key: key.expose().to_owned(), alice, hub, _dir: dir }
     }
 
     fn request(&self, text: &str) -> Request {
@@ -77,6 +94,23 @@ impl Nodes {
 
     async fn chat(&self, node: usize, text: &str) -> Reply {
         client::call(self.address(node), &self.request(text)).await
+    }
+
+    /// The records of a node, once there are so many.
+    async fn records(&self, node: usize, count: usize) -> Vec<RequestRecord> {
+        let desk = Management::open(&self.configs[node]).await.expect("the database opens");
+        let records = patiently("the records", async {
+            loop {
+                let records = desk.requests(None, u32::MAX).await.expect("the database reads");
+                if records.len() >= count {
+                    return records;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        desk.close().await;
+        records
     }
 
     async fn stop(mut self) {
@@ -193,4 +227,49 @@ async fn two_nodes_share_the_places_at_a_provider_and_make_room_for_each_other()
     first.reply().await;
     assert_eq!(nodes.chat(1, "c").await.status, 200);
     nodes.stop().await;
+}
+
+/// Both nodes at once, with more calls than the balance carries: what is granted in all is what one node alone would have
+/// granted, and what the books of both say was paid has left the one balance.
+#[tokio::test]
+async fn two_nodes_that_spend_one_balance_never_take_it_below_its_floor() {
+    const CALLS: usize = 24;
+    const GRANTED: usize = 5;
+    let nodes = Nodes::start(Setup::default()).await;
+    // What one such call holds.
+    assert_eq!(nodes.chat(0, "a").await.status, 200);
+    let held = nodes.records(0, 1).await[0].hold.get();
+    let points = Micropoints::new(held * 5 + held / 2);
+    nodes.hub.fund(nodes.alice, points);
+
+    let gate = upstream::Gate::new();
+    let closed = gate.clone();
+    nodes.upstream.respond(move |_| {
+        Script::chunked(200, &[("content-type", "application/json")]).gate(&closed).chunk(ANSWER).end()
+    });
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for call in 0..CALLS {
+        let (address, request, tell) = (nodes.address(call % 2), nodes.request("a"), tell.clone());
+        tokio::spawn(async move { tell.send(client::call(address, &request).await.status) });
+    }
+    for _ in GRANTED..CALLS {
+        assert_eq!(told.recv().await, Some(402), "the balance carries no more than {GRANTED} such calls");
+    }
+    let account = nodes.hub.account(nodes.alice).await;
+    assert_eq!((account.posted(), account.pending().get()), (points, held * 5));
+    for _ in 0..GRANTED {
+        gate.open();
+        assert_eq!(told.recv().await, Some(200));
+    }
+    // Half of the calls each, and the first one at the one.
+    let (first, second) = (nodes.records(0, CALLS / 2 + 1).await, nodes.records(1, CALLS / 2).await);
+    let paid: i64 = first.iter().chain(&second).map(|record| record.charge.get()).sum();
+    let (hub, alice) = (nodes.hub.clone(), nodes.alice);
+    nodes.stop().await;
+    let account = hub.account(alice).await;
+    let before = first.iter().map(|record| record.charge.get()).find(|charge| *charge > 0).unwrap_or(0);
+    assert_eq!(
+        (account.posted().get(), account.pending()),
+        (points.get() - (paid - before), Micropoints::ZERO)
+    );
 }

@@ -9,11 +9,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tollgate_core::affinity::Affinities;
 use tollgate_core::health::{Health, Lease, Penalty, Standing};
-use tollgate_core::id::{ApiKeyId, CredentialId};
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::ledger::{Account, Settlement};
 use tollgate_core::limits::{RateLimits, RateMeter, RateStatus, Refused};
+use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_server::deciders::{
-    Answer, Deciders, Gate, Ineligible, SharedAffinity, SharedCredentials, SharedGates, SharedLimiter, Wanted,
+    Answer, Deciders, Gate, HoldRefused, Ineligible, SharedAccounts, SharedAffinity, SharedCredentials,
+    SharedGates, SharedLimiter, Wanted,
 };
 
 /// How long a question is under way.
@@ -30,6 +33,8 @@ pub struct Hub {
 }
 
 struct State {
+    /// What users have: nothing but what a test gives them.
+    accounts: HashMap<UserId, Account>,
     keys: HashMap<ApiKeyId, RateMeter>,
     credentials: HashMap<CredentialId, Credential>,
     conversations: Affinities,
@@ -48,6 +53,7 @@ impl Default for Hub {
     fn default() -> Self {
         let (jobs, wanted) = mpsc::channel::<Job>();
         let mut state = State {
+            accounts: HashMap::new(),
             keys: HashMap::new(),
             credentials: HashMap::new(),
             conversations: Affinities::new(64),
@@ -68,11 +74,24 @@ impl Hub {
     #[must_use]
     pub fn deciders(&self) -> Deciders {
         Deciders {
+            accounts: Some(Arc::new(self.clone())),
             limiter: Some(Arc::new(self.clone())),
             credentials: Some(Arc::new(self.clone())),
             affinity: Some(Arc::new(self.clone())),
             gates: Some(Arc::new(self.clone())),
         }
+    }
+
+    /// Gives a user points, and no overdraft.
+    pub fn fund(&self, user: UserId, points: Micropoints) {
+        self.tell(move |state| {
+            state.accounts.insert(user, Account::new(points, Micropoints::ZERO));
+        });
+    }
+
+    /// A user's account, once all that was told before has been taken in.
+    pub async fn account(&self, user: UserId) -> Account {
+        self.ask(move |state| *state.account(user), |_, _| {}).await
     }
 
     fn tell(&self, job: impl FnOnce(&mut State) + Send + 'static) {
@@ -97,6 +116,11 @@ impl Hub {
 }
 
 impl State {
+    fn account(&mut self, user: UserId) -> &mut Account {
+        let nothing = Account::new(Micropoints::ZERO, Micropoints::ZERO);
+        self.accounts.entry(user).or_insert(nothing)
+    }
+
     fn key(&mut self, key: ApiKeyId, now: Timestamp) -> &mut RateMeter {
         self.keys.entry(key).or_insert_with(|| RateMeter::new(0, now))
     }
@@ -136,6 +160,42 @@ impl Credential {
         if let Some(lease) = self.uses.remove(&number) {
             self.health.release(lease);
         }
+    }
+}
+
+impl SharedAccounts for Hub {
+    fn hold(
+        &self,
+        user: UserId,
+        _request: RequestId,
+        amount: Micropoints,
+    ) -> Answer<'_, Result<(), HoldRefused>> {
+        self.ask(
+            move |state| state.account(user).hold(amount).map_err(HoldRefused::Insufficient),
+            move |state, held| {
+                if held.is_ok() {
+                    state.account(user).void(amount);
+                }
+            },
+        )
+    }
+
+    fn settle(
+        &self,
+        user: UserId,
+        _request: RequestId,
+        held: Micropoints,
+        charge: Micropoints,
+    ) -> Answer<'_, Settlement> {
+        self.ask(move |state| state.account(user).settle(held, charge), |_, _| {})
+    }
+
+    fn void(&self, user: UserId, _request: RequestId, held: Micropoints) {
+        self.tell(move |state| state.account(user).void(held));
+    }
+
+    fn credit(&self, user: UserId, amount: Micropoints) {
+        self.tell(move |state| state.account(user).credit(amount).expect("a balance of a test"));
     }
 }
 

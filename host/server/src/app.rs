@@ -34,6 +34,7 @@ use crate::listen::worker;
 use crate::routing::components;
 use crate::routing::table::Upstreams;
 use crate::shared::Shared;
+use crate::state::accounts::Accounts;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::credentials::Credentials;
@@ -172,6 +173,7 @@ impl Gateway {
             directory: ArcSwap::new(Arc::new(opened.directory)),
             upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes)),
             last_good: ArcSwapOption::empty(),
+            accounts: Accounts::new(deciders.accounts),
             limiter: Limiter::new(deciders.limiter),
             credentials: Credentials::new(deciders.credentials),
             gates: Gates::new(&config.limits, deciders.gates),

@@ -10,6 +10,7 @@ use tollgate_store::Writer;
 use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::routing::table::Upstreams;
+use crate::state::accounts::Accounts;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
 use crate::state::credentials::Credentials;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) upstreams: ArcSwap<Upstreams>,
     /// The pricing policy that last settled a request.
     pub(crate) last_good: ArcSwapOption<Pricing>,
+    /// What users may spend.
+    pub(crate) accounts: Accounts,
     /// What API keys may do now.
     pub(crate) limiter: Limiter,
     /// Who may use a credential.

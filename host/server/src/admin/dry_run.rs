@@ -156,7 +156,7 @@ async fn caller(
     while began.elapsed() < LEARNING {
         let directory = admin.shared.directory.load_full();
         if let Some(account) = directory.accounts.get(&user) {
-            if account.lock().available() >= POINTS_MIN {
+            if account.available() >= POINTS_MIN {
                 let other = stand_in.map(|key| {
                     let found = directory.callers.values().find(|caller| caller.api_key == key);
                     found.ok_or_else(Problem::not_found)

@@ -17,8 +17,9 @@ use tollgate_core::protocol::Owner;
 use tollgate_store::{ApiKey, Balance, MasterKey, Part, Wanted};
 
 use crate::clock::now;
+use crate::state::accounts::SharedAccount;
 use crate::state::credentials::Live;
-use crate::state::directory::{Caller, Credential, Directory, Lender, Limited, SharedAccount};
+use crate::state::directory::{Caller, Credential, Directory, Lender, Limited};
 use crate::state::limiter::SharedMeter;
 use crate::state::platform;
 
@@ -248,7 +249,7 @@ fn account(old: &Directory, balance: &Balance) -> Arc<SharedAccount> {
     let Some(account) = old.accounts.get(&balance.user) else {
         return SharedAccount::new(Account::new(balance.posted, balance.floor));
     };
-    account.lock().set_floor(balance.floor);
+    account.set_floor(balance.floor);
     Arc::clone(account)
 }
 

@@ -175,7 +175,7 @@ impl Follower {
             // The account of a new user came with its balance, and with the grants that are part of it.
             let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
             if let Some(account) = new.accounts.get(&credit.user).filter(|_| known) {
-                account.lock().credit(credit.amount)?;
+                account.credit(credit.amount)?;
             }
         }
         Ok(())

@@ -15,14 +15,16 @@ use tollgate_runtime::Pricing;
 use super::error::ProxyError;
 use super::filter::{self, TextHash};
 use super::lane::Lane;
+use super::limit;
 use super::read::Inbound;
 use super::request::{Hold, Priced, Request};
 use super::select::{self, Owners};
 use super::states::{Admitted, Refused};
 use super::ticket::{self, Ticket};
-use super::{limit, record};
 use crate::routing::plan::{Destination, Unserved};
 use crate::routing::snapshot::RoutingSnapshot;
+use crate::state::accounts::{NotHeld, Order};
+use crate::state::deciders::HoldRefused;
 use crate::state::directory::Directory;
 use crate::state::trace::{self, detail};
 use crate::upstream::CallKind;
@@ -46,28 +48,88 @@ pub(super) async fn admit<'r>(
     lane: &Lane,
     snapshot: &'r Rc<RoutingSnapshot>,
     directory: &'r Directory,
-    mut request: Request,
+    request: Request,
     mut inbound: Inbound,
 ) -> Result<Admission<'r>, ProxyError> {
     let default_output_max = lane.shared.settings.limits.default_output_tokens_max;
-    let decided = decide(snapshot, directory, &mut request, &mut inbound, default_output_max);
-    let (destination, model, hold) = match decided {
+    let decided = decide(snapshot, directory, &request, &mut inbound, default_output_max);
+    let (destination, model, cost) = match decided {
         Ok(decided) => decided,
-        Err(Refusal { error, model, price_version, filter_hash }) => {
-            let model = model.unwrap_or_else(|| inbound.model.as_str().into());
-            let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
-            ticket::refuse(&lane.endings, refused);
-            return Err(error);
-        }
+        Err(refusal) => return Err(refuse(lane, request, &inbound.model, refusal)),
     };
-    // The ticket exists before the wait: a client that leaves during it gets its hold voided.
-    let ticket = Ticket::new(Admitted { request, model, hold }, lane.endings.clone());
-    if let Err(error) = record::hold(&lane.durable, &ticket).await {
-        tracing::error!(%error, request = %ticket.request.id, "a hold could not be written");
-        ticket.attempt().fail(&ProxyError::Unavailable, Outcome::Refused);
-        return Err(ProxyError::Unavailable);
-    }
+    let ticket = match cost {
+        None => Ticket::new(Admitted { request, model, hold: None }, lane.endings.clone()),
+        Some(cost) => hold(lane, request, model, cost).await?,
+    };
     Ok(Admission { inbound, destination, ticket })
+}
+
+/// What a request may cost at most, and by what that is priced.
+struct Cost {
+    amount: Micropoints,
+    priced: Priced,
+}
+
+/// Keeps back what a request may cost. Its ticket exists before the wait for the disk: a client that leaves during it gets its
+/// hold voided.
+///
+/// # Errors
+/// 402 when the balance does not carry it, 503 when it could not be written. The request has ended then.
+async fn hold(
+    lane: &Lane,
+    request: Request,
+    model: Arc<str>,
+    Cost { amount, priced }: Cost,
+) -> Result<Ticket<Box<Admitted>>, ProxyError> {
+    let order = Order {
+        request: request.id,
+        user: request.caller.user,
+        account: Arc::clone(&request.caller.account),
+        amount,
+        model: Arc::clone(&model),
+        at: request.at,
+    };
+    let own = |(mut request, model, priced): (Request, _, _), granted| {
+        note_reserved(&request, amount, true);
+        if let Some(key_permit) = &mut request.key_permit {
+            key_permit.expect(request.input_estimate);
+        }
+        let hold = Some(Hold { granted, priced });
+        Ticket::new(Admitted { request, model, hold }, lane.endings.clone())
+    };
+    let held = lane.shared.accounts.hold(order, &lane.durable, (request, model, priced), own).await;
+    held.map_err(|not_held| match not_held {
+        NotHeld::Refused((request, model, priced), refused) => {
+            note_reserved(&request, amount, false);
+            let error = match refused {
+                HoldRefused::Insufficient(Insufficient { needed, available }) => {
+                    ProxyError::InsufficientPoints { needed, available }
+                }
+                HoldRefused::Unavailable => ProxyError::Unavailable,
+            };
+            let (model, price_version) = (Some(model), Some(priced.version));
+            refuse(lane, request, "", Refusal { error, model, price_version, filter_hash: None })
+        }
+        NotHeld::Unwritten(ticket, error) => {
+            tracing::error!(%error, request = %ticket.request.id, "a hold could not be written");
+            ticket.attempt().fail(&ProxyError::Unavailable, Outcome::Refused);
+            ProxyError::Unavailable
+        }
+    })
+}
+
+fn note_reserved(request: &Request, amount: Micropoints, granted: bool) {
+    let told = || detail!({"points": amount.to_string(), "granted": granted});
+    trace::note(request.trace(), "reserve", told);
+}
+
+/// Ends a request that is not sent: `asked` is the model that it named.
+fn refuse(lane: &Lane, request: Request, asked: &str, refusal: Refusal) -> ProxyError {
+    let Refusal { error, model, price_version, filter_hash } = refusal;
+    let model = model.unwrap_or_else(|| asked.into());
+    let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
+    ticket::refuse(&lane.endings, refused);
+    error
 }
 
 /// Why a request is not sent, and what was known of it by then.
@@ -84,13 +146,13 @@ impl From<ProxyError> for Refusal {
     }
 }
 
-type Decided<'r> = (Destination<'r>, Arc<str>, Option<Hold>);
+type Decided<'r> = (Destination<'r>, Arc<str>, Option<Cost>);
 
-/// Who serves the request, which model is paid, and what is reserved for it.
+/// Who serves the request, which model is paid, and what it may cost.
 fn decide<'r>(
     snapshot: &'r RoutingSnapshot,
     directory: &'r Directory,
-    request: &mut Request,
+    request: &Request,
     inbound: &mut Inbound,
     default_output_max: u64,
 ) -> Result<Decided<'r>, Refusal> {
@@ -107,23 +169,23 @@ fn decide<'r>(
         "filter",
         || detail!({"passed": true, "component": request.policies.filter.is_some()}),
     );
-    let hold = match priced {
+    let cost = match priced {
         None => None,
         Some(priced) => {
-            let amount = reserve(request, directory, &destination, inbound, default_output_max);
+            let amount = dearest(request, directory, &destination, inbound, default_output_max);
             let amount = amount.map_err(|error| refused(error, None))?;
-            Some(Hold { amount, priced })
+            Some(Cost { amount, priced })
         }
     };
-    Ok((destination, model, hold))
+    Ok((destination, model, cost))
 }
 
-/// Reserves the most that a request may cost on its caller's account, in memory.
+/// The most that a request may cost, whoever serves it.
 ///
 /// # Errors
-/// 402 when the balance does not carry it, and what the pricing policy's failure means.
-fn reserve(
-    request: &mut Request,
+/// What the pricing policy's failure means.
+fn dearest(
+    request: &Request,
     directory: &Directory,
     destination: &Destination<'_>,
     inbound: &Inbound,
@@ -140,19 +202,7 @@ fn reserve(
         default_output_max,
         at: request.at,
     };
-    let amount = pricer.dearest(destination)?;
-    let reserved = request.caller.account.lock().hold(amount);
-    trace::note(
-        request.trace(),
-        "reserve",
-        || detail!({"points": amount.to_string(), "granted": reserved.is_ok()}),
-    );
-    reserved
-        .map_err(|Insufficient { needed, available }| ProxyError::InsufficientPoints { needed, available })?;
-    if let Some(key_permit) = &mut request.key_permit {
-        key_permit.expect(request.input_estimate);
-    }
-    Ok(amount)
+    pricer.dearest(destination)
 }
 
 /// Prompt tokens by the size of the body.

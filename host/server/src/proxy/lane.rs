@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
@@ -89,9 +90,18 @@ impl Background {
         let (transports, durable) = (self.transports, self.durable);
         let pruning = tokio::task::spawn_local(async move { prune(&transports).await });
         let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
+        let mut settling = JoinSet::new();
         while let Some(ended) = self.ended.recv().await {
-            settle::settle(&self.shared, ended);
+            if self.shared.accounts.are_local() {
+                settle::settle(&self.shared, ended).await;
+            } else {
+                // So that none waits for the answer to another.
+                let shared = Arc::clone(&self.shared);
+                settling.spawn_local(async move { settle::settle(&shared, ended).await });
+                while settling.try_join_next().is_some() {}
+            }
         }
+        while settling.join_next().await.is_some() {}
         acknowledging.abort();
         pruning.abort();
     }

@@ -9,26 +9,14 @@ use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::{Class, Usage};
-use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord, WriteError};
+use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord};
 
 use super::select::Lease;
-use super::states::{Admitted, Attempting, Facts, Tried};
+use super::states::{Attempting, Facts, Tried};
 use crate::clock::now;
 use crate::shared::Shared;
-use crate::state::durable::DurableWaiters;
 use crate::state::trace::{self, Trace, detail};
 use crate::telemetry;
-
-/// Writes what is reserved for a request and waits until it is durable.
-///
-/// # Errors
-/// When it could not be written; the request must not be sent then.
-pub(crate) async fn hold(durable: &DurableWaiters, admitted: &Admitted) -> Result<(), WriteError> {
-    let Admitted { request, model, hold } = admitted;
-    let Some(hold) = hold else { return Ok(()) };
-    let (user, amount, model, at) = (request.caller.user, hold.amount, Arc::clone(model), request.at);
-    durable.commit(Entry::Hold { request: request.id, user, amount, model, at }).await
-}
 
 /// Notes that a lent credential is about to be used, so that no use is forgotten, whatever becomes of this process.
 /// Does nothing for others. Says whether it is written; the request must not be sent where it is not.
@@ -195,7 +183,7 @@ fn record(facts: &Facts<'_>, outcome: Outcome, usage: Usage, money: &mut Money) 
         ttft_ms: facts.first_byte.map(millis),
         streamed: request.call.streaming,
         usage,
-        hold: facts.hold.map(|hold| hold.amount).unwrap_or_default(),
+        hold: facts.hold.map(|hold| hold.granted.amount()).unwrap_or_default(),
         charge: charged.map(|charged| charged.amount).unwrap_or_default(),
         price_version: facts.price_version,
         components: components(facts, charged),

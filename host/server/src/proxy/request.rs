@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
-use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
@@ -15,6 +14,7 @@ use super::dialect::ErrorDialect;
 use super::limit::KeyPermit;
 use crate::routing::plan::Target;
 use crate::routing::snapshot::{RoutingSnapshot, Screen};
+use crate::state::accounts;
 use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::Trace;
@@ -107,8 +107,8 @@ impl Priced {
 
 /// What is reserved for a billed request, and by what it is priced.
 pub(crate) struct Hold {
-    /// The most that it may cost: reserved on the caller's account.
-    pub(crate) amount: Micropoints,
+    /// The most that it may cost, kept back on the caller's account.
+    pub(crate) granted: accounts::Hold,
     /// By what it is priced: by the target that serves, so far as one is known.
     pub(crate) priced: Priced,
 }

@@ -24,11 +24,11 @@ use crate::shared::Shared;
 const SETTLE_TRIES: usize = 3;
 
 /// Settles a request that has ended: usage, charge, accounts, record, counters.
-pub(crate) fn settle(shared: &Shared, mut ended: Ended) {
+pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
     let (outcome, usage) = measured(&ended);
     ended.used(&usage);
     let facts = ended.facts();
-    let money = money(shared, &facts, outcome, usage);
+    let money = money(shared, &facts, outcome, usage).await;
     let closed = record::close(shared, &facts, outcome, usage, money);
     let tried = ended.take_tried();
     // Instances, credential and generation are free before the wait.
@@ -96,26 +96,27 @@ fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
 }
 
 /// Charges what a provider was asked for; all else is given back.
-fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usage) -> Money {
+async fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usage) -> Money {
     match (facts.hold, facts.lease) {
         (Some(hold), Some(lease)) if outcome != Outcome::Refused => {
             let owner = lease.credential().owner;
             let rates = hold.priced.rates(&usage);
             let bill = Bill { rates, usage, outcome, owner, at: facts.request.at };
-            Money::Charged(charged(shared, facts, hold, lease, &bill))
+            Money::Charged(charged(shared, facts, hold, lease, &bill).await)
         }
         (Some(hold), _) => {
-            facts.request.caller.account.lock().void(hold.amount);
-            Money::Voided(hold.amount)
+            hold.granted.void();
+            Money::Voided(hold.granted.amount())
         }
         (None, _) => Money::Free,
     }
 }
 
 /// Charges the caller's account, and credits whoever lent the credential.
-fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease, bill: &Bill) -> Charged {
+async fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease, bill: &Bill) -> Charged {
     let Facts { request, model, .. } = facts;
-    let Priced { charge, component, config } = price(shared, request, bill, hold.amount);
+    let held = hold.granted.amount();
+    let Priced { charge, component, config } = price(shared, request, bill, held);
     let receipt = Receipt {
         request: request.id,
         user: request.caller.user,
@@ -131,13 +132,13 @@ fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease, bill:
         charge: charge.amount,
         price_rate: hold.priced.rate,
         tier_ppm: hold.priced.price.tiers.ppm(bill.usage.tier),
-        held: Some(hold.amount),
+        held: Some(held),
         reason: Some(charge.reason),
     };
     Charged {
-        held: hold.amount,
+        held,
         amount: charge.amount,
-        settlement: request.caller.account.lock().settle(hold.amount, charge.amount),
+        settlement: hold.granted.settle(charge.amount).await,
         component,
         receipt: receipt.canonical_bytes(),
         earned: earned(shared, request, hold, lease, bill, charge.amount),
@@ -160,7 +161,7 @@ fn earned(
     if earned <= Micropoints::ZERO {
         return None;
     }
-    if let Err(error) = lender.account.lock().credit(earned) {
+    if let Err(error) = shared.accounts.credit(lender.user, &lender.account, earned) {
         tracing::error!(%error, user = %lender.user, "a lender's earning does not fit their account");
         return None;
     }
@@ -181,7 +182,7 @@ fn published_charge(
         return charge;
     }
     let rates = hold.priced.published(&bill.usage);
-    price(shared, request, &Bill { rates, ..*bill }, hold.amount).charge.amount
+    price(shared, request, &Bill { rates, ..*bill }, hold.granted.amount()).charge.amount
 }
 
 /// A charge, and the component that named it.

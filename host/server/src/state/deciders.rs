@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::health::Penalty;
-use tollgate_core::id::{ApiKeyId, CredentialId};
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::ledger::{Insufficient, Settlement};
 use tollgate_core::limits::{RateLimits, RateStatus, Refused};
+use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 pub use super::credentials::Ineligible;
@@ -25,6 +27,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The deciders that several nodes have in common. What is `None` this node decides alone.
 #[derive(Clone, Default)]
 pub struct Deciders {
+    /// What users may spend.
+    pub accounts: Option<Arc<dyn SharedAccounts>>,
     /// What API keys may do now.
     pub limiter: Option<Arc<dyn SharedLimiter>>,
     /// Who may use a credential.
@@ -38,12 +42,49 @@ pub struct Deciders {
 impl fmt::Debug for Deciders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deciders")
+            .field("accounts", &self.accounts.is_some())
             .field("limiter", &self.limiter.is_some())
             .field("credentials", &self.credentials.is_some())
             .field("affinity", &self.affinity.is_some())
             .field("gates", &self.gates.is_some())
             .finish()
     }
+}
+
+/// Why nothing is kept back for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldRefused {
+    /// The balance does not carry it.
+    Insufficient(Insufficient),
+    /// Nobody could say whether it does.
+    Unavailable,
+}
+
+/// Keeps the balances that several nodes spend. What it decided each node writes to its own journal.
+pub trait SharedAccounts: Send + Sync {
+    /// Keeps back `amount` for a request. Each hold that was granted is settled or voided once.
+    fn hold(
+        &self,
+        user: UserId,
+        request: RequestId,
+        amount: Micropoints,
+    ) -> Answer<'_, Result<(), HoldRefused>>;
+
+    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came from. It has to answer in
+    /// the end: a settlement is never dropped.
+    fn settle(
+        &self,
+        user: UserId,
+        request: RequestId,
+        held: Micropoints,
+        charge: Micropoints,
+    ) -> Answer<'_, Settlement>;
+
+    /// Gives back what was held for a request, without a charge.
+    fn void(&self, user: UserId, request: RequestId, held: Micropoints);
+
+    /// A user has earned so much.
+    fn credit(&self, user: UserId, amount: Micropoints);
 }
 
 /// Counts the calls of limited API keys for several nodes.

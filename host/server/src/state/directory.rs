@@ -5,16 +5,16 @@
 //! limited API keys have used.
 
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
-use tollgate_core::ledger::Account;
 use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
+use super::accounts::SharedAccount;
 use super::credentials::Live;
 use super::limiter::SharedMeter;
 use super::platform::Place;
@@ -39,23 +39,6 @@ impl Hasher for DigestHasher {
 }
 
 type ByDigest<V> = Sharded<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
-
-/// An account that several workers draw on.
-#[derive(Debug)]
-pub(crate) struct SharedAccount(Mutex<Account>);
-
-impl SharedAccount {
-    /// Takes an account in.
-    pub(crate) fn new(account: Account) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(account)))
-    }
-
-    /// The account, for a few instructions: never across an await.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Account> {
-        // Account methods assert before they write, so a panic leaves the account as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A provider key, opened, with its state.
 #[derive(Debug)]

@@ -289,7 +289,7 @@ fn said(directory: &Directory) -> BTreeSet<String> {
     let mut said = BTreeSet::new();
     for (digest, caller) in directory.callers.iter() {
         let limited = caller.limited.as_ref().map(|limited| &limited.limits);
-        let available = caller.account.lock().available();
+        let available = caller.account.available();
         said.insert(format!(
             "caller {digest:?}: {} {} {available} {:?} [{}] {limited:?}",
             caller.user,
@@ -298,9 +298,7 @@ fn said(directory: &Directory) -> BTreeSet<String> {
             ids(&caller.own)
         ));
     }
-    said.extend(
-        directory.accounts.iter().map(|(user, it)| format!("account {user}: {}", it.lock().available())),
-    );
+    said.extend(directory.accounts.iter().map(|(user, it)| format!("account {user}: {}", it.available())));
     said.extend(directory.own.iter().map(|(user, own)| format!("own {user}: {}", ids(own))));
     said.extend(directory.live.iter().map(|(id, live)| format!("live {id}: {}", live.is_lent())));
     said.extend(directory.meters.iter().map(|(id, _)| format!("meter {id}")));

@@ -1,0 +1,265 @@
+//! What may be spent: holds before anything is sent, settlements after.
+//!
+//! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that several nodes have
+//! in common) and is durable before [`Accounts::hold`] returns; from the grant on it has an owner, so that a wait that is cut
+//! short voids it. A hold that is dropped without a settlement is void.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::ledger::{Account, BalanceOverflow, Settlement};
+use tollgate_core::points::Micropoints;
+use tollgate_core::time::Timestamp;
+use tollgate_store::{Entry, WriteError};
+
+use super::deciders::{HoldRefused, SharedAccounts};
+use super::durable::DurableWaiters;
+
+/// A balance of this node, drawn on by several workers.
+#[derive(Debug)]
+pub(crate) struct SharedAccount(Mutex<Account>);
+
+impl SharedAccount {
+    /// Takes an account in.
+    pub(crate) fn new(account: Account) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(account)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        // Account methods assert before they write, so a panic leaves the account as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a new hold may take.
+    pub(crate) fn available(&self) -> Micropoints {
+        self.lock().available()
+    }
+
+    /// Sets the least balance that holds may leave.
+    pub(crate) fn set_floor(&self, floor: Micropoints) {
+        self.lock().set_floor(floor);
+    }
+
+    /// Takes in what the books put on the account; see [`Account::credit`].
+    ///
+    /// # Errors
+    /// [`BalanceOverflow`]; nothing changes then.
+    pub(crate) fn credit(&self, amount: Micropoints) -> Result<(), BalanceOverflow> {
+        self.lock().credit(amount)
+    }
+}
+
+/// Grants holds, and pays earnings.
+#[derive(Default)]
+pub(crate) struct Accounts {
+    shared: Option<Arc<dyn SharedAccounts>>,
+}
+
+/// What is to be kept back, and for what.
+pub(crate) struct Order {
+    /// The request, whose id is also the hold's.
+    pub(crate) request: RequestId,
+    /// Who pays.
+    pub(crate) user: UserId,
+    /// The user's account on this node.
+    pub(crate) account: Arc<SharedAccount>,
+    /// The most that the request may cost.
+    pub(crate) amount: Micropoints,
+    /// The model that is paid.
+    pub(crate) model: Arc<str>,
+    /// When the request came.
+    pub(crate) at: Timestamp,
+}
+
+/// Why a request must not be sent, and what it was for.
+pub(crate) enum NotHeld<S, T> {
+    /// Nothing was granted.
+    Refused(S, HoldRefused),
+    /// The hold is not durable, so that a crash would forget it. It may be all the same: its owner has to void it.
+    Unwritten(T, WriteError),
+}
+
+impl Accounts {
+    /// Asks `shared` where there is one, and this node's balances otherwise.
+    pub(crate) const fn new(shared: Option<Arc<dyn SharedAccounts>>) -> Self {
+        Self { shared }
+    }
+
+    /// Whether a settlement never waits for anyone.
+    pub(crate) const fn are_local(&self) -> bool {
+        self.shared.is_none()
+    }
+
+    /// Keeps back what a request may cost, and waits until that is durable. In between `own` makes an owner of the hold out of
+    /// `subject`: from then on a wait that is cut short drops the owner, and the hold with it.
+    ///
+    /// # Errors
+    /// See [`NotHeld`].
+    pub(crate) async fn hold<S, T>(
+        &self,
+        order: Order,
+        durable: &DurableWaiters,
+        subject: S,
+        own: impl FnOnce(S, Hold) -> T,
+    ) -> Result<T, NotHeld<S, T>> {
+        let Order { request, user, account, amount, model, at } = order;
+        let granted = match &self.shared {
+            None => account.lock().hold(amount).map_err(HoldRefused::Insufficient),
+            Some(shared) => shared.hold(user, request, amount).await,
+        };
+        if let Err(refused) = granted {
+            return Err(NotHeld::Refused(subject, refused));
+        }
+        let books =
+            self.shared.as_ref().map_or(Books::Local(account), |shared| Books::Shared(Arc::clone(shared)));
+        let owner = own(subject, Hold { request, user, amount, books, open: Cell::new(true) });
+        match durable.commit(Entry::Hold { request, user, amount, model, at }).await {
+            Ok(()) => Ok(owner),
+            Err(error) => Err(NotHeld::Unwritten(owner, error)),
+        }
+    }
+
+    /// Puts on an account what its user earned.
+    ///
+    /// # Errors
+    /// [`BalanceOverflow`]; nothing changes then.
+    pub(crate) fn credit(
+        &self,
+        user: UserId,
+        account: &SharedAccount,
+        amount: Micropoints,
+    ) -> Result<(), BalanceOverflow> {
+        match &self.shared {
+            None => account.credit(amount),
+            Some(shared) => {
+                shared.credit(user, amount);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whose balance decides about a hold.
+enum Books {
+    Local(Arc<SharedAccount>),
+    Shared(Arc<dyn SharedAccounts>),
+}
+
+/// What is kept back for one request.
+pub(crate) struct Hold {
+    request: RequestId,
+    user: UserId,
+    amount: Micropoints,
+    books: Books,
+    /// Whether nothing has resolved it.
+    open: Cell<bool>,
+}
+
+impl Hold {
+    /// How much is kept back.
+    pub(crate) const fn amount(&self) -> Micropoints {
+        self.amount
+    }
+
+    /// Charges the account, and gives the rest of the hold back. To be called once: a hold that is resolved pays nothing.
+    pub(crate) async fn settle(&self, charge: Micropoints) -> Settlement {
+        if !self.open.replace(false) {
+            return Settlement::default();
+        }
+        match &self.books {
+            Books::Local(account) => account.lock().settle(self.amount, charge),
+            Books::Shared(shared) => shared.settle(self.user, self.request, self.amount, charge).await,
+        }
+    }
+
+    /// Gives it back without a charge. Later calls change nothing.
+    pub(crate) fn void(&self) {
+        if self.open.replace(false) {
+            match &self.books {
+                Books::Local(account) => account.lock().void(self.amount),
+                Books::Shared(shared) => shared.void(self.user, self.request, self.amount),
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.void();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Accounts, Hold, NotHeld, Order, SharedAccount};
+    use crate::state::durable::DurableWaiters;
+    use std::sync::Arc;
+    use tollgate_core::id::{RequestId, UserId};
+    use tollgate_core::ledger::Account;
+    use tollgate_core::points::Micropoints;
+    use tollgate_core::time::Timestamp;
+    use tollgate_store::{Durability, Options, Store};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    struct Rig {
+        account: Arc<SharedAccount>,
+        model: Arc<str>,
+        durable: DurableWaiters,
+        store: Store,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Rig {
+        async fn new(posted: i64) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let options = Options { sync: Durability::Normal };
+            let store = Store::open(&folder.path().join("t.db"), options).await.unwrap();
+            let durable = DurableWaiters::new(store.ledger.writer().await.unwrap());
+            let account = SharedAccount::new(Account::new(Micropoints::new(posted), Micropoints::ZERO));
+            Self { account, model: "m".into(), durable, store, _folder: folder }
+        }
+
+        async fn hold(&self, amount: i64) -> Result<Hold, NotHeld<(), Hold>> {
+            let order = Order {
+                request: RequestId::new(NOW, [1; 10]),
+                user: UserId::new(NOW, [2; 10]),
+                account: Arc::clone(&self.account),
+                amount: Micropoints::new(amount),
+                model: Arc::clone(&self.model),
+                at: NOW,
+            };
+            Accounts::default().hold(order, &self.durable, (), |(), hold| hold).await
+        }
+
+        fn available(&self) -> i64 {
+            self.account.available().get()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hold_is_charged_once_and_gives_the_rest_back() {
+        let rig = Rig::new(100).await;
+        let hold = rig.hold(60).await.ok().unwrap();
+        assert!(matches!(rig.hold(41).await, Err(NotHeld::Refused((), _))));
+        assert_eq!(rig.available(), 40);
+        assert_eq!(hold.settle(Micropoints::new(10)).await.charge().get(), 10);
+        assert_eq!(hold.settle(Micropoints::new(10)).await.charge().get(), 0);
+        hold.void();
+        drop(hold);
+        assert_eq!(rig.available(), 90);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_is_dropped_or_cannot_be_written_is_given_back() {
+        let rig = Rig::new(100).await;
+        drop(rig.hold(60).await);
+        assert_eq!(rig.available(), 100);
+        assert_eq!(rig.store.close().await, 0);
+        let Err(NotHeld::Unwritten(hold, _)) = rig.hold(60).await else { panic!("a closed ledger wrote it") };
+        assert_eq!(rig.available(), 40, "until its owner has voided it");
+        drop(hold);
+        assert_eq!(rig.available(), 100);
+    }
+}
