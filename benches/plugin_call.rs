@@ -37,6 +37,7 @@ fn start() -> Result<Runtime, tollgate_runtime::StartError> {
         plugins_dir: None,
         cache_dir: None,
         archive: None,
+        versions_file: None,
         embedded,
         workers: 1,
         probation: Probation::DEFAULT,

@@ -180,3 +180,38 @@ async fn a_changed_file_is_taken_up_without_being_told() {
     .await;
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_torn_component_does_not_prevent_a_start_and_is_told_of() {
+    let torn = discount_points()[..1000].to_vec();
+    let rig = Rig::with(|setup| setup.plugins = vec![("discount-points", torn)]).await;
+    rig.upstream.respond(|_| Script::sse().chunk(EVENT).chunk(END).end());
+    assert_eq!(rig.call(chat(true)).await.status, 200);
+    let plugin = rig.plugin("pricing").await;
+    assert_eq!((&plugin["source"], &plugin["state"]), (&json!("embedded"), &json!("refused")));
+    assert!(plugin["reason"].as_str().is_some_and(|reason| reason.contains("WebAssembly")), "{plugin}");
+    let ready = rig.admin("GET", "/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.text().starts_with("ready\npricing: refused, "), "{}", ready.text());
+    assert_eq!(rig.install("discount-points", discount_points()).await.status, 200);
+    assert_eq!(rig.admin("GET", "/readyz").await.text(), "ready\n");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_nothing_can_stand_in_for_refuses_calls_until_it_is_there() {
+    let rig = Rig::with(|setup| {
+        setup.plugins = vec![("own-filter", b"garbage".to_vec())];
+        setup.config.policies.content_filter.component = "own-filter".to_owned();
+    })
+    .await;
+    rig.upstream.respond(|_| Script::sse().chunk(EVENT).chunk(END).end());
+    let refused = rig.call(chat(true)).await;
+    assert_eq!((refused.status, rig.upstream.count()), (503, 0), "{}", refused.text());
+    assert_eq!(rig.admin("GET", "/readyz").await.status, 503);
+    let filter = tollgate_components::find("content-filter").expect("the first-party component").bytes;
+    assert_eq!(rig.install("own-filter", filter).await.status, 200);
+    assert_eq!(rig.call(chat(true)).await.status, 200);
+    assert_eq!(rig.admin("GET", "/readyz").await.text(), "ready\n");
+    rig.stop().await;
+}

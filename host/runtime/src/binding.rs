@@ -198,8 +198,11 @@ pub struct Settings {
     pub plugins_dir: Option<PathBuf>,
     /// Where compiled code is kept between starts; nothing is kept when absent.
     pub cache_dir: Option<PathBuf>,
-    /// Where pricing policies are kept for as long as there are receipts of theirs; none are when absent.
+    /// Where pricing policies are kept for as long as there are receipts of theirs, and all files that served; none are when
+    /// absent.
     pub archive: Option<Archive>,
+    /// The file that says which versions were good and which failed; a restart knows neither when absent.
+    pub versions_file: Option<PathBuf>,
     /// What the binary carries.
     pub embedded: Vec<Embedded>,
     /// Threads that will call components: sizes the pool of instances.

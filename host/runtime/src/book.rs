@@ -6,12 +6,11 @@ use crate::binding::Binding;
 use crate::digest::Digest;
 use crate::error::LoadError;
 use crate::generation::{Loaded, Member};
+use crate::source::Source;
 use crate::spec::Spec;
 use crate::status::ComponentState;
+use crate::versions::{Failed, Version, Versions};
 use crate::vitals::Vitals;
-
-/// What tells two versions of a component apart: bytes and configuration.
-pub(crate) type Version = (Digest, Digest);
 
 /// What is known beyond the current generation.
 #[derive(Default)]
@@ -21,15 +20,8 @@ pub(crate) struct Book {
     last_good: HashMap<String, Loaded>,
     /// By unit: the refusal of this version, or of a file that could not even be read.
     refused: HashMap<String, (Option<Version>, LoadError)>,
-    /// By unit: what failed its trial.
-    failed: HashMap<String, Failed>,
-}
-
-/// A component that was rolled back. With other bounds it may do better, so it is known by its whole spec.
-struct Failed {
-    digest: Digest,
-    spec: Spec,
-    last_error: String,
+    /// What outlives this process.
+    versions: Versions,
 }
 
 impl Book {
@@ -39,8 +31,46 @@ impl Book {
         if let Some((_, error)) = self.refused.get(name) {
             return Some(ComponentState::Refused { reason: error.to_string() });
         }
-        let failed = self.failed.get(name)?;
-        Some(ComponentState::RolledBack { from: failed.digest, reason: failed.last_error.clone() })
+        let failed = self.versions.failed.get(name)?;
+        Some(ComponentState::RolledBack { from: failed.digest, reason: failed.reason.clone() })
+    }
+
+    /// Why the last version of a unit was refused.
+    pub(crate) fn complaint(&self, name: &str) -> Option<String> {
+        self.refused.get(name).map(|(_, cause)| cause.to_string())
+    }
+
+    /// What is known so far, from an earlier process.
+    pub(crate) fn remember(versions: Versions) -> Self {
+        Self { versions, ..Self::default() }
+    }
+
+    /// What the next process shall know.
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// What was good last, where that came from a file.
+    pub(crate) fn good(&self, name: &str) -> Option<Version> {
+        self.versions.good.get(name).copied()
+    }
+
+    /// Notes that this one has proven good. What the binary itself carries needs no note.
+    pub(crate) fn prove(&mut self, vitals: &Vitals) {
+        let name = &vitals.spec.name;
+        if vitals.source == Source::Embedded {
+            self.versions.good.remove(name);
+        } else {
+            self.versions.good.insert(name.clone(), (vitals.digest, vitals.config_digest));
+        }
+    }
+
+    /// A version that is new to this data directory serves; `good` takes its place if it fails.
+    pub(crate) fn try_out(&mut self, name: &str, new: &Loaded, good: Loaded) {
+        self.refused.remove(name);
+        self.versions.failed.remove(name);
+        self.last_good.insert(name.to_owned(), good);
+        new.vitals().begin_trial();
     }
 
     /// What operators want in force.
@@ -61,7 +91,7 @@ impl Book {
         if !self.refused.get(name).is_some_and(other_config) {
             self.refused.remove(name);
         }
-        self.failed.remove(name);
+        self.versions.failed.remove(name);
     }
 
     /// Why this version was refused, where it was the last that was.
@@ -78,24 +108,25 @@ impl Book {
 
     /// Whether this failed its trial, so that what served before stands in for it.
     pub(crate) fn has_failed(&self, spec: &Spec, digest: Digest) -> bool {
-        let failed = self.failed.get(&spec.name);
-        failed.is_some_and(|failed| failed.digest == digest && failed.spec == *spec)
+        let failed = self.versions.failed.get(&spec.name);
+        failed.is_some_and(|failed| failed.digest == digest && failed.spec == spec.digest())
     }
 
     /// Notes that a component failed its trial. What served before it takes its place, where there is such a thing.
     pub(crate) fn fail(&mut self, failing: &Vitals) -> Option<Loaded> {
         let name = &failing.spec.name;
         let good = self.last_good.remove(name)?;
-        let last_error = failing.last_error().unwrap_or_default();
-        let failed = Failed { digest: failing.digest, spec: failing.spec.clone(), last_error };
-        self.failed.insert(name.clone(), failed);
+        let reason = failing.last_error().unwrap_or_default();
+        let failed = Failed { digest: failing.digest, spec: failing.spec.digest(), reason };
+        self.versions.failed.insert(name.clone(), failed);
+        self.prove(good.vitals());
         Some(good)
     }
 
     /// Notes that `new` takes the place of `old`.
     pub(crate) fn admit(&mut self, name: &str, new: &Loaded, old: Option<&Loaded>) {
         self.refused.remove(name);
-        self.failed.remove(name);
+        self.versions.failed.remove(name);
         let Some(old) = old else { return };
         // A version that is itself doubtful is nothing to go back to: the one before it is.
         let doubtful = old.vitals().on_trial() && old.vitals().has_faulted();
@@ -106,11 +137,13 @@ impl Book {
     }
 
     /// Forgets what is bound no more.
-    pub(crate) fn forget_all_but(&mut self, members: &[Member]) {
-        let bound = |name: &String| members.iter().any(|member| member.vitals().spec.name == *name);
+    pub(crate) fn forget_all_but(&mut self, members: &[Member], lacking: &[Spec]) {
+        let loaded = |name: &String| members.iter().any(|member| member.vitals().spec.name == *name);
+        let bound = |name: &String| loaded(name) || lacking.iter().any(|spec| spec.name == *name);
         self.last_good.retain(|name, _| bound(name));
         self.refused.retain(|name, _| bound(name));
-        self.failed.retain(|name, _| bound(name));
+        self.versions.failed.retain(|name, _| bound(name));
+        self.versions.good.retain(|name, _| bound(name));
     }
 
     /// Lets go of what served before components whose trial is over.

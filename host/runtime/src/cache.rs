@@ -60,6 +60,11 @@ impl Cache {
             .ok()
     }
 
+    /// Whether there is something for this digest. What it is worth shows when it is loaded.
+    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
+    }
+
     /// Keeps a compiled component. A failure costs the next start a compilation, nothing else.
     pub(crate) fn store(&self, digest: &Digest, component: &Component) {
         let kept = component.serialize().map_err(io::Error::other).and_then(|code| self.write(digest, &code));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::binding::WHOLE_PPM;
+use crate::binding::{Kind, WHOLE_PPM};
 use crate::policy::{Filter, Pricing, Selector};
 
 /// Offset basis and prime of FNV-1a, 64 bits.
@@ -33,6 +33,8 @@ pub struct Policies {
     pub pricing: Option<Arc<Pricing>>,
     /// The content filter, where one is bound.
     pub filter: Option<Arc<Filter>>,
+    /// A kind of policy that is bound and could not be loaded, so that no request may be served.
+    pub lacks: Option<Kind>,
 }
 
 /// The variants of one binding, each with a part of all keys.

@@ -25,6 +25,9 @@ const STACK_BYTES: usize = 16 << 20;
 /// Least time between two looks at a compilation that is nearly over its limit.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Longest time between two such looks.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// What a compilation sends when it is over.
 type Compiled = Result<Component, String>;
 
@@ -42,20 +45,31 @@ impl Compiler {
         Self { engine, cache: cache.map(Arc::new), limits, running: Arc::default() }
     }
 
-    /// The compiled form of `bytes`, whose digest this is.
-    pub(crate) fn compile(&self, digest: Digest, bytes: Cow<'static, [u8]>) -> Result<Component, LoadError> {
+    /// The compiled form of `bytes`, whose digest this is. It may take any time where `patient`.
+    pub(crate) fn compile(
+        &self,
+        digest: Digest,
+        bytes: Cow<'static, [u8]>,
+        patient: bool,
+    ) -> Result<Component, LoadError> {
         inspect(&bytes, &self.limits)?;
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &digest)) {
             return Ok(component);
         }
-        if self.running.load(Ordering::Relaxed) >= OVERDUE_MAX {
+        if !patient && self.running.load(Ordering::Relaxed) >= OVERDUE_MAX {
             return Err(LoadError::Compile("earlier compilations are still running".to_owned()));
         }
-        self.compile_elsewhere(digest, bytes)
+        let limit = if patient { Duration::MAX } else { self.limits.compile };
+        self.compile_elsewhere(digest, bytes, limit)
     }
 
     /// A compilation cannot be interrupted: one that takes too long is left to end by itself.
-    fn compile_elsewhere(&self, digest: Digest, bytes: Cow<'static, [u8]>) -> Result<Component, LoadError> {
+    fn compile_elsewhere(
+        &self,
+        digest: Digest,
+        bytes: Cow<'static, [u8]>,
+        limit: Duration,
+    ) -> Result<Component, LoadError> {
         let (engine, cache, running) = (self.engine.clone(), self.cache.clone(), Arc::clone(&self.running));
         let (done, outcome) = mpsc::channel();
         running.fetch_add(1, Ordering::Relaxed);
@@ -81,33 +95,41 @@ impl Compiler {
             self.running.fetch_sub(1, Ordering::Relaxed);
             LoadError::Compile(error.to_string())
         })?;
-        self.wait(&outcome, &compiling)
+        wait(&outcome, &compiling, limit)
     }
 
-    /// Waits until the compilation is done, or until its thread has run for as long as it may: on a busy machine that is
-    /// later than the same time by the clock.
-    fn wait(&self, outcome: &Receiver<Compiled>, thread: &OnceLock<Pid>) -> Result<Component, LoadError> {
-        let limit = self.limits.compile;
-        let begun = Instant::now();
-        let mut left = limit;
-        loop {
-            match outcome.recv_timeout(left) {
-                Ok(compiled) => return compiled.map_err(LoadError::Compile),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(LoadError::Compile("its thread ended".to_owned()));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+    /// Whether a compilation that took too long has ended since, and left what it made.
+    pub(crate) fn has_kept(&self, digest: &Digest) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.holds(digest))
+    }
+}
+
+/// Waits until the compilation is done, or until its thread has run for as long as it may: on a busy machine that is later
+/// than the same time by the clock.
+fn wait(
+    outcome: &Receiver<Compiled>,
+    thread: &OnceLock<Pid>,
+    limit: Duration,
+) -> Result<Component, LoadError> {
+    let begun = Instant::now();
+    let mut left = limit;
+    loop {
+        match outcome.recv_timeout(left.min(WAIT_MAX)) {
+            Ok(compiled) => return compiled.map_err(LoadError::Compile),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(LoadError::Compile("its thread ended".to_owned()));
             }
-            let ran = match thread.get() {
-                Some(&thread) => thread_time(thread).unwrap_or_else(|| begun.elapsed()),
-                None => Duration::ZERO,
-            };
-            left = limit.saturating_sub(ran);
-            if left.is_zero() {
-                return Err(LoadError::CompileTimeout { limit });
-            }
-            left = left.max(LOOK_AGAIN);
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        let ran = match thread.get() {
+            Some(&thread) => thread_time(thread).unwrap_or_else(|| begun.elapsed()),
+            None => Duration::ZERO,
+        };
+        left = limit.saturating_sub(ran);
+        if left.is_zero() {
+            return Err(LoadError::CompileTimeout { limit });
+        }
+        left = left.max(LOOK_AGAIN);
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::adapter::Adapter;
+use crate::binding::{Kind, OnError};
 use crate::choice::{Choice, Policies, Split};
 use crate::policy::{Filter, Pricing, Selector};
+use crate::spec::Spec;
 use crate::vitals::Vitals;
 
 /// One component in its typed form.
@@ -56,6 +58,8 @@ pub struct Generation {
     id: u64,
     /// In the order of the bindings and their variants.
     members: Vec<Member>,
+    /// What is bound, but could not be loaded at the start, nor anything in its place.
+    lacking: Vec<Spec>,
     adapters: Vec<Arc<Adapter>>,
     selectors: Split<Selector>,
     pricing: Split<Pricing>,
@@ -65,11 +69,12 @@ pub struct Generation {
 
 impl Generation {
     /// `live` counts the generations that exist.
-    pub(crate) fn new(id: u64, members: Vec<Member>, live: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(id: u64, members: Vec<Member>, lacking: Vec<Spec>, live: &Arc<AtomicUsize>) -> Self {
         live.fetch_add(1, Ordering::Relaxed);
         let mut generation = Self {
             id,
             members: Vec::new(),
+            lacking,
             adapters: Vec::new(),
             selectors: Split::empty(),
             pricing: Split::empty(),
@@ -123,12 +128,28 @@ impl Generation {
             selector: self.selectors.choose(choice).cloned(),
             pricing: self.pricing.choose(choice).cloned(),
             filter: self.filters.choose(choice).cloned(),
+            lacks: self.lacks(),
         }
+    }
+
+    /// The kind of a policy without which no request may be served.
+    #[inline]
+    fn lacks(&self) -> Option<Kind> {
+        let needed = |spec: &&Spec| match spec.kind {
+            Kind::ProviderAdapter => false,
+            Kind::PricingPolicy => true,
+            Kind::KeySelector | Kind::ContentFilter => spec.on_error == OnError::Closed,
+        };
+        self.lacking.iter().find(needed).map(|spec| spec.kind)
     }
 
     /// All content filters that may be chosen, for whoever prepares their plans.
     pub fn filters(&self) -> impl Iterator<Item = &Arc<Filter>> {
         self.filters.all()
+    }
+
+    pub(crate) fn lacking(&self) -> &[Spec] {
+        &self.lacking
     }
 
     pub(crate) fn members(&self) -> &[Member] {

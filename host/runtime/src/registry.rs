@@ -13,6 +13,7 @@ use crate::book::Book;
 use crate::compile::Compiler;
 use crate::generation::Generation;
 use crate::plan::policy::FilterPlan;
+use crate::versions::Versions;
 use crate::vitals::{Host, Signal};
 
 /// Everything behind a runtime but its watch on the files.
@@ -29,12 +30,32 @@ pub(crate) struct Registry {
     pub(crate) reload: Mutex<()>,
     /// Held for moments only. Whoever publishes holds it.
     pub(crate) book: Mutex<Book>,
+    /// Where the next process finds what is known of versions.
+    pub(crate) versions_file: Option<PathBuf>,
+    /// What that file holds; held while it is written.
+    pub(crate) saved: Mutex<Versions>,
 }
 
 impl Registry {
     /// What is known beside the generation. Whoever holds it may publish.
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what the next process shall know, where that has changed. Never call it with the book in hand.
+    pub(crate) fn save(&self) {
+        let Some(path) = &self.versions_file else { return };
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = self.book().versions().clone();
+        if *saved == versions {
+            return;
+        }
+        match versions.write(path) {
+            Ok(()) => *saved = versions,
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "which components are good was not written down");
+            }
+        }
     }
 }
 

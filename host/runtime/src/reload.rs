@@ -3,18 +3,21 @@
 //! Everything that can fail happens before anything changes. Two locks keep it so: one is held through a whole reload, and
 //! [`Book`](crate::book::Book) for moments only, by whoever publishes. A rollback therefore never waits for a compilation.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use wasmtime::component::Component;
 
 use crate::binding::{Binding, Kind, Variant};
-use crate::book::Version;
 use crate::digest::Digest;
 use crate::error::{LoadError, ReloadError};
 use crate::event::Event;
 use crate::generation::{Generation, Loaded, Member};
 use crate::registry::Registry;
+use crate::source::Source;
 use crate::spec::Spec;
+use crate::versions::Version;
 use crate::vitals::{Signal, Vitals};
 use crate::{check, loader, source};
 
@@ -25,6 +28,8 @@ pub(crate) enum Occasion {
     Bindings,
     /// Files may have changed: each one counts for itself, and what was refused before is not tried again.
     Files,
+    /// The gateway starts: whatever is refused, something is put in its place.
+    Start,
 }
 
 /// What a reload does with one variant of a binding.
@@ -33,12 +38,17 @@ enum Step {
     Keep(String),
     /// A new version takes its place.
     Replace(Loaded),
+    /// A version that has not served before, and what takes its place if it fails.
+    TryOut(Loaded, Loaded),
+    /// This one serves in place of one that was refused, or has failed before.
+    StandIn(Loaded),
 }
 
 /// A variant, and what becomes of it.
 struct Planned<'b> {
     binding: &'b Binding,
     variant: &'b Variant,
+    spec: Spec,
     step: Step,
 }
 
@@ -58,18 +68,20 @@ impl Registry {
             let spec = Spec::new(binding, variant);
             let step = match self.step(&spec, occasion) {
                 Ok(step) => step,
+                Err(cause) if occasion == Occasion::Start => self.stand_in_for(&spec, cause)?,
                 Err(cause) => {
                     let error = ReloadError::Load { name: spec.name.clone(), cause };
                     if occasion == Occasion::Bindings {
                         return Err(error);
                     }
                     refusal.get_or_insert(error);
-                    Step::Keep(spec.name)
+                    Step::Keep(spec.name.clone())
                 }
             };
-            plan.push(Planned { binding, variant, step });
+            plan.push(Planned { binding, variant, spec, step });
         }
         let generation = self.publish(&bindings, plan);
+        self.save();
         refusal.map_or(Ok(generation), Err)
     }
 
@@ -84,28 +96,101 @@ impl Registry {
         if self.goes_on(spec, version) {
             return Ok(Step::Keep(spec.name.clone()));
         }
-        // A look at the files does not try again what was refused already.
+        // A look at the files does not try again what was refused already, unless it only took too long and is done now.
         if occasion == Occasion::Files
             && let Some(cause) = self.book().refusal(&spec.name, version)
+            && !(matches!(cause, LoadError::CompileTimeout { .. }) && self.compiler.has_kept(&digest))
         {
             return Err(cause);
         }
-        let keep = self.archive.as_ref().filter(|_| spec.kind == Kind::PricingPolicy);
-        let kept = keep.map_or(Ok(()), |archive| archive.keep(&bytes, &spec.config));
-        if let Err(error) = kept {
-            let cause = LoadError::Archive { cause: error.to_string() };
-            return Err(self.refuse(spec, Some(version), occasion, cause));
+        if occasion == Occasion::Start
+            && self.book().has_failed(spec, digest)
+            && let Some(good) = self.stand_in(spec)
+        {
+            tracing::error!(
+                component = spec.name, failed = %digest, serves = %good.vitals().digest,
+                "this version failed on trial before: the one before it serves"
+            );
+            return Ok(Step::StandIn(good));
         }
+        let new = source != Source::Embedded && self.book().good(&spec.name) != Some(version);
+        let patient = occasion == Occasion::Start && source == Source::Embedded;
+        let loaded = self.load(spec, digest, bytes, source, patient);
+        let loaded = loaded.map_err(|cause| self.refuse(spec, Some(version), occasion, cause))?;
+        if occasion == Occasion::Start
+            && new
+            && let Some(good) = self.stand_in(spec)
+        {
+            return Ok(Step::TryOut(loaded, good));
+        }
+        Ok(Step::Replace(loaded))
+    }
+
+    /// Keeps, compiles, links and tries a component.
+    fn load(
+        &self,
+        spec: &Spec,
+        digest: Digest,
+        bytes: Cow<'static, [u8]>,
+        source: Source,
+        patient: bool,
+    ) -> Result<Loaded, LoadError> {
+        self.keep(spec, &bytes, &source)?;
         let component = match self.compiled(digest) {
-            Some(component) => Ok(component),
-            None => self.compiler.compile(digest, bytes),
+            Some(component) => component,
+            None => self.compiler.compile(digest, bytes, patient)?,
         };
-        let loaded = component.and_then(|component| {
-            let host = Arc::clone(&self.host);
-            let vitals = Vitals::new(host, spec.clone(), component, digest, source);
-            loader::load(vitals, self.filter_check)
-        });
-        loaded.map(Step::Replace).map_err(|cause| self.refuse(spec, Some(version), occasion, cause))
+        let vitals = Vitals::new(Arc::clone(&self.host), spec.clone(), component, digest, source);
+        loader::load(vitals, self.filter_check)
+    }
+
+    /// Keeps what receipts may name, and what a later start may need. Only the former is a reason to refuse a component.
+    fn keep(&self, spec: &Spec, bytes: &[u8], source: &Source) -> Result<(), LoadError> {
+        let priced = spec.kind == Kind::PricingPolicy;
+        let Some(archive) = self.archive.as_ref().filter(|_| priced || *source != Source::Embedded) else {
+            return Ok(());
+        };
+        match archive.keep(bytes, &spec.config) {
+            Err(error) if priced => Err(LoadError::Archive { cause: error.to_string() }),
+            Err(error) => {
+                tracing::warn!(component = spec.name, %error, "a component was not kept for later starts");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What a start puts in the place of a component that was refused. Nothing may be there to put: what is bound to a file
+    /// then stays empty, and what never was is a mistake in the bindings.
+    fn stand_in_for(&self, spec: &Spec, cause: LoadError) -> Result<Step, ReloadError> {
+        if let Some(loaded) = self.stand_in(spec) {
+            let serves = loaded.vitals().digest;
+            tracing::error!(component = spec.name, %cause, %serves, "another version serves in its place");
+            return Ok(Step::StandIn(loaded));
+        }
+        let file = |dir: &PathBuf| dir.join(format!("{}.wasm", spec.component)).symlink_metadata().is_ok();
+        if self.plugins_dir.as_ref().is_none_or(|dir| !file(dir)) {
+            return Err(ReloadError::Load { name: spec.name.clone(), cause });
+        }
+        tracing::error!(component = spec.name, %cause, "nothing can serve in its place");
+        Ok(Step::Keep(spec.name.clone()))
+    }
+
+    /// The last good version of a unit, with the configuration of today or else with its own, or what the binary carries.
+    fn stand_in(&self, spec: &Spec) -> Option<Loaded> {
+        self.last_good(spec).or_else(|| {
+            let embedded = self.embedded.iter().find(|embedded| embedded.name == spec.component)?;
+            let digest = Digest::of(embedded.bytes);
+            self.load(spec, digest, embedded.bytes.into(), Source::Embedded, true).ok()
+        })
+    }
+
+    fn last_good(&self, spec: &Spec) -> Option<Loaded> {
+        let archive = self.archive.as_ref()?;
+        let (digest, config) = self.book().good(&spec.name)?;
+        let bytes = archive.component(digest).ok()?;
+        let load = |spec: &Spec| self.load(spec, digest, bytes.clone().into(), Source::Kept, true);
+        load(spec).ok().or_else(|| load(&Spec { config: archive.config(config).ok()?, ..spec.clone() }).ok())
     }
 
     /// Whether what serves is what is asked for, or stands in for it since it failed its trial.
@@ -152,10 +237,16 @@ impl Registry {
         let current = self.current.load_full();
         let mut changed = Vec::new();
         let mut members = Vec::with_capacity(plan.len());
-        for Planned { binding, variant, step } in plan {
+        let mut lacking = Vec::new();
+        for Planned { binding, variant, spec, step } in plan {
             let loaded = match step {
-                // It was found in a generation a moment ago, and only a reload takes a variant away.
+                // It was found in a generation a moment ago, or nothing could be loaded since the start.
                 Step::Keep(name) => current.find(&name).cloned(),
+                Step::StandIn(loaded) => Some(loaded),
+                Step::TryOut(new, good) => {
+                    book.try_out(&spec.name, &new, good);
+                    Some(new)
+                }
                 Step::Replace(new) => {
                     let name = new.vitals().spec.name.clone();
                     book.admit(&name, &new, current.find(&name));
@@ -165,15 +256,18 @@ impl Registry {
             };
             let Variant { share_ppm, shadow, .. } = *variant;
             let member = |loaded| Member { loaded, binding: binding.name.as_str().into(), share_ppm, shadow };
-            members.extend(loaded.map(member));
+            match loaded.map(member) {
+                Some(member) => members.push(member),
+                None => lacking.push(spec),
+            }
         }
         book.bind(bindings.to_vec());
         let same = members.iter().map(Member::place).eq(current.members().iter().map(Member::place));
-        if current.id() > 0 && changed.is_empty() && same {
+        if current.id() > 0 && changed.is_empty() && same && lacking == current.lacking() {
             return current;
         }
-        book.forget_all_but(&members);
-        let next = self.swap(&current, members);
+        book.forget_all_but(&members, &lacking);
+        let next = self.swap(&current, members, lacking);
         drop(book);
         tracing::info!(generation = next.id(), ?changed, "generation published");
         self.host.emit(Event::Published { generation: next.id(), changed });
@@ -181,8 +275,8 @@ impl Registry {
     }
 
     /// Makes the next generation current. Only whoever holds the book may.
-    fn swap(&self, current: &Generation, members: Vec<Member>) -> Arc<Generation> {
-        let next = Arc::new(Generation::new(current.id() + 1, members, &self.generations_live));
+    fn swap(&self, current: &Generation, members: Vec<Member>, lacking: Vec<Spec>) -> Arc<Generation> {
+        let next = Arc::new(Generation::new(current.id() + 1, members, lacking, &self.generations_live));
         let old = self.current.swap(Arc::clone(&next));
         self.host.signal(Signal::Retire(old));
         next
@@ -200,18 +294,24 @@ impl Registry {
         let mut members = current.members().to_vec();
         let failed = members.iter_mut().filter(|member| Arc::ptr_eq(member.vitals(), failing));
         failed.for_each(|member| member.loaded = good.clone());
-        let next = self.swap(&current, members);
+        let next = self.swap(&current, members, current.lacking().to_vec());
         drop(book);
+        self.save();
         tracing::error!(component = name, %from, %to, "rolled back: the new version failed on trial");
         let name = Arc::clone(&failing.name);
         self.host.emit(Event::RolledBack { name, from, to, generation: next.id() });
     }
 
-    /// Lets go of what served before components whose trial is over.
+    /// Lets go of what served before components whose trial is over, and writes down which have proven good.
     pub(crate) fn end_trials(&self) {
         let generation = self.current.load();
         let on_trial = |name: &str| generation.find(name).is_some_and(|loaded| loaded.vitals().on_trial());
-        self.book().end_trials(on_trial);
+        let mut book = self.book();
+        book.end_trials(on_trial);
+        let members = generation.members().iter().map(Member::vitals);
+        members.filter(|vitals| vitals.is_proven()).for_each(|vitals| book.prove(vitals));
+        drop(book);
+        self.save();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::binding::{Binding, Settings};
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::filter_world::ContentFilter;
 use crate::bindings::selector_world::KeySelector;
+use crate::book::Book;
 use crate::cache::Cache;
 use crate::compile::Compiler;
 use crate::engine::{self, Clock};
@@ -22,7 +23,9 @@ use crate::generation::{Generation, Member};
 use crate::pricing::PricingWorld;
 use crate::registry::Registry;
 use crate::reload::Occasion;
+use crate::spec::Spec;
 use crate::status::ComponentStatus;
+use crate::versions::Versions;
 use crate::vitals::Host;
 use crate::watch::Watch;
 use crate::{slot, supervisor};
@@ -45,6 +48,30 @@ impl Runtime {
         bindings: Vec<Binding>,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
+        Self::begin(settings, bindings, Occasion::Bindings, events)
+    }
+
+    /// The same for a gateway, which nothing in the plugins directory may keep from serving: where a file is refused or has
+    /// failed its trial before, the last good version stands in for it, else the component of that name that the binary
+    /// carries. The status tells. Where there is neither, the binding stays empty, which
+    /// [`Policies::lacks`](crate::Policies::lacks) tells.
+    ///
+    /// # Errors
+    /// When the engine cannot be made, or the bindings contradict each other or name what never was.
+    pub fn serve(
+        settings: Settings,
+        bindings: Vec<Binding>,
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        Self::begin(settings, bindings, Occasion::Start, events)
+    }
+
+    fn begin(
+        settings: Settings,
+        bindings: Vec<Binding>,
+        occasion: Occasion,
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
         let units: usize = bindings.iter().map(|binding| binding.variants.len()).sum();
         let idle = settings.workers.saturating_add(1) * units.max(4) * 4;
         let pool = idle.saturating_add(settings.limits.exchanges_max);
@@ -62,6 +89,7 @@ impl Runtime {
             engine,
         });
         let generations_live = Arc::new(AtomicUsize::new(0));
+        let versions = settings.versions_file.as_deref().map(Versions::read).unwrap_or_default();
         let registry = Arc::new(Registry {
             compiler: Compiler::new(
                 host.engine.clone(),
@@ -73,13 +101,15 @@ impl Runtime {
             archive: settings.archive,
             embedded: settings.embedded,
             filter_check: settings.filter_check,
-            current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), &generations_live)),
+            current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), Vec::new(), &generations_live)),
             generations_live,
             reload: Mutex::new(()),
-            book: Mutex::default(),
+            book: Mutex::new(Book::remember(versions.clone())),
+            versions_file: settings.versions_file,
+            saved: Mutex::new(versions),
         });
         supervisor::start(&registry, inbox)?;
-        registry.transact(Occasion::Bindings, Some(bindings))?;
+        registry.transact(occasion, Some(bindings))?;
         Ok(Self { registry, watch: Arc::default() })
     }
 
@@ -127,7 +157,10 @@ impl Runtime {
         let book = self.registry.book();
         let generation = self.registry.current.load();
         let row = |member: &Member| ComponentStatus::new(member, book.verdict(member.vitals()));
-        generation.members().iter().map(row).collect()
+        let lacking =
+            |spec: &Spec| ComponentStatus::lacking(spec, book.complaint(&spec.name).unwrap_or_default());
+        let members = generation.members().iter().map(row);
+        members.chain(generation.lacking().iter().map(lacking)).collect()
     }
 
     /// Generations that exist: the current one, and those that requests still use.

@@ -23,6 +23,10 @@ pub enum Source {
     Embedded,
     /// This file.
     File(PathBuf),
+    /// A file that was good once, as it was kept.
+    Kept,
+    /// Nothing was found that could be loaded.
+    Nowhere,
 }
 
 /// The bytes of `component`: the file of that name where there is one, else the embedded component.

@@ -2,6 +2,7 @@
 //! shares change.
 
 use crate::binding::{Binding, Kind, OnError, Variant};
+use crate::digest::Digest;
 
 /// All that decides whether a unit that serves is still what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,15 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
+    /// What it is known by from one start to the next.
+    pub(crate) fn digest(&self) -> Digest {
+        let Self { name, component, kind, config, on_error, deadline_ms, memory_bytes_max } = self;
+        let (kind, on_error) = (kind.name(), on_error.name());
+        let text =
+            format!("{name}\n{component}\n{kind}\n{on_error}\n{deadline_ms}\n{memory_bytes_max}\n{config}");
+        Digest::of(text.as_bytes())
+    }
+
     /// What a variant of this binding runs.
     pub(crate) fn new(binding: &Binding, variant: &Variant) -> Self {
         Self {

@@ -8,13 +8,14 @@ use crate::digest::Digest;
 use crate::error::FaultKind;
 use crate::generation::Member;
 use crate::source::Source;
+use crate::spec::Spec;
 
 /// What a component is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentState {
     /// It serves.
     Active,
-    /// It serves, but a newer file or configuration was refused.
+    /// It serves, but a newer file or configuration was refused; where its source is nowhere, nothing serves.
     Refused {
         /// Why, in words for the operator.
         reason: String,
@@ -101,6 +102,28 @@ impl ComponentStatus {
             log_lines_dropped: vitals.log.dropped.load(Ordering::Relaxed),
             last_error: vitals.last_error(),
             since: vitals.loaded,
+        }
+    }
+
+    /// What is bound, but could not be loaded, nor anything in its place.
+    pub(crate) fn lacking(spec: &Spec, reason: String) -> Self {
+        Self {
+            name: spec.name.clone(),
+            share_ppm: 0,
+            shadow: false,
+            kind: spec.kind,
+            component: spec.component.clone(),
+            digest: Digest::from_bytes([0; 32]),
+            source: Source::Nowhere,
+            generation: 0,
+            state: ComponentState::Refused { reason },
+            calls: 0,
+            bytes: 0,
+            faults: Default::default(),
+            instances: 0,
+            log_lines_dropped: 0,
+            last_error: None,
+            since: SystemTime::now(),
         }
     }
 

@@ -241,6 +241,13 @@ impl Vitals {
             && self.since.elapsed() <= self.host.probation.window
     }
 
+    /// Whether it has served for as long as a trial takes, and still does.
+    pub(crate) fn is_proven(&self) -> bool {
+        let Probation { calls, window } = self.host.probation;
+        let served = self.calls() > calls || (self.calls() > 0 && self.since.elapsed() > window);
+        served && !self.breaker.is_open()
+    }
+
     /// Whether it has faulted at all, calls that were refused and inputs that were too much aside.
     pub(crate) fn has_faulted(&self) -> bool {
         self.fault_total() > 0

@@ -17,6 +17,7 @@ fn settings(dir: &Path) -> Settings {
         plugins_dir: Some(dir.to_owned()),
         cache_dir: None,
         archive: None,
+        versions_file: None,
         embedded: vec![Embedded { name: "liar".to_owned(), bytes }],
         workers: 3,
         probation: Probation::DEFAULT,

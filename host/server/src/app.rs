@@ -416,7 +416,7 @@ fn start_components(config: &Config, workers: usize, writer: Writer) -> Result<R
     };
     std::fs::create_dir_all(&dir).map_err(failed("creating"))?;
     let settings = components::settings(config, workers);
-    let runtime = Runtime::start(settings, components::bindings(config), move |event| {
+    let runtime = Runtime::serve(settings, components::bindings(config), move |event| {
         directory_sync::note(&writer, &event);
     })
     .map_err(StartError::Components)?;

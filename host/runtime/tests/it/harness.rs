@@ -44,6 +44,14 @@ impl Bench {
         Ok(Self { runtime, dir, events })
     }
 
+    /// Serves as a gateway does, from directories that outlive it.
+    pub(crate) fn serve(settings: Settings, bindings: Vec<Binding>) -> Result<Self, StartError> {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&events);
+        let runtime = Runtime::serve(settings, bindings, move |event| log.lock().unwrap().push(event))?;
+        Ok(Self { runtime, dir: tempfile::tempdir().unwrap(), events })
+    }
+
     /// The status of the only component.
     pub(crate) fn status(&self) -> ComponentStatus {
         self.runtime.status().into_iter().next().unwrap()
@@ -91,6 +99,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         plugins_dir: Some(dir.to_owned()),
         cache_dir: None,
         archive: None,
+        versions_file: None,
         embedded: embedded(),
         workers: 4,
         probation: Probation::DEFAULT,

@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod refusals;
 mod reload;
+mod restart;
 mod rollback;
 mod sandbox;
 mod variants;

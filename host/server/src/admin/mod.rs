@@ -32,12 +32,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tollgate_core::id::RequestId;
+use tollgate_runtime::{Choice, ComponentState, Source};
 
 pub(crate) use self::openapi::openapi;
 use self::reply::bytes;
@@ -68,11 +70,34 @@ pub(crate) struct Admin {
 pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
-        (&Method::GET, "/readyz") if admin.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
-        (&Method::GET, "/readyz") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        (&Method::GET, "/readyz") => ready(admin),
         (&Method::GET, "/metrics") => metrics(admin),
         _ => managed(admin, from, request).await,
     }
+}
+
+/// Whether requests are served, and which components are not those that were asked for.
+fn ready(admin: &Admin) -> Answer {
+    let runtime = &admin.shared.runtime;
+    let lacks = runtime.current().choose(Choice::default()).lacks;
+    let mut words = match (admin.ready.load(Ordering::Relaxed), lacks) {
+        (false, _) => "not ready\n".to_owned(),
+        (true, Some(kind)) => format!("not ready: no {} could be loaded\n", kind.name()),
+        (true, None) => "ready\n".to_owned(),
+    };
+    let status = if words.starts_with("ready") { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    for component in runtime.status() {
+        let (name, digest) = (component.name, component.digest);
+        match component.state {
+            ComponentState::Refused { .. } if component.source == Source::Nowhere => {
+                words += &format!("{name}: refused, and nothing serves in its place\n");
+            }
+            ComponentState::Refused { .. } => words += &format!("{name}: refused, {digest} serves\n"),
+            ComponentState::RolledBack { .. } => words += &format!("{name}: rolled back, {digest} serves\n"),
+            ComponentState::Active | ComponentState::Tripped => {}
+        }
+    }
+    text(status, words)
 }
 
 async fn managed(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
@@ -95,6 +120,6 @@ fn metrics(admin: &Admin) -> Answer {
     bytes(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body)
 }
 
-fn text(status: StatusCode, body: &'static str) -> Answer {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     bytes(status, "text/plain; charset=utf-8", body)
 }

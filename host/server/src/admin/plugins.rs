@@ -31,7 +31,8 @@ pub(super) struct Plugin {
     component: String,
     /// SHA-256 of the file.
     digest: String,
-    /// `embedded` in the binary, or a `file` of the plugins directory.
+    /// `embedded` in the binary, a `file` of the plugins directory, `kept` of one that was good, or `none` where nothing
+    /// serves.
     source: &'static str,
     /// The first set that it was part of.
     generation: u64,
@@ -87,7 +88,9 @@ fn plugin(status: &ComponentStatus) -> Plugin {
         digest: status.digest.to_string(),
         source: match &status.source {
             Source::Embedded => "embedded",
-            _ => "file",
+            Source::File(_) => "file",
+            Source::Kept => "kept",
+            Source::Nowhere => "none",
         },
         generation: status.generation,
         state: status.state.name(),

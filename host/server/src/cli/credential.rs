@@ -288,8 +288,10 @@ impl Add {
 
 /// Checks a credential with components that are started for it. Returns what they would grant for it as well.
 async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, FirstCredential)> {
-    let (settings, bindings) = (components::settings(config, 1), components::bindings(config));
-    let starting = tokio::task::spawn_blocking(move || Runtime::start(settings, bindings, |_| {}));
+    // What was good is the running server's to say.
+    let settings = tollgate_runtime::Settings { versions_file: None, ..components::settings(config, 1) };
+    let bindings = components::bindings(config);
+    let starting = tokio::task::spawn_blocking(move || Runtime::serve(settings, bindings, |_| {}));
     let provider = config.providers.get(&subject.provider).cloned();
     let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
     let runtime = starting.await??;

@@ -98,6 +98,7 @@ impl Check {
         settings.plugins_dir = Some(dir.path().to_owned());
         settings.cache_dir = None;
         settings.archive = None;
+        settings.versions_file = None;
         settings.embedded.clear();
         let variant = Variant::new("checked", self.config_json);
         let binding = Binding::of("checked", self.kind.into(), vec![variant]);

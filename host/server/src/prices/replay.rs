@@ -100,6 +100,7 @@ impl Policy {
         let settings = Settings {
             plugins_dir: Some(dir.to_owned()),
             archive: None,
+            versions_file: None,
             embedded: Vec::new(),
             ..components::settings(config, 1)
         };

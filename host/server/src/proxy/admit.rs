@@ -10,7 +10,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, TierFactors};
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::Pricing;
+use tollgate_runtime::{Kind, Pricing};
 
 use super::error::ProxyError;
 use super::filter::{self, TextHash};
@@ -157,6 +157,9 @@ fn decide<'r>(
     default_output_max: u64,
 ) -> Result<Decided<'r>, Refusal> {
     limit::model(&request.caller, &inbound.model)?;
+    if let Some(kind) = request.policies.lacks {
+        return Err(ProxyError::Policy(words(kind)).into());
+    }
     let destination = destination(snapshot, directory, request, &inbound.model)?;
     let (tier, target) = destination.first().ok_or(ProxyError::NoCredential)?;
     let (model, priced) = (Arc::clone(&tier.model), Priced::of(request, directory, target));
@@ -178,6 +181,16 @@ fn decide<'r>(
         }
     };
     Ok((destination, model, cost))
+}
+
+/// What a client is told of a policy.
+const fn words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ProviderAdapter => "provider",
+        Kind::KeySelector => "key selection",
+        Kind::PricingPolicy => "pricing",
+        Kind::ContentFilter => "content filter",
+    }
 }
 
 /// The most that a request may cost, whoever serves it.

@@ -18,6 +18,7 @@ pub(crate) fn settings(config: &Config, workers: usize) -> Settings {
         plugins_dir: Some(config.plugins_dir()),
         cache_dir: Some(config.cache_dir()),
         archive: Some(archive(config)),
+        versions_file: Some(config.server.data_dir.join("components.txt")),
         embedded: COMPONENTS
             .iter()
             .map(|component| Embedded { name: component.name.to_owned(), bytes: component.bytes })

@@ -1,0 +1,149 @@
+//! What is known of versions across restarts: which were good, and which failed their trial. A small file of text, written
+//! anew and whole with each change.
+//!
+//! One line each: `good NAME COMPONENT CONFIGURATION`, `failed NAME COMPONENT SPEC REASON`, fields parted by tabs, digests in
+//! hexadecimal. Lines that say nothing are passed over, so a damaged file costs what it said and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::digest::Digest;
+
+/// What tells two versions of a component apart: bytes and configuration.
+pub(crate) type Version = (Digest, Digest);
+
+/// By unit: what was good last, and what failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Versions {
+    /// What has stood its trial and came from a file.
+    pub(crate) good: BTreeMap<String, Version>,
+    /// What was rolled back.
+    pub(crate) failed: BTreeMap<String, Failed>,
+}
+
+/// A component that was rolled back. With other bounds it may do better, so it is known by all that it runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// The component.
+    pub(crate) digest: Digest,
+    /// What it was to run with.
+    pub(crate) spec: Digest,
+    /// Its last error.
+    pub(crate) reason: String,
+}
+
+impl Versions {
+    /// What the file says; nothing where there is none.
+    pub(crate) fn read(path: &Path) -> Self {
+        let text = std::fs::read(path).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(error),
+        });
+        match text {
+            Ok(text) => Self::parse(&String::from_utf8_lossy(&text)),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "which components were good is not known");
+                Self::default()
+            }
+        }
+    }
+
+    /// Writes the file, under another name first: a crash leaves the old one or the new one.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
+        let mut file = NamedTempFile::new_in(dir)?;
+        file.write_all(self.text().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        std::fs::File::open(dir)?.sync_all()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        for (name, (component, config)) in self.good.iter().filter(|(name, _)| is_field(name)) {
+            let _ = writeln!(text, "good\t{name}\t{component}\t{config}");
+        }
+        for (name, Failed { digest, spec, reason }) in self.failed.iter().filter(|(name, _)| is_field(name)) {
+            let reason = reason.replace(char::is_control, " ");
+            let _ = writeln!(text, "failed\t{name}\t{digest}\t{spec}\t{reason}");
+        }
+        text
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut versions = Self::default();
+        for line in text.lines() {
+            let fields: Vec<&str> = line.splitn(5, '\t').collect();
+            match fields.as_slice() {
+                ["good", name, component, config] => {
+                    let version = component.parse().ok().zip(config.parse().ok());
+                    versions.good.extend(version.map(|version| ((*name).to_owned(), version)));
+                }
+                ["failed", name, digest, spec, reason] => {
+                    if let (Ok(digest), Ok(spec)) = (digest.parse(), spec.parse()) {
+                        let failed = Failed { digest, spec, reason: (*reason).to_owned() };
+                        versions.failed.insert((*name).to_owned(), failed);
+                    }
+                }
+                _ => tracing::warn!("a line of the file of component versions says nothing"),
+            }
+        }
+        versions
+    }
+}
+
+/// Whether a name fits into a line.
+fn is_field(name: &str) -> bool {
+    !name.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Digest, Failed, Versions};
+
+    fn versions() -> Versions {
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let failed = Failed {
+            digest: digest("bad"),
+            spec: digest("spec"),
+            reason: "it trapped\tat once\n".to_owned(),
+        };
+        Versions {
+            good: [("pricing".to_owned(), (digest("good"), digest("{}")))].into(),
+            failed: [("selection/new".to_owned(), failed)].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data").join("versions");
+        assert_eq!(Versions::read(&path), Versions::default());
+        versions().write(&path).unwrap();
+        versions().write(&path).unwrap();
+        let read = Versions::read(&path);
+        assert_eq!(read.good, versions().good);
+        assert_eq!(read.failed["selection/new"].reason, "it trapped at once ");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_costs_what_it_said_and_nothing_else() {
+        let text = versions().text();
+        for cut in 0..text.len() {
+            Versions::parse(&text[..cut]);
+        }
+        let garbage = format!("good\tpricing\tnot hex\t00\n\u{fffd}\n{text}");
+        assert_eq!(Versions::parse(&garbage).good, versions().good);
+    }
+}
