@@ -66,3 +66,48 @@ async fn each_call_is_a_line_of_the_transactions_without_secrets_and_without_con
     }
     assert!(!std::fs::read_to_string(logs.join("debug.log")).expect("a file").is_empty());
 }
+
+#[tokio::test]
+async fn what_a_component_says_and_does_wrong_is_told_by_its_request() {
+    let upstream = Upstream::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let logs = dir.path().join("logs");
+    let more = format!("[log.files]\ndir = \"{}\"\ndebug = true\nrotate = \"never\"\n", logs.display());
+    let file = config_file(dir.path(), &upstream, &more);
+    let config = Config::read(&file).expect("a configuration");
+    // It panics when it is asked a second time.
+    let trap = tollgate_components::find_guest("trap").expect("a guest").bytes;
+    std::fs::create_dir_all(config.plugins_dir()).expect("a directory");
+    std::fs::write(config.plugins_dir().join("key-selection.wasm"), trap).expect("a component");
+    let users = vec![("alice", Micropoints::from_points(1000))];
+    let credentials = vec![("openai", None, "first", 100), ("openai", None, "second", 100)];
+    let keys = gateway::provision(&config, users, credentials).await.expect("users");
+    let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &file).await;
+    upstream.enqueue(Script::json(500, "{}"));
+    upstream.enqueue(Script::json(200, ANSWER));
+    let body = json!({"model": "gpt-4o", "messages": []});
+    let request = Request::post("/v1/chat/completions", &body).bearer(&keys["alice"]);
+    let reply = client::call(process.addr, &request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let path = logs.join("debug.log");
+    let told = async {
+        loop {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            if text.contains("component fault") && text.ends_with('\n') {
+                break text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = patiently("the fault in the log", told).await;
+    let words: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .map(|line| if line["fields"].is_object() { line["fields"].clone() } else { line })
+        .filter(|line| line["request"].as_str() == reply.header("x-tollgate-request-id"))
+        .map(|line| line["message"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(words.iter().any(|words| words.contains("asked at attempt 1")), "its own words: {text}");
+    assert!(words.iter().any(|words| words == "component fault"), "{text}");
+    process.kill().await;
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::binding::{Kind, OnError};
 use crate::digest::Digest;
+use crate::words::plain;
 
 /// How a call failed. Each kind but `Tripped` costs the component its instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,7 +93,8 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        let detail: String = detail.into();
+        Self { kind, detail: plain(&detail).into_owned() }
     }
 
     /// The component broke the contract in a way that types cannot rule out.

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod archive;
+mod behalf;
 mod binding;
 mod bindings;
 mod book;
@@ -45,10 +46,12 @@ mod versions;
 mod vitals;
 mod wasi;
 mod watch;
+mod words;
 mod world;
 
 pub use adapter::Adapter;
 pub use archive::Archive;
+pub use behalf::on_behalf_of;
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings, Variant, WHOLE_PPM};
 pub use choice::{Choice, Policies};
 pub use digest::{Digest, NoDigest};

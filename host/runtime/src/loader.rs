@@ -28,6 +28,7 @@ use crate::state::State;
 use crate::unit::{SlotIndex, Unit};
 use crate::vitals::Vitals;
 use crate::wasi;
+use crate::words::plain;
 use crate::world::World;
 
 /// Types that every world may name.
@@ -126,7 +127,7 @@ fn rehearse<W: World>(
 /// A component's own words, as far as a person would read them.
 fn shortened(mut words: String) -> String {
     words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
-    words
+    plain(&words).into_owned()
 }
 
 /// One choice between two candidates.

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::field::display;
 use wasmtime::{ResourceLimiter, Store};
 
+use crate::behalf;
 use crate::bindings::{host, types};
 use crate::deadline::Deadline;
 use crate::digest::Digest;
+use crate::words::plain;
 
 /// Lines a second that a component may log.
 const LINES_PER_SECOND: u32 = 20;
@@ -149,19 +152,23 @@ impl GuestLog {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let text = &text[..text.floor_char_boundary(LINE_BYTES_MAX)];
-        let (component, digest) = (&*self.name, self.digest);
+        let text = plain(&text[..text.floor_char_boundary(LINE_BYTES_MAX)]);
+        let (component, digest, request) = (&*self.name, self.digest, behalf::request().map(display));
         match level {
             host::Level::Error => {
-                tracing::error!(target: "tollgate::component", component, %digest, "{text}")
+                tracing::error!(target: "tollgate::component", component, %digest, request, "{text}");
             }
-            host::Level::Warn => tracing::warn!(target: "tollgate::component", component, %digest, "{text}"),
-            host::Level::Info => tracing::info!(target: "tollgate::component", component, %digest, "{text}"),
+            host::Level::Warn => {
+                tracing::warn!(target: "tollgate::component", component, %digest, request, "{text}");
+            }
+            host::Level::Info => {
+                tracing::info!(target: "tollgate::component", component, %digest, request, "{text}");
+            }
             host::Level::Debug => {
-                tracing::debug!(target: "tollgate::component", component, %digest, "{text}")
+                tracing::debug!(target: "tollgate::component", component, %digest, request, "{text}");
             }
             host::Level::Trace => {
-                tracing::trace!(target: "tollgate::component", component, %digest, "{text}")
+                tracing::trace!(target: "tollgate::component", component, %digest, request, "{text}");
             }
         }
     }

@@ -6,9 +6,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use tracing::field::display;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::behalf;
 use crate::binding::{Limits, Probation};
 use crate::breaker::Breaker;
 use crate::digest::Digest;
@@ -199,9 +201,10 @@ impl Vitals {
     fn report(&self, fault: Fault) -> CallError {
         self.faults[fault.kind as usize].fetch_add(1, Ordering::Relaxed);
         let error = self.error(fault);
+        let request = behalf::request().map(display);
         tracing::warn!(
             component = &*self.name, digest = %self.digest, kind = error.kind.name(), detail = error.detail,
-            "component fault"
+            request, "component fault"
         );
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         self.host.emit(Event::Fault(error.clone()));

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tollgate_core::failure::FailureClass;
+use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::{CallError, Exchange};
 
@@ -55,6 +56,11 @@ pub(super) enum Piece {
 }
 
 impl Flow {
+    /// The request that it answers.
+    pub(crate) fn request(&self) -> RequestId {
+        self.ticket.request().id
+    }
+
     /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose
     /// words an error can still be told.
     pub(crate) fn new(

@@ -14,7 +14,7 @@ use tollgate_core::time::Timestamp;
 
 use super::states::Ended;
 use super::ticket::Endings;
-use super::{Arrival, settle};
+use super::{Arrival, on_behalf_of, settle};
 use crate::clock::{now, random};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
@@ -92,12 +92,14 @@ impl Background {
         let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
         let mut settling = JoinSet::new();
         while let Some(ended) = self.ended.recv().await {
+            let id = ended.facts().request.id;
+            let shared = Arc::clone(&self.shared);
+            let settled = on_behalf_of(id, async move { settle::settle(&shared, ended).await });
             if self.shared.accounts.are_local() {
-                settle::settle(&self.shared, ended).await;
+                settled.await;
             } else {
                 // So that none waits for the answer to another.
-                let shared = Arc::clone(&self.shared);
-                settling.spawn_local(async move { settle::settle(&shared, ended).await });
+                settling.spawn_local(settled);
                 while settling.try_join_next().is_some() {}
             }
         }

@@ -44,6 +44,8 @@ pub(crate) mod taps;
 mod ticket;
 pub(crate) mod window;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::header::{HeaderName, HeaderValue};
@@ -90,7 +92,8 @@ pub(crate) async fn handle(lane: Rc<Lane>, request: HttpRequest<Incoming>) -> Re
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
-            (dialect, proxy(&lane, arrival, dry_run, call, parts, body, &mut copying).await)
+            let answer = proxy(&lane, arrival, dry_run, call, parts, body, &mut copying);
+            (dialect, on_behalf_of(arrival.id, answer).await)
         }
         Route::Models(name) => {
             let (protocol, answer) = models::answer(&lane, arrival.at, parts, name);
@@ -111,6 +114,12 @@ pub(crate) async fn handle(lane: Rc<Lane>, request: HttpRequest<Incoming>) -> Re
         None => response,
         Some(copying) => copied(response, copying),
     }
+}
+
+/// Works on a request. Whatever components are called meanwhile say so by its id.
+async fn on_behalf_of<T>(request: RequestId, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| tollgate_runtime::on_behalf_of(request, || work.as_mut().poll(cx))).await
 }
 
 /// The same answer; its bytes are copied as they go.

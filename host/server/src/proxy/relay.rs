@@ -114,7 +114,8 @@ impl Relay {
         let Some(flow) = &mut self.flow else {
             return Poll::Ready(std::mem::take(&mut self.breaking).then_some(Err(Cut::Upstream)));
         };
-        let last = match ready!(flow.poll(cx)) {
+        let request = flow.request();
+        let last = match ready!(tollgate_runtime::on_behalf_of(request, || flow.poll(cx))) {
             Piece::Bytes(bytes) => return Poll::Ready(Some(Ok(bytes))),
             Piece::Last(bytes) => {
                 self.end(Outcome::Ok);
