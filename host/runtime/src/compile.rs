@@ -145,6 +145,9 @@ fn thread_time(thread: Pid) -> Option<Duration> {
 /// functions and faster than the length of one.
 fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
     let malformed = |error: BinaryReaderError| LoadError::Malformed(error.to_string());
+    if Parser::is_core_wasm(bytes) {
+        return Err(LoadError::CoreModule);
+    }
     if !Parser::is_component(bytes) {
         return Err(LoadError::Malformed("it does not begin like one".to_owned()));
     }

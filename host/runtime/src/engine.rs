@@ -32,7 +32,7 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(STACK_BYTES_MAX)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8))
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
         // Two machines must price alike, whatever bits their float units leave in a NaN.

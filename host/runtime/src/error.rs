@@ -143,6 +143,9 @@ pub enum LoadError {
     /// The bytes are no WebAssembly component, or end too early.
     #[error("not a complete WebAssembly component: {0}")]
     Malformed(String),
+    /// It is WebAssembly, but not a component.
+    #[error("a core module, not a component: build it for the target wasm32-wasip2")]
+    CoreModule,
     /// The component is built to exhaust the compiler, or is larger than any sensible one.
     #[error("too complex to compile: {0}")]
     TooComplex(String),

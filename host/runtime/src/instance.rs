@@ -4,7 +4,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::deadline::Deadline;
 use crate::error::{Fault, FaultKind};
@@ -21,6 +21,8 @@ const GROWTH_BYTES_MIN: usize = 1 << 20;
 const BYTES_PER_MS: usize = 64 << 10;
 /// What such a call may answer for each byte: JSON in a string of JSON has twice as many, a character escaped six.
 const ANSWER_BYTES_PER_BYTE: usize = 6;
+/// Longest list of functions in the text of a fault, in bytes.
+const FRAMES_BYTES_MAX: usize = 1024;
 /// Handles to host resources that it may hold.
 const HANDLES_MAX: usize = 1024;
 
@@ -151,9 +153,44 @@ fn name(state: &mut State, error: &wasmtime::Error) -> Fault {
         None => FaultKind::Trap,
     };
     // The last cause is the shortest: what comes before it names frames of the component.
-    let cause = error.root_cause().to_string();
-    match state.last_words() {
-        "" => Fault::new(kind, cause),
-        words => Fault::new(kind, format!("{cause} ({words})")),
+    let mut detail = error.root_cause().to_string();
+    let said = state.said();
+    if !said.is_empty() {
+        detail += &format!(" ({said})");
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        detail += &frames(&backtrace.to_string());
+    }
+    Fault::new(kind, detail)
+}
+
+/// The functions that were under way, the innermost first, each with its place in the source where that is known. `backtrace`
+/// has a line `N: ADDRESS - MODULE!NAME` for each, and one `at PLACE` after it.
+fn frames(backtrace: &str) -> String {
+    let mut frames = String::new();
+    for line in backtrace.lines() {
+        if let Some((_, name)) = line.split_once(" - ") {
+            let name = name.split_once('!').map_or(name, |(_, name)| name);
+            frames += if frames.is_empty() { "; in " } else { " < " };
+            frames += name.trim();
+        } else if let Some(place) = line.trim_start().strip_prefix("at ") {
+            frames += &format!(" [{}]", place.trim());
+        }
+    }
+    frames.truncate(frames.floor_char_boundary(FRAMES_BYTES_MAX));
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::frames;
+
+    #[test]
+    fn a_backtrace_is_told_on_one_line() {
+        let text = "error while executing at wasm backtrace:\n    0:   0x3e - <unknown>!core::panicking::panic\n\
+            \u{20}   1:  0x1af - <unknown>!policy::settle\n                    at src/lib.rs:12:9\n    2: 0x2 - a!<wasm function 7>";
+        let told = "; in core::panicking::panic < policy::settle [src/lib.rs:12:9] < <wasm function 7>";
+        assert_eq!(frames(text), told);
+        assert_eq!(frames(""), "");
     }
 }

@@ -1,5 +1,6 @@
 //! What a store carries: the memory limit, and where the component's words go.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -18,6 +19,10 @@ use crate::words::plain;
 const LINES_PER_SECOND: u32 = 20;
 /// Longest line kept, in bytes.
 const LINE_BYTES_MAX: usize = 2 << 10;
+/// Lines that the text of a fault tells.
+const SAID_LINES_MAX: usize = 5;
+/// Longest of them, in bytes.
+const SAID_LINE_BYTES_MAX: usize = 512;
 /// Table elements that an instance may have.
 const TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -27,14 +32,14 @@ pub(crate) struct State {
     pub(crate) deadline: Deadline,
     log: Arc<GuestLog>,
     stderr: Vec<u8>,
-    /// The last complete line on standard error: usually the reason of a panic.
-    last_words: String,
+    /// The last lines that it logged or wrote, the oldest first: among them usually the reason of a panic.
+    said: VecDeque<String>,
 }
 
 impl State {
     pub(crate) fn new(memory_bytes_max: usize, deadline: Deadline, log: Arc<GuestLog>) -> Self {
         let limiter = Limiter { memory_bytes_max, memory_bytes: 0, refused: false };
-        Self { limiter, deadline, log, stderr: Vec::new(), last_words: String::new() }
+        Self { limiter, deadline, log, stderr: Vec::new(), said: VecDeque::new() }
     }
 
     /// Lets calls into `store` end at their deadline.
@@ -62,16 +67,24 @@ impl State {
 
     fn flush_stderr(&mut self) {
         if !self.stderr.is_empty() {
-            self.last_words = String::from_utf8_lossy(&self.stderr).into_owned();
+            let line = String::from_utf8_lossy(&self.stderr).into_owned();
             self.stderr.clear();
-            self.log.line(host::Level::Warn, &self.last_words);
+            self.say(host::Level::Warn, &line);
         }
     }
 
+    fn say(&mut self, level: host::Level, line: &str) {
+        self.log.line(level, line);
+        if self.said.len() == SAID_LINES_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(line[..line.floor_char_boundary(SAID_LINE_BYTES_MAX)].to_owned());
+    }
+
     /// What the component said last, for the text of a fault.
-    pub(crate) fn last_words(&mut self) -> &str {
+    pub(crate) fn said(&mut self) -> String {
         self.flush_stderr();
-        &self.last_words
+        self.said.make_contiguous().join(" | ")
     }
 }
 
@@ -79,7 +92,7 @@ impl types::Host for State {}
 
 impl host::Host for State {
     fn log(&mut self, level: host::Level, message: String) {
-        self.log.line(level, &message);
+        self.say(level, &message);
     }
 }
 
@@ -186,7 +199,7 @@ impl GuestLog {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digest, GuestLog, LINE_BYTES_MAX, State};
+    use super::{Digest, GuestLog, LINE_BYTES_MAX, SAID_LINE_BYTES_MAX, State, host};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -207,6 +220,16 @@ mod tests {
         let clock = crate::engine::Clock::start(wasmtime::Engine::default()).unwrap();
         let mut state = State::new(0, super::Deadline::new(clock), log());
         (0..1000).for_each(|_| state.write_stderr(&[b'x'; 1024]));
-        assert_eq!(state.last_words().len(), LINE_BYTES_MAX);
+        assert_eq!(state.stderr.len(), LINE_BYTES_MAX);
+        assert_eq!(state.said().len(), SAID_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_last_lines_are_told_and_no_others() {
+        let clock = crate::engine::Clock::start(wasmtime::Engine::default()).unwrap();
+        let mut state = State::new(0, super::Deadline::new(clock), log());
+        (0..9).for_each(|n| host::Host::log(&mut state, host::Level::Info, format!("line {n}")));
+        state.write_stderr(b"panicked\nat the end");
+        assert_eq!(state.said(), "line 6 | line 7 | line 8 | panicked | at the end");
     }
 }

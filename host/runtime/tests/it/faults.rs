@@ -176,3 +176,12 @@ fn after_repeated_faults_a_component_is_left_alone() {
     assert_eq!(bench.status().state, ComponentState::Active);
     assert!(bench.events().iter().any(|event| matches!(event, Event::Recovered { .. })));
 }
+
+#[test]
+fn a_trap_tells_what_the_component_said_and_where_it_was() {
+    let bench = Bench::start(vec![selector("trap")]);
+    let detail = bench.select(1).unwrap_err().detail;
+    assert!(detail.contains("asked at attempt 1"), "{detail}");
+    assert!(detail.contains("; in ") && detail.contains(" < "), "{detail}");
+    assert!(!detail.contains('\n'), "{detail}");
+}
