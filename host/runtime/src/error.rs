@@ -185,6 +185,16 @@ pub enum LoadError {
         /// For the operator.
         detail: String,
     },
+    /// A pricing policy that remembers.
+    #[error(
+        "its charges depend on earlier requests: the same bill cost {first} micro-points, and {other} in another order"
+    )]
+    Impure {
+        /// What a bill cost.
+        first: i64,
+        /// What the same bill cost after others.
+        other: i64,
+    },
     /// The plan it returned cannot be run.
     #[error("its plan cannot be run: {0}")]
     Plan(String),

@@ -32,6 +32,7 @@ mod loader;
 mod plan;
 mod policy;
 mod pricing;
+mod purity;
 mod registry;
 mod reload;
 mod runtime;

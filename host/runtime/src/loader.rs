@@ -27,9 +27,9 @@ use crate::pricing::PricingWorld;
 use crate::state::State;
 use crate::unit::{SlotIndex, Unit};
 use crate::vitals::Vitals;
-use crate::wasi;
 use crate::words::plain;
 use crate::world::World;
+use crate::{purity, wasi};
 
 /// Types that every world may name.
 const TYPES: &str = "tollgate:plugin/types@0.2.0";
@@ -63,6 +63,7 @@ pub(crate) fn load(
         Kind::PricingPolicy => {
             let (unit, plan) = prepare(pre, vitals, try_pricing)?;
             plan.check().map_err(LoadError::Plan)?;
+            purity::check(&unit)?;
             Loaded::Pricing(Arc::new(Pricing { unit, plan }))
         }
         Kind::ContentFilter => {

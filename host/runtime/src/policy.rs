@@ -16,6 +16,7 @@ use crate::plan::policy::{
     Verdict,
 };
 use crate::pricing::PricingWorld;
+use crate::purity;
 use crate::unit::Unit;
 
 /// The key selector of a generation.
@@ -105,15 +106,19 @@ impl Pricing {
     /// asking.
     ///
     /// # Errors
-    /// When the component failed or charged a negative amount.
+    /// When the component failed or charged a negative amount, or is found to remember earlier requests.
     pub fn settle(&self, bill: &Bill) -> Result<Charge, CallError> {
         if bill.outcome == Outcome::Refused {
             return Ok(Charge { amount: Micropoints::ZERO, reason: Reason::Free });
         }
-        self.unit.call(|world, store| {
+        let charge = self.unit.call(|world, store| {
             let charge = world.settle(store, bill)?;
             Ok(not_negative(charge.amount.get()).map(|_| charge))
-        })
+        })?;
+        if purity::is_compared(&self.unit) {
+            purity::compare(&self.unit, bill, &charge).map_err(|fault| self.unit.vitals.fail(fault))?;
+        }
+        Ok(charge)
     }
 }
 

@@ -9,7 +9,9 @@ use tollgate_runtime::{
     Variant,
 };
 
-use crate::harness::{Bench, chosen, component, digest, guest, pricing, rebuilt, select, selector, settings};
+use crate::harness::{
+    Bench, chosen, component, digest, guest, price, pricing, rebuilt, select, selector, settings,
+};
 
 /// Why a reload was refused.
 fn cause(refused: Result<impl Sized, ReloadError>) -> LoadError {
@@ -207,4 +209,23 @@ fn a_rule_that_would_hold_less_than_nothing_is_refused() {
     let error = cause(bench.runtime.apply(vec![pricing("refund", r#"{"hold":"negative"}"#)]));
     let words = "its plan cannot be run: a minimum hold of -1 micro-points is negative";
     assert_eq!((error.to_string().as_str(), bench.runtime.current().id()), (words, 1));
+}
+
+#[test]
+fn a_pricing_policy_that_remembers_is_refused() {
+    let bench = Bench::start(vec![pricing("discount-points", "{}")]);
+    let error = cause(bench.runtime.apply(vec![pricing("refund", r#"{"counts":"always"}"#)]));
+    assert!(matches!(error, LoadError::Impure { first: 0, other: 23 }), "{error}");
+    assert!(error.to_string().contains("depend on earlier requests"), "{error}");
+    assert_eq!(price(&bench.runtime.current(), 100).unwrap(), 100_000);
+}
+
+#[test]
+fn one_that_remembers_for_longer_is_found_while_it_serves() {
+    let bench = Bench::start(vec![pricing("refund", r#"{"counts":"later"}"#)]);
+    let generation = bench.runtime.current();
+    let (found, error) =
+        (1..5000).find_map(|call| Some((call, price(&generation, 1).err()?))).expect("it is never found");
+    assert!(error.detail.contains("with a fresh memory"), "{error}");
+    assert!(found <= 2048, "only at call {found}");
 }

@@ -1,27 +1,41 @@
-//! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text says.
+//! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text says. It
+//! may also remember how many requests it has settled, and charge by that.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate_plugin::pricing::{Bill, Charge, Plan, Pricing, Quote, RatedHold, Reason};
 use tollgate_plugin::types::Class;
 
 /// Takes any configuration.
 #[derive(Debug)]
-pub struct Refund(Plan);
+pub struct Refund {
+    plan: Plan,
+    /// Requests after which their number is what each costs.
+    counts_after: u64,
+}
 
 /// Tokens above which a request earns its caller money.
 const LARGE: u64 = 1000;
+static SETTLED: AtomicU64 = AtomicU64::new(0);
 
 impl Pricing for Refund {
     fn configure(config: &str) -> Result<Self, String> {
         let flat = |minimum| Plan::rated(RatedHold { own_ppm: 0, platform_ppm: 0, minimum });
-        Ok(Self(match config {
+        let plan = match config {
             r#"{"hold":"rated"}"# => flat(7),
             r#"{"hold":"negative"}"# => flat(-1),
             _ => Plan::ASK,
-        }))
+        };
+        let counts_after = match config {
+            r#"{"counts":"always"}"# => 0,
+            r#"{"counts":"later"}"# => 1500,
+            _ => u64::MAX,
+        };
+        Ok(Self { plan, counts_after })
     }
 
     fn plan(&self) -> Plan {
-        self.0
+        self.plan
     }
 
     fn hold(&self, quote: Quote) -> i64 {
@@ -29,10 +43,12 @@ impl Pricing for Refund {
     }
 
     fn settle(&self, bill: Bill) -> Charge {
+        let settled = SETTLED.fetch_add(1, Ordering::Relaxed);
+        let counted = if settled >= self.counts_after { settled.cast_signed() } else { 1 };
         let input = bill.items.iter().find(|item| item.class == Class::Input.code());
         let large = input.is_some_and(|item| item.units > LARGE);
-        let amount = if large { i64::MIN } else { 1 };
-        Charge { amount, reason: Reason::Full }
+        let refunds = large && self.counts_after == u64::MAX;
+        Charge { amount: if refunds { i64::MIN } else { counted }, reason: Reason::Full }
     }
 }
 
