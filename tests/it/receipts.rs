@@ -52,7 +52,10 @@ fn kept(rig: &Rig) -> PathBuf {
 async fn every_charge_is_computed_again_and_a_forged_one_is_found() {
     let rig = called(3).await;
     let verified = tollgate(&rig, &["receipt", "verify"]);
-    assert_eq!(json_of(&verified), json!({"receipts": 3, "differ": 0, "differing": []}));
+    assert_eq!(
+        json_of(&verified),
+        json!({"receipts": 3, "equal": 3, "differ": 0, "not_computable": 0, "differing": [], "uncomputed": []})
+    );
     assert!(verified.status.success());
     let id = rig.records(3).await[0].request.to_string();
     assert_eq!(json_of(&tollgate(&rig, &["receipt", "verify", &id]))["receipts"], 1);
@@ -66,7 +69,11 @@ async fn every_charge_is_computed_again_and_a_forged_one_is_found() {
     let bytes = std::fs::read(&path).expect("the component");
     std::fs::write(&path, b"\0asm").expect("it can be written");
     let doubted = tollgate(&rig, &["receipt", "verify"]);
-    assert_eq!((doubted.status.code(), &json_of(&doubted)["differ"]), (Some(1), &json!(3)));
+    let found = json_of(&doubted);
+    let counts = (&found["equal"], &found["differ"], &found["not_computable"]);
+    assert_eq!((doubted.status.code(), counts), (Some(1), (&json!(0), &json!(0), &json!(3))));
+    let why = found["uncomputed"][0]["why"].as_str().expect("a reason");
+    assert!(why.contains("not what it was"), "{why}");
     std::fs::write(&path, bytes).expect("it can be written");
     assert!(tollgate(&rig, &["receipt", "verify"]).status.success());
     rig.stop().await;
@@ -80,10 +87,11 @@ async fn a_replay_shows_who_would_pay_what_and_changes_nothing() {
     let config = r#"{"platform_ppm": 3000000}"#;
     let replay = ["price", "replay", "--component", &component, "--config-json", config, "--since", "1h"];
     let rows = json_of(&tollgate(&rig, &replay));
-    let row = |what: &str, name: &str| json!({"what": what, "name": name, "requests": 2, "charged": "0.15", "replayed": "0.45", "difference": "0.3"});
+    let row = |what: &str, name: &str| json!({"what": what, "name": name, "requests": 2, "equal": 0, "differ": 2, "not_computable": 0, "charged": "0.15", "replayed": "0.45", "difference": "0.3"});
     assert_eq!(rows, json!([row("user", "alice"), row("model", "gpt-4o"), row("total", "all")]));
     let same = json_of(&tollgate(&rig, &["price", "replay", "--component", &component]));
     assert_eq!(same[2]["difference"], "0", "with the running configuration nothing differs");
+    assert_eq!((&same[2]["equal"], &same[2]["differ"]), (&json!(2), &json!(0)));
     assert_eq!(rig.balance("alice").await, before);
     assert!(tollgate(&rig, &["receipt", "verify"]).status.success());
     rig.stop().await;

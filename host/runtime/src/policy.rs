@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
+use wasmtime::Store;
 
 use crate::bindings::filter_world::ContentFilter;
 use crate::bindings::selector_world::KeySelector;
@@ -17,6 +18,7 @@ use crate::plan::policy::{
 };
 use crate::pricing::PricingWorld;
 use crate::purity;
+use crate::state::State;
 use crate::unit::Unit;
 
 /// The key selector of a generation.
@@ -111,15 +113,33 @@ impl Pricing {
         if bill.outcome == Outcome::Refused {
             return Ok(Charge { amount: Micropoints::ZERO, reason: Reason::Free });
         }
-        let charge = self.unit.call(|world, store| {
-            let charge = world.settle(store, bill)?;
-            Ok(not_negative(charge.amount.get()).map(|_| charge))
-        })?;
+        let charge = self.unit.call(|world, store| settle(world, store, bill))?;
         if purity::is_compared(&self.unit) {
             purity::compare(&self.unit, bill, &charge).map_err(|fault| self.unit.vitals.fail(fault))?;
         }
         Ok(charge)
     }
+
+    /// What a request of an earlier time costs: for whoever computes a charge again. Faults of earlier bills have no say in it.
+    ///
+    /// # Errors
+    /// As [`Pricing::settle`], for this bill alone.
+    pub fn recompute(&self, bill: &Bill) -> Result<Charge, CallError> {
+        if bill.outcome == Outcome::Refused {
+            return Ok(Charge { amount: Micropoints::ZERO, reason: Reason::Free });
+        }
+        self.unit.consult(|world, store| settle(world, store, bill))
+    }
+}
+
+/// Settles a bill on an instance.
+fn settle(
+    world: &PricingWorld,
+    store: &mut Store<State>,
+    bill: &Bill,
+) -> wasmtime::Result<Result<Charge, Fault>> {
+    let charge = world.settle(store, bill)?;
+    Ok(not_negative(charge.amount.get()).map(|_| charge))
 }
 
 fn not_negative(amount: i64) -> Result<i64, Fault> {

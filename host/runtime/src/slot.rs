@@ -97,6 +97,16 @@ impl<W: Slotted> Unit<W> {
     ) -> Result<R, CallError> {
         self.attempt(|| run(self, call))
     }
+
+    /// Calls the component away from traffic: its breaker is not asked and not told, so that a fault over one input says
+    /// nothing about the next.
+    pub(crate) fn consult<R>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
+    ) -> Result<R, CallError> {
+        self.vitals.count_call();
+        run(self, call).map_err(|fault| self.vitals.report(fault))
+    }
 }
 
 /// Drops this thread's instances of components that no longer exist.

@@ -198,7 +198,8 @@ impl Vitals {
         error
     }
 
-    fn report(&self, fault: Fault) -> CallError {
+    /// Counts, logs and reports a fault that has no consequences.
+    pub(crate) fn report(&self, fault: Fault) -> CallError {
         self.faults[fault.kind as usize].fetch_add(1, Ordering::Relaxed);
         let error = self.error(fault);
         let request = behalf::request().map(display);

@@ -2,7 +2,7 @@
 
 use tollgate_runtime::{Binding, ComponentState, Direction, Event, FaultKind, Found, Kind, OnError};
 
-use crate::harness::{Bench, chosen, digest, guest, hold, price, pricing, selector};
+use crate::harness::{Bench, bill, chosen, digest, guest, hold, price, pricing, selector};
 
 /// A selector that goes wrong at `attempt`: the call fails as `kind` and is counted, the neighbour on the same thread does
 /// not notice, and the next call is served.
@@ -184,4 +184,22 @@ fn a_trap_tells_what_the_component_said_and_where_it_was() {
     assert!(detail.contains("asked at attempt 1"), "{detail}");
     assert!(detail.contains("; in ") && detail.contains(" < "), "{detail}");
     assert!(!detail.contains('\n'), "{detail}");
+}
+
+#[test]
+fn a_charge_that_is_computed_again_meets_no_breaker() {
+    let bench = Bench::start(vec![pricing("refund", "{}")]);
+    let policies = chosen(&bench.runtime.current());
+    let pricing = policies.pricing.unwrap();
+    let kind = |tokens| pricing.recompute(&bill(tokens)).map_err(|error| error.kind);
+    for _ in 0..20 {
+        assert_eq!(kind(1_000_000), Err(FaultKind::Guest));
+    }
+    assert!(kind(1).is_ok());
+    assert_eq!(bench.status().state, ComponentState::Active, "traffic is not told");
+
+    // Nor does the breaker of traffic stand in its way.
+    (0..5).for_each(|_| drop(pricing.settle(&bill(1_000_000)).unwrap_err()));
+    assert_eq!(pricing.settle(&bill(1)).unwrap_err().kind, FaultKind::Tripped);
+    assert!(kind(1).is_ok());
 }

@@ -176,10 +176,15 @@ pub(crate) fn price(generation: &Generation, tokens: u64) -> Result<i64, CallErr
 
 /// The same by the policies of one request.
 pub(crate) fn settle(policies: &Policies, tokens: u64) -> Result<i64, CallError> {
+    let charge = policies.pricing.as_ref().unwrap().settle(&bill(tokens));
+    charge.map(|charge| charge.amount.get())
+}
+
+/// A bill for `tokens` of prompt on the platform's credential.
+pub(crate) fn bill(tokens: u64) -> Bill {
     let usage = Usage::of(Quality::Exact, &[(Class::Input, tokens)]);
     let at = Timestamp::from_millis(1_700_000_000_000);
-    let bill = Bill { rates: RATES, usage, outcome: Outcome::Ok, owner: Owner::Platform, at };
-    policies.pricing.as_ref().unwrap().settle(&bill).map(|charge| charge.amount.get())
+    Bill { rates: RATES, usage, outcome: Outcome::Ok, owner: Owner::Platform, at }
 }
 
 /// What is reserved for `tokens` of prompt, in micro-points.

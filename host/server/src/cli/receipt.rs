@@ -14,7 +14,7 @@ use super::output::{Output, line};
 use crate::config::Config;
 use crate::manage::Management;
 use crate::prices::diff;
-use crate::prices::replay::Policies;
+use crate::prices::replay::{Policies, Priced};
 
 /// Receipts that are read at once.
 const PAGE: u32 = 1000;
@@ -101,18 +101,9 @@ async fn verify(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let mut policies = Policies::new(config);
-    let (mut checked, mut wrong) = (0_u64, Vec::new());
-    let mut check = |receipt: &Receipted, held: Micropoints| {
-        checked += 1;
-        let found = policies.price(receipt, held);
-        let same = found.as_ref().is_ok_and(|found| {
-            found.amount == receipt.charge && receipt.reason.is_none_or(|reason| reason == found.reason)
-        });
-        if !same {
-            let computed = found.map_or_else(|error| error, |found| found.amount.to_string());
-            wrong.push((receipt.request, receipt.charge, computed));
-        }
-    };
+    let mut found = Found::default();
+    let mut check =
+        |receipt: &Receipted, held: Micropoints| found.add(receipt, policies.price(receipt, held));
     if let Some(request) = request {
         let (held, receipt) = management.held_receipt(request).await?;
         check(&receipt, held);
@@ -125,17 +116,69 @@ async fn verify(
             page.iter().for_each(|(held, receipt)| check(receipt, *held));
         }
     }
-    let mut fields = vec![("receipts", checked.into()), ("differ", wrong.len().into())];
-    let named = wrong.iter().take(NAMED_MAX);
-    if output.is_json() {
-        let row = |(request, charged, computed): &(RequestId, Micropoints, String)| json!({"request": request.to_string(), "charged": charged.to_string(), "computed": computed});
-        fields.push(("differing", named.map(row).collect()));
-        output.one(&fields)?;
-    } else {
-        output.one(&fields)?;
-        for (request, charged, computed) in named {
-            line(&format!("request {request}: charged {charged}, computed {computed}"))?;
+    found.tell(output)?;
+    Ok(if found.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What came of computing charges again.
+#[derive(Default)]
+struct Found {
+    receipts: u64,
+    /// Computed, and the same.
+    equal: u64,
+    /// Computed, and something else: what was charged, and what comes out.
+    differ: Vec<(RequestId, Micropoints, Micropoints)>,
+    /// Not to be computed, and why.
+    not_computable: Vec<(RequestId, Micropoints, String)>,
+}
+
+impl Found {
+    fn add(&mut self, receipt: &Receipted, priced: Result<Priced, String>) {
+        self.receipts += 1;
+        let (request, charged) = (receipt.request, receipt.charge);
+        match priced {
+            Err(why) => self.not_computable.push((request, charged, why)),
+            Ok(priced)
+                if priced.amount == charged
+                    && receipt.reason.is_none_or(|reason| reason == priced.reason) =>
+            {
+                self.equal += 1;
+            }
+            Ok(priced) => self.differ.push((request, charged, priced.amount)),
         }
     }
-    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+
+    fn is_well(&self) -> bool {
+        self.differ.is_empty() && self.not_computable.is_empty()
+    }
+
+    fn tell(&self, output: &Output) -> anyhow::Result<()> {
+        let mut fields: Vec<(&str, Value)> = vec![
+            ("receipts", self.receipts.into()),
+            ("equal", self.equal.into()),
+            ("differ", self.differ.len().into()),
+            ("not_computable", self.not_computable.len().into()),
+        ];
+        let (differ, not_computable) =
+            (self.differ.iter().take(NAMED_MAX), self.not_computable.iter().take(NAMED_MAX));
+        if output.is_json() {
+            let differing = differ.map(|(request, charged, computed)| {
+                json!({"request": request.to_string(), "charged": charged.to_string(), "computed": computed.to_string()})
+            });
+            let uncomputed = not_computable.map(|(request, charged, why)| {
+                json!({"request": request.to_string(), "charged": charged.to_string(), "why": why})
+            });
+            fields.push(("differing", differing.collect()));
+            fields.push(("uncomputed", uncomputed.collect()));
+            return output.one(&fields);
+        }
+        output.one(&fields)?;
+        for (request, charged, computed) in differ {
+            line(&format!("request {request}: charged {charged}, computed {computed}"))?;
+        }
+        for (request, charged, why) in not_computable {
+            line(&format!("request {request}: charged {charged}, not computable: {why}"))?;
+        }
+        Ok(())
+    }
 }

@@ -127,7 +127,7 @@ impl Policy {
             owner: receipt.owner,
             at: receipt.admitted_at,
         };
-        let charge = pricing.settle(&bill)?;
+        let charge = pricing.recompute(&bill)?;
         Ok(Priced { amount: charge.amount, reason: charge.reason })
     }
 }
