@@ -15,6 +15,7 @@ use tollgate_store::RequestRecord;
 use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::{config, provision};
 use tollgate_tests::hub::Hub;
+use tollgate_tests::managed;
 use tollgate_tests::patiently;
 use tollgate_tests::upstream::{self, Script, Upstream};
 
@@ -72,7 +73,7 @@ impl Nodes {
         let desk = Management::open(&configs[0]).await.expect("the database opens");
         let limits = KeyLimits { rates: setup.rates, ..KeyLimits::default() };
         let (_, key) = desk.create_key("alice", "both", None, limits).await.expect("a key");
-        let alice = desk.users().await.expect("the database reads")[0].id;
+        let alice = managed::users(&desk).await.expect("the database reads")[0].id;
         desk.close().await;
         copy(&dir.path().join("a"), &dir.path().join("b"));
         let hub = Hub::default();
@@ -101,7 +102,7 @@ impl Nodes {
         let desk = Management::open(&self.configs[node]).await.expect("the database opens");
         let records = patiently("the records", async {
             loop {
-                let records = desk.requests(None, u32::MAX).await.expect("the database reads");
+                let records = managed::requests(&desk, u32::MAX).await.expect("the database reads");
                 if records.len() >= count {
                     return records;
                 }

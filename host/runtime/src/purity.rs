@@ -74,8 +74,7 @@ pub(crate) fn compare(unit: &Arc<Unit<PricingWorld>>, bill: &Bill, charge: &Char
 }
 
 fn settle(instance: &mut Instance<PricingWorld>, bill: &Bill) -> Result<Charge, Fault> {
-    instance
-        .enter(|world, store| Ok(Ok(world.settle(store, bill)?)))
+    instance.enter(|world, store| Ok(Ok(world.settle(store, bill)?)))
 }
 
 /// Bills that differ in all that a policy may look at.
