@@ -14,11 +14,11 @@ use tollgate_core::time::Timestamp;
 use crate::catalogue::api_key::ApiKey;
 use crate::catalogue::credential::Credential;
 use crate::catalogue::model_route::ModelRoute;
-use crate::catalogue::snapshot::Snapshot;
 use crate::catalogue::user::User;
 use crate::error::StoreError;
 use crate::ledger::account::Balance;
 use crate::ledger::booking::Credit;
+use crate::snapshot::Snapshot;
 
 /// A change that a server has to notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

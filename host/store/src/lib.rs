@@ -17,6 +17,7 @@ mod log;
 mod options;
 pub mod seal;
 mod sessions;
+mod snapshot;
 mod sqlite;
 mod store;
 
@@ -32,7 +33,6 @@ pub use catalogue::pool::{Lending, Loan, PoolUse};
 pub use catalogue::price::{NewPrices, Payers, PriceRates, PriceVersion, Prices};
 pub use catalogue::sealing::Sealing;
 pub use catalogue::setting::Settings;
-pub use catalogue::snapshot::Snapshot;
 pub use catalogue::user::{User, UserChange, Users};
 pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
@@ -51,4 +51,5 @@ pub use log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used
 pub use options::{Durability, Options};
 pub use seal::MasterKey;
 pub use sessions::{Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, Rotated, Sessions, WrongTries};
+pub use snapshot::Snapshot;
 pub use store::Store;

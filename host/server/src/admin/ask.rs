@@ -12,7 +12,7 @@ use tollgate_core::role::Role;
 
 use super::Admin;
 use super::error::Problem;
-use super::route::schema;
+use super::schema::schema;
 use crate::manage::login::{User, Visitor};
 use crate::manage::{self, ManageError, Management, Window};
 

@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use tollgate_core::id::RequestId;
 
 use super::Admin;
+use super::answer::{Answer, bytes};
 use super::ask::{Actor, Caller};
 use super::error::Problem;
 use super::idempotency::{Once, Turn};
-use super::reply::{Answer, bytes};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
 use crate::clock::now;

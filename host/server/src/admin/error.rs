@@ -7,7 +7,7 @@ use http::header::{self, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::reply::{Answer, bytes};
+use super::answer::{Answer, bytes};
 use crate::manage::ManageError;
 use crate::manage::login::LoginError;
 use crate::telemetry::chain;

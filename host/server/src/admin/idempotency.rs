@@ -8,8 +8,8 @@ use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tollgate_core::secret::Secret;
 
+use super::answer::{Answer, bytes};
 use super::error::Problem;
-use super::reply::{Answer, bytes};
 use crate::manage::{Keyed, Known, Management};
 use crate::telemetry::chain;
 

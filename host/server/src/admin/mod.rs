@@ -5,6 +5,7 @@
 //! file per resource.
 
 mod accounts;
+mod answer;
 mod ask;
 mod audit;
 mod bodies;
@@ -15,7 +16,6 @@ mod error;
 mod idempotency;
 mod keys;
 mod models;
-mod openapi;
 mod plugins;
 mod points;
 mod pool;
@@ -25,6 +25,7 @@ mod reply;
 mod requests;
 mod route;
 mod routes;
+mod schema;
 mod usage;
 mod users;
 
@@ -41,9 +42,9 @@ use tokio::sync::mpsc;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::{Choice, ComponentState, Source};
 
-pub(crate) use self::openapi::openapi;
-use self::reply::bytes;
-pub(crate) use self::reply::{Answer, Body};
+use self::answer::bytes;
+pub(crate) use self::answer::{Answer, Body};
+pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
 use crate::manage::login::Logins;
 use crate::shared::Shared;

@@ -1,25 +1,14 @@
 //! What a handler answers: a value that becomes JSON, [`Nothing`], or bytes that are written while they are sent.
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::answer::{Answer, bytes, whole};
 use super::ask::Nothing;
 use super::error::Problem;
-use super::route::schema;
-use crate::manage::ManageError;
-
-/// An answer of the admin listener. Its body is bytes at hand, or a stream of them.
-pub(crate) type Answer = Response<Body>;
-
-/// Its body.
-pub(crate) type Body = UnsyncBoxBody<Bytes, ManageError>;
+use super::schema::schema;
 
 const JSON: &str = "application/json";
 
@@ -55,16 +44,4 @@ impl Reply for Nothing {
     fn schema(_: &mut SchemaGenerator) -> Option<(&'static str, Schema)> {
         None
     }
-}
-
-/// An answer whose bytes are at hand.
-pub(super) fn bytes(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = whole(body.into());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    answer
-}
-
-fn whole(body: Bytes) -> Answer {
-    Response::new(Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync())
 }

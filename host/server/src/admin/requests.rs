@@ -13,9 +13,10 @@ use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::answer::Answer;
 use super::ask::{Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
-use super::reply::{Answer, Reply};
+use super::reply::Reply;
 use super::usage::named;
 use crate::manage::{self, LogCall, LogEntry, LogShape, RequestFilter, RequestRecord, Window, moment};
 

@@ -5,11 +5,12 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{Schema, SchemaGenerator};
 
+use super::answer::Answer;
 use super::ask::{Ask, Body, Caller, Path, Query};
 use super::error::Problem;
-use super::reply::{Answer, Reply};
+use super::reply::Reply;
 
 /// Bytes of a body, unless a row says otherwise.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -166,11 +167,6 @@ fn param(segment: &'static str) -> Option<&'static str> {
 fn decoded(segment: &str) -> Option<String> {
     let text = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
     Some(text.into_owned())
-}
-
-/// The schema of a type, named in the document.
-pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
 }
 
 #[cfg(test)]

@@ -20,14 +20,16 @@
 //! to be told who that is (`ACCESS`: a second opinion, so that a slip in this table is seen), and how to make such a thing when the
 //! path has a parameter of a new name.
 
+pub(crate) mod openapi;
+
 use std::sync::LazyLock;
 
 use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, credentials, dry_run, keys, models, openapi, plugins, points, pool, prices,
-    receipts, requests, usage, users,
+    accounts, audit, bodies, credentials, dry_run, keys, models, plugins, points, pool, prices, receipts,
+    requests, usage, users,
 };
 
 /// What all paths begin with.

@@ -13,7 +13,7 @@ use tollgate_core::id::CredentialId;
 use crate::clock::now;
 use crate::manage::Management;
 use crate::shared::Shared;
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 use crate::upstream::check::Subject;
 
 /// The task's state.

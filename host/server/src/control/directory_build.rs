@@ -19,7 +19,9 @@ use tollgate_store::{ApiKey, Balance, MasterKey, Part, Wanted};
 use crate::clock::now;
 use crate::state::accounts::SharedAccount;
 use crate::state::credentials::Live;
-use crate::state::directory::{Caller, Credential, Directory, Lender, Limited};
+use crate::state::credentials::{Credential, Lender};
+use crate::state::directory::{Caller, Directory};
+use crate::state::limiter::Limited;
 use crate::state::limiter::SharedMeter;
 use crate::state::platform;
 

@@ -3,13 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -18,75 +13,10 @@ use tokio::time::timeout;
 
 use super::connection;
 use super::socket::{Socket, StallGuard};
-use super::tls::Certificate;
-use crate::config::Config;
+use super::terms::{Door, Handler, Terms};
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What answers the requests of a listener: from which address a request came, and the request.
-pub(crate) trait Handler: Clone + 'static {
-    /// The body of an answer.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
-    /// Answers one request. What it returns is dropped when the peer leaves.
-    fn answer(
-        &self,
-        from: IpAddr,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Self::Body>> + 'static;
-}
-
-/// How long a peer may take for what, and how much of it there may be.
-#[derive(Debug, Clone)]
-pub(crate) struct Guards {
-    /// Time for a request's head; time without a request, too.
-    pub(crate) head_read: Duration,
-    /// Time in which a peer must take some bytes.
-    pub(crate) write: Duration,
-    /// Time for a TLS handshake.
-    pub(crate) handshake: Duration,
-    /// Time for what is under way when the listener stops.
-    pub(crate) drain: Duration,
-    /// Bytes of a request's head.
-    pub(crate) head_bytes_max: usize,
-    /// Requests under way at one time on one HTTP/2 connection.
-    pub(crate) streams_max: u32,
-}
-
-impl Guards {
-    /// What the configuration says. `tls` is that of the listener.
-    pub(crate) fn new(config: &Config, tls: Option<&crate::config::Tls>) -> Self {
-        let limits = &config.limits;
-        let head_read = limits.head_read_timeout_ms.duration();
-        Self {
-            head_read,
-            write: limits.client_write_timeout_ms.duration(),
-            handshake: tls.map_or(head_read, |tls| tls.handshake_timeout_ms.duration()),
-            drain: config.server.drain_timeout_ms.duration(),
-            head_bytes_max: limits.request_head_bytes_max.0,
-            streams_max: limits.http2_streams_max.get(),
-        }
-    }
-}
-
-/// Where connections come in, and under which terms.
-pub(crate) struct Door {
-    /// The listening socket.
-    pub(crate) socket: std::net::TcpListener,
-    /// With it, peers must speak TLS.
-    pub(crate) certificate: Option<Arc<Certificate>>,
-    /// Connections from within this process, which need no socket and no TLS.
-    pub(crate) visitors: Option<mpsc::Receiver<DuplexStream>>,
-    /// What a peer may do.
-    pub(crate) guards: Guards,
-}
-
-/// What all connections of a door have in common.
-pub(super) struct Terms<H> {
-    pub(super) certificate: Option<Arc<Certificate>>,
-    pub(super) guards: Guards,
-    pub(super) handler: H,
-}
 
 /// Accepts until `stop` turns true, and ends when every connection has, or the time of the drain is over. Its tasks are local
 /// ones, and are gone when it returns.

@@ -11,9 +11,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::accept::{Guards, Handler, Terms};
 use super::socket::Socket;
 use super::stream::{Paced, Streams};
+use super::terms::{Guards, Handler, Terms};
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
 const SEND_BYTES_MAX: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
-use super::accept::{Door, Guards};
+use super::terms::{Door, Guards};
 use super::tls::Certificates;
 use crate::config::Config;
 

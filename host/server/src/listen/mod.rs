@@ -13,5 +13,6 @@ pub(crate) mod listener;
 pub(crate) mod pinned;
 mod socket;
 mod stream;
+pub(crate) mod terms;
 pub(crate) mod tls;
 pub(crate) mod worker;

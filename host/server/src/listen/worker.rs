@@ -11,7 +11,8 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 use tollgate_runtime::Runtime;
 
-use super::accept::{self, Door, Handler};
+use super::accept;
+use super::terms::{Door, Handler};
 use crate::proxy::lane::Lane;
 use crate::proxy::{self, Outgoing};
 use crate::shared::Shared;

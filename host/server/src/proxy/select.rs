@@ -14,8 +14,10 @@ use super::error::ProxyError;
 use super::request::Request;
 use crate::routing::plan::{Destination, Target};
 use crate::state::concurrency::Permit;
-use crate::state::credentials::{Credentials, Ineligible, Use, View};
-use crate::state::directory::{Caller, Credential, Directory};
+use crate::state::credentials::Credential;
+use crate::state::credentials::{Credentials, Use, View};
+use crate::state::deciders::Ineligible;
+use crate::state::directory::{Caller, Directory};
 use crate::state::trace::{self, Detail, detail};
 use crate::upstream::{CallKind, Upstream};
 

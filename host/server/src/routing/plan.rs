@@ -8,7 +8,7 @@ use tollgate_core::price::{ModelPrice, PriceTable};
 
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::routing::table::{PriorityGroup, RouteTarget};
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 use crate::upstream::{CallKind, Upstream};
 
 /// Everyone who may serve a call.

@@ -14,7 +14,7 @@ use tollgate_runtime::{Filter, Generation, Policies};
 
 use crate::routing::matcher::{self, Matcher};
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 use crate::state::platform::Place;
 use crate::upstream::{CallKind, Upstream, wire};
 

@@ -11,7 +11,7 @@ use tollgate_core::protocol::Owner;
 
 use crate::config::{self, Model};
 use crate::config::{BaseUrl, Config, Providers};
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 
 /// What requests ask about upstreams: replaced as a whole.
 #[derive(Debug)]

@@ -8,36 +8,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::health::{Disabled, Health, Lease, Penalty, Rest, Standing};
-use tollgate_core::id::CredentialId;
-use tollgate_core::lending::{Lending, NotLent, Terms};
+use tollgate_core::id::{CredentialId, UserId};
+use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{RateLimits, RateMeter};
+use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_store::CredentialState;
 
-use super::deciders::{SharedCredentials, Wanted};
-use super::directory::Credential;
+use super::accounts::SharedAccount;
+use super::deciders::{Ineligible, SharedCredentials, Wanted};
+use super::platform::Place;
 
 /// Wait that is advised where nobody can say when a call under way ends.
 const BUSY_MS: u64 = 1000;
 
-/// Why a credential cannot serve now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ineligible {
-    /// It is at a limit, the provider's or its own, for so many milliseconds.
-    Limited(u64),
-    /// It is out of service, for so many milliseconds where that is known.
-    Down(Option<u64>),
-    /// Its owner has taken it back: it is as if it had never been there.
-    Gone,
+/// A provider key, opened, with its state.
+#[derive(Debug)]
+pub(crate) struct Credential {
+    /// Its id in the store and the records.
+    pub(crate) id: CredentialId,
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// The configured provider that it is for.
+    pub(crate) provider: String,
+    /// What its owner calls it: model routes may set a platform credential aside by it.
+    pub(crate) label: String,
+    /// The key itself.
+    pub(crate) secret: Secret,
+    /// Where it is good, if not at the provider itself.
+    pub(crate) place: Option<Place>,
+    /// The operator's weight.
+    pub(crate) weight: u32,
+    /// How much and how often it may serve.
+    pub(crate) limits: RateLimits,
+    /// Whose it is, where it stands in the pool for others to use.
+    pub(crate) lender: Option<Lender>,
+    /// How it is; kept through replacements of the directory.
+    pub(crate) live: Arc<Live>,
 }
 
-impl From<NotLent> for Ineligible {
-    fn from(not: NotLent) -> Self {
-        match not {
-            NotLent::Withdrawn => Self::Gone,
-            NotLent::Spent(ms) => Self::Limited(ms),
-        }
-    }
+/// Who lends a credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Lender {
+    /// The user.
+    pub(crate) user: UserId,
+    /// Where the earnings go.
+    pub(crate) account: Arc<SharedAccount>,
 }
 
 /// How a credential is, and what it has served; kept through replacements of the directory.

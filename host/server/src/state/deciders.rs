@@ -15,11 +15,10 @@ use std::time::Duration;
 use tollgate_core::health::Penalty;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::{Insufficient, Settlement};
+use tollgate_core::lending::NotLent;
 use tollgate_core::limits::{RateLimits, RateStatus, Refused};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
-
-pub use super::credentials::Ineligible;
 
 /// An answer that may take a while.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -106,6 +105,26 @@ pub trait SharedLimiter: Send + Sync {
 
     /// A call that was expected to use so many tokens has used so many.
     fn correct(&self, key: ApiKeyId, expected: u64, used: u64, admitted: Timestamp);
+}
+
+/// Why a credential cannot serve now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ineligible {
+    /// It is at a limit, the provider's or its own, for so many milliseconds.
+    Limited(u64),
+    /// It is out of service, for so many milliseconds where that is known.
+    Down(Option<u64>),
+    /// Its owner has taken it back: it is as if it had never been there.
+    Gone,
+}
+
+impl From<NotLent> for Ineligible {
+    fn from(not: NotLent) -> Self {
+        match not {
+            NotLent::Withdrawn => Self::Gone,
+            NotLent::Spent(ms) => Self::Limited(ms),
+        }
+    }
 }
 
 /// One use of a credential, as it is asked for.

@@ -8,16 +8,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
-use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::price::{PriceRate, PriceSchedule};
-use tollgate_core::protocol::Owner;
-use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
 use super::accounts::SharedAccount;
-use super::credentials::Live;
-use super::limiter::SharedMeter;
-use super::platform::Place;
+use super::credentials::{Credential, Live};
+use super::limiter::{Limited, SharedMeter};
 use super::sharded::Sharded;
 
 /// Hashes what is already a hash: the first eight bytes of a SHA-256.
@@ -39,40 +35,6 @@ impl Hasher for DigestHasher {
 }
 
 type ByDigest<V> = Sharded<[u8; 32], V, BuildHasherDefault<DigestHasher>>;
-
-/// A provider key, opened, with its state.
-#[derive(Debug)]
-pub(crate) struct Credential {
-    /// Its id in the store and the records.
-    pub(crate) id: CredentialId,
-    /// Whose it is.
-    pub(crate) owner: Owner,
-    /// The configured provider that it is for.
-    pub(crate) provider: String,
-    /// What its owner calls it: model routes may set a platform credential aside by it.
-    pub(crate) label: String,
-    /// The key itself.
-    pub(crate) secret: Secret,
-    /// Where it is good, if not at the provider itself.
-    pub(crate) place: Option<Place>,
-    /// The operator's weight.
-    pub(crate) weight: u32,
-    /// How much and how often it may serve.
-    pub(crate) limits: RateLimits,
-    /// Whose it is, where it stands in the pool for others to use.
-    pub(crate) lender: Option<Lender>,
-    /// How it is; kept through replacements of the directory.
-    pub(crate) live: Arc<Live>,
-}
-
-/// Who lends a credential.
-#[derive(Debug, Clone)]
-pub(crate) struct Lender {
-    /// The user.
-    pub(crate) user: UserId,
-    /// Where the earnings go.
-    pub(crate) account: Arc<SharedAccount>,
-}
 
 /// Someone who calls with one API key.
 #[derive(Debug)]
@@ -118,15 +80,6 @@ impl Caller {
         let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
         Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited, restriction }
     }
-}
-
-/// The limits of one API key, with what was used of them.
-#[derive(Debug)]
-pub(crate) struct Limited {
-    /// What it may do.
-    pub(crate) limits: KeyLimits,
-    /// What it has used; kept through replacements of the directory.
-    pub(crate) meter: Arc<SharedMeter>,
 }
 
 /// All that is known at one moment.

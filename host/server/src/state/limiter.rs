@@ -3,11 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_core::id::ApiKeyId;
-use tollgate_core::limits::{RateMeter, RateStatus, Refused};
+use tollgate_core::limits::{KeyLimits, RateMeter, RateStatus, Refused};
 use tollgate_core::time::Timestamp;
 
 use super::deciders::SharedLimiter;
-use super::directory::Limited;
+
+/// The limits of one API key, with what was used of them.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    /// What it may do.
+    pub(crate) limits: KeyLimits,
+    /// What it has used; kept through replacements of the directory.
+    pub(crate) meter: Arc<SharedMeter>,
+}
 
 /// What one API key has used on this node, counted by several workers.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::Scheme;
 
 use crate::clock::now;
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 use crate::state::secret::{has_parts, number, part};
 
 /// A token that ends sooner than this is replaced while it still serves …

@@ -8,35 +8,10 @@ use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use tollgate_core::eventstream::FrameError;
 
+use super::broken::AnswerError;
 use super::frames::Frames;
 use super::{http1, http2};
-
-/// Why an answer broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// What carries it did.
-    #[error("reading the answer")]
-    Wire(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What came were no messages.
-    #[error("framing the answer")]
-    Frame(#[from] FrameError),
-    /// A message holds no event.
-    #[error("a message holds no event")]
-    Event,
-    /// The connection ended within a message.
-    #[error("the answer ended within a message")]
-    Cut,
-    /// The upstream says that it failed.
-    #[error("the upstream broke off with `{kind}`")]
-    Said {
-        /// What it calls the failure.
-        kind: String,
-        /// What it says of it.
-        words: Vec<u8>,
-    },
-}
 
 /// An answer that has begun.
 pub struct Answer {

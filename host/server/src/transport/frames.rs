@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tollgate_core::eventstream::{Decoder, Message};
 use tollgate_core::json;
 
-use super::answer::AnswerError;
+use super::broken::AnswerError;
 
 /// Messages on their way to events.
 #[derive(Debug, Default)]

@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::Response;
+use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::answer::{Answer, AnswerError, Source};
 use super::body::Chained;
+use super::broken::AnswerError;
 use super::connect::{Connector, Io, broken, failed};
 use super::{Origin, Request, SendError, Wire};
 
@@ -179,7 +180,7 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future closes the connection.
-    pub(super) async fn send(self: &Rc<Self>, request: Request) -> Result<Answer, SendError> {
+    pub(super) async fn send(self: &Rc<Self>, request: Request) -> Result<(Parts, Incoming), SendError> {
         let Request { origin, mut message, .. } = request;
         loop {
             let (mut link, kept) = match poll_fn(|cx| Poll::Ready(self.take(&origin, cx))).await {
@@ -190,7 +191,7 @@ impl Pool {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     let incoming = Incoming { body, link: Some(link), pool: Rc::clone(self), origin };
-                    return Ok(Answer { head, body: Source::Http1(incoming).into() });
+                    return Ok((head, incoming));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if kept => message = unsent,

@@ -12,6 +12,7 @@ mod incoming;
 mod peer;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,10 +24,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use http::response::Parts;
+
 use self::exchange::Broken;
 pub(super) use self::incoming::Incoming;
 use self::peer::{Peer, Slot};
-use super::answer::{Answer, Source};
 use super::connect::{Connector, broken};
 use super::{Origin, Request, SendError, Wire};
 
@@ -174,7 +176,7 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future resets the stream.
-    pub(super) async fn send(&self, slot: Slot, request: Request) -> Result<Answer, SendError> {
+    pub(super) async fn send(&self, slot: Slot, request: Request) -> Result<(Parts, Incoming), SendError> {
         let Request { origin, message, .. } = request;
         let mut slot = slot;
         for _ in 1..SENDS_MAX {
@@ -203,13 +205,9 @@ impl Pool {
     }
 }
 
-fn answer(
-    origin: &Origin,
-    ended: Result<(http::response::Parts, Incoming), Broken>,
-) -> Result<Answer, SendError> {
-    let (head, incoming) = ended.map_err(|why| match why {
+fn answer(origin: &Origin, ended: Result<(Parts, Incoming), Broken>) -> Result<(Parts, Incoming), SendError> {
+    ended.map_err(|why| match why {
         // What the failure is called is said one level below: the log shows that.
         Broken::Untaken(error) | Broken::Later(error) => broken(origin, error),
-    })?;
-    Ok(Answer { head, body: Source::Http2(incoming).into() })
+    })
 }

@@ -6,6 +6,7 @@
 pub(crate) mod alone;
 mod answer;
 pub(crate) mod body;
+mod broken;
 mod connect;
 mod frames;
 mod http1;
@@ -19,8 +20,10 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 
-pub use self::answer::{Answer, AnswerBody, AnswerError};
+use self::answer::Source;
+pub use self::answer::{Answer, AnswerBody};
 pub use self::body::Chained;
+pub use self::broken::AnswerError;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -134,17 +137,26 @@ impl Transports {
             return instead.send(request).await;
         }
         match request.wire {
-            Wire::Http1 => self.http1.send(request).await,
+            Wire::Http1 => self.alone(request).await,
             // In a box: calls over HTTP/1.1 need not carry the room for it.
             Wire::Http2 => Box::pin(self.agreed(request)).await,
         }
     }
 
+    /// Over HTTP/1.1, on a connection for it alone.
+    async fn alone(&self, request: Request) -> Result<Answer, SendError> {
+        let (head, body) = self.http1.send(request).await?;
+        Ok(Answer { head, body: Source::Http1(body).into() })
+    }
+
     /// Over HTTP/2, where the other side speaks it.
     async fn agreed(&self, request: Request) -> Result<Answer, SendError> {
         match self.http2.reserve(&request.origin).await? {
-            Some(slot) => self.http2.send(slot, request).await,
-            None => self.http1.send(request).await,
+            Some(slot) => {
+                let (head, body) = self.http2.send(slot, request).await?;
+                Ok(Answer { head, body: Source::Http2(body).into() })
+            }
+            None => self.alone(request).await,
         }
     }
 

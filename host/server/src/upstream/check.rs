@@ -20,7 +20,7 @@ use super::issue::{self, First};
 use super::{Probe, Upstream, wire};
 use crate::clock::now;
 use crate::config::Provider;
-use crate::state::directory::Credential;
+use crate::state::credentials::Credential;
 use crate::state::platform::Place;
 use crate::state::tokens::{TokenError, Tokens};
 use crate::transport::body::Chained;

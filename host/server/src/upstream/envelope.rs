@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::Upstream;
-use super::authorize::Proof;
+use super::proof::Proof;
 use crate::transport::body::Chained;
 use crate::transport::{Origin, Wire};
 

@@ -12,8 +12,9 @@ use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Scheme;
 
-use super::authorize::{Manner, Proof, USUAL_LIFE_S, authorize};
+use super::authorize::{USUAL_LIFE_S, authorize};
 use super::envelope::{Endpoint, Envelope};
+use super::proof::{Manner, Proof};
 use crate::clock::now;
 use crate::state::secret::with;
 use crate::state::tokens::{self, PATIENCE, TokenError, buys};

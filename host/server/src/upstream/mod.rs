@@ -4,6 +4,7 @@ pub(crate) mod authorize;
 pub(crate) mod check;
 pub(crate) mod envelope;
 pub(crate) mod issue;
+mod proof;
 mod sigv4;
 
 use std::rc::Rc;
@@ -14,8 +15,8 @@ use memchr::memmem::Finder;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{Adapter, AdapterPlan, BodyEdits, Framing, HeaderTemplate, Scheme, Translation};
 
-use self::authorize::{Manner, Proof, Template};
 use self::envelope::Endpoint;
+use self::proof::{Manner, Proof, Template};
 use crate::config::{BaseUrl, Provider};
 use crate::state::platform::Place;
 use crate::transport::Wire;

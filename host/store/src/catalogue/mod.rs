@@ -8,7 +8,6 @@ pub(crate) mod pool;
 pub(crate) mod price;
 pub(crate) mod sealing;
 pub(crate) mod setting;
-pub(crate) mod snapshot;
 pub(crate) mod user;
 
 use std::fmt::Debug;

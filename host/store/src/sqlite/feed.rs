@@ -10,11 +10,11 @@ use tollgate_core::id::{ApiKeyId, CredentialId, RouteId, UserId};
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::model_route::ModelRoute;
-use crate::catalogue::snapshot::Snapshot;
 use crate::error::StoreError;
 use crate::feed::{Change, Changed, Feed, News, Part, Wanted};
 use crate::ledger::account::Balance;
 use crate::ledger::booking::Credit;
+use crate::snapshot::Snapshot;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};

@@ -69,14 +69,10 @@ impl Adapter for Lumen {
 
     fn read_usage(&self, _protocol: Protocol, _operation: Operation, samples: &[u8]) -> Usage {
         sample::read(samples, USAGE).map_or(Usage::MISSING, |stated: Stated| {
-            Usage::of(
-                Quality::Exact,
-                &[
-                    (Class::Input, stated.prompt_tokens),
-                    (Class::CacheRead, stated.cached_prompt_tokens),
-                    (Class::Output, stated.completion_tokens),
-                ],
-            )
+            let uncached = (Class::Input, stated.prompt_tokens);
+            let cached = (Class::CacheRead, stated.cached_prompt_tokens);
+            let output = (Class::Output, stated.completion_tokens);
+            Usage::of(Quality::Exact, &[uncached, cached, output])
         })
     }
 

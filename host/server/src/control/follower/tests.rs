@@ -283,7 +283,7 @@ async fn start(rows: &Arc<Rows>) -> (Follower, Next) {
 
 /// Everything that a directory says, in an order.
 fn said(directory: &Directory) -> BTreeSet<String> {
-    let ids = |list: &[Arc<crate::state::directory::Credential>]| {
+    let ids = |list: &[Arc<crate::state::credentials::Credential>]| {
         list.iter().map(|credential| credential.id.to_string()).collect::<Vec<_>>().join(" ")
     };
     let mut said = BTreeSet::new();

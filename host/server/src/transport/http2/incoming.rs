@@ -16,9 +16,9 @@ use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::exchange::Upload;
 use super::peer::Slot;
-use crate::transport::answer::AnswerError;
+use super::upload::Upload;
+use crate::transport::broken::AnswerError;
 
 /// How long the end of a stream may take when all that it has announced is there.
 const END_PATIENCE: Duration = Duration::from_secs(1);

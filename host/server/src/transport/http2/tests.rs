@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::peer::{Liveness, begin};
 use super::{Connector, Origin, Pool, Request, Wire};
+use crate::transport::answer::{Answer, Source};
 use crate::transport::body::Chained;
 
 /// Runs a test where all tasks are local, as a worker's are.
@@ -69,7 +70,8 @@ fn a_server_that_agrees_on_http2_is_spoken_to_in_it() {
         message.headers_mut().insert("host", "elsewhere".parse().unwrap());
         let request = Request { origin: Arc::clone(&origin), wire: Wire::Http2, message };
         let slot = pool.reserve(&origin).await.unwrap().expect("HTTP/2 is spoken there");
-        let answer = pool.send(slot, request).await.unwrap();
+        let (head, body) = pool.send(slot, request).await.unwrap();
+        let answer = Answer { head, body: Source::Http2(body).into() };
         assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "said");
         let authority = origin.authority.clone();
         // Nobody can send on its connection any more: it ends.

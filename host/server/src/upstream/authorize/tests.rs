@@ -1,7 +1,8 @@
-use super::{Envelope, Manner, Proof, Template, URL_SAFE_NO_PAD, assertion, authorize, key_pair};
+use super::{Envelope, Manner, Proof, URL_SAFE_NO_PAD, assertion, authorize, key_pair};
 use crate::transport::Wire;
 use crate::transport::body::Chained;
 use crate::upstream::envelope::Endpoint;
+use crate::upstream::proof::Template;
 use base64::Engine;
 use bytes::Bytes;
 use http::Method;

@@ -7,10 +7,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::ask::Ask;
-use super::error::{Problem, ProblemBody};
-use super::route::{Access, Route, schema};
-use super::routes::{ROOT, ROUTES};
+use super::{ROOT, ROUTES};
+use crate::admin::ask::Ask;
+use crate::admin::error::{Problem, ProblemBody};
+use crate::admin::route::{Access, Route};
+use crate::admin::schema::schema;
 
 /// Where named schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";

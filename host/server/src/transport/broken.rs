@@ -1,0 +1,28 @@
+//! Why an answer broke off.
+
+use tollgate_core::eventstream::FrameError;
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// What carries it did.
+    #[error("reading the answer")]
+    Wire(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What came were no messages.
+    #[error("framing the answer")]
+    Frame(#[from] FrameError),
+    /// A message holds no event.
+    #[error("a message holds no event")]
+    Event,
+    /// The connection ended within a message.
+    #[error("the answer ended within a message")]
+    Cut,
+    /// The upstream says that it failed.
+    #[error("the upstream broke off with `{kind}`")]
+    Said {
+        /// What it calls the failure.
+        kind: String,
+        /// What it says of it.
+        words: Vec<u8>,
+    },
+}
