@@ -41,6 +41,7 @@ mod platforms;
 mod plugin_faults;
 mod pool;
 mod proxy_test;
+mod questions;
 mod receipts;
 mod reload;
 mod request_log;
