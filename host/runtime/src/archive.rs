@@ -1,5 +1,5 @@
-//! Keeps pricing policies and their configurations for as long as there are receipts of theirs: by digest, so that the same is
-//! kept once and what was changed on the disk is noticed.
+//! Keeps pricing policies and their configurations for as long as there are receipts of theirs: by digest, so that
+//! the same is kept once and what was changed on the disk is noticed.
 //!
 //! A policy is kept before it can price anything: one that cannot be kept is refused.
 

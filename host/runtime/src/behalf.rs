@@ -1,7 +1,7 @@
 //! For which request this thread works now, so that what a component says or does wrong can be told by its request.
 //!
-//! Components are called from many places and know nothing of requests, so whoever works on one says so around the whole of
-//! that work.
+//! Components are called from many places and know nothing of requests, so whoever works on one says so around the
+//! whole of that work.
 
 use std::cell::Cell;
 

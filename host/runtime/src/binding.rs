@@ -84,7 +84,8 @@ pub struct Variant {
     pub component: String,
     /// JSON text, passed to `configure` as it is.
     pub config: String,
-    /// The share of all keys that it serves, in millionths (see [`WHOLE_PPM`]); of a shadow, the share that it runs beside.
+    /// The share of all keys that it serves, in millionths (see [`WHOLE_PPM`]); of a shadow, the share that it runs
+    /// beside.
     pub share_ppm: u32,
     /// Whether it is loaded but never serves.
     pub shadow: bool,
@@ -110,7 +111,8 @@ impl Binding {
     /// Default of [`Binding::memory_bytes_max`].
     pub const MEMORY_BYTES_MAX: usize = 16 << 20;
 
-    /// A binding of one component, with the default bounds, an empty configuration and the default `on_error` of its kind.
+    /// A binding of one component, with the default bounds, an empty configuration and the default `on_error` of its
+    /// kind.
     #[must_use]
     pub fn new(name: impl Into<String>, component: impl Into<String>, kind: Kind) -> Self {
         Self::of(name, kind, vec![Variant::new(component, "{}")])
@@ -198,8 +200,8 @@ pub struct Settings {
     pub plugins_dir: Option<PathBuf>,
     /// Where compiled code is kept between starts; nothing is kept when absent.
     pub cache_dir: Option<PathBuf>,
-    /// Where pricing policies are kept for as long as there are receipts of theirs, and all files that served; none are when
-    /// absent.
+    /// Where pricing policies are kept for as long as there are receipts of theirs, and all files that served; none
+    /// are when absent.
     pub archive: Option<Archive>,
     /// The file that says which versions were good and which failed; a restart knows neither when absent.
     pub versions_file: Option<PathBuf>,

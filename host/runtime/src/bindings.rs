@@ -107,7 +107,8 @@ impl From<Outcome> for types::Outcome {
     }
 }
 
-/// What a plugin counts. A class that this gateway does not know is left out, and the rest is no more than an estimate then.
+/// What a plugin counts. A class that this gateway does not know is left out, and the rest is no more than an
+/// estimate then.
 impl From<types::Usage> for Usage {
     fn from(told: types::Usage) -> Self {
         let mut usage = Self::of(told.quality.into(), &[]);

@@ -1,8 +1,8 @@
 //! Compiled code, kept between starts.
 //!
-//! Loading compiled code runs it with the host's own rights, so a file counts only when it carries a tag made with a key
-//! that never leaves this directory. Nothing is ever loaded from the plugins directory, and a file that is cut short,
-//! altered, copied from elsewhere or made by another version is compiled anew.
+//! Loading compiled code runs it with the host's own rights, so a file counts only when it carries a tag made with a
+//! key that never leaves this directory. Nothing is ever loaded from the plugins directory, and a file that is cut
+//! short, altered, copied from elsewhere or made by another version is compiled anew.
 
 use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -51,7 +51,8 @@ impl<T> Split<T> {
         Self { salt: 0, parts: Vec::new() }
     }
 
-    /// Gives a variant of `binding` the next part. A variant that grows at the end of the list keeps the keys that it had.
+    /// Gives a variant of `binding` the next part. A variant that grows at the end of the list keeps the keys that it
+    /// had.
     pub(crate) fn add(&mut self, binding: &str, share_ppm: u32, variant: Arc<T>) {
         self.salt = fnv(binding.as_bytes());
         if share_ppm > 0 {

@@ -104,8 +104,8 @@ impl Compiler {
     }
 }
 
-/// Waits until the compilation is done, or until its thread has run for as long as it may: on a busy machine that is later
-/// than the same time by the clock.
+/// Waits until the compilation is done, or until its thread has run for as long as it may: on a busy machine that is
+/// later than the same time by the clock.
 fn wait(
     outcome: &Receiver<Compiled>,
     thread: &OnceLock<Pid>,

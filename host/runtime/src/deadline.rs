@@ -1,9 +1,9 @@
 //! How long a call may run.
 //!
-//! A deadline by the clock on the wall would blame a component for the time in which the machine ran something else, and on
-//! a busy machine that is most of it. So the epoch's deadline comes at half of the budget; from there on the time counts
-//! that the thread itself has run, and the call ends when the other half is used up. A call that is over in time, which is
-//! nearly every one, never asks.
+//! A deadline by the clock on the wall would blame a component for the time in which the machine ran something else,
+//! and on a busy machine that is most of it. So the epoch's deadline comes at half of the budget; from there on the
+//! time counts that the thread itself has run, and the call ends when the other half is used up. A call that is over
+//! in time, which is nearly every one, never asks.
 
 use std::sync::Arc;
 use std::time::Duration;

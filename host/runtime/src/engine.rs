@@ -56,8 +56,8 @@ fn pool(instances: u32, memory_bytes_ceiling: usize) -> PoolingAllocationConfig 
 
 /// Advances the engine's epoch once a millisecond while a call may be running, and sleeps otherwise.
 ///
-/// Invariant: a call whose deadline is at epoch `d` meets it, because `run_until` reaches `d` before the call starts, and
-/// the thread parks only at a tick past `run_until` while nobody holds it.
+/// Invariant: a call whose deadline is at epoch `d` meets it, because `run_until` reaches `d` before the call starts,
+/// and the thread parks only at a tick past `run_until` while nobody holds it.
 pub(crate) struct Clock {
     engine: Engine,
     /// Ticks so far; never ahead of the engine's epoch.

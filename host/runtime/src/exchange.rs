@@ -1,7 +1,8 @@
-//! A translated exchange: one instance of an adapter that serves one attempt, from its request to the end of its answer.
+//! A translated exchange: one instance of an adapter that serves one attempt, from its request to the end of its
+//! answer.
 //!
-//! What the translation has to remember is state inside of the instance, so no other call may reach it meanwhile. The instance
-//! goes back to its thread when the exchange is dropped, however far it came; one that faulted is gone.
+//! What the translation has to remember is state inside of the instance, so no other call may reach it meanwhile. The
+//! instance goes back to its thread when the exchange is dropped, however far it came; one that faulted is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,8 +43,8 @@ pub enum Begun {
 impl Adapter {
     /// Begins an exchange by translating its request.
     ///
-    /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: it counts against
-    /// the component only where a small request fails as well.
+    /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: it counts
+    /// against the component only where a small request fails as well.
     ///
     /// # Errors
     /// When the component failed, and when as many exchanges as may be are under way.
@@ -72,7 +73,7 @@ impl Adapter {
         }
     }
 
-    /// Calls the component for a request: the instance, and a body or the answer to who asked.
+    /// Calls the component for a request: the instance, and a body, or an answer for the client.
     fn translate(&self, terms: &Terms<'_>, body: &[u8]) -> Result<(Kept, Result<Vec<u8>, Reply>), Fault> {
         let mut instance = slot::take(&self.unit)?;
         let answer = instance.enter_with(body.len(), |world, store| {

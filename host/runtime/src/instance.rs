@@ -1,4 +1,5 @@
-//! One instance of a component with its store: made and configured, entered by one call at a time, ended by its first fault.
+//! One instance of a component with its store: made and configured, entered by one call at a time, ended by its first
+//! fault.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
@@ -164,8 +165,8 @@ fn name(state: &mut State, error: &wasmtime::Error) -> Fault {
     Fault::new(kind, detail)
 }
 
-/// The functions that were under way, the innermost first, each with its place in the source where that is known. `backtrace`
-/// has a line `N: ADDRESS - MODULE!NAME` for each, and one `at PLACE` after it.
+/// The functions that were under way, the innermost first, each with its place in the source where that is known.
+/// `backtrace` has a line `N: ADDRESS - MODULE!NAME` for each, and one `at PLACE` after it.
 fn frames(backtrace: &str) -> String {
     let mut frames = String::new();
     for line in backtrace.lines() {
@@ -188,7 +189,8 @@ mod tests {
     #[test]
     fn a_backtrace_is_told_on_one_line() {
         let text = "error while executing at wasm backtrace:\n    0:   0x3e - <unknown>!core::panicking::panic\n\
-            \u{20}   1:  0x1af - <unknown>!policy::settle\n                    at src/lib.rs:12:9\n    2: 0x2 - a!<wasm function 7>";
+            \u{20}   1:  0x1af - <unknown>!policy::settle\n                    at src/lib.rs:12:9\n\
+            \u{20}   2: 0x2 - a!<wasm function 7>";
         let told = "; in core::panicking::panic < policy::settle [src/lib.rs:12:9] < <wasm function 7>";
         assert_eq!(frames(text), told);
         assert_eq!(frames(""), "");

@@ -1,13 +1,13 @@
 //! Runs policy and adapter components in sandboxes, and replaces them while traffic flows.
 //!
-//! The only crate that names wasmtime's types. A request takes one [`Generation`] from [`Runtime::current`] and calls its
-//! components through typed handles: [`Adapter`], [`Selector`], [`Pricing`], [`Filter`]. Whatever a component does, it
-//! costs that call at most its deadline and ends as a [`CallError`].
+//! The only crate that names wasmtime's types. A request takes one [`Generation`] from [`Runtime::current`] and calls
+//! its components through typed handles: [`Adapter`], [`Selector`], [`Pricing`], [`Filter`]. Whatever a component
+//! does, it costs that call at most its deadline and ends as a [`CallError`].
 //!
-//! Reading order: `plan` (what components say), `binding` (what operators say), `source`, `compile` and `loader` (from bytes
-//! to a component that may serve), `unit`, `instance` and `slot` (how a call reaches an instance), `exchange` (how a
-//! translation keeps one), `generation`, `registry` and `reload` (the transaction), `supervisor`, `breaker` and `vitals` (what
-//! happens to those that fail).
+//! Reading order: `plan` (what components say), `binding` (what operators say), `source`, `compile` and `loader`
+//! (from bytes to a component that may serve), `unit`, `instance` and `slot` (how a call reaches an instance),
+//! `exchange` (how a translation keeps one), `generation`, `registry` and `reload` (the transaction), `supervisor`,
+//! `breaker` and `vitals` (what happens to those that fail).
 
 mod adapter;
 mod archive;

@@ -42,8 +42,8 @@ const WORDS_BYTES_MAX: usize = 2 << 10;
 /// Most rules of a filter.
 const FILTER_RULES_MAX: usize = 10_000;
 
-/// Links a compiled component as what its binding says, and tries it: a first instance is configured and, where a harmless
-/// call exists, called.
+/// Links a compiled component as what its binding says, and tries it: a first instance is configured and, where a
+/// harmless call exists, called.
 pub(crate) fn load(
     vitals: Arc<Vitals>,
     filter_check: fn(&FilterPlan) -> Result<(), String>,

@@ -85,7 +85,8 @@ impl Pricing {
         &self.plan
     }
 
-    /// The most that a request may cost: by the plan's rule, or else by a call. Called once per request before dispatch.
+    /// The most that a request may cost: by the plan's rule, or else by a call. Called once per request before
+    /// dispatch.
     ///
     /// # Errors
     /// When the component failed or asked for a negative amount. Also while its breaker is open, whatever its plan: it
@@ -120,7 +121,8 @@ impl Pricing {
         Ok(charge)
     }
 
-    /// What a request of an earlier time costs: for whoever computes a charge again. Faults of earlier bills have no say in it.
+    /// What a request of an earlier time costs: for whoever computes a charge again. Faults of earlier bills have no
+    /// say in it.
     ///
     /// # Errors
     /// As [`Pricing::settle`], for this bill alone.
@@ -166,8 +168,8 @@ impl Filter {
         &self.plan
     }
 
-    /// What to do with `text`, in which `matches` were found (sorted by start, at most 256). Called as the plan's trigger
-    /// says.
+    /// What to do with `text`, in which `matches` were found (sorted by start, at most 256). Called as the plan's
+    /// trigger says.
     ///
     /// # Errors
     /// When the component failed or its mask names matches that do not exist.

@@ -1,8 +1,9 @@
-//! Pricing policies in either contract: that of now, and that of version 0.1.0 (`wit/v0.1`), for which receipts name components
-//! that must be asked again for as long as the receipts are kept.
+//! Pricing policies in either contract: that of now, and that of version 0.1.0 (`wit/v0.1`), for which receipts name
+//! components that must be asked again for as long as the receipts are kept.
 //!
-//! The first contract has words for eight classes of usage. Whatever else was used it is told as a part of the request's own
-//! price, rounded up to a whole micro-point: so the policy's factors and exceptions apply to it, and nothing is free.
+//! The first contract has words for eight classes of usage. Whatever else was used it is told as a part of the
+//! request's own price, rounded up to a whole micro-point: so the policy's factors and exceptions apply to it, and
+//! nothing is free.
 
 use tollgate_core::hold::Quote;
 use tollgate_core::points::Micropoints;
@@ -157,8 +158,8 @@ const KNOWN: [Class; 8] = [
     Class::AudioOutput,
 ];
 
-/// Usage in the classes that it knows, and prices in which the rest is a part of the request's. Reasoning has no price of its own
-/// there, so where it is priced apart it belongs to the rest.
+/// Usage in the classes that it knows, and prices in which the rest is a part of the request's. Reasoning has no
+/// price of its own there, so where it is priced apart it belongs to the rest.
 fn told(usage: &Usage, rates: &Rates) -> (Usage, Rates) {
     let (mut usage, mut rates, mut rest) = (*usage, *rates, Usage::default());
     for class in Class::ALL {

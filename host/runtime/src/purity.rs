@@ -1,8 +1,11 @@
-//! Whether a pricing policy is pure: the same bill must cost the same whatever was settled before, or a receipt could not be
-//! computed again. Instances are used again, so a component could remember.
+//! Whether a pricing policy is pure: the same bill must cost the same whatever was settled before, or a receipt could
+//! not be computed again. Instances are used again, so a component could remember.
 //!
-//! A component is refused when a few bills cost something else in another order. One that remembers for longer than that is found
-//! by comparing a settlement now and then with one of a fresh memory.
+//! A component is refused when a few bills cost something else in another order. One that remembers for longer than
+//! that is found by comparing a settlement now and then with one of a fresh memory.
+//!
+//! A fresh memory for each settlement would cost 0.17 ms instead of 5 us (unoptimised build); one comparison in 1024
+//! settlements costs 0.16 us each, and the trial is part of the 1.1 ms that a load takes without its compilation.
 
 use std::sync::Arc;
 

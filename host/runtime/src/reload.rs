@@ -1,7 +1,8 @@
 //! The reload: one transaction from what operators want to the generation that serves.
 //!
-//! Everything that can fail happens before anything changes. Two locks keep it so: one is held through a whole reload, and
-//! [`Book`](crate::book::Book) for moments only, by whoever publishes. A rollback therefore never waits for a compilation.
+//! Everything that can fail happens before anything changes. Two locks keep it so: one is held through a whole
+//! reload, and [`Book`](crate::book::Book) for moments only, by whoever publishes. A rollback therefore never waits
+//! for a compilation.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -96,7 +97,8 @@ impl Registry {
         if self.goes_on(spec, version) {
             return Ok(Step::Keep(spec.name.clone()));
         }
-        // A look at the files does not try again what was refused already, unless it only took too long and is done now.
+        // A look at the files does not try again what was refused already, unless it only took too long and is done
+        // now.
         if occasion == Occasion::Files
             && let Some(cause) = self.book().refusal(&spec.name, version)
             && !(matches!(cause, LoadError::CompileTimeout { .. }) && self.compiler.has_kept(&digest))
@@ -144,7 +146,8 @@ impl Registry {
         loader::load(vitals, self.filter_check)
     }
 
-    /// Keeps what receipts may name, and what a later start may need. Only the former is a reason to refuse a component.
+    /// Keeps what receipts may name, and what a later start may need. Only the former is a reason to refuse a
+    /// component.
     fn keep(&self, spec: &Spec, bytes: &[u8], source: &Source) -> Result<(), LoadError> {
         let priced = spec.kind == Kind::PricingPolicy;
         let Some(archive) = self.archive.as_ref().filter(|_| priced || *source != Source::Embedded) else {
@@ -160,8 +163,8 @@ impl Registry {
         }
     }
 
-    /// What a start puts in the place of a component that was refused. Nothing may be there to put: what is bound to a file
-    /// then stays empty, and what never was is a mistake in the bindings.
+    /// What a start puts in the place of a component that was refused. Nothing may be there to put: what is bound to
+    /// a file then stays empty, and what never was is a mistake in the bindings.
     fn stand_in_for(&self, spec: &Spec, cause: LoadError) -> Result<Step, ReloadError> {
         if let Some(loaded) = self.stand_in(spec) {
             let serves = loaded.vitals().digest;
@@ -176,7 +179,8 @@ impl Registry {
         Ok(Step::Keep(spec.name.clone()))
     }
 
-    /// The last good version of a unit, with the configuration of today or else with its own, or what the binary carries.
+    /// The last good version of a unit, with the configuration of today or else with its own, or what the binary
+    /// carries.
     fn stand_in(&self, spec: &Spec) -> Option<Loaded> {
         self.last_good(spec).or_else(|| {
             let embedded = self.embedded.iter().find(|embedded| embedded.name == spec.component)?;

@@ -38,8 +38,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads `bindings` and publishes them as generation 1. `events` is called on whatever thread something happens: it must
-    /// neither block nor reload.
+    /// Loads `bindings` and publishes them as generation 1. `events` is called on whatever thread something happens:
+    /// it must neither block nor reload.
     ///
     /// # Errors
     /// When the engine cannot be made or any component is refused.
@@ -51,9 +51,9 @@ impl Runtime {
         Self::begin(settings, bindings, Occasion::Bindings, events)
     }
 
-    /// The same for a gateway, which nothing in the plugins directory may keep from serving: where a file is refused or has
-    /// failed its trial before, the last good version stands in for it, else the component of that name that the binary
-    /// carries. The status tells. Where there is neither, the binding stays empty, which
+    /// The same for a gateway, which nothing in the plugins directory may keep from serving: where a file is refused
+    /// or has failed its trial before, the last good version stands in for it, else the component of that name that
+    /// the binary carries. The status tells. Where there is neither, the binding stays empty, which
     /// [`Policies::lacks`](crate::Policies::lacks) tells.
     ///
     /// # Errors
@@ -137,8 +137,8 @@ impl Runtime {
         self.registry.transact(Occasion::Files, None)
     }
 
-    /// Starts the thread that watches the plugins directory and calls [`Runtime::rescan`]. Does nothing when there is no
-    /// directory or the thread runs already.
+    /// Starts the thread that watches the plugins directory and calls [`Runtime::rescan`]. Does nothing when there is
+    /// no directory or the thread runs already.
     ///
     /// # Errors
     /// When the thread cannot be started. A directory that cannot be watched is polled.
@@ -180,8 +180,8 @@ impl Runtime {
         Engine::tls_eager_initialize();
     }
 
-    /// Drops the calling thread's instances of components that no longer serve. A thread that calls components does this by
-    /// itself; one that idles may call this now and then.
+    /// Drops the calling thread's instances of components that no longer serve. A thread that calls components does
+    /// this by itself; one that idles may call this now and then.
     pub fn sweep_thread() {
         slot::sweep::<ProviderAdapter>();
         slot::sweep::<KeySelector>();

@@ -1,9 +1,10 @@
-//! Where instances wait between calls: kept per component and thread, never shared, and held while a request waits by nothing
-//! but an [`Exchange`](crate::Exchange).
+//! Where instances wait between calls: kept per component and thread, never shared, and held while a request waits by
+//! nothing but an [`Exchange`](crate::Exchange).
 //!
-//! A component's unit has an index that no other living unit has, so a call finds its instance in a vector of the calling
-//! thread without hashing or locking. An instance leaves its place for the time of a call or an exchange and comes back only
-//! after success: whatever goes wrong, a panic of the host included, the next call takes another or makes a fresh one.
+//! A component's unit has an index that no other living unit has, so a call finds its instance in a vector of the
+//! calling thread without hashing or locking. An instance leaves its place for the time of a call or an exchange and
+//! comes back only after success: whatever goes wrong, a panic of the host included, the next call takes another or
+//! makes a fresh one.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -98,8 +99,8 @@ impl<W: Slotted> Unit<W> {
         self.attempt(|| run(self, call))
     }
 
-    /// Calls the component away from traffic: its breaker is not asked and not told, so that a fault over one input says
-    /// nothing about the next.
+    /// Calls the component away from traffic: its breaker is not asked and not told, so that a fault over one input
+    /// says nothing about the next.
     pub(crate) fn consult<R>(
         self: &Arc<Self>,
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,

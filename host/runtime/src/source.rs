@@ -48,8 +48,8 @@ pub(crate) fn find(
     }
 }
 
-/// Reads a file that others may be writing or replacing: only a copy that did not change meanwhile is taken. `None` when
-/// there is no such file.
+/// Reads a file that others may be writing or replacing: only a copy that did not change meanwhile is taken. `None`
+/// when there is no such file.
 fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {
     for attempt in 0..READS_MAX {
         if attempt > 0 {

@@ -1,5 +1,5 @@
-//! What one unit runs: a variant with the bounds of its binding. Its share is not part of it, so that a unit goes on while
-//! shares change.
+//! What one unit runs: a variant with the bounds of its binding. Its share is not part of it, so that a unit goes on
+//! while shares change.
 
 use crate::binding::{Binding, Kind, OnError, Variant};
 use crate::digest::Digest;

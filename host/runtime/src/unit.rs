@@ -1,4 +1,5 @@
-//! One component as one variant of a binding uses it: linked, configured, counted. Generations share units that did not change.
+//! One component as one variant of a binding uses it: linked, configured, counted. Generations share units that did
+//! not change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,9 @@
-//! What is known of versions across restarts: which were good, and which failed their trial. A small file of text, written
-//! anew and whole with each change.
+//! What is known of versions across restarts: which were good, and which failed their trial. A small file of text,
+//! written anew and whole with each change.
 //!
-//! One line each: `good NAME COMPONENT CONFIGURATION`, `failed NAME COMPONENT SPEC REASON`, fields parted by tabs, digests in
-//! hexadecimal. Lines that say nothing are passed over, so a damaged file costs what it said and nothing else.
+//! One line each: `good NAME COMPONENT CONFIGURATION`, `failed NAME COMPONENT SPEC REASON`, fields parted by tabs,
+//! digests in hexadecimal. Lines that say nothing are passed over, so a damaged file costs what it said and nothing
+//! else.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

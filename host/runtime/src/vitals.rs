@@ -184,8 +184,8 @@ impl Vitals {
         error
     }
 
-    /// Counts, logs and reports a fault that only the input at hand brings about: the breaker does not hear of it, and a trial
-    /// only of a trap, which no input excuses.
+    /// Counts, logs and reports a fault that only the input at hand brings about: the breaker does not hear of it,
+    /// and a trial only of a trap, which no input excuses.
     #[cold]
     pub(crate) fn excuse(self: &Arc<Self>, fault: Fault) -> CallError {
         if fault.kind.is_exhaustion() {

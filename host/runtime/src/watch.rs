@@ -1,8 +1,8 @@
 //! Notices that component files changed.
 //!
-//! Directories are watched, not files: editors rename, package managers replace, and mounted configuration swaps a symbolic
-//! link. Events only say *when* to look; what changed is found by digest. Where no events come (network file systems, a
-//! watch that could not be set), a poll finds the change.
+//! Directories are watched, not files: editors rename, package managers replace, and mounted configuration swaps a
+//! symbolic link. Events only say *when* to look; what changed is found by digest. Where no events come (network file
+//! systems, a watch that could not be set), a poll finds the change.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What the four worlds have in common, so that instances are made, kept and called by one piece of code with static types.
+//! What the four worlds have in common, so that instances are made, kept and called by one piece of code with static
+//! types.
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Result, Store};

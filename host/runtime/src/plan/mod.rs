@@ -1,7 +1,7 @@
 //! What components say: plans that the host runs natively, and the values that go into a call and come out of it.
 //!
-//! Plain data that names nothing of wasmtime. `bindings` converts it from and to what `bindgen!` makes of `wit/`; what a plan
-//! may not hold is refused when its component is loaded.
+//! Plain data that names nothing of wasmtime. `bindings` converts it from and to what `bindgen!` makes of `wit/`;
+//! what a plan may not hold is refused when its component is loaded.
 
 pub(crate) mod adapter;
 pub(crate) mod endpoint;

@@ -1,4 +1,5 @@
-//! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is loaded.
+//! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is
+//! loaded.
 
 use super::endpoint::{Check, Endpoint, HeaderTemplate};
 
@@ -54,7 +55,7 @@ pub enum Scheme {
     OauthRefresh {
         /// Where.
         token_url: String,
-        /// Who the refresh token was given to.
+        /// The client that the refresh token was given to.
         client_id: String,
     },
     /// By an access token that a signed JWT buys.

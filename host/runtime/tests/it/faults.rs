@@ -4,8 +4,8 @@ use tollgate_runtime::{Binding, ComponentState, Direction, Event, FaultKind, Fou
 
 use crate::harness::{Bench, bill, chosen, digest, guest, hold, price, pricing, selector};
 
-/// A selector that goes wrong at `attempt`: the call fails as `kind` and is counted, the neighbour on the same thread does
-/// not notice, and the next call is served.
+/// A selector that goes wrong at `attempt`: the call fails as `kind` and is counted, the neighbour on the same thread
+/// does not notice, and the next call is served.
 fn check(name: &str, attempt: u32, kind: FaultKind) {
     // Time enough to fill the memory on a busy machine.
     let binding = Binding { deadline_ms: 200, ..selector(name) };
