@@ -1,7 +1,7 @@
 //! What an upstream failure means: the class drives failover, the credential's state and the caller's answer.
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// The credential is wrong, expired or revoked.
     InvalidCredential,

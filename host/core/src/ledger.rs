@@ -30,7 +30,7 @@ pub struct Insufficient {
 pub struct BalanceOverflow;
 
 /// Where a charge came from; the three parts sum to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settlement {
     /// Taken from the hold.
     pub posted: Micropoints,

@@ -1,7 +1,7 @@
 //! How a request ended: an input of the price rule and a column of the record.
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The whole answer was delivered.
     Ok,

@@ -6,9 +6,7 @@ use std::fmt;
 pub const MICROPOINTS_PER_POINT: i64 = 1_000_000;
 
 /// An amount or a balance in micro-points (1 point = 1,000,000).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Micropoints(i64);
 
 impl Micropoints {

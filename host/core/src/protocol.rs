@@ -1,9 +1,7 @@
 //! Wire formats and the operations that they share.
 
-use serde::{Deserialize, Serialize};
-
 /// The wire format of a client or an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// OpenAI Chat Completions, with the calls that share its errors (embeddings, model lists).
     OpenaiChat,
@@ -33,7 +31,7 @@ impl Protocol {
 }
 
 /// What the client asks for, whatever its protocol calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// Produce an answer: billed.
     Generate,
@@ -87,7 +85,7 @@ impl Operation {
 }
 
 /// Whose credential serves an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
     /// The caller's own (bring your own key).
     User,

@@ -1,4 +1,5 @@
-//! Keeps this node's lease, by which other nodes of its database know that it is alive, and releases what dead ones left.
+//! Keeps this node's lease, by which other nodes of its database know that it is alive, and releases what
+//! dead ones left.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! What may be spent: holds before anything is sent, settlements after.
 //!
-//! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that several nodes have
-//! in common) and is durable before [`Accounts::hold`] returns; from the grant on it has an owner, so that a wait that is cut
-//! short voids it. A hold that is dropped without a settlement is void.
+//! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that
+//! several nodes have in common) and is durable before [`Accounts::hold`] returns; from the grant on it has
+//! an owner, so that a wait that is cut short voids it. A hold that is dropped without a settlement is void.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,8 +91,9 @@ impl Accounts {
         self.shared.is_none()
     }
 
-    /// Keeps back what a request may cost, and waits until that is durable. In between `own` makes an owner of the hold out of
-    /// `subject`: from then on a wait that is cut short drops the owner, and the hold with it.
+    /// Keeps back what a request may cost, and waits until that is durable. In between `own` makes an owner
+    /// of the hold out of `subject`: from then on a wait that is cut short drops the owner, and the hold with
+    /// it.
     ///
     /// # Errors
     /// See [`NotHeld`].
@@ -162,7 +163,8 @@ impl Hold {
         self.amount
     }
 
-    /// Charges the account, and gives the rest of the hold back. To be called once: a hold that is resolved pays nothing.
+    /// Charges the account, and gives the rest of the hold back. To be called once: a hold that is resolved
+    /// pays nothing.
     pub(crate) async fn settle(&self, charge: Micropoints) -> Settlement {
         if !self.open.replace(false) {
             return Settlement::default();

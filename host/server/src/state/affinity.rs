@@ -1,7 +1,8 @@
 //! Tells conversations apart, and remembers which credential each began with.
 //!
-//! A conversation is known by what its client says of it: a session header, a cache key or user id in the body; else by its
-//! opening turns, which every later request repeats. The caller is part of it, so that nobody's words reach into another's.
+//! A conversation is known by what its client says of it: a session header, a cache key or user id in the
+//! body; else by its opening turns, which every later request repeats. The caller is part of it, so that
+//! nobody's words reach into another's.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::ControlFlow;
@@ -67,8 +68,8 @@ impl Conversations {
         }
     }
 
-    /// What a request's conversation is called here; `None` for one that says nothing to tell it by. `member` gives the
-    /// body's top-level members.
+    /// What a request's conversation is called here; `None` for one that says nothing to tell it by. `member`
+    /// gives the body's top-level members.
     pub(crate) fn name(
         &self,
         user: UserId,

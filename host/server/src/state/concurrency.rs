@@ -1,5 +1,5 @@
-//! How many requests may be under way at one time, in all and at one provider. Who finds a gate full waits in line, first come
-//! first served, for a while; who leaves loses his place to the next.
+//! How many requests may be under way at one time, in all and at one provider. A request that finds a
+//! gate full waits in line for a while, first come first served; one that leaves gives its place to the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

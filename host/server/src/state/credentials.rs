@@ -1,7 +1,8 @@
-//! Who may use a credential now: one that is in service, below its limits, and lent once more where it is somebody else's.
+//! Decides whether a credential may serve now: it is in service, below its limits, and lent once more where it
+//! is somebody else's.
 //!
-//! What is granted is a [`Use`]; it ends by itself when it is dropped, and after a while whatever happens. Only this file touches
-//! the state of a credential, and each step under one lock.
+//! What is granted is a [`Use`]; it ends by itself when it is dropped, and after a while whatever happens.
+//! Only this file touches the state of a credential, and each step under one lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,14 @@
-//! What a node asks before it acts: whether a balance carries a hold, a key's limit has room, a credential may be used.
+//! What a node asks before it acts: whether a balance carries a hold, a key's limit has room, a credential
+//! may be used.
 //!
-//! A node that serves alone decides all of this in memory: `accounts`, `limiter`, `credentials`, `affinity` and
-//! `concurrency` answer at once then, without a box and without a wait. Where several nodes serve one installation, each of
-//! them is given the deciders that they have in common, behind the traits of this module.
+//! A node that serves alone decides all of this in memory: `accounts`, `limiter`, `credentials`, `affinity`
+//! and `concurrency` answer at once then, without a box and without a wait. Where several nodes serve one
+//! installation, each of them is given the deciders that they have in common, behind the traits of this
+//! module.
 //!
-//! A question is a future, and one that is dropped has asked for nothing that lasts: whoever granted it takes it back. What a
-//! node only tells needs no answer, and is told from places that cannot wait; an implementation queues it.
+//! A question is a future, and one that is dropped has asked for nothing that lasts: whoever granted it takes
+//! it back. What a node only tells needs no answer, and is told from places that cannot wait; an
+//! implementation queues it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -69,8 +72,8 @@ pub trait SharedAccounts: Send + Sync {
         amount: Micropoints,
     ) -> Answer<'_, Result<(), HoldRefused>>;
 
-    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came from. It has to answer in
-    /// the end: a settlement is never dropped.
+    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came
+    /// from. It has to answer in the end: a settlement is never dropped.
     fn settle(
         &self,
         user: UserId,
@@ -140,8 +143,8 @@ pub struct Wanted {
     pub lease_ms: u64,
 }
 
-/// Decides for several nodes who uses a credential, and remembers how it is. Each node asks only where the credential is fit by
-/// what it knows itself.
+/// Decides for several nodes who uses a credential, and remembers how it is. Each node asks only where the
+/// credential is fit by what it knows itself.
 pub trait SharedCredentials: Send + Sync {
     /// Grants one use, which gets a number. One that is asked for after a rest is the probe, and is granted alone.
     fn take(&self, credential: CredentialId, wanted: Wanted) -> Answer<'_, Result<u64, Ineligible>>;

@@ -1,8 +1,8 @@
-//! Who may call, with what, at which prices: everything the road asks, in memory and replaced as a whole, by one that shares
-//! what has not changed.
+//! The directory: who may call, with what, at which prices. It is in memory and replaced as a whole, by one
+//! that shares with it what has not changed.
 //!
-//! Three kinds of things live on through a replacement because requests hold them: accounts, credentials' health, and what
-//! limited API keys have used.
+//! Three kinds of things live on through a replacement because requests hold them: accounts, credentials'
+//! health, and what limited API keys have used.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -116,8 +116,9 @@ impl Directory {
         self.platform.iter().chain(self.own.values().flat_map(|own| own.iter()))
     }
 
-    /// Credentials that may serve `caller`: their own, then those that others lend, then the platform's. Another user's is
-    /// among them for as long as it is lent, and none is of a provider that the key may not use.
+    /// Credentials that may serve `caller`: their own, then those that others lend, then the platform's.
+    /// Another user's is among them for as long as it is lent, and none is of a provider that the key may not
+    /// use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
         let lent = self.pool.iter().filter(|credential| {
             credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)

@@ -1,4 +1,5 @@
-//! One wake per worker and flush of the disk, however many holds wait for it: a wake from another thread is a system call.
+//! One wake per worker and flush of the disk, however many holds wait for it: a wake from another thread is a
+//! system call.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

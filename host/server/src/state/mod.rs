@@ -1,5 +1,6 @@
-//! What a node decides from and keeps in memory: callers and accounts, credentials and their access tokens, limits, concurrency,
-//! affinity, durable holds, counters, and the trace of a dry run. Each part is safe to touch from several threads; [`crate::shared`] puts them together.
+//! What a node decides from and keeps in memory: callers and accounts, credentials and their access tokens,
+//! limits, concurrency, affinity, durable holds, counters, and the trace of a dry run. Each part is safe to
+//! touch from several threads; [`crate::shared`] puts them together.
 
 pub(crate) mod accounts;
 pub(crate) mod affinity;

@@ -1,7 +1,8 @@
-//! A map that can be copied cheaply to change a little of it: 256 shards, of which a copy shares all but those that it changes.
+//! A map that can be copied cheaply to change a little of it: 256 shards, of which a copy shares all but
+//! those that it changes.
 //!
-//! A directory is read without a lock and replaced as a whole. With this, its replacement costs the copying of a shard for each
-//! entry that has changed, and not that of a hundred thousand entries.
+//! A directory is read without a lock and replaced as a whole. With this, its replacement costs the copying
+//! of a shard for each entry that has changed, and not that of a hundred thousand entries.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};

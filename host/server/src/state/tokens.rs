@@ -1,7 +1,7 @@
 //! Access tokens: had for a refresh token or for a service account's signature, kept until shortly before they end.
 //!
-//! Workers ask for them; one task on the control thread has them made, so that of many requests that need the same token one
-//! makes the gateway ask for it.
+//! Workers ask for them; one task on the control thread has them made, so that of many requests that need the
+//! same token one makes the gateway ask for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,9 @@
 //! Dry runs: one request of an admin on the whole way of a call, and the trace of what each step decided.
 //!
-//! A dry run comes in by the clients' own listener with a token that is good once ([`DryRuns`]). It brings its caller,
-//! whose `restriction` may name the only credential that is asked, and a [`Trace`]. Each step is handed an
-//! `Option<&Trace>`, which is `None` for every other request, and notes in it what it decided ([`note`]).
+//! A dry run comes in by the clients' own listener with a token that is good once ([`DryRuns`]). It brings
+//! its caller, whose `restriction` may name the only credential that is asked, and a [`Trace`]. Each step is
+//! handed an `Option<&Trace>`, which is `None` for every other request, and notes in it what it decided
+//! ([`note`]).
 //!
 //! A trace holds ids, names and numbers: never a key, a header or a body.
 
@@ -89,8 +90,8 @@ pub(crate) struct DryRuns {
 }
 
 impl DryRuns {
-    /// Announces a dry run that will come with `token`. What it notes can be read at once; the receiver ends when it is
-    /// over.
+    /// Announces a dry run that will come with `token`. What it notes can be read at once; the receiver ends
+    /// when it is over.
     pub(crate) fn announce(&self, token: String, caller: Arc<Caller>) -> (Notes, oneshot::Receiver<()>) {
         let notes = Notes { began: Instant::now(), steps: Arc::default() };
         let (over, ended) = oneshot::channel();

@@ -1,7 +1,9 @@
-//! The ledger's thread: brings entries from the journal into the tables, in commits as large as [`APPLY_INTERVAL`] makes them.
+//! The ledger's thread: brings entries from the journal into the tables, in commits as large as
+//! [`APPLY_INTERVAL`] makes them.
 //!
-//! A failed commit is tried again for as long as the process lives. What it did is never in doubt: the position that it moves says
-//! whether it happened. A writer that closes gives up in the end, and the next start finds the entries in the journal.
+//! A failed commit is tried again for as long as the process lives. What it did is never in doubt: the
+//! position that it moves says whether it happened. A writer that closes gives up in the end, and the next
+//! start finds the entries in the journal.
 
 use std::sync::Arc;
 use std::time::Duration;

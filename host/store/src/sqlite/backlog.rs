@@ -1,5 +1,5 @@
-//! What waits between the road and the tables: entries in the journal's buffer, in the journal, and on their way into the tables.
-//! Callers and the two threads of the [writer](crate::sqlite::writer) share it.
+//! What waits between the road and the tables: entries in the journal's buffer, in the journal, and on their
+//! way into the tables. Callers and the two threads of the [writer](crate::sqlite::writer) share it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,8 @@ const BACKLOG_MAX: usize = 65_536;
 const APPLY_ENTRIES: usize = 8192;
 /// How long an entry that nobody waits for may wait for company before it is written.
 pub(crate) const LINGER: Duration = Duration::from_millis(2);
-/// How long the disk is left alone for the sake of holds that are about to come, when several came together the last time: about a
-/// third of what telling it takes. A caller who is alone never waits.
+/// How long the disk is left alone for the sake of holds that are about to come, when several came together
+/// the last time: about a third of what telling it takes. A caller who is alone never waits.
 const GATHER: Duration = Duration::from_micros(200);
 /// Bytes of such entries that are written at once.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -180,7 +180,8 @@ impl Ledger {
 
     /// What is to be brought into the tables next; `None` when there is nothing.
     ///
-    /// Must not be called before the tables hold the last batch: the segment of the one before it may be written over.
+    /// Must not be called before the tables hold the last batch: the segment of the one before it may be
+    /// written over.
     pub(crate) fn take(&self) -> Option<Batch> {
         let mut state = self.lock();
         let unwritten = if state.write() {
@@ -196,7 +197,8 @@ impl Ledger {
             return None;
         }
         if turns {
-            // With a batch, even one of nothing: it moves the position, and a start reads two segments from there and no more.
+            // With a batch, even one of nothing: it moves the position, and a start reads two segments from
+            // there and no more.
             state.journal.turn();
             state.distrusted = false;
         }

@@ -1,9 +1,10 @@
-//! The writer's connection: puts batches of entries into the tables, all in one commit with the position in the journal up to
-//! which they reach.
+//! The writer's connection: puts batches of entries into the tables, all in one commit with the position in
+//! the journal up to which they reach.
 //!
-//! The fast way inserts hundreds of rows with one text. When a rule of the schema objects (a hold resolved twice, say), the
-//! transaction is rolled back and the careful way writes entry by entry under savepoints, so that only the offender is refused.
-//! After any other error, a failed COMMIT first of all, [`Tables::position`] says whether the batch was written.
+//! The fast way inserts hundreds of rows with one text. When a rule of the schema objects (a hold resolved
+//! twice, say), the transaction is rolled back and the careful way writes entry by entry under savepoints, so
+//! that only the offender is refused. After any other error, a failed COMMIT first of all,
+//! [`Tables::position`] says whether the batch was written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -222,7 +223,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Looks up the accounts, component sets and shapes that are not known yet: once per user, loaded plugin and shape.
+    /// Looks up the accounts, component sets and shapes that are not known yet: once per user, loaded plugin
+    /// and shape.
     async fn learn(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
         if self.shapes.len() > SHAPES_MAX {
             self.shapes.clear();

@@ -1,8 +1,9 @@
-//! Who writes the books. An installation is a *node*: its id was made once and is kept beside the database and in it, its
-//! number stands in each transfer that it writes, and its *lease* says until when it is taken for alive.
+//! The nodes that write the books. An installation is a *node*: its id is made once and kept beside the
+//! database and in it, its number stands in each transfer that it writes, and its *lease* says until when it
+//! is taken for alive.
 //!
-//! What a node holds is its own: only itself, when it starts again, or another after the end of its lease may release it.
-//! What was written before nodes had numbers bears none, and is that of the first node.
+//! What a node holds is its own: only itself, when it starts again, or another after the end of its lease may
+//! release it. What was written before nodes had numbers bears none, and is that of the first node.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -26,8 +27,8 @@ pub(crate) struct Node {
     pub(crate) number: i64,
 }
 
-/// This installation: by the file beside the database; without one, by the only node that the database knows; else a new
-/// one. The caller holds the lock of the database.
+/// This installation: by the file beside the database; without one, by the only node that the database knows;
+/// else a new one. The caller holds the lock of the database.
 pub(crate) async fn own(database: &Path, pool: &SqlitePool) -> Result<Node, StoreError> {
     let path = path(database);
     let id = match read(&path)? {
@@ -90,7 +91,8 @@ async fn set_lease(pool: &SqlitePool, node: Node, until: Timestamp) -> Result<()
         .map(drop)
 }
 
-/// Nothing that `own` held is open any more, nor anything of others than `this` whose lease is over: they have none now.
+/// Nothing that `own` held is open any more, nor anything of others than `this` whose lease is over: they
+/// have none now.
 pub(crate) async fn note_sweep(
     pool: &SqlitePool,
     own: i64,
@@ -142,7 +144,11 @@ fn keep(path: &Path, id: impl Display) -> io::Result<()> {
     let mut file = std::fs::File::create(&new)?;
     writeln!(file, "{id}")?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn file_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {

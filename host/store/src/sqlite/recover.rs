@@ -10,8 +10,8 @@ use crate::sqlite::commit::Tables;
 use crate::sqlite::error::Doing;
 use crate::sqlite::journal::{Found, Position, ReplayError, replay};
 
-/// Brings the tables up to the end of the journal. The caller holds the lock of the database: nobody else writes to the
-/// journal.
+/// Brings the tables up to the end of the journal. The caller holds the lock of the database: nobody else
+/// writes to the journal.
 pub(crate) async fn catch_up(database: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
     let mut left = LeftOver::find(database, options).await?;
     if !left.is_empty() {
@@ -47,7 +47,8 @@ impl LeftOver {
         self.found.iter().all(|found| found.entries.is_empty())
     }
 
-    /// Writes each segment's entries as those of the node that wrote them. The position goes on beyond all that is there.
+    /// Writes each segment's entries as those of the node that wrote them. The position goes on beyond all
+    /// that is there.
     async fn write(&mut self) -> Result<(), StoreError> {
         let next = Position { sequence: self.read_up_to.sequence + 1, offset: 0 };
         let positions = [next, self.read_up_to.after_restart()];

@@ -1,8 +1,9 @@
 //! Rows into SQL: one text per number of rows, so that hundreds of them are one prepared call.
 //!
-//! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the hundred — transfers,
-//! then records, then uses of lent credentials — and the numbers of rows are rounded up to powers of two, so that few texts exist and their
-//! statements stay prepared. The rows of padding are all NULL and a WHERE drops them.
+//! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the
+//! hundred — transfers, then records, then uses of lent credentials — and the numbers of rows are rounded up
+//! to powers of two, so that few texts exist and their statements stay prepared. The rows of padding are all
+//! NULL and a WHERE drops them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;

@@ -1,9 +1,10 @@
 //! Resolves what a crash left: holds without a settlement, whose node is dead.
 //!
-//! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the request
-//! is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the operator's loss: a gateway that
-//! dies has no usage to show for a charge. From then on no hold of that node up to that moment is open, and that is noted
-//! (`node.swept`), so that `verify` can tell a hold whose node is gone from one that is being served (invariant I9).
+//! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full
+//! and the request is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the
+//! operator's loss: a gateway that dies has no usage to show for a charge. From then on no hold of that node
+//! up to that moment is open, and that is noted (`node.swept`), so that `verify` can tell a hold whose node
+//! is gone from one that is being served (invariant I9).
 //!
 //! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
 

@@ -1,9 +1,10 @@
 //! What the road hands over: entries go to the journal here, and from there into the tables on a thread of their own.
 //!
-//! A hold is in the journal when `commit` returns, and on the disk where [`Durability::Full`] is asked for; nothing
-//! on its way waits for SQLite. Settlements and records have nobody waiting: they share the next hold's write, or one
-//! of their own [`LINGER`](crate::sqlite::backlog::LINGER) later. While the journal cannot be written holds are refused and everything else is kept; a
-//! settlement is never dropped while the process lives.
+//! A hold is in the journal when `commit` returns, and on the disk where [`Durability::Full`] is asked for;
+//! nothing on its way waits for SQLite. Settlements and records have nobody waiting: they share the next
+//! hold's write, or one of their own [`LINGER`](crate::sqlite::backlog::LINGER) later. While the journal
+//! cannot be written holds are refused and everything else is kept; a settlement is never dropped while the
+//! process lives.
 //!
 //! Two threads stand behind: `ledger` (see `apply.rs`) and, with [`Durability::Full`], `ledger-sync`.
 
@@ -44,8 +45,9 @@ impl Drop for End {
 }
 
 impl JournalWriter {
-    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and `pool` serves
-    /// the sums of balances, which must not hold up commits. What is written is `node`'s.
+    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its
+    /// journal, and `pool` serves the sums of balances, which must not hold up commits. What is written is
+    /// `node`'s.
     pub(crate) fn start(
         database: &Path,
         durability: Durability,

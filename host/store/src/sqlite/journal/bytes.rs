@@ -1,10 +1,10 @@
 //! The bytes of an entry: its kind, and its fields in the order below.
 //!
-//! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte strings
-//! have their length in front, and what may be missing a byte that says whether it is there. What stands for the values
-//! of enums is in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a new class
-//! needs no new layout.
-//! Any other change of what is written here needs a new format in `frame.rs`, and a reader that still reads this one.
+//! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts
+//! and byte strings have their length in front, and what may be missing a byte that says whether it is there.
+//! What stands for the values of enums is in `code.rs`. Usage is a list of the classes that are not zero, by
+//! their own numbers, so that a new class needs no new layout. Any other change of what is written here needs
+//! a new format in `frame.rs`, and a reader that still reads this one.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use tollgate_core::usage::{Class, ServiceTier, Usage};
 use super::code::{Coded, EntryKind};
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 
-/// In the list of a usage's classes, the number of none of them: the service tier follows, where it is not the standard one.
+/// In the list of a usage's classes, the number of none of them: the service tier follows, where it is not
+/// the standard one.
 const TIER: u64 = 0;
 
 /// Why bytes are not an entry.

@@ -1,5 +1,6 @@
-//! The numbers that stand for the values of enums in the journal. They are part of its layout and therefore spelt out:
-//! the order in which an enum declares its values says nothing here. A number that was ever written keeps its meaning.
+//! The numbers that stand for the values of enums in the journal. They are part of its layout and therefore
+//! spelt out: the order in which an enum declares its values says nothing here. A number that was ever
+//! written keeps its meaning.
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::outcome::Outcome;

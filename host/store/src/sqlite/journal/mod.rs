@@ -1,12 +1,13 @@
 //! The journal: an entry is in a file before anyone relies on it, and in the tables a moment later.
 //!
-//! One write at the end of a file is the least that durability can cost; a commit to tables and their indexes is
-//! many times that, and far cheaper for a thousand requests at once than for one. So the road waits for the former alone, and
-//! the ledger's thread brings the entries into the tables in large commits, each of which also moves the position up to
-//! which the journal has been read (table `journal`). A start reads what lies behind it.
+//! One write at the end of a file is the least that durability can cost; a commit to tables and their indexes
+//! is many times that, and far cheaper for a thousand requests at once than for one. So the road waits for
+//! the former alone, and the ledger's thread brings the entries into the tables in large commits, each of
+//! which also moves the position up to which the journal has been read (table `journal`). A start reads what
+//! lies behind it.
 //!
-//! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is written over only
-//! when the tables hold all of it.
+//! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is
+//! written over only when the tables hold all of it.
 
 mod bytes;
 mod code;
@@ -65,8 +66,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the segments beside `database` to write from `start` on. `allocate` takes their room now, so that the disk has no
-    /// more to keep track of than their bytes when it is told to keep them.
+    /// Opens the segments beside `database` to write from `start` on. `allocate` takes their room now, so
+    /// that the disk has no more to keep track of than their bytes when it is told to keep them.
     pub(crate) fn open(database: &Path, start: Position, allocate: bool, node: NodeId) -> io::Result<Self> {
         let open = |index| -> io::Result<_> {
             let file = OpenOptions::new()
@@ -149,8 +150,8 @@ impl Journal {
         self.end.offset >= SEGMENT_BYTES
     }
 
-    /// Goes on in the other segment, all of which must be in the tables. The buffer must be empty: its frames bear this
-    /// turn's number.
+    /// Goes on in the other segment, all of which must be in the tables. The buffer must be empty: its frames
+    /// bear this turn's number.
     pub(crate) fn turn(&mut self) {
         debug_assert!(self.buffer.is_empty());
         self.left = Some(Arc::clone(self.segment()));
@@ -178,8 +179,8 @@ pub(crate) enum ReplayError {
     Format(#[from] Unreadable),
 }
 
-/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it had its next
-/// turn.
+/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it
+/// had its next turn.
 pub(crate) fn replay(database: &Path, start: Position) -> Result<[Found; 2], ReplayError> {
     let from = usize::try_from(start.offset).unwrap_or(usize::MAX);
     let rest = frame::read(&segment(database, start.sequence)?, from, start.sequence)?;
