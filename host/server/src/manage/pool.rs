@@ -24,7 +24,7 @@ impl Management {
     /// the text that they have read.
     ///
     /// # Errors
-    /// Where the pool is switched off, for another version than the one in force, and as [`tollgate_store::Store::lend`].
+    /// Where the pool is switched off, for another version than the one in force, and as the store refuses it.
     pub async fn share_credential(
         &self,
         id: CredentialId,

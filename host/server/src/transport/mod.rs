@@ -1,7 +1,7 @@
 //! How requests reach the providers and their answers come back. Nothing here knows a credential, a user or a plan.
 //!
-//! The road knows [`Transports::send`], [`Answer`] and two errors; which bytes go over which connection is the affair of
-//! [`http1`], of [`http2`], or of another [`Transport`] that stands for both.
+//! The road knows `Transports::send`, [`Answer`] and two errors; which bytes go over which connection is the affair of
+//! `http1`, of `http2`, or of another [`Transport`] that stands for both.
 
 pub(crate) mod alone;
 mod answer;
