@@ -1,4 +1,5 @@
-//! What a handler is asked: who calls, and the typed parts of the call. A part that a route does not have is [`Nothing`].
+//! What a handler is asked: who calls, and the typed parts of the call. A part that a route does not have is
+//! [`Nothing`].
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -77,8 +78,8 @@ impl Actor {
         self.user().map(|user| Some(user.id)).ok_or_else(Problem::unauthorized)
     }
 
-    /// A thing, where it is there and its owner's things are this caller's to see. What is somebody else's is answered in the same
-    /// words as what is not there.
+    /// A thing, where it is there and its owner's things are this caller's to see. What is somebody else's is answered
+    /// in the same words as what is not there.
     ///
     /// # Errors
     /// 404, and 500 where it could not be looked for.

@@ -1,5 +1,5 @@
-//! Provider keys over HTTP: a user's own, and the platform's for admins. What was taken in is never shown again, but for its
-//! last signs. How a credential is stands here as it is now, not as it was when it last changed.
+//! Provider keys over HTTP: a user's own, and the platform's for admins. What was taken in is never shown again, but
+//! for its last characters. How a credential is stands here as it is now, not as it was when it last changed.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,8 @@ pub(super) struct NewOne {
     /// Whether the provider is asked about the key before it is added. One that it refuses is not added then.
     #[serde(default)]
     check: When,
-    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock` or `vertex`.
+    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock` or
+    /// `vertex`.
     platform: Option<String>,
     /// What the platform has to know, such as `region`.
     #[serde(default)]
@@ -139,7 +140,7 @@ pub(super) struct Credential {
     user: Option<String>,
     /// What its owner calls it.
     label: String,
-    /// The last four signs of the key.
+    /// The last four characters of the key.
     hint: String,
     /// Share of the load among credentials of one owner.
     weight: u32,
@@ -151,8 +152,8 @@ pub(super) struct Credential {
     limits: Limits,
     /// When it was added.
     created_at_ms: u64,
-    /// `available`, `in-use`, `cooling`, `half-open` (its rest is over, and one call at a time tries it), `disabled` by what the
-    /// provider said, or `off` by its owner.
+    /// `available`, `in-use`, `cooling`, `half-open` (its rest is over, and one call at a time tries it), `disabled` by
+    /// what the provider said, or `off` by its owner.
     state: &'static str,
     /// Why it cools or is disabled: `rate-limited`, `faults`, `invalid-key`, `quota-gone`.
     reason: Option<&'static str>,
@@ -177,7 +178,7 @@ pub(super) struct Credential {
 pub(super) struct Lent {
     /// Version of the text that its owner agreed to.
     consent: String,
-    /// When he did.
+    /// When the owner agreed.
     at_ms: u64,
     /// How often others may use it from midnight to midnight UTC.
     requests_per_day: u64,
@@ -190,7 +191,8 @@ pub(super) struct Lent {
 pub(super) struct Check {
     /// When.
     at_ms: u64,
-    /// `good`, or what was wrong: `invalid-credential`, `quota-exhausted`, `transient` where the provider did not answer, …
+    /// `good`, or what was wrong: `invalid-credential`, `quota-exhausted`, `transient` where the provider did not
+    /// answer, …
     result: &'static str,
     /// The provider's HTTP status.
     status: Option<u16>,

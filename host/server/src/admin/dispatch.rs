@@ -1,4 +1,5 @@
-//! The way of a management call: its row is found, its caller known and let in, its body read, its handler run, its change noted.
+//! The way of a management call: its row is found, its caller known and let in, its body read, its handler run, its
+//! change noted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

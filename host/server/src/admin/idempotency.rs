@@ -1,5 +1,6 @@
-//! Calls that must happen once. A caller who does not know whether his call arrived sends it again with the same
-//! `Idempotency-Key`, and gets the first answer. What was refused has changed nothing, so it is not kept and may be tried again.
+//! Calls that must happen once. Callers who do not know whether a call arrived send it again with the same
+//! `Idempotency-Key`, and get the first answer. What was refused has changed nothing, so it is not kept and may be
+//! tried again.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -37,7 +38,7 @@ pub(super) enum Turn {
 }
 
 impl Once {
-    /// The call that a caller named, if he did.
+    /// The call that the caller named, where they did.
     ///
     /// # Errors
     /// 400 for a key that is none.

@@ -1,8 +1,8 @@
 //! The operators' listener: health, readiness, metrics, and the management API. Knows nothing of the road.
 //!
-//! Start with `routes.rs`, which is the API as a table. `route.rs` says what a row is, `ask.rs` and `reply.rs` what a handler
-//! takes and gives, `dispatch.rs` how a call reaches its handler; `openapi.rs` writes the table down for programs. The rest is one
-//! file per resource.
+//! Start with `routes.rs`, which is the API as a table. `route.rs` says what a row is, `ask.rs` and `reply.rs` what a
+//! handler takes and gives, `dispatch.rs` how a call reaches its handler; `openapi.rs` writes the table down for
+//! programs. The rest is one file per resource.
 
 mod accounts;
 mod answer;

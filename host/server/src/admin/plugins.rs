@@ -31,8 +31,8 @@ pub(super) struct Plugin {
     component: String,
     /// SHA-256 of the file.
     digest: String,
-    /// `embedded` in the binary, a `file` of the plugins directory, `kept` of one that was good, or `none` where nothing
-    /// serves.
+    /// `embedded` in the binary, a `file` of the plugins directory, `kept` of one that was good, or `none` where
+    /// nothing serves.
     source: &'static str,
     /// The first set that it was part of.
     generation: u64,

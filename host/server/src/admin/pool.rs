@@ -92,7 +92,8 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
     let loan = caller.management.share_credential(row.id, requests_per_day, &consent).await?;
     let shared = &caller.admin.shared;
     if let Some(live) = shared.directory.load().live.get(&row.id) {
-        // A smaller cap holds from now on. One that is lent for the first time serves once the directory has been read anew.
+        // A smaller cap holds from now on. One that is lent for the first time serves once the directory has been read
+        // anew.
         live.agree(Some(Terms { number: loan.number, requests_per_day }));
     }
     Ok(shown(shared, &find(caller, row.id).await?))

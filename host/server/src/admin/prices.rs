@@ -1,4 +1,5 @@
-//! Prices over HTTP, for operators alone: what models cost, and what each user pays of it. No user's answer is made here.
+//! Prices over HTTP, for operators alone: what models cost, and what each user pays of it. No user's answer is made
+//! here.
 
 use std::collections::BTreeMap;
 

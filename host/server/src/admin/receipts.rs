@@ -1,5 +1,5 @@
-//! What charges rest on. A user sees what was charged for which tokens; the prices and rates that this came from are the
-//! operators' to see, and are another route's answer, so that none of them can slip into this one.
+//! What charges rest on. A user sees what was charged for which tokens; the prices and rates that this came from are
+//! the operators' to see, and are another route's answer, so that none of them can slip into this one.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -145,7 +145,7 @@ fn shown(entry: LogEntry, admin: bool) -> LogEntry {
     if admin { entry } else { LogEntry { error: None, ..entry } }
 }
 
-/// The filter that a query means; a user's is over what is his.
+/// The filter that a query means; a user's covers that user's own calls.
 async fn filter(caller: &Caller, query: Filter) -> Result<RequestFilter, Problem> {
     let everyone = query.user.is_none() && caller.actor.is_admin();
     let user = match everyone {

@@ -20,9 +20,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(super) enum Access {
     /// Whoever reaches the listener.
     Anyone,
-    /// A user who has logged in, about himself. The admin secret is nobody's, so it is of no use here.
+    /// A user who has logged in, about themselves. The admin secret belongs to no user, so it is refused here.
     Me,
-    /// A user for what is his, an admin for everyone's. What is somebody else's is not there: 404.
+    /// A user for what is theirs, an admin for everyone's. What is somebody else's is not there: 404.
     Owner,
     /// An admin, or someone with the admin secret.
     Admin,
@@ -97,8 +97,8 @@ where
 }
 
 impl Route {
-    /// The route makes something: 201, and an `Idempotency-Key` makes a second call harmless. `action` is what the audit log
-    /// calls it.
+    /// The route makes something: 201, and an `Idempotency-Key` makes a second call harmless. `action` is what the
+    /// audit log calls it.
     pub(super) fn creates(self, action: &'static str) -> Self {
         Self { creates: true, action: Some(action), ..self }
     }
@@ -163,7 +163,7 @@ fn param(segment: &'static str) -> Option<&'static str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 
-/// A segment without its percent signs; none when that is no text.
+/// A segment with its percent escapes decoded; none when that is no text.
 fn decoded(segment: &str) -> Option<String> {
     let text = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
     Some(text.into_owned())

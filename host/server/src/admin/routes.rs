@@ -1,24 +1,28 @@
-//! The management API, all of it: one row for each route. Who wants to learn the API reads this table; dispatch, the OpenAPI
-//! document (`/management/v1/openapi.json`, `tollgate openapi`), the audit log and the tests of roles and owners read it too.
+//! The management API, all of it: one row for each route. To learn the API, read this table; dispatch, the OpenAPI
+//! document (`/management/v1/openapi.json`, `tollgate openapi`), the audit log and the tests of roles and owners read
+//! it too.
 //!
 //! How to add a route:
 //!
-//! 1. Write the handler in the file of its resource, `admin/<resource>.rs`: `async fn show(ask: Ask<ApiKeyId>) -> Result<Key,
-//!    Problem>`. The types say what it takes: `Ask<P, Q, B>` has the parameters of the path (an id, a `String`, or a pair), the
-//!    query and the body, each [`Nothing`](super::ask::Nothing) where there is none. Query, body and answer are plain structs
-//!    with `Deserialize` or `Serialize` and `JsonSchema`; what takes input has `#[serde(deny_unknown_fields)]`. Doc comments
-//!    become descriptions. A body has one `#[schemars(example = …)]`, which the tests send.
-//! 2. Let it check what the row cannot know. The row keeps out who has not the role; whether a thing is the caller's, the handler
-//!    asks: `ask.caller.actor.may_see(owner)`, and answers `Problem::not_found()` where it is not. A list is a [`Page`](super::ask::Page).
-//! 3. Change things through `ask.caller.desk`, which knows who changes them. The function of the store that makes the change notes
-//!    it in its own transaction, `self.note(&mut tx, Note { .. }, now)`, and so covers the command line too; where it does not,
-//!    a row with the action's name and the id is written after the change.
-//! 4. Add the row. `.creates("key.create")` is for a `POST` that makes something: it answers 201 and takes an `Idempotency-Key`.
-//!    `.changes("key.change")` is for every other row that changes something. Both name the action for the audit log.
+//! 1. Write the handler in the file of its resource, `admin/<resource>.rs`:
+//!    `async fn show(ask: Ask<ApiKeyId>) -> Result<Key, Problem>`. The types say what it takes: `Ask<P, Q, B>` has the
+//!    parameters of the path (an id, a `String`, or a pair), the query and the body, each
+//!    [`Nothing`](super::ask::Nothing) where there is none. Query, body and answer are plain structs with `Deserialize`
+//!    or `Serialize` and `JsonSchema`; what takes input has `#[serde(deny_unknown_fields)]`. Doc comments become
+//!    descriptions. A body has one `#[schemars(example = …)]`, which the tests send.
+//! 2. Let it check what the row cannot know. The row keeps out everyone without the role. The handler asks whether a
+//!    thing is the caller's: `ask.caller.actor.own(found, owner)` answers what is somebody else's as if it were not
+//!    there. A list takes a [`window`](super::ask::window) and answers a [`Page`](super::ask::Page).
+//! 3. Change things through `ask.caller.management`, which knows who changes them. The function of the store that makes
+//!    the change notes it in its own transaction, `self.note(&mut tx, Note { .. }, now)`, which covers the command line
+//!    too; where it does not, a row with the action's name and the id is written after the change.
+//! 4. Add the row. `.creates("key.create")` is for a `POST` that makes something: it answers 201 and takes an
+//!    `Idempotency-Key`. `.changes("key.change")` is for every other row that changes something. Both name the action
+//!    for the audit log.
 //!
-//! `tests/it/api_roles.rs` then calls the new route as everyone whom the document lets in and everyone whom it keeps out. It wants
-//! to be told who that is (`ACCESS`: a second opinion, so that a slip in this table is seen), and how to make such a thing when the
-//! path has a parameter of a new name.
+//! `tests/it/api_roles.rs` then calls the new route as everyone whom the document lets in and everyone whom it keeps
+//! out. It must be told who that is (`ACCESS`: a second opinion, so that a slip in this table is seen), and how to make
+//! such a thing when the path has a parameter of a new name.
 
 pub(crate) mod openapi;
 
@@ -61,7 +65,7 @@ fn table() -> Vec<Route> {
         // Users.
         route(GET,    Admin,  "/users",          users::list,       "Lists users with their balances, oldest first."),
         route(POST,   Admin,  "/users",          users::create,     "Makes a user with an account.").creates("user.create"),
-        route(GET,    Owner,  "/users/{user}",   users::show,       "Shows a user with his balance."),
+        route(GET,    Owner,  "/users/{user}",   users::show,       "Shows a user with their balance."),
         route(PATCH,  Admin,  "/users/{user}",   users::change,     "Changes what is given of a user; the rest stays. The last admin stays one.").changes("user.change"),
         route(GET,    Owner,  "/users/{user}/keys", users::keys,    "Lists a user's API keys."),
 
@@ -107,7 +111,7 @@ fn table() -> Vec<Route> {
         route(GET,    Owner,  "/receipts/{request}", receipts::show, "What was charged for a request, and for what of it."),
         route(POST,   Me,     "/redeem",         points::redeem,    "Puts what a code is worth on one's account, once.").creates("code.redeem"),
         route(POST,   Admin,  "/users/{user}/grants",  points::grant,  "Gives a user points.").creates("grant"),
-        route(POST,   Admin,  "/users/{user}/top-ups", points::top_up, "DirectorySync what a user has paid, once for each payment.").creates("top-up"),
+        route(POST,   Admin,  "/users/{user}/top-ups", points::top_up, "Books what a user has paid, once for each payment.").creates("top-up"),
         route(POST,   Admin,  "/requests/{request}/refund", points::refund, "Gives back what a request cost, in part or whole, and never more than was paid.").creates("refund"),
         route(GET,    Admin,  "/codes",          points::list,      "Lists batches of codes that are worth points, oldest first."),
         route(POST,   Admin,  "/codes",          points::create,    "Makes a batch of codes. The answer shows them, this once.").creates("code.create"),

@@ -30,7 +30,7 @@ use crate::upstream::check::{Check, FirstCredential, Found, Subject};
 pub(super) enum Credential {
     /// Add a provider key. It is read from standard input or a file, never from the command line, and stored sealed.
     Add(Box<Add>),
-    /// List provider keys by their last signs.
+    /// List provider keys by their last characters.
     List,
     /// Use a provider key no more.
     Disable {
@@ -47,8 +47,8 @@ pub(super) enum Credential {
         /// Its id, as `list` shows it.
         id: String,
     },
-    /// Lend a user's own key to the other users, for points. Say --consent only when its owner has read the text and agrees:
-    /// without it, the text is shown. The database notes who did it, and when.
+    /// Lend a user's own key to the other users, for points. Say --consent only when its owner has read the text and
+    /// agrees: without it, the text is shown. The database notes who did it, and when.
     Share {
         /// Its id, as `list` shows it.
         id: String,
@@ -104,8 +104,8 @@ pub(super) struct Add {
     /// Calls at one time.
     #[arg(long, value_name = "COUNT")]
     concurrency: Option<u64>,
-    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock`, `vertex`, `oauth`
-    /// or `relay`.
+    /// Where it is good, if not at the provider itself: a platform of its adapter, such as `azure`, `bedrock`,
+    /// `vertex`, `oauth` or `relay`.
     #[arg(long)]
     platform: Option<String>,
     /// What the platform has to know, such as `region=eu-central-1`. May be given more than once.

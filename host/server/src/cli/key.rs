@@ -51,7 +51,7 @@ pub(super) enum Key {
         #[command(flatten)]
         limits: Limits,
     },
-    /// List API keys by their first signs. With --json, with their limits and what was used of them.
+    /// List API keys by their first characters. With --json, with their limits and what was used of them.
     List,
     /// Say whether the bodies of a key's calls are kept from now on, redacted and sealed. Its owner sees it.
     KeepBodies {
@@ -71,14 +71,16 @@ pub(super) enum Key {
 /// What an API key may do.
 #[derive(Debug, Args)]
 pub(super) struct Limits {
-    /// A protocol that it may be used with: openai-chat, openai-responses, anthropic-messages or gemini. May be given several
-    /// times; `none` lifts the limit.
+    /// A protocol that it may be used with: openai-chat, openai-responses, anthropic-messages or gemini. May be given
+    /// several times; `none` lifts the limit.
     #[arg(long = "protocol", value_name = "PROTOCOL")]
     protocols: Vec<Named>,
-    /// A provider that may serve its calls, by the configuration's name. May be given several times; `none` lifts the limit.
+    /// A provider that may serve its calls, by the configuration's name. May be given several times; `none` lifts the
+    /// limit.
     #[arg(long = "provider", value_name = "PROVIDER")]
     providers: Vec<String>,
-    /// A model that it may call; `*` in the name stands for any signs. May be given several times; `none` lifts the limit.
+    /// A model that it may call; `*` in the name stands for any characters. May be given several times; `none` lifts
+    /// the limit.
     #[arg(long = "model", value_name = "PATTERN")]
     models: Vec<String>,
     /// Calls a minute, or `none`.

@@ -78,7 +78,7 @@ enum Command {
     /// Codes that are worth points.
     #[command(subcommand)]
     Code(code::Code),
-    /// Balances, grants, requests, receipts, and the proof that the books are right.
+    /// Balances, grants, requests, receipts, and the proof that the ledger is right.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
     /// What was changed, by whom, newest first.

@@ -24,7 +24,8 @@ use crate::routing::components;
 /// Components.
 #[derive(Debug, Subcommand)]
 pub(super) enum Plugin {
-    /// Check a component file as a reload would, without a server: imports, exports, compilation, a first configuration.
+    /// Check a component file as a reload would, without a server: imports, exports, compilation, a first
+    /// configuration.
     Check(Check),
     /// Show what a running server has loaded.
     List(Running),

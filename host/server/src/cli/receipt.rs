@@ -29,8 +29,8 @@ pub(super) enum Receipt {
         /// The request's id, as the answer's `x-tollgate-request-id` header names it.
         request: RequestId,
     },
-    /// Compute charges again with the components that made them, as they were kept. Ends with 1 where one differs or cannot
-    /// be computed.
+    /// Compute charges again with the components that made them, as they were kept. Ends with 1 where one differs or
+    /// cannot be computed.
     Verify {
         /// One request; all without it.
         request: Option<RequestId>,

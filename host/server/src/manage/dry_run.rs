@@ -17,8 +17,8 @@ const KEYS_MAX: usize = 100;
 const REASON: &str = "trials of the proxy";
 
 impl Management {
-    /// The user who pays for trials and that user's key, made where they are not there: disabled, so that no call but a trial uses
-    /// them, and with a key that is thrown away as soon as it is stored.
+    /// The user who pays for trials and that user's key, made where they are not there: disabled, so that no call but a
+    /// trial uses them, and with a key that is thrown away as soon as it is stored.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,5 @@
-//! Why management did not do what it was asked to. `admin/error.rs` makes a status and a code of it, the command line a text.
+//! Why management did not do what it was asked to. `admin/error.rs` makes a status and a code of it, the command line a
+//! text.
 
 use std::error::Error;
 use std::fmt;

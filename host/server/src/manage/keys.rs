@@ -55,8 +55,8 @@ pub struct KeyEdit {
 }
 
 impl Management {
-    /// Makes an API key for a user, who is named by name or id. Only its hash is stored: what is returned is all there will ever be
-    /// of it.
+    /// Makes an API key for a user, who is named by name or id. Only its hash is stored: what is returned is all there
+    /// will ever be of it.
     ///
     /// # Errors
     /// Without such a user, when they have as many as they may, or for limits that cannot be meant.

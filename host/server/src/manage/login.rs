@@ -1,5 +1,5 @@
-//! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and says who; the
-//! refresh token is good once, and the session that it stands for is a row of the database.
+//! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and says
+//! who; the refresh token is good once, and the session that it stands for is a row of the database.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -87,7 +87,7 @@ impl From<StoreError> for LoginError {
 }
 
 impl Logins {
-    /// Opens the books' logins.
+    /// Opens the logins of a database.
     ///
     /// # Errors
     /// When the database or the master key cannot be used.
@@ -100,7 +100,7 @@ impl Logins {
         Ok(Self { management, key, names, addresses })
     }
 
-    /// The books that the logins are in.
+    /// The database that the logins are in.
     pub(crate) const fn management(&self) -> &Management {
         &self.management
     }
@@ -130,7 +130,8 @@ impl Logins {
         Ok(self.tokens(user, session, &secret, now))
     }
 
-    /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its successor.
+    /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its
+    /// successor.
     ///
     /// # Errors
     /// [`LoginError`].
@@ -174,7 +175,8 @@ impl Logins {
         Ok(self.management.store.sessions.end_session(visitor.session, now).await?)
     }
 
-    /// Sets a visitor's own password, by the one before it, and ends the visitor's other logins. `management` notes who did it.
+    /// Sets a visitor's own password, by the one before it, and ends the visitor's other logins. `management` notes who
+    /// did it.
     ///
     /// # Errors
     /// [`LoginError`]; wrong ones count as they do for logging in.
@@ -227,7 +229,8 @@ impl Guesses {
         self.change(management, guessed, now, begin).await?.map_err(LoginError::Locked)
     }
 
-    /// Changes what is known of a name or address, and keeps it where it did change: a try that is locked out writes nothing.
+    /// Changes what is known of a name or address, and keeps it where it did change: a try that is locked out writes
+    /// nothing.
     async fn change<T>(
         &self,
         management: &Management,

@@ -1,11 +1,11 @@
-//! What operators and users do: the one way in for the command line and the management API. It works on the database alone; a
-//! running server notices what has changed.
+//! What operators and users do: the one way in for the command line and the management API. It works on the database
+//! alone; a running server notices what has changed.
 //!
 //! Here is what the resources share: [`Management`] is opened once and acts for somebody (`acting`), who stands in the
-//! audit log with every change. Lists come page by page (`page.rs`), failures as a [`ManageError`] (`error.rs`). The rest is one file
-//! a resource. Names are found (`find_user`), ids are trusted to be ids; what a resource shows is a row of its own, without what is
-//! sealed or hashed. Values that mean the same to the store and to whoever asks (a filter, an amount of usage) are the store's, and
-//! are named here, so that nobody else has to name the store.
+//! audit log with every change. Lists come page by page (`page.rs`), failures as a [`ManageError`] (`error.rs`). The
+//! rest is one file a resource. Names are found (`find_user`), ids are trusted to be ids; what a resource shows is a
+//! row of its own, without what is sealed or hashed. Values that mean the same to the store and to whoever asks (a
+//! filter, an amount of usage) are the store's, and are named here, so that nobody else has to name the store.
 
 mod amounts;
 mod audit;

@@ -79,8 +79,8 @@ impl Management {
         self.note("model_route.delete", id.to_string(), json!({})).await
     }
 
-    /// Two routes of one name would leave it to chance which is meant. Names stand within the definitions, so all are read: a server
-    /// holds as many in memory.
+    /// Two routes of one name would leave it to chance which is meant. Names stand within the definitions, so all are
+    /// read: a server holds as many in memory.
     async fn check_names(&self, model: &Model, but: Option<RouteId>) -> Result<(), ManageError> {
         for row in
             self.store.catalogue.list_model_routes().await?.into_iter().filter(|row| Some(row.id) != but)

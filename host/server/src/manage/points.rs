@@ -38,7 +38,8 @@ impl Management {
         self.store.ledger.top_up(user, points, reference, reason, self.actor(), now()).await.which(user)
     }
 
-    /// Gives back what a request cost, in part or whole. A second refund of the request under the same `key` is the first one.
+    /// Gives back what a request cost, in part or whole. A second refund of the request under the same `key` is the
+    /// first one.
     ///
     /// # Errors
     /// Without such a request, and for more than is left of what it cost.

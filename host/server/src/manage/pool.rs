@@ -20,8 +20,8 @@ impl Management {
         self.lends
     }
 
-    /// Lends a user's own credential to others, so often a day. Whoever management acts for consents; `consent` is the version of
-    /// the text that they have read.
+    /// Lends a user's own credential to others, so often a day. Whoever management acts for consents; `consent` is the
+    /// version of the text that they have read.
     ///
     /// # Errors
     /// Where the pool is switched off, for another version than the one in force, and as the store refuses it.

@@ -200,7 +200,7 @@ impl LogShape {
     /// The entries as lines; `first` says that nothing stands before them.
     ///
     /// # Errors
-    /// Never for entries that were read from the books.
+    /// Never for entries that were read from the database.
     pub fn lines(self, entries: &[LogEntry], first: bool) -> Result<Vec<u8>, ManageError> {
         let mut lines = Vec::new();
         match self {

@@ -17,11 +17,11 @@ use crate::prices::import::{self, Selection};
 pub(crate) struct Import {
     /// The list: JSON.
     file: PathBuf,
-    /// A provider of the list and the configured provider that it stands for, as `gemini=google`, or one word where they are
-    /// called the same; may be given several times.
+    /// A provider of the list and the configured provider that it stands for, as `gemini=google`, or one word where
+    /// they are called the same; may be given several times.
     #[arg(long = "provider", value_name = "LISTED[=OURS]", default_values = ["openai", "anthropic", "gemini=google"])]
     providers: Vec<String>,
-    /// Only models of this name, in which `*` stands for any signs; may be given several times.
+    /// Only models of this name, in which `*` stands for any characters; may be given several times.
     #[arg(long = "model", value_name = "PATTERN")]
     models: Vec<String>,
     /// Points for a dollar.

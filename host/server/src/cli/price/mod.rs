@@ -46,10 +46,11 @@ pub(super) enum Price {
         /// The version.
         version: u64,
     },
-    /// Take prices of models over from a list in the format of LiteLLM's `model_prices_and_context_window.json`, and publish
-    /// them with those in force. What the list says and the price table cannot is shown with its reason.
+    /// Take prices of models over from a list in the format of LiteLLM's `model_prices_and_context_window.json`, and
+    /// publish them with those in force. What the list says and the price table cannot is shown with its reason.
     Import(import::Import),
-    /// Price what was called again with another component, and show who would have paid what more or less. Changes nothing.
+    /// Price what was called again with another component, and show who would have paid what more or less. Changes
+    /// nothing.
     Replay(replay::Replay),
     /// What users pay of the prices, in millionths. Users see what they are charged, and never this.
     #[command(subcommand)]

@@ -10,8 +10,8 @@ use crate::manage::{ManageError, Management};
 use crate::upstream::check::{FirstCredential, Found};
 
 impl Management {
-    /// Keeps what a check of a credential found, and rewards whoever brought it where it is the first good one of its account.
-    /// Returns what was granted.
+    /// Keeps what a check of a credential found, and rewards whoever brought it where it is the first good one of its
+    /// account. Returns what was granted.
     ///
     /// # Errors
     /// When the database fails.
