@@ -21,6 +21,7 @@ mod endings;
 mod every_sdk;
 mod failover;
 mod failures;
+mod hostile;
 mod http2;
 mod identity;
 mod interactions;

@@ -143,7 +143,7 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
 }
 
 impl DirectorySync {
-    /// The desk that the books are read at.
+    /// Who reads the store for it.
     pub(crate) const fn management(&self) -> &Management {
         &self.management
     }

@@ -1,0 +1,1 @@
+//! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
