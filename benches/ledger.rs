@@ -1,6 +1,6 @@
-//! Ledger writes as the road makes them: each caller waits for its hold to be durable, and then hands over the settlement
-//! with the request's record, for which nobody waits. First a load without pause: charges a second, and how long a commit takes.
-//! With `-- sustained` that alone.
+//! Ledger writes as the road makes them: each caller waits for its hold to be durable, and then hands over the
+//! settlement with the request's record, for which nobody waits. First a load without pause: charges a second, and how
+//! long a commit takes. With `-- sustained` that alone.
 
 #![expect(clippy::print_stdout, reason = "what the sustained phase measured is what it prints")]
 

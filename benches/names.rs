@@ -1,4 +1,5 @@
-//! What finding a model's route costs, with few routes and with very many: exact names, prefixes and names without a route.
+//! What finding a model's route costs, with few routes and with very many: exact names, prefixes and names without a
+//! route.
 
 use std::hint::black_box;
 

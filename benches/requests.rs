@@ -1,5 +1,5 @@
-//! The request log with a million rows: pages, filters on each field, and summaries, each beside the read of one record by its
-//! primary key in the same run. And what writing the log costs: CPU of the whole process for each record.
+//! The request log with a million rows: pages, filters on each field, and summaries, each beside the read of one record
+//! by its primary key in the same run. And what writing the log costs: CPU of the whole process for each record.
 //!
 //! Takes the number of records as its argument (`-- 100000` for a quick look).
 #![expect(clippy::print_stdout, reason = "what it measured is what it prints")]

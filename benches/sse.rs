@@ -23,8 +23,8 @@ impl Needles {
         Self { usage: Finder::new("\"usage\":"), text: Finder::new("\"content\":") }
     }
 
-    /// Looks into one event as the meter does: where text is, and whether usage is stated. The only event that states it
-    /// is searched as JSON.
+    /// Looks into one event as the meter does: where text is, and whether usage is stated. The only event that states
+    /// it is searched as JSON.
     fn scan(&self, event: &[u8]) -> usize {
         let text = self.text.find(event).unwrap_or(0);
         let Some(_) = self.usage.find(event) else { return text };

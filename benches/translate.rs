@@ -1,5 +1,5 @@
-//! Translation between protocols, natively: what an event of a stream costs, beside the framing of one that passes as it is, and
-//! what a request costs.
+//! Translation between protocols, natively: what an event of a stream costs, beside the framing of one that passes as
+//! it is, and what a request costs.
 
 use std::hint::black_box;
 

@@ -1,9 +1,11 @@
 // The classes of usage: the one place where they stand. The gateway (`host/core/src/usage.rs`) and the SDK for plugins
-// (`plugins/sdk/src/types.rs`) both compile this file, and everything that differs by class is made from it: columns, receipts,
-// metrics, price lists, the management API. A new class is a new line of this table and a reader in an adapter.
+// (`plugins/sdk/src/types.rs`) both compile this file, and everything that differs by class is made from it: columns,
+// receipts, metrics, price lists, the management API. A new class is a new line of this table and a reader in an
+// adapter.
 
-/// Hands the table of classes to a macro: documentation, name in code, stable number, name in texts, unit, side, and what a unit
-/// costs where a price list does not say (`Stated`: the list is refused; `Like(X)`: what one of class `X` costs; `Free`: nothing).
+/// Hands the table of classes to a macro: documentation, name in code, stable number, name in texts, unit, side, and
+/// what a unit costs where a price list does not say (`Stated`: the list is refused; `Like(X)`: what one of class `X`
+/// costs; `Free`: nothing).
 ///
 /// A number and a name once given are never given again: records, receipts and plugins hold them for ever.
 #[macro_export]

@@ -86,8 +86,8 @@ struct Due {
     since: RefCell<VecDeque<Instant>>,
 }
 
-/// Sends `burst` requests every millisecond for `millis`, whether or not earlier ones have their answers. Returns the time
-/// that each took, waiting for a connection included.
+/// Sends `burst` requests every millisecond for `millis`, whether or not earlier ones have their answers. Returns the
+/// time that each took, waiting for a connection included.
 pub(crate) async fn open(
     exchange: &Rc<Exchange>,
     connections: usize,

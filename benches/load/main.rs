@@ -1,8 +1,8 @@
 //! What the gateway costs beside nginx: direct, nginx and Tollgate in turn, in one run, on the same cores.
 //!
-//! The proxy under test has the first core to itself; the load generator and the scripted upstream share the last one, in this
-//! process and on one thread, so that they cost as little as they can. Only loopback is used. Everything that is started is
-//! stopped at the end, and every file lies in a directory that is removed.
+//! The proxy under test has the first core to itself; the load generator and the scripted upstream share the last one,
+//! in this process and on one thread, so that they cost as little as they can. Only loopback is used. Everything that
+//! is started is stopped at the end, and every file lies in a directory that is removed.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
 mod client;

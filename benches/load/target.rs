@@ -50,7 +50,8 @@ pub(crate) struct Target {
 pub(crate) struct Image {
     /// By how much resident memory rose at most.
     pub(crate) risen_kib: u64,
-    /// And by how much when several came one after the other: what one has left is not returned before the next one comes.
+    /// And by how much when several came one after the other: what one has left is not returned before the next one
+    /// comes.
     pub(crate) row_risen_kib: u64,
     /// Bytes that were copied into components, for one request.
     pub(crate) copied_bytes: u64,

@@ -24,7 +24,8 @@ pub fn chat_request(bytes: usize, stream: bool) -> String {
     body(&prose(bytes.saturating_sub(body("").len())))
 }
 
-/// An Anthropic request of exactly `bytes` bytes (at least 300) for a stream of the same model, so that it has to be translated.
+/// An Anthropic request of exactly `bytes` bytes (at least 300) for a stream of the same model, so that it has to be
+/// translated.
 #[must_use]
 pub fn messages_request(bytes: usize) -> String {
     let body = |fill: &str| {

@@ -1,8 +1,8 @@
-//! Builds the components of this repository for `wasm32-wasip2` with one nested `cargo build`, and writes the tables that
-//! `src/lib.rs` includes.
+//! Builds the components of this repository for `wasm32-wasip2` with one nested `cargo build`, and writes the tables
+//! that `src/lib.rs` includes.
 //!
-//! The nested build has a target directory of its own, `<target>/components`: sharing the outer one would wait for a lock
-//! that the outer build holds. Unchanged sources cost about a second.
+//! The nested build has a target directory of its own, `<target>/components`: sharing the outer one would wait for a
+//! lock that the outer build holds. Unchanged sources cost about a second.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -122,8 +122,8 @@ fn rustc() -> String {
     env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned())
 }
 
-/// `<target>/components`, where `<target>` is the nearest directory around `out` that cargo has marked as its own, and not
-/// the one in it that is named after the platform.
+/// `<target>/components`, where `<target>` is the nearest directory around `out` that cargo has marked as its own, and
+/// not the one in it that is named after the platform.
 fn target_directory(out: &Path) -> PathBuf {
     let platform = env::var_os("TARGET");
     let marked = out.ancestors().find(|directory| {

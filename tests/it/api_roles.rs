@@ -1,5 +1,5 @@
-//! Who may call what: every route of the served OpenAPI document, called as everyone whom it lets in and everyone whom it keeps
-//! out. What is answered is what the document says.
+//! Who may call what: every route of the served OpenAPI document, called as everyone whom it lets in and everyone whom
+//! it keeps out. What is answered is what the document says.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

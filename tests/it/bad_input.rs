@@ -1,5 +1,5 @@
-//! Whatever is sent, by a client or by a provider: the right status in the caller's own words, nothing charged that was not
-//! delivered, no secret told, no panic, and the next request is served as if nothing had been.
+//! Whatever is sent, by a client or by a provider: the right status in the caller's own words, nothing charged that was
+//! not delivered, no secret told, no panic, and the next request is served as if nothing had been.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,8 +71,8 @@ pub(crate) async fn unharmed(rig: Rig, charged: i64, records: usize) {
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "a gateway panicked");
 }
 
-/// Checks status and shape of a refusal. `word` is what tells the protocol's clients what happened: the code (or, without
-/// one, the type) of OpenAI, the type of Anthropic, the status of Gemini.
+/// Checks status and shape of a refusal. `word` is what tells the protocol's clients what happened: the code (or,
+/// without one, the type) of OpenAI, the type of Anthropic, the status of Gemini.
 pub(crate) fn check(rig: &Rig, what: &str, path: &str, reply: &Reply, status: u16, word: &str) {
     assert_eq!(reply.status, status, "{what} at {path}: {}", reply.text());
     assert_eq!(reply.header("content-type"), Some("application/json"), "{what} at {path}");

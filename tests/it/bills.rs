@@ -1,5 +1,5 @@
-//! What providers state they used, in disjoint classes, and what that costs: each bill is worked out by hand beside its case, and
-//! comes out of the real pricing component. A whole answer and a stream cost the same.
+//! What providers state they used, in disjoint classes, and what that costs: each bill is worked out by hand beside its
+//! case, and comes out of the real pricing component. A whole answer and a stream cost the same.
 //!
 //! Prices are those that ship, in micro-points a token: a dollar for a million tokens is 1,000 of them for one.
 
@@ -127,7 +127,8 @@ fn openai() -> Vec<Case> {
 /// What is billed beside text: from OpenAI's references of hosted tools, flex and priority processing.
 fn besides() -> Vec<Case> {
     vec![
-        // Flex: half of 1,000 x 4,000 + 100 x 20,000; two searches cost 10,000,000 each in every tier, a search of files 2,500,000.
+        // Flex: half of 1,000 x 4,000 + 100 x 20,000; two searches cost 10,000,000 each in every tier, a search of
+        // files 2,500,000.
         Case {
             beside: json!({"service_tier": "flex", "tool_usage": {"web_search": {"num_requests": 2}, "image_gen":
                 {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}},
@@ -148,7 +149,8 @@ fn besides() -> Vec<Case> {
                 25_500_000,
             )
         },
-        // Where searches are not stated they are counted, and a page that was opened is none: 10 x 4,000 + 20 x 20,000 + 10,000,000.
+        // Where searches are not stated they are counted, and a page that was opened is none: 10 x 4,000 + 20 x 20,000
+        // + 10,000,000.
         Case {
             beside: json!({"service_tier": "default",
                 "output": [{"type": "web_search_call", "action": {"type": "search"}},
@@ -235,8 +237,8 @@ fn besides_elsewhere() -> Vec<Case> {
 /// From Anthropic's pages on caching, streaming and thinking.
 fn anthropic() -> Vec<Case> {
     vec![
-        // 2,048 x 3,000 + 1,800 x 300 read + 148 x 3,750 written for minutes + 100 x 6,000 for an hour + 503 x 15,000. The page's
-        // own numbers contradict each other: the sum of the writes counts.
+        // 2,048 x 3,000 + 1,800 x 300 read + 148 x 3,750 written for minutes + 100 x 6,000 for an hour + 503 x 15,000.
+        // The page's own numbers contradict each other: the sum of the writes counts.
         case(
             "messages",
             "claude-sonnet-4-5",
@@ -252,7 +254,8 @@ fn anthropic() -> Vec<Case> {
             ]),
             15_384_000,
         ),
-        // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000 + 10,000,000 for a search.
+        // A stream's end overrides its beginning, its prompt included: 10,682 x 3,000 + 510 x 15,000 + 10,000,000 for a
+        // search.
         Case {
             begun: Some(json!({"input_tokens": 2679, "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 0, "output_tokens": 3})),
@@ -297,7 +300,8 @@ fn anthropic() -> Vec<Case> {
 /// From Google's pages on counting tokens, caching and thinking.
 fn google() -> Vec<Case> {
     vec![
-        // (1,000 - 400 cached - 100 of audio + 50 of tools) x 300 + 100 x 1,000 + 400 x 30 + (20 + 50 of thought) x 2,500.
+        // (1,000 - 400 cached - 100 of audio + 50 of tools) x 300 + 100 x 1,000 + 400 x 30 + (20 + 50 of thought) x
+        // 2,500.
         Case {
             begun: Some(
                 json!({"promptTokenCount": 1000, "candidatesTokenCount": 1, "totalTokenCount": 1001}),

@@ -1,4 +1,5 @@
-//! Bodies of calls: kept for keys of which an operator wants it and for no other, without secrets, sealed, and for a time.
+//! Bodies of calls: kept for keys of which an operator wants it and for no other, without secrets, sealed, and for a
+//! time.
 
 use std::process::Command;
 

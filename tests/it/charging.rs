@@ -1,4 +1,5 @@
-//! What a request costs, to the micro-point, whatever its end: held before it is sent, settled once, never past the balance.
+//! What a request costs, to the micro-point, whatever its end: held before it is sent, settled once, never past the
+//! balance.
 //!
 //! A price of 1 USD a million tokens is 1,000 micro-points a token.
 

@@ -1,4 +1,5 @@
-//! The command line: every command helps, does what it says to the books, speaks JSON to programs, and refuses with a reason.
+//! The command line: every command helps, does what it says to the books, speaks JSON to programs, and refuses with a
+//! reason.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

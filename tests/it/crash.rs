@@ -54,8 +54,8 @@ async fn records(desk: &Management, limit: u32) -> HashMap<RequestId, RequestRec
     by_id
 }
 
-/// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and free;
-/// the account paid what the records say; and every rule of the ledger holds.
+/// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and
+/// free; the account paid what the records say; and every rule of the ledger holds.
 async fn check_books(desk: &Management, answered: &[RequestId], settled: &HashMap<RequestId, RequestRecord>) {
     let all = records(desk, u32::MAX).await;
     for (id, record) in settled {

@@ -230,8 +230,8 @@ async fn two_nodes_share_the_places_at_a_provider_and_make_room_for_each_other()
     nodes.stop().await;
 }
 
-/// Both nodes at once, with more calls than the balance carries: what is granted in all is what one node alone would have
-/// granted, and what the books of both say was paid has left the one balance.
+/// Both nodes at once, with more calls than the balance carries: what is granted in all is what one node alone would
+/// have granted, and what the books of both say was paid has left the one balance.
 #[tokio::test]
 async fn two_nodes_that_spend_one_balance_never_take_it_below_its_floor() {
     const CALLS: usize = 24;

@@ -140,6 +140,37 @@ fn the_readme_and_ci_name_the_same_test_command() {
     assert_eq!(steps, [documented]);
 }
 
+/// Files below a folder whose comments are read as prose: Rust, WIT, and what operators and authors copy from.
+fn commented_files(folder: &str) -> Vec<String> {
+    let below = |(path, is_directory): (String, bool)| match is_directory {
+        true if path.ends_with("/target") => Vec::new(),
+        true => commented_files(&path),
+        false => vec![path],
+    };
+    let ends = |path: &String| [".rs", ".wit", ".toml", ".sh"].iter().any(|end| path.ends_with(end));
+    entries(folder).into_iter().flat_map(below).filter(ends).collect()
+}
+
+/// Whether a line is a comment, and no row of a table in one.
+fn is_prose(line: &str) -> bool {
+    let line = line.trim_start();
+    let text = line.strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
+    let text = text.or_else(|| line.strip_prefix('#').filter(|text| text.starts_with([' ', '#'])));
+    text.is_some_and(|text| !text.trim_start().starts_with('|'))
+}
+
+#[test]
+fn no_comment_is_wider_than_a_page() {
+    let folders = ["host", "plugins", "policies", "tests", "benches", "wit"];
+    let files: Vec<String> = folders.into_iter().flat_map(commented_files).collect();
+    assert!(files.len() > 500, "{} files have comments", files.len());
+    for file in files {
+        for line in read(&file).lines().filter(|line| is_prose(line)) {
+            assert!(line.chars().count() <= COLUMNS_MAX, "{file}: {line}");
+        }
+    }
+}
+
 #[test]
 fn every_link_of_a_document_leads_somewhere() {
     for document in documents() {
@@ -426,8 +457,8 @@ fn road() -> Vec<String> {
     files
 }
 
-/// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them says where a request
-/// goes.
+/// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them says where a
+/// request goes.
 const CLIENT_SIGNS: [&str; 4] =
     ["anthropic-version", "x-goog-api-key", "google-genai", "type.googleapis.com/google.rpc.retryinfo"];
 

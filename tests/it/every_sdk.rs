@@ -1,5 +1,6 @@
-//! Every official SDK, in Python and in JavaScript, to every provider: what is asked and answered, tools included, and every way
-//! in which it can fail. The provider is scripted, the gateway is the real binary, and each language is one process.
+//! Every official SDK, in Python and in JavaScript, to every provider: what is asked and answered, tools included, and
+//! every way in which it can fail. The provider is scripted, the gateway is the real binary, and each language is one
+//! process.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -165,7 +166,8 @@ fn spoken(target: &str) -> Protocol {
     }
 }
 
-/// A good answer: text and a call, streamed where that is asked for. A second turn has to bring the call and its result.
+/// A good answer: text and a call, streamed where that is asked for. A second turn has to bring the call and its
+/// result.
 fn served(request: &upstream::Request) -> Script {
     let upstream = spoken(&request.target);
     let body = request.json();

@@ -1,5 +1,5 @@
-//! What fails before the first byte is tried elsewhere, once with each credential; what the request itself is to blame for,
-//! or may be paid for twice, is not.
+//! What fails before the first byte is tried elsewhere, once with each credential; what the request itself is to blame
+//! for, or may be paid for twice, is not.
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

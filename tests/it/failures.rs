@@ -1,5 +1,5 @@
-//! What a provider's failure means decides who is tried next, which credential rests, what the client is told in its own
-//! protocol, and that nothing is paid for it.
+//! What a provider's failure means decides who is tried next, which credential rests, what the client is told in its
+//! own protocol, and that nothing is paid for it.
 
 use serde_json::{Value, json};
 use tollgate_core::eventstream::{Message, encode};

@@ -1,5 +1,5 @@
-//! HTTP/2 without TLS, stream by stream: what is promised of a connection is promised of each of its streams, and none of them
-//! holds up another.
+//! HTTP/2 without TLS, stream by stream: what is promised of a connection is promised of each of its streams, and none
+//! of them holds up another.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -32,7 +32,8 @@ const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 /// A connection's beginning: the preface, and settings that say nothing.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-/// Type of the frame that ends a connection, and what it says of a peer that did no wrong, and of one that asks too much.
+/// Type of the frame that ends a connection, and what it says of a peer that did no wrong, and of one that asks too
+/// much.
 const GOAWAY: u8 = 7;
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;

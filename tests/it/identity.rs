@@ -1,7 +1,8 @@
-//! Passing on means passing on: where client and provider speak the same protocol, requests go up and answers come down to
-//! the byte, however oddly they are written.
+//! Passing on means passing on: where client and provider speak the same protocol, requests go up and answers come down
+//! to the byte, however oddly they are written.
 //!
-//! Each case comes from its number. One that failed says which it was, and `TOLLGATE_IDENTITY_SEED=<number>` runs that alone.
+//! Each case comes from its number. One that failed says which it was, and `TOLLGATE_IDENTITY_SEED=<number>` runs that
+//! alone.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -352,8 +353,8 @@ async fn odd_gemini_calls_and_their_answers_pass_to_the_byte() {
     check_untouched(Gemini).await;
 }
 
-/// What is declared to change does, which also shows that these tests see a change: of the same bodies the model's name is all
-/// that is another.
+/// What is declared to change does, which also shows that these tests see a change: of the same bodies the model's name
+/// is all that is another.
 #[tokio::test]
 async fn an_alias_changes_the_models_name_and_no_other_byte() {
     let renamed = |request: &Object| {

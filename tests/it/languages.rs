@@ -1,5 +1,5 @@
-//! Components in other languages than Rust: built from the examples with their languages' own tools, then asked by a gateway
-//! with default limits.
+//! Components in other languages than Rust: built from the examples with their languages' own tools, then asked by a
+//! gateway with default limits.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

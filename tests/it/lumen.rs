@@ -1,5 +1,5 @@
-//! A provider that the gateway has never heard of: a component from `plugins/examples/lumen`, some lines of configuration and
-//! a price. Everything is done as `docs/plugins/adapters.md` says, by the commands that it names.
+//! A provider that the gateway has never heard of: a component from `plugins/examples/lumen`, some lines of
+//! configuration and a price. Everything is done as `docs/plugins/adapters.md` says, by the commands that it names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ const USAGE: &str = r#"{"prompt_tokens":10,"cached_prompt_tokens":90,"completion
 /// By `prices.toml`: 10 x 1,000 + 90 x 100 + 5 x 4,000 micro-points.
 const CHARGE: i64 = 39_000;
 
-/// The example, copied to where an author would have it, with the path of the SDK set as the README says. The README's own
-/// adapter is one of its tests.
+/// The example, copied to where an author would have it, with the path of the SDK set as the README says. The README's
+/// own adapter is one of its tests.
 fn copied() -> PathBuf {
     let copy = target_directory().join("lumen");
     for folder in ["src", "tests"] {

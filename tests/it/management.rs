@@ -1,4 +1,5 @@
-//! The management API: each sees and changes what is his, an admin everything, and what is somebody else's is not there.
+//! The management API: each sees and changes what is his, an admin everything, and what is somebody else's is not
+//! there.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;

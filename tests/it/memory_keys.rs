@@ -1,5 +1,5 @@
-//! Provider keys that come from the environment and live in memory: they serve, can be changed, say that they are temporary, and
-//! are in no file.
+//! Provider keys that come from the environment and live in memory: they serve, can be changed, say that they are
+//! temporary, and are in no file.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;

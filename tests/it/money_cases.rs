@@ -1,5 +1,5 @@
-//! What users of other gateways complain about where money is concerned, one promise each. The numbers are those of the list that
-//! the gateway was designed by: nine ways to lose money or to take too much.
+//! What users of other gateways complain about where money is concerned, one promise each. The numbers are those of the
+//! list that the gateway was designed by: nine ways to lose money or to take too much.
 
 use std::collections::HashMap;
 
@@ -86,7 +86,8 @@ async fn who_leaves_pays_for_what_came_and_nothing_else() {
     rig.stop().await;
 }
 
-/// Item 3: an answer that ends without stating its usage is estimated by what passed, and a stated zero is no missing figure.
+/// Item 3: an answer that ends without stating its usage is estimated by what passed, and a stated zero is no missing
+/// figure.
 #[tokio::test]
 async fn usage_that_an_ending_lost_is_estimated_and_a_stated_zero_is_not() {
     let rig = Rig::start().await;
@@ -136,7 +137,8 @@ async fn a_cached_token_is_priced_once_and_no_class_is_free_by_omission() {
     rig.stop().await;
 }
 
-/// Item 6: a reservation is resolved once, and what was charged is given back once, however often and by however many it is asked.
+/// Item 6: a reservation is resolved once, and what was charged is given back once, however often and by however many
+/// it is asked.
 #[tokio::test]
 async fn nothing_is_refunded_twice_and_never_more_than_was_paid() {
     let rig = Rig::start().await;
@@ -173,7 +175,8 @@ async fn nothing_is_refunded_twice_and_never_more_than_was_paid() {
     rig.stop().await;
 }
 
-/// Item 7: 64 who spend from one account at once, through the real binary: what is held and charged never passes the floor.
+/// Item 7: 64 who spend from one account at once, through the real binary: what is held and charged never passes the
+/// floor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_spenders_never_pass_the_floor() {
     const SPENDERS: usize = 64;
@@ -229,7 +232,8 @@ async fn sixty_four_spenders_never_pass_the_floor() {
     drop(process);
 }
 
-/// Item 8: a request is settled by the prices and the rate that it was admitted at, whatever is published while it is under way.
+/// Item 8: a request is settled by the prices and the rate that it was admitted at, whatever is published while it is
+/// under way.
 #[tokio::test]
 async fn a_price_that_changes_on_the_way_changes_no_charge() {
     let rig = Rig::start().await;

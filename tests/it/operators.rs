@@ -1,4 +1,5 @@
-//! What operators see of a running gateway: health, readiness, metrics, logs, components, a changed configuration, a drain.
+//! What operators see of a running gateway: health, readiness, metrics, logs, components, a changed configuration, a
+//! drain.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Who brings a key pays the discounted price, who brings none the platform's, and nobody ever calls with another's key: on
-//! every route, streamed or not, through failures, and whatever the component that chooses says.
+//! Who brings a key pays the discounted price, who brings none the platform's, and nobody ever calls with another's
+//! key: on every route, streamed or not, through failures, and whatever the component that chooses says.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;
@@ -84,8 +84,8 @@ fn provider(request: &upstream::Request) -> Script {
 
 const GEMINI: &str = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":15}}"#;
 
-/// Alice with two keys of her own for each provider, bob with none, carol whose keys are nobody's but hers, and two of the
-/// platform's.
+/// Alice with two keys of her own for each provider, bob with none, carol whose keys are nobody's but hers, and two of
+/// the platform's.
 async fn rig(change: impl FnOnce(&mut Setup)) -> Rig {
     Rig::with(|setup| {
         let points = Micropoints::from_points(100_000);
@@ -125,8 +125,8 @@ fn used(rig: &Rig, seen: &mut usize) -> Vec<String> {
     keys
 }
 
-/// Calls every route as alice and as bob, each after so many failures of the provider. Checks whose keys went up, and what
-/// each of the two paid.
+/// Calls every route as alice and as bob, each after so many failures of the provider. Checks whose keys went up, and
+/// what each of the two paid.
 async fn check_all(rig: &Rig, failures: usize) {
     rig.upstream.respond(provider);
     let (mut seen, mut done) = (0, 0);

@@ -1,4 +1,5 @@
-//! Where a provider's models are served besides at the provider itself: what goes over the wire there, and what comes back.
+//! Where a provider's models are served besides at the provider itself: what goes over the wire there, and what comes
+//! back.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

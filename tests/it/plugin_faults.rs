@@ -1,7 +1,8 @@
-//! A component that misbehaves costs its own request what its binding says, is counted, and leaves its neighbours alone.
+//! A component that misbehaves costs its own request what its binding says, is counted, and leaves its neighbours
+//! alone.
 //!
-//! The selectors here go wrong on the second attempt of a request, so the upstream fails the first one of those that say
-//! `unlucky`.
+//! The selectors here go wrong on the second attempt of a request, so the upstream fails the first one of those that
+//! say `unlucky`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,8 +70,8 @@ async fn faults(rig: &Rig, plugin: &str) -> Value {
     rig.plugin(plugin).await["faults"].clone()
 }
 
-/// The guest's faults hurt one request each: refused where the binding says closed, served by the gateway's own choice where
-/// it says fallback.
+/// The guest's faults hurt one request each: refused where the binding says closed, served by the gateway's own choice
+/// where it says fallback.
 async fn check_selector(name: &'static str, fault: &str) {
     let closed = with_selector(name, OnError::Closed).await;
     let refused = among_neighbours(&closed).await;

@@ -1,5 +1,5 @@
-//! What whoever is new here asks first, and the file that answers: each is named by README.md, ARCHITECTURE.md or the head of the
-//! room that they point to, and holds the item that is named here.
+//! What whoever is new here asks first, and the file that answers: each is named by README.md, ARCHITECTURE.md or the
+//! head of the room that they point to, and holds the item that is named here.
 
 use std::fs;
 use std::path::Path;

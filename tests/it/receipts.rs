@@ -1,4 +1,5 @@
-//! A charge can be computed again: by the component that made it, which is kept, and by another one, to see who would pay what.
+//! A charge can be computed again: by the component that made it, which is kept, and by another one, to see who would
+//! pay what.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

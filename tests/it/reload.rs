@@ -1,5 +1,5 @@
-//! Policies change while traffic flows: what has begun ends as it began, what begins after is under the new rule, and a bad
-//! file changes nothing.
+//! Policies change while traffic flows: what has begun ends as it began, what begins after is under the new rule, and a
+//! bad file changes nothing.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Every client endpoint reaches the address that its provider documents, the model list speaks each protocol, and of an
-//! answer's headers a client sees those that are meant for it.
+//! Every client endpoint reaches the address that its provider documents, the model list speaks each protocol, and of
+//! an answer's headers a client sees those that are meant for it.
 
 use serde_json::{Value, json};
 use tollgate_tests::client::{self, Reply, Request};

@@ -1,5 +1,5 @@
-//! A stream goes on as it comes: each event at once and to the byte, metered on the way, and ended in its protocol's own
-//! words when the upstream does not end it.
+//! A stream goes on as it comes: each event at once and to the byte, metered on the way, and ended in its protocol's
+//! own words when the upstream does not end it.
 
 use serde_json::Value;
 use tollgate_core::outcome::Outcome;
@@ -289,8 +289,8 @@ fn check_told(wire: &Wire, text: &str, delivered: &str) -> Value {
 
 /// Checks the record of a stream that broke after its first two events.
 fn check_partial(record: &RequestRecord, wire: &Wire) {
-    // Where nothing was stated, three bytes of the request stand for a token, and four of the text. Anthropic and Gemini
-    // have stated the prompt by then, and less output than was seen.
+    // Where nothing was stated, three bytes of the request stand for a token, and four of the text. Anthropic and
+    // Gemini have stated the prompt by then, and less output than was seen.
     let (input, output, rates) = match wire.target {
         "/v1/messages" => (10, 2, (3_000, 15_000)),
         "/v1/responses" => (wire.body.len().div_ceil(3) as u64, 2, (2_500, 10_000)),

@@ -1,5 +1,5 @@
-//! A client of any protocol reaches a model of any provider: what it asks and what it gets is said in its own words, and
-//! metered in the provider's.
+//! A client of any protocol reaches a model of any provider: what it asks and what it gets is said in its own words,
+//! and metered in the provider's.
 
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;

@@ -1,6 +1,7 @@
-//! What version 0.1.0 left behind is taken over whole: `fixtures/data-0.1.0.tar.gz` is a data directory that it wrote, killed
-//! with `kill -9` amid traffic of four protocols. It holds two users, three keys of the platform and one of a user's own, a redeemed
-//! code, a refund, kept bodies, receipts, a pricing component, and a journal whose last 21 entries are not in the tables yet.
+//! What version 0.1.0 left behind is taken over whole: `fixtures/data-0.1.0.tar.gz` is a data directory that it wrote,
+//! killed with `kill -9` amid traffic of four protocols. It holds two users, three keys of the platform and one of a
+//! user's own, a redeemed code, a refund, kept bodies, receipts, a pricing component, and a journal whose last 21
+//! entries are not in the tables yet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,7 +62,8 @@ async fn a_data_directory_of_the_first_version_opens_serves_verifies_and_re_pric
     upstream.respond(|_| Script::json(200, ANSWER));
     let (process, config) = taken_over(dir.path(), &upstream).await;
 
-    // What the journal held is in the books, and the stream that the kill cut is free: version 0.1.0 itself comes to these sums.
+    // What the journal held is in the books, and the stream that the kill cut is free: version 0.1.0 itself comes to
+    // these sums.
     let expected = json!([
         {"points": "999998.0102", "user": "demo"},
         {"points": "5023.8285", "user": "alice"},

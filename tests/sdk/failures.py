@@ -55,7 +55,8 @@ def told_to_wait(error):
     return error.response.headers["retry-after"] == RETRY_AFTER
 
 
-# By failure: the exception of each SDK, and what else it has to say. A provider's 401 is the operator's fault, and no client's.
+# By failure: the exception of each SDK, and what else it has to say. A provider's 401 is the operator's fault, and no
+# client's.
 OPENAI = {
     "invalid-key": (openai.InternalServerError, status(502, 503)),
     "permission": (openai.PermissionDeniedError, lambda error: True),

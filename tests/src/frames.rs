@@ -147,7 +147,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// The next frame of the gateway; `None` when it has closed the connection. Terms are agreed to, and questions answered.
+    /// The next frame of the gateway; `None` when it has closed the connection. Terms are agreed to, and questions
+    /// answered.
     ///
     /// # Panics
     /// When nothing comes within a minute.

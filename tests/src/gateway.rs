@@ -156,8 +156,8 @@ impl Rig {
         found.expect("a component of that name").clone()
     }
 
-    /// Puts a file into the plugins directory in one step, as an operator's `mv` does, and has it looked at. Returns the
-    /// answer to the reload.
+    /// Puts a file into the plugins directory in one step, as an operator's `mv` does, and has it looked at. Returns
+    /// the answer to the reload.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -177,8 +177,8 @@ impl Rig {
         Management::open(&self.config).await.expect("the database opens")
     }
 
-    /// The records of all requests, oldest first, once there are at least `count`: a record is written a moment after the
-    /// answer's end.
+    /// The records of all requests, oldest first, once there are at least `count`: a record is written a moment after
+    /// the answer's end.
     pub async fn records(&self, count: usize) -> Vec<RequestRecord> {
         let desk = self.desk().await;
         let all = patiently("the records", async {

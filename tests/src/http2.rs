@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::patiently;
 
-/// As much room for all streams together as common clients give. One that gives less takes a hundred small frames at one time for
-/// an attack.
+/// As much room for all streams together as common clients give. One that gives less takes a hundred small frames at
+/// one time for an attack.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// One connection. Dropping it closes it.
@@ -109,8 +109,8 @@ impl Http2 {
     /// Waits until the connection has ended.
     ///
     /// # Errors
-    /// When the server found fault with it, or the client with the server. One that is gone before it has heard the client's last
-    /// word did neither.
+    /// When the server found fault with it, or the client with the server. One that is gone before it has heard the
+    /// client's last word did neither.
     ///
     /// # Panics
     /// When it does not end.

@@ -1,6 +1,6 @@
 //! What several nodes have in common, as a thread of the test's process that answers questions one by one, each after a
-//! while: the second implementation of the gateway's deciders. It decides by the arithmetic of `tollgate-core`, as a node
-//! does that serves alone.
+//! while: the second implementation of the gateway's deciders. It decides by the arithmetic of `tollgate-core`, as a
+//! node does that serves alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};

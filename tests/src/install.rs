@@ -1,5 +1,5 @@
-//! Installs what tests need from the package indexes, once, below the target directory: Python packages into a venv, npm
-//! packages into a folder.
+//! Installs what tests need from the package indexes, once, below the target directory: Python packages into a venv,
+//! npm packages into a folder.
 //!
 //! Only a machine that cannot install them skips: one without the language, or without its package index.
 
@@ -136,8 +136,8 @@ pub fn target_directory() -> PathBuf {
     exe.ancestors().nth(3).map_or_else(std::env::temp_dir, Path::to_owned)
 }
 
-/// Makes `place` unless it stands with this very list of packages. The stamp is written last, so that an installation that
-/// was broken off is made again; other test binaries may want it at the same time.
+/// Makes `place` unless it stands with this very list of packages. The stamp is written last, so that an installation
+/// that was broken off is made again; other test binaries may want it at the same time.
 async fn once(
     place: &Path,
     list: &Path,

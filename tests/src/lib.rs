@@ -1,9 +1,9 @@
 //! End-to-end promises, and the harness that checks them.
 //!
 //! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
-//! [`client`] plays the caller; [`gateway`] stands between them. [`http2`], [`tls`] and [`curl`] call in other ways, [`sdk`] runs the
-//! providers' official SDKs instead, and [`odd`] writes what no SDK would; [`hub`] is what several gateways may have in common.
-//! The promises themselves are in `it/`.
+//! [`client`] plays the caller; [`gateway`] stands between them. [`http2`], [`tls`] and [`curl`] call in other ways,
+//! [`sdk`] runs the providers' official SDKs instead, and [`odd`] writes what no SDK would; [`hub`] is what several
+//! gateways may have in common. The promises themselves are in `it/`.
 //!
 //! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
 //! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.

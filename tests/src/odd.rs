@@ -157,8 +157,8 @@ impl Odd {
         text + self.space() + "]"
     }
 
-    /// An object with these members in any order, among others. A name may stand more than once: the last is the one that was
-    /// asked for.
+    /// An object with these members in any order, among others. A name may stand more than once: the last is the one
+    /// that was asked for.
     pub fn object(&mut self, members: &[Member], depth: usize) -> Object {
         let mut order: Vec<usize> = (0..members.len()).collect();
         self.0.shuffle(&mut order);

@@ -1,5 +1,5 @@
-//! Runs the providers' official SDKs against a gateway, by the scripts in `tests/sdk/`: Python beside this text, JavaScript in
-//! the folder of that name.
+//! Runs the providers' official SDKs against a gateway, by the scripts in `tests/sdk/`: Python beside this text,
+//! JavaScript in the folder of that name.
 //!
 //! The SDKs are installed once, in the versions of `requirements.txt` and `javascript/package.json`.
 
@@ -41,8 +41,8 @@ pub async fn run_python(script: &str, variables: Variables<'_>) -> Outcome {
     finish(script, command, variables).await
 }
 
-/// Runs `script` of `tests/sdk/javascript/` with these variables. The scripts are copied to where their packages are: that is where
-/// Node.js looks for them.
+/// Runs `script` of `tests/sdk/javascript/` with these variables. The scripts are copied to where their packages are:
+/// that is where Node.js looks for them.
 pub async fn run_javascript(script: &str, variables: Variables<'_>) -> Outcome {
     let scripts = Path::new(SCRIPTS).join("javascript");
     let folder = match node("sdk-node", &scripts.join("package.json")).await {

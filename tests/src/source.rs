@@ -1,5 +1,5 @@
-//! Rust sources as text: their code without comments, literals and tests, the files that they import, and the lengths of their
-//! functions. As much of a parser as the promises about the shape of the tree need, and no more.
+//! Rust sources as text: their code without comments, literals and tests, the files that they import, and the lengths
+//! of their functions. As much of a parser as the promises about the shape of the tree need, and no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -194,7 +194,8 @@ impl Graph {
         Self { files }
     }
 
-    /// From room to the rooms that it imports, each with the files that do. A room is a folder or a file beside the folders.
+    /// From room to the rooms that it imports, each with the files that do. A room is a folder or a file beside the
+    /// folders.
     #[must_use]
     pub fn rooms(&self) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         let mut rooms: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
@@ -214,8 +215,8 @@ impl Graph {
         circles(&arrows)
     }
 
-    /// Groups of files that import each other in a circle. A parent and its children count as one: a room's `mod.rs` names what
-    /// the files beside it hold, and they name what it holds.
+    /// Groups of files that import each other in a circle. A parent and its children count as one: a room's `mod.rs`
+    /// names what the files beside it hold, and they name what it holds.
     #[must_use]
     pub fn circles_of_files(&self) -> Vec<Vec<String>> {
         let family = |from: &str, to: &str| {
@@ -299,7 +300,8 @@ pub fn code_and_literals(source: &str) -> (String, Vec<String>) {
             literals.push(literal.to_owned());
             rest = after;
         } else {
-            // A quoted quote, brace or backslash would be taken for something else; lifetimes and other characters are plain.
+            // A quoted quote, brace or backslash would be taken for something else; lifetimes and other characters are
+            // plain.
             let quoted = ["'\"'", "'\\''", "'\\\\'", "'{'", "'}'", "b'{'", "b'}'"];
             let length = quoted.iter().find(|it| rest.starts_with(**it)).map_or(1, |it| it.len());
             code.push_str(if length == 1 { &rest[..1] } else { "''" });

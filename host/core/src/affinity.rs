@@ -1,7 +1,7 @@
 //! Which credential a conversation began with: a small table that forgets, so that provider caches keep hitting.
 //!
-//! Bounded: a fixed number of conversations, the longest silent of a few neighbours making room for a new one. What it says
-//! is a hint for the selector, in whole numbers, and fades as the providers' caches do.
+//! Bounded: a fixed number of conversations, the longest silent of a few neighbours making room for a new one. What it
+//! says is a hint for the selector, in whole numbers, and fades as the providers' caches do.
 
 use crate::id::CredentialId;
 use crate::time::Timestamp;
@@ -42,7 +42,8 @@ impl Affinities {
         &mut self.places[start..start + WAYS]
     }
 
-    /// The credential of a conversation and what it is worth: 1000 right after it served, then evenly less down to nothing.
+    /// The credential of a conversation and what it is worth: 1000 right after it served, then evenly less down to
+    /// nothing.
     pub fn recall(&mut self, conversation: u64, now: Timestamp) -> Option<(CredentialId, u32)> {
         let seen = self.set(conversation).iter().flatten().find(|seen| seen.conversation == conversation)?;
         let left = FADE_MS.saturating_sub(now.since_ms(seen.at));

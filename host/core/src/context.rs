@@ -1,16 +1,18 @@
-//! How a conversation is made to fit a window: the oldest turns are left out, and what stays is byte for byte what it was.
+//! How a conversation is made to fit a window: the oldest turns are left out, and what stays is byte for byte what it
+//! was.
 //!
 //! The rule, for `messages`, `contents` and `input` alike:
 //!
-//! - A *turn* begins with a user's message that is not the result of a tool, and goes on to the next one: answers, tool calls and
-//!   their results belong to the turn in which they were asked for. What stands before the first turn is one too.
-//! - Whole turns are left out, oldest first, until the rest fits the window. The last one always stays, and what stays begins
-//!   with a user's message.
+//! - A *turn* begins with a user's message that is not the result of a tool, and goes on to the next one: answers, tool
+//!   calls and their results belong to the turn in which they were asked for. What stands before the first turn is one
+//!   too.
+//! - Whole turns are left out, oldest first, until the rest fits the window. The last one always stays, and what stays
+//!   begins with a user's message.
 //! - System and developer messages stay wherever they stand.
-//! - No call of a tool is parted from its result: where a later turn answers a call of an earlier one, by its id, both stay or
-//!   both go.
-//! - A token is [`BYTES_PER_TOKEN`] bytes of text, of the whole body: system prompt and tools count, media do not. That is the
-//!   text that a content filter would see ([`crate::text`]).
+//! - No call of a tool is parted from its result: where a later turn answers a call of an earlier one, by its id, both
+//!   stay or both go.
+//! - A token is [`BYTES_PER_TOKEN`] bytes of text, of the whole body: system prompt and tools count, media do not. That
+//!   is the text that a content filter would see ([`crate::text`]).
 //!
 //! A conversation that cannot be made to fit by this rule is made as short as the rule allows.
 
@@ -58,8 +60,8 @@ pub const fn turns_member(protocol: Protocol) -> &'static str {
     }
 }
 
-/// What to leave out of `body` so that it fits `window` tokens; `None` when it fits, or nothing may be left out. `list` is the
-/// value of its [`turns_member`].
+/// What to leave out of `body` so that it fits `window` tokens; `None` when it fits, or nothing may be left out. `list`
+/// is the value of its [`turns_member`].
 #[must_use]
 pub fn fit(protocol: Protocol, body: &[u8], list: Value, window: u64) -> Option<Fit> {
     if list.kind != Kind::Array {

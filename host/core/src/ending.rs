@@ -1,5 +1,5 @@
-//! Whether a streamed answer said that it is whole. A connection that closes in order proves nothing: servers and proxies
-//! between them end a body of unknown length as soon as they have nothing more to send.
+//! Whether a streamed answer said that it is whole. A connection that closes in order proves nothing: servers and
+//! proxies between them end a body of unknown length as soon as they have nothing more to send.
 
 use std::sync::LazyLock;
 
@@ -50,8 +50,8 @@ impl Ending {
         self.said = self.said || self.words.are_in(event);
     }
 
-    /// Takes the whole of an answer that is no stream of events. One that is a JSON array (Gemini without `alt=sse`) has to
-    /// end as it began; any other is an answer of a server that does not stream, and says all at once.
+    /// Takes the whole of an answer that is no stream of events. One that is a JSON array (Gemini without `alt=sse`)
+    /// has to end as it began; any other is an answer of a server that does not stream, and says all at once.
     pub fn see_whole(&mut self, body: &[u8]) {
         let body = body.trim_ascii();
         self.said = !body.starts_with(b"[") || body.ends_with(b"]") && self.words.are_in(body);

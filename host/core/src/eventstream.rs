@@ -1,7 +1,7 @@
 //! Splits a byte stream into the messages of `application/vnd.amazon.eventstream`.
 //!
-//! A message is, in big-endian numbers: its length, the length of its headers, a CRC-32 of these eight bytes, the headers, the
-//! payload, and a CRC-32 of all that came before.
+//! A message is, in big-endian numbers: its length, the length of its headers, a CRC-32 of these eight bytes, the
+//! headers, the payload, and a CRC-32 of all that came before.
 
 use thiserror::Error;
 

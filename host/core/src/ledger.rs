@@ -82,8 +82,8 @@ impl Account {
         self.floor
     }
 
-    /// Sets the least balance that holds may leave. Open holds stay, whatever it is: above what they leave, it refuses new ones
-    /// until the balance is above it again.
+    /// Sets the least balance that holds may leave. Open holds stay, whatever it is: above what they leave, it refuses
+    /// new ones until the balance is above it again.
     pub const fn set_floor(&mut self, floor: Micropoints) {
         self.floor = floor;
     }
@@ -281,7 +281,8 @@ mod tests {
                     self.issued += i128::from(amount);
                 }
                 Op::Hold(amount) => {
-                    // Where the floor was raised above the balance, nothing is left to spend; nothing is free then, too.
+                    // Where the floor was raised above the balance, nothing is left to spend; nothing is free then,
+                    // too.
                     let fits = self.spendable(account.floor()).max(0) >= i128::from(amount);
                     assert_eq!(account.hold(points(amount)).is_ok(), fits);
                     if fits {

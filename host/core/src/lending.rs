@@ -1,7 +1,8 @@
-//! What others may do with a credential that its owner lends: while it is lent, so many requests a day, and what they earn him.
+//! What others may do with a credential that its owner lends: while it is lent, so many requests a day, and what they
+//! earn him.
 //!
-//! Pure: the caller passes the time. The server keeps one [`Lending`] per credential, under a lock, for as long as it knows the
-//! credential, so that no use is forgotten when a loan ends and begins anew on the same day.
+//! Pure: the caller passes the time. The server keeps one [`Lending`] per credential, under a lock, for as long as it
+//! knows the credential, so that no use is forgotten when a loan ends and begins anew on the same day.
 
 use crate::points::Micropoints;
 use crate::time::Timestamp;
@@ -44,8 +45,8 @@ impl Lending {
         Self { terms: None, withdrawn: 0, day: now.day(), used }
     }
 
-    /// Takes the terms up that the books say. They may have been read before a loan ended, or before a newer one began: what is
-    /// older than what is known here changes nothing.
+    /// Takes the terms up that the books say. They may have been read before a loan ended, or before a newer one began:
+    /// what is older than what is known here changes nothing.
     pub fn agree(&mut self, terms: Option<Terms>) {
         let known = self.terms.map_or(0, |terms| terms.number);
         match terms {
@@ -105,8 +106,8 @@ impl Lending {
     }
 }
 
-/// What the lender earns by a call: so many millionths of what it costs at the published prices, rounded down, never more than
-/// all of it.
+/// What the lender earns by a call: so many millionths of what it costs at the published prices, rounded down, never
+/// more than all of it.
 #[must_use]
 pub fn earned(cost: Micropoints, lender_ppm: u32) -> Micropoints {
     let part = i128::from(cost.get().max(0)) * i128::from(lender_ppm).min(PPM) / PPM;

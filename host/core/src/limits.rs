@@ -1,9 +1,9 @@
 //! What one API key may do, and how much of it: which protocols and models, how many requests and tokens.
 //!
-//! Pure: the caller passes the time. Requests and tokens a minute are buckets that fill evenly and hold a minute's worth;
-//! the tokens of a day count from midnight UTC. A call is let in while there is anything left and its prompt's estimate is
-//! taken at once; what it really used replaces the estimate when it has ended. A bucket may therefore go below
-//! zero, by what the calls under way have used beyond their estimates, and fills from there.
+//! Pure: the caller passes the time. Requests and tokens a minute are buckets that fill evenly and hold a minute's
+//! worth; the tokens of a day count from midnight UTC. A call is let in while there is anything left and its prompt's
+//! estimate is taken at once; what it really used replaces the estimate when it has ended. A bucket may therefore go
+//! below zero, by what the calls under way have used beyond their estimates, and fills from there.
 
 use crate::protocol::Protocol;
 use crate::time::Timestamp;
@@ -157,8 +157,8 @@ pub struct Refused {
     pub retry_after_ms: u64,
 }
 
-/// A bucket that fills evenly to a minute's worth. Its unit is a sixty-thousandth of what it holds: a limit of `n` a minute
-/// is then `n` units a millisecond, without a fraction.
+/// A bucket that fills evenly to a minute's worth. Its unit is a sixty-thousandth of what it holds: a limit of `n` a
+/// minute is then `n` units a millisecond, without a fraction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     /// What was taken and has not come back.
@@ -220,7 +220,8 @@ pub struct RateStatus {
     pub tokens: Option<Window>,
 }
 
-/// What one key has used. The same whatever its limits are, which are passed each time: they may change between two calls.
+/// What one key has used. The same whatever its limits are, which are passed each time: they may change between two
+/// calls.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RateMeter {
     requests: Bucket,
@@ -287,8 +288,8 @@ impl RateMeter {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// A call that was let in at `admitted` used so many tokens instead of those that it expected. Tokens count for the day on
-    /// which their call was let in.
+    /// A call that was let in at `admitted` used so many tokens instead of those that it expected. Tokens count for the
+    /// day on which their call was let in.
     pub fn correct(&mut self, expected: u64, used: u64, admitted: Timestamp) {
         self.tokens.take(i128::from(used) - i128::from(expected));
         if admitted.day() == self.day {
@@ -307,8 +308,8 @@ impl RateMeter {
 }
 
 impl RateStatus {
-    /// The headers by which clients of this protocol are told, in their own names and forms: OpenAI's resets are durations,
-    /// Anthropic's are moments, and Gemini has no such headers.
+    /// The headers by which clients of this protocol are told, in their own names and forms: OpenAI's resets are
+    /// durations, Anthropic's are moments, and Gemini has no such headers.
     #[must_use]
     pub fn headers(&self, protocol: Protocol, now: Timestamp) -> Vec<(&'static str, String)> {
         let names: [[&'static str; 3]; 2] = match protocol {

@@ -1,7 +1,7 @@
 //! Who may try to log in now: after some wrong tries each further one waits twice as long as the one before.
 //!
-//! Pure: the caller passes the time. What is guessed at is a name or an address, whether or not it exists, so that a lock tells
-//! nothing. A success forgets the tries; so does a day without any.
+//! Pure: the caller passes the time. What is guessed at is a name or an address, whether or not it exists, so that a
+//! lock tells nothing. A success forgets the tries; so does a day without any.
 
 use std::collections::HashMap;
 use std::hash::Hash;

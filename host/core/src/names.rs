@@ -1,7 +1,7 @@
 //! Which entry of a list a name belongs to, however long the list is, and which of several takes the next turn.
 //!
-//! Exact names are found by hash. Names with stars are kept by what stands before their first star and after their last,
-//! so that a lookup takes one hash for each *length* that such a part has, and none for each entry.
+//! Exact names are found by hash. Names with stars are kept by what stands before their first star and after their
+//! last, so that a lookup takes one hash for each *length* that such a part has, and none for each entry.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -122,9 +122,9 @@ impl NameIndex {
     }
 }
 
-/// Which of several takes turn number `turn`: each as often as its weight says, evenly mixed, without chance. In as many
-/// turns as the weights add up to, divided by what all of them share, each has exactly its part. `None` where no weight is
-/// above 0.
+/// Which of several takes turn number `turn`: each as often as its weight says, evenly mixed, without chance. In as
+/// many turns as the weights add up to, divided by what all of them share, each has exactly its part. `None` where no
+/// weight is above 0.
 #[must_use]
 pub fn spread(turn: u64, weights: impl Iterator<Item = u32> + Clone) -> Option<usize> {
     let common = weights.clone().fold(0, |all, weight| gcd(all, u64::from(weight)));

@@ -1,8 +1,8 @@
 //! The price table: what a model costs before any policy looks at it.
 //!
 //! A table is complete for every class that a model can produce, or it is refused when it is published: a class that is
-//! missing would be a class that is free. Tables are versions of a [`PriceSchedule`]: each is in force from its own moment on,
-//! until the next one's. What one user pays of it is a [`PriceRate`], applied before any policy is asked.
+//! missing would be a class that is free. Tables are versions of a [`PriceSchedule`]: each is in force from its own
+//! moment on, until the next one's. What one user pays of it is a [`PriceRate`], applied before any policy is asked.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -124,24 +124,24 @@ impl Rates {
         self.request < 0 || self.by_class.iter().any(|rate| *rate < 0)
     }
 
-    /// What so many units of a class cost, in millionths of a micro-point. Rates below zero count as zero. No overflow: a
-    /// 64-bit count times a 63-bit rate has 127 bits at most.
+    /// What so many units of a class cost, in millionths of a micro-point. Rates below zero count as zero. No overflow:
+    /// a 64-bit count times a 63-bit rate has 127 bits at most.
     #[must_use]
     pub fn cost_of(&self, class: Class, units: u64) -> i128 {
         i128::from(units) * i128::from(self[class].max(0))
     }
 
-    /// What this usage costs, the price of the request included, in millionths of a micro-point: the only place where usage
-    /// is multiplied by prices. It ends at the largest 128-bit number.
+    /// What this usage costs, the price of the request included, in millionths of a micro-point: the only place where
+    /// usage is multiplied by prices. It ends at the largest 128-bit number.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> i128 {
         let request = i128::from(self.request.max(0)) * i128::from(UNITS_PER_RATE);
         usage.amounts().fold(request, |sum, (class, units)| sum.saturating_add(self.cost_of(class, units)))
     }
 
-    /// What a user with this rate pays: each price times the rate, rounded up to a whole micro-point. At a price per million
-    /// tokens that is less than a micro-point for a million tokens, so that the one rounding that counts is still that of the
-    /// charge. What 64 bits cannot hold sticks at their end.
+    /// What a user with this rate pays: each price times the rate, rounded up to a whole micro-point. At a price per
+    /// million tokens that is less than a micro-point for a million tokens, so that the one rounding that counts is
+    /// still that of the charge. What 64 bits cannot hold sticks at their end.
     #[must_use]
     pub fn charged_at(&self, rate: PriceRate) -> Self {
         if rate == PriceRate::FULL {
@@ -151,8 +151,8 @@ impl Rates {
         Self { by_class: self.by_class.map(times_rate), request: times_rate(self.request) }
     }
 
-    /// What is paid where the request was served in a tier with this factor, in millionths: that of its tokens. What a tool or
-    /// an image costs is the same in every tier.
+    /// What is paid where the request was served in a tier with this factor, in millionths: that of its tokens. What a
+    /// tool or an image costs is the same in every tier.
     #[must_use]
     pub fn at_factor(&self, ppm: u32) -> Self {
         if ppm == TierFactors::STANDARD_PPM {
@@ -193,8 +193,8 @@ pub fn rounded_up(millionths: i128) -> Micropoints {
     Micropoints::new(i64::try_from(millionths.saturating_add(divisor - 1) / divisor).unwrap_or(i64::MAX))
 }
 
-/// What one user pays of the price table, in millionths of it. Operators set it; users see what they are charged and never
-/// this, so it is no field of anything that they are shown, and a log prints it as dots.
+/// What one user pays of the price table, in millionths of it. Operators set it; users see what they are charged and
+/// never this, so it is no field of anything that they are shown, and a log prints it as dots.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PriceRate(u32);
 
@@ -363,8 +363,8 @@ impl PriceSchedule {
         Self { tables, none: Arc::default() }
     }
 
-    /// The table in force at `now`: of those whose moment has come, the one whose moment came last. A request asks once, when
-    /// it is admitted, and is held and settled by the answer.
+    /// The table in force at `now`: of those whose moment has come, the one whose moment came last. A request asks
+    /// once, when it is admitted, and is held and settled by the answer.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> &Arc<PriceTable> {
         let come = self.tables.partition_point(|table| table.effective_at <= now);

@@ -1,8 +1,9 @@
 //! The receipt of a charge: every input of the price rule, frozen, with its result.
 //!
-//! Its canonical bytes ([`Receipt::canonical_bytes`]) can be hashed, chained and compared between machines. `tollgate receipt verify`
-//! decodes them and asks the same component again. Operators see a receipt whole; its user sees the [`lines`](Receipt::lines): what
-//! was charged for which tokens, from which neither list prices nor the price rate can be told.
+//! Its canonical bytes ([`Receipt::canonical_bytes`]) can be hashed, chained and compared between machines. `tollgate
+//! receipt verify` decodes them and asks the same component again. Operators see a receipt whole; its user sees the
+//! [`lines`](Receipt::lines): what was charged for which tokens, from which neither list prices nor the price rate can
+//! be told.
 
 mod bytes;
 
@@ -111,8 +112,8 @@ impl Receipt {
         self.rates.at_factor(self.tier_ppm).charged_at(self.price_rate)
     }
 
-    /// The charge, divided among the classes that were used in proportion to their prices. The amounts sum to the charge, to
-    /// the micro-point; a charge that no price explains (a minimum) is one for the request.
+    /// The charge, divided among the classes that were used in proportion to their prices. The amounts sum to the
+    /// charge, to the micro-point; a charge that no price explains (a minimum) is one for the request.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         let weights = self.weights();
@@ -142,8 +143,8 @@ impl Receipt {
         lines
     }
 
-    /// Each class with its units and what these cost at the prices charged, in some unit that is the same for all. The sum has
-    /// 64 bits at most.
+    /// Each class with its units and what these cost at the prices charged, in some unit that is the same for all. The
+    /// sum has 64 bits at most.
     fn weights(&self) -> Vec<(&'static str, u64, u128)> {
         let rates = self.charged_rates();
         let weight = |cost: i128| u128::try_from(cost).unwrap_or(0);

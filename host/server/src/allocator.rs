@@ -11,8 +11,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// crate does not name.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// While it lives, freed memory goes back to the system at once. A start frees more than serving ever uses again: components are
-/// read and compiled there.
+/// While it lives, freed memory goes back to the system at once. A start frees more than serving ever uses again:
+/// components are read and compiled there.
 pub(crate) struct Frugal {
     usual_delay: std::ffi::c_long,
 }

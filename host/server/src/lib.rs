@@ -1,9 +1,9 @@
 //! The gateway, as a library so that tests can run it in their own process. In reading order:
 //!
 //! [`config`] (what the operator says) → [`app`] (the only place where things are wired together) → `worker` (a serving
-//! thread) → `router` (paths to calls) → `proxy` (the data path, file by file). Beside them: `road` (a generation made ready
-//! for the road), `directory` (who may call, in memory), `admin` (the operators' listener), `cli` (the command line) and
-//! [`demo`] (a simulated provider).
+//! thread) → `router` (paths to calls) → `proxy` (the data path, file by file). Beside them: `road` (a generation made
+//! ready for the road), `directory` (who may call, in memory), `admin` (the operators' listener), `cli` (the command
+//! line) and [`demo`] (a simulated provider).
 
 pub mod app;
 pub mod config;

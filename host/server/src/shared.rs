@@ -59,8 +59,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Checks a credential with the components and providers of the running gateway. One that serves here shares the access
-    /// tokens of the requests that use it.
+    /// Checks a credential with the components and providers of the running gateway. One that serves here shares the
+    /// access tokens of the requests that use it.
     pub(crate) async fn check(&self, subject: Subject, id: Option<CredentialId>) -> Found {
         let directory = self.directory.load_full();
         let serving = id.and_then(|id| directory.all().find(|credential| credential.id == id).cloned());

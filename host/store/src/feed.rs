@@ -1,7 +1,7 @@
 //! What a server follows: everything at its start, and then each change.
 //!
-//! Each transaction that changes something writes rows into the feed: what kind of thing has changed, and which. A server reads the
-//! rows that are new, reads those things anew, and nothing else.
+//! Each transaction that changes something writes rows into the feed: what kind of thing has changed, and which. A
+//! server reads the rows that are new, reads those things anew, and nothing else.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -104,14 +104,15 @@ pub struct Part {
 /// What a server follows: everything at its start, and then each change.
 #[async_trait]
 pub trait Feed: Debug + Send + Sync {
-    /// Reads everything, prices as of `now`. A server calls it at its start, after the sweep, and where the feed has a gap.
+    /// Reads everything, prices as of `now`. A server calls it at its start, after the sweep, and where the feed has a
+    /// gap.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
     async fn load(&self, now: Timestamp) -> Result<Snapshot, StoreError>;
 
-    /// What has changed after `seq`, at most `limit` changes: a change is there only when all before it are. A server asks all the
-    /// time, so it costs the reading of one row where nothing has changed.
+    /// What has changed after `seq`, at most `limit` changes: a change is there only when all before it are. A server
+    /// asks all the time, so it costs the reading of one row where nothing has changed.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
@@ -123,15 +124,15 @@ pub trait Feed: Debug + Send + Sync {
     /// When the database fails or holds a damaged row.
     async fn read(&self, wanted: &Wanted, now: Timestamp) -> Result<Part, StoreError>;
 
-    /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when somebody's points have
-    /// changed, with the last `seq` that it applied, first that of its [`Snapshot`].
+    /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when somebody's
+    /// points have changed, with the last `seq` that it applied, first that of its [`Snapshot`].
     ///
     /// # Errors
     /// When the database fails.
     async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError>;
 
-    /// Tokens that each key has used since midnight UTC; only these keys where some are named. A server asks when it begins to
-    /// count for a key.
+    /// Tokens that each key has used since midnight UTC; only these keys where some are named. A server asks when it
+    /// begins to count for a key.
     ///
     /// # Errors
     /// When the database fails.
@@ -148,7 +149,8 @@ pub trait Feed: Debug + Send + Sync {
     async fn credential_tokens_today(&self, now: Timestamp)
     -> Result<HashMap<CredentialId, u64>, StoreError>;
 
-    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on counting.
+    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on
+    /// counting.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,7 +1,7 @@
 //! Seals provider credentials, and the gateway's own secrets, at rest: XChaCha20-Poly1305 under one master key.
 //!
-//! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: a sealed key that is
-//! copied to another row, owner or provider does not open.
+//! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: a sealed key
+//! that is copied to another row, owner or provider does not open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};

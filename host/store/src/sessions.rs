@@ -66,8 +66,8 @@ pub enum Rotated {
 /// Logins.
 #[async_trait]
 pub trait Logins: Send + Sync {
-    /// Begins a session of a user; `token` is the SHA-256 of its first refresh token. Sessions of the user that are over are
-    /// removed.
+    /// Begins a session of a user; `token` is the SHA-256 of its first refresh token. Sessions of the user that are
+    /// over are removed.
     ///
     /// # Errors
     /// When the database fails.
@@ -79,7 +79,8 @@ pub trait Logins: Send + Sync {
         expires_at: Timestamp,
     ) -> Result<SessionId, StoreError>;
 
-    /// The user of a session that is not over. The management API asks at each call, so that an end takes effect at once.
+    /// The user of a session that is not over. The management API asks at each call, so that an end takes effect at
+    /// once.
     ///
     /// # Errors
     /// When the database fails.

@@ -16,7 +16,8 @@ use crate::ledger::account::Balance;
 pub struct Snapshot {
     /// The last change of the [`Feed`](crate::Feed) that it contains.
     pub change: u64,
-    /// The last transfer that the balances contain; [`Feed::transfers_since`](crate::Feed::transfers_since) tells of later grants.
+    /// The last transfer that the balances contain; [`Feed::transfers_since`](crate::Feed::transfers_since) tells of
+    /// later grants.
     pub seq: i64,
     /// All users.
     pub users: Vec<User>,

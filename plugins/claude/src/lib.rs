@@ -1,7 +1,7 @@
 //! Adapter for Anthropic: the Messages API and its token counter, for clients of every protocol.
 //!
-//! Configuration: [`Connection`]. A relay that wants `Authorization: Bearer`, or has its API below another path, needs no
-//! adapter of its own.
+//! Configuration: [`Connection`]. A relay that wants `Authorization: Bearer`, or has its API below another path, needs
+//! no adapter of its own.
 
 mod platforms;
 

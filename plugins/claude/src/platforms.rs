@@ -64,8 +64,8 @@ fn direct(name: &str, base_url: &str, auth: &str, value: &str) -> Platform {
     }
 }
 
-/// A person's login (`claude setup-token`, or OAuth with a refresh token). Who may use it for what is Anthropic's to say:
-/// calls go as the client made them, and a refusal is passed on.
+/// A person's login (`claude setup-token`, or OAuth with a refresh token). Who may use it for what is Anthropic's to
+/// say: calls go as the client made them, and a refusal is passed on.
 fn login() -> Platform {
     let token_url = format!("{ANTHROPIC}/v1/oauth/token");
     Platform {

@@ -1,9 +1,9 @@
 //! Adapter for OpenAI and servers that speak like it: Chat Completions and Responses for clients of every protocol, and
 //! embeddings.
 //!
-//! Configuration: [`Connection`], and `protocol` for a server that speaks one of `openai-chat` and `openai-responses` only.
-//! A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no
-//! adapter of its own.
+//! Configuration: [`Connection`], and `protocol` for a server that speaks one of `openai-chat` and `openai-responses`
+//! only. A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`,
+//! needs no adapter of its own.
 
 mod platforms;
 

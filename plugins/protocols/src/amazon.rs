@@ -1,12 +1,12 @@
-//! How Amazon Bedrock says that something failed, whoever made the model: a name beside the body or in its `__type`, and a
-//! sentence.
+//! How Amazon Bedrock says that something failed, whoever made the model: a name beside the body or in its `__type`,
+//! and a sentence.
 
 use tollgate_plugin::adapter::FailureClass;
 
 /// What a failure means by its name, or by its status where nothing names it. `None` leaves it to the status.
 ///
-/// `name` may come with a namespace before it (`com.amazon.coral.service#ThrottlingException`), with an address behind it
-/// (`ThrottlingException:http://…`), or begin with a small letter, as the messages of a stream name it.
+/// `name` may come with a namespace before it (`com.amazon.coral.service#ThrottlingException`), with an address behind
+/// it (`ThrottlingException:http://…`), or begin with a small letter, as the messages of a stream name it.
 pub(crate) fn classify(status: u16, name: &str, message: &str) -> Option<FailureClass> {
     let name = name.rsplit('#').next().and_then(|name| name.split(':').next()).unwrap_or_default();
     let name = name.trim().trim_end_matches("Exception").to_ascii_lowercase();

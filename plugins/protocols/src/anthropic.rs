@@ -85,8 +85,8 @@ impl MessageUsage {
         }
     }
 
-    /// Disjoint classes. `finished` tells whether the message said how it ended: the output that `message_start` states is
-    /// only its first token.
+    /// Disjoint classes. `finished` tells whether the message said how it ended: the output that `message_start` states
+    /// is only its first token.
     #[must_use]
     pub fn classes(&self, finished: bool) -> Usage {
         if self.input_tokens.is_none() && self.output_tokens.is_none() {
@@ -159,8 +159,8 @@ struct Details<'a> {
     error_code: Option<Cow<'a, str>>,
 }
 
-/// What an answer with a status of 400 or more means, at Anthropic or on another platform. `retry_after_ms` is what the headers
-/// said, and `name` what Amazon calls the failure beside its body.
+/// What an answer with a status of 400 or more means, at Anthropic or on another platform. `retry_after_ms` is what the
+/// headers said, and `name` what Amazon calls the failure beside its body.
 #[must_use]
 pub fn classify(status: u16, retry_after_ms: Option<u64>, name: &str, body: &[u8]) -> Failure {
     let said: ErrorBody<'_> = serde_json::from_slice(body).unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Counting the tokens of a request without running it: Anthropic's `count_tokens`, Gemini's `:countTokens` and the Responses
-//! API's `input_tokens`. Chat Completions has no such call.
+//! Counting the tokens of a request without running it: Anthropic's `count_tokens`, Gemini's `:countTokens` and the
+//! Responses API's `input_tokens`. Chat Completions has no such call.
 //!
-//! Only what is read by the model counts: turns, tools with the choice among them, and the schema of an answer. How the answer
-//! would be drawn, billed or thought about is left out, whatever was said of it.
+//! Only what is read by the model counts: turns, tools with the choice among them, and the schema of an answer. How the
+//! answer would be drawn, billed or thought about is left out, whatever was said of it.
 //!
-//! Gemini takes instructions and tools in `generateContentRequest` alone; a request without them is sent as plain `contents`,
-//! which its platforms understand too.
+//! Gemini takes instructions and tools in `generateContentRequest` alone; a request without them is sent as plain
+//! `contents`, which its platforms understand too.
 
 use crate::gemini::Proto as _;
 use crate::json::{Node, Raw, Writer};

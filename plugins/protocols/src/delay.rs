@@ -1,7 +1,7 @@
 //! Delays as providers write them.
 
-/// A duration as Go and Protocol Buffers print it (`0.84s`, `31s`, `120ms`, `6m0s`, `1h2m3.5s`), in milliseconds rounded
-/// up. `None` when `text` is no such duration, or one past 64 bits.
+/// A duration as Go and Protocol Buffers print it (`0.84s`, `31s`, `120ms`, `6m0s`, `1h2m3.5s`), in milliseconds
+/// rounded up. `None` when `text` is no such duration, or one past 64 bits.
 #[must_use]
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let mut rest = text;
@@ -37,7 +37,8 @@ fn times(number: &str, unit: u64) -> Option<u64> {
     Some(total)
 }
 
-/// The delay in OpenAI's sentence `Please try again in 1.2s.` or Azure's `Please retry after 26 seconds.`, in milliseconds.
+/// The delay in OpenAI's sentence `Please try again in 1.2s.` or Azure's `Please retry after 26 seconds.`, in
+/// milliseconds.
 #[must_use]
 pub fn find_in_sentence(message: &str) -> Option<u64> {
     if let Some((_, after)) = message.split_once("try again in ") {

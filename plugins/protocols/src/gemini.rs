@@ -23,7 +23,8 @@ use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 use crate::share::take;
 use crate::{delay, failure};
 
-/// `usageMetadata`. Protocol Buffers leave zeros out of their JSON, so a count that is absent beside others may be zero.
+/// `usageMetadata`. Protocol Buffers leave zeros out of their JSON, so a count that is absent beside others may be
+/// zero.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageMetadata {
@@ -121,7 +122,8 @@ impl UsageMetadata {
     }
 }
 
-/// Searches that an answer's sources tell of: each query, but of models before version 3 the prompt is billed once that had any.
+/// Searches that an answer's sources tell of: each query, but of models before version 3 the prompt is billed once that
+/// had any.
 #[must_use]
 pub fn searches(queries: &[Vec<String>], model: &str) -> u64 {
     let queries = queries.iter().map(Vec::len).max().unwrap_or(0) as u64;

@@ -26,8 +26,8 @@ fn digest(text: &str) -> u64 {
     })
 }
 
-/// An id for something that the upstream left without one: `number` counts such things in one answer, and `request` keeps
-/// them apart from those of other answers.
+/// An id for something that the upstream left without one: `number` counts such things in one answer, and `request`
+/// keeps them apart from those of other answers.
 pub(crate) fn made(prefix: &str, request: &str, number: u64) -> String {
     let plain: String = request.chars().filter(char::is_ascii_alphanumeric).collect();
     // The end of a UUIDv7 is its random part.

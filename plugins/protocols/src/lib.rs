@@ -6,8 +6,8 @@
 //! The other public modules answer two questions for adapters that pass bytes on as they are, one module per family of
 //! providers: what do the usage fields mean in disjoint classes, and what does a failure mean.
 //!
-//! Everything is a pure function of bytes; nothing panics, whatever the bytes. Field names and error shapes are those of
-//! the providers' own SDKs, read 2026-11.
+//! Everything is a pure function of bytes; nothing panics, whatever the bytes. Field names and error shapes are those
+//! of the providers' own SDKs, read 2026-11.
 
 mod amazon;
 pub mod anthropic;

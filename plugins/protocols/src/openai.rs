@@ -52,8 +52,8 @@ pub struct ToolUsage {
     web_search: Option<WebSearch>,
 }
 
-/// Tokens of the model that made images. They are images' tokens here, whichever part of them was text: the prices of a list
-/// are the language model's, and those of this one stand beside them.
+/// Tokens of the model that made images. They are images' tokens here, whichever part of them was text: the prices of a
+/// list are the language model's, and those of this one stand beside them.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct ImageGen {
     input_tokens: Option<u64>,
@@ -159,7 +159,8 @@ impl ResponsesUsage {
         )
     }
 
-    /// All output. OpenAI counts reasoning within it; some servers count it beside it, which their grand total gives away.
+    /// All output. OpenAI counts reasoning within it; some servers count it beside it, which their grand total gives
+    /// away.
     fn output_with_reasoning(&self) -> u64 {
         let output = self.output_tokens.unwrap_or(0);
         let reasoning = self.output_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);

@@ -23,13 +23,14 @@ pub struct Target<'a> {
     pub now_s: u64,
 }
 
-/// What a model can do, as far as models of one protocol differ. What a model cannot do and the answer can do without is
-/// left out of its requests.
+/// What a model can do, as far as models of one protocol differ. What a model cannot do and the answer can do without
+/// is left out of its requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Abilities {
     /// It takes temperature, top-p, top-k and penalties.
     pub sampling: bool,
-    /// It takes a number of tokens to think with (Claude before Opus 4.7). Otherwise it is told how hard to think in words.
+    /// It takes a number of tokens to think with (Claude before Opus 4.7). Otherwise it is told how hard to think in
+    /// words.
     pub thinking_budget: bool,
     /// It takes instructions in the middle of the conversation (the newest Claude). Otherwise they go to its beginning.
     pub system_turns: bool,

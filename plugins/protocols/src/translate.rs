@@ -4,10 +4,10 @@
 //! upstream speak the same protocol the original bytes go through and none of this is called.
 //!
 //! A request is translated whole or not at all: what the upstream's protocol cannot say is refused, with the member's
-//! path. A member at the value that changes nothing asks for nothing (`n: 1`, a penalty of 0, `null`). The rest of what is
-//! left out is named where it is: by each parser if nobody else could mean it (`store`, `metadata`, `obfuscation`, which
-//! concern what a provider keeps or how it pads), by each printer if its provider has no use for it (cache marks where
-//! caching needs none, thoughts that another provider signed, whether a tool failed where its text says so).
+//! path. A member at the value that changes nothing asks for nothing (`n: 1`, a penalty of 0, `null`). The rest of what
+//! is left out is named where it is: by each parser if nobody else could mean it (`store`, `metadata`, `obfuscation`,
+//! which concern what a provider keeps or how it pads), by each printer if its provider has no use for it (cache marks
+//! where caching needs none, thoughts that another provider signed, whether a tool failed where its text says so).
 //!
 //! An answer is never thrown away for a member that is new: it was paid for. `COVERAGE.md` shows every pair.
 

@@ -25,9 +25,9 @@ pub trait Adapter: Sized + 'static {
     /// Says what an answer with a status of 400 or more means. Called once per failed attempt.
     fn classify(&self, refusal: &Refusal) -> Failure;
 
-    /// Translates a request into a protocol that the provider speaks, and says how its answer is translated back. Called
-    /// once per attempt of the exchanges that [`plan`](Self::plan) lists in `translates`; the default, for adapters that
-    /// list none, refuses.
+    /// Translates a request into a protocol that the provider speaks, and says how its answer is translated back.
+    /// Called once per attempt of the exchanges that [`plan`](Self::plan) lists in `translates`; the default, for
+    /// adapters that list none, refuses.
     ///
     /// # Errors
     /// The answer to a request that cannot be said in the other protocol.

@@ -137,8 +137,9 @@ impl<T: ContentFilter + Placed> content_filter::exports::tollgate::plugin::filte
     }
 }
 
-/// Lets a panic say on standard error, in one line, where it happened: the gateway logs that line and names it as the cause
-/// of the trap that follows. The standard library's own message ends with a note on backtraces, which there are none of.
+/// Lets a panic say on standard error, in one line, where it happened: the gateway logs that line and names it as the
+/// cause of the trap that follows. The standard library's own message ends with a note on backtraces, which there are
+/// none of.
 fn explain_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");

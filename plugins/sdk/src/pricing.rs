@@ -23,7 +23,8 @@ pub trait Pricing: Sized + 'static {
     }
 
     /// The most that a request may cost, reserved on the caller's account. Called once, before dispatch, where
-    /// [`plan`](Self::plan) says [`HoldRule::Ask`]; a policy that declares a rule states it here again, for native tests.
+    /// [`plan`](Self::plan) says [`HoldRule::Ask`]; a policy that declares a rule states it here again, for native
+    /// tests.
     fn hold(&self, quote: Quote) -> i64;
 
     /// What a request costs now that it has ended. Called once.
@@ -51,8 +52,8 @@ impl Plan {
 pub const UNITS_PER_RATE: i128 = 1_000_000;
 
 impl Bill {
-    /// What was used, at its prices, and the price of the request: in millionths of a micro-point, exact. Rates below zero count
-    /// as zero. No product overflows (64 bits times 63), and the sum ends at the largest number.
+    /// What was used, at its prices, and the price of the request: in millionths of a micro-point, exact. Rates below
+    /// zero count as zero. No product overflows (64 bits times 63), and the sum ends at the largest number.
     ///
     /// Where nothing is known of the usage there are no items, and what is left is the price of the request.
     #[must_use]

@@ -1,7 +1,7 @@
 //! How an adapter translates by `tollgate-protocols`: which pairs it offers, and one call per exchange.
 //!
-//! An adapter says what its provider speaks ([`from_all_to`], [`counted_by`] and [`embedded_by`] for its plan) and what the
-//! model at hand can do ([`translate`]); everything else is the library's.
+//! An adapter says what its provider speaks ([`from_all_to`], [`counted_by`] and [`embedded_by`] for its plan) and what
+//! the model at hand can do ([`translate`]); everything else is the library's.
 
 mod offers;
 mod whole;
@@ -22,7 +22,8 @@ pub struct Model {
     pub output_tokens_max: u64,
 }
 
-/// Translates the request of an exchange, as [`Adapter::translate`](tollgate_plugin::adapter::Adapter::translate) is asked to.
+/// Translates the request of an exchange, as [`Adapter::translate`](tollgate_plugin::adapter::Adapter::translate) is
+/// asked to.
 ///
 /// # Errors
 /// A 400 in the client's protocol that names the field which cannot be said in the upstream's.

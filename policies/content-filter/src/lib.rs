@@ -9,8 +9,8 @@
 //! | `rules` | `[]` | more of these four, each list with its own `action` and `ignore_case` |
 //! | `responses.window_chars` | `0` | characters of an answer held back so that matches may span events; 0: requests only |
 //!
-//! A block outweighs every mask. The gateway reports at most 256 matches of a text: where that many would be masked, the
-//! text is blocked instead, since more may have gone unreported.
+//! A block outweighs every mask. The gateway reports at most 256 matches of a text: where that many would be masked,
+//! the text is blocked instead, since more may have gone unreported.
 
 use serde::Deserialize;
 use tollgate_plugin::config;

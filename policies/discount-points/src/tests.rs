@@ -1,4 +1,5 @@
-//! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in points.
+//! Bills worked out by hand. One dollar is one point here, so a price per million tokens in dollars is a rate in
+//! points.
 
 use proptest::prelude::*;
 use tollgate_core::hold;

@@ -1,5 +1,5 @@
-//! Chooses the credential: the caller's own before the pool's, that before the operator's, then the least loaded for its
-//! weight, those that know the conversation a little ahead.
+//! Chooses the credential: the caller's own before the pool's, that before the operator's, then the least loaded for
+//! its weight, those that know the conversation a little ahead.
 //!
 //! | option | default | meaning |
 //! |---|---|---|
@@ -10,10 +10,10 @@
 //!
 //! Among credentials of one rank those in good health come first: one that is back from its rest is tried when nothing
 //! else is left, or by one request in eight, so that it returns to work without a crowd finding out that it is still
-//! broken. Then counts, in this order: requests in flight for the weight (less what the conversation is worth, which fades
-//! as the provider's cache does), failures in a row, time idle times weight.
-//! The last makes a credential of weight 300 serve three requests for one of a credential of weight 100 even when
-//! requests come one at a time. What is still a tie is broken by the request's seed.
+//! broken. Then counts, in this order: requests in flight for the weight (less what the conversation is worth, which
+//! fades as the provider's cache does), failures in a row, time idle times weight. The last makes a credential of
+//! weight 300 serve three requests for one of a credential of weight 100 even when requests come one at a time. What is
+//! still a tie is broken by the request's seed.
 
 use std::cmp::Reverse;
 

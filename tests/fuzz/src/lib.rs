@@ -37,8 +37,8 @@ fn target(choice: u8) -> Target<'static> {
     }
 }
 
-/// Whether this is one JSON document, as far as a reader that goes 128 levels deep can tell. Half of a surrogate pair may stand
-/// in it: clients send some, and what it means is for the provider to say.
+/// Whether this is one JSON document, as far as a reader that goes 128 levels deep can tell. Half of a surrogate pair
+/// may stand in it: clients send some, and what it means is for the provider to say.
 fn is_json(bytes: &[u8]) -> bool {
     match serde_json::from_slice::<IgnoredAny>(bytes) {
         Ok(_) => true,
@@ -52,7 +52,8 @@ fn check_failure(failure: &Failure) {
     assert!(is_json(&failure.body), "{}", String::from_utf8_lossy(&failure.body));
 }
 
-/// A client's request: it is translated into JSON, or refused by an error in JSON; and what is kept for its answer is kept whole.
+/// A client's request: it is translated into JSON, or refused by an error in JSON; and what is kept for its answer is
+/// kept whole.
 ///
 /// # Panics
 /// Where that does not hold.
@@ -243,8 +244,8 @@ fn mended(mut rest: &[u8]) -> Vec<u8> {
     messages
 }
 
-/// A body as the gateway itself reads it: the members that a parser finds are those that it finds, and what it masks is JSON
-/// still.
+/// A body as the gateway itself reads it: the members that a parser finds are those that it finds, and what it masks is
+/// JSON still.
 ///
 /// # Panics
 /// Where that does not hold.

@@ -1,5 +1,5 @@
-//! Measures the shape of a checkout: `cargo run -p tollgate-tests --bin house -- [ROOT]`. The figures of another commit come from
-//! a second checkout of it, measured by the same program.
+//! Measures the shape of a checkout: `cargo run -p tollgate-tests --bin house -- [ROOT]`. The figures of another commit
+//! come from a second checkout of it, measured by the same program.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,10 @@
-//! The canonical bytes of a receipt: a version byte, a fixed order, big-endian integers of fixed width, length-prefixed text.
+//! The canonical bytes of a receipt: a version byte, a fixed order, big-endian integers of fixed width, length-prefixed
+//! text.
 //!
-//! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in their order,
-//! and those alone of which there is something to say; and it says in which tier the request was served, and what tokens cost there. What an
-//! older version does not say reads as `None`, or as what was true of all receipts then.
+//! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in
+//! their order, and those alone of which there is something to say; and it says in which tier the request was served,
+//! and what tokens cost there. What an older version does not say reads as `None`, or as what was true of all receipts
+//! then.
 
 use super::{Reason, Receipt, ReceiptError};
 use crate::id::{RequestId, UserId};
@@ -277,7 +279,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A class that is left out costs what goes without saying; so a receipt stays what it was when later versions know more.
+    /// A class that is left out costs what goes without saying; so a receipt stays what it was when later versions know
+    /// more.
     fn rates(&mut self) -> Result<Rates, ReceiptError> {
         let mut stated = Vec::new();
         self.amounts(|class, bytes| stated.push((class, i64::from_be_bytes(bytes))))?;

@@ -1,4 +1,5 @@
-//! Access tokens of the management API: JSON web tokens (RFC 7519) under HMAC-SHA-256, made and read by this gateway alone.
+//! Access tokens of the management API: JSON web tokens (RFC 7519) under HMAC-SHA-256, made and read by this gateway
+//! alone.
 //!
 //! One algorithm is known and the header is a constant: a token that names another is refused before anything in it is
 //! believed.

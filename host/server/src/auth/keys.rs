@@ -1,5 +1,5 @@
-//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once. And how it knows
-//! the keys of others again.
+//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once. And how it
+//! knows the keys of others again.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};

@@ -1,9 +1,9 @@
 //! Where the master key is, and how another takes its place.
 //!
-//! The key is `master.key` in the data directory, or the environment gives it. To change the one in the file, the next key is
-//! written to `master.key.new` first, then everything is sealed with it in one transaction, and then the file takes the place
-//! of the other. Whatever is interrupted, the database says which of the two it is sealed with, and the next start goes on
-//! from there: no key is deleted before nothing needs it.
+//! The key is `master.key` in the data directory, or the environment gives it. To change the one in the file, the next
+//! key is written to `master.key.new` first, then everything is sealed with it in one transaction, and then the file
+//! takes the place of the other. Whatever is interrupted, the database says which of the two it is sealed with, and the
+//! next start goes on from there: no key is deleted before nothing needs it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -100,8 +100,8 @@ async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, Sto
 /// Seals everything with a new key.
 ///
 /// # Errors
-/// While a server runs; when the new key cannot be written, or something does not open with the old one. The old key is in
-/// force then.
+/// While a server runs; when the new key cannot be written, or something does not open with the old one. The old key is
+/// in force then.
 pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> Result<Resealed, MasterKeyError> {
     if given(VARIABLE)?.is_some() {
         let next = given(NEXT_VARIABLE)?.ok_or(MasterKeyError::NoNext)?;

@@ -1,5 +1,5 @@
-//! Provider keys that live in memory alone: for a gateway whose keys come from its environment at each start. Edits work, and
-//! are gone with the process.
+//! Provider keys that live in memory alone: for a gateway whose keys come from its environment at each start. Edits
+//! work, and are gone with the process.
 //!
 //! They are kept sealed like those of the database, so that one way leads from either to the road.
 

@@ -1,5 +1,5 @@
-//! Passwords: argon2id (RFC 9106), at the parameters that OWASP asks for (19 MiB, two passes). Slow on purpose: never on a thread
-//! that serves.
+//! Passwords: argon2id (RFC 9106), at the parameters that OWASP asks for (19 MiB, two passes). Slow on purpose: never
+//! on a thread that serves.
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};

@@ -1,7 +1,7 @@
 //! Bodies of calls, for keys of which an operator wants them: copied on the road, redacted and sealed beside it.
 //!
-//! The road copies at most `[requests.bodies] bytes_max` of what the client sent and of what it got, and hands the copy over when
-//! the answer is gone: to a queue of fixed length, without waiting. What finds it full is dropped and counted
+//! The road copies at most `[requests.bodies] bytes_max` of what the client sent and of what it got, and hands the copy
+//! over when the answer is gone: to a queue of fixed length, without waiting. What finds it full is dropped and counted
 //! (`bodies_lost`): nobody's answer is late for it. One task takes from the queue, redacts ([`redact`]) and stores.
 //!
 //! A key that keeps nothing costs one branch, before the answer's first byte.

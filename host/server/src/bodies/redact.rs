@@ -1,11 +1,11 @@
 //! Takes secrets out of a body before it is kept.
 //!
-//! Three things go: the credentials that the gateway holds, by their own text; what looks like an API key of a known kind, or
-//! follows `Bearer`; and members of JSON that the configuration names, with all they hold.
+//! Three things go: the credentials that the gateway holds, by their own text; what looks like an API key of a known
+//! kind, or follows `Bearer`; and members of JSON that the configuration names, with all they hold.
 //!
-//! A model says a key in pieces: no single event of the stream that it answers with holds it. So strings that stand at the same
-//! place in the events of a stream (the same path, the same `index`) are read as one text. What is no JSON, because it was cut or
-//! never was, is scanned as it stands: too much may go then, and nothing stays that is known.
+//! A model says a key in pieces: no single event of the stream that it answers with holds it. So strings that stand at
+//! the same place in the events of a stream (the same path, the same `index`) are read as one text. What is no JSON,
+//! because it was cut or never was, is scanned as it stands: too much may go then, and nothing stays that is known.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -257,8 +257,8 @@ fn events_of(text: &str) -> Vec<Part<'_>> {
     events
 }
 
-/// Collects strings by their places: names on the way, and what each object says of its `index`. Where an array has them side by
-/// side they are one place too, since a stream may come as an array.
+/// Collects strings by their places: names on the way, and what each object says of its `index`. Where an array has
+/// them side by side they are one place too, since a stream may come as an array.
 fn collect<'v>(value: &'v mut Value, document: usize, mut place: String, places: &mut Places<'v>) {
     match value {
         Value::String(text) => places.entry(place).or_default().push((document, text)),

@@ -1,8 +1,8 @@
 //! The configuration file, and the settings that come of it.
 //!
 //! Each value has a type that checks it while it is read, so that a bad one is reported with its line. The file is
-//! documented in `tollgate.example.toml`, which a test holds equal to the defaults. Here is the whole of it; each file beside
-//! holds some of its sections.
+//! documented in `tollgate.example.toml`, which a test holds equal to the defaults. Here is the whole of it; each file
+//! beside holds some of its sections.
 
 pub(crate) mod environment;
 mod log;

@@ -1,4 +1,5 @@
-//! An entry of `[[models]]`, and what the management API takes in its place: what clients call a model, and who serves it.
+//! An entry of `[[models]]`, and what the management API takes in its place: what clients call a model, and who serves
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,8 @@ pub struct Target {
     /// Where the provider is, for this model, in place of its own `base_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<BaseUrl>,
-    /// Platform credentials, by id or label, that serve this and nothing else; any of the provider's where there are none.
+    /// Platform credentials, by id or label, that serve this and nothing else; any of the provider's where there are
+    /// none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
     /// Share of the requests among targets of one priority: 1 to 1000.

@@ -1,4 +1,5 @@
-//! Keeps what [`crate::bodies`] has copied: one task takes from the queue, redacts and stores, and another removes what is old.
+//! Keeps what [`crate::bodies`] has copied: one task takes from the queue, redacts and stores, and another removes what
+//! is old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,8 @@ impl Keeper {
         Ok(self.management.store_bodies(&bodies).await?)
     }
 
-    /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for them.
+    /// Knows every credential that is in use now, the parts of those that have some, and the access tokens had for
+    /// them.
     fn redactor(&mut self) -> Result<Arc<Redactor>, RedactError> {
         let directory = self.shared.directory.load_full();
         let issued = self.shared.tokens.issued();

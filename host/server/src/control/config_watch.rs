@@ -1,5 +1,5 @@
-//! The configuration file while the gateway runs: providers, models and policies are taken up as one change, or not at all. What
-//! belongs to listeners, limits and the database needs a restart, and says so.
+//! The configuration file while the gateway runs: providers, models and policies are taken up as one change, or not at
+//! all. What belongs to listeners, limits and the database needs a restart, and says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -80,8 +80,8 @@ impl CredentialMonitor {
         };
         let found = self.shared.check(subject, Some(credential.id)).await;
         let Some(result) = found.result else {
-            // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left as it
-            // is, its check would stay due and be made without pause.
+            // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left
+            // as it is, its check would stay due and be made without pause.
             credential.live.succeed();
             return self.keep(credential.id).await;
         };

@@ -1,7 +1,7 @@
 //! Makes a directory of rows: all of it, or the next one out of the one before and what has changed.
 //!
-//! Accounts, credentials' health and what keys have used are taken over from the directory before, because requests under way hold
-//! them.
+//! Accounts, credentials' health and what keys have used are taken over from the directory before, because requests
+//! under way hold them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -222,7 +222,8 @@ fn lend(new: &mut Directory, users: &HashSet<UserId>, enabled: &HashSet<UserId>)
 
 /// A credential as others may use it. The weight is the usual one: an owner's own does not make them earn more.
 fn lent(own: &Credential, user: UserId, account: &Arc<SharedAccount>) -> Option<Arc<Credential>> {
-    // One that its owner leads elsewhere would take others' prompts there: the store lends none, and neither is one used.
+    // One that its owner leads elsewhere would take others' prompts there: the store lends none, and neither is one
+    // used.
     if own.place.is_some() {
         return None;
     }

@@ -165,7 +165,8 @@ impl DirectorySync {
     }
 }
 
-/// Model routes as they are compiled. One that this version cannot read is left out, loudly: the rest of the gateway works.
+/// Model routes as they are compiled. One that this version cannot read is left out, loudly: the rest of the gateway
+/// works.
 fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
     let read = |route: &tollgate_store::ModelRoute| match serde_json::from_str(&route.definition) {
         Ok(model) => Some(model),
@@ -227,8 +228,8 @@ async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<
     Ok(Some(key))
 }
 
-/// Keeps what happened to a component. Called on the thread where it happened, so it never waits: under a flood of faults
-/// the metric counts them all, and the table keeps those that there is room for.
+/// Keeps what happened to a component. Called on the thread where it happened, so it never waits: under a flood of
+/// faults the metric counts them all, and the table keeps those that there is room for.
 pub(crate) fn note(writer: &Writer, event: &Event) {
     let row = |component: &str, digest: Option<[u8; 32]>, event: &str, detail: Option<String>| PluginEvent {
         at: now(),

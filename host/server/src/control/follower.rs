@@ -1,8 +1,8 @@
 //! Follows the feed of the store: reads what has changed, and nothing else, and makes the next directory of it.
 //!
-//! A look at the feed where nothing has changed reads one row. A change of an API key reads the key and its user; one of a user or
-//! of a credential, all keys of that user. Everything is read at the start, where the feed has a gap, and where so much has changed that it is
-//! the shorter way.
+//! A look at the feed where nothing has changed reads one row. A change of an API key reads the key and its user; one
+//! of a user or of a credential, all keys of that user. Everything is read at the start, where the feed has a gap, and
+//! where so much has changed that it is the shorter way.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -181,8 +181,8 @@ impl Follower {
         Ok(())
     }
 
-    /// What keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet. The records
-    /// are not read otherwise.
+    /// What keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet.
+    /// The records are not read otherwise.
     async fn used_today(
         &self,
         snapshot: &Snapshot,

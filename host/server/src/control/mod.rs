@@ -1,5 +1,5 @@
-//! What runs beside the road on the control thread: the database and the configuration file followed, credentials looked
-//! after, old records removed, and the node's lease kept.
+//! What runs beside the road on the control thread: the database and the configuration file followed, credentials
+//! looked after, old records removed, and the node's lease kept.
 
 pub(crate) mod bodies;
 pub(crate) mod config_watch;

@@ -1,9 +1,10 @@
-//! How long the request log is kept: records go, oldest first, into a file of the archive where there is one, and then out of
-//! the database.
+//! How long the request log is kept: records go, oldest first, into a file of the archive where there is one, and then
+//! out of the database.
 //!
-//! A few hundred at a time, each in a transaction of its own, so that the ledger never waits long. A batch is in the file, and
-//! on the disk, before it is removed: a crash in between archives it twice and loses nothing. The file has the name of its
-//! first request; it ends in `.part` until the run is over, and a run that was cut short is completed by the next one.
+//! A few hundred at a time, each in a transaction of its own, so that the ledger never waits long. A batch is in the
+//! file, and on the disk, before it is removed: a crash in between archives it twice and loses nothing. The file has
+//! the name of its first request; it ends in `.part` until the run is over, and a run that was cut short is completed
+//! by the next one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,4 +1,5 @@
-//! Has access tokens made as they are wanted. A refresh token that was replaced is sealed and stored before the new one is used.
+//! Has access tokens made as they are wanted. A refresh token that was replaced is sealed and stored before the new one
+//! is used.
 
 use std::sync::Arc;
 

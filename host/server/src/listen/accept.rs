@@ -18,8 +18,8 @@ use super::terms::{Door, Handler, Terms};
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` turns true, and ends when every connection has, or the time of the drain is over. Its tasks are local
-/// ones, and are gone when it returns.
+/// Accepts until `stop` turns true, and ends when every connection has, or the time of the drain is over. Its tasks are
+/// local ones, and are gone when it returns.
 ///
 /// # Errors
 /// When the listener is not usable.

@@ -50,8 +50,8 @@ pub(super) async fn http1<H: Handler>(
     }
 }
 
-/// Serves HTTP/2. A connection without a request is closed in time, as hyper's HTTP/1.1 does: first by telling the peer, then by
-/// going.
+/// Serves HTTP/2. A connection without a request is closed in time, as hyper's HTTP/1.1 does: first by telling the
+/// peer, then by going.
 pub(super) async fn http2<H: Handler>(
     terms: &Rc<Terms<H>>,
     socket: Socket,

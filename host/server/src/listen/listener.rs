@@ -1,5 +1,5 @@
-//! The doors of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the kernel spreads
-//! connections and no worker wakes for another's.
+//! The doors of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the kernel
+//! spreads connections and no worker wakes for another's.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

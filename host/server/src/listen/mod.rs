@@ -1,11 +1,11 @@
-//! The listeners of clients and operators, in the order in which a connection meets the files: `listener` (sockets) → `accept`
-//! (the loop, and the drain at its end) → `socket` (a peer that takes no bytes is cut off) → `tls` → `connection` (HTTP/1.1 or
-//! HTTP/2) → `stream` (one request of an HTTP/2 connection).
+//! The listeners of clients and operators, in the order in which a connection meets the files: `listener` (sockets) →
+//! `accept` (the loop, and the drain at its end) → `socket` (a peer that takes no bytes is cut off) → `tls` →
+//! `connection` (HTTP/1.1 or HTTP/2) → `stream` (one request of an HTTP/2 connection).
 //!
 //! `pinned` is the other end, for the command line.
 //!
-//! What is answered is none of this room's business: `worker` hands clients' requests to the road, `app` the operators' ones to
-//! the management API.
+//! What is answered is none of this room's business: `worker` hands clients' requests to the road, `app` the operators'
+//! ones to the management API.
 
 pub(crate) mod accept;
 mod connection;

@@ -1,5 +1,5 @@
-//! How the command line calls a gateway on its own machine whose operators speak TLS: it trusts the certificate that the
-//! configuration names, whatever the address, and no other.
+//! How the command line calls a gateway on its own machine whose operators speak TLS: it trusts the certificate that
+//! the configuration names, whatever the address, and no other.
 
 use std::sync::Arc;
 

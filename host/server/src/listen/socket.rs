@@ -1,5 +1,5 @@
-//! A connection's bytes, whatever carries them, with a peer that takes none cut off. hyper has no write timeout of its own:
-//! without this, a client that stops reading would hold a stream, its upstream connection and its hold for ever.
+//! A connection's bytes, whatever carries them, with a peer that takes none cut off. hyper has no write timeout of its
+//! own: without this, a client that stops reading would hold a stream, its upstream connection and its hold for ever.
 
 use std::future::Future;
 use std::io;
@@ -92,8 +92,8 @@ impl StallGuard {
         Self { stream, limit, first: Bytes::new(), timer: None, stalled: false }
     }
 
-    /// Whether the peer's first bytes are those of HTTP/2; they are still to be read afterwards. Waits until they tell, so the
-    /// caller keeps the time.
+    /// Whether the peer's first bytes are those of HTTP/2; they are still to be read afterwards. Waits until they tell,
+    /// so the caller keeps the time.
     ///
     /// # Errors
     /// When the connection breaks.

@@ -1,7 +1,9 @@
-//! The streams of an HTTP/2 connection: each request a task, which ends with the connection, and whose answer must be taken.
+//! The streams of an HTTP/2 connection: each request a task, which ends with the connection, and whose answer must be
+//! taken.
 //!
-//! Where a stream's flow control keeps its bytes back, the connection goes on and no write is pending: the guard below it sees
-//! nothing. So an answer goes out in pieces, and the task that sends them looks how long a piece has been waiting.
+//! Where a stream's flow control keeps its bytes back, the connection goes on and no write is pending: the guard below
+//! it sees nothing. So an answer goes out in pieces, and the task that sends them looks how long a piece has been
+//! waiting.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -15,8 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Most bytes of an answer that are handed on at once: what is left of a piece when the peer opens its window by one byte waits
-/// in memory.
+/// Most bytes of an answer that are handed on at once: what is left of a piece when the peer opens its window by one
+/// byte waits in memory.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// The streams of one connection. Dropping it ends them.
@@ -24,7 +26,8 @@ pub(super) struct Streams(Rc<Inner>);
 
 struct Inner {
     tasks: RefCell<JoinSet<()>>,
-    /// Between the call of the service and that of the executor, which follows at once: the progress of the stream that begins.
+    /// Between the call of the service and that of the executor, which follows at once: the progress of the stream that
+    /// begins.
     begun: Cell<Option<Rc<Progress>>>,
     activity: Rc<Activity>,
     /// Time in which a peer must take some bytes.
@@ -116,8 +119,8 @@ impl Drop for Running {
 #[derive(Default)]
 pub(super) struct Progress(Cell<Option<Instant>>);
 
-/// Runs a stream to its end, or until a piece of its answer has waited for `limit`. It is dropped then, which resets it and frees
-/// what was waiting.
+/// Runs a stream to its end, or until a piece of its answer has waited for `limit`. It is dropped then, which resets it
+/// and frees what was waiting.
 async fn until_stalled(stream: impl Future<Output = ()>, progress: &Progress, limit: Duration) {
     let mut stream = pin!(stream);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
@@ -138,7 +141,8 @@ async fn until_stalled(stream: impl Future<Output = ()>, progress: &Progress, li
     .await;
 }
 
-/// A body in pieces, each of which says when it was handed on. hyper asks for the next when the peer's window is open again.
+/// A body in pieces, each of which says when it was handed on. hyper asks for the next when the peer's window is open
+/// again.
 pub(super) struct Paced<B> {
     body: B,
     /// What is left of the body's last frame.

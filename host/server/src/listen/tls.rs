@@ -1,4 +1,5 @@
-//! The certificate that a listener shows: read at the start, and again when its files change, without a connection that notices.
+//! The certificate that a listener shows: read at the start, and again when its files change, without a connection that
+//! notices.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -122,8 +123,8 @@ impl Certificate {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Takes up changes of the files for ever; SIGHUP reads them at once. Files that cannot be used are told once, and what was there
-    /// stays.
+    /// Takes up changes of the files for ever; SIGHUP reads them at once. Files that cannot be used are told once, and
+    /// what was there stays.
     pub(crate) async fn watch(self: Arc<Self>) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let mut tried = self.read;
@@ -134,7 +135,8 @@ impl Certificate {
                 _ = hangup.recv() => true,
             };
             let look = Look::at(&self.files);
-            // Between the new certificate and its key is a moment at which the two do not match: they are read when they have rested.
+            // Between the new certificate and its key is a moment at which the two do not match: they are read when
+            // they have rested.
             let rested = look == std::mem::replace(&mut last, look);
             if told || rested && look != tried {
                 tried = look;

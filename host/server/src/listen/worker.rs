@@ -38,8 +38,8 @@ impl Handler for Clients {
 /// # Errors
 /// When the runtime or the listener cannot be set up.
 pub(crate) fn run(shared: Arc<Shared>, door: Door, stop: watch::Receiver<bool>) -> io::Result<()> {
-    // A runtime whose tasks are all local: a `LocalSet` inside of another runtime has a queue of its own, and a system call for each
-    // task that is woken by a socket.
+    // A runtime whose tasks are all local: a `LocalSet` inside of another runtime has a queue of its own, and a system
+    // call for each task that is woken by a socket.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     Runtime::prepare_thread();

@@ -104,8 +104,8 @@ fn tiers(factors: &Prices) -> Result<TierFactors, String> {
     Ok(TierFactors::of(&factors.iter().map(factor).collect::<Result<Vec<_>, String>>()?))
 }
 
-/// The prices of an ordinary request, or of a long one beside `base`: all of them known and none of them forgotten. How long a
-/// prompt is changes nothing of what a tool costs.
+/// The prices of an ordinary request, or of a long one beside `base`: all of them known and none of them forgotten. How
+/// long a prompt is changes nothing of what a tool costs.
 fn rates(
     prices: &Prices,
     prefix: &str,

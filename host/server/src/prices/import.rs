@@ -1,10 +1,10 @@
-//! Price lists from elsewhere: JSON in the format of the LiteLLM project's `model_prices_and_context_window.json`, US dollars per
-//! token.
+//! Price lists from elsewhere: JSON in the format of the LiteLLM project's `model_prices_and_context_window.json`, US
+//! dollars per token.
 //!
-//! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot say is not
-//! guessed but listed with its reason; what it has no one word for (a tier with several factors, tools that nothing counts) is
-//! left out, and said. A class that a provider does not price apart has the price that applies instead, as in the shipped list: an
-//! absent cache or audio price is that of plain text.
+//! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot say is
+//! not guessed but listed with its reason; what it has no one word for (a tier with several factors, tools that nothing
+//! counts) is left out, and said. A class that a provider does not price apart has the price that applies instead, as
+//! in the shipped list: an absent cache or audio price is that of plain text.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -193,7 +193,8 @@ fn known(
         .ok_or_else(|| format!("`{name}` prices what is not metered"))
 }
 
-/// The rates of the ordinary tier, or of the one whose names end in `suffix`; `None` where the entry has no such input price.
+/// The rates of the ordinary tier, or of the one whose names end in `suffix`; `None` where the entry has no such input
+/// price.
 fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Result<Option<Rates>, String> {
     let priced = |name: &str| {
         let name = format!("{name}{suffix}");
@@ -213,7 +214,8 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
             (None, None) if class == Class::Input && suffix.is_empty() => return Ok(None),
             (None, None) if class == Class::Output && mode == "embedding" => 0,
             (None, None) => return Err(format!("it has no {} price{suffix}", class.name())),
-            // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who knows.
+            // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who
+            // knows.
             (None, Some(other))
                 if !suffix.is_empty() && entry.contains_key(name) && !as_ever(name, other) =>
             {

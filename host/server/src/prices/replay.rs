@@ -1,5 +1,5 @@
-//! Prices receipts again: with the component that priced them, as it was kept, or with another one. No server is needed, and
-//! nothing in the books changes.
+//! Prices receipts again: with the component that priced them, as it was kept, or with another one. No server is
+//! needed, and nothing in the books changes.
 
 use std::collections::HashMap;
 use std::io;

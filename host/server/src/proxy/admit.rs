@@ -70,8 +70,8 @@ struct Cost {
     priced: Priced,
 }
 
-/// Keeps back what a request may cost. Its ticket exists before the wait for the disk: a client that leaves during it gets its
-/// hold voided.
+/// Keeps back what a request may cost. Its ticket exists before the wait for the disk: a client that leaves during it
+/// gets its hold voided.
 ///
 /// # Errors
 /// 402 when the balance does not carry it, 503 when it could not be written. The request has ended then.

@@ -234,8 +234,8 @@ fn optional<'a, T>(
     }
 }
 
-/// Whether a request names a service tier, or a speed, that is none of those which cost no more than the standard one. What it
-/// is served in, and pays for, the answer says.
+/// Whether a request names a service tier, or a speed, that is none of those which cost no more than the standard one.
+/// What it is served in, and pays for, the answer says.
 fn hurried(body: &[u8], members: &[Member]) -> bool {
     let asked = ["service_tier", "serviceTier", "speed"].into_iter().find_map(|name| last(members, name));
     let cheap = ["auto", "default", "standard", "standard_only", "flex", "batch"];

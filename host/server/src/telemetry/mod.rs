@@ -1,11 +1,11 @@
 //! Logging: three streams out of one subscriber.
 //!
-//! *Application*: what happens to the gateway; to standard error, and to a file where files are configured. *Transactions*: one
-//! JSON line for each call that has ended, what the record says of it without its receipt; to a file alone. *Debug*:
-//! everything at a level of its own; to a file alone.
+//! *Application*: what happens to the gateway; to standard error, and to a file where files are configured.
+//! *Transactions*: one JSON line for each call that has ended, what the record says of it without its receipt; to a
+//! file alone. *Debug*: everything at a level of its own; to a file alone.
 //!
-//! Files are written by threads of their own ([`tracing_appender`]), fed through queues that never block: a line for which
-//! there is no room is dropped and counted ([`lost`]), and so is one that the disk refuses.
+//! Files are written by threads of their own ([`tracing_appender`]), fed through queues that never block: a line for
+//! which there is no room is dropped and counted ([`lost`]), and so is one that the disk refuses.
 
 mod rotate;
 

@@ -1,7 +1,7 @@
 //! A log file that begins anew when it is full or its time is over, of which the last few are kept.
 //!
-//! The current file has the stream's name; when it ends it becomes `name.1`, what was `name.1` becomes `name.2`, and so on.
-//! Written by one thread, away from those that serve. What cannot be written is counted and given up: a full disk
+//! The current file has the stream's name; when it ends it becomes `name.1`, what was `name.1` becomes `name.2`, and so
+//! on. Written by one thread, away from those that serve. What cannot be written is counted and given up: a full disk
 //! must not stop a gateway.
 
 use std::fs::{File, OpenOptions};

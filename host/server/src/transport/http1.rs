@@ -1,12 +1,12 @@
 //! Upstream connections of one worker: HTTP/1.1, kept alive, newest first, shared with nobody.
 //!
 //! HTTP/1.1 on purpose: one stream per connection, so that a slow client can hold up no one else's (h2 closes a shared
-//! connection whose small frames sit unread). Dropping an [`Incoming`] before its end closes the connection, which is how
-//! a cancellation reaches the provider.
+//! connection whose small frames sit unread). Dropping an [`Incoming`] before its end closes the connection, which is
+//! how a cancellation reaches the provider.
 //!
-//! A connection has no task of its own: whoever waits for its answer drives it. One task per exchange is woken where there would be
-//! two that wake each other for every piece, and all pieces that one read of the socket brought are there before the
-//! first of them is written on.
+//! A connection has no task of its own: whoever waits for its answer drives it. One task per exchange is woken where
+//! there would be two that wake each other for every piece, and all pieces that one read of the socket brought are
+//! there before the first of them is written on.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -98,7 +98,8 @@ impl Link {
         }
     }
 
-    /// Whether it can take a request, once it has seen what came since it was last driven: that the upstream closed it, say.
+    /// Whether it can take a request, once it has seen what came since it was last driven: that the upstream closed it,
+    /// say.
     fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
         let _nothing: Poll<()> = self.poll(cx, |_| Poll::Pending);
         !self.ended && self.sender.is_ready()
@@ -158,8 +159,8 @@ pub(super) struct Pool {
     idle: RefCell<HashMap<Origin, Vec<Idle>>>,
 }
 
-/// The body of an answer, and the connection that brings it. At its end the connection goes back to the pool; dropped before that, it
-/// is closed.
+/// The body of an answer, and the connection that brings it. At its end the connection goes back to the pool; dropped
+/// before that, it is closed.
 pub(super) struct Incoming {
     body: hyper::body::Incoming,
     link: Option<Link>,
@@ -175,8 +176,8 @@ impl Pool {
 
     /// Sends one request and waits for the head of its answer.
     ///
-    /// A kept connection that turns out to be closed before it took the request is replaced without a word; a request that
-    /// was taken is never sent twice.
+    /// A kept connection that turns out to be closed before it took the request is replaced without a word; a request
+    /// that was taken is never sent twice.
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future closes the connection.

@@ -1,11 +1,13 @@
 //! Upstream connections of one worker that many requests share: HTTP/2, where a provider's configuration asks for it.
 //!
-//! What one stream does must not reach the others. A client that reads slowly keeps its own stream's window closed and no more:
-//! every connection has window enough for all of its streams. What has come is taken out of h2 at once ([`incoming`]), because h2
-//! closes a connection on which many small frames wait, and a stream of tokens is nothing but small frames.
+//! What one stream does must not reach the others. A client that reads slowly keeps its own stream's window closed and
+//! no more: every connection has window enough for all of its streams. What has come is taken out of h2 at once
+//! ([`incoming`]), because h2 closes a connection on which many small frames wait, and a stream of tokens is nothing
+//! but small frames.
 //!
-//! A connection has a task of its own ([`peer`]). It takes at most [`STREAMS_MAX`] requests at a time, fewer where the other side
-//! says so; the next one goes to another connection. What the other side has surely not looked at is sent again, elsewhere.
+//! A connection has a task of its own ([`peer`]). It takes at most [`STREAMS_MAX`] requests at a time, fewer where the
+//! other side says so; the next one goes to another connection. What the other side has surely not looked at is sent
+//! again, elsewhere.
 
 mod exchange;
 mod incoming;

@@ -54,12 +54,14 @@ pub struct Request {
     pub message: http::Request<Chained>,
 }
 
-/// A request under way, until the head of its answer is there. Dropping it tells the provider that nobody waits any more.
+/// A request under way, until the head of its answer is there. Dropping it tells the provider that nobody waits any
+/// more.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + 'a>>;
 
 /// Carries requests to providers.
 pub trait Transport: Send + Sync {
-    /// Sends a request. Called by every worker, for each attempt; a request that may have been seen is never sent twice.
+    /// Sends a request. Called by every worker, for each attempt; a request that may have been seen is never sent
+    /// twice.
     ///
     /// # Errors
     /// [`SendError`], where no answer has begun.

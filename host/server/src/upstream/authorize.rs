@@ -1,5 +1,6 @@
-//! Puts the secret into an envelope, which makes a request of it: into headers, the query, a signature, or the form that buys a
-//! token. It needs nothing but the two, so that whoever holds the key can do it, wherever the envelope was made.
+//! Puts the secret into an envelope, which makes a request of it: into headers, the query, a signature, or the form
+//! that buys a token. It needs nothing but the two, so that whoever holds the key can do it, wherever the envelope was
+//! made.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

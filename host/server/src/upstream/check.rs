@@ -1,4 +1,5 @@
-//! Asks a provider whether a credential is good: the cheap call that its adapter declares, with nothing in it but the key.
+//! Asks a provider whether a credential is good: the cheap call that its adapter declares, with nothing in it but the
+//! key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub(crate) struct Found {
     pub(crate) unasked: Option<String>,
     /// The provider's name for the account.
     pub(crate) account: Option<String>,
-    /// The secret as it has to be kept, where the check has changed it: a refresh token that was used may be good no more.
+    /// The secret as it has to be kept, where the check has changed it: a refresh token that was used may be good no
+    /// more.
     pub(crate) renewed: Option<Secret>,
 }
 
@@ -147,7 +149,8 @@ impl Check {
         Found { renewed, ..found }
     }
 
-    /// The access token that stands for the secret where its platform wants one, and the secret that having it has left.
+    /// The access token that stands for the secret where its platform wants one, and the secret that having it has
+    /// left.
     async fn token(
         &self,
         transports: &Transports,

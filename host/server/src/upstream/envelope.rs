@@ -1,5 +1,5 @@
-//! A call to a provider as a plain value: where it goes and what it says, with no secret in it. Whoever holds the secret makes a
-//! request of it ([`authorize`](super::authorize::authorize)), here or on another machine.
+//! A call to a provider as a plain value: where it goes and what it says, with no secret in it. Whoever holds the
+//! secret makes a request of it ([`authorize`](super::authorize::authorize)), here or on another machine.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Has an access token made: the call to an authorization server for a refresh token or for a service account's signature.
+//! Has an access token made: the call to an authorization server for a refresh token or for a service account's
+//! signature.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! AWS Signature Version 4: a signature over a request, made of a secret key that never travels.
 //!
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Pure: the time is an argument.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Pure: the time is an
+//! argument.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};

@@ -101,8 +101,8 @@ pub trait ApiKeys: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already,
-    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot be
-    /// meant.
+    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot
+    /// be meant.
     async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError>;
 
     /// Changes what its user may change of a key.
@@ -117,7 +117,8 @@ pub trait ApiKeys: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is over.
+    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is
+    /// over.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

@@ -23,8 +23,8 @@ use self::sealing::Sealing;
 use self::setting::Settings;
 use self::user::Users;
 
-/// What operators and users make and change. Each change is one transaction with its row of the audit log and its row of the
-/// [`Feed`](crate::Feed).
+/// What operators and users make and change. Each change is one transaction with its row of the audit log and its row
+/// of the [`Feed`](crate::Feed).
 pub trait Catalogue:
     Users
     + ApiKeys
@@ -40,7 +40,7 @@ pub trait Catalogue:
     + Send
     + Sync
 {
-    /// The same catalogue for someone: what is changed through it is put down to them. One that nobody acts through (a server's own,
-    /// a test's) notes nothing.
+    /// The same catalogue for someone: what is changed through it is put down to them. One that nobody acts through (a
+    /// server's own, a test's) notes nothing.
     fn acting(&self, act: Arc<Act>) -> Arc<dyn Catalogue>;
 }

@@ -27,7 +27,8 @@ pub trait ModelRoutes: Send + Sync {
     /// Adds a route.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that is no JSON.
+    /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that
+    /// is no JSON.
     async fn add_model_route(
         &self,
         name: &str,

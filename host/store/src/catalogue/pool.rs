@@ -32,7 +32,8 @@ pub struct PoolUse {
     pub at: Timestamp,
     /// The model that was asked for.
     pub model: String,
-    /// How the request ended where this use served it; `None` where it failed and another did, or while it is under way.
+    /// How the request ended where this use served it; `None` where it failed and another did, or while it is under
+    /// way.
     pub outcome: Option<Outcome>,
     /// Prompt tokens.
     pub prompt_tokens: u64,
@@ -45,13 +46,13 @@ pub struct PoolUse {
 /// Credentials that their owners lend to others.
 #[async_trait]
 pub trait Lending: Send + Sync {
-    /// Lends a user's own credential to others, or goes on lending it under another cap. The consent is noted in the audit log
-    /// in the same transaction.
+    /// Lends a user's own credential to others, or goes on lending it under another cap. The consent is noted in the
+    /// audit log in the same transaction.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is in the pool already,
-    /// [`StoreError::Invalid`] for a cap of 0 and for a credential that is not a user's own, or for
-    /// another platform: its owner says where it leads, and others' prompts shall not go there.
+    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is in the pool
+    /// already, [`StoreError::Invalid`] for a cap of 0 and for a credential that is not a user's own, or for another
+    /// platform: its owner says where it leads, and others' prompts shall not go there.
     async fn lend(
         &self,
         credential: CredentialId,
@@ -61,8 +62,8 @@ pub trait Lending: Send + Sync {
         now: Timestamp,
     ) -> Result<Loan, StoreError>;
 
-    /// Takes a credential out of the pool. Returns the number of the loan that has ended; `None` where there was none, which
-    /// changes nothing.
+    /// Takes a credential out of the pool. Returns the number of the loan that has ended; `None` where there was none,
+    /// which changes nothing.
     ///
     /// # Errors
     /// When the database fails.

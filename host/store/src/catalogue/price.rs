@@ -66,8 +66,8 @@ pub trait Prices: Send + Sync {
     /// Publishes a complete price table and returns its version. A running server changes over to it at its moment.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one, a model
-    /// without a provider or without a bound on its output, a negative price.
+    /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one,
+    /// a model without a provider or without a bound on its output, a negative price.
     async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Takes back a version that is still to come: what is in force then goes on.
@@ -108,8 +108,8 @@ pub trait Prices: Send + Sync {
 /// What users pay of the prices.
 #[async_trait]
 pub trait PriceRates: Send + Sync {
-    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests that are
-    /// admitted from now on cost it; those under way cost what they were admitted at.
+    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests
+    /// that are admitted from now on cost it; those under way cost what they were admitted at.
     ///
     /// Returns for how many it was set.
     ///

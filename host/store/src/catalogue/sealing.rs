@@ -24,7 +24,7 @@ pub trait Sealing: Send + Sync {
     /// Seals everything with `new` that is sealed with `old`: all of it, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while a server runs, which would go on with the old key, and [`StoreError::Seal`] when something
-    /// does not open with `old`.
+    /// [`StoreError::InUse`] while a server runs, which would go on with the old key, and [`StoreError::Seal`] when
+    /// something does not open with `old`.
     async fn reseal(&self, old: &MasterKey, new: &MasterKey) -> Result<Resealed, StoreError>;
 }

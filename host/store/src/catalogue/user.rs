@@ -90,8 +90,8 @@ pub trait Users: Send + Sync {
     /// When the database fails.
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
 
-    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains `search`,
-    /// whatever its case, at most `limit`.
+    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains
+    /// `search`, whatever its case, at most `limit`.
     ///
     /// # Errors
     /// When the database fails.
@@ -105,8 +105,8 @@ pub trait Users: Send + Sync {
     /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and [`StoreError::Invalid`]
-    /// for a floor above 0.
+    /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and
+    /// [`StoreError::Invalid`] for a floor above 0.
     async fn change_user(&self, id: UserId, change: &UserChange, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lets a user's API keys and logins work, or not.
@@ -115,8 +115,8 @@ pub trait Users: Send + Sync {
     /// As [`Users::change_user`].
     async fn set_user_enabled(&self, user: UserId, enabled: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the account:
-    /// that takes nothing, and refuses what comes until the balance is above it again.
+    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the
+    /// account: that takes nothing, and refuses what comes until the balance is above it again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
@@ -128,7 +128,8 @@ pub trait Users: Send + Sync {
     /// When the database fails.
     async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError>;
 
-    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it in.
+    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it
+    /// in.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

@@ -27,7 +27,8 @@ pub struct StatementLine {
     pub seq: i64,
     /// Its id.
     pub transfer: TransferId,
-    /// What it is: `charge`, `grant`, `top-up`, `code`, `refund`, `reward`, `earning` (by a lent credential), or `other`.
+    /// What it is: `charge`, `grant`, `top-up`, `code`, `refund`, `reward`, `earning` (by a lent credential), or
+    /// `other`.
     pub kind: &'static str,
     /// Micro-points: below 0 where they were taken.
     pub amount: Micropoints,
@@ -77,11 +78,12 @@ pub trait Sweeps: Send + Sync {
     /// As for [`Sweeps::sweep`].
     async fn node(&self) -> Result<NodeId, StoreError>;
 
-    /// Takes this node's lease, and releases what its earlier runs left open, as well as what nodes left whose lease is over at
-    /// `now`. What other nodes hold that are alive stays. A server calls it once, before it serves; doing it again changes
-    /// nothing.
+    /// Takes this node's lease, and releases what its earlier runs left open, as well as what nodes left whose lease is
+    /// over at `now`. What other nodes hold that are alive stays. A server calls it once, before it serves; doing it
+    /// again changes nothing.
     ///
-    /// From the first call on, this process is the one that serves from the database: no other may sweep away its holds.
+    /// From the first call on, this process is the one that serves from the database: no other may sweep away its
+    /// holds.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.

@@ -67,8 +67,8 @@ pub trait Grants: Send + Sync {
     /// reads of it in the feed: see [`Feed::transfers_since`](crate::Feed::transfers_since).
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or absurd, or a
-    /// text that is too long.
+    /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or
+    /// absurd, or a text that is too long.
     async fn grant(
         &self,
         user: UserId,
@@ -78,8 +78,8 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<Granted, StoreError>;
 
-    /// Puts what a user has paid for on his account. `reference` is the payment's own number: the same payment is booked once,
-    /// however often it is reported.
+    /// Puts what a user has paid for on his account. `reference` is the payment's own number: the same payment is
+    /// booked once, however often it is reported.
     ///
     /// # Errors
     /// As [`Grants::grant`], and [`StoreError::Exists`] where another payment was booked under this reference.
@@ -97,12 +97,12 @@ pub trait Grants: Send + Sync {
 /// Points of a request that go back.
 #[async_trait]
 pub trait Refunds: Send + Sync {
-    /// Gives back what a request took from its user's account, in part or whole. What the account could not pay (bad debt) was
-    /// never taken, and is not given back.
+    /// Gives back what a request took from its user's account, in part or whole. What the account could not pay (bad
+    /// debt) was never taken, and is not given back.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a request that was never settled, [`StoreError::Refused`] where less is left than is asked
-    /// for, [`StoreError::Exists`] where another refund was made under this key.
+    /// [`StoreError::NotFound`] for a request that was never settled, [`StoreError::Refused`] where less is left than
+    /// is asked for, [`StoreError::Exists`] where another refund was made under this key.
     async fn refund(&self, refund: &Refund<'_>, now: Timestamp) -> Result<Granted, StoreError>;
 }
 
@@ -111,8 +111,8 @@ pub trait Refunds: Send + Sync {
 pub trait Rewards: Send + Sync {
     /// Grants a reward, unless one of the fingerprints had one before. Says what was granted.
     ///
-    /// All fingerprints are known from then on, so a new key of a known account earns nothing, and neither does a known key
-    /// whose account is named for the first time.
+    /// All fingerprints are known from then on, so a new key of a known account earns nothing, and neither does a known
+    /// key whose account is named for the first time.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a user.

@@ -21,7 +21,8 @@ use self::writer::Writer;
 use crate::catalogue::audit::Act;
 use crate::error::StoreError;
 
-/// The books. What requests move comes by the [`Writer`]; what management books is one transaction, with its row of the audit log.
+/// The books. What requests move comes by the [`Writer`]; what management books is one transaction, with its row of the
+/// audit log.
 #[async_trait]
 pub trait Ledger:
     Grants + Refunds + Rewards + Codes + Statements + Sweeps + Verification + Debug + Send + Sync
@@ -34,8 +35,8 @@ pub trait Ledger:
     /// From then on this process is the one that serves from these books.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system gives no
-    /// thread.
+    /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system
+    /// gives no thread.
     async fn writer(&self) -> Result<Writer, StoreError>;
 
     /// The balances of all users at this moment, open holds counted.

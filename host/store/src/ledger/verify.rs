@@ -30,7 +30,8 @@ pub const VIOLATIONS_MAX: usize = 20;
 /// The books, held against their invariants.
 #[async_trait]
 pub trait Verification: Send + Sync {
-    /// Recomputes the usage counters from the records, and compares: the part of [`Verification::verify`] that is about them.
+    /// Recomputes the usage counters from the records, and compares: the part of [`Verification::verify`] that is about
+    /// them.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -10,19 +10,20 @@ use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
 
-/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. What stands behind it ends with its last clone.
+/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. What stands behind it ends with its last
+/// clone.
 pub type Writer = Arc<dyn EntryWriter>;
 
-/// Takes entries in. [`EntryWriter::append`] and [`EntryWriter::post`] are called for each request and return at once, so they are
-/// no futures.
+/// Takes entries in. [`EntryWriter::append`] and [`EntryWriter::post`] are called for each request and return at once,
+/// so they are no futures.
 #[async_trait]
 pub trait EntryWriter: Debug + Send + Sync {
     /// Writes `entry` to the journal. It survives the end of this process from here on; whether it survives a loss of
     /// power is for [`EntryWriter::synced`] to say where [`EntryWriter::waits_for_disk`].
     ///
     /// # Errors
-    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too much waits
-    /// for the tables. Other entries are kept and tried again.
+    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too much
+    /// waits for the tables. Other entries are kept and tried again.
     fn append(&self, entry: Entry) -> Result<Mark, WriteError>;
 
     /// Whether an appended entry is durable only once [`EntryWriter::synced`] says so.
@@ -38,7 +39,8 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// Cancel-safe in this sense: a future that is dropped after its first poll may or may not have written the entry.
     ///
     /// # Errors
-    /// As for [`EntryWriter::append`]; `Unavailable` also when the disk failed. A refused hold may be durable after all: release it.
+    /// As for [`EntryWriter::append`]; `Unavailable` also when the disk failed. A refused hold may be durable after
+    /// all: release it.
     async fn commit(&self, entry: Entry) -> Result<(), WriteError> {
         let mark = self.append(entry)?;
         if !self.waits_for_disk() {
@@ -52,8 +54,8 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// Hands `entry` over without waiting for anything.
     ///
     /// # Errors
-    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too much waits for the
-    /// tables. What becomes of an entry later is logged.
+    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too much
+    /// waits for the tables. What becomes of an entry later is logged.
     fn post(&self, entry: Entry) -> Result<(), WriteError>;
 
     /// Waits until everything handed over so far is in the tables.
@@ -62,10 +64,10 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// [`WriteError::Closed`] when the writer ended before that.
     async fn flush(&self) -> Result<(), WriteError>;
 
-    /// Brings what was handed over into the tables, sums the balances up and ends the threads. Entries handed over later are
-    /// refused.
+    /// Brings what was handed over into the tables, sums the balances up and ends the threads. Entries handed over
+    /// later are refused.
     ///
-    /// Returns how many entries are neither in the tables nor in the journal, because both failed; 0 on an orderly end. Closing
-    /// twice is harmless.
+    /// Returns how many entries are neither in the tables nor in the journal, because both failed; 0 on an orderly end.
+    /// Closing twice is harmless.
     async fn close(&self) -> usize;
 }

@@ -98,8 +98,8 @@ pub trait Requests: Send + Sync {
     /// [`StoreError::NotFound`] when there is no such request.
     async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest first, at
-    /// most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
+    /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest
+    /// first, at most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
@@ -116,7 +116,8 @@ pub trait Requests: Send + Sync {
 /// The request log, filtered.
 #[async_trait]
 pub trait RequestPages: Send + Sync {
-    /// A page of the log, of a thousand records at most. What a running server wrote in the last quarter of a second may be missing.
+    /// A page of the log, of a thousand records at most. What a running server wrote in the last quarter of a second
+    /// may be missing.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.

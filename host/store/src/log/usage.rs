@@ -89,8 +89,8 @@ pub struct UsageRow {
 /// What was used, by the counters.
 #[async_trait]
 pub trait UsageCounters: Send + Sync {
-    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and models come
-    /// in their order, and where there was nothing there is no row.
+    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and
+    /// models come in their order, and where there was nothing there is no row.
     ///
     /// # Errors
     /// When the database fails.

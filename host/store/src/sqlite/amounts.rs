@@ -1,7 +1,7 @@
 //! Units and prices by class as the tables hold them: JSON, by the names of the classes.
 //!
-//! A record is written and read whole, and the database adds units up by name where they have to be added up; so the column is
-//! one that SQL can look into, and not the bytes of a receipt.
+//! A record is written and read whole, and the database adds units up by name where they have to be added up; so the
+//! column is one that SQL can look into, and not the bytes of a receipt.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,8 @@ pub(crate) fn units_of(text: &str) -> Option<Usage> {
     Some(usage)
 }
 
-/// The rate of each class, those of nothing too: what a list said of a class stays when a later version knows more of them.
+/// The rate of each class, those of nothing too: what a list said of a class stays when a later version knows more of
+/// them.
 pub(crate) fn rates_json(rates: &Rates) -> String {
     json(rates.each().map(|(class, rate)| (class.name(), rate)))
 }

@@ -1,5 +1,5 @@
-//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is counted in the
-//! same commits as the records (`tally.rs`).
+//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is counted
+//! in the same commits as the records (`tally.rs`).
 
 use std::collections::HashMap;
 

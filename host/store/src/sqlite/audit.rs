@@ -1,8 +1,8 @@
-//! The audit log: who changed what, and by which call. A function that changes something notes it in the transaction of the
-//! change, so that there is no change without its row and no row without its change.
+//! The audit log: who changed what, and by which call. A function that changes something notes it in the transaction of
+//! the change, so that there is no change without its row and no row without its change.
 //!
-//! Who changes things is said once, by [`Store::acting`](crate::Store::acting); a store that nobody acts through (a server's own, a test's) notes
-//! nothing.
+//! Who changes things is said once, by [`Store::acting`](crate::Store::acting); a store that nobody acts through (a
+//! server's own, a test's) notes nothing.
 
 use std::sync::atomic::Ordering;
 

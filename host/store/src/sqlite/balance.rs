@@ -52,7 +52,8 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Balance
     rows.iter().map(|row| fields("balance", row, balance)).collect()
 }
 
-/// The balances of these users. Reads their own movements since the snapshot, and no other's but what came to somebody in that time.
+/// The balances of these users. Reads their own movements since the snapshot, and no other's but what came to somebody
+/// in that time.
 pub(crate) async fn of(
     connection: &mut SqliteConnection,
     users: &[UserId],

@@ -1,5 +1,6 @@
-//! What was asked and answered, for keys of which an operator wants it: sealed, each half for its request, so that neither opens in
-//! another's place. It is redacted before it comes here. Nothing of it is the ledger's: a gateway that stops may lose the last.
+//! What was asked and answered, for keys of which an operator wants it: sealed, each half for its request, so that
+//! neither opens in another's place. It is redacted before it comes here. Nothing of it is the ledger's: a gateway that
+//! stops may lose the last.
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;

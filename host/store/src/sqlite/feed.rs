@@ -1,4 +1,5 @@
-//! Everything that a server decides from, read in one transaction; the feed of what has changed since, and the parts of it.
+//! Everything that a server decides from, read in one transaction; the feed of what has changed since, and the parts of
+//! it.
 //!
 //! The rows of the feed come from triggers: see migration 16.
 

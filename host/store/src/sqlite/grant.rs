@@ -1,5 +1,5 @@
-//! Points that management puts on an account: grants, top-ups, redeemed codes and refunds all go through [`book`]. And how a
-//! running server hears of them.
+//! Points that management puts on an account: grants, top-ups, redeemed codes and refunds all go through [`book`]. And
+//! how a running server hears of them.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -112,8 +112,8 @@ impl Database {
 /// Books it, within the caller's transaction (`BEGIN IMMEDIATE`), and tells a running server.
 ///
 /// # Errors
-/// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount or a text that cannot be meant, and
-/// [`StoreError::Exists`] where the reference stands for something else (invariant I8).
+/// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount or a text that cannot be meant,
+/// and [`StoreError::Exists`] where the reference stands for something else (invariant I8).
 pub(crate) async fn book(
     connection: &mut SqliteConnection,
     booking: &Booking<'_>,

@@ -1,5 +1,5 @@
-//! Calls that must happen once, however often they are sent: an `Idempotency-Key` and what became of its first call. Answers are
-//! sealed, because they may show a secret once.
+//! Calls that must happen once, however often they are sent: an `Idempotency-Key` and what became of its first call.
+//! Answers are sealed, because they may show a secret once.
 
 use async_trait::async_trait;
 use tollgate_core::secret::Secret;

@@ -1,11 +1,11 @@
 //! The request log, filtered: finds the records that a page shows without reading those that it does not.
 //!
-//! Three indexes serve all that is asked for by name: a record's key, its credential, and its *shape* (the protocol, operation,
-//! provider, model, outcome and status that it has in common with many). A user's log is that of his keys. Each value
-//! that a filter allows is one branch, a walk through its index from the newest on; the branches are merged.
+//! Three indexes serve all that is asked for by name: a record's key, its credential, and its *shape* (the protocol,
+//! operation, provider, model, outcome and status that it has in common with many). A user's log is that of his keys.
+//! Each value that a filter allows is one branch, a walk through its index from the newest on; the branches are merged.
 //!
-//! Amounts (how long, how much, how dear) have no index. Where only they are asked for, a page looks at [`WALK_MAX`] records
-//! at most and says where the next one goes on: it may be short, or empty, and still not be the last.
+//! Amounts (how long, how much, how dear) have no index. Where only they are asked for, a page looks at [`WALK_MAX`]
+//! records at most and says where the next one goes on: it may be short, or empty, and still not be the last.
 
 use std::fmt::Write as _;
 
@@ -218,8 +218,8 @@ impl Database {
         self.ids(branches.join(" UNION ALL "), &values).await
     }
 
-    /// Looks at the newest records within the bounds, one after the other, at most so many. The second value is where to go on
-    /// when there were more.
+    /// Looks at the newest records within the bounds, one after the other, at most so many. The second value is where
+    /// to go on when there were more.
     async fn walk(
         &self,
         condition: &Condition,
@@ -268,7 +268,8 @@ impl Database {
     }
 }
 
-/// What no index knows: compared record by record. `owned` says that the walk is by owner, with the credential beside it.
+/// What no index knows: compared record by record. `owned` says that the walk is by owner, with the credential beside
+/// it.
 fn rest(filter: &RequestFilter, owned: bool) -> Condition {
     let number = |number: u64| Value::Number(stored(number));
     let mut rest = Condition::default();

@@ -1,7 +1,7 @@
 //! Opens the database: settings, version check, migrations, and the lock of the one that serves.
 //!
-//! Whoever holds the lock may write to the journal, and read what a run that did not end well left in it. A server holds it for as
-//! long as it lives; others only while they catch up with a journal that no one writes to.
+//! Whoever holds the lock may write to the journal, and read what a run that did not end well left in it. A server
+//! holds it for as long as it lives; others only while they catch up with a journal that no one writes to.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ pub(crate) struct Serving {
 }
 
 impl Store {
-    /// Opens the database at `path`, makes it where there is none, and migrates it. Where a process ended without bringing all
-    /// of its journal into the tables, that is done now.
+    /// Opens the database at `path`, makes it where there is none, and migrates it. Where a process ended without
+    /// bringing all of its journal into the tables, that is done now.
     ///
     /// # Errors
     /// When the file cannot be opened, SQLite is older than 3.51.3, or a newer Tollgate migrated the database.
@@ -179,7 +179,8 @@ impl Database {
         &self.inner.pool
     }
 
-    /// How the writer's own connection is opened. Its commits allow the journal to be written over, so they wait for the disk.
+    /// How the writer's own connection is opened. Its commits allow the journal to be written over, so they wait for
+    /// the disk.
     fn ledger_options(&self) -> SqliteConnectOptions {
         self.inner.options.clone().synchronous(SqliteSynchronous::Full)
     }

@@ -148,10 +148,12 @@ impl Lending for Database {
 }
 
 impl Database {
-    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on counting.
+    /// How often others have used each lent credential since midnight UTC. A server asks at its start, to go on
+    /// counting.
     pub(crate) async fn lent_today(&self, now: Timestamp) -> Result<HashMap<CredentialId, u64>, StoreError> {
         let midnight = now.day() * DAY_MS;
-        // Ids are ordered by time, so this reads the requests of two days: some that came before midnight were sent after it.
+        // Ids are ordered by time, so this reads the requests of two days: some that came before midnight were sent
+        // after it.
         let since = RequestId::new(Timestamp::from_millis(midnight.saturating_sub(DAY_MS)), [0; 10]);
         let rows = sqlx::query(
             "SELECT credential, COUNT(*) FROM pool_use WHERE request >= ? AND at_ms >= ? GROUP BY credential",

@@ -1,5 +1,5 @@
-//! What users pay of the price table: one row for each who does not pay it whole. Operators write it; it is read into the
-//! directory of a server and by nothing that answers a user.
+//! What users pay of the price table: one row for each who does not pay it whole. Operators write it; it is read into
+//! the directory of a server and by nothing that answers a user.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,9 @@
-//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, bodies that are
-//! kept, and answers that are kept for calls that may come again.
+//! Another master key for everything that is sealed, in one transaction: credentials, the gateway's own secrets, bodies
+//! that are kept, and answers that are kept for calls that may come again.
 //!
-//! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the same
-//! transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the change was
-//! interrupted.
+//! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the
+//! same transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the
+//! change was interrupted.
 
 use async_trait::async_trait;
 use tollgate_core::secret::Secret;

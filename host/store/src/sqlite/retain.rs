@@ -1,4 +1,5 @@
-//! Retention of the request log: records go, oldest first, a few at a time, so that the ledger's commits never wait long.
+//! Retention of the request log: records go, oldest first, a few at a time, so that the ledger's commits never wait
+//! long.
 //!
 //! What they were counted as stays (`usage_removed`), and so do their receipts, which are money's, and every transfer.
 //! A caller archives each batch before it removes it: a crash in between archives it twice, and never loses it.

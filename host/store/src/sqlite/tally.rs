@@ -1,5 +1,5 @@
-//! The writing side of the usage counters: what the records of one commit add to them, one row for each counter that they
-//! touch, however many records there are.
+//! The writing side of the usage counters: what the records of one commit add to them, one row for each counter that
+//! they touch, however many records there are.
 //!
 //! The rule stands in SQL too, as the view `counted` of migration 11: what that adds up from the records is what
 //! `usage_counter` holds, and `verify.rs` compares the two.

@@ -1,7 +1,8 @@
 //! Checks the books against their invariants, from the rows alone.
 //!
-//! Most checks are one query that names the offenders (`checks.rs`); receipts are decoded and compared (`receipts.rs`). None of
-//! them trusts what the server decided. Where each invariant is asserted while the books are written, and where it is checked:
+//! Most checks are one query that names the offenders (`checks.rs`); receipts are decoded and compared (`receipts.rs`).
+//! None of them trusts what the server decided. Where each invariant is asserted while the books are written, and where
+//! it is checked:
 //!
 //! | | invariant | asserted | checked by |
 //! |---|---|---|---|
@@ -16,7 +17,8 @@
 //! | I9 | an open hold has a live owner, or its request is `unknown` | `Store::sweep` runs under the lock of the process that serves, before it serves | "I9 a hold is open only while it is served" |
 //! | I14 | nothing is changed or removed | triggers refuse it | "I14 ..." |
 //!
-//! (The numbers are those of the ledger's design; I10 to I13 are about accounts and logs of agents, of which there are none yet.)
+//! (The numbers are those of the ledger's design; I10 to I13 are about accounts and logs of agents, of which there are
+//! none yet.)
 
 use async_trait::async_trait;
 

@@ -1,5 +1,5 @@
-//! What management books: top-ups, codes, refunds; what it sets: prices to come and price rates. And that a verification notices
-//! when someone has tampered with it.
+//! What management books: top-ups, codes, refunds; what it sets: prices to come and price rates. And that a
+//! verification notices when someone has tampered with it.
 
 use std::collections::HashMap;
 

@@ -5,8 +5,8 @@ use tollgate_store::{Durability, Entry, Options, PluginEvent, Store, WriteError}
 
 use crate::{GRANTED, Rig, paid, points, request};
 
-/// Lets every commit that holds a transfer fail, and only when it commits: a row that points nowhere, which SQLite notices at
-/// the end of the transaction.
+/// Lets every commit that holds a transfer fail, and only when it commits: a row that points nowhere, which SQLite
+/// notices at the end of the transaction.
 const BREAK_COMMITS: &str = "CREATE TABLE broken (account INTEGER REFERENCES account (id) DEFERRABLE INITIALLY DEFERRED); \
      CREATE TRIGGER breaks AFTER INSERT ON transfer BEGIN INSERT INTO broken VALUES (-1); END;";
 

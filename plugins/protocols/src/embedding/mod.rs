@@ -1,9 +1,9 @@
-//! Embeddings: OpenAI's `/v1/embeddings`, and Gemini's `:embedContent` and `:batchEmbedContents`. The other protocols have
-//! none.
+//! Embeddings: OpenAI's `/v1/embeddings`, and Gemini's `:embedContent` and `:batchEmbedContents`. The other protocols
+//! have none.
 //!
-//! Numbers keep their spelling, but where a client wants them as base64, which is what OpenAI's own SDKs ask for: little-endian
-//! 32-bit floats. Left out is `user`, which concerns OpenAI's abuse detection. Gemini's tasks and titles cannot be said to
-//! OpenAI, and OpenAI's token numbers mean nothing to Gemini: both are refused.
+//! Numbers keep their spelling, but where a client wants them as base64, which is what OpenAI's own SDKs ask for:
+//! little-endian 32-bit floats. Left out is `user`, which concerns OpenAI's abuse detection. Gemini's tasks and titles
+//! cannot be said to OpenAI, and OpenAI's token numbers mean nothing to Gemini: both are refused.
 
 mod gemini;
 mod openai;

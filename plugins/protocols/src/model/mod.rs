@@ -1,7 +1,7 @@
 //! One model of a conversation that all protocols are parsed into and printed from.
 //!
-//! It holds what at least two protocols can say. What only one of them can say is refused where it is parsed, and what the
-//! other side of a pair cannot say is refused where it is printed; both name the member in the client's request.
+//! It holds what at least two protocols can say. What only one of them can say is refused where it is parsed, and what
+//! the other side of a pair cannot say is refused where it is printed; both name the member in the client's request.
 
 pub(crate) mod error;
 pub(crate) mod event;

@@ -45,8 +45,8 @@ impl<'a> Request<'a> {
         names
     }
 
-    /// Moves what the application says out of the conversation, in order. When nothing else is there, its last turn stays,
-    /// as the user's: these providers do not answer without one.
+    /// Moves what the application says out of the conversation, in order. When nothing else is there, its last turn
+    /// stays, as the user's: these providers do not answer without one.
     pub(crate) fn take_system(&mut self) -> Vec<Turn<'a>> {
         let turns = std::mem::take(&mut self.turns);
         let (mut system, others): (Vec<_>, Vec<_>) =
@@ -60,8 +60,8 @@ impl<'a> Request<'a> {
         system
     }
 
-    /// Joins what belongs together in the model's turns: pieces of text, and thoughts with what proves them. Clients give
-    /// a stream back in the pieces in which they got it.
+    /// Joins what belongs together in the model's turns: pieces of text, and thoughts with what proves them. Clients
+    /// give a stream back in the pieces in which they got it.
     pub(crate) fn join_pieces(&mut self) {
         for turn in self.turns.iter_mut().filter(|turn| turn.role == Role::Assistant) {
             let mut parts: Vec<Part<'a>> = Vec::with_capacity(turn.parts.len());
@@ -76,8 +76,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Puts what tools answered right behind the calls, which is the only place where any provider takes it: what the user
-    /// said in between comes after it.
+    /// Puts what tools answered right behind the calls, which is the only place where any provider takes it: what the
+    /// user said in between comes after it.
     pub(crate) fn put_outcomes_first(&mut self) {
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
         for turn in self.turns.drain(..) {

@@ -1,5 +1,5 @@
-//! What each failure that a provider documents means, and until when. Bodies are the providers' own, shortened: names of
-//! accounts and links are left out.
+//! What each failure that a provider documents means, and until when. Bodies are the providers' own, shortened: names
+//! of accounts and links are left out.
 
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_protocols::{anthropic, gemini, openai};

@@ -1,11 +1,11 @@
-//! What people mean by a feature, and which cases show it: one table of [`FEATURES`] for each, with all 16 cells, for what is
-//! asked, what is answered whole, and what is streamed.
+//! What people mean by a feature, and which cases show it: one table of [`FEATURES`] for each, with all 16 cells, for
+//! what is asked, what is answered whole, and what is streamed.
 
 use crate::cases::{Case, Kind, PROTOCOLS};
 use std::fmt::Write as _;
 
-/// A feature. Each list has an entry for each protocol, in the order of [`PROTOCOLS`]: names of cases, parted by spaces, or
-/// `-` and the reason why there can be none, or `!` and the reason why what comes is not carried.
+/// A feature. Each list has an entry for each protocol, in the order of [`PROTOCOLS`]: names of cases, parted by
+/// spaces, or `-` and the reason why there can be none, or `!` and the reason why what comes is not carried.
 struct Feature {
     name: &'static str,
     /// By the client's protocol.

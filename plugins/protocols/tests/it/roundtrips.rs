@@ -1,4 +1,5 @@
-//! What every protocol can say comes back from each as it went: conversations that nobody wrote, through each of the others.
+//! What every protocol can say comes back from each as it went: conversations that nobody wrote, through each of the
+//! others.
 
 use crate::cases::{PROTOCOLS, target};
 use serde_json::{Value, json};

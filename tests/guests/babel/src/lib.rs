@@ -1,5 +1,5 @@
-//! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and goes wrong on the word that it
-//! is asked to go wrong on.
+//! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and goes wrong on the word
+//! that it is asked to go wrong on.
 
 use tollgate_plugin::adapter::{
     Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Refusal, Reply, Translated, Translation,

@@ -1,5 +1,5 @@
-//! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text says. It
-//! may also remember how many requests it has settled, and charge by that.
+//! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text
+//! says. It may also remember how many requests it has settled, and charge by that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,6 +1,7 @@
 //! A key selector that looks for the world outside, and chooses only when there is none.
 //!
-//! It imports what an ordinary program of the standard library imports: environment, files, clocks, sockets, randomness.
+//! It imports what an ordinary program of the standard library imports: environment, files, clocks, sockets,
+//! randomness.
 
 use std::collections::HashSet;
 use std::io::Write as _;

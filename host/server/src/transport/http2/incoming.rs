@@ -1,7 +1,7 @@
 //! The body of an answer that comes on a shared connection.
 //!
-//! A task takes every frame out of h2 as it comes and puts its bytes together until they are asked for. What waits is bounded by
-//! the stream's window, which opens again only by what was read, however small the frames were.
+//! A task takes every frame out of h2 as it comes and puts its bytes together until they are asked for. What waits is
+//! bounded by the stream's window, which opens again only by what was read, however small the frames were.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -83,8 +83,8 @@ impl Incoming {
         }
     }
 
-    /// Whether the last frame was the last. Where the head names a length, its last byte is the end: that of the stream may come in
-    /// a frame of its own.
+    /// Whether the last frame was the last. Where the head names a length, its last byte is the end: that of the stream
+    /// may come in a frame of its own.
     pub(in crate::transport) fn is_end_stream(&self) -> bool {
         let inbox = self.inbox.borrow();
         let ended = matches!(inbox.ended, Some(Ok(()))) || (self.left == Some(0) && inbox.ended.is_none());

@@ -23,8 +23,8 @@ use crate::transport::{Origin, SendError};
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// What all streams together may keep waiting: one reader's window is never another's.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
-/// What h2 may hold of small frames between two looks, counted in its own way: 256 less their bytes for each. All that one look
-/// at the socket can bring, in frames of one byte.
+/// What h2 may hold of small frames between two looks, counted in its own way: 256 less their bytes for each. All that
+/// one look at the socket can bring, in frames of one byte.
 const SMALL_FRAMES: usize = 64 * 1024 * 1024;
 /// Streams of which late frames are still recognised after they were reset, and for how long.
 const RESETS_MAX: usize = 512;
@@ -146,7 +146,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// Drives a connection to its end, which comes when nobody can send on it any more. Tells `settled` when it can be used.
+/// Drives a connection to its end, which comes when nobody can send on it any more. Tells `settled` when it can be
+/// used.
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     mut connection: Connection<Heard<T>, Bytes>,
     mut pulse: Option<Pulse>,
@@ -175,8 +176,8 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Asks the other side whether it is there when nothing is heard of it. Any byte is an answer: on a busy connection that of the
-/// question may stand in line.
+/// Asks the other side whether it is there when nothing is heard of it. Any byte is an answer: on a busy connection
+/// that of the question may stand in line.
 struct Pulse {
     ping: PingPong,
     heard: Rc<Cell<Instant>>,

@@ -1,5 +1,5 @@
-//! What a test through the gateway cannot show: TLS, for want of an authority that the gateway trusts, and silence, which takes
-//! long.
+//! What a test through the gateway cannot show: TLS, for want of an authority that the gateway trusts, and silence,
+//! which takes long.
 
 use std::cell::Cell;
 use std::future::Future;

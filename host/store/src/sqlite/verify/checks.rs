@@ -194,7 +194,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Every counter beside what its records, and those that retention removed, add up to; then the units of each of its classes.
+/// Every counter beside what its records, and those that retention removed, add up to; then the units of each of its
+/// classes.
 pub(super) const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, \
     SUM(failed) AS failed, SUM(charge) AS charge, MAX(last_at) AS last_at \
     FROM (SELECT * FROM counted UNION ALL SELECT * FROM usage_removed) GROUP BY 1, 2, 3, 4, 5), \

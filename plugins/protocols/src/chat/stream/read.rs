@@ -143,8 +143,8 @@ impl StreamReader {
         Ok(())
     }
 
-    /// The call that a piece goes on with. Some servers repeat id and name in every piece, and some give all calls the same
-    /// index: another id is another call.
+    /// The call that a piece goes on with. Some servers repeat id and name in every piece, and some give all calls the
+    /// same index: another id is another call.
     fn begun(&self, candidate: u64, index: u64, id: &str) -> Option<u64> {
         let same = |call: &Begun| {
             (call.candidate, call.index) == (candidate, index) && (id.is_empty() || call.id == id)

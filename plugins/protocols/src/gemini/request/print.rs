@@ -1,8 +1,9 @@
 //! What a server of Gemini is asked.
 //!
-//! Left out, as they mean nothing there: thoughts that Gemini did not sign, ids of calls (names and order tell what answers
-//! what), names of files, how closely to look at an image, cache marks and keys (Gemini caches what repeats by itself), and
-//! who the client's user is. What the application says in the middle of the conversation goes to its beginning.
+//! Left out, as they mean nothing there: thoughts that Gemini did not sign, ids of calls (names and order tell what
+//! answers what), names of files, how closely to look at an image, cache marks and keys (Gemini caches what repeats by
+//! itself), and who the client's user is. What the application says in the middle of the conversation goes to its
+//! beginning.
 
 use crate::gemini::signature;
 use crate::json::{Raw, Text, Writer};
@@ -245,8 +246,8 @@ fn print_outcome(w: &mut Writer, name: &str, outcome: &Outcome<'_>) {
     });
 }
 
-/// What the model said. A signature belongs to the next call, or stands at the end of a turn without one; the first call of
-/// a turn must have one.
+/// What the model said. A signature belongs to the next call, or stands at the end of a turn without one; the first
+/// call of a turn must have one.
 fn print_answer(w: &mut Writer, parts: &[Part<'_>], target: &Target<'_>) -> Result<(), Refused> {
     let mut loose: Option<&Text<'_>> = None;
     let mut first_call = true;

@@ -8,8 +8,8 @@ use crate::model::{
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
 
-/// Parses a request. `context_management` lets Anthropic clear what is old, to save tokens: it is left out, and everything
-/// is sent. So is `diagnostics`, which asks why a cache was missed.
+/// Parses a request. `context_management` lets Anthropic clear what is old, to save tokens: it is left out, and
+/// everything is sent. So is `diagnostics`, which asks why a cache was missed.
 ///
 /// # Errors
 /// What is no request of this protocol, or can be said in no other.
@@ -247,8 +247,8 @@ fn cache_mark(object: &Object<'_, '_>) -> Result<Option<CacheMark>, Refused> {
     Ok(Some(if long { CacheMark::Long } else { CacheMark::Short }))
 }
 
-/// `eager_input_streaming` tells when pieces of arguments are sent, not what they are; `input_examples` and the like change
-/// what the model sees and are refused.
+/// `eager_input_streaming` tells when pieces of arguments are sent, not what they are; `input_examples` and the like
+/// change what the model sees and are refused.
 fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     let tool = node.object()?;
     if let Some(kind) = tool.take("type")

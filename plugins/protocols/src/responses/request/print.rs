@@ -1,7 +1,7 @@
 //! What a server of Responses is asked: always to keep nothing.
 //!
-//! Left out, as they mean nothing there: thoughts that OpenAI did not sign, whether a tool failed (its text says so), and
-//! cache marks (OpenAI caches what repeats by itself).
+//! Left out, as they mean nothing there: thoughts that OpenAI did not sign, whether a tool failed (its text says so),
+//! and cache marks (OpenAI caches what repeats by itself).
 
 use crate::id;
 use crate::json::{Raw, Text, Writer};
