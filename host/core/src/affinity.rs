@@ -1,16 +1,17 @@
 //! Which credential a conversation began with: a small table that forgets, so that provider caches keep hitting.
 //!
-//! Bounded: a fixed number of conversations, the longest silent of a few neighbours making room for a new one. What it
-//! says is a hint for the selector, in whole numbers, and fades as the providers' caches do.
+//! Bounded: a fixed number of conversations, and a new one takes the place of the one among a few neighbours that has
+//! been silent longest. What it says is a hint for the selector, in whole numbers, and fades as the providers' caches
+//! do.
 
 use crate::id::CredentialId;
 use crate::time::Timestamp;
 
 /// The score of a credential that has just served the conversation.
 pub const AFFINITY_MAX: u32 = 1000;
-/// After so long without a word nothing of a conversation is left.
+/// A conversation that is silent for this long is forgotten.
 pub const FADE_MS: u64 = 15 * 60 * 1000;
-/// Places that a conversation may take.
+/// Places that one conversation may take.
 const WAYS: usize = 8;
 
 /// What was said last in one conversation.
@@ -28,7 +29,7 @@ pub struct Affinities {
 }
 
 impl Affinities {
-    /// Room for about so many conversations, and never more.
+    /// A table for at most about this many conversations.
     #[must_use]
     pub fn new(conversations: usize) -> Self {
         let sets = (conversations / WAYS).max(1);

@@ -9,8 +9,8 @@
 //! - Whole turns are left out, oldest first, until the rest fits the window. The last one always stays, and what stays
 //!   begins with a user's message.
 //! - System and developer messages stay wherever they stand.
-//! - No call of a tool is parted from its result: where a later turn answers a call of an earlier one, by its id, both
-//!   stay or both go.
+//! - A tool call and its result are never separated: where a later turn answers a call of an earlier one, by its id,
+//!   both stay or both go.
 //! - A token is [`BYTES_PER_TOKEN`] bytes of text, of the whole body: system prompt and tools count, media do not. That
 //!   is the text that a content filter would see ([`crate::text`]).
 //!
@@ -31,7 +31,7 @@ pub const BYTES_PER_TOKEN: u64 = 4;
 pub struct Fit {
     /// How many turns.
     pub turns: usize,
-    /// Their bytes, in order and apart from each other, with the commas that parted them from what follows.
+    /// Their bytes, in order and apart from each other, with the commas that separate them from what follows.
     pub cuts: Vec<Range<usize>>,
 }
 
@@ -143,9 +143,9 @@ enum Part {
 struct Message {
     range: Range<usize>,
     part: Part,
-    /// Ids of calls of tools, and of other things that may be referred to.
+    /// Ids of tool calls, and of other things that may be referred to.
     calls: Vec<String>,
-    /// Ids of calls whose results it holds.
+    /// Ids of the tool calls whose results it holds.
     results: Vec<String>,
 }
 
@@ -156,7 +156,7 @@ impl Message {
             found.object(body, value);
         }
         let Found { role, kind, calls, results, answers } = found;
-        // A Gemini client may leave out who speaks; a kind other than `message` is an item of the Responses API.
+        // A Gemini client may leave out the role; a kind other than `message` is an item of the Responses API.
         let user = role
             .as_deref()
             .map_or(protocol == Protocol::Gemini && value.kind == Kind::Object, |role| role == "user");
@@ -177,7 +177,7 @@ struct Found {
     kind: Option<String>,
     calls: Vec<String>,
     results: Vec<String>,
-    /// Whether there is a result of a tool.
+    /// Whether it holds the result of a tool call.
     answers: bool,
 }
 
@@ -219,7 +219,7 @@ impl Found {
     fn id(&mut self, body: &[u8], name: &[u8], value: Value) {
         let ids: [Option<&mut Vec<String>>; 2] = match name {
             b"id" => [Some(&mut self.calls), None],
-            // A call and its result in the Responses API.
+            // A tool call and its result in the Responses API.
             b"call_id" => [Some(&mut self.calls), Some(&mut self.results)],
             b"tool_call_id" | b"tool_use_id" | b"approval_request_id" => {
                 self.answers = true;

@@ -1,4 +1,4 @@
-//! Whether a streamed answer said that it is whole. A connection that closes in order proves nothing: servers and
+//! Whether a streamed answer said that it is complete. A connection that closes in order proves nothing: servers and
 //! proxies between them end a body of unknown length as soon as they have nothing more to send.
 
 use std::sync::LazyLock;
@@ -19,11 +19,11 @@ pub struct Ending {
 /// How a protocol says that nothing more will come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Words {
-    /// `data: [DONE]`, or a reason for the end of an answer: some servers never send the former.
+    /// `data: [DONE]`, or a reason for the end of an answer, since some servers never send the former.
     Chat,
     /// An event whose `type` says so.
     Responses,
-    /// As for Responses.
+    /// As in the Responses protocol.
     Messages,
     /// A reason for the end of an answer, or one for which there is none.
     Gemini,
@@ -51,7 +51,7 @@ impl Ending {
     }
 
     /// Takes the whole of an answer that is no stream of events. One that is a JSON array (Gemini without `alt=sse`)
-    /// has to end as it began; any other is an answer of a server that does not stream, and says all at once.
+    /// has to end as it began; any other comes from a server that does not stream and sends everything at once.
     pub fn see_whole(&mut self, body: &[u8]) {
         let body = body.trim_ascii();
         self.said = !body.starts_with(b"[") || body.ends_with(b"]") && self.words.are_in(body);
@@ -97,7 +97,7 @@ fn is_done(event: &[u8]) -> bool {
 }
 
 /// Whether a member of this name, at any depth, is a text that is not empty. In a text the quotes of the name would be
-/// escaped, so that what is found is a name, or a text of its own with nothing like a value behind it.
+/// escaped, so what is found is a name, or a text that no value follows.
 fn states(event: &[u8], name: &Finder<'_>) -> bool {
     let mut rest = event;
     while let Some(at) = name.find(rest) {

@@ -14,7 +14,7 @@ const PRELUDE_BYTES: usize = 12;
 /// Prelude and the checksum at the end.
 const FRAME_BYTES: usize = PRELUDE_BYTES + 4;
 
-/// Why the bytes are no messages. Nothing that comes after can be trusted.
+/// Why the bytes are not messages. Nothing that follows can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// A checksum does not fit.
@@ -45,11 +45,11 @@ impl Message {
     }
 }
 
-/// Takes bytes as they come, cut anywhere, and gives messages as they are complete.
+/// Takes bytes as they come, cut anywhere, and returns messages when they are complete.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
-    /// Bytes of the buffer that have been given.
+    /// Bytes of the buffer that have been returned.
     given: usize,
 }
 
@@ -83,7 +83,7 @@ impl Decoder {
         Ok(Some(message))
     }
 
-    /// Whether all bytes that came were whole messages.
+    /// Whether all bytes so far were whole messages.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.given == self.buffer.len()
@@ -141,7 +141,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Writes a message, for who plays the other side.
+/// Writes a message, for tests that play the other side.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
     let mut headers = Vec::new();

@@ -23,7 +23,7 @@ pub enum FailureClass {
     NotFound,
     /// A fault that another try may not meet.
     Transient,
-    /// None of these can be told.
+    /// Nothing is known of the reason.
     Unknown,
 }
 

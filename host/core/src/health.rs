@@ -12,7 +12,7 @@
 //!
 //! Pure: the caller passes the time and, for jitter, a random number. The selector sees only what [`Health::standing`]
 //! says, so a credential that rests or is disabled is never a candidate. What an attempt takes is a *lease* that ends
-//! by itself: one that is never given back does not count for ever.
+//! by itself: one that is never given back stops counting after a while.
 
 use std::collections::BTreeMap;
 
@@ -24,11 +24,11 @@ use crate::wait::RetryAfter;
 pub const COOLDOWN_MS_MAX: u64 = 5 * 60 * 1000;
 /// First pause before a disabled credential is checked again; it doubles with each refusal up to [`RECHECK_MS_MAX`].
 pub const INVALID_RECHECK_MS: u64 = 10 * 60 * 1000;
-/// The same where the provider said that the quota is gone and named no time.
+/// The same where the provider said that the quota is used up and named no time.
 pub const QUOTA_RECHECK_MS: u64 = 30 * 60 * 1000;
 /// Longest pause between two checks of a disabled credential.
 pub const RECHECK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Transient faults in a row before a credential rests: fewer are more likely the provider's than the key's.
+/// Transient faults in a row before a credential rests: fewer are more likely the provider's fault than the key's.
 const STRIKES_TOLERATED: u32 = 2;
 /// First pause of the exponential back-off.
 const BACKOFF_MS_BASE: u64 = 1000;
@@ -91,9 +91,9 @@ impl Rest {
 pub enum Penalty {
     /// Nothing: it is not at fault.
     None,
-    /// It rests after the third in a row, as long as its failures make it.
+    /// It rests after the third in a row, for as long as its failures demand.
     Strike,
-    /// It rests at once, as long as it is told to, or as its failures make it.
+    /// It rests at once, for as long as the provider asks, or as its failures demand.
     Rest {
         /// Why.
         why: Rest,
@@ -110,7 +110,7 @@ pub enum Penalty {
 }
 
 impl Penalty {
-    /// What a failure of this class means, where the provider asked to wait so long.
+    /// What a failure of this class means, given how long the provider asked to wait.
     #[must_use]
     pub const fn of(class: FailureClass, told: Option<RetryAfter>) -> Self {
         match class {
@@ -140,7 +140,7 @@ impl Penalty {
     }
 }
 
-/// What lasts of a credential's state: written down when it changes, read at a start.
+/// The part of a credential's state that is kept: stored when it changes, read at a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Condition {
     /// Nothing is wrong.
@@ -162,14 +162,14 @@ pub enum Condition {
     },
 }
 
-/// What can be done with a credential now.
+/// What a credential can be used for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It serves.
     Available,
     /// Its rest is over and nobody has tried it since: one attempt may.
     HalfOpen,
-    /// It rests for so many milliseconds more; 0 while a probe is under way.
+    /// It rests for this many milliseconds more; 0 while a probe is under way.
     Cooling {
         /// Why.
         why: Rest,
@@ -195,7 +195,7 @@ pub struct Health {
     condition: Condition,
     failures: u32,
     last_used: Option<Timestamp>,
-    /// Attempts under way, oldest first, with the moment from which each counts no more.
+    /// Attempts under way, oldest first, each with the moment at which it stops counting.
     leases: BTreeMap<Lease, Timestamp>,
     next_lease: u64,
     probe: Option<Lease>,
@@ -229,13 +229,13 @@ impl Health {
         self.last_used
     }
 
-    /// What of it lasts.
+    /// The part of it that is kept.
     #[must_use]
     pub const fn condition(&self) -> Condition {
         self.condition
     }
 
-    /// What can be done with it at `now`.
+    /// What it can be used for at `now`.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
         match self.condition {
@@ -259,7 +259,7 @@ impl Health {
 
     /// An attempt takes it for at most `lease_ms`. Where the credential is half-open, this attempt is the probe.
     pub fn begin(&mut self, now: Timestamp, lease_ms: u64) -> Lease {
-        // Expired ones are dropped from the front, so that what is stuck costs no memory for ever.
+        // Expired ones are dropped from the front, so that stuck attempts do not use memory for ever.
         while self.leases.first_key_value().is_some_and(|(_, until)| *until <= now) {
             self.leases.pop_first();
         }
@@ -312,13 +312,13 @@ impl Health {
         }
     }
 
-    /// A check of a disabled credential found it refused still, or found nothing out. Says whether the condition
-    /// changed, which it does where the next check is due at another time.
+    /// A check of a disabled credential found that it is still refused, or found nothing out. Says whether the
+    /// condition changed, which it does where the next check is due at another time.
     pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
         let Condition::Disabled { why, .. } = self.condition else {
             return self.fail(Penalty::of(class, None), now, jitter);
         };
-        // The provider knows the key, though not for this call: others may be all that it is for.
+        // The provider knows the key, but does not allow this call: the key may be meant for others.
         if class == FailureClass::Permission {
             return self.succeed();
         }
@@ -335,7 +335,7 @@ impl Health {
         self.enter(Condition::Disabled { why, recheck_at })
     }
 
-    /// When its next check is due: of one that is disabled alone. The others come back by themselves.
+    /// When its next check is due. Only a disabled credential has one: the others come back by themselves.
     #[must_use]
     pub const fn recheck_at(&self) -> Option<Timestamp> {
         match self.condition {
@@ -371,7 +371,7 @@ impl Health {
     }
 }
 
-/// `base`, doubled so many times, up to `max`.
+/// `base`, doubled this many times, up to `max`.
 fn doubled(base: u64, times: u32, max: u64) -> u64 {
     (base << times.min(16)).min(max)
 }

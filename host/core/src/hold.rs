@@ -1,4 +1,4 @@
-//! What is reserved for a request before it is sent, where the pricing policy has said so as data.
+//! What is reserved for a request before it is sent, where the pricing policy states its rule as data.
 //!
 //! Called once per billed request, for a quote that was made from the request and the price table. Exact in 128 bits;
 //! what a balance cannot express saturates, so that an absurd quote reserves too much and never too little.
@@ -36,7 +36,7 @@ impl Quote {
             let classes = Class::ALL.into_iter().filter(|class| class.is_tokens_of(side));
             classes.map(|class| self.rates.cost_of(class, tokens)).max().unwrap_or(0)
         };
-        // The request alone, of whose tokens nothing is known yet.
+        // The price of the request alone: nothing is known yet of its tokens.
         self.rates
             .cost(&Usage::default())
             .saturating_add(dearest(Side::Prompt, self.input_tokens))

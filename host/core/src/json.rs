@@ -94,7 +94,7 @@ pub fn members_of(body: &[u8], object: Value, mut visit: impl FnMut(&[u8], Value
     scanner.members(&mut visit)
 }
 
-/// Calls `visit` for each element of `array`, a value that was found in `body`, until it says that it has seen enough.
+/// Calls `visit` for each element of `array`, a value that was found in `body`, until `visit` asks to stop.
 ///
 /// # Errors
 /// When `array` is not an array of `body` after all.

@@ -2,7 +2,7 @@
 //!
 //! Pure state: the server keeps one [`Account`] per user in memory and asks it before each dispatch; the store writes
 //! what was decided. A hold reserves, a settlement takes at most the hold and then what the balance still allows, and
-//! the rest becomes bad debt, so that no charge is dropped and no balance passes its floor (invariant I3).
+//! the rest becomes bad debt, so that no charge is dropped and no balance falls below its floor (invariant I3).
 
 use crate::points::Micropoints;
 
@@ -29,7 +29,7 @@ pub struct Insufficient {
 #[error("the balance would exceed what 64 bits hold")]
 pub struct BalanceOverflow;
 
-/// Where a charge came from; the three parts sum to it.
+/// Where a charge came from. The three parts add up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settlement {
     /// Taken from the hold.
@@ -82,8 +82,8 @@ impl Account {
         self.floor
     }
 
-    /// Sets the least balance that holds may leave. Open holds stay, whatever it is: above what they leave, it refuses
-    /// new ones until the balance is above it again.
+    /// Sets the least balance that holds may leave. Open holds stay, whatever the floor is. A floor above what they
+    /// leave refuses new holds until the balance is above it again.
     pub const fn set_floor(&mut self, floor: Micropoints) {
         self.floor = floor;
     }
@@ -262,14 +262,14 @@ mod tests {
         }
     }
 
-    /// The books that the account must agree with, kept the slow way.
+    /// The ledger that the account must agree with, kept the slow way.
     #[derive(Default)]
     struct Oracle {
         issued: i128,
         revenue: i128,
         bad_debt: i128,
         holds: Vec<i64>,
-        /// The least floor that the account had.
+        /// The lowest floor that the account had.
         least: Micropoints,
     }
 
@@ -281,8 +281,8 @@ mod tests {
                     self.issued += i128::from(amount);
                 }
                 Op::Hold(amount) => {
-                    // Where the floor was raised above the balance, nothing is left to spend; nothing is free then,
-                    // too.
+                    // Where the floor was raised above the balance, nothing is left to spend; nothing is free then
+                    // either.
                     let fits = self.spendable(account.floor()).max(0) >= i128::from(amount);
                     assert_eq!(account.hold(points(amount)).is_ok(), fits);
                     if fits {

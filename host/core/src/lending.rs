@@ -1,8 +1,8 @@
-//! What others may do with a credential that its owner lends: while it is lent, so many requests a day, and what they
-//! earn him.
+//! What others may do with a credential that its owner lends: how many requests a day, until when, and what its owner
+//! earns by them.
 //!
 //! Pure: the caller passes the time. The server keeps one [`Lending`] per credential, under a lock, for as long as it
-//! knows the credential, so that no use is forgotten when a loan ends and begins anew on the same day.
+//! knows the credential, so that no use is forgotten when a loan ends and another begins on the same day.
 
 use crate::points::Micropoints;
 use crate::time::Timestamp;
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// Parts of a charge that make a whole.
 const PPM: i128 = 1_000_000;
 
-/// Under what terms a credential is lent now, and how often it was used today.
+/// The terms under which a credential is lent now, and how often it was used today.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lending {
     terms: Option<Terms>,
@@ -32,21 +32,21 @@ pub struct Terms {
 /// Why a credential serves nobody but its owner now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotLent {
-    /// It is not in the pool, or no longer.
+    /// It is not lent, or not any more.
     Withdrawn,
-    /// It was used as often as its owner allows, for so many milliseconds more.
+    /// It was used as often as its owner allows, until this many milliseconds have passed.
     Spent(u64),
 }
 
 impl Lending {
-    /// A credential that is not lent, and was used so often since midnight UTC: what the books say of it at a start.
+    /// A credential that is not lent, with its uses since midnight UTC, as the database has them at a start.
     #[must_use]
     pub const fn new(used: u64, now: Timestamp) -> Self {
         Self { terms: None, withdrawn: 0, day: now.day(), used }
     }
 
-    /// Takes the terms up that the books say. They may have been read before a loan ended, or before a newer one began:
-    /// what is older than what is known here changes nothing.
+    /// Takes up the terms that the database states. They may have been read before a loan ended, or before a newer one
+    /// began: terms older than those known here change nothing.
     pub fn agree(&mut self, terms: Option<Terms>) {
         let known = self.terms.map_or(0, |terms| terms.number);
         match terms {
@@ -98,7 +98,7 @@ impl Lending {
         Ok(())
     }
 
-    /// The use that was counted at `taken` did not come to pass.
+    /// The use that was counted at `taken` did not happen.
     pub fn give_back(&mut self, taken: Timestamp) {
         if taken.day() == self.day {
             self.used = self.used.saturating_sub(1);
@@ -106,8 +106,8 @@ impl Lending {
     }
 }
 
-/// What the lender earns by a call: so many millionths of what it costs at the published prices, rounded down, never
-/// more than all of it.
+/// What the lender earns by a call: this part, in millionths, of what it costs at the published prices, rounded down
+/// and never more than all of it.
 #[must_use]
 pub fn earned(cost: Micropoints, lender_ppm: u32) -> Micropoints {
     let part = i128::from(cost.get().max(0)) * i128::from(lender_ppm).min(PPM) / PPM;

@@ -1,7 +1,7 @@
 //! Tollgate's vocabulary and arithmetic.
 //!
-//! Pure: no I/O, clock, environment or randomness; time and chance are arguments. Nothing here knows of HTTP, SQL or
-//! WebAssembly, and nothing here uses floating point. Start with [`usage`] and [`points`], then [`ledger`].
+//! Pure: no I/O, clock, environment or randomness; time and chance are arguments. This crate knows nothing of HTTP, SQL
+//! or WebAssembly, and uses no floating point. Start with [`usage`] and [`points`], then [`ledger`].
 #![deny(clippy::float_arithmetic)]
 
 pub mod affinity;

@@ -9,7 +9,7 @@ use crate::protocol::Protocol;
 use crate::time::Timestamp;
 
 const MINUTE_MS: i128 = 60_000;
-/// Wait that is advised where nobody can say when a call under way ends.
+/// The wait that is advised where it is not known when a call under way ends.
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 /// The largest number that a limit may be: what is more is no limit.
 pub const LIMIT_MAX: u64 = 1_000_000_000_000;
@@ -87,10 +87,10 @@ impl KeyLimits {
         self.models.is_empty() || self.models.iter().any(|pattern| matches(pattern, model))
     }
 
-    /// Says what cannot be meant: a limit of 0, a pattern without signs.
+    /// Refuses what makes no sense: a limit of 0, an empty pattern.
     ///
     /// # Errors
-    /// The reason, to be shown to whoever sets the limits.
+    /// The reason, for the person who sets the limits.
     pub fn check(&self) -> Result<(), String> {
         let RateLimits { requests_per_minute, tokens_per_minute, tokens_per_day, concurrency } = self.rates;
         let numbers = [requests_per_minute, tokens_per_minute, tokens_per_day, concurrency];
@@ -121,7 +121,7 @@ impl KeyLimits {
     }
 }
 
-/// Whether `name` is what `pattern` describes: `*` stands for any signs or none, every other sign for itself.
+/// Whether `name` is what `pattern` describes: `*` stands for any characters or none, every other character for itself.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -161,7 +161,7 @@ pub struct Refused {
 /// minute is then `n` units a millisecond, without a fraction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
-    /// What was taken and has not come back.
+    /// What was taken and has not been refilled.
     missing: i128,
     filled_at: Timestamp,
 }
@@ -232,13 +232,13 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// A key that has used so many tokens since midnight UTC: what the records say of it at a start.
+    /// A key with the tokens that it has used since midnight UTC, as the records have them at a start.
     #[must_use]
     pub fn new(tokens_today: u64, now: Timestamp) -> Self {
         Self { day: now.day(), tokens_today, ..Self::default() }
     }
 
-    /// Lets a call in and counts it, or says which limit it met. One that is refused is not counted.
+    /// Lets a call in and counts it, or says which limit it met. A refused call is not counted.
     ///
     /// # Errors
     /// [`Refused`], with the limit that takes longest to lift.
@@ -278,7 +278,7 @@ impl RateMeter {
         }
     }
 
-    /// A call that was let in at `admitted` expects to use so many tokens.
+    /// A call that was let in at `admitted` expects to use this many tokens.
     pub fn expect(&mut self, tokens: u64, admitted: Timestamp) {
         self.correct(0, tokens, admitted);
     }
@@ -288,8 +288,8 @@ impl RateMeter {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// A call that was let in at `admitted` used so many tokens instead of those that it expected. Tokens count for the
-    /// day on which their call was let in.
+    /// A call that was let in at `admitted` used this many tokens instead of those that it expected. Tokens count for
+    /// the day on which their call was let in.
     pub fn correct(&mut self, expected: u64, used: u64, admitted: Timestamp) {
         self.tokens.take(i128::from(used) - i128::from(expected));
         if admitted.day() == self.day {
@@ -308,7 +308,7 @@ impl RateMeter {
 }
 
 impl RateStatus {
-    /// The headers by which clients of this protocol are told, in their own names and forms: OpenAI's resets are
+    /// The headers that tell clients of this protocol, in the protocol's own names and forms: OpenAI's resets are
     /// durations, Anthropic's are moments, and Gemini has no such headers.
     #[must_use]
     pub fn headers(&self, protocol: Protocol, now: Timestamp) -> Vec<(&'static str, String)> {

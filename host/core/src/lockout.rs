@@ -1,7 +1,7 @@
-//! Who may try to log in now: after some wrong tries each further one waits twice as long as the one before.
+//! Who may try to log in now: after a few wrong tries, each further one waits twice as long as the one before.
 //!
-//! Pure: the caller passes the time. What is guessed at is a name or an address, whether or not it exists, so that a
-//! lock tells nothing. A success forgets the tries; so does a day without any.
+//! Pure: the caller passes the time. Tries are counted by name or by address, whether or not it exists, so a lock tells
+//! nothing.  A success forgets the tries; so does a day without any.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,7 +15,7 @@ pub const WAIT_MS_MAX: u64 = 15 * 60 * 1000;
 /// Most names that are remembered: those with the fewest wrong tries are forgotten first.
 const NAMES_MAX: usize = 10_000;
 
-/// Wrong tries by what was guessed at.
+/// Wrong tries by name or address.
 #[derive(Debug)]
 pub struct Lockout<K> {
     tries: HashMap<K, Tries>,
@@ -64,14 +64,14 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
         Ok(())
     }
 
-    /// The last try was right, and says nothing about those before: an address is shared by many.
+    /// The last try was right, but the tries before it still count: many people may share an address.
     pub fn forgive(&mut self, name: &K) {
         if let Some(tries) = self.tries.get_mut(name) {
             tries.wrong = tries.wrong.saturating_sub(1);
         }
     }
 
-    /// The last try was right: those before are forgotten.
+    /// The last try was right: the tries before it are forgotten.
     pub fn succeed(&mut self, name: &K) {
         self.tries.remove(name);
     }

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use memchr::memmem::Finder;
 
-/// A list of names, made ready for lookups. Of several entries that match, the first counts.
+/// A list of names, prepared for lookups. Of several entries that match, the first counts.
 #[derive(Debug, Default)]
 pub struct NameIndex {
     exact: HashMap<Box<str>, usize>,
@@ -60,7 +60,7 @@ impl<V: Default> Parts<V> {
 #[derive(Debug)]
 struct Middle {
     at: usize,
-    /// Whether there is but one star.
+    /// Whether there is only one star.
     single: bool,
     parts: Vec<Finder<'static>>,
 }
@@ -76,7 +76,7 @@ impl Middle {
 }
 
 impl NameIndex {
-    /// Takes names in, each with its place. In a name each `*` stands for any characters, none included.
+    /// Builds the index from names, each with its place. In a name each `*` stands for any characters, none included.
     pub fn new<'n>(names: impl IntoIterator<Item = (&'n str, usize)>) -> Self {
         let mut index = Self::default();
         for (name, at) in names {
@@ -123,7 +123,7 @@ impl NameIndex {
 }
 
 /// Which of several takes turn number `turn`: each as often as its weight says, evenly mixed, without chance. In as
-/// many turns as the weights add up to, divided by what all of them share, each has exactly its part. `None` where no
+/// many turns as the weights add up to (divided by their common factor), each has exactly its share. `None` where no
 /// weight is above 0.
 #[must_use]
 pub fn spread(turn: u64, weights: impl Iterator<Item = u32> + Clone) -> Option<usize> {

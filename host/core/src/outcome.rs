@@ -17,7 +17,7 @@ pub enum Outcome {
     UpstreamError,
     /// The gateway lost the request.
     Unknown,
-    /// The gateway refused the request (filter, balance, a bad body): nothing was sent, so no price rule ever sees it.
+    /// The gateway refused the request (filter, balance, a bad body): nothing was sent, so no price rule sees it.
     Refused,
 }
 

@@ -13,7 +13,7 @@ use crate::points::Micropoints;
 use crate::time::Timestamp;
 use crate::usage::{Class, ServiceTier, Unit, Unpriced, Usage};
 
-/// Units that a rate is for, whatever they are.
+/// How many units a rate is for, in every class.
 pub const UNITS_PER_RATE: i64 = 1_000_000;
 /// Parts of a [`PriceRate`] that make a whole.
 const PPM: i128 = 1_000_000;
@@ -27,7 +27,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// These rates. A class that is not named costs what the class that it is priced like does, or else nothing.
+    /// These rates. A class that is not named costs as much as the class that it is priced like, or else nothing.
     #[must_use]
     pub const fn of(request: i64, stated: &[(Class, i64)]) -> Self {
         let mut by_class = [None; Class::COUNT];
@@ -39,7 +39,7 @@ impl Rates {
         Self::filled(request, by_class)
     }
 
-    /// The rates that `stated` knows, and of the other classes that of the class which each is priced like, or nothing.
+    /// The rates that `stated` knows. Each other class gets the rate of the class that it is priced like, or none.
     ///
     /// # Errors
     /// As `stated`.
@@ -69,7 +69,7 @@ impl Rates {
         Self { by_class, request }
     }
 
-    /// The rate of a class, where an index cannot stand.
+    /// The rate of a class, where an index cannot be used (in constants).
     #[must_use]
     pub const fn rate(&self, class: Class) -> i64 {
         self.by_class[class.index()]
@@ -82,7 +82,7 @@ impl Rates {
         self
     }
 
-    /// Whether the rate of this class is no more than what it would be if nothing were said of it.
+    /// Whether the rate of this class is at most the one that it would have if it were not stated.
     #[must_use]
     pub fn goes_without_saying(&self, class: Class) -> bool {
         match class.unpriced() {
@@ -92,7 +92,7 @@ impl Rates {
         }
     }
 
-    /// Whether the rate of this class is what it would be if it were left out.
+    /// Whether the rate of this class equals the one that it would have if it were not stated.
     #[must_use]
     pub fn is_implied(&self, class: Class) -> bool {
         match class.unpriced() {
@@ -124,8 +124,8 @@ impl Rates {
         self.request < 0 || self.by_class.iter().any(|rate| *rate < 0)
     }
 
-    /// What so many units of a class cost, in millionths of a micro-point. Rates below zero count as zero. No overflow:
-    /// a 64-bit count times a 63-bit rate has 127 bits at most.
+    /// What this many units of a class cost, in millionths of a micro-point. Rates below zero count as zero. No
+    /// overflow: a 64-bit count times a 63-bit rate has 127 bits at most.
     #[must_use]
     pub fn cost_of(&self, class: Class, units: u64) -> i128 {
         i128::from(units) * i128::from(self[class].max(0))
@@ -151,8 +151,8 @@ impl Rates {
         Self { by_class: self.by_class.map(times_rate), request: times_rate(self.request) }
     }
 
-    /// What is paid where the request was served in a tier with this factor, in millionths: that of its tokens. What a
-    /// tool or an image costs is the same in every tier.
+    /// What is paid where the request was served in a tier with this factor, in millionths. The factor applies to
+    /// tokens only: tools and images cost the same in every tier.
     #[must_use]
     pub fn at_factor(&self, ppm: u32) -> Self {
         if ppm == TierFactors::STANDARD_PPM {
@@ -166,7 +166,7 @@ impl Rates {
     }
 }
 
-/// So many millionths of a price, rounded up; what 64 bits cannot hold sticks at their end.
+/// This many millionths of a price, rounded up; what 64 bits cannot hold sticks at their end.
 fn times(price: i64, ppm: u32) -> i64 {
     let product = i128::from(price) * i128::from(ppm);
     i64::try_from((product + PPM - 1).div_euclid(PPM)).unwrap_or(i64::MAX)
@@ -186,7 +186,7 @@ impl IndexMut<Class> for Rates {
     }
 }
 
-/// Micro-points of so many millionths of them, rounded up; what 64 bits cannot hold sticks at their end.
+/// Whole micro-points for this many millionths of them, rounded up; what 64 bits cannot hold sticks at their end.
 #[must_use]
 pub fn rounded_up(millionths: i128) -> Micropoints {
     let divisor = i128::from(UNITS_PER_RATE);
@@ -204,20 +204,20 @@ impl PriceRate {
     /// The largest: a hundred times the table's prices.
     pub const PPM_MAX: u32 = 100_000_000;
 
-    /// A rate of so many millionths; `None` above [`Self::PPM_MAX`].
+    /// A rate of this many millionths; `None` above [`Self::PPM_MAX`].
     #[must_use]
     pub const fn of_ppm(ppm: u32) -> Option<Self> {
         if ppm <= Self::PPM_MAX { Some(Self(ppm)) } else { None }
     }
 
-    /// The rate in millionths, for the books and for operators.
+    /// The rate in millionths, for the database and for operators.
     #[must_use]
     pub const fn ppm(self) -> u32 {
         self.0
     }
 }
 
-/// Whoever has no rate pays the table's prices.
+/// A user without a rate pays the table's prices.
 impl Default for PriceRate {
     fn default() -> Self {
         Self::FULL
@@ -235,7 +235,7 @@ impl fmt::Debug for PriceRate {
 pub struct Tier {
     /// Prompt tokens, cached ones included, above which the tier applies.
     pub above_tokens: u64,
-    /// The prices then.
+    /// The prices that apply then.
     pub rates: Rates,
 }
 
@@ -254,7 +254,7 @@ pub struct ModelPrice {
     pub tiers: TierFactors,
 }
 
-/// What tokens cost in each service tier, in millionths of a model's prices: the same, where nothing else is said.
+/// What tokens cost in each service tier, in millionths of a model's prices: all of them, where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierFactors([u32; ServiceTier::ALL.len()]);
 
@@ -322,7 +322,7 @@ impl PriceTable {
         Self { version, effective_at, models }
     }
 
-    /// When it takes over.
+    /// When it takes effect.
     #[must_use]
     pub const fn effective_at(&self) -> Timestamp {
         self.effective_at
@@ -349,9 +349,9 @@ impl PriceTable {
 /// The version in force and those that are to come, for a server that runs through their moments.
 #[derive(Debug, Clone, Default)]
 pub struct PriceSchedule {
-    /// By the moment at which they take over; of two with the same one, the later version counts.
+    /// By the moment at which they take effect; of two with the same one, the later version counts.
     tables: Vec<Arc<PriceTable>>,
-    /// What is in force before the first one: nothing has a price.
+    /// In force before the first one: nothing has a price.
     none: Arc<PriceTable>,
 }
 
@@ -363,15 +363,15 @@ impl PriceSchedule {
         Self { tables, none: Arc::default() }
     }
 
-    /// The table in force at `now`: of those whose moment has come, the one whose moment came last. A request asks
-    /// once, when it is admitted, and is held and settled by the answer.
+    /// The table in force at `now`: the one whose moment came last. A request asks once, when it is admitted; its hold
+    /// and its charge both follow that answer.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> &Arc<PriceTable> {
         let come = self.tables.partition_point(|table| table.effective_at <= now);
         come.checked_sub(1).and_then(|at| self.tables.get(at)).unwrap_or(&self.none)
     }
 
-    /// Those that have not taken over at `now`, the next one first.
+    /// Those that are not in force yet at `now`, the next one first.
     pub fn after(&self, now: Timestamp) -> impl Iterator<Item = &Arc<PriceTable>> {
         self.tables.iter().filter(move |table| table.effective_at > now)
     }

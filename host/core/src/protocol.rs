@@ -52,7 +52,7 @@ impl Operation {
     pub const ALL: [Self; 5] =
         [Self::Generate, Self::CountTokens, Self::Embed, Self::EmbedBatch, Self::ListModels];
 
-    /// As what it is recorded and counted: an interaction is an answer like any other.
+    /// The operation as which it is recorded and counted: an interaction counts as an answer.
     #[must_use]
     pub const fn recorded(self) -> Self {
         if self.generates() { Self::Generate } else { self }
@@ -91,7 +91,7 @@ pub enum Owner {
     User,
     /// The operator's.
     Platform,
-    /// Another user's, lent to the pool with recorded consent.
+    /// Another user's, lent with recorded consent.
     Shared,
 }
 

@@ -128,7 +128,7 @@ impl Receipt {
             }
             return lines;
         }
-        // Up to and including each class, so that what rounding takes from one line the next one has.
+        // Sums up to and including each class, so that the next line gets what rounding takes from this one.
         let charge = u128::try_from(self.charge.get()).unwrap_or(0);
         let (mut summed, mut shared) = (0, 0);
         let mut lines = Vec::new();
@@ -143,8 +143,8 @@ impl Receipt {
         lines
     }
 
-    /// Each class with its units and what these cost at the prices charged, in some unit that is the same for all. The
-    /// sum has 64 bits at most.
+    /// Each class with its units and what these cost at the prices charged, in a unit that is the same for all. The sum
+    /// has 64 bits at most.
     fn weights(&self) -> Vec<(&'static str, u64, u128)> {
         let rates = self.charged_rates();
         let weight = |cost: i128| u128::try_from(cost).unwrap_or(0);

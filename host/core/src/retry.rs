@@ -1,4 +1,4 @@
-//! What follows of an attempt that failed, decided in one place: whether the request is tried again, where, and what
+//! What follows from an attempt that failed, decided in one place: whether the request is tried again, where, and what
 //! becomes of the credential.
 //!
 //! ARCHITECTURE.md tells it as a table, which a test holds against [`decide`]. Nothing waits between two attempts: what
@@ -11,11 +11,11 @@ use crate::wait::RetryAfter;
 /// How far an attempt had come when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing of an answer had come but a refusal.
+    /// No part of an answer had come except a refusal.
     Unanswered,
-    /// The provider refused an access token in whose place another can be had.
+    /// The provider refused an access token that can be replaced.
     StaleToken,
-    /// No byte came in time. The provider may be at work on the request, and a second one would be paid for too.
+    /// No byte came in time. The provider may be working on the request, and a second one would be paid for too.
     Silent,
 }
 
@@ -55,7 +55,7 @@ impl Next {
     }
 }
 
-/// What follows of a failed attempt.
+/// What follows from a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
     /// Where the next attempt is made.
@@ -64,7 +64,7 @@ pub struct Decision {
     pub penalty: Penalty,
 }
 
-/// Decides what follows of an attempt that failed in `phase` for a reason of this class. `told` is how long the
+/// Decides what follows from an attempt that failed in `phase` for a reason of this class. `told` is how long the
 /// provider asked to wait.
 #[must_use]
 pub const fn decide(class: FailureClass, told: Option<RetryAfter>, phase: Phase, budget: Budget) -> Decision {

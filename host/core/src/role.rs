@@ -1,11 +1,11 @@
-//! What a user may do beyond his own things.
+//! What a user may do beyond their own things.
 
 /// A user's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// Everything, to everyone's things.
+    /// Everything, to everyone's things, and to the gateway's.
     Admin,
-    /// His own things.
+    /// Their own things only.
     #[default]
     User,
 }

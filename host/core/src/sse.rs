@@ -12,7 +12,7 @@ const BYTE_ORDER_MARK: &[u8; 3] = b"\xEF\xBB\xBF";
 /// Why a stream cannot be framed any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
-    /// One event is longer than the framer was told to accept.
+    /// One event is longer than the framer accepts.
     #[error("an event of the stream is longer than {max_event_bytes} bytes")]
     TooLong {
         /// The limit.
@@ -61,7 +61,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What the bytes of the unfinished event so far say about the next one.
+/// What the bytes of the unfinished event mean for the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing of the stream was seen but this many bytes of a byte order mark.
@@ -79,7 +79,7 @@ enum State {
 /// Finds the events in a stream of chunks.
 ///
 /// Copies bytes only for an event that is split over chunks. A CR at the end of a chunk may be half a line end, so the
-/// event that it could end is lent when the next byte is known.
+/// event that it may end is passed on once the next byte is known.
 #[derive(Debug)]
 pub struct Framer {
     carry: Vec<u8>,
@@ -99,7 +99,7 @@ impl Framer {
     /// belong to an event that is not complete.
     ///
     /// # Errors
-    /// [`SseError::TooLong`] for this and every later chunk; events before the long one were lent.
+    /// [`SseError::TooLong`] for this and every later chunk; events before the long one were passed on.
     pub fn push(&mut self, chunk: &[u8], mut event: impl FnMut(Frame<'_>)) -> Result<usize, SseError> {
         self.check_length(0)?;
         let mut start = 0;
@@ -121,7 +121,7 @@ impl Framer {
         Ok(unfinished.len())
     }
 
-    /// The event that the stream ended in: one without its blank line, or with one that ends in a CR. Browsers drop
+    /// What was left of an event when the stream ended: it lacks its blank line, or that ends in a CR. Browsers drop
     /// the former; some providers send their last event that way.
     #[must_use]
     pub fn finish(&self) -> Option<&[u8]> {

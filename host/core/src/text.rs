@@ -3,10 +3,10 @@
 //! The filter is secure by default: in a request, every string *value* is text unless there is a reason to pass it
 //! over, and what is not known is looked at. A string is passed over only when all three of these hold:
 //!
-//! 1. **The provider's own schema rules the place**: every name on the way down is one of `names::is_schema`. Below any
-//!    other name (tool arguments, tool schemas, whatever comes next year) the model may read what it finds as text, so
-//!    nothing is passed over there.
-//! 2. **The name says that it is no prose**: bytes (`names::is_bytes`) or an identifier (`names::is_identifier`).
+//! 1. **The provider's own schema defines the place**: every name on the way down is one of `names::is_schema`. Below
+//!    any other name (tool arguments, tool schemas, whatever comes next year) the model may read what it finds as text,
+//!    so nothing is passed over there.
+//! 2. **The name says that it is not prose**: bytes (`names::is_bytes`) or an identifier (`names::is_identifier`).
 //! 3. **It is spelled like that**: base64, or a base64 `data:` URL; short and without spaces for an identifier.
 //!
 //! So media do not cost a scan or match by chance, an id is not masked, and prose under such a name is still seen.
@@ -306,7 +306,7 @@ fn unescaped(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `raw` is base64 (either alphabet) or a base64 `data:` URL. Some writers escape each slash.
+/// Whether `raw` is base64 (either alphabet) or a base64 `data:` URL. Some clients escape each slash.
 fn spells_bytes(raw: &str) -> bool {
     let raw = raw.as_bytes();
     if !raw.starts_with(b"data:") {

@@ -20,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This moment moved `ms` milliseconds on.
+    /// The moment `ms` milliseconds after this one.
     #[must_use]
     pub const fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -54,7 +54,7 @@ impl Timestamp {
         let (month, day) = rest.split_once('-')?;
         let (year, month, day) = (digits(year, 4)?, digits(month, 2)?, digits(day, 2)?);
         let found = day_of(year, month.checked_sub(1)? + 1, day.checked_sub(1)? + 1)?;
-        // A day that a month does not have is another one, written back.
+        // A day that the month does not have comes back as another date.
         (date(found) == (year, month, day)).then_some(Self(found * DAY_MS))
     }
 

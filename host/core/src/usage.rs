@@ -54,7 +54,7 @@ impl Usage {
         Self { units, quality, tier: ServiceTier::Standard }
     }
 
-    /// The same, served in another tier.
+    /// The same usage, served in another tier.
     #[must_use]
     pub const fn at_tier(mut self, tier: ServiceTier) -> Self {
         self.tier = tier;
@@ -68,7 +68,7 @@ impl Usage {
         self
     }
 
-    /// The classes of which there are units, with these.
+    /// The classes with units, and how many.
     pub fn amounts(&self) -> impl Iterator<Item = (Class, u64)> + '_ {
         Class::ALL.into_iter().map(|class| (class, self[class])).filter(|(_, units)| *units > 0)
     }

@@ -15,7 +15,7 @@ impl RetryAfter {
     /// The longest wait that a provider is believed: a day.
     pub const MAX: Self = Self(24 * 60 * 60 * 1000);
 
-    /// What a provider says, at most [`RetryAfter::MAX`].
+    /// What the provider says, but at most [`RetryAfter::MAX`].
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         if ms < Self::MAX.0 { Self(ms) } else { Self::MAX }

@@ -1,4 +1,4 @@
-//! What the writer writes: holds, their resolutions, records and events.
+//! What the writer takes: holds, their resolutions, records and events.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tollgate_core::usage::Usage;
 /// A SHA-256.
 pub type Digest = [u8; 32];
 
-/// One thing to write; whole or not at all.
+/// One thing to write, whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Reserves points before dispatch. The only entry that a request waits for.
@@ -62,7 +62,7 @@ pub enum Entry {
     Record(Box<RequestRecord>),
     /// Something that happened to a plugin.
     Event(PluginEvent),
-    /// The attempts of a request that needed more than one, or whose only one failed; its record follows.
+    /// The attempts of a request that needed several, or whose only one failed; its record follows.
     Attempts {
         /// The request.
         request: RequestId,
@@ -83,12 +83,12 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Whether a caller can be told "no" and nothing is lost.
+    /// Whether it may be refused to its caller without loss.
     pub(crate) const fn is_hold(&self) -> bool {
         matches!(self, Self::Hold { .. })
     }
 
-    /// Whether someone's points hang on it.
+    /// Whether someone's points depend on it.
     pub(crate) const fn resolves_hold(&self) -> bool {
         matches!(self, Self::Settle { .. } | Self::Void { .. } | Self::Lent { .. })
     }
@@ -133,7 +133,7 @@ pub struct RequestRecord {
     pub user: UserId,
     /// With which API key.
     pub api_key: Option<ApiKeyId>,
-    /// What the client spoke; `None` when the request was lost before it could be recorded.
+    /// The client's protocol; `None` when the request was lost before it could be recorded.
     pub protocol: Option<Protocol>,
     /// What it asked for.
     pub operation: Option<Operation>,
@@ -147,7 +147,7 @@ pub struct RequestRecord {
     pub outcome: Outcome,
     /// The HTTP status that the client saw; `None` when it saw none.
     pub status: Option<u16>,
-    /// Tries at an upstream.
+    /// Attempts at an upstream.
     pub attempts: u32,
     /// From the request's first byte to the end, in milliseconds.
     pub latency_ms: u64,
@@ -167,7 +167,7 @@ pub struct RequestRecord {
     pub components: Components,
     /// Canonical bytes of the receipt, where something was priced.
     pub receipt: Option<Vec<u8>>,
-    /// What the content filter says of the text that it refused: a digest, never the text.
+    /// What the content filter reports of the text that it refused: a digest, never the text.
     pub filter_hash: Option<Vec<u8>>,
     /// What went wrong, without secrets and without content.
     pub error: Option<String>,
@@ -216,7 +216,7 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Why it failed; `None` for the one that did not.
     pub failure: Option<FailureClass>,
-    /// From its begin to the first byte of its answer, or to its failure, in milliseconds.
+    /// From its start to the first byte of its answer, or to its failure, in milliseconds.
     pub took_ms: u64,
 }
 
@@ -233,7 +233,7 @@ pub struct PluginEvent {
     pub digest: Option<Digest>,
     /// What happened, as one word.
     pub event: String,
-    /// The rest of the story.
+    /// Details.
     pub detail: Option<String>,
 }
 
@@ -250,7 +250,7 @@ pub(crate) enum Movement {
 /// The id of a request's movement: the same each time, so that a repeated entry is refused by the primary key.
 ///
 /// A hold has the request's own id. The others turn that UUIDv7 into a custom one (version 8) which keeps the time in
-/// front, so that their index entries are appended too, and gives four random bits up for the movement.
+/// front, so that their index entries are appended too, and uses four of its random bits for the movement.
 pub(crate) fn transfer_id(request: RequestId, movement: Movement) -> TransferId {
     let mut bytes = *request.as_bytes();
     if !matches!(movement, Movement::Hold) {

@@ -56,13 +56,13 @@ pub enum StoreError {
         /// How many are allowed.
         max: u32,
     },
-    /// Without him nobody could manage anything.
+    /// They are the last enabled admin: without them nobody could manage anything.
     #[error("this is the last admin who is enabled: make another one first")]
     LastAdmin,
     /// An argument makes no sense; the text says which.
     #[error("{0}")]
     Invalid(String),
-    /// What was asked for makes sense, and cannot be done as things are; the text says why.
+    /// The request makes sense but cannot be done as things are; the text says why.
     #[error("{0}")]
     Refused(String),
     /// The sweep could not release a hold.
@@ -82,7 +82,7 @@ pub enum WriteError {
     /// The request has such an entry already: a hold taken twice, a hold resolved twice. Harmless.
     #[error("the ledger has this entry already")]
     Duplicate,
-    /// The entry breaks a rule of the schema (no such hold, no such user) and never will be written.
+    /// The entry breaks a rule of the schema (no such hold, no such user) and will never be written.
     #[error("the ledger refuses the entry: {0}")]
     Refused(String),
     /// The database failed; the hold was not written.
@@ -93,7 +93,7 @@ pub enum WriteError {
     Closed,
 }
 
-/// Why a secret stays closed.
+/// Why a secret could not be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Another key sealed it, or it was changed or moved to another row.

@@ -1,7 +1,7 @@
 //! What a server follows: everything at its start, and then each change.
 //!
-//! Each transaction that changes something writes rows into the feed: what kind of thing has changed, and which. A
-//! server reads the rows that are new, reads those things anew, and nothing else.
+//! Each transaction that changes something writes rows into the feed: what kind of thing has changed, and which one. A
+//! server reads the new rows and then only the things that they name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -20,7 +20,7 @@ use crate::ledger::account::Balance;
 use crate::ledger::booking::Credit;
 use crate::snapshot::Snapshot;
 
-/// A change that a server has to notice.
+/// A change that a server must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Its place in the feed: only grows, by one from change to change.
@@ -29,10 +29,10 @@ pub struct Change {
     pub what: Changed,
 }
 
-/// What has changed. That it is new or gone is a change like any other.
+/// What has changed. Creation and deletion are changes too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// Nobody can say: all has to be read.
+    /// Unknown: everything must be read.
     Everything,
     /// A user: their name, whether they may call, the floor of their account, what they pay of the prices.
     User(UserId),
@@ -48,23 +48,23 @@ pub enum Changed {
     Points(UserId),
 }
 
-/// What the feed has to say.
+/// An answer of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// These changes, in their order; none where nothing has changed.
     Changes(Vec<Change>),
-    /// The feed does not go back that far: all has to be read.
+    /// The feed does not go back that far: everything must be read.
     Gap,
 }
 
-/// What to read anew.
+/// What to read again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// Users, with their account, their price rate and all of their keys.
     pub users: BTreeSet<UserId>,
     /// Keys, without the others of their users.
     pub api_keys: BTreeSet<ApiKeyId>,
-    /// Credentials, with all keys of their users: a key knows what its user brought along.
+    /// Credentials, with all keys of their users: a key in memory knows its user's credentials.
     pub credentials: BTreeSet<CredentialId>,
     /// The price tables.
     pub prices: bool,
@@ -80,7 +80,7 @@ impl Wanted {
     }
 }
 
-/// A part of what a server decides from, at one moment. What was asked for and is not there is gone.
+/// A part of what a server decides from, at one moment. What was asked for and is missing no longer exists.
 #[derive(Debug, Default)]
 pub struct Part {
     /// The last transfer that the balances contain.
@@ -91,7 +91,7 @@ pub struct Part {
     pub api_keys: Vec<ApiKey>,
     /// Credentials, disabled ones too, still sealed.
     pub credentials: Vec<Credential>,
-    /// What those users pay of the prices, where it is not the whole.
+    /// What those users pay of the prices, for those who do not pay them in full.
     pub price_rates: HashMap<UserId, PriceRate>,
     /// The balances of the users that were asked for.
     pub balances: Vec<Balance>,
@@ -111,8 +111,8 @@ pub trait Feed: Debug + Send + Sync {
     /// When the database fails or holds a damaged row.
     async fn load(&self, now: Timestamp) -> Result<Snapshot, StoreError>;
 
-    /// What has changed after `seq`, at most `limit` changes: a change is there only when all before it are. A server
-    /// asks all the time, so it costs the reading of one row where nothing has changed.
+    /// What has changed after `seq`, at most `limit` changes: a change appears only after all before it. A server asks
+    /// all the time, so this reads a single row where nothing has changed.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.

@@ -1,12 +1,12 @@
 //! Keeps accounts, keys, prices, transfers and records.
 //!
-//! The data path never reads from here: a server loads a [`Snapshot`] at its start, decides in memory, and hands what
-//! it decided to the [`Writer`], which puts it into a journal at once and into the tables soon. Management (the command
-//! line, the API) changes rows through [`Store`], and the [`Feed`] tells a running server which.
+//! The data path never reads from here: a server loads a [`Snapshot`] at its start, decides in memory, and hands its
+//! decisions to the [`Writer`], which puts them into a journal at once and into the tables soon after. Management (the
+//! command line, the API) changes rows through [`Store`], and the [`Feed`] tells a running server which ones.
 //!
 //! A [`Store`] is a few parts, each behind a trait: [`Catalogue`], [`Ledger`], [`RequestLog`], [`Sessions`] and
-//! [`Feed`]. Traits and what they speak of stand at the root, by subject. How it is kept is `sqlite/`, the only place
-//! that names SQLite: start with `sqlite/migrations/0001_initial.sql`.
+//! [`Feed`]. Traits and the types that they speak of are at the root, by subject. `sqlite/` is how it is kept, and the
+//! only place that names SQLite: start with `sqlite/migrations/0001_initial.sql`.
 
 mod catalogue;
 mod entry;

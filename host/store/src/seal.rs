@@ -1,7 +1,7 @@
 //! Seals provider credentials, and the gateway's own secrets, at rest: XChaCha20-Poly1305 under one master key.
 //!
-//! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: a sealed key
-//! that is copied to another row, owner or provider does not open.
+//! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: so a sealed
+//! key that is copied to another row, owner or provider does not open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -23,14 +23,14 @@ use crate::error::StoreError;
 #[derive(Clone)]
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
-    /// For keys that are made of this one.
+    /// Derives further keys from this one.
     derive: Hmac<Sha256>,
 }
 
 /// A sealed secret, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// Fresh for each seal.
+    /// Fresh for each sealing.
     pub nonce: [u8; 24],
     /// Ciphertext and tag.
     pub bytes: Vec<u8>,
@@ -48,7 +48,7 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// The variable part stands last, so no two places have the same bytes.
+    /// The variable part comes last, so no two contexts have the same bytes.
     fn aad(&self) -> Vec<u8> {
         let owner: u8 = match self.owner {
             Owner::User => 0,
@@ -83,7 +83,7 @@ impl MasterKey {
         Self { cipher, derive }
     }
 
-    /// A secret that follows from this key and `purpose` alone: 64 hexadecimal digits. Says nothing of the key.
+    /// A secret derived from this key and `purpose` alone: 64 hexadecimal digits. It reveals nothing of the key.
     #[must_use]
     pub fn derived(&self, purpose: &str) -> Secret {
         let made = self.derive.clone().chain_update(b"tollgate derived 1").chain_update(purpose).finalize();
@@ -212,7 +212,7 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
-/// Begins like no credential's place, so that neither opens as the other.
+/// Begins unlike any credential's context, so that neither opens as the other.
 fn setting_aad(name: &str) -> Vec<u8> {
     [b"tollgate setting 1".as_slice(), name.as_bytes()].concat()
 }

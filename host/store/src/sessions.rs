@@ -15,7 +15,7 @@ use crate::seal::MasterKey;
 /// A call with an `Idempotency-Key`.
 #[derive(Debug, Clone, Copy)]
 pub struct Keyed<'a> {
-    /// Who sent it: keys of others are other keys.
+    /// Who sent it: the same key from another sender is another key.
     pub actor: &'a str,
     /// The key.
     pub key: &'a str,
@@ -28,11 +28,12 @@ pub struct Keyed<'a> {
 /// What is known of a keyed call.
 #[derive(Debug)]
 pub enum Known {
-    /// Nothing: it is to be made, and its end to be told by [`KeyedCalls::keep_answer`] or [`KeyedCalls::forget_call`].
+    /// Nothing: the caller is to make it, and to report its end by [`KeyedCalls::keep_answer`] or
+    /// [`KeyedCalls::forget_call`].
     New,
-    /// It runs at this moment.
+    /// It is running now.
     Running,
-    /// A run of the gateway that has ended took it, and nobody knows how far it came.
+    /// An earlier run of the gateway accepted it, and it is not known how far it came.
     CutOff,
     /// The key belongs to another call.
     Other,
@@ -40,24 +41,24 @@ pub enum Known {
     Answered(u16, Secret),
 }
 
-/// What is guessed at.
+/// What wrong passwords are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guessed {
     /// A user's name.
     Name = 1,
-    /// From an address.
+    /// An address.
     Address = 2,
 }
 
-/// Wrong tries: SHA-256 of what was guessed at, how many, and when the last one was.
+/// Wrong tries: SHA-256 of the name or address, how many, and when the last one was.
 pub type WrongTries = (Digest, u32, Timestamp);
 
 /// What became of a refresh token that was handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {
-    /// It was good and has been replaced; this is whose it is.
+    /// It was valid and has been replaced; it belongs to this user.
     Replaced(User),
-    /// It had been replaced before: the whole session is ended now.
+    /// It had been replaced before: the whole session has been ended.
     Reused,
     /// There is no such session, or it is over.
     Unknown,
@@ -79,14 +80,14 @@ pub trait Logins: Send + Sync {
         expires_at: Timestamp,
     ) -> Result<SessionId, StoreError>;
 
-    /// The user of a session that is not over. The management API asks at each call, so that an end takes effect at
-    /// once.
+    /// The user of a session that is not over. The management API asks at each call, so that ending a session takes
+    /// effect at once.
     ///
     /// # Errors
     /// When the database fails.
     async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError>;
 
-    /// Replaces a refresh token by the next one, or ends its session when it had been replaced before.
+    /// Replaces a refresh token with the next one, or ends its session if it had been replaced before.
     ///
     /// # Errors
     /// When the database fails.
@@ -115,7 +116,7 @@ pub trait LockOuts: Send + Sync {
     /// When the database fails.
     async fn lockouts(&self, kind: Guessed, now: Timestamp) -> Result<Vec<WrongTries>, StoreError>;
 
-    /// Keeps what is to be remembered of a name or address; 0 wrong tries for nothing. Forgets what is a day old.
+    /// Keeps the wrong tries of a name or address; 0 removes them. Removes what is a day old.
     ///
     /// # Errors
     /// When the database fails.
@@ -125,7 +126,7 @@ pub trait LockOuts: Send + Sync {
 /// Calls that must happen once.
 #[async_trait]
 pub trait KeyedCalls: Send + Sync {
-    /// Takes a keyed call in, or says what is known of it. Forgets what is a day old.
+    /// Registers a keyed call, or says what is known of it. Removes what is a day old.
     ///
     /// # Errors
     /// When the database fails.
@@ -136,7 +137,7 @@ pub trait KeyedCalls: Send + Sync {
         now: Timestamp,
     ) -> Result<Known, StoreError>;
 
-    /// Keeps the answer of a call that was taken in.
+    /// Keeps the answer of a registered call.
     ///
     /// # Errors
     /// When the database or the system's randomness fails.
@@ -155,5 +156,5 @@ pub trait KeyedCalls: Send + Sync {
     async fn forget_call(&self, call: &Keyed<'_>) -> Result<(), StoreError>;
 }
 
-/// Logins, lock-outs, and calls that must happen once: what the management API has to know of its callers.
+/// Logins, lock-outs, and calls that must happen once: what the management API must know of its callers.
 pub trait Sessions: Logins + LockOuts + KeyedCalls + Debug + Send + Sync {}

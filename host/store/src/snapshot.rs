@@ -27,9 +27,9 @@ pub struct Snapshot {
     pub credentials: Vec<Credential>,
     /// Model routes that were made while the gateway ran.
     pub routes: Vec<ModelRoute>,
-    /// The price table in force at the time asked for, and those that are to take over.
+    /// The price table in force at the time asked for, and those to come.
     pub prices: PriceSchedule,
-    /// What users pay of the prices, where it is not the whole.
+    /// What users pay of the prices, for those who do not pay them in full.
     pub price_rates: HashMap<UserId, PriceRate>,
     /// One balance per user. A server that already runs keeps its own and applies grants.
     pub balances: Vec<Balance>,

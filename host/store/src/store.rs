@@ -1,4 +1,4 @@
-//! The store as a server holds it: parts that may be kept in different places.
+//! The store as a server holds it: its parts may be kept in different places.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::sessions::Sessions;
 pub struct Store {
     /// What operators and users make and change.
     pub catalogue: Arc<dyn Catalogue>,
-    /// The books.
+    /// The ledger.
     pub ledger: Arc<dyn Ledger>,
-    /// What requests left behind.
+    /// Records of requests.
     pub log: Arc<dyn RequestLog>,
     /// Logins, lock-outs, and calls that must happen once.
     pub sessions: Arc<dyn Sessions>,
@@ -25,7 +25,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The same store for someone: what is changed through it is put down to them.
+    /// The same store on someone's behalf: the audit log names them for every change.
     #[must_use]
     pub fn acting(&self, act: Arc<Act>) -> Self {
         let (catalogue, ledger) = (self.catalogue.acting(Arc::clone(&act)), self.ledger.acting(act));

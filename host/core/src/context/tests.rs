@@ -11,7 +11,7 @@ fn trimmed(protocol: Protocol, body: &str, window: u64) -> (String, Option<Fit>)
     (String::from_utf8(kept).expect("text"), fit)
 }
 
-/// What a window of so many tokens makes of a body.
+/// What a window of this many tokens makes of a body.
 #[track_caller]
 fn check(protocol: Protocol, body: &str, window: u64, turns: usize, kept: &str) {
     let (text, fit) = trimmed(protocol, body, window);
@@ -168,7 +168,7 @@ proptest! {
         let (kept, fit) = trimmed(protocol, &body(protocol, &texts, separator), window);
         let gone = fit.as_ref().map_or(0, |fit| fit.turns);
         prop_assert!(gone < turns.len(), "the last turn stays");
-        // What is left is what leaving out the first turns by hand would leave.
+        // The result is the same as when the first turns are left out by hand.
         let expected: Vec<&str> = all
             .iter()
             .filter(|(turn, _)| turn.is_none_or(|turn| turn >= gone))

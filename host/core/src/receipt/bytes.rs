@@ -2,9 +2,8 @@
 //! text.
 //!
 //! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in
-//! their order, and those alone of which there is something to say; and it says in which tier the request was served,
-//! and what tokens cost there. What an older version does not say reads as `None`, or as what was true of all receipts
-//! then.
+//! order, and only those with units or with a rate of their own; it also has the tier in which the request was served,
+//! and what tokens cost there. What an older version lacks reads as `None`, or as what was true of all receipts then.
 
 use super::{Reason, Receipt, ReceiptError};
 use crate::id::{RequestId, UserId};
@@ -165,9 +164,9 @@ fn outcome_of(code: u8) -> Result<Outcome, ReceiptError> {
         .ok_or(ReceiptError::Field("outcome"))
 }
 
-/// In place of what was held, where an older receipt that says nothing of it is written again: no hold is below zero.
+/// Stands for the missing hold where an older receipt is written again: no hold is below zero.
 const UNKNOWN: i64 = -1;
-/// In place of the reason, likewise.
+/// Stands for the missing reason, likewise.
 const NO_REASON: u8 = 0xff;
 
 const fn reason_code(reason: Reason) -> u8 {
@@ -279,13 +278,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A class that is left out costs what goes without saying; so a receipt stays what it was when later versions know
-    /// more.
+    /// A class that is left out has its default rate, so a receipt keeps its meaning when later versions know more
+    /// classes.
     fn rates(&mut self) -> Result<Rates, ReceiptError> {
         let mut stated = Vec::new();
         self.amounts(|class, bytes| stated.push((class, i64::from_be_bytes(bytes))))?;
         let rates = Rates::of(self.i64()?, &stated);
-        // Bytes that differ are receipts that differ.
+        // Different bytes must be different receipts.
         let said = stated.iter().all(|(class, _)| !rates.is_implied(*class));
         if said { Ok(rates) } else { Err(ReceiptError::Field("rates")) }
     }
@@ -398,7 +397,7 @@ mod tests {
         assert_eq!(Receipt::decode(&bytes(&golden)), Ok(receipt()));
     }
 
-    /// What older layouts do not say is as it was for all then.
+    /// What older layouts lack was the same for all receipts then.
     #[test]
     fn receipts_of_older_versions_are_still_read() {
         let check = |bytes: &[u8], expected: Receipt| {
@@ -512,7 +511,7 @@ mod tests {
         "000001a3185c5000", // admitted at
         "00000000075bcd15", // charge
     ];
-    /// What versions 2 and 3 have more.
+    /// What versions 2 and 3 have in addition.
     const TAIL_2: [&str; 3] = [
         "0000000000000011", // price rate
         "0000000000000012", // held

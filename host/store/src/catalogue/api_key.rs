@@ -1,4 +1,4 @@
-//! API keys: by which users are known.
+//! API keys, by which users are known.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// What it may do.
     pub limits: KeyLimits,
-    /// Whether an operator wants the bodies of its calls kept.
+    /// Whether the bodies of its calls are kept, as an operator decides.
     pub keep_bodies: bool,
 }
 
@@ -90,7 +90,7 @@ pub struct KeyFilter {
     pub user: Option<UserId>,
     /// Younger than this one: where the page before ended.
     pub after: Option<ApiKeyId>,
-    /// At most so many.
+    /// At most this many.
     pub limit: usize,
 }
 
@@ -101,15 +101,15 @@ pub trait ApiKeys: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a user, [`StoreError::Exists`] for a key that is stored already,
-    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that cannot
-    /// be meant.
+    /// [`StoreError::TooMany`] when the user has as many as are allowed, [`StoreError::Invalid`] for limits that make
+    /// no sense.
     async fn create_api_key(&self, key: &NewApiKey<'_>, now: Timestamp) -> Result<ApiKeyId, StoreError>;
 
     /// Changes what its user may change of a key.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::TooMany`] when it would work again beside as many as are allowed, and
-    /// [`StoreError::Invalid`] for limits that cannot be meant.
+    /// [`StoreError::Invalid`] for limits that make no sense.
     async fn change_api_key(
         &self,
         key: ApiKeyId,
@@ -117,14 +117,13 @@ pub trait ApiKeys: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Says whether the bodies of a key's calls are kept from now on. Those that are kept stay until their time is
-    /// over.
+    /// Sets whether the bodies of a key's calls are kept from now on. Those already kept stay until their time is over.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// What was used with each key, by its counter: a server's last quarter of a second may be missing.
+    /// What was used with each key, by its counter. The last quarter of a second of a running server may be missing.
     ///
     /// # Errors
     /// When the database fails.
@@ -142,7 +141,8 @@ pub trait ApiKeys: Send + Sync {
     /// When the database fails.
     async fn find_api_keys(&self, filter: &KeyFilter) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// What was used with these keys, by their counters: a server's last quarter of a second may be missing.
+    /// What was used with these keys, by their counters. The last quarter of a second of a running server may be
+    /// missing.
     ///
     /// # Errors
     /// When the database fails.

@@ -46,7 +46,7 @@ pub struct Note<'a> {
     pub kind: &'a str,
     /// Its id or name.
     pub target: String,
-    /// What else is to know; never a secret. [`Value::Null`] for nothing.
+    /// Further details; never a secret. [`Value::Null`] for none.
     pub detail: Value,
 }
 
@@ -65,7 +65,7 @@ pub struct AuditRow {
     pub kind: String,
     /// Its id or name.
     pub target: String,
-    /// What else is to know.
+    /// Further details.
     pub detail: Option<Value>,
     /// The call over HTTP.
     pub request: Option<RequestId>,
@@ -88,7 +88,7 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
     /// Older than this row.
     pub before: Option<u64>,
-    /// At most so many.
+    /// At most this many.
     pub limit: usize,
 }
 

@@ -42,21 +42,21 @@ pub struct Credential {
     pub created_at: Timestamp,
     /// How much and how often it may serve.
     pub limits: RateLimits,
-    /// By which the key is known again; `None` for one of an older Tollgate that was not opened since.
+    /// What the key is recognised by; `None` for one of an older Tollgate that was not opened since.
     pub fingerprint: Option<Digest>,
-    /// How it was when its state last changed.
+    /// Its health when it last changed.
     pub state: CredentialState,
     /// What the last check found.
     pub check: Option<CheckResult>,
     /// The platform that it is for, where it is not for the provider itself.
     pub platform: Option<String>,
-    /// What the platform has to know of it: a JSON object.
+    /// What the platform needs to know: a JSON object.
     pub settings: String,
     /// Whether it is lent to others, and how.
     pub loan: Option<Loan>,
 }
 
-/// What lasts of a credential's health.
+/// The part of a credential's health that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CredentialState {
     /// Good, resting or disabled.
@@ -70,7 +70,7 @@ pub struct CredentialState {
 pub struct CheckResult {
     /// When.
     pub at: Timestamp,
-    /// What was wrong; `None` where the provider took it.
+    /// What was wrong; `None` where the provider accepted it.
     pub failure: Option<FailureClass>,
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
@@ -89,12 +89,12 @@ pub struct CredentialChange<'a> {
     pub limits: RateLimits,
 }
 
-/// Where a credential is good.
+/// Where a credential is valid.
 #[derive(Debug, Clone, Copy)]
 pub struct CredentialPlace<'a> {
     /// The platform, where it is not the provider itself.
     pub platform: Option<&'a str>,
-    /// What it has to know: a JSON object.
+    /// What it needs to know: a JSON object.
     pub settings: &'a str,
 }
 
@@ -103,7 +103,7 @@ pub struct CredentialPlace<'a> {
 pub struct NewCredential<'a> {
     /// Whose it is.
     pub owner: Owner,
-    /// The user: must be there for [`Owner::User`].
+    /// The user; required for [`Owner::User`].
     pub user: Option<UserId>,
     /// Name of the configured provider that it is for.
     pub provider: &'a str,
@@ -115,7 +115,7 @@ pub struct NewCredential<'a> {
     pub secret: &'a Secret,
     /// How much and how often it may serve.
     pub limits: RateLimits,
-    /// By which the key is known again.
+    /// What the key is recognised by.
     pub fingerprint: Digest,
 }
 
@@ -146,14 +146,14 @@ impl Credential {
     }
 }
 
-/// What was sealed anew.
+/// How much was sealed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resealed {
     /// Provider keys.
     pub credentials: usize,
     /// The gateway's own secrets.
     pub settings: usize,
-    /// Calls of which the bodies are kept.
+    /// Calls whose bodies are kept.
     pub bodies: usize,
 }
 
@@ -168,7 +168,7 @@ pub struct CredentialFilter {
     pub user: Option<UserId>,
     /// Younger than this one: where the page before ended.
     pub after: Option<CredentialId>,
-    /// At most so many.
+    /// At most this many.
     pub limit: usize,
 }
 
@@ -186,7 +186,7 @@ pub trait Credentials: Send + Sync {
         now: Timestamp,
     ) -> Result<CredentialId, StoreError>;
 
-    /// The same for a key that is good elsewhere than at its provider.
+    /// The same for a key that is valid elsewhere than at its provider.
     ///
     /// # Errors
     /// As [`Credentials::add_credential`].
@@ -216,7 +216,7 @@ pub trait Credentials: Send + Sync {
     /// When the database fails.
     async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError>;
 
-    /// Credentials of an older Tollgate, which did not note by what it knows them again.
+    /// Credentials of an older Tollgate, which did not note what they are recognised by.
     ///
     /// # Errors
     /// When the database fails.
@@ -225,7 +225,7 @@ pub trait Credentials: Send + Sync {
     /// Changes what may change of a credential.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that cannot be meant.
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight or limits that make no sense.
     async fn change_credential(
         &self,
         credential: CredentialId,
@@ -233,25 +233,26 @@ pub trait Credentials: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Notes by what a credential is known again: for those of an older Tollgate.
+    /// Notes what a credential is recognised by: for those of an older Tollgate.
     ///
     /// # Errors
     /// When the database fails.
     async fn set_fingerprint(&self, credential: CredentialId, print: &Digest) -> Result<(), StoreError>;
 
-    /// Keeps how a credential is. A running server calls it when that has changed. One that is gone is left alone.
+    /// Keeps the health of a credential. A running server calls it when that has changed. One that is gone is left
+    /// alone.
     ///
     /// # Errors
     /// When the database fails.
     async fn save_state(&self, credential: CredentialId, state: CredentialState) -> Result<(), StoreError>;
 
-    /// Keeps what a check found. One of a credential that is gone is forgotten.
+    /// Keeps what a check found. The check of a credential that is gone is dropped.
     ///
     /// # Errors
     /// When the database fails.
     async fn save_check(&self, credential: CredentialId, check: &CheckResult) -> Result<(), StoreError>;
 
-    /// Lets a credential serve, or not and why.
+    /// Lets a credential serve, or not, with the reason.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -263,7 +264,7 @@ pub trait Credentials: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Replaces the secret of a credential: a provider has given another for it.
+    /// Replaces the secret of a credential, when a provider has issued a new one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -275,7 +276,7 @@ pub trait Credentials: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Forgets a credential for good.
+    /// Deletes a credential for good.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

@@ -40,7 +40,7 @@ pub trait Catalogue:
     + Send
     + Sync
 {
-    /// The same catalogue for someone: what is changed through it is put down to them. One that nobody acts through (a
-    /// server's own, a test's) notes nothing.
+    /// The same catalogue on someone's behalf: the audit log names them for every change. A catalogue without an actor
+    /// (a server's own, a test's) notes nothing.
     fn acting(&self, act: Arc<Act>) -> Arc<dyn Catalogue>;
 }

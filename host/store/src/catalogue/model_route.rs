@@ -28,7 +28,7 @@ pub trait ModelRoutes: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that
-    /// is no JSON.
+    /// is not JSON.
     async fn add_model_route(
         &self,
         name: &str,
@@ -48,7 +48,7 @@ pub trait ModelRoutes: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Forgets a route.
+    /// Deletes a route.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

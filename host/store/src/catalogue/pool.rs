@@ -11,7 +11,7 @@ use crate::error::StoreError;
 /// A credential that is lent to others, and the consent to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loan {
-    /// Tells it from earlier loans of the credential: only grows.
+    /// Distinguishes it from earlier loans of the credential; only grows.
     pub number: u64,
     /// How often others may use it from midnight to midnight UTC.
     pub requests_per_day: u64,
@@ -23,7 +23,7 @@ pub struct Loan {
     pub at: Timestamp,
 }
 
-/// One use of a lent credential, as its owner may see it: nothing in it leads to who called.
+/// One use of a lent credential, as its owner may see it: nothing in it leads to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolUse {
     /// Its place among all uses.
@@ -32,8 +32,8 @@ pub struct PoolUse {
     pub at: Timestamp,
     /// The model that was asked for.
     pub model: String,
-    /// How the request ended where this use served it; `None` where it failed and another did, or while it is under
-    /// way.
+    /// How the request ended where this use served it; `None` where it failed and another use served, or while it is
+    /// under way.
     pub outcome: Option<Outcome>,
     /// Prompt tokens.
     pub prompt_tokens: u64,
@@ -50,9 +50,9 @@ pub trait Lending: Send + Sync {
     /// audit log in the same transaction.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is in the pool
-    /// already, [`StoreError::Invalid`] for a cap of 0 and for a credential that is not a user's own, or for another
-    /// platform: its owner says where it leads, and others' prompts shall not go there.
+    /// [`StoreError::NotFound`] without such a credential, [`StoreError::Exists`] when the same key is lent already,
+    /// and [`StoreError::Invalid`] for a cap of 0, for a credential that is not a user's own, and for one on another
+    /// platform: there its owner decides where it leads, and others' prompts must not go there.
     async fn lend(
         &self,
         credential: CredentialId,
@@ -62,8 +62,8 @@ pub trait Lending: Send + Sync {
         now: Timestamp,
     ) -> Result<Loan, StoreError>;
 
-    /// Takes a credential out of the pool. Returns the number of the loan that has ended; `None` where there was none,
-    /// which changes nothing.
+    /// Ends the loan of a credential. Returns the number of the loan; `None` where there was none, and then nothing
+    /// changes.
     ///
     /// # Errors
     /// When the database fails.

@@ -31,7 +31,7 @@ pub struct PriceVersion {
     pub created_at: Timestamp,
     /// From when on it is in force.
     pub effective_at: Timestamp,
-    /// When it was withdrawn, before it could take over.
+    /// When it was withdrawn, before it took effect.
     pub withdrawn_at: Option<Timestamp>,
     /// Who published it; `None` for a version older than the column.
     pub actor: Option<String>,
@@ -46,7 +46,7 @@ pub struct PriceVersion {
 pub enum Payers<'a> {
     /// These.
     Some(&'a [UserId]),
-    /// All that there are.
+    /// All users.
     All,
 }
 
@@ -63,17 +63,18 @@ pub trait Prices: Send + Sync {
         now: Timestamp,
     ) -> Result<u64, StoreError>;
 
-    /// Publishes a complete price table and returns its version. A running server changes over to it at its moment.
+    /// Publishes a complete price table and returns its version. A running server switches to it at its moment.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one,
     /// a model without a provider or without a bound on its output, a negative price.
     async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// Takes back a version that is still to come: what is in force then goes on.
+    /// Withdraws a version that is not yet in force: the one in force stays.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a version that does not exist, [`StoreError::Refused`] for one that has taken over.
+    /// [`StoreError::NotFound`] for a version that does not exist, [`StoreError::Refused`] for one that is already in
+    /// force.
     async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError>;
 
     /// All versions, the latest first.
@@ -98,7 +99,7 @@ pub trait Prices: Send + Sync {
     /// [`StoreError::NotFound`] for a version that was never published.
     async fn prices(&self, version: u64) -> Result<PriceTable, StoreError>;
 
-    /// The table in force at `now` and those that are to take over; an empty one where nothing is in force.
+    /// The table in force at `now` and those to come; an empty one where nothing is in force.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
@@ -108,10 +109,10 @@ pub trait Prices: Send + Sync {
 /// What users pay of the prices.
 #[async_trait]
 pub trait PriceRates: Send + Sync {
-    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. Requests
-    /// that are admitted from now on cost it; those under way cost what they were admitted at.
+    /// Sets what users pay of the prices: for all of `payers` or, where one of them does not exist, for none. It
+    /// applies to requests that are admitted from now on; those under way keep the rate of their admission.
     ///
-    /// Returns for how many it was set.
+    /// Returns the number of users for whom it was set.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] where a user does not exist.
@@ -123,7 +124,7 @@ pub trait PriceRates: Send + Sync {
         now: Timestamp,
     ) -> Result<u64, StoreError>;
 
-    /// What users pay of the prices, where it is not the whole.
+    /// What users pay of the prices, for those who do not pay them in full.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.

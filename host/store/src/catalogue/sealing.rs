@@ -9,13 +9,13 @@ use crate::seal::MasterKey;
 /// The master key that everything is sealed with.
 #[async_trait]
 pub trait Sealing: Send + Sync {
-    /// Whether the database is sealed with this key; `None` where nothing says so yet.
+    /// Whether the database is sealed with this key; `None` where that was never noted.
     ///
     /// # Errors
     /// When the database fails.
     async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError>;
 
-    /// Notes that the database is sealed with this key, where nothing says so yet.
+    /// Notes that the database is sealed with this key, where that was never noted.
     ///
     /// # Errors
     /// When the database fails.

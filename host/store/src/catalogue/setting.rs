@@ -21,10 +21,10 @@ pub trait Settings: Send + Sync {
     /// When the database fails.
     async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError>;
 
-    /// A secret that is kept sealed: the one that is there, or else `made`, which is kept from now on.
+    /// A secret that is kept sealed: the stored one, or else `made`, which is then stored.
     ///
     /// # Errors
-    /// When the database fails, or another master key sealed what is there.
+    /// When the database fails, or another master key sealed the stored one.
     async fn secret_setting(
         &self,
         master: &MasterKey,

@@ -18,16 +18,16 @@ pub struct User {
     pub name: String,
     /// Whether its API keys work.
     pub enabled: bool,
-    /// What it may do by the management API.
+    /// What it may do through the management API.
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// What changes of a user: `None` for what stays.
+/// Changes to a user; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserChange {
-    /// Whether calls and logins are taken.
+    /// Whether calls and logins are accepted.
     pub enabled: Option<bool>,
     /// What the user may do.
     pub role: Option<Role>,
@@ -60,7 +60,7 @@ impl UserChange {
 /// Users and their passwords.
 #[async_trait]
 pub trait Users: Send + Sync {
-    /// Makes a user with an empty account, whose balance holds may not take below 0.
+    /// Creates a user with an empty account, whose holds may not take the balance below 0.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken.
@@ -90,8 +90,7 @@ pub trait Users: Send + Sync {
     /// When the database fails.
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
 
-    /// Users in the order of their ids, which is that of their making: those after `after` whose name contains
-    /// `search`, whatever its case, at most `limit`.
+    /// Users after `after` whose name contains `search`, in any case, oldest first, at most `limit`.
     ///
     /// # Errors
     /// When the database fails.
@@ -102,21 +101,21 @@ pub trait Users: Send + Sync {
         limit: usize,
     ) -> Result<Vec<User>, StoreError>;
 
-    /// Changes a user, all of it or nothing. Whoever is disabled or gets another password has no login left.
+    /// Changes a user, all of it or nothing. Disabling a user or setting a password ends all of their logins.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::LastAdmin`] when no enabled admin would be left, and
     /// [`StoreError::Invalid`] for a floor above 0.
     async fn change_user(&self, id: UserId, change: &UserChange, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lets a user's API keys and logins work, or not.
+    /// Enables or disables a user's API keys and logins.
     ///
     /// # Errors
     /// As [`Users::change_user`].
     async fn set_user_enabled(&self, user: UserId, enabled: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above what is on the
-    /// account: that takes nothing, and refuses what comes until the balance is above it again.
+    /// Sets the least balance that a user's holds may leave: 0, or a negative overdraft. It may be above the balance:
+    /// nothing is taken then, and new holds are refused until the balance is above it again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a floor above 0.
@@ -128,8 +127,8 @@ pub trait Users: Send + Sync {
     /// When the database fails.
     async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError>;
 
-    /// Sets the hash of a user's password, as he does it himself, and ends his sessions but for the one that he does it
-    /// in.
+    /// Sets the hash of a user's password at the user's own request, and ends all of their sessions except the one that
+    /// asks.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

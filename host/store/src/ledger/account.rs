@@ -1,4 +1,4 @@
-//! What is on an account, and how it came there.
+//! What is on an account, and how it got there.
 
 use async_trait::async_trait;
 use tollgate_core::id::{NodeId, RequestId, TransferId, UserId};
@@ -20,10 +20,10 @@ pub struct Balance {
     pub floor: Micropoints,
 }
 
-/// One movement on a user's account. What was held and released again moved nothing and is not among them.
+/// One movement on a user's account. Holds that were released moved nothing and are not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementLine {
-    /// Its place in the ledger: later movements have larger ones.
+    /// Its number in the ledger: later movements have larger ones.
     pub seq: i64,
     /// Its id.
     pub transfer: TransferId,
@@ -36,7 +36,7 @@ pub struct StatementLine {
     pub request: Option<RequestId>,
     /// Why management booked it.
     pub reason: Option<String>,
-    /// Who did.
+    /// Who booked it.
     pub actor: Option<String>,
     /// When.
     pub at: Timestamp,
@@ -51,7 +51,7 @@ pub struct SweepReport {
     pub amount: Micropoints,
 }
 
-/// What was taken from an account, and given.
+/// What was taken from an account and put on it.
 #[async_trait]
 pub trait Statements: Send + Sync {
     /// At most `limit` movements on a user's account, newest first, those before `before` where it is given.
@@ -66,21 +66,21 @@ pub trait Statements: Send + Sync {
     ) -> Result<Vec<StatementLine>, StoreError>;
 }
 
-/// How long a node is taken for alive after it was last heard of, in milliseconds.
+/// How long a node counts as alive after its last sign of life, in milliseconds.
 pub const LEASE_MS: u64 = 60_000;
 
-/// Whose holds are open: what a crash left, and what a living node has.
+/// Open holds: those that a crash left, and those of living nodes.
 #[async_trait]
 pub trait Sweeps: Send + Sync {
-    /// The node that this process serves as: its id was made once, and is kept with the data.
+    /// The node that this process serves as. Its id is made once and kept with the data.
     ///
     /// # Errors
     /// As for [`Sweeps::sweep`].
     async fn node(&self) -> Result<NodeId, StoreError>;
 
-    /// Takes this node's lease, and releases what its earlier runs left open, as well as what nodes left whose lease is
-    /// over at `now`. What other nodes hold that are alive stays. A server calls it once, before it serves; doing it
-    /// again changes nothing.
+    /// Takes this node's lease, and releases the holds that its earlier runs left open and those of nodes whose lease
+    /// is over at `now`. Holds of other living nodes stay. A server calls it once, before it serves; doing it again
+    /// changes nothing.
     ///
     /// From the first call on, this process is the one that serves from the database: no other may sweep away its
     /// holds.
@@ -89,8 +89,8 @@ pub trait Sweeps: Send + Sync {
     /// [`StoreError::InUse`] when another process serves; otherwise when the database fails.
     async fn sweep(&self, now: Timestamp) -> Result<SweepReport, StoreError>;
 
-    /// Keeps this node's lease, and releases what nodes left whose lease is over since. A server calls it well within
-    /// [`LEASE_MS`].
+    /// Renews this node's lease, and releases the holds of nodes whose lease has ended since. A server calls it well
+    /// within [`LEASE_MS`].
     ///
     /// # Errors
     /// As for [`Sweeps::sweep`].

@@ -8,23 +8,23 @@ use tollgate_core::time::Timestamp;
 use crate::entry::Digest;
 use crate::error::StoreError;
 
-/// Points that are on an account, durably.
+/// Points that were put on an account, durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
-    /// Its place in the ledger.
+    /// Its number in the ledger.
     pub seq: i64,
     /// Its id.
     pub transfer: TransferId,
     /// How many, in micro-points.
     pub amount: Micropoints,
-    /// Whether it had been booked before under the same reference, and nothing was done now.
+    /// Whether it had been booked before under the same reference, so that nothing was done now.
     pub repeated: bool,
 }
 
 /// A movement that management made, to be applied to the balances in a server's memory, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {
-    /// Its place in the ledger.
+    /// Its number in the ledger.
     pub seq: i64,
     /// Whose account it is.
     pub user: UserId,
@@ -32,7 +32,7 @@ pub struct Credit {
     pub amount: Micropoints,
 }
 
-/// A refund to make.
+/// A refund to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Refund<'a> {
     /// The request.
@@ -41,20 +41,20 @@ pub struct Refund<'a> {
     pub amount: Option<Micropoints>,
     /// Why.
     pub reason: &'a str,
-    /// Who does it.
+    /// Who makes it.
     pub actor: &'a str,
-    /// What makes it happen once: a second refund of this request under the same key is the first one.
+    /// Makes it happen once: a second refund of this request under the same key is the first one.
     pub key: Option<&'a str>,
 }
 
-/// A key that a provider has taken, and what it is worth.
+/// A key that a provider has accepted, and what it is worth.
 #[derive(Debug, Clone, Copy)]
 pub struct Reward<'a> {
     /// Who brought it.
     pub user: UserId,
     /// The configured provider.
     pub provider: &'a str,
-    /// Of the key and, where the provider names it, of its account.
+    /// Fingerprints of the key and, where the provider names it, of its account.
     pub fingerprints: &'a [Digest],
     /// Micro-points, as the pricing policy decides.
     pub amount: Micropoints,
@@ -63,8 +63,8 @@ pub struct Reward<'a> {
 /// Points that management puts on accounts.
 #[async_trait]
 pub trait Grants: Send + Sync {
-    /// Puts `amount` on a user's account. A running server, in this process or another, credits it in memory once it
-    /// reads of it in the feed: see [`Feed::transfers_since`](crate::Feed::transfers_since).
+    /// Puts `amount` on a user's account. A running server, in this process or another, credits it in memory once the
+    /// feed announces it: see [`Feed::transfers_since`](crate::Feed::transfers_since).
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount that is not above 0 or
@@ -78,7 +78,7 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<Granted, StoreError>;
 
-    /// Puts what a user has paid for on his account. `reference` is the payment's own number: the same payment is
+    /// Puts what a user has paid for on their account. `reference` is the payment's own number: the same payment is
     /// booked once, however often it is reported.
     ///
     /// # Errors
@@ -94,10 +94,10 @@ pub trait Grants: Send + Sync {
     ) -> Result<Granted, StoreError>;
 }
 
-/// Points of a request that go back.
+/// Points of a request that are given back.
 #[async_trait]
 pub trait Refunds: Send + Sync {
-    /// Gives back what a request took from its user's account, in part or whole. What the account could not pay (bad
+    /// Gives back what a request took from its user's account, in part or in whole. What the account could not pay (bad
     /// debt) was never taken, and is not given back.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub const CODES_MAX: usize = 10_000;
 /// Codes to make.
 #[derive(Debug, Clone, Copy)]
 pub struct NewBatch<'a> {
-    /// What they are for; stands in the statements of those who redeem them.
+    /// What they are for; shown in the statements of those who redeem them.
     pub label: &'a str,
     /// What each is worth.
     pub points: Micropoints,
@@ -23,9 +23,9 @@ pub struct NewBatch<'a> {
     pub uses_max: u32,
     /// Until when.
     pub expires_at: Option<Timestamp>,
-    /// Who makes them.
+    /// Who creates them.
     pub actor: &'a str,
-    /// SHA-256 and first signs of each.
+    /// SHA-256 and first characters of each.
     pub codes: &'a [(Digest, String)],
 }
 
@@ -42,7 +42,7 @@ pub struct CodeBatch {
     pub uses_max: u32,
     /// Until when.
     pub expires_at: Option<Timestamp>,
-    /// Since when none of them is taken.
+    /// Since when they are refused.
     pub disabled_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -57,7 +57,7 @@ pub struct CodeBatch {
 /// Codes that are worth points.
 #[async_trait]
 pub trait Codes: Send + Sync {
-    /// Makes a batch of codes.
+    /// Creates a batch of codes.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for points or uses that are not above 0, an end that has passed, no codes or too many.
@@ -85,7 +85,7 @@ pub trait Codes: Send + Sync {
     /// [`StoreError::NotFound`] without such a batch.
     async fn code_batch(&self, id: BatchId) -> Result<CodeBatch, StoreError>;
 
-    /// Takes no code of a batch any more, or takes them again.
+    /// Refuses the codes of a batch from now on, or accepts them again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -96,10 +96,11 @@ pub trait Codes: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Puts what a code is worth on a user's account. One transaction: of users who race for its last use, one gets it.
+    /// Puts what a code is worth on a user's account, in one transaction: of users who race for its last use, one gets
+    /// it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for what is no code, and for one that is used up, over, disabled, or has been
-    /// redeemed by this user.
+    /// [`StoreError::Refused`] for an unknown code, and for one that is used up, expired, disabled, or already redeemed
+    /// by this user.
     async fn redeem(&self, user: UserId, sha256: Digest, now: Timestamp) -> Result<Granted, StoreError>;
 }

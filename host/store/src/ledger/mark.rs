@@ -1,12 +1,12 @@
-//! Places in the order of entries, and how far the disk keeps them.
+//! Positions in the order of entries, and how far they are on disk.
 
 use crate::error::WriteError;
 
-/// A place in the order of entries: see [`crate::EntryWriter::append`].
+/// A position in the order of entries: see [`crate::EntryWriter::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub(crate) u64);
 
-/// How far the disk keeps the journal.
+/// How far the journal is on disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Synced {
     pub(crate) kept: u64,
@@ -14,7 +14,7 @@ pub struct Synced {
 }
 
 impl Synced {
-    /// Whether an entry is durable; `None` when that is yet to be seen.
+    /// Whether an entry is durable; `None` while that is not known yet.
     ///
     /// # Errors
     /// [`WriteError::Unavailable`] when the disk failed.

@@ -1,4 +1,4 @@
-//! The books: what is on accounts, and what moves it.
+//! The ledger: what is on accounts, and what moves it.
 
 pub(crate) mod account;
 pub(crate) mod booking;
@@ -21,18 +21,18 @@ use self::writer::Writer;
 use crate::catalogue::audit::Act;
 use crate::error::StoreError;
 
-/// The books. What requests move comes by the [`Writer`]; what management books is one transaction, with its row of the
-/// audit log.
+/// The ledger. What requests move comes through the [`Writer`]; what management books is one transaction, with its row
+/// of the audit log.
 #[async_trait]
 pub trait Ledger:
     Grants + Refunds + Rewards + Codes + Statements + Sweeps + Verification + Debug + Send + Sync
 {
-    /// The same books for someone: what is booked through them is put down to them.
+    /// The same ledger on someone's behalf: the audit log names them for every booking.
     fn acting(&self, act: Arc<Act>) -> Arc<dyn Ledger>;
 
-    /// The writer, which starts with the first call.
+    /// The writer, which the first call starts.
     ///
-    /// From then on this process is the one that serves from these books.
+    /// From then on this process is the one that serves from this ledger.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process serves; otherwise when the journal cannot be used, or the system

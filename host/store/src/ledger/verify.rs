@@ -1,4 +1,4 @@
-//! What a check of the books finds.
+//! What a check of the ledger finds.
 
 use async_trait::async_trait;
 
@@ -20,14 +20,14 @@ pub struct VerifyReport {
     pub transfers: u64,
     /// Points in circulation: issued and not yet spent, in micro-points.
     pub outstanding: i64,
-    /// What is wrong; empty when the books are right. At most [`VIOLATIONS_MAX`] per rule.
+    /// What is wrong; empty when the ledger is right. At most [`VIOLATIONS_MAX`] per rule.
     pub violations: Vec<Violation>,
 }
 
 /// Violations of one rule that a report names.
 pub const VIOLATIONS_MAX: usize = 20;
 
-/// The books, held against their invariants.
+/// Checks the ledger against its invariants.
 #[async_trait]
 pub trait Verification: Send + Sync {
     /// Recomputes the usage counters from the records, and compares: the part of [`Verification::verify`] that is about
@@ -37,9 +37,9 @@ pub trait Verification: Send + Sync {
     /// When the database cannot be read.
     async fn verify_usage(&self) -> Result<Vec<Violation>, StoreError>;
 
-    /// Recomputes the books and compares. Reads all of history; a server may go on serving meanwhile.
+    /// Recomputes the ledger and compares. Reads all of history; a server may go on serving meanwhile.
     ///
     /// # Errors
-    /// When the database cannot be read. Broken invariants are no error: they are in the report.
+    /// When the database cannot be read. Broken invariants are not an error: they are in the report.
     async fn verify(&self) -> Result<VerifyReport, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! The way of entries into the ledger.
+//! How entries get into the ledger.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,27 +10,26 @@ use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
 
-/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. What stands behind it ends with its last
-/// clone.
+/// Hands entries to the ledger. Cheap to clone, and usable from any runtime. Its threads end with its last clone.
 pub type Writer = Arc<dyn EntryWriter>;
 
 /// Takes entries in. [`EntryWriter::append`] and [`EntryWriter::post`] are called for each request and return at once,
-/// so they are no futures.
+/// so they are not futures.
 #[async_trait]
 pub trait EntryWriter: Debug + Send + Sync {
-    /// Writes `entry` to the journal. It survives the end of this process from here on; whether it survives a loss of
-    /// power is for [`EntryWriter::synced`] to say where [`EntryWriter::waits_for_disk`].
+    /// Writes `entry` to the journal. From then on it survives the end of this process. Where
+    /// [`EntryWriter::waits_for_disk`], only [`EntryWriter::synced`] tells whether it survives a loss of power.
     ///
     /// # Errors
-    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too much
-    /// waits for the tables. Other entries are kept and tried again.
+    /// [`WriteError::Closed`], and for a hold [`WriteError::Unavailable`] when it could not be written or too many
+    /// entries wait for the tables. Other entries are kept and retried.
     fn append(&self, entry: Entry) -> Result<Mark, WriteError>;
 
-    /// Whether an appended entry is durable only once [`EntryWriter::synced`] says so.
+    /// Whether an appended entry is durable only when [`EntryWriter::synced`] says so.
     #[must_use]
     fn waits_for_disk(&self) -> bool;
 
-    /// Tells how far the disk keeps the journal, each time it has been told to.
+    /// Tells how far the journal is on disk, after each sync.
     #[must_use]
     fn synced(&self) -> watch::Receiver<Synced>;
 
@@ -54,8 +53,8 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// Hands `entry` over without waiting for anything.
     ///
     /// # Errors
-    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too much
-    /// waits for the tables. What becomes of an entry later is logged.
+    /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too many
+    /// entries wait for the tables. What becomes of an entry later is logged.
     fn post(&self, entry: Entry) -> Result<(), WriteError>;
 
     /// Waits until everything handed over so far is in the tables.
@@ -64,7 +63,7 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// [`WriteError::Closed`] when the writer ended before that.
     async fn flush(&self) -> Result<(), WriteError>;
 
-    /// Brings what was handed over into the tables, sums the balances up and ends the threads. Entries handed over
+    /// Brings what was handed over into the tables, sums up the balances and ends the threads. Entries handed over
     /// later are refused.
     ///
     /// Returns how many entries are neither in the tables nor in the journal, because both failed; 0 on an orderly end.

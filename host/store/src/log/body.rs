@@ -41,10 +41,11 @@ pub trait KeptBodies: Send + Sync {
     /// When the database fails, or the system gives no nonce.
     async fn keep_bodies(&self, master: &MasterKey, bodies: &Bodies) -> Result<(), StoreError>;
 
-    /// What was asked and answered in a call. Who reads it is the caller's to note.
+    /// What was asked and answered in a call. The caller must note who reads it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where nothing is kept (any more), [`StoreError::Seal`] when another key sealed it.
+    /// [`StoreError::NotFound`] where nothing is kept (any more), [`StoreError::Seal`] when another master key sealed
+    /// it.
     async fn bodies(&self, master: &MasterKey, request: RequestId) -> Result<Bodies, StoreError>;
 
     /// Removes bodies of calls that arrived before `before`, oldest first, at most `limit`. Returns how many went.

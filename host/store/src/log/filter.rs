@@ -10,12 +10,12 @@ use tollgate_core::time::Timestamp;
 use crate::entry::{Attempt, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
 
-/// Which records may go. The default keeps all.
+/// Which records may be removed. The default keeps all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Records of requests that arrived before this moment go.
+    /// Records of requests that arrived before this moment may be removed.
     pub before: Option<Timestamp>,
-    /// Of more records than so many, the oldest go.
+    /// Where there are more records than this, the oldest may be removed.
     pub records_max: Option<u64>,
 }
 
@@ -28,13 +28,13 @@ pub struct RequestFilter {
     pub api_key: Option<ApiKeyId>,
     /// Only those that this credential served last.
     pub credential: Option<CredentialId>,
-    /// Only those of clients that spoke this.
+    /// Only those whose clients spoke this protocol.
     pub protocol: Option<Protocol>,
-    /// Only those that asked for this.
+    /// Only those that asked for this operation.
     pub operation: Option<Operation>,
     /// Only those that went to this provider.
     pub provider: Option<String>,
-    /// Only those of this model, where anything was known of it.
+    /// Only those of this model, where it was known.
     pub model: Option<String>,
     /// Only those with this outcome.
     pub outcome: Option<Outcome>,
@@ -42,15 +42,15 @@ pub struct RequestFilter {
     pub status: Option<u16>,
     /// Only those in which this component took part.
     pub component: Option<Digest>,
-    /// Only those with at least so many attempts.
+    /// Only those with at least this many attempts.
     pub attempts_min: Option<u32>,
-    /// Only those that took at least so long, in milliseconds.
+    /// Only those that took at least this long, in milliseconds.
     pub latency_ms_min: Option<u64>,
-    /// Only those whose first byte took at least so long, in milliseconds.
+    /// Only those whose first byte took at least this long, in milliseconds.
     pub ttft_ms_min: Option<u64>,
-    /// Only those with at least so many tokens, prompt and output together.
+    /// Only those with at least this many tokens, prompt and output together.
     pub tokens_min: Option<u64>,
-    /// Only those that cost at least so much.
+    /// Only those that cost at least this much.
     pub charge_min: Option<Micropoints>,
     /// Only those that arrived at this moment or later.
     pub from: Option<Timestamp>,
@@ -58,7 +58,7 @@ pub struct RequestFilter {
     pub until: Option<Timestamp>,
     /// Only those older than this one: where the page before ended.
     pub before: Option<RequestId>,
-    /// At most so many.
+    /// At most this many.
     pub limit: u32,
 }
 
@@ -80,7 +80,7 @@ pub trait Requests: Send + Sync {
     /// When the database fails or holds a damaged row.
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRecord>, StoreError>;
 
-    /// What the attempts of a request met. Of one that went well at once nothing: its record says it all.
+    /// The attempts of a request. Empty for one that succeeded at once: its record says everything.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
@@ -99,7 +99,7 @@ pub trait Requests: Send + Sync {
     async fn receipt(&self, request: RequestId) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// What was held for requests after `after` that were priced, and the canonical bytes of their receipts: oldest
-    /// first, at most `limit`. Ids begin with the time of the request, so that one may be made of a moment.
+    /// first, at most `limit`. Ids begin with the time of the request, so that a moment can be made into one.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
@@ -124,16 +124,16 @@ pub trait RequestPages: Send + Sync {
     async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, StoreError>;
 }
 
-/// Records whose time is over.
+/// Records that may be removed.
 #[async_trait]
 pub trait Expiry: Send + Sync {
-    /// The next records that may go, oldest first, at most `limit`. Empty when the rest may stay.
+    /// The next records that may be removed, oldest first, at most `limit`. Empty when the rest stays.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
     async fn expired(&self, rule: &Retention, limit: u32) -> Result<Vec<RequestRecord>, StoreError>;
 
-    /// Removes all records up to and including that of `last`, which need not be there.
+    /// Removes all records up to and including that of `last`, which need not exist.
     ///
     /// # Errors
     /// When the database fails; then nothing is removed.

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 /// Whose usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageOf {
-    /// A user's, with all of his keys.
+    /// A user's, with all of their keys.
     User(UserId),
     /// That of one key of a user.
     Key(UserId, ApiKeyId),
@@ -21,14 +21,14 @@ pub enum UsageOf {
     Everyone,
 }
 
-/// What rows of usage are told apart by.
+/// What rows of usage are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageBy {
     /// By nothing: one row.
     Total,
-    /// A row for each day on which there was anything.
+    /// A row for each day with any usage.
     Day,
-    /// A row for each model; that of what was refused before any attempt has none.
+    /// A row for each model; requests that were refused before any attempt have a row without one.
     Model,
     /// A row for each API key.
     Key,
@@ -43,7 +43,7 @@ pub struct UsageQuery {
     pub from_day: u64,
     /// The last day.
     pub until_day: u64,
-    /// What rows are told apart by.
+    /// What rows are grouped by.
     pub by: UsageBy,
 }
 
@@ -52,9 +52,9 @@ pub struct UsageQuery {
 pub struct Used {
     /// Requests, refused ones too.
     pub requests: u64,
-    /// Those that ended otherwise than with a whole answer.
+    /// Those that ended without a whole answer.
     pub failed: u64,
-    /// Tokens of billed operations. The quality says nothing.
+    /// Units of billed operations. The quality has no meaning here.
     pub usage: Usage,
     /// What they cost.
     pub charge: Micropoints,
@@ -73,7 +73,7 @@ impl Used {
     }
 }
 
-/// What was used, and what tells the row apart: all but one of the first three are empty.
+/// What was used, and the group of the row: at most one of the first three is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// The day, since the epoch.
@@ -90,7 +90,7 @@ pub struct UsageRow {
 #[async_trait]
 pub trait UsageCounters: Send + Sync {
     /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and
-    /// models come in their order, and where there was nothing there is no row.
+    /// models come in order, and there is no row where there was no usage.
     ///
     /// # Errors
     /// When the database fails.

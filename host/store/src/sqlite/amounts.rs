@@ -1,7 +1,7 @@
 //! Units and prices by class as the tables hold them: JSON, by the names of the classes.
 //!
-//! A record is written and read whole, and the database adds units up by name where they have to be added up; so the
-//! column is one that SQL can look into, and not the bytes of a receipt.
+//! A record is written and read whole, but the database also adds units up by name; so SQL can look into the column,
+//! unlike into the bytes of a receipt.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tollgate_core::price::{Rates, TierFactors};
 use tollgate_core::usage::{Class, ServiceTier, Unit, Usage};
 
-/// The units of each class of which there are any.
+/// The units of each class that has any.
 pub(crate) fn units_json(usage: &Usage) -> String {
     json(usage.amounts().map(|(class, units)| (class.name(), super::row::stored(units))))
 }
@@ -23,8 +23,7 @@ pub(crate) fn units_of(text: &str) -> Option<Usage> {
     Some(usage)
 }
 
-/// The rate of each class, those of nothing too: what a list said of a class stays when a later version knows more of
-/// them.
+/// The rate of each class, zeros included: what a list said of a class stays when a later version knows more classes.
 pub(crate) fn rates_json(rates: &Rates) -> String {
     json(rates.each().map(|(class, rate)| (class.name(), rate)))
 }
@@ -51,7 +50,7 @@ pub(crate) fn tiers_of(text: &str) -> Option<TierFactors> {
     Some(TierFactors::of(&stated))
 }
 
-/// The names of the classes of tokens, as a list within brackets of SQL.
+/// The names of the classes of tokens, as a list for SQL.
 pub(crate) fn token_classes() -> &'static str {
     static NAMES: LazyLock<String> = LazyLock::new(|| {
         let tokens = Class::ALL.into_iter().filter(|class| class.unit() == Unit::Tokens);
@@ -60,13 +59,13 @@ pub(crate) fn token_classes() -> &'static str {
     &NAMES
 }
 
-/// All tokens of a record at hand, in SQL.
+/// All tokens of a record, in SQL.
 pub(crate) fn tokens_of_record() -> String {
     let classes = token_classes();
     format!("(SELECT COALESCE(SUM(value), 0) FROM json_each(usage) WHERE key IN ({classes}))")
 }
 
-/// Written by hand: names are known to need no escapes, and records are many.
+/// Written by hand: names need no escapes, and there are many records.
 fn json(values: impl Iterator<Item = (&'static str, i64)>) -> String {
     let mut text = String::with_capacity(64);
     for (name, value) in values {

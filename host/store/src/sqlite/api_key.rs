@@ -1,4 +1,4 @@
-//! API keys: stored as SHA-256 only. They are random, so no slow hash is called for. What was used with them is counted
+//! API keys: stored as SHA-256 only. They are random, so a slow hash is not needed. What was used with them is counted
 //! in the same commits as the records (`tally.rs`).
 
 use std::collections::HashMap;
@@ -20,12 +20,12 @@ use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};
 
-/// For a condition to follow.
+/// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
     protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
     context_management, keep_bodies FROM api_key";
 
-/// What was used with keys, for a condition to follow.
+/// What was used with keys; a condition follows.
 fn uses() -> String {
     let classes = token_classes();
     format!(
@@ -35,7 +35,7 @@ fn uses() -> String {
     )
 }
 
-/// A user's keys that work now, but for one: `?1` is the user, `?2` the time, `?3` the other key.
+/// A user's keys that work now, except one: `?1` is the user, `?2` the time, `?3` the other key.
 const OTHERS: &str = "(SELECT COUNT(*) FROM api_key WHERE user_id = ?1 AND enabled = 1 \
     AND (expires_at IS NULL OR expires_at > ?2) AND id <> ?3)";
 
@@ -83,7 +83,7 @@ fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
     Some(text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Words as a column holds them: NULL for none.
+/// Words as a column keeps them: NULL for none.
 fn joined<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
     Some(words.collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
 }
@@ -279,7 +279,7 @@ impl Database {
         &self,
         now: Timestamp,
     ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
-        // By user, because the counters are: a look per user, and never at another day.
+        // By user, because the counters are: one lookup per user, and never another day.
         let classes = token_classes();
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT api_key, SUM(units) FROM users CROSS JOIN usage_counter_units \
@@ -294,7 +294,7 @@ impl Database {
         rows.iter().map(|row| fields("counter", row, read)).collect()
     }
 
-    /// The same of these keys alone.
+    /// The same, of these keys only.
     pub(crate) async fn tokens_today_of(
         &self,
         keys: &[ApiKeyId],

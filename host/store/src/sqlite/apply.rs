@@ -1,9 +1,9 @@
 //! The ledger's thread: brings entries from the journal into the tables, in commits as large as
 //! [`APPLY_INTERVAL`] makes them.
 //!
-//! A failed commit is tried again for as long as the process lives. What it did is never in doubt: the
-//! position that it moves says whether it happened. A writer that closes gives up in the end, and the next
-//! start finds the entries in the journal.
+//! A failed commit is tried again for as long as the process lives. The position that it moves says whether it
+//! happened, so there is never a doubt. A writer that closes gives up in the end, and the next start finds the entries
+//! in the journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +25,9 @@ const APPLY_INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Failed tries after which a writer that is closing gives up.
 const CLOSING_TRIES_MAX: u32 = 5;
-/// Entries after which balances are summed up anew.
+/// Entries after which balances are summed up again.
 const SNAPSHOT_ENTRIES: u64 = 250_000;
-/// And the time after which they are, when there was any.
+/// The time after which they are, if there were any entries.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Serves until the writer is closed and the tables hold everything.
@@ -44,7 +44,7 @@ struct Applier {
     ledger: Arc<Ledger>,
     options: SqliteConnectOptions,
     pool: SqlitePool,
-    /// What transfers bear.
+    /// The number of the node, which transfers carry.
     node: i64,
     tables: Option<Tables>,
 }
@@ -80,7 +80,7 @@ impl Applier {
         None
     }
 
-    /// Waits for entries, and then for their company or for someone who cannot wait.
+    /// Waits for entries, and then for more of them or for a caller who cannot wait.
     async fn next(&self) {
         if self.ledger.is_closed() {
             return;
@@ -89,11 +89,11 @@ impl Applier {
             () = self.ledger.urgent.notified() => return,
             () = self.ledger.arrived.notified() => {}
         }
-        // Late or early, there is something to do.
+        // Whether late or early, there is work to do.
         let _urgent = timeout(APPLY_INTERVAL, self.ledger.urgent.notified()).await;
     }
 
-    /// Brings a batch into the tables, however long the database takes to recover. Says whether it is there.
+    /// Brings a batch into the tables, however long the database takes to recover. Says whether it got there.
     async fn apply(&mut self, batch: &Batch) -> bool {
         let mut pause = BACKOFF.0;
         for tries in 1.. {
@@ -128,7 +128,7 @@ impl Applier {
     }
 }
 
-/// Says in the log what nobody waits for.
+/// Logs failures of entries that no caller waits for.
 pub(crate) fn report(entries: &[Entry], answers: Vec<Result<(), WriteError>>) {
     for (entry, answer) in entries.iter().zip(answers) {
         match answer {

@@ -1,8 +1,8 @@
 //! The audit log: who changed what, and by which call. A function that changes something notes it in the transaction of
 //! the change, so that there is no change without its row and no row without its change.
 //!
-//! Who changes things is said once, by [`Store::acting`](crate::Store::acting); a store that nobody acts through (a
-//! server's own, a test's) notes nothing.
+//! [`Store::acting`](crate::Store::acting) says once who changes things; a store without an actor (a server's own, a
+//! test's) notes nothing.
 
 use std::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ impl Database {
     /// Notes a change in the transaction that makes it.
     ///
     /// # Errors
-    /// When the database fails; the change must not be committed then.
+    /// When the database fails; then the change must not be committed.
     pub(crate) async fn note(
         &self,
         connection: &mut SqliteConnection,

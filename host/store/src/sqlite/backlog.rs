@@ -15,10 +15,10 @@ use crate::sqlite::journal::{Journal, Position};
 const BACKLOG_MAX: usize = 65_536;
 /// Entries after which they are brought into the tables at once.
 const APPLY_ENTRIES: usize = 8192;
-/// How long an entry that nobody waits for may wait for company before it is written.
+/// How long an entry that no caller waits for may wait for others before it is written.
 pub(crate) const LINGER: Duration = Duration::from_millis(2);
-/// How long the disk is left alone for the sake of holds that are about to come, when several came together
-/// the last time: about a third of what telling it takes. A caller who is alone never waits.
+/// How long a sync is delayed for holds that are about to come, when several came together the last time: about a third
+/// of the time that a sync takes. A single caller never waits.
 const GATHER: Duration = Duration::from_micros(200);
 /// Bytes of such entries that are written at once.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub(crate) struct Ledger {
     pub(crate) synced: watch::Sender<Synced>,
     /// Entries that are in the tables, or refused by them.
     pub(crate) applied: watch::Sender<u64>,
-    /// There are entries in the journal's buffer for whose write nobody waits.
+    /// There are entries in the journal's buffer that no caller waits for.
     lingering: Notify,
     /// There are entries that are not in the tables.
     pub(crate) arrived: Notify,
@@ -49,15 +49,15 @@ pub(crate) struct State {
     unwritten: usize,
     /// Room for entries after these.
     spare: Vec<Entry>,
-    /// All entries so far.
+    /// The number of all entries so far.
     pub(crate) accepted: u64,
     /// Whether the thread that waits for the disk has nothing to do.
     sync_idles: bool,
     /// Entries that wait for it.
     unsynced_holds: usize,
-    /// The disk failed to keep the segment: go on in the other one.
+    /// The disk failed to keep the segment: continue in the other one.
     distrusted: bool,
-    /// No entry is taken any more.
+    /// Entries are refused from now on.
     pub(crate) closed: bool,
     /// Entries that were neither written nor brought into the tables when the writer ended.
     pub(crate) lost: usize,
@@ -163,7 +163,7 @@ impl Ledger {
         }
     }
 
-    /// Writes entries that lingered long enough, for ever.
+    /// Writes entries that have waited long enough, in an endless loop.
     pub(crate) async fn write_lingering(&self) {
         loop {
             self.lingering.notified().await;
@@ -172,7 +172,7 @@ impl Ledger {
             if state.write() {
                 self.wake_sync(&mut state);
             } else {
-                // Once more in a while; the next round takes care of what cannot be written at all.
+                // Try again later; the next round handles what cannot be written at all.
                 self.lingering.notify_one();
             }
         }
@@ -188,7 +188,7 @@ impl Ledger {
             self.wake_sync(&mut state);
             0
         } else {
-            // The tables are their only way to durability now.
+            // Only the tables can make them durable now.
             state.journal.retract(0);
             std::mem::take(&mut state.unwritten)
         };
@@ -197,8 +197,8 @@ impl Ledger {
             return None;
         }
         if turns {
-            // With a batch, even one of nothing: it moves the position, and a start reads two segments from
-            // there and no more.
+            // A batch is needed even if it is empty: it moves the position, and a start reads at most two segments from
+            // there.
             state.journal.turn();
             state.distrusted = false;
         }
@@ -211,7 +211,7 @@ impl Ledger {
     pub(crate) fn applied(&self, batch: Batch) {
         let Batch { mut entries, upto, .. } = batch;
         entries.clear();
-        // Its room serves the batch after the next: growing anew costs each entry more than keeping it does.
+        // Its memory serves the batch after the next: growing it again would cost more per entry than keeping it.
         self.lock().spare = entries;
         self.applied.send_replace(upto);
     }
@@ -239,7 +239,7 @@ impl Ledger {
         }
     }
 
-    /// Has the disk keep what was written, as often as there is more, until the writer is closed.
+    /// Syncs what was written, as often as there is more, until the writer is closed.
     pub(crate) fn sync(&self) {
         let Some(to_sync) = &self.to_sync else { return };
         let mut done = 0;
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!((batch.entries.len(), batch.position), (1, Position { sequence: 2, offset: 0 }));
         ledger.applied(batch);
         assert!(ledger.append(hold()).is_ok());
-        // The same where nothing waits for the tables: they have to hear of the turn.
+        // The same where nothing waits for the tables: they must learn of the new turn.
         ledger.applied(ledger.take().unwrap());
         ledger.lock().distrusted = true;
         let batch = ledger.take().unwrap();

@@ -20,7 +20,7 @@ macro_rules! moved_after_snapshot {
     };
 }
 
-/// Holds that nothing resolved.
+/// Holds that are not resolved.
 macro_rules! open_holds {
     () => {
         "SELECT hold.* FROM transfer AS hold \
@@ -52,8 +52,8 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Balance
     rows.iter().map(|row| fields("balance", row, balance)).collect()
 }
 
-/// The balances of these users. Reads their own movements since the snapshot, and no other's but what came to somebody
-/// in that time.
+/// The balances of these users. Reads only movements since the snapshot: those that took from these users, and all that
+/// gave to anyone.
 pub(crate) async fn of(
     connection: &mut SqliteConnection,
     users: &[UserId],
@@ -90,7 +90,7 @@ fn balance(row: &mut Row<'_>) -> Option<Balance> {
 
 /// Brings the snapshot up to the last transfer.
 ///
-/// The sums are made while others write; storing them takes a moment. When another process did the same meanwhile, its
+/// The sums are made while others write; storing them takes a moment. If another process did the same meanwhile, its
 /// snapshot stays.
 pub(crate) async fn refresh(pool: &SqlitePool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await.doing("summing up balances")?;

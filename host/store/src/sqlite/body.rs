@@ -1,6 +1,6 @@
 //! What was asked and answered, for keys of which an operator wants it: sealed, each half for its request, so that
-//! neither opens in another's place. It is redacted before it comes here. Nothing of it is the ledger's: a gateway that
-//! stops may lose the last.
+//! neither opens in another's place. It is redacted before it comes here. It is not part of the ledger: a gateway that
+//! stops may lose the last of it.
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -79,7 +79,7 @@ impl KeptBodies for Database {
     }
 }
 
-/// Seals all bodies anew; returns how many.
+/// Seals all bodies again; returns how many.
 pub(crate) async fn reseal(
     connection: &mut SqliteConnection,
     old: &MasterKey,
@@ -90,7 +90,7 @@ pub(crate) async fn reseal(
         .fetch_all(&mut *connection)
         .await
         .doing(DOING)?;
-    // One at a time: all of them may be more than fits into memory.
+    // One at a time: all of them may not fit into memory.
     for request in &requests {
         let row = sqlx::query(SELECT).bind(request).fetch_one(&mut *connection).await.doing(DOING)?;
         let [asked, answered] = seal(new, &open(old, fields("body", &row, sealed)?)?)?;
@@ -120,7 +120,7 @@ fn open(master: &MasterKey, row: Sealed) -> Result<Bodies, StoreError> {
     Ok(Bodies { request, api_key, asked: opened(first, asked)?, answered: opened(second, answered)? })
 }
 
-/// Begins like nothing else that is sealed.
+/// Begins unlike anything else that is sealed.
 fn place(request: RequestId, half: &str) -> Vec<u8> {
     [b"tollgate body 1".as_slice(), request.as_bytes(), half.as_bytes()].concat()
 }

@@ -1,4 +1,4 @@
-//! Codes that are worth points, made by the batch and redeemed once by a user. Only their hashes are stored.
+//! Codes that are worth points, made in batches and redeemed once by each user. Only their hashes are stored.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -159,7 +159,7 @@ fn check(new: &NewBatch<'_>, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a code has to give to one user.
+/// What a code offers to one user.
 struct Offer {
     code: CodeId,
     label: String,

@@ -1,10 +1,10 @@
 //! The writer's connection: puts batches of entries into the tables, all in one commit with the position in
 //! the journal up to which they reach.
 //!
-//! The fast way inserts hundreds of rows with one text. When a rule of the schema objects (a hold resolved
-//! twice, say), the transaction is rolled back and the careful way writes entry by entry under savepoints, so
-//! that only the offender is refused. After any other error, a failed COMMIT first of all,
-//! [`Tables::position`] says whether the batch was written.
+//! The fast way inserts hundreds of rows with one text. When a rule of the schema objects (a hold resolved twice, say),
+//! the transaction is rolled back and the careful way writes entry by entry under savepoints, so that only the offender
+//! is refused. After any other error, above all a failed COMMIT, [`Tables::position`] says whether the batch was
+//! written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::sqlite::tally::Tally;
 const CHUNK_COUNTERS: usize = 256;
 /// Their units in one insertion.
 const CHUNK_UNITS: usize = 1024;
-/// Shapes that are remembered between commits; beyond these they are looked up anew.
+/// Shapes that are remembered between commits; others are looked up again.
 const SHAPES_MAX: usize = 4096;
 
 /// What became of each entry, in their order.
@@ -43,7 +43,7 @@ pub(crate) struct Tables {
     shapes: HashMap<Shape, i64>,
 }
 
-/// What few values go together in most records: see migration 11.
+/// The few values that most records have in common: see migration 11.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Shape {
     protocol: &'static str,
@@ -70,7 +70,7 @@ impl Shape {
 }
 
 impl Tables {
-    /// Opens a connection whose transfers bear the number of a node, if any.
+    /// Opens a connection whose transfers carry the number of a node, if any.
     pub(crate) async fn open(options: &SqliteConnectOptions, node: Option<i64>) -> Result<Self, sqlx::Error> {
         // One text per pair of powers of two up to 1,024 transfers and 512 records.
         let connection = options.clone().statement_cache_capacity(256).connect().await?;
@@ -82,7 +82,7 @@ impl Tables {
         self.connection.close().await
     }
 
-    /// Up to where the tables hold the journal.
+    /// The position up to which the tables hold the journal.
     pub(crate) async fn position(&mut self) -> Result<Position, sqlx::Error> {
         let (sequence, offset): (i64, i64) =
             sqlx::query_as("SELECT sequence, position FROM journal").fetch_one(&mut self.connection).await?;
@@ -107,7 +107,7 @@ impl Tables {
     /// Writes all entries, and the position that they reach up to, in one commit.
     ///
     /// # Errors
-    /// When the database failed: then this connection is of no more use.
+    /// When the database failed; then this connection must not be used again.
     pub(crate) async fn write(
         &mut self,
         entries: &[Entry],
@@ -295,7 +295,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes what comes so seldom that it needs no company.
+    /// Writes what is too rare to be batched.
     async fn write_rare(&mut self, entry: &Entry) -> Result<(), sqlx::Error> {
         match entry {
             Entry::Event(event) => self.write_event(event).await,
@@ -336,7 +336,7 @@ impl Tables {
     }
 
     async fn run(&mut self, text: Arc<str>, arguments: SqliteArguments) -> Result<(), sqlx::Error> {
-        // The text is ours, made of column names and question marks.
+        // The text is our own, made of column names and question marks.
         sqlx::query_with(AssertSqlSafe(text), arguments).execute(&mut self.connection).await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a page of a list costs, counted: it must depend on what it shows, and not on how much there is.
+//! What a page of a list costs, counted: it must depend on what the page shows, and not on how much there is.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
@@ -11,7 +11,7 @@ use crate::{CredentialFilter, Durability, KeyFilter, Options, Store};
 
 const USERS: u64 = 10_000;
 const NOW: Timestamp = Timestamp::from_millis(1_900_000_000_000);
-/// A page as it is asked for: one entry more says whether there is a next one.
+/// A page as it is asked for: one more entry tells whether there is a next one.
 const PAGE: usize = 101;
 
 async fn open(folder: &tempfile::TempDir) -> (Store, SqliteConnection) {
@@ -78,7 +78,7 @@ async fn a_page_reads_what_it_shows_however_much_there_is() {
     assert_eq!(store.catalogue.credentials_without_fingerprint().await.unwrap().len() as u64, USERS);
 }
 
-/// Counted above are rows that reach this process: the database must not look at more either.
+/// The rows counted above are those that reach this process: the database must not look at more either.
 #[tokio::test]
 async fn no_page_scans_a_table() {
     let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ use crate::sqlite::open::{Database, random};
 use crate::sqlite::pool;
 use crate::sqlite::row::{Row, fields, loaded, stored};
 
-/// For a condition to follow.
+/// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
     disabled_reason, created_at, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, \
     credential.fingerprint, \
@@ -100,7 +100,7 @@ fn check(row: &mut Row<'_>) -> Option<Option<CheckResult>> {
     }))
 }
 
-/// What is stored of a check that went well.
+/// What is stored of a successful check.
 const GOOD: &str = "good";
 
 fn owner(name: &str) -> Option<Owner> {

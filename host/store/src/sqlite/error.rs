@@ -1,4 +1,4 @@
-//! What SQLite answers, in the words of the store.
+//! Errors of SQLite as errors of the store.
 
 use crate::error::StoreError;
 

@@ -158,7 +158,7 @@ pub(crate) async fn tell_of_points(
     Ok(())
 }
 
-/// A list of ids as [`some`] takes it; `None` for none, which nothing has to be asked for.
+/// A list of ids as [`some`] takes it; `None` for an empty list, for which no query is needed.
 fn ids<'a>(ids: impl ExactSizeIterator<Item = &'a [u8; 16]>) -> Option<String> {
     (ids.len() > 0).then(|| list(ids))
 }
@@ -192,7 +192,7 @@ async fn all<T>(
     rows.iter().map(|row| fields(what, row, &read)).collect()
 }
 
-/// Those rows of which `column` is among the ids.
+/// The rows whose `column` is among the ids.
 async fn some<T>(
     connection: &mut SqliteConnection,
     what: &'static str,

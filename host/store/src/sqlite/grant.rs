@@ -1,5 +1,5 @@
 //! Points that management puts on an account: grants, top-ups, redeemed codes and refunds all go through [`book`]. And
-//! how a running server hears of them.
+//! how a running server learns of them.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields, stored};
 use crate::sqlite::sql::{Code, Kind, Origin, account};
 
-/// The most that is booked at once: so much that nobody means it, and so little that sums of it stay within 64 bits.
+/// The most that is booked at once: more than anyone could mean, and little enough for sums to stay within 64 bits.
 const BOOKING_MAX: Micropoints = Micropoints::from_points(10_000_000_000);
 /// Bytes of a reason, an actor or a reference.
 const TEXT_BYTES_MAX: usize = 512;
@@ -39,7 +39,7 @@ pub(crate) struct Booking<'a> {
     pub(crate) reason: &'a str,
     /// Who did it.
     pub(crate) actor: &'a str,
-    /// What makes it happen once: a second booking of the same code and reference is the first one.
+    /// Makes it happen once: a second booking of the same code and reference is the first one.
     pub(crate) reference: Option<&'a str>,
 }
 
@@ -112,7 +112,7 @@ impl Database {
 /// Books it, within the caller's transaction (`BEGIN IMMEDIATE`), and tells a running server.
 ///
 /// # Errors
-/// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount or a text that cannot be meant,
+/// [`StoreError::NotFound`] without such a user, [`StoreError::Invalid`] for an amount or a text that makes no sense,
 /// and [`StoreError::Exists`] where the reference stands for something else (invariant I8).
 pub(crate) async fn book(
     connection: &mut SqliteConnection,
@@ -165,7 +165,7 @@ fn check(booking: &Booking<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What stands under the booking's reference.
+/// What was booked under the same reference.
 async fn booked(
     connection: &mut SqliteConnection,
     booking: &Booking<'_>,

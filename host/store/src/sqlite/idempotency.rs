@@ -85,7 +85,7 @@ impl KeyedCalls for Database {
     }
 }
 
-/// Under what an answer is sealed: it opens nowhere else.
+/// What an answer is sealed for: it opens nowhere else.
 fn place(call: &Keyed<'_>) -> String {
     place_of(call.actor, call.key)
 }

@@ -1,11 +1,11 @@
-//! The request log, filtered: finds the records that a page shows without reading those that it does not.
+//! The request log, filtered: finds the records of a page without reading others.
 //!
-//! Three indexes serve all that is asked for by name: a record's key, its credential, and its *shape* (the protocol,
-//! operation, provider, model, outcome and status that it has in common with many). A user's log is that of his keys.
-//! Each value that a filter allows is one branch, a walk through its index from the newest on; the branches are merged.
+//! Three indexes serve all filters by name: a record's key, its credential, and its *shape* (the protocol, operation,
+//! provider, model, outcome and status that it has in common with many). A user's log is that of their keys. Each value
+//! that a filter allows is one branch, a walk through its index from the newest on; the branches are merged.
 //!
-//! Amounts (how long, how much, how dear) have no index. Where only they are asked for, a page looks at [`WALK_MAX`]
-//! records at most and says where the next one goes on: it may be short, or empty, and still not be the last.
+//! Amounts (duration, tokens, cost) have no index. Where only they are filtered, a page looks at [`WALK_MAX`] records
+//! at most and says where the next one goes on: it may be short, or empty, and still not be the last.
 
 use std::fmt::Write as _;
 
@@ -23,14 +23,14 @@ use crate::sqlite::row::{fields, stored};
 
 /// Records that a page looks at where no index helps.
 const WALK_MAX: u32 = 20_000;
-/// Records that are looked at first, before any index: what is frequent is found there.
+/// Records that are looked at first, before any index: frequent matches are found there.
 const GLANCE: u32 = 1000;
 /// Records of a page, whatever its limit: each is an argument of the query that reads them.
 const PAGE_MAX: u32 = 1000;
 /// Branches of one query; SQLite allows 500.
 const BRANCHES_MAX: usize = 400;
 
-/// What a query is bound with.
+/// An argument of a query.
 #[derive(Debug, Clone)]
 enum Value {
     Number(i64),
@@ -59,7 +59,7 @@ impl Condition {
     }
 }
 
-/// The ends of the walk, both excluded.
+/// The bounds of the walk, both excluded.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     above: [u8; 16],
@@ -121,7 +121,7 @@ impl Database {
         rows.iter().map(|row| fields("shape", row, |row| row.get())).collect::<Result<_, _>>().map(Some)
     }
 
-    /// The walks that find everything the filter allows; `None` where it names nothing that an index knows.
+    /// The walks that find everything the filter allows; `None` where it names nothing that has an index.
     async fn branches(
         &self,
         filter: &RequestFilter,
@@ -218,7 +218,7 @@ impl Database {
         self.ids(branches.join(" UNION ALL "), &values).await
     }
 
-    /// Looks at the newest records within the bounds, one after the other, at most so many. The second value is where
+    /// Looks at the newest records within the bounds, one after the other, at most `limit`. The second value is where
     /// to go on when there were more.
     async fn walk(
         &self,
@@ -249,7 +249,7 @@ impl Database {
         rows.iter().map(|row| fields("record", row, |row| row.bytes().map(RequestId::from_bytes))).collect()
     }
 
-    /// Runs a query whose text is ours: column names, numbers and question marks.
+    /// Runs a query whose text is our own: column names, numbers and question marks.
     async fn read(
         &self,
         text: String,
@@ -268,8 +268,8 @@ impl Database {
     }
 }
 
-/// What no index knows: compared record by record. `owned` says that the walk is by owner, with the credential beside
-/// it.
+/// The filters without an index: compared record by record. `owned` says that the walk is by owner, with the credential
+/// beside it.
 fn rest(filter: &RequestFilter, owned: bool) -> Condition {
     let number = |number: u64| Value::Number(stored(number));
     let mut rest = Condition::default();

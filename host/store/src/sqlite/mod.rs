@@ -1,8 +1,8 @@
-//! The store in SQLite, with a journal before it. Nothing outside of this folder names it.
+//! The store in SQLite, with a journal in front of it. Nothing outside this folder names SQLite.
 //!
-//! `open.rs` opens the database and migrates it. Entries come by `writer.rs` and `backlog.rs` into `journal/`: the hot
-//! path. `apply.rs` and `commit.rs` bring them into the tables, `recover.rs` those that a crash left. `balance.rs`,
-//! `sweep.rs` and `verify.rs` keep the books right; the rest is one file per resource.
+//! `open.rs` opens the database and migrates it. Entries come through `writer.rs` and `backlog.rs` into `journal/`: the
+//! hot path. `apply.rs` and `commit.rs` bring them into the tables, `recover.rs` brings those that a crash left.
+//! `balance.rs`, `sweep.rs` and `verify.rs` keep the ledger right; the rest is one file per resource.
 
 mod amounts;
 mod api_key;

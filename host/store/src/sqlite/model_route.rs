@@ -1,4 +1,4 @@
-//! Model routes that were made while the gateway ran. What a definition says is the server's business: here it is JSON.
+//! Model routes that were made while the gateway ran. Only the server interprets a definition: here it is JSON.
 
 use async_trait::async_trait;
 use tollgate_core::id::RouteId;
@@ -10,7 +10,7 @@ use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{Row, fields, stored};
 
-/// For a condition to follow.
+/// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, name, definition, created_at, updated_at FROM model_route";
 
 pub(crate) fn model_route(row: &mut Row<'_>) -> Option<ModelRoute> {

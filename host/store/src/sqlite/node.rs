@@ -1,9 +1,8 @@
-//! The nodes that write the books. An installation is a *node*: its id is made once and kept beside the
-//! database and in it, its number stands in each transfer that it writes, and its *lease* says until when it
-//! is taken for alive.
+//! The nodes that write the ledger. An installation is a *node*: its id is made once and kept beside the database and
+//! in it, its number stands in each transfer that it writes, and its *lease* says until when it counts as alive.
 //!
-//! What a node holds is its own: only itself, when it starts again, or another after the end of its lease may
-//! release it. What was written before nodes had numbers bears none, and is that of the first node.
+//! Only the node itself, when it starts again, or another after the end of its lease may release its holds. Transfers
+//! from before nodes had numbers carry none, and belong to the first node.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -23,11 +22,11 @@ use crate::sqlite::row::{Row, fields, stored};
 pub(crate) struct Node {
     /// Its id.
     pub(crate) id: NodeId,
-    /// What its transfers bear.
+    /// The number that its transfers carry.
     pub(crate) number: i64,
 }
 
-/// This installation: by the file beside the database; without one, by the only node that the database knows;
+/// This installation: the node in the file beside the database; without a file, the only node that the database knows;
 /// else a new one. The caller holds the lock of the database.
 pub(crate) async fn own(database: &Path, pool: &SqlitePool) -> Result<Node, StoreError> {
     let path = path(database);
@@ -46,7 +45,7 @@ pub(crate) async fn own(database: &Path, pool: &SqlitePool) -> Result<Node, Stor
     Ok(Node { id, number: number(&mut connection, id).await.doing("finding this node")? })
 }
 
-/// What the transfers of a node bear; it is made known where it is not.
+/// The number that the transfers of a node carry. A node that is not known yet is added.
 pub(crate) async fn number(connection: &mut SqliteConnection, id: NodeId) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "INSERT INTO node (id, lease_until, swept) VALUES (?, 0, 0) \
@@ -72,12 +71,12 @@ async fn only(pool: &SqlitePool) -> Result<Option<NodeId>, StoreError> {
     }
 }
 
-/// The node is alive until its lease ends, a while after `now`.
+/// Renews the node's lease from `now` on.
 pub(crate) async fn keep_lease(pool: &SqlitePool, node: Node, now: Timestamp) -> Result<(), StoreError> {
     set_lease(pool, node, now.plus_ms(LEASE_MS)).await.doing("keeping this node's lease")
 }
 
-/// The node has ended in order.
+/// Notes that the node has ended in order.
 pub(crate) async fn end_lease(pool: &SqlitePool, node: Node) -> Result<(), sqlx::Error> {
     set_lease(pool, node, Timestamp::from_millis(0)).await
 }
@@ -91,8 +90,8 @@ async fn set_lease(pool: &SqlitePool, node: Node, until: Timestamp) -> Result<()
         .map(drop)
 }
 
-/// Nothing that `own` held is open any more, nor anything of others than `this` whose lease is over: they
-/// have none now.
+/// Notes that no hold of `own` is open any more, and none of other nodes than `this` whose lease is over: they have no
+/// lease now.
 pub(crate) async fn note_sweep(
     pool: &SqlitePool,
     own: i64,
@@ -112,7 +111,7 @@ pub(crate) async fn note_sweep(
     noted.map(drop).doing("noting the sweep")
 }
 
-/// Whether the lease of another node is over, and nobody has looked after what it held.
+/// Whether the lease of another node is over, and its holds have not been released.
 pub(crate) async fn is_any_dead(pool: &SqlitePool, own: Node, now: Timestamp) -> Result<bool, StoreError> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM node WHERE number <> ? AND lease_until BETWEEN 1 AND ?)")
         .bind(own.number)
@@ -138,7 +137,7 @@ fn read(path: &Path) -> Result<Option<NodeId>, StoreError> {
     text.trim().parse().map(Some).map_err(wrong)
 }
 
-/// Whole or not at all, and before anything bears it.
+/// Written whole or not at all, and before anything carries it.
 fn keep(path: &Path, id: impl Display) -> io::Result<()> {
     let new = path.with_extension("node.new");
     let mut file = std::fs::File::create(&new)?;

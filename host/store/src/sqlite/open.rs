@@ -1,7 +1,7 @@
-//! Opens the database: settings, version check, migrations, and the lock of the one that serves.
+//! Opens the database: settings, version check, migrations, and the lock of the process that serves.
 //!
-//! Whoever holds the lock may write to the journal, and read what a run that did not end well left in it. A server
-//! holds it for as long as it lives; others only while they catch up with a journal that no one writes to.
+//! The holder of the lock may write to the journal, and read what a crashed run left in it. A server holds it for as
+//! long as it lives; other processes only while they catch up with a journal that nobody writes to.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub(crate) struct Database {
     pub(crate) act: Option<Arc<Act>>,
 }
 
-/// How long a server waits for one that only catches up.
+/// How long a server waits for a process that only catches up.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,14 +62,14 @@ struct Inner {
 /// What the process that serves has.
 #[derive(Debug)]
 pub(crate) struct Serving {
-    /// The way into the journal.
+    /// Writes to the journal.
     pub(crate) writer: JournalWriter,
-    /// As which node it writes.
+    /// The node as which it writes.
     pub(crate) node: Node,
 }
 
 impl Store {
-    /// Opens the database at `path`, makes it where there is none, and migrates it. Where a process ended without
+    /// Opens the database at `path`, creates it if there is none, and migrates it. Where a process ended without
     /// bringing all of its journal into the tables, that is done now.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Database {
         Ok(store)
     }
 
-    /// What the process that serves has: it serves from the first call on.
+    /// What the process that serves has; the first call makes this process that one.
     pub(crate) async fn serving(&self) -> Result<&Serving, StoreError> {
         self.lock().await?;
         let started = self.inner.serving.get_or_try_init(async || {
@@ -169,7 +169,7 @@ impl Database {
         started.await
     }
 
-    /// The same database for someone: what is changed through it is put down to them.
+    /// The same database on someone's behalf: the audit log names them for every change.
     fn put_down_to(self, act: Arc<Act>) -> Self {
         Self { act: Some(act), ..self }
     }
@@ -202,7 +202,7 @@ impl Database {
         locked.await.map(drop)
     }
 
-    /// The lock, unless another has it. It is held as long as the file is open.
+    /// The lock, unless another process has it. It is held as long as the file is open.
     fn try_lock(&self) -> Result<Option<File>, StoreError> {
         let mut name = self.inner.path.clone().into_os_string();
         name.push(".lock");

@@ -1,4 +1,4 @@
-//! The shared pool: who lends which credential, with recorded consent, and what it was used for.
+//! Lent credentials: who lends which, with recorded consent, and what it was used for.
 
 use std::collections::HashMap;
 
@@ -132,7 +132,7 @@ impl Lending for Database {
         let mut uses = Vec::with_capacity(rows.len());
         for row in &rows {
             let (request, mut used, last) = fields("use", row, pool_use)?;
-            // What was earned was earned by the last attempt, and stays known when the record has been removed.
+            // The last attempt earned what was earned, and that stays known when the record has been removed.
             if last {
                 let earned: Option<i64> = sqlx::query_scalar("SELECT amount FROM transfer WHERE id = ?")
                     .bind(transfer_id(request, Movement::Earning).as_bytes().as_slice())

@@ -1,4 +1,4 @@
-//! Price tables: published whole, versioned, never changed. A version may be published ahead of its time.
+//! Price tables: published whole, versioned, never changed. A version may be published before it takes effect.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl Prices for Database {
     }
 }
 
-/// What is in force at `now` and what will be.
+/// What is in force at `now`, and what is to come.
 pub(crate) async fn schedule(
     connection: &mut SqliteConnection,
     now: Timestamp,

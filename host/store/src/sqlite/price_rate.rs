@@ -1,5 +1,5 @@
-//! What users pay of the price table: one row for each who does not pay it whole. Operators write it; it is read into
-//! the directory of a server and by nothing that answers a user.
+//! What users pay of the price table: one row for each user who does not pay it in full. Operators write it; a server
+//! reads it into its directory, and nothing that answers a user reads it.
 
 use std::collections::HashMap;
 
@@ -64,7 +64,7 @@ impl PriceRates for Database {
     }
 }
 
-/// Sets the rate of one user, or of all, and says of how many.
+/// Sets the rate of one user or of all, and returns the number of users.
 async fn set(
     connection: &mut SqliteConnection,
     user: Option<UserId>,
@@ -95,7 +95,7 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<HashMap<Use
     rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
 }
 
-/// Those of the users whose ids are in the list.
+/// The rates of the users whose ids are in the list.
 pub(crate) async fn of(
     connection: &mut SqliteConnection,
     users: Option<&str>,

@@ -20,7 +20,7 @@ pub(crate) async fn catch_up(database: &Path, options: &SqliteConnectOptions) ->
     left.tables.close().await.doing("closing the ledger")
 }
 
-/// The same, and says where a run that begins now may write.
+/// The same, and returns where a run that begins now may write.
 pub(crate) async fn begin(database: &Path, options: &SqliteConnectOptions) -> Result<Position, StoreError> {
     let mut left = LeftOver::find(database, options).await?;
     left.write().await?;
@@ -47,8 +47,7 @@ impl LeftOver {
         self.found.iter().all(|found| found.entries.is_empty())
     }
 
-    /// Writes each segment's entries as those of the node that wrote them. The position goes on beyond all
-    /// that is there.
+    /// Writes each segment's entries as those of the node that wrote them. The position moves beyond all of them.
     async fn write(&mut self) -> Result<(), StoreError> {
         let next = Position { sequence: self.read_up_to.sequence + 1, offset: 0 };
         let positions = [next, self.read_up_to.after_restart()];

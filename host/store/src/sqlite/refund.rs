@@ -1,4 +1,4 @@
-//! Refunds: points of a request that go back to who paid them, never more than was paid.
+//! Refunds: points of a request that go back to the user who paid them, never more than was paid.
 
 use async_trait::async_trait;
 use serde_json::json;

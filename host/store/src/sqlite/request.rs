@@ -106,7 +106,7 @@ impl Requests for Database {
 }
 
 impl Database {
-    /// The records of these requests, newest first; those that are not there are left out.
+    /// The records of these requests, newest first; missing ones are left out.
     pub(crate) async fn records(&self, requests: &[RequestId]) -> Result<Vec<RequestRecord>, StoreError> {
         if requests.is_empty() {
             return Ok(Vec::new());

@@ -2,8 +2,7 @@
 //! that are kept, and answers that are kept for calls that may come again.
 //!
 //! The database knows which key it is sealed with: a setting holds a word that only this key opens. It changes in the
-//! same transaction, so whoever opens the database later can tell which of two keys is the right one, whenever the
-//! change was interrupted.
+//! same transaction, so a later start can tell which of two keys is the right one, whenever the change was interrupted.
 
 use async_trait::async_trait;
 use tollgate_core::secret::Secret;
@@ -56,7 +55,7 @@ impl Sealing for Database {
         let settings: Vec<(String, String)> =
             sqlx::query_as("SELECT name, value FROM setting").fetch_all(&mut *tx).await.doing(DOING)?;
         for (name, value) in settings {
-            // What opens is sealed: no other text carries this key's tag.
+            // A value that opens is a sealed one: no other text carries this key's tag.
             let Ok(secret) = old.open_setting(&name, &value) else { continue };
             sqlx::query("UPDATE setting SET value = ? WHERE name = ?")
                 .bind(new.seal_setting(&name, &secret)?)
@@ -73,7 +72,7 @@ impl Sealing for Database {
                 .doing(DOING)?;
         for (actor, key, answer) in answers {
             let place = idempotency::place_of(&actor, &key);
-            // One that an even older key sealed cannot be read now either.
+            // An answer that an even older key sealed cannot be read now either.
             let Ok(answer) = old.open_setting(&place, &answer) else { continue };
             sqlx::query("UPDATE idempotency SET answer = ? WHERE actor = ? AND key = ?")
                 .bind(new.seal_setting(&place, &answer)?)

@@ -1,8 +1,9 @@
 //! Retention of the request log: records go, oldest first, a few at a time, so that the ledger's commits never wait
 //! long.
 //!
-//! What they were counted as stays (`usage_removed`), and so do their receipts, which are money's, and every transfer.
-//! A caller archives each batch before it removes it: a crash in between archives it twice, and never loses it.
+//! Their part of the counters stays (`usage_removed`), and so do their receipts, which belong to the ledger, and every
+//! transfer. A caller archives each batch before it removes it: a crash in between archives it twice, and never loses
+//! it.
 
 use async_trait::async_trait;
 use tollgate_core::id::RequestId;
@@ -14,14 +15,14 @@ use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{fields, stored};
 
-/// Adds what the batch was counted as to what was removed before.
+/// Adds the batch's part of the counters to what was removed before.
 const REMOVE_COUNTED: &str = "INSERT INTO usage_removed \
     SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), SUM(charge), MAX(started_at) \
     FROM counted_record WHERE request <= ? GROUP BY 1, 2, 3, 4, 5 \
     ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET requests = requests + excluded.requests, \
     failed = failed + excluded.failed, charge = charge + excluded.charge, last_at = MAX(last_at, excluded.last_at)";
 
-/// The units of it.
+/// Its units.
 const REMOVE_UNITS: &str = "INSERT INTO usage_removed_units \
     SELECT kind, subject, day, api_key, model, class, SUM(units) \
     FROM counted_units WHERE request <= ? GROUP BY 1, 2, 3, 4, 5, 6 \
@@ -67,7 +68,7 @@ impl Expiry for Database {
 }
 
 impl Database {
-    /// How many records there are: as many as were counted and not removed.
+    /// How many records there are: those that were counted and not removed.
     async fn records_kept(&self) -> Result<u64, StoreError> {
         let kept: i64 = sqlx::query_scalar(
             "SELECT COALESCE((SELECT SUM(requests) FROM usage_counter WHERE kind = 3), 0) - removed FROM request_horizon",

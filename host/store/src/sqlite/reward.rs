@@ -1,4 +1,5 @@
-//! The reward for bringing a provider key: granted once per key and provider account, whoever brings it, however often.
+//! The reward for bringing a provider key: granted once per key and provider account, no matter who brings it or how
+//! often.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -23,7 +24,7 @@ impl Rewards for Database {
             return Ok(None);
         }
         let transfer = TransferId::new(now, random()?);
-        // Whoever comes second waits here, and then finds the first one's rows.
+        // The second caller waits here, and then finds the rows of the first.
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let mut known = false;
         for fingerprint in reward.fingerprints {

@@ -1,4 +1,4 @@
-//! Reads columns in order and checks that each holds what it promises.
+//! Reads columns in order and checks the type of each.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ thread_local! {
     static TAKEN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Rows that this thread has read since it was last asked.
+/// Rows that this thread has read since the last call.
 #[cfg(test)]
 pub(crate) fn taken() -> u64 {
     TAKEN.take()
@@ -80,7 +80,7 @@ pub(crate) fn list<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
 /// The condition that a column holds one of the ids of a [`list`], which is the next argument.
 pub(crate) const IN_LIST: &str = "IN (SELECT unhex(value) FROM json_each(?))";
 
-/// An unsigned number as SQLite keeps it; beyond 63 bits it sticks at the end.
+/// An unsigned number as SQLite keeps it; beyond 63 bits it saturates.
 pub(crate) fn stored(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Logins: what a refresh token stands for. Only its hash is stored, and only that of the newest one.
+//! Logins: what a refresh token stands for. Only the hash of the newest one is stored.
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -71,7 +71,7 @@ impl Logins for Database {
     ) -> Result<Rotated, StoreError> {
         const DOING: &str = "refreshing a session";
         let Some(user) = self.session_user(session, now).await? else { return Ok(Rotated::Unknown) };
-        // One statement decides: of two that hand in the same token, one finds it replaced.
+        // One statement decides: of two callers with the same token, one finds it replaced.
         let replaced = sqlx::query(
             "UPDATE session SET token = ?, expires_at = ? WHERE id = ? AND token = ? AND ended_at IS NULL",
         )

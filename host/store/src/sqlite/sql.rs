@@ -1,9 +1,9 @@
-//! Rows into SQL: one text per number of rows, so that hundreds of them are one prepared call.
+//! Rows into SQL: one text per number of rows, so that hundreds of rows are one prepared call.
 //!
-//! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the
-//! hundred — transfers, then records, then uses of lent credentials — and the numbers of rows are rounded up
-//! to powers of two, so that few texts exist and their statements stay prepared. The rows of padding are all
-//! NULL and a WHERE drops them.
+//! A call to SQLite costs a hop to sqlx's worker thread and back. Entries are therefore inserted by the hundred —
+//! transfers, then records, then uses of lent credentials — and the numbers of rows are rounded up to powers of two, so
+//! that there are few texts and their statements stay prepared. The rows of padding are all NULL and a WHERE drops
+//! them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -76,7 +76,7 @@ const UNITS_WIDTH: usize = 7;
 const USE_COLUMNS: &str = "request, attempt, credential, lender, model, at_ms";
 const USE_WIDTH: usize = 6;
 
-/// Rows of one insertion: with so many of each kind it has 30,720 arguments, of the 32,766 that SQLite allows.
+/// Rows of one insertion: with this many of each kind it has 30,720 arguments, of the 32,766 that SQLite allows.
 const TRANSFERS_MAX: usize = 1024;
 const OTHERS_MAX: usize = 512;
 /// Most transfers of one entry: a settlement with an overrun, a bad debt and an earning.
@@ -106,12 +106,12 @@ pub(crate) struct Rows<'a> {
     pub(crate) uses: Vec<&'a Borrowed>,
 }
 
-/// What the tables know the parts of an entry by.
+/// Row numbers of what an entry refers to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Known {
     /// The account of its user.
     pub(crate) payer: i64,
-    /// The account of who earns by it.
+    /// The account of the user who earns by it.
     pub(crate) lender: i64,
     /// The component set of its record, if it names any.
     pub(crate) components: Option<i64>,
@@ -198,7 +198,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The reason in the books.
+/// The reason as the tables hold it.
 static LENT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("earned: a lent credential served"));
 
 /// The transfer of a request from `debit` to revenue, as most are.
@@ -221,7 +221,7 @@ fn movement(request: RequestId, which: Movement, debit: i64, at_ms: u64) -> Tran
 /// The texts, each made once.
 #[derive(Debug)]
 pub(crate) struct Texts {
-    /// What transfers bear as their node: the same for all, so that it is part of the text.
+    /// The node number of transfers: the same for all, so it is part of the text.
     node: String,
     inserts: HashMap<[usize; 3], Arc<str>>,
     counts: HashMap<usize, Arc<str>>,
@@ -229,7 +229,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Those of transfers that bear the number of a node, if any.
+    /// Texts whose transfers carry the number of a node, if any.
     pub(crate) fn new(node: Option<i64>) -> Self {
         let node = node.map_or_else(|| "NULL".to_owned(), |number| number.to_string());
         Self { node, inserts: HashMap::new(), counts: HashMap::new(), units: HashMap::new() }
@@ -259,7 +259,7 @@ impl Texts {
         for borrowed in &rows.uses {
             binds.borrowed(borrowed);
         }
-        // The padding of what comes last is not bound: it is NULL.
+        // The padding at the end is not bound: it is NULL.
         (text, binds.0)
     }
 
@@ -305,7 +305,7 @@ fn units_text(rows: usize) -> String {
     text
 }
 
-/// Adds to counters that are there, and makes those that are not.
+/// Adds to existing counters, and creates the others.
 fn count_text(counters: usize) -> String {
     let mut text = String::new();
     insert(&mut text, "usage_counter", COUNTER_COLUMNS, "*", COUNTER_WIDTH, counters);

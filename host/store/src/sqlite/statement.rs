@@ -20,8 +20,8 @@ impl Statements for Database {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<StatementLine>, StoreError> {
-        // Each part walks its own index backward. Whose request earned something is not told. The conditions of the
-        // indexes must stand here for them to be used.
+        // Each part walks its own index backward. The user whose request earned something is not named. The conditions
+        // of the indexes must be repeated here for the indexes to be used.
         let rows = sqlx::query(
             "WITH mine AS (SELECT id FROM account WHERE owner = ?1) \
              SELECT seq, id, code, delta, request, memo, actor, at_ms FROM (\

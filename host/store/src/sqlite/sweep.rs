@@ -1,10 +1,10 @@
-//! Resolves what a crash left: holds without a settlement, whose node is dead.
+//! Resolves what a crash left: holds of dead nodes without a settlement.
 //!
-//! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full
-//! and the request is recorded with [`Outcome::Unknown`] and no charge. What the provider bills for it is the
-//! operator's loss: a gateway that dies has no usage to show for a charge. From then on no hold of that node
-//! up to that moment is open, and that is noted (`node.swept`), so that `verify` can tell a hold whose node
-//! is gone from one that is being served (invariant I9).
+//! The rule is in the user's favour: whatever happened upstream is unknown, so the hold is released in full and the
+//! request is recorded with [`Outcome::Unknown`] and no charge. The operator bears what the provider bills for it: a
+//! gateway that dies has no usage to show for a charge. The sweep notes that no hold of that node up to that moment is
+//! open (`node.swept`), so that `verify` can tell a hold whose node is gone from one that is being served (invariant
+//! I9).
 //!
 //! [`Outcome::Unknown`]: tollgate_core::outcome::Outcome::Unknown
 
@@ -72,7 +72,7 @@ impl Database {
         let Serving { writer, node } = serving;
         // No node has the number 0.
         let own = if matches!(whose, Whose::OwnAndDead) { node.number } else { 0 };
-        // What the last run left in the journal may resolve some, and has been read by now.
+        // Entries that the last run left in the journal may resolve some of them; they have been read by now.
         let mut report = SweepReport::default();
         for hold in self.open_holds(own, *node, now).await? {
             report.released += 1;
@@ -84,7 +84,7 @@ impl Database {
         Ok(report)
     }
 
-    /// The open holds of the node `own`, and of others than `this` whose lease is over at `now`.
+    /// The open holds of the node `own`, and of other nodes than `this` whose lease is over at `now`.
     async fn open_holds(&self, own: i64, this: Node, now: Timestamp) -> Result<Vec<OpenHold>, StoreError> {
         let rows = sqlx::query(concat!(
             "SELECT open.id, account.owner, open.amount, open.memo, open.at_ms FROM (",

@@ -1,8 +1,8 @@
 //! The writing side of the usage counters: what the records of one commit add to them, one row for each counter that
 //! they touch, however many records there are.
 //!
-//! The rule stands in SQL too, as the view `counted` of migration 11: what that adds up from the records is what
-//! `usage_counter` holds, and `verify.rs` compares the two.
+//! The rule exists in SQL too, as the view `counted` of migration 11: it adds up the records to what `usage_counter`
+//! must hold, and `verify.rs` compares the two.
 //!
 
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ pub(crate) struct Counts {
 pub(crate) struct Tally<'a>(HashMap<Counter<'a>, Counts>);
 
 impl<'a> Tally<'a> {
-    /// Counts a record wherever it counts.
+    /// Adds a record to each of its counters.
     pub(crate) fn add(&mut self, record: &'a RequestRecord) {
         let counts = counts(record);
         let day = record.started_at.day();
@@ -82,7 +82,7 @@ impl<'a> Tally<'a> {
         counts.last_at = counts.last_at.max(add.last_at);
     }
 
-    /// The rows, in the order of their primary key: neighbours are written together.
+    /// The rows, in the order of their primary key, so that neighbours are written together.
     pub(crate) fn rows(self) -> Vec<(Counter<'a>, Counts)> {
         let mut rows: Vec<_> = self.0.into_iter().collect();
         rows.sort_unstable_by_key(|(counter, _)| *counter);

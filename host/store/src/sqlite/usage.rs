@@ -1,4 +1,4 @@
-//! What was used, by the counters: never a sum over records, so that a year costs what a day does.
+//! What was used, by the counters: never a sum over records, so that a year costs as much as a day.
 //!
 //! `tally.rs` writes them; migration 11 says what they count.
 
@@ -51,7 +51,7 @@ impl UsageCounters for Database {
             let (of, class, units) = fields("counter", row, |row| {
                 Some((label_of(query.by, row)?, Class::named(row.get()?)?, row.u64()?))
             })?;
-            // Both are in one order; units without a counter are damage that `verify` names.
+            // Both have the same order; units without a counter are damage that `verify` names.
             if let Some(row) = rows.iter_mut().find(|row| of == (row.day, row.model.clone(), row.api_key)) {
                 row.used.usage[class] = units;
             }

@@ -15,7 +15,7 @@ use crate::sqlite::error::{Doing, is_duplicate};
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{IN_LIST, Row, fields, list, stored};
 
-/// For a condition or a join to follow.
+/// A condition or a join follows.
 pub(crate) const COLUMNS: &str =
     "SELECT users.id, users.name, users.enabled, users.role, users.created_at FROM users";
 
@@ -213,7 +213,7 @@ async fn set_floor(
     Ok(())
 }
 
-/// Ends a user's sessions, but for one where there is one to keep.
+/// Ends a user's sessions, except the one to keep, if any.
 pub(crate) async fn end_sessions(
     connection: &mut SqliteConnection,
     user: UserId,

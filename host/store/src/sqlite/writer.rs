@@ -1,12 +1,11 @@
-//! What the road hands over: entries go to the journal here, and from there into the tables on a thread of their own.
+//! Takes what the road hands over: entries go to the journal here, and from there into the tables on a separate thread.
 //!
-//! A hold is in the journal when `commit` returns, and on the disk where [`Durability::Full`] is asked for;
-//! nothing on its way waits for SQLite. Settlements and records have nobody waiting: they share the next
-//! hold's write, or one of their own [`LINGER`](crate::sqlite::backlog::LINGER) later. While the journal
-//! cannot be written holds are refused and everything else is kept; a settlement is never dropped while the
-//! process lives.
+//! A hold is in the journal when `commit` returns, and on disk with [`Durability::Full`]; it never waits for SQLite. No
+//! caller waits for settlements and records: they share the next hold's write, or have their own after
+//! [`LINGER`](crate::sqlite::backlog::LINGER). While the journal cannot be written holds are refused and everything
+//! else is kept; a settlement is never dropped while the process lives.
 //!
-//! Two threads stand behind: `ledger` (see `apply.rs`) and, with [`Durability::Full`], `ledger-sync`.
+//! Two threads do this: `ledger` (see `apply.rs`) and, with [`Durability::Full`], `ledger-sync`.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +26,7 @@ use crate::sqlite::backlog::Ledger;
 use crate::sqlite::journal::{Journal, Position};
 use crate::sqlite::node::Node;
 
-/// Hands entries to the journal. Its threads end with its last clone.
+/// Hands entries to the journal. Its threads end with the last clone.
 #[derive(Debug, Clone)]
 pub(crate) struct JournalWriter {
     ledger: Arc<Ledger>,
@@ -45,9 +44,8 @@ impl Drop for End {
 }
 
 impl JournalWriter {
-    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its
-    /// journal, and `pool` serves the sums of balances, which must not hold up commits. What is written is
-    /// `node`'s.
+    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and
+    /// `pool` serves the sums of balances, which must not delay commits. Entries are written as those of `node`.
     pub(crate) fn start(
         database: &Path,
         durability: Durability,
@@ -105,7 +103,7 @@ impl EntryWriter for JournalWriter {
     async fn close(&self) -> usize {
         self.ledger.close();
         let mut applied = self.ledger.applied.subscribe();
-        // The sender lives in what we hold: there is no error.
+        // The sender is part of `self`, so there is no error.
         let _ended = applied.wait_for(|applied| *applied == u64::MAX).await;
         self.ledger.lock().lost
     }

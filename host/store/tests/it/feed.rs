@@ -12,7 +12,7 @@ use tollgate_store::{Changed, MasterKey, NewApiKey, NewCredential, News, Payers,
 
 use crate::{NOW, Rig, points};
 
-/// What has changed since, and that the feed goes back that far.
+/// What has changed since; the feed must go back that far.
 pub(crate) async fn changed_since(store: &Store, seq: u64) -> Vec<Changed> {
     match store.feed.changes_since(seq, 100).await.unwrap() {
         News::Changes(changes) => {
@@ -90,7 +90,7 @@ async fn each_change_of_what_a_server_holds_is_in_the_feed_by_kind_and_id() {
     seen += 1;
     expect!(ledger.grant(bob, points(1), "", "root", NOW) => |_| Changed::Points(bob));
 
-    // What no server holds in memory makes no noise, and neither does what nobody changed.
+    // What no server holds in memory is not in the feed, and neither is what did not change.
     catalogue.set_setting("theme", "dark").await.unwrap();
     assert!(catalogue.set_user_enabled(UserId::from_bytes([9; 16]), true, NOW).await.is_err());
     assert_eq!(changed_since(&rig.store, seen).await, []);
@@ -114,7 +114,7 @@ async fn a_feed_trims_itself_and_says_that_it_does_not_go_back_that_far() {
     assert_eq!(changed_since(&rig.store, last - 2).await, [Changed::Prices; 2]);
     let News::Changes(some) = rig.store.feed.changes_since(last - 9, 4).await.unwrap() else { panic!() };
     assert_eq!(some.len(), 4, "no more than were asked for");
-    // One that is ahead, because the file was put back to an older state, is told so too.
+    // A server that is ahead, because the file was put back to an older state, must reload as well.
     assert_eq!(rig.store.feed.changes_since(last + 1, 10).await.unwrap(), News::Gap);
 }
 
@@ -141,7 +141,7 @@ async fn a_part_is_what_everything_says_of_it() {
     assert_eq!((part.balances, part.routes), (vec![balance], Some(Vec::new())));
     assert!(part.prices.is_none());
 
-    // Who is gone is in no part.
+    // A deleted user is in no part.
     let (user, key) = (UserId::from_bytes([9; 16]), ApiKeyId::from_bytes([9; 16]));
     let (users, api_keys) = (BTreeSet::from([user]), BTreeSet::from([key]));
     let part = store.feed.read(&Wanted { users, api_keys, ..Wanted::default() }, NOW).await.unwrap();

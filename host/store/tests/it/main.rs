@@ -50,10 +50,10 @@ impl Rig {
         self.folder.path().join("t.db")
     }
 
-    /// What the files would be if the process were killed here, opened by another.
+    /// The files as a kill would leave them now, opened by another process.
     async fn killed(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A kill strikes between two commits, never between two files.
+        // A kill happens between two commits, never between two files.
         let mut lock = self.raw().await;
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
         for file in std::fs::read_dir(self.folder.path()).unwrap() {
@@ -128,7 +128,7 @@ impl Rig {
 }
 
 fn options() -> Options {
-    // Nothing here loses power, and the tests are several times as fast.
+    // No test loses power, and they are several times as fast this way.
     Options { sync: Durability::Normal }
 }
 

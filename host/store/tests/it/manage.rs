@@ -279,7 +279,7 @@ async fn a_user_has_no_more_keys_that_work_than_are_allowed() {
     assert!(matches!(refused, Err(StoreError::TooMany { max: 2, .. })), "{refused:?}");
     let other = rig.store.catalogue.create_user("bob", NOW).await.unwrap();
     create(other, 3, None).await.unwrap();
-    // A key that is revoked or over makes room, and may not come back into it.
+    // A key that is revoked or expired makes room, and may not come back into it.
     rig.store.catalogue.revoke_api_key(first, NOW).await.unwrap();
     let over = create(rig.user, 4, Some(NOW)).await.unwrap();
     create(rig.user, 5, None).await.unwrap();
@@ -411,7 +411,7 @@ async fn a_change_and_its_row_in_the_audit_log_are_one() {
     let bob = store.catalogue.create_user("bob", NOW).await.unwrap();
     let key = store.catalogue.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap();
     store.catalogue.revoke_api_key(key, NOW).await.unwrap();
-    // What is refused has changed nothing, and says nothing.
+    // What was refused has changed nothing, and is not in the log.
     store.catalogue.create_user("bob", NOW).await.unwrap_err();
     store.catalogue.create_api_key(&api_key(bob, [9; 32]), NOW).await.unwrap_err();
     let all = async |filter: AuditFilter| {
@@ -426,7 +426,7 @@ async fn a_change_and_its_row_in_the_audit_log_are_one() {
     let keys =
         AuditFilter { action: Some("key.*".to_owned()), before: Some(rows[0].seq), ..AuditFilter::default() };
     assert_eq!(all(keys).await, rows[1..2]);
-    // A store that nobody acts through notes nothing.
+    // A store without an actor notes nothing.
     rig.store.catalogue.create_user("eve", NOW).await.unwrap();
     assert_eq!(all(AuditFilter::default()).await.len(), 3);
 }
@@ -512,7 +512,7 @@ async fn balances_of_some_users_are_those_among_all() {
             rig.writer.post(rig.settle(request, held, paid(charged))).unwrap();
         }
     }
-    // Before and after what has moved is summed up in the snapshot.
+    // Before and after the snapshot sums up the movements.
     for rig in [rig.killed().await, rig.reopen().await] {
         rig.flush().await;
         let mut all = rig.store.ledger.balances().await.unwrap();

@@ -15,7 +15,7 @@ use crate::{GRANTED, NOW, Rig, paid, points, request};
 const CODE: [u8; 32] = [5; 32];
 
 impl Rig {
-    /// One code that is worth 7 micro-points, for so many users.
+    /// One code that is worth 7 micro-points, for this many users.
     async fn code(&self, uses_max: u32) {
         let codes = [(CODE, "tgc_0123".to_owned())];
         let expires_at = Some(NOW.plus_ms(100));
@@ -192,7 +192,8 @@ async fn a_version_to_come_is_loaded_ahead_and_can_be_withdrawn_until_then() {
     }
 }
 
-/// Books with a refunded request, a redeemed code, a top-up and a rate; then `tamper`, and the rule that must notice.
+/// A ledger with a refunded request, a redeemed code, a top-up and a rate; then `tamper`, and the rule that must
+/// notice.
 async fn check(tamper: &'static str, rule: &str) {
     let rig = Rig::new().await;
     let id = rig.charged().await;
@@ -242,7 +243,7 @@ async fn a_hold_that_a_dead_process_left_open_is_noticed_once_another_has_swept(
     let open = request();
     rig.writer.commit(rig.hold(open, 10)).await.unwrap();
     rig.assert_books_are_right().await;
-    // As if the sweep had missed it.
+    // As though the sweep had missed it.
     rig.tamper("UPDATE node SET swept = (SELECT MAX(seq) FROM transfer)").await;
     let report = rig.store.ledger.verify().await.unwrap();
     assert!(report.violations.iter().any(|found| found.rule.starts_with("I9")), "{report:?}");

@@ -1,11 +1,11 @@
-//! Two nodes on one database: what one holds, the other leaves alone while the first is alive.
+//! Two nodes on one database: neither touches the holds of the other while that one is alive.
 
 use tollgate_core::id::NodeId;
 use tollgate_store::{LEASE_MS, Store};
 
 use crate::{NOW, Rig, paid, points, request};
 
-/// After this, a node that was heard of at [`NOW`] is dead.
+/// At this time, a node that was last heard of at [`NOW`] is dead.
 fn after_the_lease() -> tollgate_core::time::Timestamp {
     NOW.plus_ms(LEASE_MS + 1)
 }
@@ -92,7 +92,7 @@ async fn what_a_killed_node_left_in_its_journal_is_booked_as_its_own() {
     let rig = Rig::new().await;
     rig.store.ledger.sweep(NOW).await.unwrap();
     rig.writer.commit(rig.hold(request(), 400)).await.unwrap();
-    // In the journal alone: nobody waits for the tables here.
+    // Only in the journal: this test does not wait for the tables.
     let other = rig.killed_for(OTHER).await;
     let holds = "SELECT COUNT(*) FROM transfer JOIN node ON node.number = transfer.node \
         WHERE kind = 1 AND hex(node.id) <> '0190163D8694739BAEA5966C26F8AD91'";

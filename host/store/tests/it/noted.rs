@@ -1,4 +1,4 @@
-//! A change and its row in the audit log are one: what cannot be noted does not happen.
+//! A change and its row in the audit log go together: what cannot be noted does not happen.
 
 use std::collections::HashMap;
 
@@ -96,7 +96,7 @@ async fn each_change_of_points_prices_and_keys_is_noted_once() {
     let rows = rig.store.catalogue.audit(&AuditFilter { limit: 99, ..AuditFilter::default() }).await.unwrap();
     let noted: Vec<&str> = rows.iter().rev().map(|row| row.action.as_str()).collect();
     assert_eq!(noted, made);
-    // What is refused, or had been done before, changes nothing and says nothing.
+    // What is refused, or was done before, changes nothing and notes nothing.
     store.catalogue.withdraw_prices(1, NOW).await.unwrap();
     store.catalogue.withdraw_prices(2, NOW).await.unwrap();
     store.ledger.top_up(rig.user, points(1), "pay", "why", "test", NOW).await.unwrap();
@@ -114,7 +114,7 @@ async fn what_cannot_be_noted_does_not_happen() {
         assert!(result.is_err(), "{action} was made without a row in the audit log");
     })
     .await;
-    // What is there was made by the hands that note nothing.
+    // The data so far was made without an actor, so nothing is noted.
     let versions = rig.store.catalogue.price_versions().await.unwrap();
     assert!(versions.len() == 1 && versions[0].withdrawn_at.is_none(), "{versions:?}");
     let batches = rig.store.ledger.code_batches().await.unwrap();

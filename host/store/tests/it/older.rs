@@ -73,7 +73,7 @@ async fn the_journal_of_a_killed_0_1_0_is_read_into_the_tables() {
     assert_eq!(attempts[10].failure, Some(FailureClass::Unknown));
     drop(store);
 
-    // Nothing is read twice: neither by the next start nor by the one that serves.
+    // Nothing is read twice, neither by the next start nor by the process that serves.
     let store = Store::open(&database, options()).await.unwrap();
     store.ledger.writer().await.unwrap().flush().await.unwrap();
     assert_eq!(store.ledger.balances().await.unwrap(), balances);

@@ -15,7 +15,7 @@ use tollgate_store::{
 
 use crate::{NOW, Rig};
 
-/// Sessions that are nowhere else.
+/// Sessions in memory only.
 #[derive(Debug, Default)]
 struct Memory(Mutex<State>);
 
@@ -176,7 +176,7 @@ fn user(id: UserId) -> User {
     User { id, name: "alice".to_owned(), enabled: true, role: Role::User, created_at: NOW }
 }
 
-/// A database and a memory that know the same user. What is returned besides holds the files.
+/// A database and a memory that know the same user. The third value keeps the files.
 async fn both() -> (Rig, UserId, [Arc<dyn Sessions>; 2]) {
     let rig = Rig::new().await;
     let memory = Memory::default();

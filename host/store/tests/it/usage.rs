@@ -17,7 +17,7 @@ use crate::{NOW, Rig, points};
 const CREDENTIAL: CredentialId = CredentialId::from_bytes([3; 16]);
 const PRICING: [u8; 32] = [7; 32];
 
-/// The `number`th request of a log in which everything varies at a pace of its own.
+/// The `number`th request of a log in which every field varies at its own pace.
 fn record(user: UserId, keys: &[ApiKeyId], number: u64) -> RequestRecord {
     let at = NOW.plus_ms(number * DAY_MS / 40);
     let mut random = [1; 10];
@@ -240,7 +240,7 @@ async fn attempts_are_kept_in_their_order() {
     assert_eq!(rig.store.log.attempts(request).await.unwrap(), attempts);
 }
 
-/// Removes what may go, three at a time, and says what went.
+/// Removes what may be removed, three at a time, and returns it.
 async fn prune(rig: &Rig, rule: Retention) -> Vec<RequestRecord> {
     let mut gone = Vec::new();
     loop {

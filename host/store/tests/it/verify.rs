@@ -2,7 +2,7 @@
 
 use crate::{GRANTED, Rig, paid, request};
 
-/// Books with a settled, a void and an open request; then `tamper`, and the rule that must notice.
+/// A ledger with a settled, a void and an open request; then `tamper`, and the rule that must notice.
 async fn check(tamper: &'static str, rule: &str) {
     let rig = Rig::new().await;
     let (settled, void, open) = (request(), request(), request());

@@ -57,7 +57,7 @@ async fn what_was_committed_survives_a_kill_at_any_moment() {
     assert_eq!((balance.posted, balance.pending), (points(GRANTED.get() - 13), points(20)));
     assert_eq!(rig.store.log.request(late).await.unwrap().charge, points(7));
     rig.assert_books_are_right().await;
-    // Whoever comes next finds nothing left to do, and nothing twice.
+    // The next start finds nothing left to do, and nothing twice.
     let rig = rig.killed().await;
     assert_eq!(rig.balance().await, balance);
     rig.assert_books_are_right().await;
@@ -115,7 +115,7 @@ async fn the_journal_is_written_over_and_never_read_twice() {
         if round % 64 != 0 {
             rig.writer.post(settle).unwrap();
         } else {
-            // What was only posted may be two milliseconds away from the journal.
+            // An entry that was only posted may reach the journal two milliseconds later.
             rig.writer.commit(settle).await.unwrap();
             rig = rig.killed().await;
             assert_eq!(rig.balance().await.pending, points(0));

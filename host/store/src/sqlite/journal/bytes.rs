@@ -1,10 +1,10 @@
 //! The bytes of an entry: its kind, and its fields in the order below.
 //!
-//! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts
-//! and byte strings have their length in front, and what may be missing a byte that says whether it is there.
-//! What stands for the values of enums is in `code.rs`. Usage is a list of the classes that are not zero, by
-//! their own numbers, so that a new class needs no new layout. Any other change of what is written here needs
-//! a new format in `frame.rs`, and a reader that still reads this one.
+//! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte
+//! strings follow their length, and what may be missing follows a byte that says whether it is there. The numbers for
+//! values of enums are in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a
+//! new class needs no new layout. Any other change of what is written here needs a new format in `frame.rs`, and a
+//! reader that still reads this one.
 
 use std::sync::Arc;
 
@@ -17,8 +17,7 @@ use tollgate_core::usage::{Class, ServiceTier, Usage};
 use super::code::{Coded, EntryKind};
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 
-/// In the list of a usage's classes, the number of none of them: the service tier follows, where it is not
-/// the standard one.
+/// A number of no class, in the list of a usage's classes: the service tier follows, where it is not the standard one.
 const TIER: u64 = 0;
 
 /// Why bytes are not an entry.
@@ -32,7 +31,7 @@ pub(crate) enum EntryError {
         /// The number.
         code: u64,
     },
-    /// The bytes end before the entry does, or hold what no entry says.
+    /// The bytes end before the entry does, or have no meaning.
     #[error("an entry is malformed")]
     Malformed,
 }
@@ -185,14 +184,14 @@ impl Writer<'_> {
 
     fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
-            // The low seven bits, and that there are more.
+            // The low seven bits, and a mark that more follow.
             self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
         }
         self.0.push(value.to_le_bytes()[0]);
     }
 
-    /// Small amounts have few bytes, whatever their sign.
+    /// Small amounts take few bytes, whatever their sign.
     fn amount(&mut self, value: Micropoints) {
         let value = value.get();
         self.number((value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
@@ -498,7 +497,7 @@ mod tests {
             prop_assert_eq!(decode(&bytes(&entry)), Ok(entry));
         }
 
-        // Whatever it reads, it ends, and what it takes for an entry is written in the same bytes again.
+        // It ends on any input, and what it accepts as an entry is written as the same bytes again.
         #[test]
         fn bytes_of_a_broken_disk_are_refused_or_are_an_entry(
             entry in entries(), at: prop::sample::Index, byte: u8,

@@ -1,6 +1,5 @@
-//! The numbers that stand for the values of enums in the journal. They are part of its layout and therefore
-//! spelt out: the order in which an enum declares its values says nothing here. A number that was ever
-//! written keeps its meaning.
+//! The numbers that stand for the values of enums in the journal. They are part of its layout and therefore spelt out:
+//! the order in which an enum declares its values does not matter. A number that was ever written keeps its meaning.
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::outcome::Outcome;
@@ -9,7 +8,7 @@ use tollgate_core::usage::Quality;
 
 /// An enum whose values have a number each.
 pub(super) trait Coded: Sized {
-    /// What the number is of, for the error that an unknown one makes.
+    /// The name of the enum, for the error about an unknown number.
     const WHAT: &'static str;
 
     /// The number of this value.
@@ -41,7 +40,7 @@ macro_rules! codes {
     };
 }
 
-/// What an entry is.
+/// The kinds of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Hold,

@@ -4,7 +4,8 @@
 //! payload, and the payload: a format byte and the entry. Segments are written over again and again, so what ends the
 //! entries of one is not the end of the file but the first frame whose checksum is not of this sequence.
 //!
-//! The first frame of a segment is its header: it names the node whose entries follow. One that 0.1.0 wrote has none.
+//! The first frame of a segment is its header: it names the node whose entries follow. Segments of 0.1.0 have no
+//! header.
 
 use tollgate_core::id::NodeId;
 
@@ -17,7 +18,7 @@ const FORMAT: u8 = 2;
 /// The layout of 0.1.0, still read: `v0.rs`.
 const FORMAT_1: u8 = 1;
 const HEADER_BYTES: usize = 8;
-/// What the payload of a header has in place of an entry's kind; its node follows.
+/// Stands in a header's payload in place of an entry's kind; the node follows.
 const NODE: u8 = 0;
 
 /// A frame that is whole, but holds nothing that this build can read.
@@ -67,7 +68,7 @@ fn framed(out: &mut Vec<u8>, sequence: u64, write: impl FnOnce(&mut Vec<u8>)) {
 /// What a segment holds of one sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Found {
-    /// Whose entries they are, where the segment says so.
+    /// The node whose entries they are, where the segment says so.
     pub(crate) node: Option<NodeId>,
     /// The entries, in order.
     pub(crate) entries: Vec<Entry>,
@@ -76,7 +77,7 @@ pub(crate) struct Found {
 /// What the segment of these bytes holds of this sequence, from the byte `from` on.
 ///
 /// # Errors
-/// See [`Unreadable`]: what is whole is read or refused, and never skipped.
+/// See [`Unreadable`]: a whole frame is read or refused, and never skipped.
 pub(crate) fn read(segment: &[u8], from: usize, sequence: u64) -> Result<Found, Unreadable> {
     let node = next(segment, sequence).and_then(|(payload, _)| node(payload));
     let mut found = Found { node, entries: Vec::new() };
@@ -113,7 +114,7 @@ fn next(bytes: &[u8], sequence: u64) -> Option<(&[u8], &[u8])> {
     let (sum, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     let (payload, rest) = rest.split_at_checked(length)?;
-    // Zeros, as in a file that was never written, have the checksum of nothing: an empty payload is no frame.
+    // Zeros, as in a file that was never written, have the checksum of an empty payload, so that is not a frame.
     let whole = !payload.is_empty() && checksum(sequence, payload) == u32::from_le_bytes(*sum);
     whole.then_some((payload, rest))
 }
@@ -218,7 +219,7 @@ mod tests {
         let told = "in the journal (format 2), an entry holds the entry kind 99, which this Tollgate does not know; \
             start the Tollgate that wrote it once more";
         assert_eq!(Unreadable::Entry { format: 2, error }.to_string(), told);
-        // An entry of today under the number of the old layout.
+        // A current entry under the number of the old layout.
         let misnamed = Unreadable::Entry { format: 1, error: EntryError::Malformed };
         assert_eq!(read(&forged(0, 1), 3), Err(misnamed));
     }

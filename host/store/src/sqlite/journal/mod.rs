@@ -1,13 +1,12 @@
 //! The journal: an entry is in a file before anyone relies on it, and in the tables a moment later.
 //!
-//! One write at the end of a file is the least that durability can cost; a commit to tables and their indexes
-//! is many times that, and far cheaper for a thousand requests at once than for one. So the road waits for
-//! the former alone, and the ledger's thread brings the entries into the tables in large commits, each of
-//! which also moves the position up to which the journal has been read (table `journal`). A start reads what
-//! lies behind it.
+//! One write at the end of a file is the least that durability can cost; a commit to tables and their indexes is many
+//! times that, and far cheaper for a thousand requests at once than for one. So the road waits only for the former, and
+//! the ledger's thread brings the entries into the tables in large commits, each of which also moves the position up to
+//! which the journal has been read (table `journal`). A start reads what follows that position.
 //!
-//! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is
-//! written over only when the tables hold all of it.
+//! Two files, the segments, are written in turn. Each turn has the next sequence number, and a segment is overwritten
+//! only when the tables hold all of it.
 
 mod bytes;
 mod code;
@@ -28,7 +27,7 @@ use tollgate_core::id::NodeId;
 pub(crate) use self::frame::{Found, Unreadable};
 use crate::entry::Entry;
 
-/// Bytes after which it is the other segment's turn.
+/// Bytes after which the other segment's turn begins.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Sequence numbers that a run of the process may have used beyond the one that the tables know.
 pub(crate) const SEQUENCES_AHEAD: u64 = 2;
@@ -43,7 +42,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Where to begin so that nothing which was ever written can be taken for new.
+    /// Where to begin so that nothing written earlier can be taken for new.
     pub(crate) const fn after_restart(self) -> Self {
         Self { sequence: self.sequence + SEQUENCES_AHEAD, offset: 0 }
     }
@@ -53,21 +52,21 @@ impl Position {
 #[derive(Debug)]
 pub(crate) struct Journal {
     segments: [Arc<File>; 2],
-    /// Up to where frames are written.
+    /// The position up to which frames are written.
     end: Position,
     /// Frames that are not written yet.
     buffer: Vec<u8>,
     /// Bytes written since the start.
     written: u64,
-    /// The other segment, when it was left before the disk was told to keep it.
+    /// The other segment, if it was left before it was synced.
     left: Option<Arc<File>>,
-    /// Whose entries these are.
+    /// The node whose entries these are.
     node: NodeId,
 }
 
 impl Journal {
-    /// Opens the segments beside `database` to write from `start` on. `allocate` takes their room now, so
-    /// that the disk has no more to keep track of than their bytes when it is told to keep them.
+    /// Opens the segments beside `database` to write from `start` on. `allocate` reserves their space now, so that a
+    /// sync has to write only their bytes.
     pub(crate) fn open(database: &Path, start: Position, allocate: bool, node: NodeId) -> io::Result<Self> {
         let open = |index| -> io::Result<_> {
             let file = OpenOptions::new()
@@ -85,13 +84,13 @@ impl Journal {
         };
         let segments = [open(0)?, open(1)?];
         if allocate && let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            // Files that no folder names after a loss of power would be as good as lost.
+            // After a loss of power, files without an entry in their folder would be lost.
             File::open(folder)?.sync_all()?;
         }
         Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None, node })
     }
 
-    /// A journal on a disk that takes nothing.
+    /// A journal on a disk that accepts nothing.
     #[cfg(test)]
     pub(crate) fn unwritable(folder: &Path) -> Self {
         let file = folder.join("full");
@@ -117,12 +116,13 @@ impl Journal {
         self.buffer.truncate(length);
     }
 
-    /// Bytes that are yet to be written.
+    /// Bytes still to be written.
     pub(crate) const fn unwritten(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Writes the buffer, which a failure leaves as it was: the next try writes over what a failed one may have left.
+    /// Writes the buffer. A failure leaves the buffer as it was, and the next try overwrites what the failed one may
+    /// have left.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -135,7 +135,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Up to where frames are written.
+    /// The position up to which frames are written.
     pub(crate) const fn end(&self) -> Position {
         self.end
     }
@@ -145,20 +145,20 @@ impl Journal {
         self.written
     }
 
-    /// Whether the segment has had its share.
+    /// Whether the segment is full.
     pub(crate) const fn is_full(&self) -> bool {
         self.end.offset >= SEGMENT_BYTES
     }
 
-    /// Goes on in the other segment, all of which must be in the tables. The buffer must be empty: its frames
-    /// bear this turn's number.
+    /// Continues in the other segment, all of which must be in the tables. The buffer must be empty, because its frames
+    /// carry this turn's number.
     pub(crate) fn turn(&mut self) {
         debug_assert!(self.buffer.is_empty());
         self.left = Some(Arc::clone(self.segment()));
         self.end = Position { sequence: self.end.sequence + 1, offset: 0 };
     }
 
-    /// The files that the disk must be told to keep for everything written so far to be durable.
+    /// The files to sync so that everything written so far is durable.
     pub(crate) fn unsynced(&mut self) -> Vec<Arc<File>> {
         self.left.take().into_iter().chain([Arc::clone(self.segment())]).collect()
     }
@@ -171,10 +171,10 @@ impl Journal {
 /// Why the journal that a run left behind cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
-    /// The system said no.
+    /// The system refused.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// It holds what this build does not read.
+    /// It holds something that this build cannot read.
     #[error(transparent)]
     Format(#[from] Unreadable),
 }

@@ -83,7 +83,7 @@ fn lent() -> Entry {
     Entry::Lent { settle: Box::new(settle(3, record)), lender, earned: Micropoints::new(300) }
 }
 
-/// Nothing of it is left out.
+/// A record with every field set.
 fn full_record(number: u8) -> RequestRecord {
     RequestRecord {
         api_key: Some(ApiKeyId::from_bytes([0x44; 16])),
@@ -131,7 +131,7 @@ fn usage() -> Usage {
     )
 }
 
-/// The record of each outcome: where an enum has fewer values, they begin again.
+/// A record for each outcome; shorter enums start over.
 fn record(number: usize) -> Entry {
     let id = request(u8::try_from(number).unwrap() + 16);
     Entry::Record(Box::new(RequestRecord {
@@ -235,7 +235,7 @@ fn settled([held, posted, overrun, bad_debt]: [i64; 4], record: RequestRecord) -
     }
 }
 
-/// Each part of the full record there or not, as the bits of a number say.
+/// Parts of the full record, present or absent by the bits of a number.
 fn records() -> impl Strategy<Value = RequestRecord> {
     let numbers = any::<(u16, u32, u64, u64, u64, i64, i64)>();
     let texts = (".{0,20}", ".{0,200}", prop::collection::vec(any::<u8>(), 0..300));

@@ -1,8 +1,7 @@
 //! Entries as Tollgate 0.1.0 wrote them (format 1): postcard over the types of that time, in the order in which they
 //! declared their fields and values.
 //!
-//! These types never change, whatever becomes of the entries of today, and nothing is written in this format
-//! any more.
+//! These types never change, whatever happens to the current entries, and nothing is written in this format any more.
 
 use serde::{Deserialize, Deserializer};
 

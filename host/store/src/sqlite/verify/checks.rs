@@ -1,13 +1,13 @@
-//! The rules of the books as queries: each names the rows that break it.
+//! The rules of the ledger as queries: each names the rows that break it.
 
-/// A rule of the books.
+/// A rule of the ledger.
 pub(super) struct Check {
     pub(super) rule: &'static str,
     /// Selects one text per violation.
     pub(super) query: &'static str,
 }
 
-/// Columns of a fold over all of history: what each account holds.
+/// Columns of the sums over all of history: what each account holds.
 macro_rules! fold {
     () => {
         "SELECT account, SUM(delta) AS posted FROM (\
@@ -194,8 +194,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Every counter beside what its records, and those that retention removed, add up to; then the units of each of its
-/// classes.
+/// Every counter beside the sum of its records and of those that retention removed; then the units of each class.
 pub(super) const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, \
     SUM(failed) AS failed, SUM(charge) AS charge, MAX(last_at) AS last_at \
     FROM (SELECT * FROM counted UNION ALL SELECT * FROM usage_removed) GROUP BY 1, 2, 3, 4, 5), \

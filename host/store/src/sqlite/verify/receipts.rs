@@ -1,4 +1,4 @@
-//! Receipts against the rows that they stand beside: what was charged, of whom, at which prices.
+//! Receipts against the rows beside them: what was charged, to whom, at which prices.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -61,7 +61,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Viola
     }
 }
 
-/// The violations so far, [`VIOLATIONS_MAX`] of a rule.
+/// The violations so far, at most [`VIOLATIONS_MAX`] per rule.
 #[derive(Default)]
 struct Found(Vec<Violation>);
 
@@ -109,7 +109,7 @@ fn recorded(row: &mut Row<'_>) -> Option<Recorded> {
     })
 }
 
-/// All prices of a version, whatever their models: a receipt names its model as the client did.
+/// All prices of a version, of any model: a receipt names its model as the client did.
 async fn rates(connection: &mut SqliteConnection, version: u64) -> Result<HashSet<Rates>, StoreError> {
     let table = crate::sqlite::price::table(connection, stored(version), 0).await?;
     Ok(table
