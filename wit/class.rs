@@ -1,4 +1,4 @@
-// The classes of usage: the one place where they stand. The gateway (`host/core/src/usage.rs`) and the SDK for plugins
+// The classes of usage, in their only place. The gateway (`host/core/src/usage.rs`) and the SDK for plugins
 // (`plugins/sdk/src/types.rs`) both compile this file, and everything that differs by class is made from it: columns,
 // receipts, metrics, price lists, the management API. A new class is a new line of this table and a reader in an
 // adapter.
@@ -7,7 +7,7 @@
 /// what a unit costs where a price list does not say (`Stated`: the list is refused; `Like(X)`: what one of class `X`
 /// costs; `Free`: nothing).
 ///
-/// A number and a name once given are never given again: records, receipts and plugins hold them for ever.
+/// A number or name is never reused: records, receipts and plugins keep them for ever.
 #[macro_export]
 macro_rules! each_class {
     ($callback:ident) => {
@@ -32,7 +32,7 @@ macro_rules! each_class {
             ImageInput = 9, image_input, Tokens, Prompt, Like(Input);
             /// Output tokens of images.
             ImageOutput = 10, image_output, Tokens, Output, Like(Output);
-            /// Images that were made by a tool.
+            /// Images that a tool made.
             Image = 11, image, Images, Other, Free;
             /// Searches of the web that the provider made.
             WebSearch = 12, web_search, Calls, Other, Free;
@@ -185,7 +185,7 @@ pub enum Side {
     Prompt,
     /// What was answered.
     Output,
-    /// What the provider did besides.
+    /// What the provider did beside that.
     Other,
 }
 

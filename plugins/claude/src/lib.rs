@@ -1,7 +1,7 @@
 //! Adapter for Anthropic: the Messages API and its token counter, for clients of every protocol.
 //!
-//! Configuration: [`Connection`]. A relay that wants `Authorization: Bearer`, or has its API below another path, needs
-//! no adapter of its own.
+//! Configuration: [`Connection`]. A relay that expects `Authorization: Bearer`, or has its API below another path,
+//! needs no separate adapter.
 
 mod platforms;
 
@@ -18,7 +18,7 @@ use tollgate_translator::{Model, counted_by, from_all_to, translate};
 const VERSION: &str = "/v1";
 const PROTOCOL: Protocol = Protocol::AnthropicMessages;
 
-/// The version that a client without one means: the first, which every model and client understands.
+/// The version for a client that names none: the first, which every model and client understands.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 const ROUTES: [Route; 4] = [
@@ -100,9 +100,9 @@ impl Adapter for Claude {
     }
 }
 
-/// What a model can do, by its name. A name that tells nothing is taken for a new model's.
+/// What a model can do, by its name. An unknown name counts as a new model.
 fn model(name: &str) -> Model {
-    // From Opus 4.7 on, models think as hard as they see fit and take no sampling parameters.
+    // From Opus 4.7 on, models decide how hard to think and accept no sampling parameters.
     let older = is_older_than(name, 4, 7);
     let abilities = Abilities {
         sampling: older,
@@ -110,7 +110,8 @@ fn model(name: &str) -> Model {
         system_turns: false,
         reasoning: !is_older_than(name, 3, 7),
     };
-    // What clients of other protocols mean by no limit is as much as the model has; the oldest have this much.
+    // Clients of other protocols that set no limit expect as much as the model can write; the oldest can write this
+    // much.
     let output_tokens_max = if is_older_than(name, 3, 7) { 4096 } else { 32_000 };
     Model { abilities, output_tokens_max }
 }

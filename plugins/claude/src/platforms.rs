@@ -1,4 +1,4 @@
-//! Where else Claude is served: relays and logins at Anthropic itself, Amazon Bedrock, Google Vertex AI.
+//! Other places where Claude is served: relays and logins at Anthropic itself, Amazon Bedrock, Google Vertex AI.
 
 use tollgate_plugin::adapter::{
     Check, Endpoint, Framing, HeaderTemplate, Member, MovedHeader, OauthRefresh, Platform, Scheme,
@@ -46,7 +46,7 @@ fn betas() -> MovedHeader {
     MovedHeader { name: "anthropic-beta".to_owned(), member: "anthropic_beta".to_owned() }
 }
 
-/// Anthropic's own paths, at Anthropic or at someone who passes calls on.
+/// Anthropic's own paths, at Anthropic or at a relay.
 fn direct(name: &str, base_url: &str, auth: &str, value: &str) -> Platform {
     let endpoints = ROUTES.iter().map(|route| Endpoint {
         protocol: PROTOCOL,
@@ -64,8 +64,8 @@ fn direct(name: &str, base_url: &str, auth: &str, value: &str) -> Platform {
     }
 }
 
-/// A person's login (`claude setup-token`, or OAuth with a refresh token). Who may use it for what is Anthropic's to
-/// say: calls go as the client made them, and a refusal is passed on.
+/// A person's login (`claude setup-token`, or OAuth with a refresh token). Anthropic decides who may use it for what:
+/// calls go out as the client made them, and a refusal is passed on.
 fn login() -> Platform {
     let token_url = format!("{ANTHROPIC}/v1/oauth/token");
     Platform {
@@ -93,14 +93,14 @@ fn bedrock(name: &str, scheme: Scheme, headers: Vec<HeaderTemplate>) -> Platform
         without: vec!["model".to_owned(), "stream".to_owned()],
         members: vec![member("anthropic_version", r#""bedrock-2023-05-31""#)],
         moved: vec![betas()],
-        // Not where models are called: who may call one but list none is known there all the same.
+        // Not the host where models are called: this one also knows credentials that may call a model but list none.
         check: Some(check("/foundation-models?byProvider=anthropic")),
         check_base_url: Some("https://bedrock.{region}.amazonaws.com".to_owned()),
         ..Platform::default()
     }
 }
 
-/// The model is named in the path and the version in the body; whether it streams is said in both.
+/// The path names the model and the body the version; both say whether it streams.
 fn vertex() -> Platform {
     let endpoint = |streaming, method: &str| Endpoint {
         protocol: PROTOCOL,

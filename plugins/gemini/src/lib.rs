@@ -1,8 +1,8 @@
 //! Adapter for Google Gemini: `generateContent` and its stream for clients of every protocol, its token counter and
-//! embeddings, and interactions as they are.
+//! embeddings, and interactions, untranslated.
 //!
 //! Configuration: [`Connection`]. The version is `/v1beta`, which has every method and field that `/v1` has;
-//! `path_prefix = "/v1"` asks for the other.
+//! `path_prefix = "/v1"` selects that one instead.
 
 mod platforms;
 
@@ -55,7 +55,7 @@ const INTERACTION: usize = 1;
 /// The event that completes one.
 const INTERACTION_STREAM: usize = 2;
 
-/// The tier that served an interaction, likewise; an answer has it in its usage.
+/// The tier that served an interaction, in both forms; an answer has it in its usage.
 const TIER: usize = 3;
 const TIER_STREAM: usize = 4;
 /// What the candidates were searched for, and the model that did so.
@@ -127,7 +127,7 @@ impl Adapter for Gemini {
     }
 }
 
-/// What a model can do, by its name: before 2.5 none could think. The protocol wants no limit for the output.
+/// What a model can do, by its name: before 2.5 none could think. The protocol does not require a limit for the output.
 fn model(name: &str) -> Model {
     let thinks = !["gemini-1", "gemini-2.0", "gemma"].iter().any(|old| name.starts_with(old));
     let abilities =

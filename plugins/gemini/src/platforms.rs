@@ -1,4 +1,4 @@
-//! Where else Gemini is served: Google Vertex AI. And the Gemini API for who wants its key in the query.
+//! Other places where Gemini is served: Google Vertex AI, and the Gemini API with its key in the query.
 
 use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
 use tollgate_plugin::types::Operation;

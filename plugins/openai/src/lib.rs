@@ -1,9 +1,9 @@
-//! Adapter for OpenAI and servers that speak like it: Chat Completions and Responses for clients of every protocol, and
+//! Adapter for OpenAI and compatible servers: Chat Completions and Responses for clients of every protocol, and
 //! embeddings.
 //!
 //! Configuration: [`Connection`], and `protocol` for a server that speaks one of `openai-chat` and `openai-responses`
 //! only. A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`,
-//! needs no adapter of its own.
+//! needs no separate adapter.
 
 mod platforms;
 
@@ -55,7 +55,7 @@ const USAGE_TAPS: [(Protocol, &str); 14] = [
 ];
 const CHAT: usize = 0;
 const CHAT_TIER: usize = 3;
-/// Of what a response states, the line where it stands in a whole answer; in a stream it stands in the next one.
+/// The line on which a whole answer's usage stands; a stream's stands on the next one.
 const RESPONSE: usize = 1;
 const RESPONSE_TIER: usize = 4;
 const TOOLS: usize = 6;
@@ -79,7 +79,7 @@ const RESET_HEADERS: [&str; 2] = ["x-ratelimit-reset-requests", "x-ratelimit-res
 #[derive(Debug)]
 pub struct Openai {
     connection: Connection,
-    /// The only protocol that the server generates in, where it is not both.
+    /// The only protocol in which the server generates, unless it speaks both.
     only: Option<Protocol>,
 }
 
@@ -94,7 +94,7 @@ impl Adapter for Openai {
     fn plan(&self) -> Plan {
         let text_tap = |(protocol, member): (_, &str)| TextTap { protocol, member: member.to_owned() };
         let usage_tap = |(protocol, path): (_, &str)| UsageTap { protocol, path: path.to_owned() };
-        // A server with one protocol may have the rest of the chat family all the same: models and embeddings.
+        // A server with one protocol may still have the rest of the chat family: models and embeddings.
         let spoken = |route: &&Route| {
             let bound = matches!(route.operation, Operation::Generate | Operation::CountTokens);
             !bound || self.only.is_none_or(|only| only == route.protocol)
@@ -165,8 +165,8 @@ fn protocol(name: &serde_json::Value) -> Result<Protocol, String> {
     }
 }
 
-/// What a model can do, by its name: those that reason take no sampling parameters. The protocols want no limit for the
-/// output.
+/// What a model can do, by its name: those that reason accept no sampling parameters. The protocols do not require a
+/// limit for the output.
 fn model(name: &str) -> Model {
     let reasoning = !name.contains("-chat")
         && ["o1", "o3", "o4", "gpt-5", "gpt-6"].iter().any(|family| name.starts_with(family));

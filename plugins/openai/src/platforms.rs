@@ -1,4 +1,4 @@
-//! Where else OpenAI's models are served: Azure, by deployments or by its `/openai/v1`. And servers that speak alike.
+//! Other places where OpenAI's models are served: Azure, by deployments or by its `/openai/v1`, and compatible servers.
 
 use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Setting};
 use tollgate_plugin::types::{Operation, Protocol};
@@ -25,7 +25,7 @@ fn list(path: &str) -> Check {
     Check { path: path.to_owned(), account_header: None }
 }
 
-/// The deployment stands in the path: it is what a model route calls the model.
+/// The deployment is in the path: a model route names it as the model.
 fn azure() -> Platform {
     let endpoint = |operation, streaming, path: &str| Endpoint {
         protocol: Protocol::OpenaiChat,

@@ -1,12 +1,12 @@
-//! How Amazon Bedrock says that something failed, whoever made the model: a name beside the body or in its `__type`,
+//! How Amazon Bedrock says that something failed, for models of any maker: a name beside the body or in its `__type`,
 //! and a sentence.
 
 use tollgate_plugin::adapter::FailureClass;
 
-/// What a failure means by its name, or by its status where nothing names it. `None` leaves it to the status.
+/// What a failure means by its name, or by its status where nothing names it. `None` where neither tells.
 ///
-/// `name` may come with a namespace before it (`com.amazon.coral.service#ThrottlingException`), with an address behind
-/// it (`ThrottlingException:http://…`), or begin with a small letter, as the messages of a stream name it.
+/// `name` may come with a namespace before it (`com.amazon.coral.service#ThrottlingException`), with an address after
+/// it (`ThrottlingException:http://…`), or begin with a lower-case letter, as the messages of a stream name it.
 pub(crate) fn classify(status: u16, name: &str, message: &str) -> Option<FailureClass> {
     let name = name.rsplit('#').next().and_then(|name| name.split(':').next()).unwrap_or_default();
     let name = name.trim().trim_end_matches("Exception").to_ascii_lowercase();
@@ -35,7 +35,7 @@ pub(crate) fn classify(status: u16, name: &str, message: &str) -> Option<Failure
     Some(class)
 }
 
-/// A key may lack a model, or be no key at all.
+/// Tells a key that lacks a model from one that is wrong.
 fn denied(message: &str) -> FailureClass {
     let no_key = ["security token", "API Key", "Bearer Token", "Authentication failed"];
     if no_key.iter().any(|words| message.contains(words)) {
@@ -47,7 +47,7 @@ fn denied(message: &str) -> FailureClass {
     }
 }
 
-/// A signature is wrong by its key, or by the clock of who made it: then the key is well.
+/// A signature is wrong because of its key, or because of the signer's clock: then the key is good.
 fn signature(message: &str) -> FailureClass {
     let clock = message.contains("Signature expired") || message.contains("Signature not yet current");
     if clock { FailureClass::Transient } else { FailureClass::InvalidCredential }
@@ -63,7 +63,7 @@ fn throttled(message: &str) -> FailureClass {
     }
 }
 
-/// What is no fault of the request is told as one, too: a model that this region or account does not have.
+/// Faults that are not the request's come under the same name: a model that this region or account does not have.
 fn invalid(message: &str) -> FailureClass {
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if says(&["too long", "Too many input tokens", "exceed context limit"]) {

@@ -27,13 +27,13 @@ pub struct MessageUsage {
     speed: Option<Served>,
 }
 
-/// Calls of tools that Anthropic runs. Those that are not named cost nothing but their tokens.
+/// Calls of tools that Anthropic runs. Tools without a field cost only their tokens.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct ServerToolUse {
     web_search_requests: Option<u64>,
 }
 
-/// What a message says of the way in which it was served.
+/// How the message says that it was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Served {
@@ -112,7 +112,7 @@ impl MessageUsage {
                 (Class::WebSearch, searches),
             ],
         );
-        // The mode in which a message was hurried says more than the capacity that it was served from.
+        // The speed mode says more than the capacity that served the message.
         let speed = self.speed.filter(|speed| *speed != Served::Standard);
         usage.at_tier(speed.or(self.service_tier).map_or(ServiceTier::Standard, Served::tier))
     }
@@ -125,7 +125,7 @@ impl CacheCreation {
     }
 }
 
-/// Anthropic's own has an `error`, Amazon's a message alone, and Google's an `error` with a `status`.
+/// Anthropic's own has an `error`, Amazon's only a message, and Google's an `error` with a `status`.
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody<'a> {
     #[serde(borrow, default)]
@@ -146,7 +146,7 @@ struct ErrorDetail<'a> {
     details: Option<Details<'a>>,
 }
 
-/// What Google's errors have, and nobody else's.
+/// Only Google's errors have it.
 #[derive(Debug, Deserialize)]
 struct Google<'a> {
     #[serde(borrow, rename = "status")]
@@ -178,7 +178,7 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, name: &str, body: &[u8
     Failure { class, retry_after_ms }
 }
 
-/// What Anthropic itself means.
+/// What an answer of Anthropic itself means.
 fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
     let kind = error.kind.as_deref().unwrap_or("");
     let message = error.message.as_deref().unwrap_or("");
@@ -190,7 +190,7 @@ fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
         (400 | 401 | 403 | 404, _) => {
             by_message(status, message).unwrap_or_else(|| failure::by_status(status))
         }
-        // Within a stream there is no status.
+        // There is no status within a stream.
         (0, "rate_limit_error") => FailureClass::RateLimited,
         (0, "invalid_request_error") => FailureClass::BadRequest,
         (0, "api_error" | "timeout_error") => FailureClass::Transient,
@@ -198,7 +198,7 @@ fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
     }
 }
 
-/// Anthropic tells several failures apart in words only.
+/// Anthropic distinguishes several failures in words only.
 fn by_message(status: u16, message: &str) -> Option<FailureClass> {
     let says = |words: &str| message.contains(words);
     let class = match status {
@@ -206,7 +206,7 @@ fn by_message(status: u16, message: &str) -> Option<FailureClass> {
             FailureClass::QuotaExhausted
         }
         400 if says("organization has been disabled") => FailureClass::InvalidCredential,
-        // A subscription's token, used for what its terms do not allow: the token is well, the request is not.
+        // A subscription's token, used for what its terms do not allow: the token is good, the request is not.
         400 if says("only authorized for use with Claude Code") => FailureClass::BadRequest,
         400 if says("prompt is too long") || says("exceed context limit") => FailureClass::ContextTooLong,
         400 if says("content filtering policy") => FailureClass::ContentRefused,

@@ -59,7 +59,7 @@ impl Connection {
         HeaderTemplate { name: name.to_owned(), value }
     }
 
-    /// The call that tells whether a credential is good: reading `path` below the version costs nothing.
+    /// The call that tells whether a credential is good: reading `path` below the version is free.
     #[must_use]
     pub fn check(&self, version: &str, path: &str, account_header: Option<&str>) -> Check {
         let prefix = self.path_prefix.as_deref().unwrap_or(version);
@@ -78,7 +78,7 @@ impl Connection {
 /// An [`Endpoint`] whose path lacks the version.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// The protocol spoken there.
+    /// The protocol that is spoken there.
     pub protocol: Protocol,
     /// What is asked there.
     pub operation: Operation,

@@ -1,10 +1,10 @@
 //! Counting the tokens of a request without running it: Anthropic's `count_tokens`, Gemini's `:countTokens` and the
 //! Responses API's `input_tokens`. Chat Completions has no such call.
 //!
-//! Only what is read by the model counts: turns, tools with the choice among them, and the schema of an answer. How the
-//! answer would be drawn, billed or thought about is left out, whatever was said of it.
+//! Only what the model reads counts: turns, tools with the choice among them, and the schema of an answer. Settings for
+//! sampling, billing and thinking are left out.
 //!
-//! Gemini takes instructions and tools in `generateContentRequest` alone; a request without them is sent as plain
+//! Gemini accepts instructions and tools only in `generateContentRequest`; a request without them is sent as plain
 //! `contents`, which its platforms understand too.
 
 use crate::gemini::Proto as _;
@@ -14,14 +14,14 @@ use crate::target::Target;
 use crate::translate::{Pair, parse_request, print_request};
 use tollgate_plugin::types::Protocol;
 
-/// What the printers say of an answer that there will not be.
+/// Members that the printers write for an answer, which there will not be.
 const OF_ANSWERS: [&str; 5] = ["max_tokens", "generationConfig", "store", "include", "stream"];
 
 impl Pair {
     /// Translates a request whose tokens are to be counted.
     ///
     /// # Errors
-    /// The request is no good, or cannot be said in the upstream's protocol: see [`Pair::refuse`].
+    /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn count(self, body: &[u8], target: &Target<'_>) -> Result<Vec<u8>, Refused> {
         let document = Node::document(body)?;
         let mut request = self.read_counted(&document)?;
@@ -108,7 +108,7 @@ impl Pair {
     }
 }
 
-/// The same request without what changes no count.
+/// The same request without what does not change the count.
 fn what_counts(request: Request<'_>) -> Request<'_> {
     let Request { turns, tools, tool_choice, format, cache, .. } = request;
     let format = format.filter(|format| matches!(format.value, Format::Schema(_)));

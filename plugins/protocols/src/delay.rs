@@ -1,7 +1,7 @@
 //! Delays as providers write them.
 
 /// A duration as Go and Protocol Buffers print it (`0.84s`, `31s`, `120ms`, `6m0s`, `1h2m3.5s`), in milliseconds
-/// rounded up. `None` when `text` is no such duration, or one past 64 bits.
+/// rounded up. `None` when `text` is not such a duration, or does not fit 64 bits.
 #[must_use]
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let mut rest = text;

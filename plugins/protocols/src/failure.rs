@@ -1,4 +1,4 @@
-//! What a status means where the body says no more.
+//! What a status means where the body does not say more.
 
 use tollgate_plugin::adapter::FailureClass;
 
@@ -12,7 +12,7 @@ pub const fn by_status(status: u16) -> FailureClass {
         404 => FailureClass::NotFound,
         429 => FailureClass::RateLimited,
         503 | 529 => FailureClass::Overloaded,
-        // A lock that another request holds, a wait that ran out, a dependency that failed.
+        // Conflict with another request, request timeout, failed dependency.
         408 | 409 | 424 | 425 | 499 => FailureClass::Transient,
         400..=499 | 501 => FailureClass::BadRequest,
         500..=599 => FailureClass::Transient,

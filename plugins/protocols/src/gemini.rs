@@ -33,7 +33,7 @@ pub struct UsageMetadata {
     cached_content_token_count: Option<u64>,
     /// What tools put into the prompt; not part of the prompt's count.
     tool_use_prompt_token_count: Option<u64>,
-    /// Visible output alone.
+    /// Visible output only.
     candidates_token_count: Option<u64>,
     thoughts_token_count: Option<u64>,
     total_token_count: Option<u64>,
@@ -45,7 +45,7 @@ pub struct UsageMetadata {
     candidates_tokens_details: Option<Vec<ModalityCount>>,
     #[serde(default)]
     service_tier: Option<String>,
-    /// What interactions alone count; of other answers their sources tell.
+    /// Only interactions count it; in other answers the sources tell.
     #[serde(skip)]
     searches: u64,
 }
@@ -80,7 +80,8 @@ enum Modality {
 impl UsageMetadata {
     /// Disjoint classes.
     ///
-    /// Exact when all that the operation bills was stated or follows from the grand total: embeddings have no output.
+    /// Exact when everything that the operation bills was stated or follows from the grand total. Embeddings have no
+    /// output.
     #[must_use]
     pub fn classes(&self, operation: Operation) -> Usage {
         let Some(prompt) = self.prompt_token_count else { return Usage::MISSING };
@@ -122,8 +123,8 @@ impl UsageMetadata {
     }
 }
 
-/// Searches that an answer's sources tell of: each query, but of models before version 3 the prompt is billed once that
-/// had any.
+/// Searches that an answer's sources name. Each query is billed; models before version 3 bill a prompt with any query
+/// once.
 #[must_use]
 pub fn searches(queries: &[Vec<String>], model: &str) -> u64 {
     let queries = queries.iter().map(Vec::len).max().unwrap_or(0) as u64;
@@ -139,7 +140,7 @@ pub struct InteractionUsage {
     total_cached_tokens: Option<u64>,
     /// What tools put into the prompt; not part of the input's count.
     total_tool_use_tokens: Option<u64>,
-    /// Visible output alone.
+    /// Visible output only.
     total_output_tokens: Option<u64>,
     total_thought_tokens: Option<u64>,
     total_tokens: Option<u64>,
@@ -250,14 +251,14 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failur
     let class =
         by_reason(&error).or_else(|| by_words(status, &error)).unwrap_or_else(|| failure::by_status(status));
     let retry_after_ms = match class {
-        // The delay beside a daily quota is that of the minute's: the day is not over then.
+        // The delay beside a daily quota is the minute quota's: the day is not over then.
         FailureClass::QuotaExhausted => None,
         _ => retry_after_ms.or_else(|| error.retry_delay_ms()),
     };
     Failure { class, retry_after_ms }
 }
 
-/// The error; of an array, which is how a stream without `alt=sse` wraps it, the first one.
+/// The error, or the first one of an array, in which a stream without `alt=sse` wraps it.
 fn parse(body: &[u8]) -> Option<Status<'_>> {
     let body = if body.trim_ascii_start().starts_with(b"[") {
         let errors: Vec<ErrorBody<'_>> = serde_json::from_slice(body).ok()?;
@@ -273,7 +274,7 @@ impl Status<'_> {
         self.details.iter().find_map(|detail| delay::parse_duration_ms(&detail.retry_delay))
     }
 
-    /// Whether a quota is gone that comes back tomorrow, not in a minute.
+    /// Whether the quota is a daily one, which comes back tomorrow and not in a minute.
     fn daily_quota_is_gone(&self) -> bool {
         let mut violations = self.details.iter().flat_map(|detail| &detail.violations);
         violations.any(|violation| violation.quota_id.contains("PerDay"))
@@ -304,7 +305,8 @@ fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
             Some(FailureClass::ContextTooLong)
         }
         (400, _) if says("Responsible AI") => Some(FailureClass::ContentRefused),
-        // `Your API key was reported as leaked.` A file that the key may not see is 403 too, and no fault of the key.
+        // `Your API key was reported as leaked.` A file that the key may not see is 403 too, and that is not the key's
+        // fault.
         (403, _) if says("API key") => Some(FailureClass::InvalidCredential),
         // A project may lack a model that others have.
         (404, _) if says("does not have access to it") => Some(FailureClass::Permission),

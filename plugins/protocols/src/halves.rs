@@ -1,7 +1,7 @@
 //! Characters whose two halves come in different events.
 //!
 //! JSON may spell a character outside the first plane as two escapes, and a provider may send one half at the end of an
-//! event and the other at the beginning of the next. Clients that want characters stumble over a half.
+//! event and the other at the beginning of the next. Clients that decode characters fail on a half.
 
 use crate::json::Text;
 use crate::model::{Delta, Event};
@@ -21,7 +21,7 @@ struct Place {
 }
 
 impl Halves {
-    /// Makes the text of an event whole. `false` when nothing is left of it.
+    /// Makes the text of an event whole. Returns `false` when nothing is left of it.
     pub(crate) fn mend(&mut self, event: &mut Event<'_>) -> bool {
         let Some((place, text)) = text(event) else { return true };
         if self.kept.is_empty() && !text.may_have_halves() {

@@ -1,7 +1,7 @@
-//! The wire protocols of providers: what they mean, and how to say it in another one.
+//! The wire protocols of providers: what they mean, and how to translate one into another.
 //!
 //! [`translate`] turns requests, answers, streams and errors of one protocol into another's; each protocol has a folder
-//! that knows its own shapes and no other's, and all share one model of a conversation.
+//! that knows only its own shapes, and all share one model of a conversation.
 //!
 //! The other public modules answer two questions for adapters that pass bytes on as they are, one module per family of
 //! providers: what do the usage fields mean in disjoint classes, and what does a failure mean.

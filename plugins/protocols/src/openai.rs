@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions, Embeddings and Responses, and the many servers that speak like them.
+//! OpenAI Chat Completions, Embeddings and Responses, and the many compatible servers.
 
 use std::borrow::Cow;
 
@@ -52,8 +52,8 @@ pub struct ToolUsage {
     web_search: Option<WebSearch>,
 }
 
-/// Tokens of the model that made images. They are images' tokens here, whichever part of them was text: the prices of a
-/// list are the language model's, and those of this one stand beside them.
+/// Tokens of the model that made images. All of them count as tokens of images, even where some were text: the other
+/// prices of a list are the language model's.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct ImageGen {
     input_tokens: Option<u64>,
@@ -66,7 +66,7 @@ struct WebSearch {
     num_requests: Option<u64>,
 }
 
-/// What a response says of its tools, wherever it says it.
+/// What a response says of its tools, in any of its places.
 #[derive(Debug, Default)]
 pub struct Tools {
     /// `tool_usage`.
@@ -94,7 +94,7 @@ impl Tools {
     }
 }
 
-/// What `service_tier` of an answer says. Capacity that is paid for ahead (`scale`) has no price of its own here.
+/// The tier that an answer's `service_tier` names. Prepaid capacity (`scale`) has no separate price here.
 #[must_use]
 pub fn tier(name: &str) -> ServiceTier {
     match name {
@@ -119,9 +119,9 @@ impl From<ChatUsage> for ResponsesUsage {
 }
 
 impl ResponsesUsage {
-    /// Disjoint classes. Both totals contain their details, which are taken out of them here.
+    /// Disjoint classes. Both totals contain their details, which are subtracted here.
     ///
-    /// Exact when all that the operation bills was stated: embeddings have no output.
+    /// Exact when everything that the operation bills was stated. Embeddings have no output.
     #[must_use]
     pub fn classes(&self, operation: Operation) -> Usage {
         let generates = operation == Operation::Generate;
@@ -159,8 +159,7 @@ impl ResponsesUsage {
         )
     }
 
-    /// All output. OpenAI counts reasoning within it; some servers count it beside it, which their grand total gives
-    /// away.
+    /// All output. OpenAI counts reasoning within it; some servers count it separately, as their grand total shows.
     fn output_with_reasoning(&self) -> u64 {
         let output = self.output_tokens.unwrap_or(0);
         let reasoning = self.output_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0);
@@ -241,7 +240,7 @@ pub(crate) fn by_code(code: &str) -> Option<FailureClass> {
         | "PermissionDenied"
         | "missing_scope"
         | "unsupported_country_region_territory" => Some(FailureClass::Permission),
-        // The client sent the name of an organization that the key is not of.
+        // The client named an organization that the key does not belong to.
         "mismatched_organization" | "mismatched_project" | "invalid_organization" | "invalid_project" => {
             Some(FailureClass::BadRequest)
         }
@@ -249,15 +248,16 @@ pub(crate) fn by_code(code: &str) -> Option<FailureClass> {
     }
 }
 
-/// What is told in words only, or in words that say more than the code beside them.
+/// Failures that only the words tell, or where the words say more than the code.
 fn by_message(status: u16, message: &str) -> Option<FailureClass> {
     let says = |words: &str| message.contains(words);
     match status {
         400 if says("maximum context length") => Some(FailureClass::ContextTooLong),
         401 | 403 if says("insufficient permissions") => Some(FailureClass::Permission),
-        // Azure, of a quota that is filled up again after days.
+        // Azure, about a quota that is refilled after days.
         403 if says("call volume quota") => Some(FailureClass::QuotaExhausted),
-        // It is more than this account may ever send in a minute: no rest would help, another account may.
+        // The request is larger than this account may ever send in a minute: a rest would not help, another account
+        // may.
         429 if message.starts_with("Request too large") => Some(FailureClass::Permission),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! What Chat Completions and Responses spell alike.
+//! What Chat Completions and Responses have in common.
 
 use crate::id;
 use crate::json::{Node, Object, Text, Writer};
@@ -6,13 +6,13 @@ use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenL
 use crate::target::Target;
 use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
-/// Longer names of users are refused there.
+/// The longest name of a user that is accepted there.
 const USER_MAX: usize = 64;
 
-/// Takes the options that both protocols have.
+/// Parses the options that both protocols have.
 ///
-/// Left out, because the answer does not depend on them: `store`, `prompt_cache_retention` and `prompt_cache_options`
-/// concern what OpenAI keeps, and `metadata` labels it.
+/// These are left out, because the answer does not depend on them: `store`, `prompt_cache_retention` and
+/// `prompt_cache_options` concern what OpenAI keeps, and `metadata` labels it.
 ///
 /// # Errors
 /// One of them has the wrong type or an unknown value.
@@ -50,7 +50,7 @@ fn tier(node: &Node<'_, '_>) -> Result<Tier, Refused> {
     tier_named(&node.string()?).ok_or_else(|| node.refuse("is not a service tier that Tollgate knows"))
 }
 
-/// What OpenAI calls a tier.
+/// OpenAI's name for a tier.
 pub(crate) fn tier_named(name: &str) -> Option<Tier> {
     match name {
         "auto" => Some(Tier::Auto),
@@ -61,7 +61,7 @@ pub(crate) fn tier_named(name: &str) -> Option<Tier> {
     }
 }
 
-/// What OpenAI calls a tier; it has no name for that of batches, which are not answered here.
+/// OpenAI's name for a tier; it has none for that of batches, which are not served here.
 pub(crate) const fn tier_name(tier: Tier) -> &'static str {
     match tier {
         Tier::Auto => "auto",
@@ -95,7 +95,7 @@ pub(crate) fn print_effort(w: &mut Writer, name: &str, request: &Request<'_>, ta
 }
 
 /// # Errors
-/// It is no effort that Tollgate knows.
+/// It is not an effort that Tollgate knows.
 pub(crate) fn effort(node: &Node<'_, '_>) -> Result<Effort, Refused> {
     Effort::named(&node.string()?).ok_or_else(|| node.refuse("is not an effort that Tollgate knows"))
 }
@@ -113,7 +113,7 @@ pub(crate) fn cache_mark(part: &Object<'_, '_>) -> Result<Option<CacheMark>, Ref
     Ok(Some(if long { CacheMark::Long } else { CacheMark::Short }))
 }
 
-/// `low` or `high`; `medium` is what everyone gets.
+/// `low` or `high`; `medium` is the default.
 ///
 /// # Errors
 /// It is not a string.
@@ -197,7 +197,7 @@ fn print_token(w: &mut Writer, token: &TokenLogprob<'_>) {
     }
 }
 
-/// What both protocols count in totals. Their totals contain their details.
+/// The counts of both protocols. Totals contain their details.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Totals {
     pub(crate) input: u64,

@@ -1,6 +1,6 @@
 //! Taking disjoint parts out of a total.
 
-/// Takes `part` out of `rest` and returns it; no more than there is, and nothing when the provider did not state it.
+/// Takes `part` out of `rest` and returns it: at most what there is, and nothing when the provider did not state it.
 ///
 /// Totals that contain their parts become disjoint classes by one call per part; what is left over is the plain class.
 pub fn take(rest: &mut u64, part: Option<u64>) -> u64 {

@@ -1,10 +1,10 @@
-//! Who is to answer, as far as a translation has to know it.
+//! The model that is to answer, as far as a translation has to know it.
 
 use crate::id;
 use crate::json::{Node, Text, Writer};
 use crate::model::Refused;
 
-/// The upstream's model and the facts that time and chance would otherwise have to tell.
+/// The upstream's model, and facts that would otherwise depend on time and chance.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     /// The name of the model at the upstream.
@@ -39,7 +39,7 @@ pub struct Abilities {
 }
 
 impl<'a> Target<'a> {
-    /// A model that can do all that its protocol has words for, but takes instructions at the beginning only.
+    /// A model that can do everything its protocol can express, except take instructions in the middle.
     #[must_use]
     pub const fn new(model: &'a str) -> Self {
         let abilities =
@@ -56,7 +56,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What an answer has to know of the request that it belongs to.
+/// What the translation of an answer needs to know of its request.
 ///
 /// It outlives the call that made it: the answer may be translated elsewhere, from what [`Context::to_json`] kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Context {
     /// What [`Context::to_json`] kept.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not such a text.
     pub fn from_json(json: &str) -> Result<Self, Refused> {
         let document = Node::document(json.as_bytes())?;
         let kept = document.object()?;

@@ -1,15 +1,16 @@
 //! From one protocol to another: what a client asks, and what it gets.
 //!
-//! Any pair is one protocol's parser and another one's printer; nothing here or there knows of pairs. Where client and
-//! upstream speak the same protocol the original bytes go through and none of this is called.
+//! Any pair is one protocol's parser and another one's printer; no code knows of pairs. Where client and upstream speak
+//! the same protocol, the original bytes pass and none of this is called.
 //!
-//! A request is translated whole or not at all: what the upstream's protocol cannot say is refused, with the member's
-//! path. A member at the value that changes nothing asks for nothing (`n: 1`, a penalty of 0, `null`). The rest of what
-//! is left out is named where it is: by each parser if nobody else could mean it (`store`, `metadata`, `obfuscation`,
-//! which concern what a provider keeps or how it pads), by each printer if its provider has no use for it (cache marks
-//! where caching needs none, thoughts that another provider signed, whether a tool failed where its text says so).
+//! A request is translated whole or not at all: what the upstream's protocol cannot express is refused, with the
+//! member's path. A member at the value that changes nothing asks for nothing (`n: 1`, a penalty of 0, `null`). The
+//! rest of what is left out is named where it is: by each parser if nobody else could mean it (`store`, `metadata`,
+//! `obfuscation`, which concern what a provider keeps or how it pads), by each printer if its provider has no use for
+//! it (cache marks where caching needs none, thoughts that another provider signed, whether a tool failed where its
+//! text says so).
 //!
-//! An answer is never thrown away for a member that is new: it was paid for. `COVERAGE.md` shows every pair.
+//! An answer is never thrown away because of an unknown member: it was paid for. `COVERAGE.md` shows every pair.
 
 use crate::halves::Halves;
 use crate::json::{Node, Writer};
@@ -20,7 +21,7 @@ use crate::{chat, gemini, messages, responses};
 use tollgate_plugin::adapter::FailureClass;
 use tollgate_plugin::types::{Protocol, Usage};
 
-/// Who speaks what.
+/// Who speaks which protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair {
     /// The client's protocol.
@@ -55,7 +56,7 @@ impl Pair {
     /// Translates a request.
     ///
     /// # Errors
-    /// The request is no good, or cannot be said in the upstream's protocol: see [`Pair::refuse`].
+    /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn request(self, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
         let document = Node::document(body)?;
         let mut request = parse_request(self.client, &document)?;
@@ -178,7 +179,7 @@ fn print_response(protocol: Protocol, response: Response<'_>, context: &Context)
 
 /// An answer that is translated as it comes.
 ///
-/// The output depends on the bytes only, not on how they are cut. After a failure nothing more comes out.
+/// The output depends on the bytes only, not on how they are cut. After a failure there is no more output.
 pub struct Stream {
     framer: Framer,
     reader: Box<dyn StreamReader>,
@@ -204,7 +205,7 @@ impl Stream {
         self.sink.out.take().into_bytes()
     }
 
-    /// Ends the stream. One that stopped before it said how it ended becomes a failure in the client's protocol.
+    /// Ends the stream. One that stopped before its end becomes a failure in the client's protocol.
     pub fn finish(&mut self) -> Vec<u8> {
         let Self { framer, reader, sink } = self;
         framer.finish(|data| sink.read(&mut **reader, data));

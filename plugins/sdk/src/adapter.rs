@@ -13,7 +13,7 @@ pub trait Adapter: Sized + 'static {
     /// Makes an adapter from the JSON text of the binding's `config` table (`{}` when there is none).
     ///
     /// # Errors
-    /// What is wrong with the configuration, in words for the operator; nothing changes in the gateway then.
+    /// What is wrong with the configuration, for the operator; then nothing changes in the gateway.
     fn configure(config: &str) -> Result<Self, String>;
 
     /// Everything about the provider that is data. Called once, after `configure`.
@@ -30,7 +30,7 @@ pub trait Adapter: Sized + 'static {
     /// adapters that list none, refuses.
     ///
     /// # Errors
-    /// The answer to a request that cannot be said in the other protocol.
+    /// The answer to a request that cannot be expressed in the other protocol.
     fn translate(&self, _exchange: &Exchange, _body: &[u8]) -> Result<Translated, Reply> {
         Err(Reply {
             status: 400,
@@ -39,7 +39,7 @@ pub trait Adapter: Sized + 'static {
     }
 }
 
-/// A translated request, and what will translate its answer.
+/// A translated request, and the translator of its answer.
 pub struct Translated {
     /// For the upstream.
     pub body: Vec<u8>,
@@ -65,7 +65,7 @@ pub trait Answer {
     fn end(&mut self) -> Vec<u8>;
 }
 
-/// A plan of nothing, for `..Plan::default()`.
+/// An empty plan, for `..Plan::default()`.
 impl Default for Plan {
     fn default() -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Default for Plan {
     }
 }
 
-/// A platform of nothing, for `..Platform::default()`.
+/// An empty platform, for `..Platform::default()`.
 impl Default for Platform {
     fn default() -> Self {
         Self {

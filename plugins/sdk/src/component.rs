@@ -16,7 +16,7 @@ use crate::types::{Operation, Protocol};
 /// Where a component keeps what `configure` made.
 pub type Slot<T> = LocalKey<RefCell<Option<T>>>;
 
-/// A type that an export macro has given a place to be kept in.
+/// A type for which an export macro has made a place.
 pub trait Placed: Sized + 'static {
     /// That place.
     const SLOT: &'static Slot<Self>;
@@ -60,7 +60,7 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
     }
 
     fn translate_request(exchange: adapter::Exchange, body: Vec<u8>) -> Result<Vec<u8>, adapter::Reply> {
-        // What the last exchange left goes first: the two need not fit into memory together.
+        // What the last exchange left is dropped first: the two need not fit into memory together.
         ANSWER.take();
         let translated = Self::call(|plugin| plugin.translate(&exchange, &body))?;
         ANSWER.set(Some(translated.answer));
@@ -137,15 +137,15 @@ impl<T: ContentFilter + Placed> content_filter::exports::tollgate::plugin::filte
     }
 }
 
-/// Lets a panic say on standard error, in one line, where it happened: the gateway logs that line and names it as the
-/// cause of the trap that follows. The standard library's own message ends with a note on backtraces, which there are
-/// none of.
+/// Makes a panic write one line to standard error that says where it happened: the gateway logs that line and names it
+/// as the cause of the trap that follows. The standard library's own message ends with a note on backtraces, which do
+/// not exist here.
 fn explain_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let (file, line) = panic.location().map_or(("", 0), |location| (location.file(), location.line()));
         let text = format!("panicked at {file}:{line}: {message}\n");
-        // There is nobody to tell that nobody could be told.
+        // A failure to write cannot be reported anywhere.
         let _unwritten = std::io::stderr().write_all(text.as_bytes());
     }));
 }

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 /// name is refused instead of ignored, `#[serde(deny_unknown_fields)]`.
 ///
 /// # Errors
-/// A sentence for the operator: what is wrong, without a position, since the text was made from the gateway's own
-/// configuration and nobody has seen it.
+/// A sentence for the operator: what is wrong, without a position, since the gateway made the text from its own
+/// configuration and the operator has never seen it.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();

@@ -4,7 +4,7 @@ pub use crate::bindings::content_filter::exports::tollgate::plugin::filtering::{
     Action, Direction, Found, Plan, Rule, Syntax, Trigger, Verdict,
 };
 
-/// The gateway reports at most so many matches of one text.
+/// The gateway reports at most this many matches of one text.
 pub const MATCHES_MAX: usize = 256;
 
 /// Decides what may pass.
@@ -12,7 +12,7 @@ pub trait ContentFilter: Sized + 'static {
     /// Makes a filter from the JSON text of the binding's `config` table (`{}` when there is none).
     ///
     /// # Errors
-    /// What is wrong with the configuration, in words for the operator; nothing changes in the gateway then.
+    /// What is wrong with the configuration, for the operator; then nothing changes in the gateway.
     fn configure(config: &str) -> Result<Self, String>;
 
     /// The patterns that the gateway compiles and searches for. Called once, after `configure`.

@@ -9,7 +9,7 @@ pub trait KeySelector: Sized + 'static {
     /// Makes a selector from the JSON text of the binding's `config` table (`{}` when there is none).
     ///
     /// # Errors
-    /// What is wrong with the configuration, in words for the operator; nothing changes in the gateway then.
+    /// What is wrong with the configuration, for the operator; then nothing changes in the gateway.
     fn configure(config: &str) -> Result<Self, String>;
 
     /// The handle of one of `candidates` (there are 1 to 64), or none to refuse the request. Called once per attempt.

@@ -13,11 +13,11 @@ pub trait Pricing: Sized + 'static {
     /// Makes a policy from the JSON text of the binding's `config` table (`{}` when there is none).
     ///
     /// # Errors
-    /// What is wrong with the configuration, in words for the operator; nothing changes in the gateway then.
+    /// What is wrong with the configuration, for the operator; then nothing changes in the gateway.
     fn configure(config: &str) -> Result<Self, String>;
 
-    /// What the gateway does without asking. Called once, after `configure`. The default has it ask for every hold; a
-    /// policy that can say [`Plan::rated`] saves each request a call.
+    /// What the gateway does without asking. Called once, after `configure`. By default it asks for every hold; a
+    /// policy that declares [`Plan::rated`] saves each request a call.
     fn plan(&self) -> Plan {
         Plan::ASK
     }
@@ -48,11 +48,11 @@ impl Plan {
     }
 }
 
-/// Rates are micro-points for so many units.
+/// Rates are micro-points for this many units.
 pub const UNITS_PER_RATE: i128 = 1_000_000;
 
 impl Bill {
-    /// What was used, at its prices, and the price of the request: in millionths of a micro-point, exact. Rates below
+    /// What was used, at its prices, plus the price of the request: in millionths of a micro-point, exact. Rates below
     /// zero count as zero. No product overflows (64 bits times 63), and the sum ends at the largest number.
     ///
     /// Where nothing is known of the usage there are no items, and what is left is the price of the request.
@@ -72,8 +72,8 @@ impl Quote {
         self.rates.iter().filter(arises).map(|rate| rate.rate).fold(0, i64::max)
     }
 
-    /// What the dearest request costs that this one may turn out to be, in millionths of a micro-point: what a
-    /// [`RatedHold`] takes its part of.
+    /// The most that this request may turn out to cost, in millionths of a micro-point. A [`RatedHold`] is a part of
+    /// it.
     #[must_use]
     pub fn price(&self) -> i128 {
         let at_rate = |units: u64, rate: i64| i128::from(units) * i128::from(rate);

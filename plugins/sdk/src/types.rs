@@ -1,4 +1,4 @@
-//! Words that every kind of plugin shares. Documented, with units, in `wit/types.wit`.
+//! Types that every kind of plugin shares. Documented, with units, in `wit/types.wit`.
 
 use std::ops::{Index, IndexMut};
 

@@ -52,7 +52,7 @@ mod tests {
     use tollgate_plugin::pricing::Item;
     use tollgate_plugin::types::{Class, Owner, Quality};
 
-    /// What a request with this end costs that used a thousand tokens, at two points a million.
+    /// What a request that used a thousand tokens costs with this outcome, at two points a million.
     fn settle(outcome: Outcome) -> i64 {
         let items = vec![Item { class: Class::Input.code(), units: 1_000, rate: 2_000_000 }];
         let (quality, owner) = (Quality::Exact, Owner::Platform);

@@ -1,7 +1,7 @@
 //! How an adapter translates by `tollgate-protocols`: which pairs it offers, and one call per exchange.
 //!
 //! An adapter says what its provider speaks ([`from_all_to`], [`counted_by`] and [`embedded_by`] for its plan) and what
-//! the model at hand can do ([`translate`]); everything else is the library's.
+//! the model can do ([`translate`]); the library does everything else.
 
 mod offers;
 mod whole;
@@ -26,7 +26,7 @@ pub struct Model {
 /// asked to.
 ///
 /// # Errors
-/// A 400 in the client's protocol that names the field which cannot be said in the upstream's.
+/// A 400 in the client's protocol that names the field which cannot be expressed in the upstream's.
 pub fn translate(exchange: &Exchange, body: &[u8], model: Model) -> Result<Translated, Reply> {
     let pair = Pair { client: exchange.client, upstream: exchange.upstream };
     let target = Target {
@@ -54,7 +54,7 @@ fn reply(failure: Failure) -> Reply {
     Reply { status: failure.status, body: failure.body }
 }
 
-/// The way back.
+/// Translates the answer.
 struct Returning {
     pair: Pair,
     context: Context,

@@ -21,9 +21,9 @@ pub fn counted_by(upstream: Protocol) -> Vec<Translation> {
     askers.map(|client| offer(client, upstream, operation, operation)).collect()
 }
 
-/// Embeddings by a provider that makes them in `upstream`: none but for OpenAI's protocol and Gemini's.
+/// Embeddings by a provider that makes them in `upstream`: only OpenAI's protocol and Gemini's have any.
 ///
-/// A request of OpenAI may hold several inputs, which is a batch at Gemini; both forms of Gemini are one of OpenAI.
+/// A request of OpenAI may hold several inputs, which is a batch at Gemini; both forms of Gemini map to one of OpenAI.
 #[must_use]
 pub fn embedded_by(upstream: Protocol) -> Vec<Translation> {
     use Operation::{Embed, EmbedBatch};

@@ -10,7 +10,7 @@ use crate::reply;
 /// Reads an upstream's answer.
 type Read = Box<dyn Fn(&[u8]) -> Result<Vec<u8>, Refused>>;
 
-/// The way back.
+/// Translates the answer.
 struct Whole {
     pair: Pair,
     request_id: String,
@@ -18,7 +18,7 @@ struct Whole {
 }
 
 /// # Errors
-/// The request cannot be said in the upstream's protocol.
+/// The request cannot be expressed in the upstream's protocol.
 pub(crate) fn count(
     pair: Pair,
     request_id: String,
@@ -55,7 +55,7 @@ impl Answer for Whole {
         reply(self.pair.error(status, body, &self.request_id))
     }
 
-    /// Nothing is streamed here, and so nothing is said.
+    /// Nothing is streamed here, so there is no output.
     fn part(&mut self, _bytes: &[u8]) -> Vec<u8> {
         Vec::new()
     }

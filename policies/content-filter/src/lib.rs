@@ -121,7 +121,7 @@ impl WordFilter {
         Ok(())
     }
 
-    /// Whether this rule blocks; one that was never declared does, since nobody said that it may pass.
+    /// Whether this rule blocks. A rule that was never declared does: nothing allows it to pass.
     fn blocks(&self, rule: u32) -> bool {
         let action = usize::try_from(rule).ok().and_then(|rule| self.actions.get(rule));
         action != Some(&OnMatch::Mask)

@@ -11,11 +11,10 @@
 //!
 //! A request that is not free costs its units at the rates of their classes plus the rate per request, times the
 //! factor, rounded up once at the end. Usage that is missing although something was delivered is charged the rate per
-//! request alone (and the minimum): the gateway estimates before it asks, so that is what is left when nothing was
-//! seen.
+//! request alone (and the minimum): the gateway estimates before it asks, so this happens only when nothing was seen.
 //!
-//! Held is the same sum over the dearest classes that the request may turn out to use, at the larger factor of those
-//! that may apply. That rule is data (`rated`), so the gateway computes it and asks only for the charge.
+//! The hold is the same sum over the dearest classes that the request may turn out to use, at the larger factor of
+//! those that may apply. That rule is data (`rated`), so the gateway computes it and asks only for the charge.
 //!
 //! Sums are exact in 128 bits and the result is kept within `0..=i64::MAX`.
 

@@ -60,7 +60,7 @@ const fn with_request(mut rates: Rates, request: i64) -> Rates {
     rates
 }
 
-/// What the gateway tells of a request that has ended.
+/// What the gateway reports of a request that has ended.
 fn bill(rates: Rates, usage: Usage) -> Bill {
     let item = |(class, units): (Class, u64)| Item { class: class.code(), units, rate: rates[class] };
     let quality = match usage.quality {

@@ -1,19 +1,19 @@
-//! Chooses the credential: the caller's own before the pool's, that before the operator's, then the least loaded for
-//! its weight, those that know the conversation a little ahead.
+//! Chooses the credential: the caller's own before lent ones, those before the operator's, then the least loaded for
+//! its weight, with a small advantage for those that know the conversation.
 //!
 //! | option | default | meaning |
 //! |---|---|---|
 //! | `prefer_own` | `true` | the caller's own credentials come before all others, whatever their load |
-//! | `prefer_shared` | `true` | what users lend to the pool comes before the platform's |
+//! | `prefer_shared` | `true` | credentials that users lend come before the platform's |
 //! | `platform_fallback` | `true` | platform and shared credentials may serve at all |
-//! | `sticky_requests` | `4` | so many requests busier may a credential be that has the conversation in its cache |
+//! | `sticky_requests` | `4` | how many requests busier a credential may be that has the conversation in its cache |
 //!
 //! Among credentials of one rank those in good health come first: one that is back from its rest is tried when nothing
-//! else is left, or by one request in eight, so that it returns to work without a crowd finding out that it is still
-//! broken. Then counts, in this order: requests in flight for the weight (less what the conversation is worth, which
-//! fades as the provider's cache does), failures in a row, time idle times weight. The last makes a credential of
-//! weight 300 serve three requests for one of a credential of weight 100 even when requests come one at a time. What is
-//! still a tie is broken by the request's seed.
+//! else is left, or by one request in eight, so that it returns to work without many requests failing on it. Then
+//! counts, in this order: requests in flight for the weight (less what the conversation is worth, which fades as the
+//! provider's cache does), failures in a row, time idle times weight. The last makes a credential of weight 300 serve
+//! three requests for one of a credential of weight 100 even when requests come one at a time. The request's seed
+//! breaks a remaining tie.
 
 use std::cmp::Reverse;
 
@@ -22,7 +22,7 @@ use tollgate_plugin::config;
 use tollgate_plugin::key_selection::{Candidate, Health, KeySelector, Request};
 use tollgate_plugin::types::Owner;
 
-/// One request in so many tries a credential that is back from its rest, though others are available.
+/// One request in this many tries a credential that is back from its rest, though others are available.
 const PROBE_ONE_IN: u64 = 8;
 
 /// Load is counted in millionths of a request for each unit of weight.
@@ -74,7 +74,7 @@ impl KeySelector for OwnFirst {
 }
 
 impl OwnFirst {
-    /// Who comes first; those of one rank compete.
+    /// The order of owners; credentials of one rank compete.
     const fn rank(&self, owner: Owner) -> u8 {
         match owner {
             Owner::User if self.prefer_own => 0,

@@ -1,9 +1,9 @@
 //! Adapter for Lumen, a provider that does not exist and speaks almost as OpenAI does.
 //!
-//! It has chat completions alone, below `/serving/<api_version>`, and takes its key in `x-lumen-key`. Prompt tokens
-//! that came from its cache are not among `prompt_tokens` but beside them. Who asks too often gets a 420, and in the
-//! body for how long. All else is OpenAI's, and left to its adapter: addresses, translation for clients of other
-//! protocols, what other errors mean.
+//! It has chat completions only, below `/serving/<api_version>`, and takes its key in `x-lumen-key`. Prompt tokens that
+//! came from its cache are not among `prompt_tokens` but beside them. A client that asks too often gets a 420 whose
+//! body says how long to wait. Everything else is as at OpenAI, and left to its adapter: addresses, translation for
+//! clients of other protocols, what other errors mean.
 
 use serde::Deserialize;
 use tollgate_plugin::adapter::{

@@ -1,4 +1,4 @@
-//! How Chat Completions says that something failed; Responses says it alike.
+//! How Chat Completions and Responses say that something failed.
 
 use crate::json::{Node, Writer};
 use crate::model::Failed;
@@ -32,7 +32,7 @@ pub(crate) fn print(failed: &Failed<'_>) -> (u16, String) {
     (failed.public_status(OVERLOADED), writer.take())
 }
 
-/// The members that a failure has in a stream, too.
+/// The members of a failure, in streams and outside.
 pub(in crate::chat) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     w.object_at("error", |w| {
         w.field("message", failed.public_message());

@@ -1,8 +1,8 @@
 //! OpenAI Chat Completions, on the wire.
 //!
-//! Beside OpenAI's own members there are three that its answers carry for others, because clients of this protocol know
-//! them: `reasoning_content` (thoughts), `reasoning_details` (thoughts with what proves them) and, on a tool call,
-//! `extra_content.google.thought_signature`. What comes back in them reaches the provider that it came from.
+//! Besides OpenAI's own members, answers in this protocol carry three for other providers, because clients know them:
+//! `reasoning_content` (thoughts), `reasoning_details` (thoughts with what proves them) and, on a tool call,
+//! `extra_content.google.thought_signature`. What a client sends back in them reaches the provider that it came from.
 
 mod error;
 mod request;

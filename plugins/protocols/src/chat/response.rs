@@ -13,7 +13,7 @@ use tollgate_plugin::types::{Class, Operation, Protocol, Quality, Usage};
 /// Parses an answer.
 ///
 /// # Errors
-/// It is no answer of this protocol.
+/// It is not an answer of this protocol.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
     Ok(Response {
@@ -97,7 +97,7 @@ fn call<'a>(call: &Object<'a, '_>) -> Result<Call<'a>, Refused> {
     })
 }
 
-/// The reason for the end; one that is new to us means that it ended well.
+/// The reason for the end; an unknown one means that it ended well.
 pub(in crate::chat) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> {
     Ok(match &*reason.string()? {
         "length" => Finish::Length,
@@ -154,7 +154,7 @@ pub(in crate::chat) fn print_content_logprobs(w: &mut Writer, tokens: &[TokenLog
     w.null("refusal");
 }
 
-/// `calls` tells whether the answer has any: whatever the upstream says, they have to be answered.
+/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives.
 pub(in crate::chat) const fn finish_name(finish: &Finish<'_>, calls: bool) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause if calls => "tool_calls",
@@ -165,7 +165,7 @@ pub(in crate::chat) const fn finish_name(finish: &Finish<'_>, calls: bool) -> &'
     }
 }
 
-/// The parts of an answer, each where this protocol wants it.
+/// The parts of an answer, each where this protocol has it.
 #[derive(Default)]
 struct Answer<'s, 'a> {
     text: Option<Text<'s>>,

@@ -9,18 +9,18 @@ use crate::target::Target;
 /// The task that changes nothing.
 const NO_TASK: &str = "TASK_TYPE_UNSPECIFIED";
 
-/// One text with what is asked of it.
+/// One text and what is asked for it.
 struct Input<'a> {
     text: Text<'a>,
     dimensions: Option<At<Number<'a>>>,
-    /// Where the request itself was.
+    /// Where the request itself is.
     path: Box<str>,
 }
 
-/// Both forms are told apart by what they hold.
+/// The two forms differ in what they hold.
 ///
 /// # Errors
-/// What is no request, or asks for what OpenAI has no words for.
+/// What is not a request, or cannot be expressed at OpenAI.
 pub(super) fn parse<'a>(document: &Node<'a, '_>) -> Result<Inputs<'a>, Refused> {
     let body = document.object()?;
     let Some(requests) = body.take("requests") else {
@@ -105,7 +105,7 @@ pub(super) fn print(inputs: &Inputs<'_>, target: &Target<'_>) -> String {
 }
 
 /// # Errors
-/// It is no answer of this protocol.
+/// It is not an answer of this protocol.
 pub(super) fn read<'a>(document: &Node<'a, '_>) -> Result<Outputs<'a>, Refused> {
     let body = document.object()?;
     let values = |node: &Node<'a, '_>| Vector::read(&node.object()?.need("values")?);

@@ -1,9 +1,9 @@
 //! Embeddings: OpenAI's `/v1/embeddings`, and Gemini's `:embedContent` and `:batchEmbedContents`. The other protocols
 //! have none.
 //!
-//! Numbers keep their spelling, but where a client wants them as base64, which is what OpenAI's own SDKs ask for:
-//! little-endian 32-bit floats. Left out is `user`, which concerns OpenAI's abuse detection. Gemini's tasks and titles
-//! cannot be said to OpenAI, and OpenAI's token numbers mean nothing to Gemini: both are refused.
+//! Numbers keep their spelling, except where a client wants them as base64 of little-endian 32-bit floats, as OpenAI's
+//! own SDKs do. `user` is left out: it concerns OpenAI's abuse detection. Gemini's tasks and titles cannot be expressed
+//! at OpenAI, and OpenAI's token numbers mean nothing to Gemini: both are refused.
 
 mod gemini;
 mod openai;
@@ -36,13 +36,13 @@ enum Form {
     Numbers,
     /// OpenAI's list, as base64.
     Base64,
-    /// Gemini's one.
+    /// Gemini's single embedding.
     One,
     /// Gemini's batch.
     Batch,
 }
 
-/// What an upstream answers.
+/// An upstream's answer.
 #[derive(Debug)]
 struct Outputs<'a> {
     /// In the order of the texts.
@@ -60,7 +60,7 @@ pub struct Embedding {
     pub asked: Asked,
 }
 
-/// What an answer has to know of its request.
+/// What the translation of an answer needs to know of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     model: String,
@@ -75,7 +75,7 @@ impl Pair {
     /// Translates a request for embeddings. To Gemini it is always a batch.
     ///
     /// # Errors
-    /// The request is no good, or cannot be said in the upstream's protocol: see [`Pair::refuse`].
+    /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn embed(self, body: &[u8], target: &Target<'_>) -> Result<Embedding, Refused> {
         let document = Node::document(body)?;
         let inputs = match self.client {
@@ -101,7 +101,7 @@ impl Pair {
     /// Translates an answer with embeddings.
     ///
     /// # Errors
-    /// The upstream's answer is not of its protocol, or not as many embeddings as were asked for.
+    /// The upstream's answer is not of its protocol, or has another number of embeddings than were asked for.
     pub fn embeddings(self, body: &[u8], asked: &Asked) -> Result<Vec<u8>, Refused> {
         let document = Node::document(body)?;
         let outputs = match self.upstream {

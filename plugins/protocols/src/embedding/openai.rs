@@ -6,7 +6,7 @@ use crate::model::Refused;
 use crate::target::Target;
 
 /// # Errors
-/// What is no request, or holds numbers of tokens instead of text.
+/// What is not a request, or holds token numbers instead of text.
 pub(super) fn parse<'a>(document: &Node<'a, '_>) -> Result<Inputs<'a>, Refused> {
     let body = document.object()?;
     body.leave_out(&["model", "user"]);
@@ -49,7 +49,7 @@ pub(super) fn print(inputs: &Inputs<'_>, target: &Target<'_>) -> String {
 }
 
 /// # Errors
-/// It is no answer of this protocol.
+/// It is not an answer of this protocol.
 pub(super) fn read<'a>(document: &Node<'a, '_>) -> Result<Outputs<'a>, Refused> {
     let body = document.object()?;
     let mut vectors = body.need("data")?.list(|entry| {
@@ -64,7 +64,7 @@ pub(super) fn read<'a>(document: &Node<'a, '_>) -> Result<Outputs<'a>, Refused> 
     Ok(Outputs { vectors, tokens })
 }
 
-/// Usage is a member that clients read without asking whether it is there: an upstream that states none is estimated.
+/// Clients read the usage without checking whether it exists, so it is estimated where an upstream states none.
 pub(super) fn write(outputs: &Outputs<'_>, asked: &Asked) -> Result<String, Refused> {
     let mut writer = Writer::default();
     writer.object(|w| {

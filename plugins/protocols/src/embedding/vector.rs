@@ -31,7 +31,7 @@ impl<'a> Vector<'a> {
     /// Writes it as a member that is a list of numbers.
     ///
     /// # Errors
-    /// It came as something that is no base64 of floats.
+    /// It came as something that is not base64 of floats.
     pub(super) fn numbers(&self, w: &mut Writer, name: &str) -> Result<(), Refused> {
         match self {
             Self::Numbers(list, _) => w.field(name, list),
@@ -61,7 +61,7 @@ fn nearest(number: Number<'_>) -> f32 {
 }
 
 /// # Errors
-/// It is no base64 of finite floats: JSON has no words for others.
+/// It is not base64 of finite floats: JSON cannot express others.
 fn floats(text: &Text<'_>) -> Result<Vec<f32>, Refused> {
     let broken = || Refused::new("", "an embedding is no base64 of 32-bit floats");
     let bytes = STANDARD.decode(text.decode().as_bytes()).map_err(|_| broken())?;

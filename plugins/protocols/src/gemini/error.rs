@@ -13,7 +13,7 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     let failure = classify(status, None, body);
     let message = Node::document(body).ok().and_then(|document| {
         let mut first = document.is_object().then(|| message(&document)).flatten();
-        // Not an array: nothing to look into.
+        // Not an array.
         let _ = document.items(|element| {
             first = first.take().or_else(|| message(&element));
             Ok(())
@@ -34,7 +34,7 @@ pub(crate) fn print(failed: &Failed<'_>) -> (u16, String) {
     (failed.public_status(OVERLOADED), writer.take())
 }
 
-/// The members that a failure has in a stream, too.
+/// The members of a failure, in streams and outside.
 pub(super) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     let code = failed.public_status(OVERLOADED);
     w.object_at("error", |w| {

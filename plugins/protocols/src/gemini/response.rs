@@ -16,7 +16,7 @@ use tollgate_plugin::types::{Class, Operation, Quality, Side, Usage};
 /// Parses an answer. One whose prompt was blocked has a candidate that says so.
 ///
 /// # Errors
-/// It is no answer of this protocol.
+/// It is not an answer of this protocol.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
     let mut candidates = match body.field("candidates") {
@@ -76,7 +76,7 @@ pub(super) fn candidate<'a>(candidate: &Object<'a, '_>) -> Result<Candidate<'a>,
     Ok(Candidate { parts, finish, logprobs: logprobs(candidate)? })
 }
 
-/// Puts sources where text is, the last one if there are several.
+/// Attaches sources to the text, the last part if there are several.
 fn cite<'a>(parts: &mut Vec<Part<'a>>, sources: Vec<Citation<'a>>) {
     if sources.is_empty() {
         return;
@@ -116,7 +116,7 @@ fn part<'a>(part: &Object<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refu
     Ok(())
 }
 
-/// The reason for the end; one that is new to us means that it ended well.
+/// The reason for the end; an unknown one means that it ended well.
 pub(super) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> {
     Ok(match &*reason.string()? {
         "MAX_TOKENS" | "CONTINUATION" => Finish::Length,
@@ -228,7 +228,7 @@ fn print_part(w: &mut Writer, part: &Part<'_>) {
         Body::Call(call) => {
             print_call(w, &call.id, &call.name, &call.arguments.object_or_wrapped(), call.signature.as_ref());
         }
-        // Models speak; they answer no calls, and no other protocol shows what they draw.
+        // Models do not answer calls, and no other protocol shows images that they make.
         Body::Image { .. } | Body::File { .. } | Body::Audio { .. } | Body::Outcome(_) => {}
     }
 }

@@ -7,13 +7,13 @@ use super::proto::camel_case;
 use crate::json::{Node, Writer};
 use crate::model::Refused;
 
-/// Schemas nest no deeper, at any provider.
+/// No provider accepts schemas that nest deeper.
 const DEPTH_MAX: usize = 64;
 
 /// The text of the schema for everyone else.
 ///
 /// # Errors
-/// It is no schema, or nested too deep.
+/// It is not a schema, or nested too deep.
 pub(super) fn to_json_schema(node: &Node<'_, '_>) -> Result<String, Refused> {
     let mut writer = Writer::default();
     schema(&mut writer, node, DEPTH_MAX)?;

@@ -7,10 +7,10 @@ use crate::json::Text;
 use crate::model::Signature;
 use tollgate_plugin::types::Protocol;
 
-/// Takes the place of a signature that a call of another model never had; Google lets such calls pass.
+/// Stands for the signature that a call of another model never had; Google accepts it.
 pub(super) const SKIP: &str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
 
-/// What a client gave back.
+/// A signature that a client sent back.
 pub(super) fn open(text: Text<'_>) -> Signature<'_> {
     let plain = text.decode();
     let unpadded: String = plain.trim_end_matches('=').replace('+', "-").replace('/', "_");

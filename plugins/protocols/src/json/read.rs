@@ -1,8 +1,8 @@
 //! Taking JSON apart so that nothing is overlooked.
 //!
 //! A parser *takes* the members that it knows; [`Object::finish`] refuses the first one that is left over, by its path.
-//! Answers of a provider are read with the same words but without `finish`: a member that is new to us is no reason to
-//! throw away an answer that was paid for.
+//! Answers of a provider are read with the same words but without `finish`: an unknown member is no reason to throw
+//! away an answer that was paid for.
 //!
 //! One level is read at a time and nothing recurses, so the depth of a document cannot exhaust the stack.
 
@@ -62,7 +62,7 @@ impl<'a, 'p> Node<'a, 'p> {
         Refused::new(self.path.to_string(), why)
     }
 
-    /// `value`, which knows its place from now on.
+    /// `value` with its place.
     pub(crate) fn at<T>(&self, value: T) -> At<T> {
         At { value, path: self.place() }
     }
@@ -254,12 +254,12 @@ pub(crate) struct Object<'a, 'p> {
 }
 
 impl<'a> Object<'a, '_> {
-    /// A member that is there; `null` is as good as absent.
+    /// A member that is present; `null` counts as absent.
     pub(crate) fn take(&self, name: &'static str) -> Option<Node<'a, '_>> {
         self.take_if(name, |given| given == name)
     }
 
-    /// A member whose name is told by `is`; `name` stands for it in paths.
+    /// A member whose name satisfies `is`; `name` stands for it in paths.
     pub(crate) fn take_if(&self, name: &'static str, is: impl Fn(&str) -> bool) -> Option<Node<'a, '_>> {
         let member = self.members.iter().find(|member| !member.taken.get() && is(&member.name))?;
         member.taken.set(true);
@@ -280,7 +280,7 @@ impl<'a> Object<'a, '_> {
         Refused::new(Path::Member(&self.path, name).to_string(), "is required")
     }
 
-    /// Leaves members out, by name. Every call says why that is harmless.
+    /// Leaves out members, by name. Every call says why that is harmless.
     pub(crate) fn leave_out(&self, names: &[&str]) {
         for member in self.members.iter().filter(|member| names.contains(&&*member.name)) {
             member.taken.set(true);
@@ -288,7 +288,7 @@ impl<'a> Object<'a, '_> {
     }
 
     /// # Errors
-    /// A member was not taken: nobody knows what it means at the upstream.
+    /// A member was not taken: it is not known what it means at the upstream.
     pub(crate) fn finish(&self) -> Result<(), Refused> {
         let left = self.members.iter().find(|member| !member.taken.get() && member.raw != "null");
         left.map_or(Ok(()), |member| {
@@ -303,7 +303,7 @@ impl<'a> Object<'a, '_> {
         Refused::new(self.path.to_string(), why)
     }
 
-    /// Calls `each` with the name and the value of every member that nobody took, in their order, and takes them.
+    /// Calls `each` with the name and the value of every member that was not taken yet, in order, and takes them.
     ///
     /// # Errors
     /// `each` refuses one.

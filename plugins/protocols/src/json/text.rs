@@ -79,7 +79,7 @@ impl<'a> Text<'a> {
         Some(half)
     }
 
-    /// Spells the text anew, if it has half a surrogate pair, with U+FFFD in its place.
+    /// Spells the text again with U+FFFD in place of half a surrogate pair, if it has one.
     pub(crate) fn replace_halves(&mut self) {
         if self.may_have_halves() && serde_json::from_str::<String>(&self.literal()).is_err() {
             *self = Text::plain(&self.decode());
@@ -155,7 +155,7 @@ fn escape(text: &str, out: &mut String) {
     out.push_str(&text[plain..]);
 }
 
-/// A digit below 16.
+/// A hexadecimal digit.
 const fn hex(digit: u8) -> char {
     match digit {
         0..=9 => (b'0' + digit) as char,
@@ -172,7 +172,7 @@ pub(crate) struct Raw<'a>(pub(crate) &'a str);
 pub(crate) struct Number<'a>(pub(crate) &'a str);
 
 impl Number<'_> {
-    /// The nearest value. Only to compare with: what is sent on is the text.
+    /// The nearest value, for comparisons only: what is sent on is the text.
     pub(crate) fn approximate(self) -> f64 {
         self.0.parse().unwrap_or(f64::NAN)
     }

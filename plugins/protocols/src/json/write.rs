@@ -68,7 +68,7 @@ impl Writer {
         value.write(&mut self.out);
     }
 
-    /// A member that is left out when there is nothing to say.
+    /// A member that is left out when there is no value.
     pub(crate) fn optional(&mut self, name: &str, value: Option<impl Value>) {
         if let Some(value) = value {
             self.field(name, value);

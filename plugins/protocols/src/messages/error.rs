@@ -37,7 +37,7 @@ pub(crate) fn print(failed: &Failed<'_>, request_id: &str) -> (u16, String) {
     (status, writer.take())
 }
 
-/// The members that a failure has in a stream, too, beside its type.
+/// The members of a failure beside its type, in streams and outside.
 pub(in crate::messages) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     w.object_at("error", |w| {
         w.field("type", kind(failed));

@@ -10,7 +10,7 @@ use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 /// Parses an answer. Kinds of blocks that only a request for Anthropic's own tools brings are left out.
 ///
 /// # Errors
-/// It is no answer of this protocol.
+/// It is not an answer of this protocol.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let message = document.object()?;
     let mut parts = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused
     })
 }
 
-/// Takes the reason for the end; an answer that states none, or one that is new, ended well.
+/// Takes the reason for the end; an answer without one, or with an unknown one, ended well.
 pub(in crate::messages) fn finish<'a>(object: &Object<'a, '_>) -> Result<Finish<'a>, Refused> {
     let sequence = object.take("stop_sequence").map(|sequence| sequence.text()).transpose()?;
     let reason = object.take("stop_reason").map(|reason| reason.string()).transpose()?;
@@ -101,12 +101,12 @@ fn print_part(w: &mut Writer, part: &Part<'_>) {
         }),
         Body::Call(call) => print_call(w, call),
         Body::Thinking { text, signature } => print_thinking(w, text, signature.as_ref()),
-        // Models speak; they make no images or sounds that this protocol could carry, and answer no calls.
+        // Models do not answer calls, and this protocol cannot carry images or sounds that they make.
         Body::Image { .. } | Body::File { .. } | Body::Audio { .. } | Body::Outcome(_) => {}
     }
 }
 
-/// A source on the web, as a search of Anthropic's would state it.
+/// A source on the web, as Anthropic's own search states it.
 pub(in crate::messages) fn print_citation(w: &mut Writer, citation: &Citation<'_>) {
     w.object(|w| {
         w.field("type", "web_search_result_location");
@@ -145,7 +145,7 @@ fn print_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&Signature<
     });
 }
 
-/// `calls` tells whether the answer has any: whatever the upstream says, they have to be answered.
+/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives.
 pub(in crate::messages) fn print_finish(w: &mut Writer, finish: &Finish<'_>, calls: bool) {
     let reason = match finish {
         Finish::Stop | Finish::StopSequence(_) if calls => "tool_use",
@@ -165,7 +165,8 @@ pub(in crate::messages) fn print_finish(w: &mut Writer, finish: &Finish<'_>, cal
     }
 }
 
-/// The counts, which exclude each other here but for thoughts. What nobody stated is 0, as there must be a number.
+/// The counts, which are disjoint here except for thoughts. A count that was not stated is 0, because there must be a
+/// number.
 pub(in crate::messages) fn print_usage(w: &mut Writer, usage: &Usage, tier: Option<Tier>) {
     let cached = [Class::CacheRead, Class::CacheWriteShort, Class::CacheWriteLong].map(|class| usage[class]);
     let cached = cached.into_iter().fold(0, u64::saturating_add);

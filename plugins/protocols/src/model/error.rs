@@ -1,4 +1,4 @@
-//! What went wrong upstream, in words that every protocol has.
+//! What went wrong upstream, in terms that every protocol has.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,8 @@ impl<'a> Failed<'a> {
         Self::in_stream(FailureClass::Transient, message)
     }
 
-    /// The message for the client. What concerns the gateway's own credential is not told: it may quote it.
+    /// The message for the client. The provider's words about the gateway's own credential are not passed on: they may
+    /// quote it.
     pub(crate) fn public_message(&self) -> &str {
         match self.class {
             FailureClass::InvalidCredential => "the provider refused the credential of the gateway",

@@ -1,6 +1,6 @@
 //! What a provider answers, as it comes.
 //!
-//! Events have no open and close: each writer derives what its protocol wants from what follows what.
+//! Events have no open and close: each writer derives what its protocol needs from their order.
 
 use super::{Citation, Failed, Finish, Signature, Tier, TokenLogprob};
 use crate::json::{Text, Writer};
@@ -14,35 +14,35 @@ pub(crate) enum Event<'a> {
     Start(Start<'a>),
     /// More of an answer; `candidate` counts from 0.
     Delta { candidate: u64, delta: Delta<'a> },
-    /// One answer is complete. It may be said again with more knowledge; the last word counts.
+    /// One answer is complete. It may be repeated with more detail; the last one counts.
     Finish { candidate: u64, finish: Finish<'a> },
-    /// All that is known of the usage so far.
+    /// Everything that is known of the usage so far.
     Usage(Usage),
     /// The tier that served the request.
     Tier(Tier),
-    /// Nothing more will come, because something failed.
+    /// The end, because something failed.
     Failed(Failed<'a>),
-    /// Nothing more will come.
+    /// The end.
     End,
 }
 
-/// Takes the events of one protocol's stream apart.
+/// Parses the events of one protocol's stream.
 pub(crate) trait StreamReader {
     /// Reads one event; `data` is what its `data:` lines held. What it means goes to `emit`, in order.
     fn read(&mut self, data: &str, emit: &mut dyn FnMut(Event<'_>));
 
-    /// Whether the stream said all that it had to say, so that it may end here.
+    /// Whether the stream is complete, so that it may end here.
     fn is_complete(&self) -> bool;
 }
 
-/// Puts one protocol's stream together.
+/// Writes one protocol's stream.
 pub(crate) trait StreamWriter {
     /// Writes what `event` means, if anything can be written yet. The first event is a start, the last one an end or a
     /// failure.
     fn write(&mut self, event: Event<'_>, out: &mut Writer);
 }
 
-/// Who answers.
+/// The model that answers.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) id: Option<Text<'a>>,

@@ -1,7 +1,8 @@
 //! One model of a conversation that all protocols are parsed into and printed from.
 //!
-//! It holds what at least two protocols can say. What only one of them can say is refused where it is parsed, and what
-//! the other side of a pair cannot say is refused where it is printed; both name the member in the client's request.
+//! It holds what at least two protocols can express. What only one can express is refused where it is parsed, and what
+//! the other side of a pair cannot express is refused where it is printed; both name the member in the client's
+//! request.
 
 pub(crate) mod error;
 pub(crate) mod event;
@@ -65,7 +66,7 @@ impl<T> At<T> {
 /// Refuses an option that was given.
 ///
 /// # Errors
-/// It was.
+/// The option was given.
 pub(crate) fn refuse_given<T>(option: Option<&At<T>>, why: &'static str) -> Result<(), Refused> {
     option.map_or(Ok(()), |given| Err(given.refuse(why)))
 }

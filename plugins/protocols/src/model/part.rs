@@ -6,10 +6,10 @@ use super::Refused;
 use crate::json::{Node, Number, Raw, Text, Writer};
 use tollgate_plugin::types::Protocol;
 
-/// Who speaks.
+/// The role of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Whoever runs the application. OpenAI also calls it `developer`.
+    /// The application's instructions. OpenAI also calls it `developer`.
     System,
     /// The person, and the tools that answer calls.
     User,
@@ -56,7 +56,7 @@ impl<'a> From<Body<'a>> for Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Takes in `next`, if it goes on with what this is; returns it otherwise.
+    /// Appends `next` if it continues this part; returns it otherwise.
     pub(crate) fn join(&mut self, next: Self) -> Option<Self> {
         match (&mut self.body, &next.body) {
             (Body::Text { text, citations: sources }, Body::Text { text: more, citations })
@@ -78,7 +78,7 @@ impl<'a> Part<'a> {
 }
 
 impl Part<'_> {
-    /// Whether it is text without a character.
+    /// Whether it is empty text.
     pub(crate) fn is_empty_text(&self) -> bool {
         matches!(&self.body, Body::Text { text, .. } if text.is_empty())
     }
@@ -137,7 +137,7 @@ pub(crate) enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Text that cites nothing.
+    /// Text without citations.
     pub(crate) const fn text(text: Text<'a>) -> Self {
         Self::Text { text, citations: Vec::new() }
     }
@@ -167,7 +167,7 @@ impl<'a> Source<'a> {
         if !url.as_escaped().as_bytes().first_chunk().is_some_and(is_data) {
             return Self::Url(url);
         }
-        // Base64 of megabytes is not copied, unless someone escaped its slashes.
+        // Megabytes of base64 are not copied, unless their slashes are escaped.
         let url = if url.as_escaped().contains('\\') { Text::plain(&url.decode()) } else { url };
         let Some((head, _)) = url.as_escaped().split_once(',') else { return Self::Url(url) };
         let Some(media) = head[5..].strip_suffix(";base64") else { return Self::Url(url) };
@@ -221,7 +221,8 @@ impl Arguments<'_> {
         }
     }
 
-    /// As [`Arguments::object`]; text of a model that is no object becomes one that holds it, as `invalid_arguments`.
+    /// As [`Arguments::object`]; text of a model that is not an object becomes an object that holds it as
+    /// `invalid_arguments`.
     pub(crate) fn object_or_wrapped(&self) -> Cow<'_, str> {
         self.object().unwrap_or_else(|| {
             let mut writer = Writer::default();
@@ -242,7 +243,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) failed: bool,
 }
 
-/// What proves to a provider that it thought what comes back to it.
+/// Proves to a provider that thoughts which come back are its own.
 ///
 /// It means nothing to another provider. Where it has to travel through a client of another protocol, it is sealed with
 /// the name of its origin, so that only its origin ever sees it again.

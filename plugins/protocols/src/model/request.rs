@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{At, CacheMark, Part, Refused, Role, Turn};
 use crate::json::{Number, Text};
 
-/// A request, whatever protocol it came in.
+/// A request of any protocol.
 ///
 /// Options that are absent, `null` or at a value that changes nothing are `None`.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Request<'a> {
     pub(crate) tier: Option<At<Tier>>,
     /// `low` or `high`.
     pub(crate) verbosity: Option<At<Text<'a>>>,
-    /// OpenAI's hint which requests share a cache.
+    /// OpenAI's hint about which requests share a cache.
     pub(crate) cache_key: Option<Text<'a>>,
     /// Whether everything up to the last part should be cached.
     pub(crate) cache: Option<CacheMark>,
@@ -45,8 +45,8 @@ impl<'a> Request<'a> {
         names
     }
 
-    /// Moves what the application says out of the conversation, in order. When nothing else is there, its last turn
-    /// stays, as the user's: these providers do not answer without one.
+    /// Moves instructions out of the conversation, in order. When there is nothing else, the last of them stays as a
+    /// user's turn, because these providers do not answer without one.
     pub(crate) fn take_system(&mut self) -> Vec<Turn<'a>> {
         let turns = std::mem::take(&mut self.turns);
         let (mut system, others): (Vec<_>, Vec<_>) =
@@ -60,8 +60,8 @@ impl<'a> Request<'a> {
         system
     }
 
-    /// Joins what belongs together in the model's turns: pieces of text, and thoughts with what proves them. Clients
-    /// give a stream back in the pieces in which they got it.
+    /// Joins what belongs together in the model's turns: pieces of text, and thoughts with their proof. Clients send a
+    /// stream back in the pieces in which they got it.
     pub(crate) fn join_pieces(&mut self) {
         for turn in self.turns.iter_mut().filter(|turn| turn.role == Role::Assistant) {
             let mut parts: Vec<Part<'a>> = Vec::with_capacity(turn.parts.len());
@@ -76,8 +76,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Puts what tools answered right behind the calls, which is the only place where any provider takes it: what the
-    /// user said in between comes after it.
+    /// Moves the answers of tools right after the calls, the only place where every provider accepts them; what the
+    /// user said in between comes after them.
     pub(crate) fn put_outcomes_first(&mut self) {
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
         for turn in self.turns.drain(..) {
@@ -92,7 +92,7 @@ impl<'a> Request<'a> {
         self.turns = turns;
     }
 
-    /// Leaves out text without a character, which some providers refuse, and the turns that had nothing else.
+    /// Leaves out empty text, which some providers refuse, and turns that had nothing else.
     pub(crate) fn drop_empty(&mut self) {
         for turn in &mut self.turns {
             turn.parts.retain(|part| !part.is_empty_text());
@@ -100,7 +100,7 @@ impl<'a> Request<'a> {
         self.turns.retain(|turn| !turn.parts.is_empty());
     }
 
-    /// Makes one turn of neighbours of one role.
+    /// Merges adjacent turns of one role.
     pub(crate) fn merge_turns(&mut self) {
         let mut merged: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
         for turn in self.turns.drain(..) {
@@ -128,7 +128,8 @@ pub(crate) struct Tool<'a> {
 }
 
 impl Tool<'_> {
-    /// Checks the name against what a provider accepts: so many characters, of letters, digits, `_`, `-` and `more`.
+    /// Checks the name against what a provider accepts: at most this many characters, of letters, digits, `_`, `-` and
+    /// `more`.
     ///
     /// # Errors
     /// It does not fit.
@@ -151,7 +152,7 @@ pub(crate) enum ToolChoice<'a> {
     /// At least one.
     Any,
     One(Cow<'a, str>),
-    /// As if only these tools were there.
+    /// As if there were only these tools.
     Only(Allowed<'a>),
 }
 
@@ -163,7 +164,7 @@ pub(crate) struct Allowed<'a> {
     pub(crate) must: bool,
 }
 
-/// What the answer must look like; text when there is none.
+/// The format of the answer; text when there is none.
 #[derive(Debug)]
 pub(crate) enum Format<'a> {
     /// Any JSON object.
@@ -180,7 +181,7 @@ pub(crate) struct Schema<'a> {
     pub(crate) strict: Option<bool>,
 }
 
-/// How the answer is drawn and where it ends.
+/// How the answer is sampled and where it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Sampling<'a> {
     /// Tokens, reasoning included.
@@ -209,7 +210,7 @@ pub(crate) struct Reasoning {
 }
 
 impl Reasoning {
-    /// As words: what was said, or what a budget amounts to.
+    /// In words: as it was given, or as the budget amounts to.
     pub(crate) fn as_effort(&self) -> Option<Effort> {
         self.effort.as_ref().map(|effort| effort.value).or_else(|| match self.budget.as_ref()?.value {
             Budget::Off => Some(Effort::None),
@@ -218,7 +219,7 @@ impl Reasoning {
         })
     }
 
-    /// As tokens: what was said, or what an effort amounts to. `None` leaves it to the provider.
+    /// In tokens: as it was given, or as the effort amounts to. `None` leaves it to the provider.
     pub(crate) fn as_budget(&self) -> Option<Budget> {
         let said = self.budget.as_ref().map(|budget| budget.value);
         said.or_else(|| Some(self.effort.as_ref()?.value.as_budget()))
@@ -248,7 +249,7 @@ impl Effort {
         (Self::Max, "max"),
     ];
 
-    /// As OpenAI spells it; Anthropic and Google spell theirs alike but for the case.
+    /// As OpenAI spells it; Anthropic and Google spell theirs alike except for the case.
     pub(crate) fn name(self) -> &'static str {
         Self::NAMES.into_iter().find(|named| named.0 == self).map_or("none", |named| named.1)
     }
@@ -283,7 +284,7 @@ impl Effort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Budget {
     Off,
-    /// As the model sees fit.
+    /// As the model decides.
     Adaptive,
     Tokens(u64),
 }

@@ -1,4 +1,4 @@
-//! What a provider answers, whole.
+//! A provider's whole answer.
 
 use super::{Body, Part, Tier};
 use crate::id;
@@ -19,7 +19,8 @@ pub(crate) struct Response<'a> {
 }
 
 impl Response<'_> {
-    /// Gives an id to every call that the upstream left without one; `request` keeps them apart from those of others.
+    /// Gives an id to every call that the upstream left without one; `request` makes it differ from those of other
+    /// requests.
     pub(crate) fn name_calls(&mut self, request: &str) {
         let parts = self.candidates.iter_mut().flat_map(|candidate| &mut candidate.parts);
         let mut count = 0;

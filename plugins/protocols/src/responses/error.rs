@@ -9,7 +9,7 @@ use tollgate_plugin::adapter::FailureClass;
 /// Reads `code` and `message` of a failure.
 ///
 /// # Errors
-/// It is no failure of this protocol.
+/// It is not a failure of this protocol.
 pub(super) fn parse<'a>(error: &Object<'a, '_>) -> Result<Failed<'a>, Refused> {
     let code = error.take("code").map(|code| code.string()).transpose()?.unwrap_or_default();
     let message = error.take("message").map(|message| message.string()).transpose()?.unwrap_or_default();
@@ -20,7 +20,7 @@ pub(super) fn parse<'a>(error: &Object<'a, '_>) -> Result<Failed<'a>, Refused> {
     Ok(Failed::in_stream(class, message))
 }
 
-/// The members of the event, but for its type and number.
+/// The members of the event, except its type and number.
 pub(super) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     w.field("code", chat::error_code(failed.class).unwrap_or("server_error"));
     w.field("message", failed.public_message());

@@ -1,4 +1,4 @@
-//! Items of an answer: what the model thinks, says and wants called.
+//! Items of an answer: what the model thinks and says, and the tools that it calls.
 
 use crate::id;
 use crate::json::{Number, Text, Writer};
@@ -78,7 +78,7 @@ pub(super) fn logprobs(tokens: &[TokenLogprob<'_>]) -> String {
 }
 
 impl Item {
-    /// With an id that is made of the request's; `index` is its place in `output`.
+    /// An item with an id derived from the request's; `index` is its place in `output`.
     pub(super) fn new(request_id: &str, index: usize, content: Content) -> Self {
         let prefix = match content {
             Content::Message(_) => "msg",
@@ -181,7 +181,7 @@ fn push(items: &mut Vec<Item>, content: Content, request_id: &str) {
     items.push(Item::new(request_id, items.len(), content));
 }
 
-/// Adds to the message that was begun, or begins one.
+/// Adds to the open message, or begins one.
 fn say(items: &mut Vec<Item>, piece: Piece, request_id: &str) {
     match items.last_mut() {
         Some(Item { content: Content::Message(pieces), .. }) => pieces.push(piece),

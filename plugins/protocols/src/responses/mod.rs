@@ -1,6 +1,6 @@
 //! OpenAI Responses, on the wire.
 //!
-//! What a client has to give back (thoughts with their signatures, or what Gemini wants back with a call) travels in
+//! What a client has to send back (thoughts with their signatures, or what Gemini wants back with a call) travels in
 //! `encrypted_content` of reasoning items.
 
 mod error;

@@ -15,7 +15,7 @@ use tollgate_plugin::types::{Class, Operation, Quality, Usage};
 /// Parses an answer. Items that only OpenAI's own tools bring are left out.
 ///
 /// # Errors
-/// It is no answer of this protocol, or one that says that it failed.
+/// It is not an answer of this protocol, or it says that it failed.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
     if let Some(failure) = body.take("error") {
@@ -51,7 +51,7 @@ pub(super) fn tier(body: &Object<'_, '_>) -> Option<Tier> {
     openai_terms::tier_named(&body.take("service_tier")?.string().ok()?)
 }
 
-/// How it ended: calls are told by the items.
+/// How it ended: the items tell whether there are calls.
 pub(super) fn finish(body: &Object<'_, '_>) -> Result<Finish<'static>, Refused> {
     let Some(details) = body.take("incomplete_details") else { return Ok(Finish::Stop) };
     let reason = details.object()?.take("reason").map(|reason| reason.string()).transpose()?;
@@ -134,7 +134,7 @@ pub(crate) fn print(response: Response<'_>, context: &Context) -> String {
     writer.take()
 }
 
-/// Who answers, in all that a stream says of it.
+/// The answer's head, as all events of a stream repeat it.
 #[derive(Debug)]
 pub(super) struct Head {
     id: Text<'static>,

@@ -9,7 +9,7 @@ use tollgate_protocols::translate::Pair;
 pub(crate) const ARGUMENTS: [&str; 3] =
     [r#"{"a":"}{\"\\","b":[1.50,{}]}"#, r#"{"text":"Hé 😀 \n"}"#, r#"{"deep":{"deeper":[[{"x":null}]]}}"#];
 
-/// Chunks of a chat whose calls begin in order and go on in any.
+/// Chunks of a chat whose calls begin in order and continue in any order.
 fn mixed(random: &mut fastrand::Rng) -> String {
     let mut rest: Vec<&str> = ARGUMENTS.to_vec();
     let mut stream = String::new();

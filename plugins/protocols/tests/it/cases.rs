@@ -18,7 +18,7 @@ pub(crate) const PROTOCOLS: [(Protocol, &str); 4] = [
     (Protocol::Gemini, "gemini"),
 ];
 
-/// What is translated.
+/// The kinds of things that are translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// From a client.
@@ -52,7 +52,7 @@ impl Kind {
         (Self::Counted, "counted"),
     ];
 
-    /// Whether a protocol has such a thing at all.
+    /// Whether a protocol has this kind at all.
     pub(crate) fn is_of(self, protocol: Protocol) -> bool {
         match self {
             Self::Embedding | Self::Embedded => {
@@ -188,7 +188,7 @@ fn readable(body: Vec<u8>) -> String {
     indent(&String::from_utf8(body).unwrap())
 }
 
-/// What the gateway calls the request.
+/// The gateway's name for the request.
 pub(crate) const REQUEST_ID: &str = "0198c2a4-9f3e-7cc1-8a52-0d1f6b3c4e5f";
 
 /// A model of an upstream.

@@ -1,4 +1,4 @@
-//! What each failure that a provider documents means, and until when. Bodies are the providers' own, shortened: names
+//! What each failure that a provider documents means, and for how long. Bodies are the providers' own, shortened: names
 //! of accounts and links are left out.
 
 use tollgate_plugin::adapter::{Failure, FailureClass};
@@ -135,7 +135,7 @@ const OPENAI: [Row; 21] = [
         None,
     ),
     (503, r#"{"error":{"message":"Slow Down","type":"requests","code":"slow_down"}}"#, RateLimited, None),
-    // One of the servers that speak alike, with the members of an error at the top.
+    // A compatible server, with the members of an error at the top.
     (
         400,
         r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.","type":"BadRequestError","param":null,"code":400}"#,
@@ -454,7 +454,7 @@ fn bedrock_names_a_failure_in_a_header_or_in_its_body() {
 #[test]
 fn bedrock_is_understood_where_nothing_names_the_failure() {
     for (status, name, message, class) in BEDROCK {
-        // What these mean, only their names tell.
+        // Only the names tell what these mean.
         if !matches!(name, "ServiceQuotaExceededException" | "ModelTimeoutException" | "ModelErrorException")
         {
             let body = format!(r#"{{"message":"{message}"}}"#);

@@ -1,11 +1,11 @@
-//! What people mean by a feature, and which cases show it: one table of [`FEATURES`] for each, with all 16 cells, for
-//! what is asked, what is answered whole, and what is streamed.
+//! Features as people understand them, and the cases that show them: for each of [`FEATURES`] a table with all 16
+//! cells, for requests, whole answers and streams.
 
 use crate::cases::{Case, Kind, PROTOCOLS};
 use std::fmt::Write as _;
 
-/// A feature. Each list has an entry for each protocol, in the order of [`PROTOCOLS`]: names of cases, parted by
-/// spaces, or `-` and the reason why there can be none, or `!` and the reason why what comes is not carried.
+/// A feature. Each list has an entry for each protocol, in the order of [`PROTOCOLS`]: names of cases, separated by
+/// spaces, or `-` and the reason why there can be none, or `!` and the reason why it is not translated.
 struct Feature {
     name: &'static str,
     /// By the client's protocol.
@@ -20,7 +20,7 @@ const fn all(cases: &'static str) -> [&'static str; 4] {
     [cases; 4]
 }
 
-/// A feature of requests: an answer has nothing of it, or shows it in words that every answer has.
+/// A feature of requests: answers do not show it, or show it by members that every answer has.
 const fn only_asked(name: &'static str, asked: [&'static str; 4]) -> Feature {
     Feature { name, asked, whole: all("- only asked"), streamed: all("- only asked") }
 }
@@ -29,7 +29,7 @@ const fn only_answered(name: &'static str, whole: [&'static str; 4], streamed: [
     Feature { name, asked: all("- only answered"), whole, streamed }
 }
 
-/// Every feature of the wire formats that is more than one provider's own.
+/// Every feature of the wire formats that more than one provider has.
 const FEATURES: &[Feature] = &[
     Feature { name: "Text", asked: all("text"), whole: all("text"), streamed: all("text") },
     only_asked("System and developer prompts", ["system system-only", "system", "system", "system"]),
@@ -249,7 +249,7 @@ fn cell(cases: &[Case], feature: &Feature, client: usize, upstream: usize) -> St
     format!("asked: {asked}<br>{answered}")
 }
 
-/// What becomes of cases of protocol `from` in protocol `to`.
+/// The result of cases of protocol `from` in protocol `to`.
 fn side(cases: &[Case], kind: Kind, from: usize, to: usize, names: &str) -> String {
     if let Some(reason) = names.strip_prefix("- ") {
         return format!("n/a ({reason})");

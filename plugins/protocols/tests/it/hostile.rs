@@ -1,4 +1,4 @@
-//! Whatever comes in, nothing breaks.
+//! No input breaks anything.
 
 use crate::cases::{Case, Kind, PROTOCOLS, REQUEST_ID, context, target};
 use crate::stream_rules;
@@ -54,7 +54,7 @@ fn damaged_bodies_are_refused_or_translated_into_json() {
                 };
                 if let Ok(body) = out {
                     let json: Result<serde_json::Value, _> = serde_json::from_slice(&body);
-                    // Lone surrogates pass as they came; only a reader that wants characters minds them.
+                    // Lone surrogates pass as they came; only a reader that decodes characters fails on them.
                     let surrogate = String::from_utf8_lossy(&body).contains("\\ud");
                     assert!(json.is_ok() || surrogate, "{}", String::from_utf8_lossy(&body));
                 }

@@ -1,5 +1,4 @@
-//! What every protocol can say comes back from each as it went: conversations that nobody wrote, through each of the
-//! others.
+//! What every protocol can express comes back from each unchanged: generated conversations, through each of the others.
 
 use crate::cases::{PROTOCOLS, target};
 use serde_json::{Value, json};
@@ -31,7 +30,7 @@ fn question(random: &mut fastrand::Rng) -> Value {
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]})
 }
 
-/// A conversation in the words of a chat.
+/// A conversation as a chat request.
 fn conversation(random: &mut fastrand::Rng) -> Value {
     let mut messages = Vec::new();
     if random.bool() {
@@ -74,7 +73,7 @@ fn said(client: Protocol, upstream: Protocol, body: &[u8]) -> Vec<u8> {
     translated.unwrap_or_else(|refused| panic!("{refused}: {}", String::from_utf8_lossy(body))).body
 }
 
-/// What a chat says, however its ids are called and its arguments are spelled.
+/// The content of a chat, without its ids and the spelling of its arguments.
 fn meant(chat: &[u8]) -> Value {
     let chat: Value = serde_json::from_slice(chat).unwrap();
     let mut messages = chat["messages"].as_array().unwrap().clone();
@@ -90,7 +89,7 @@ fn meant(chat: &[u8]) -> Value {
             message["tool_call_id"] = json!(ids.iter().position(|known| *known == id));
         }
         for part in message["content"].as_array_mut().into_iter().flatten() {
-            // How closely to look at an image is left to the model, said or unsaid.
+            // The detail of an image is left to the model, whether stated or not.
             if let Some(image) = part["image_url"].as_object_mut() {
                 image.retain(|name, value| name != "detail" || value != "auto");
             }

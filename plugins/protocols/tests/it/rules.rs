@@ -1,4 +1,4 @@
-//! What depends on the model or the client, beside the protocol.
+//! What depends on the model or the client, besides the protocol.
 
 use crate::cases::{REQUEST_ID, context, target};
 use tollgate_plugin::types::Protocol;
@@ -11,7 +11,7 @@ fn request(pair: Pair, target: &Target<'_>, body: &str) -> String {
     String::from_utf8(pair.request(body.as_bytes(), target).unwrap().body).unwrap()
 }
 
-/// To a Claude that can do what `change` says.
+/// Translates for a Claude that can do what `change` says.
 fn to_claude(change: impl Fn(&mut Abilities), body: &str) -> String {
     let mut target = target(Protocol::AnthropicMessages);
     change(&mut target.abilities);

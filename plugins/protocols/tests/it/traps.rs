@@ -1,4 +1,4 @@
-//! The traps of `TRAPS.md`: that each has a test, and those tests that have no better place.
+//! The traps of `TRAPS.md`: each has a test, and tests without a better place are here.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ fn requests() -> impl Iterator<Item = Case> {
     Case::all().into_iter().filter(|case| case.kind == Kind::Request)
 }
 
-/// Every request of a case that can be said to `upstream`.
+/// Every request of a case that can be translated for `upstream`.
 fn said_to(upstream: Protocol) -> Vec<(Case, Value)> {
     let said = requests().filter_map(|case| {
         let pair = Pair { client: case.protocol, upstream };
@@ -130,7 +130,7 @@ fn geminis_events_are_spelled_as_its_sdks_read_them() {
     }
 }
 
-/// Prompt tokens, those of them that a cache served, output and reasoning, as a client of this protocol reads them.
+/// Prompt tokens, the cached ones among them, output and reasoning, as a client of this protocol reads them.
 fn counted(client: Protocol, answer: &Value) -> [u64; 4] {
     let at = |path: &str| answer.pointer(path).and_then(Value::as_u64).unwrap_or_default();
     match client {

@@ -13,7 +13,7 @@ use tollgate_plugin::types::Protocol;
 /// Parses a request.
 ///
 /// # Errors
-/// What is no request of this protocol, or can be said in no other.
+/// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
     let mut request = Request::default();
@@ -107,7 +107,7 @@ fn outcome<'a>(node: &Node<'a, '_>, message: &Object<'a, '_>) -> Result<Part<'a>
     Ok(Part { body, cache: None, path: node.place() })
 }
 
-/// What the model said before. Its annotations were for the reader; its voice is kept by OpenAI alone.
+/// What the model said before. Its annotations were for the reader; only OpenAI keeps its voice.
 fn answer<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
     message.leave_out(&["annotations"]);
     let mut parts = thoughts(message)?;
@@ -137,7 +137,7 @@ fn thoughts<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
     Ok(vec![Part { body, cache: None, path: node.place() }])
 }
 
-/// One of `reasoning_details`: `format`, `index` and `id` are bookkeeping of whoever wrote it.
+/// One of `reasoning_details`: `format`, `index` and `id` are bookkeeping of its writer.
 fn thought<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     let detail = node.object()?;
     detail.leave_out(&["type", "format", "index", "id"]);

@@ -1,7 +1,7 @@
-//! What a server of Chat Completions is asked.
+//! Requests for a server of Chat Completions.
 //!
-//! Left out, as they mean nothing there: thoughts of earlier turns, whether a tool failed (its text says so), and cache
-//! marks (OpenAI caches what repeats by itself).
+//! Left out, because they mean nothing there: thoughts of earlier turns, whether a tool failed (its text says so), and
+//! cache marks (OpenAI caches what repeats by itself).
 
 use crate::id;
 use crate::json::{Raw, Text, Writer};
@@ -12,16 +12,16 @@ use crate::model::{
 use crate::openai_terms;
 use crate::target::Target;
 
-/// Longer ids of calls are refused there.
+/// The longest id of a call that is accepted there.
 const CALL_ID_MAX: usize = 40;
 
-/// Longer names of tools are refused there.
+/// The longest name of a tool that is accepted there.
 const TOOL_NAME_MAX: usize = 64;
 
 /// Prints a request.
 ///
 /// # Errors
-/// What cannot be said in this protocol.
+/// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
     refuse_given(
         request.sampling.top_k.as_ref().filter(|_| target.abilities.sampling),
@@ -146,7 +146,8 @@ fn print_turn(w: &mut Writer, turn: &Turn<'_>) -> Result<(), Refused> {
     }
 }
 
-/// One message per answer of a tool, then one for the rest and for the images of the tools: theirs are text only.
+/// One message per answer of a tool, then one for the rest and for the images of the tools: tool messages hold text
+/// only.
 fn print_user(w: &mut Writer, parts: &[Part<'_>]) -> Result<(), Refused> {
     let mut rest = Vec::new();
     for part in parts {
@@ -250,7 +251,7 @@ fn print_file(
     Ok(())
 }
 
-/// What OpenAI calls a media type.
+/// OpenAI's word for a media type.
 fn audio_format(media: &str) -> Option<&'static str> {
     match media {
         "audio/wav" | "audio/x-wav" | "audio/wave" => Some("wav"),

@@ -14,11 +14,11 @@ use tollgate_plugin::types::Usage;
 pub(crate) struct StreamReader {
     started: bool,
     finished: bool,
-    /// The calls so far; their places are their numbers in the events.
+    /// The calls so far; their positions are their numbers in the events.
     calls: Vec<Begun>,
 }
 
-/// A call, as the pieces of it name it.
+/// A call, as its pieces name it.
 #[derive(Debug)]
 struct Begun {
     candidate: u64,
@@ -143,8 +143,8 @@ impl StreamReader {
         Ok(())
     }
 
-    /// The call that a piece goes on with. Some servers repeat id and name in every piece, and some give all calls the
-    /// same index: another id is another call.
+    /// The call that a piece belongs to. Some servers repeat id and name in every piece, and some give all calls the
+    /// same index: a new id is a new call.
     fn begun(&self, candidate: u64, index: u64, id: &str) -> Option<u64> {
         let same = |call: &Begun| {
             (call.candidate, call.index) == (candidate, index) && (id.is_empty() || call.id == id)

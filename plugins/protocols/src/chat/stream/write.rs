@@ -23,9 +23,9 @@ pub(crate) struct StreamWriter {
 #[derive(Debug, Default)]
 struct Candidate {
     started: bool,
-    /// The calls, in their order here; each by its number in the events.
+    /// The calls, in the order of this stream; each by its number in the events.
     calls: Vec<Call>,
-    /// Thoughts that were proven.
+    /// Thoughts with a proof.
     thoughts: u64,
     finish: Option<Finish<'static>>,
 }
@@ -81,9 +81,9 @@ impl StreamWriter {
         self.candidate(0, out);
     }
 
-    /// The candidate, after the chunk that says who speaks.
+    /// The candidate, after the chunk that states its role.
     fn candidate(&mut self, index: u64, out: &mut Writer) -> &mut Candidate {
-        // Providers answer at most a few times at once; a number beyond that is an error of theirs.
+        // Providers give only a few answers at once; a larger number is an error of theirs.
         let at = usize::try_from(index).unwrap_or(0).min(127);
         if self.candidates.len() <= at {
             self.candidates.resize_with(at + 1, Candidate::default);
@@ -159,7 +159,7 @@ impl StreamWriter {
         });
     }
 
-    /// More arguments of a call; of one that never began, they are nobody's.
+    /// More arguments of a call; those of a call that never began are dropped.
     fn arguments(&mut self, index: u64, number: u64, text: Text<'_>, out: &mut Writer) {
         let calls = &mut self.candidate(index, out).calls;
         let Some(at) = calls.iter().rposition(|call| call.number == number) else { return };
@@ -174,7 +174,7 @@ impl StreamWriter {
         });
     }
 
-    /// No arguments are an empty object to clients of this protocol.
+    /// Clients of this protocol expect an empty object where there are no arguments.
     fn call_end(&mut self, index: u64, number: u64, out: &mut Writer) {
         let calls = &self.candidate(index, out).calls;
         if calls.iter().any(|call| call.number == number && !call.argued) {

@@ -16,7 +16,7 @@ use tollgate_plugin::types::Protocol;
 /// Parses a request. `store` concerns what Google keeps, and `labels` its bills: the answer depends on neither.
 ///
 /// # Errors
-/// What is no request of this protocol, or can be said in no other.
+/// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
     body.leave_out(&["model", "store", "labels"]);
@@ -46,7 +46,7 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     Ok(request)
 }
 
-/// Others cannot be told how much to filter; a client that wants no filter does not mind.
+/// Other providers cannot be told how much to filter; only a client that wants no filter is not affected.
 fn no_filter(node: Node<'_, '_>) -> Result<(), Refused> {
     let setting = node.object()?;
     let threshold = setting.need_field("threshold")?;
@@ -96,7 +96,8 @@ fn turn<'a>(node: &Node<'a, '_>, calls: &mut Calls) -> Result<Turn<'a>, Refused>
     Ok(Turn { role, parts })
 }
 
-/// The calls that have no answer yet: clients may leave ids out, and then names and order tell what answers what.
+/// The calls that have no answer yet: clients may leave out ids, and then names and order tell which answer belongs to
+/// which call.
 #[derive(Debug, Default)]
 struct Calls {
     open: Vec<(String, String)>,

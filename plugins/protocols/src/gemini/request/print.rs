@@ -1,9 +1,9 @@
-//! What a server of Gemini is asked.
+//! Requests for a server of Gemini.
 //!
-//! Left out, as they mean nothing there: thoughts that Gemini did not sign, ids of calls (names and order tell what
-//! answers what), names of files, how closely to look at an image, cache marks and keys (Gemini caches what repeats by
-//! itself), and who the client's user is. What the application says in the middle of the conversation goes to its
-//! beginning.
+//! Left out, because they mean nothing there: thoughts that Gemini did not sign, ids of calls (names and order tell
+//! which answer belongs to which call), names of files, how closely to look at an image, cache marks and keys (Gemini
+//! caches what repeats by itself), and who the client's user is. Instructions in the middle of the conversation move to
+//! its beginning.
 
 use crate::gemini::signature;
 use crate::json::{Raw, Text, Writer};
@@ -14,13 +14,13 @@ use crate::model::{
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
 
-/// Longer names of tools are refused there.
+/// The longest name of a tool that is accepted there.
 const TOOL_NAME_MAX: usize = 128;
 
 /// Prints a request. Model and streaming are in the address.
 ///
 /// # Errors
-/// What cannot be said in this protocol.
+/// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
     refuse_given(request.verbosity.as_ref(), "Gemini has no verbosity")?;
     refuse_given(
@@ -109,7 +109,7 @@ fn print_thinking(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
     });
 }
 
-/// They cannot be told not to think at all.
+/// These models cannot be told not to think at all.
 const fn level_name(effort: Effort) -> &'static str {
     match effort {
         Effort::None | Effort::Minimal => "MINIMAL",
@@ -143,7 +143,7 @@ fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
         Some(choice) => &choice.value,
         None => &ToolChoice::Auto,
     };
-    // Whether arguments must follow the schema is a matter of the mode; calls that are forced always do.
+    // The mode decides whether arguments must follow the schema; forced calls always do.
     let strict = request.tools.iter().any(|tool| tool.strict == Some(true));
     let (mode, names) = match choice {
         ToolChoice::Auto if !strict => return Ok(()),
@@ -202,7 +202,7 @@ fn is_silent(part: &Part<'_>) -> bool {
     }
 }
 
-/// What tools answered in the order of their calls, then what they show, then the rest.
+/// The answers of tools in the order of their calls, then their media, then the rest.
 fn print_user(w: &mut Writer, parts: &[Part<'_>], calls: &[&Call<'_>]) -> Result<(), Refused> {
     let place = |outcome: &Outcome<'_>| calls.iter().position(|call| call.id == outcome.id);
     let mut outcomes = Vec::new();
@@ -326,7 +326,7 @@ fn print_url(w: &mut Writer, part: &Part<'_>, url: &Text<'_>) -> Result<(), Refu
     Ok(())
 }
 
-/// The type of what is at an address, as far as its path tells; Gemini looks for itself otherwise.
+/// The media type of an address, as far as its path tells; otherwise Gemini finds out itself.
 fn media_of(address: &str) -> Option<&'static str> {
     let path = address.split(['?', '#']).next().unwrap_or_default();
     let (_, file) = path.strip_prefix("https://")?.rsplit_once('/')?;

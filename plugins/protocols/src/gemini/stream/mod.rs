@@ -1,4 +1,4 @@
-//! A stream of Gemini: one `GenerateContentResponse` after the other, and nothing that ends it.
+//! A stream of Gemini: one `GenerateContentResponse` after the other, without a last word.
 
 mod read;
 mod write;

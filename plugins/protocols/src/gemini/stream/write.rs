@@ -78,7 +78,7 @@ impl StreamWriter {
     }
 
     fn candidate(&mut self, index: u64) -> &mut Candidate {
-        // Providers answer at most a few times at once; a number beyond that is an error of theirs.
+        // Providers give only a few answers at once; a larger number is an error of theirs.
         let at = usize::try_from(index).unwrap_or(0).min(127);
         if self.candidates.len() <= at {
             self.candidates.resize_with(at + 1, Candidate::default);

@@ -8,11 +8,11 @@ use crate::model::{
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
 
-/// Parses a request. `context_management` lets Anthropic clear what is old, to save tokens: it is left out, and
-/// everything is sent. So is `diagnostics`, which asks why a cache was missed.
+/// Parses a request. `context_management` lets Anthropic clear old content to save tokens: it is left out, and
+/// everything is sent. `diagnostics`, which asks why a cache was missed, is left out as well.
 ///
 /// # Errors
-/// What is no request of this protocol, or can be said in no other.
+/// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
     body.leave_out(&["model", "context_management", "diagnostics"]);
@@ -116,7 +116,7 @@ fn part<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     Ok(Part { body, cache, path: node.place() })
 }
 
-/// Takes what a block of this kind says; `None` for a kind that no other protocol has.
+/// Takes the content of a block of this kind; `None` for a kind that no other protocol has.
 ///
 /// # Errors
 /// The block has another shape.

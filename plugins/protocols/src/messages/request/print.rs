@@ -1,8 +1,8 @@
-//! What a server of Messages is asked.
+//! Requests for a server of Messages.
 //!
-//! Left out, as they mean nothing there: thoughts that another provider signed or nobody did, how closely to look at an
-//! image, and the hint of another provider which requests share a cache. What the application says in
-//! the middle of the conversation goes to its beginning, unless the model takes it where it is.
+//! Left out, because they mean nothing there: thoughts without Anthropic's signature, how closely to look at an image,
+//! and another provider's hint about which requests share a cache. Instructions in the middle of the conversation move
+//! to its beginning, unless the model accepts them where they are.
 
 use crate::id;
 use crate::json::{Number, Raw, Text, Writer};
@@ -16,13 +16,13 @@ use tollgate_plugin::types::Protocol;
 /// The smallest number of tokens to think with.
 const BUDGET_MIN: u64 = 1024;
 
-/// Longer names of tools are refused there.
+/// The longest name of a tool that is accepted there.
 const TOOL_NAME_MAX: usize = 128;
 
 /// Prints a request.
 ///
 /// # Errors
-/// What cannot be said in this protocol.
+/// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
     refuse_foreign(request, target)?;
     request.drop_empty();
@@ -46,7 +46,7 @@ pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<St
         }
         if let Some(tier) = &request.tier {
             match tier.value {
-                // Committed capacity is used when there is some, without asking by name.
+                // Committed capacity is used when there is any, without being asked for.
                 Tier::Auto | Tier::Priority => w.field("service_tier", "auto"),
                 Tier::Standard => w.field("service_tier", "standard_only"),
                 Tier::Flex | Tier::Batch => return Err(tier.refuse("Anthropic has no such tier")),
@@ -239,7 +239,7 @@ fn print_cache_mark(w: &mut Writer, mark: Option<CacheMark>) {
     });
 }
 
-/// A turn without content is left out: it is refused, and says nothing.
+/// A turn without content is left out: it would be refused, and it says nothing.
 fn print_turn(w: &mut Writer, turn: &Turn<'_>) -> Result<(), Refused> {
     if !turn.parts.iter().any(is_sent) {
         return Ok(());

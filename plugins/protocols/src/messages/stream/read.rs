@@ -35,7 +35,7 @@ fn emit_delta(emit: Emit<'_>, delta: Delta<'_>) {
 }
 
 impl StreamReader {
-    /// Events that are new to us are passed over, as Anthropic asks for.
+    /// Unknown events are skipped, as Anthropic asks.
     fn event(&mut self, data: &str, emit: Emit<'_>) -> Result<(), Refused> {
         let document = Node::document(data.as_bytes())?;
         let event = document.object()?;
@@ -94,7 +94,7 @@ impl StreamReader {
                 let id = block.need("id")?.string()?;
                 let name = block.need("name")?.string()?;
                 emit_delta(emit, Delta::Call { call: index, id, name, signature: None });
-                // Some relays send all arguments at once; everyone else begins with an empty object.
+                // Some relays send all arguments at once; the others begin with an empty object.
                 let input = block.take("input").map(|input| input.raw().0).filter(|input| *input != "{}");
                 if let Some(input) = input {
                     emit_delta(emit, Delta::Arguments { call: index, text: Text::plain(input) });

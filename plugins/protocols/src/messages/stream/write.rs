@@ -151,7 +151,7 @@ impl StreamWriter {
         });
     }
 
-    /// Proves the thoughts that are open, or stands for ones that nobody may read.
+    /// Proves the open thoughts, or stands for hidden ones.
     fn signature(&mut self, signature: &Signature<'_>, out: &mut Writer) {
         if signature.redacted {
             self.close_all(out);
@@ -224,7 +224,7 @@ impl StreamWriter {
         }
     }
 
-    /// Begins the calls that wait, as long as the one that is open is complete.
+    /// Begins waiting calls, as long as the open one is complete.
     fn next_calls(&mut self, out: &mut Writer) {
         while !self.waiting.is_empty() && !self.is_busy() {
             let call = self.waiting.remove(0);

@@ -10,11 +10,11 @@ use crate::model::{
 use crate::openai_terms::{self, option};
 use tollgate_plugin::types::Protocol;
 
-/// Parses a request. What refers to something that OpenAI keeps (`previous_response_id`, `conversation`, `prompt`) is
-/// refused; `max_tool_calls` limits OpenAI's own tools, which are refused too, and is left out.
+/// Parses a request. References to things that OpenAI keeps (`previous_response_id`, `conversation`, `prompt`) are
+/// refused. `max_tool_calls` limits OpenAI's own tools, which are refused, so it is left out.
 ///
 /// # Errors
-/// What is no request of this protocol, or can be said in no other.
+/// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
     body.leave_out(&["max_tool_calls"]);
@@ -46,7 +46,7 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     Ok(request)
 }
 
-/// Options that no other protocol has are taken at the value that changes nothing. Obfuscation pads events against
+/// Options that no other protocol has are accepted at the value that changes nothing. Obfuscation pads events against
 /// eavesdroppers; translated events have other lengths anyway.
 fn defaults(body: &Object<'_, '_>) -> Result<(), Refused> {
     if let Some(background) = body.take("background")
@@ -67,7 +67,7 @@ fn defaults(body: &Object<'_, '_>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// `include` asks for what would be left out otherwise; signatures never are.
+/// `include` asks for what would be left out otherwise; signatures are always included.
 fn logprobs<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
     let top = option(body.take("top_logprobs"), Node::whole)?.filter(|top| top.value > 0);
     let mut wanted = top;
@@ -106,7 +106,7 @@ fn input<'a>(node: &Node<'a, '_>, turns: &mut Vec<Turn<'a>>) -> Result<(), Refus
     node.items(|item| {
         let turn = turn(&item)?;
         match turns.last_mut() {
-            // What the model said and called is one turn elsewhere.
+            // In other protocols, the model's text and calls are one turn.
             Some(last) if last.role == Role::Assistant && turn.role == Role::Assistant => {
                 last.parts.extend(turn.parts);
             }
@@ -231,7 +231,7 @@ fn thought<'a>(item: &Object<'a, '_>) -> Result<Body<'a>, Refused> {
     Ok(Body::Thinking { text, signature })
 }
 
-/// Takes what a reasoning item says: its content where it is shown, its summary otherwise, and what proves it.
+/// Parses a reasoning item: its content where it is shown, its summary otherwise, and its proof.
 pub(in crate::responses) fn reasoning_item<'a>(
     item: &Object<'a, '_>,
 ) -> Result<(Text<'a>, Option<Signature<'a>>), Refused> {

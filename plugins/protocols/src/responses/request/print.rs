@@ -1,7 +1,7 @@
-//! What a server of Responses is asked: always to keep nothing.
+//! Requests for a server of Responses, which is always asked to store nothing.
 //!
-//! Left out, as they mean nothing there: thoughts that OpenAI did not sign, whether a tool failed (its text says so),
-//! and cache marks (OpenAI caches what repeats by itself).
+//! Left out, because they mean nothing there: thoughts that OpenAI did not sign, whether a tool failed (its text says
+//! so), and cache marks (OpenAI caches what repeats by itself).
 
 use crate::id;
 use crate::json::{Raw, Text, Writer};
@@ -13,16 +13,16 @@ use crate::openai_terms;
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
 
-/// Longer ids of calls are refused there.
+/// The longest id of a call that is accepted there.
 const CALL_ID_MAX: usize = 64;
 
-/// Longer names of tools are refused there.
+/// The longest name of a tool that is accepted there.
 const TOOL_NAME_MAX: usize = 64;
 
 /// Prints a request.
 ///
 /// # Errors
-/// What cannot be said in this protocol.
+/// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
     refuse_foreign(request, target)?;
     let mut writer = Writer::default();
@@ -58,7 +58,7 @@ fn refuse_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refu
 
 fn print_include(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
     w.array_at("include", |w| {
-        // Nothing is kept there, so the thoughts have to travel.
+        // Nothing is stored there, so the client has to carry the thoughts.
         if target.abilities.reasoning {
             w.value("reasoning.encrypted_content");
         }
@@ -128,7 +128,7 @@ fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Schemas are strict there unless told otherwise, and nowhere else.
+/// Only there are schemas strict by default.
 fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
         print_function(w, &tool.name);

@@ -10,9 +10,9 @@ use tollgate_plugin::types::Usage;
 /// Reads the events of one answer.
 #[derive(Debug, Default)]
 pub(crate) struct StreamReader {
-    /// The places of the calls whose arguments came in pieces: their ends repeat them.
+    /// The places of calls whose arguments came in pieces: the events that end them repeat the arguments.
     argued: Vec<u64>,
-    /// Whether the item that is open has shown thoughts.
+    /// Whether the open item has shown thoughts.
     thought: bool,
     ended: bool,
 }
@@ -36,7 +36,7 @@ fn emit_delta(emit: Emit<'_>, delta: Delta<'_>) {
 }
 
 impl StreamReader {
-    /// What says again what was said in pieces is passed over, and so are events that are new to us.
+    /// Events that repeat what came in pieces are skipped, and so are unknown events.
     fn event(&mut self, data: &str, emit: Emit<'_>) -> Result<(), Refused> {
         let document = Node::document(data.as_bytes())?;
         let event = document.object()?;

@@ -95,7 +95,7 @@ impl StreamWriter {
         }
     }
 
-    /// Begins an item behind all that are open.
+    /// Begins an item after all open ones.
     fn begin(&mut self, content: Content, out: &mut Writer) -> usize {
         let place = self.items.len();
         let item = Item::new(&self.context.request_id, place, content);
@@ -108,7 +108,7 @@ impl StreamWriter {
         place
     }
 
-    /// The message that is open and the place of its last part, which is a refusal or not; opens what is not.
+    /// The open message and the place of its last part, which is a refusal or not; opens what is missing.
     fn piece(&mut self, refusal: bool, out: &mut Writer) {
         let last = if self.open { self.items.last() } else { None };
         match last.map(|item| &item.content) {
@@ -132,7 +132,7 @@ impl StreamWriter {
         }
     }
 
-    /// The parts of the message that is open.
+    /// The parts of the open message.
     fn pieces(&mut self) -> Option<&mut Vec<Piece>> {
         match &mut self.items.last_mut()?.content {
             Content::Message(pieces) => Some(pieces),
@@ -244,7 +244,7 @@ impl StreamWriter {
         });
     }
 
-    /// Proves the thoughts that are open, or stands for ones that are not shown.
+    /// Proves the open thoughts, or stands for hidden ones.
     fn prove(&mut self, proof: Signature<'_>, out: &mut Writer) {
         if !self.is_thinking() {
             self.close_all(out);
@@ -297,7 +297,7 @@ impl StreamWriter {
         });
     }
 
-    /// No arguments are an empty object to clients of this protocol.
+    /// Clients of this protocol expect an empty object where there are no arguments.
     fn close_call(&mut self, place: usize, out: &mut Writer) {
         if matches!(&self.items[place].content, Content::Call { arguments, .. } if arguments.is_empty()) {
             self.argue_at(place, &Text::escaped("{}"), out);
@@ -319,7 +319,7 @@ impl StreamWriter {
         });
     }
 
-    /// Closes the message or the thoughts that are open.
+    /// Closes the open message or thoughts.
     fn close(&mut self, out: &mut Writer) {
         if std::mem::take(&mut self.open) {
             self.close_piece(out);
@@ -335,7 +335,7 @@ impl StreamWriter {
         }
     }
 
-    /// Clients take nothing for a stream that does not begin with `response.created`.
+    /// Clients reject a stream that does not begin with `response.created`.
     fn fail(&mut self, failed: &Failed<'_>, out: &mut Writer) {
         if self.sequence == 0 {
             self.start(Start { id: None, model: None, created: None, usage: Usage::MISSING }, out);
