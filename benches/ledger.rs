@@ -1,6 +1,6 @@
 //! Ledger writes as the road makes them: each caller waits for its hold to be durable, and then hands over the
-//! settlement with the request's record, for which nobody waits. First a load without pause: charges a second, and how
-//! long a commit takes. With `-- sustained` that alone.
+//! settlement with the request's record, for which it does not wait. First a load without pause: charges a second, and
+//! how long a commit takes. `-- sustained` runs only that.
 
 #![expect(clippy::print_stdout, reason = "what the sustained phase measured is what it prints")]
 
@@ -42,7 +42,7 @@ const RATES: Rates = Rates::of(
 /// Callers of the load without pause, and how long it lasts.
 const SUSTAINED_CALLERS: u64 = 256;
 const SUSTAINED: Duration = Duration::from_secs(5);
-/// How long a caller leaves a ledger alone that has refused a hold.
+/// How long a caller waits after the ledger has refused a hold.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Charges a second that SQLite is to sustain.
 const MARK: u128 = 10_000;
@@ -155,16 +155,16 @@ async fn run(writer: &Writer, requests: &Arc<Requests>, waiters: u64, rounds: u6
     start.elapsed()
 }
 
-/// What one caller of the load without pause saw.
+/// The observations of one caller of the load without pause.
 #[derive(Debug, Default)]
 struct Seen {
     /// How long each hold took to be durable, refusals and all.
     waits: Vec<Duration>,
-    /// How often a hold was refused because too much waited for the tables.
+    /// How often a hold was refused because too many entries waited for the tables.
     refused: u64,
 }
 
-/// One caller who charges without pause until `end`. A hold that is refused is asked for again, as a client would.
+/// One caller who charges without pause until `end`. A refused hold is tried again, as a client would.
 async fn charge_until(writer: Writer, requests: Arc<Requests>, end: Instant) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
     while Instant::now() < end {

@@ -178,7 +178,7 @@ fn bench_filter(group: &mut BenchmarkGroup<'_, WallTime>, filter: &Filter) {
     }
 }
 
-/// Everything that one passthrough request does inside components; its hold is not among it.
+/// Everything that one passthrough request does inside components; its hold is not included.
 fn bench_request(group: &mut BenchmarkGroup<'_, WallTime>, components: &Components<'_>) {
     let Components { adapter, selector, pricing, filter } = *components;
     let (text, found) = text_with(1);
@@ -190,7 +190,7 @@ fn bench_request(group: &mut BenchmarkGroup<'_, WallTime>, components: &Componen
         let charge = pricing.settle(&bill(usage))?;
         Ok(charge.amount.get() + i64::from(chosen.unwrap_or(0)))
     };
-    // The mark: the filter is called, though with these rules the road calls it only for what matched.
+    // The mark: the filter is called here, while with these rules the road calls it only for matches.
     group.bench_function("all_wasm_work_of_a_request", |b| {
         b.iter(|| {
             let verdict = filter.inspect(Direction::Request, black_box(&text), black_box(&found));

@@ -1,5 +1,6 @@
 //! The request log with a million rows: pages, filters on each field, and summaries, each beside the read of one record
-//! by its primary key in the same run. And what writing the log costs: CPU of the whole process for each record.
+//! by its primary key in the same run. It also measures what writing the log costs: CPU of the whole process for each
+//! record.
 //!
 //! Takes the number of records as its argument (`-- 100000` for a quick look).
 #![expect(clippy::print_stdout, reason = "what it measured is what it prints")]
@@ -84,7 +85,7 @@ impl Log {
         let at = START.plus_ms(number * DAYS * DAY_MS / self.count);
         let model = dice.roll(MODELS);
         let failed = dice.roll(20) == 0;
-        // One in a hundred thousand stands for what is looked for because it is rare.
+        // One in a hundred thousand stands for a rare value that someone searches for.
         let odd = number % 100_000 == 7;
         let input = dice.roll(4000);
         let pick = |list: &[UserId], at: u64| usize::try_from(at).ok().and_then(|at| list.get(at).copied());
@@ -126,7 +127,7 @@ impl Log {
         }
     }
 
-    /// Writes the log, and says what it cost.
+    /// Writes the log, and returns what it cost.
     async fn fill(&self) -> Result<(), Failure> {
         let writer = self.store.ledger.writer().await?;
         let mut dice = Dice(1);

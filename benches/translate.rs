@@ -17,7 +17,7 @@ const PROTOCOLS: [(&str, Protocol); 4] = [
     ("messages", Protocol::AnthropicMessages),
     ("gemini", Protocol::Gemini),
 ];
-/// What every client asks here, in the words of one of them.
+/// The request of every client here, in one protocol.
 const REQUEST: &str = r#"{"model":"m","max_tokens":200,"stream":true,"messages":[
     {"role":"system","content":"Answer in verse."},{"role":"user","content":"What is a tollgate?"}]}"#;
 
@@ -28,7 +28,7 @@ fn pairs() -> impl Iterator<Item = (String, Pair)> {
     })
 }
 
-/// The same request and the same stream in a protocol's own words.
+/// The same request and the same stream in a given protocol.
 struct Spoken {
     request: Vec<u8>,
     context: Context,

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::http::Connection;
 
-/// A request and what its answer must at least be.
+/// A request and the least that its answer must have.
 pub(crate) struct Exchange {
     pub(crate) address: SocketAddr,
     pub(crate) request: Vec<u8>,
@@ -54,7 +54,8 @@ impl Exchange {
     }
 }
 
-/// Sends `count` requests over `connections`, each the next as soon as it has its answer. Returns how long it took.
+/// Sends `count` requests over `connections`, each connection the next as soon as it has its answer. Returns how long
+/// it took.
 pub(crate) async fn closed(
     exchange: &Rc<Exchange>,
     connections: usize,

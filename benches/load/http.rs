@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as two ends need that trust each other: where a message ends.
+//! As much of HTTP/1.1 as two ends that trust each other need: where a message ends.
 
 use std::io::{self, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! What the gateway costs beside nginx: direct, nginx and Tollgate in turn, in one run, on the same cores.
+//! What the gateway costs compared with nginx: direct, nginx and Tollgate in turn, in one run, on the same cores.
 //!
 //! The proxy under test has the first core to itself; the load generator and the scripted upstream share the last one,
 //! in this process and on one thread, so that they cost as little as they can. Only loopback is used. Everything that
@@ -31,7 +31,7 @@ Options (after `--`):
   --requests N       requests of one round at one target (default 30000)
   --only TEXT        only targets whose name holds TEXT, beside nginx";
 
-/// What the command line says.
+/// The arguments of the command line.
 struct Options {
     tollgate: Option<PathBuf>,
     rounds: usize,
@@ -46,7 +46,7 @@ impl Options {
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value\n{HELP}"));
             match word.as_str() {
-                // Cargo says so to every bench.
+                // Cargo passes this to every bench.
                 "--bench" => {}
                 "--tollgate" => options.tollgate = Some(value()?.into()),
                 "--rounds" => options.rounds = value()?.parse()?,
@@ -82,7 +82,7 @@ async fn measure(options: &Options, tollgate: &std::path::Path) -> anyhow::Resul
     for target in &mut targets {
         target.ready().await?;
     }
-    // Whatever a process does once at its start is over by then.
+    // By then, a process has finished what it does once at its start.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for target in &mut targets {
         target.note_idle_memory()?;

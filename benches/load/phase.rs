@@ -17,14 +17,14 @@ const SETTLING: Duration = Duration::from_millis(50);
 pub(crate) const CONNECTIONS: usize = 16;
 /// Streams at once that are written at the pace of a model.
 pub(crate) const PACED_STREAMS: usize = 64;
-/// And so many of them one after the other.
+/// How many of them one after the other.
 const PACED_STREAMS_IN_ALL: u64 = 2 * PACED_STREAMS as u64;
 /// The pace of each.
 pub(crate) const PACE: Duration = Duration::from_millis(5);
 /// Requests per millisecond when latency is measured.
 pub(crate) const REQUESTS_PER_MS: usize = 2;
 
-/// How much of everything.
+/// The sizes of all phases.
 pub(crate) struct Plan {
     pub(crate) requests: u64,
     warm_up: u64,
@@ -38,7 +38,7 @@ impl Plan {
     }
 }
 
-/// CPU time and wall time of so many things.
+/// CPU time and wall time of this many things.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) count: u64,
@@ -49,12 +49,12 @@ pub(crate) struct Sample {
     pub(crate) calls: u64,
 }
 
-/// Everything that one round found.
+/// The results of one round.
 #[derive(Debug, Clone)]
 pub(crate) struct Round {
     /// Each connection busy all the time.
     pub(crate) requests: Sample,
-    /// So many per millisecond, the same for every target.
+    /// This many per millisecond, the same for every target.
     pub(crate) paced_requests: Sample,
     /// Of these, sorted.
     pub(crate) latencies: Vec<Duration>,
@@ -62,7 +62,7 @@ pub(crate) struct Round {
     pub(crate) burst: Sample,
     /// And at a model's pace.
     pub(crate) paced: Sample,
-    /// The first of the two for a client of another protocol, where that can be had.
+    /// The first of the two for a client of another protocol, where the target translates.
     pub(crate) translated: Option<Sample>,
     /// And the second.
     pub(crate) translated_paced: Option<Sample>,

@@ -1,4 +1,4 @@
-//! What the kernel says of processes, and where they may run.
+//! What the kernel knows about processes, and where they may run.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The figures, and what they are of nginx's.
+//! The figures, and their ratio to nginx's.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Row<'_> {
         figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// Microseconds that so many thousandths of the requests stayed below.
+    /// Microseconds below which this many thousandths of the requests stayed.
     fn latency(&self, per_mille: usize) -> f64 {
         self.median(|round| {
             let at = round.latencies.len() * per_mille / 1000;
@@ -99,7 +99,7 @@ fn print_streams(name: &str, rows: &[Row<'_>], nginx: &Row<'_>, of: impl Fn(&Rou
     print_costs(name, ["a chunk", "chunks/s", "a stream"], EVENTS as u64, rows, nginx, of);
 }
 
-/// `units` says of what the CPU time, the rate and the calls of components are given; `things` make one of the last.
+/// `units` names what CPU time, rate and calls of components are counted for; `things` make one of the last.
 fn print_costs(
     name: &str,
     units: [&str; 3],

@@ -1,4 +1,4 @@
-//! What is measured: nothing, nginx, or Tollgate, each a process of its own that ends with its value.
+//! What is measured: no proxy, nginx, or Tollgate, each a separate process that ends with its value.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,12 +19,12 @@ use crate::upstream::{ANSWER_BYTES, EVENTS};
 
 /// How long a process may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Platform credentials; with the user's own one, so many candidates has the key selector.
+/// Platform credentials; with the user's own one, these are the key selector's candidates.
 const PLATFORM_CREDENTIALS: usize = 7;
 const CHAT: &str = "/v1/chat/completions";
 /// Bytes of an ordinary request's body.
 const REQUEST_BYTES: usize = 1024;
-/// Bytes that a translated event has at least.
+/// The least number of bytes of a translated event.
 const DELTA_BYTES_MIN: usize = 100;
 /// A body that is nearly all an image.
 pub(crate) const IMAGE_BYTES: usize = 10 << 20;
@@ -50,14 +50,14 @@ pub(crate) struct Target {
 pub(crate) struct Image {
     /// By how much resident memory rose at most.
     pub(crate) risen_kib: u64,
-    /// And by how much when several came one after the other: what one has left is not returned before the next one
+    /// By how much it rose when several came one after the other: memory of one is not returned before the next one
     /// comes.
     pub(crate) row_risen_kib: u64,
     /// Bytes that were copied into components, for one request.
     pub(crate) copied_bytes: u64,
 }
 
-/// A Tollgate's own doors.
+/// A Tollgate's listeners and keys.
 struct Gateway {
     command: Tollgate,
     admin: SocketAddr,
@@ -152,7 +152,7 @@ impl Target {
         self.exchange(CHAT, &tollgate_benches::chat_request(REQUEST_BYTES, true), bytes)
     }
 
-    /// The same stream for a client of another protocol; `None` where nobody translates.
+    /// The same stream for a client of another protocol; `None` where the target does not translate.
     pub(crate) fn translated(&self) -> Option<Rc<Exchange>> {
         self.gateway.as_ref()?;
         let body = tollgate_benches::messages_request(REQUEST_BYTES);
@@ -229,7 +229,7 @@ impl Target {
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
 
-    /// Holds the gateway to its books: a fast road that loses charges is no road.
+    /// Verifies the gateway's ledger: speed counts only if no charge is lost.
     pub(crate) fn verify(&self) -> anyhow::Result<()> {
         let Some(Gateway { command, .. }) = &self.gateway else { return Ok(()) };
         let report = command.run(&["ledger", "verify"], "")?;
@@ -283,7 +283,7 @@ impl Drop for Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // It did not listen, or is gone already.
+        // It did not react, or has ended already.
         let _killed = self.child.kill();
         let _status = self.child.wait();
     }

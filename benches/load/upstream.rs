@@ -1,4 +1,4 @@
-//! The scripted provider: answers that were written before the first request came.
+//! The scripted provider: its answers exist before the first request comes.
 
 use std::cell::Cell;
 use std::io;
@@ -22,11 +22,11 @@ pub(crate) const ANSWER_BYTES: usize = 1024;
 pub(crate) enum Pace {
     /// Each in a write of its own, as fast as they go.
     Burst,
-    /// One after each such time, as a model writes.
+    /// One after each such interval, as a model writes.
     Every(Duration),
 }
 
-/// What the provider says.
+/// The provider's answers.
 pub(crate) struct Script {
     pub(crate) pace: Cell<Pace>,
     answer: Vec<u8>,
@@ -90,7 +90,7 @@ pub(crate) async fn start(script: &Rc<Script>) -> io::Result<SocketAddr> {
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let script = Rc::clone(&script);
-            // A peer that leaves in the middle is no concern of the provider's.
+            // The provider ignores a peer that leaves in the middle.
             tokio::task::spawn_local(async move { serve(stream, &script).await.ok() });
         }
     });

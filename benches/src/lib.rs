@@ -1,4 +1,4 @@
-//! What the benches send: bodies of a real client's shape, of a size that the marks are stated for.
+//! What the benches send: bodies shaped like a real client's, of the sizes for which the marks are stated.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 const PROSE: &str = "The keeper of the gate counts every cart that passes, notes whose it is and what it carries, and \
     lets none wait longer than the counting takes. ";
 
-/// The model that every body names; it stands in the built-in price table.
+/// The model that every body names; it is in the built-in price table.
 pub const MODEL: &str = "gpt-4o-mini";
 
 /// An OpenAI chat request of exactly `bytes` bytes (at least 300), with a system prompt, two turns and an escape.

@@ -18,7 +18,7 @@ const ME: &str = "/management/v1/me";
 const PLUGINS: &str = "/management/v1/plugins";
 const PASSWORD: &str = "correct horse battery";
 
-/// A gateway with `root`, an admin, and `carol`, who is none; both have the same password.
+/// A gateway with `root`, an admin, and `carol`, who is not; both have the same password.
 async fn rig() -> Rig {
     let rig = Rig::start().await;
     let desk = rig.desk().await;
@@ -63,7 +63,7 @@ async fn a_password_is_good_for_tokens_that_say_who_one_is() {
     let (access, _) = tokens(&reply);
     let me = get(&rig, ME, &access).await;
     assert_eq!((me.status, &me.json()["name"], &me.json()["role"]), (200, &json!("carol"), &json!("user")));
-    // A user of whom nobody set a password cannot log in, nor can one who is not there; nobody is told which.
+    // A user without a password cannot log in, and neither can an unknown user; the answers are the same.
     let wrong = [("carol", "correct horse batter"), ("alice", PASSWORD), ("nobody", PASSWORD), ("", "")];
     for (name, password) in wrong {
         let refused = log_in(&rig, name, password).await;
@@ -102,7 +102,7 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_the_login() {
     let (access, second) = tokens(&refresh(&rig, &first).await);
     assert_eq!(get(&rig, ME, &access).await.status, 200);
     let (_, third) = tokens(&refresh(&rig, &second).await);
-    // Whoever has the first one is not the one who has the third.
+    // The holder of the first token is not the holder of the third.
     let reused = refresh(&rig, &first).await;
     assert_eq!((reused.status, &reused.json()["error"]["code"]), (401, &json!("invalid_token")));
     assert_eq!(refresh(&rig, &third).await.status, 401, "the whole login is over");
@@ -166,7 +166,7 @@ async fn guessing_is_slowed_down_by_name_whether_or_not_there_is_such_a_user() {
     let carol: [u8; 32] = Sha256::digest("carol").into();
     let known = store.sessions.lockouts(Guessed::Name, Timestamp::default()).await.expect("lock-outs");
     assert_eq!(known.iter().find(|tries| tries.0 == carol).map(|tries| tries.1), Some(5));
-    // So many that the wait is longer than any test.
+    // Enough wrong tries for a wait that is longer than any test.
     let last = Timestamp::from_millis(known[0].2.millis());
     store.sessions.keep_lockout(Guessed::Name, (carol, 30, last)).await.expect("a lock-out");
     store.close().await;
@@ -187,7 +187,7 @@ async fn components_are_for_the_admin_secret_and_for_admins() {
     for (token, status) in [(admin.as_str(), 200), (rig.admin_secret(), 200), (user.as_str(), 403)] {
         assert_eq!((ask("GET", PLUGINS, token).await, ask("POST", reload, token).await), (status, status));
     }
-    // A role that is taken away is gone at once, and so is what it allowed.
+    // A revoked role ends at once, and so does what it allowed.
     let desk = rig.desk().await;
     managed::set_role(&desk, "root", Role::User).await.expect_err("the last admin stays one");
     managed::set_role(&desk, "carol", Role::Admin).await.expect("a change");

@@ -20,7 +20,7 @@ struct Wire {
     body: Value,
     event: fn(&str) -> String,
     end: &'static str,
-    /// What an error event begins with, and what tells of the filter in it.
+    /// What an error event begins with, and what names the filter in it.
     error: (&'static str, &'static str),
 }
 
@@ -155,7 +155,7 @@ async fn a_window_holds_back_no_more_than_it_is_wide() {
     let mut connection = Connection::open(rig.addr()).await;
     connection.send(&Request::post(wire.path, &wire.body).bearer(rig.key("alice"))).await;
     connection.head().await;
-    // What has 64 characters behind it comes while the upstream waits; the rest comes at the end.
+    // Text followed by 64 characters comes while the upstream waits; the rest comes at the end.
     assert_eq!(connection.read_until("\n\n").await, early);
     gate.open();
     assert_eq!(connection.body().await.expect("a whole stream"), (late + wire.end).into_bytes());

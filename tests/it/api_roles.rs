@@ -1,5 +1,5 @@
-//! Who may call what: every route of the served OpenAPI document, called as everyone whom it lets in and everyone whom
-//! it keeps out. What is answered is what the document says.
+//! Who may call what: every route of the served OpenAPI document, called by everyone whom it admits and by everyone
+//! whom it refuses. The answers are as the document says.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,8 @@ const PASSWORD: &str = "correct horse battery";
 const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 
-/// Who may call each route. The document is made of the same table that the gateway checks; this is the other opinion.
+/// Who may call each route. The document is generated from the table that the gateway checks; this list is an
+/// independent statement.
 const ACCESS: &str = "
 GET /audit admin
 GET /codes admin
@@ -96,9 +97,9 @@ const CANNOT_SUCCEED: [(&str, &str); 3] = [
 enum Who {
     Nobody,
     Disabled,
-    /// Whose the things are.
+    /// The owner of the things.
     Owner,
-    /// Someone else, who has the same role.
+    /// Another user with the same role.
     Foreign,
     Admin,
     Operator,
@@ -108,7 +109,7 @@ impl Who {
     const ALL: [Self; 6] =
         [Self::Nobody, Self::Disabled, Self::Owner, Self::Foreign, Self::Admin, Self::Operator];
 
-    /// The status that keeps him out, if he is.
+    /// The status with which they are refused, if they are.
     fn kept_out(self, access: &str, has_params: bool) -> Option<u16> {
         match (access, self) {
             ("anyone", _) => None,
@@ -120,7 +121,7 @@ impl Who {
     }
 }
 
-/// A gateway with one of everyone.
+/// A gateway with one caller of each kind.
 struct Office {
     rig: Rig,
     document: Value,
@@ -165,7 +166,7 @@ impl Office {
         self.tokens.insert(name, token);
     }
 
-    /// Logs in whoever may, with the password that each began with.
+    /// Logs in those who may, with their first passwords.
     async fn log_everyone_in(&mut self) {
         for name in ["root", "carol", "dave"] {
             let id = self.user(name).await;
@@ -332,7 +333,7 @@ async fn every_route_lets_in_whom_the_document_says_and_nobody_else() {
             match who.kept_out(operation.access(), operation.path.contains('{')) {
                 Some(status) => assert_eq!(reply.status, status, "{name} for {who:?}: {}", reply.text()),
                 None => {
-                    // Of what is kept for some alone, nothing may be there.
+                    // What only some may see must not be there.
                     let absent = reply.status == 404 && excused;
                     let let_in = absent || (!matches!(reply.status, 403..=405) && reply.status < 500);
                     assert!(let_in, "{name} keeps {who:?} out: {} {}", reply.status, reply.text());

@@ -1,5 +1,5 @@
-//! Whatever is sent, by a client or by a provider: the right status in the caller's own words, nothing charged that was
-//! not delivered, no secret told, no panic, and the next request is served as if nothing had been.
+//! Whatever is sent, by a client or by a provider: the right status in the caller's protocol, no charge for what was
+//! not delivered, no secret revealed, no panic, and the next request is served normally.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,8 +36,8 @@ pub(crate) const HEAD_MAX: usize = 16 * 1024;
 /// Panics on the threads of any gateway of this process.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// A gateway with small bounds. A task that panics takes its connection along, which could be taken for a refusal: so
-/// panics are counted.
+/// A gateway with small bounds. A task that panics closes its connection, which could look like a refusal, so panics
+/// are counted.
 pub(crate) async fn rig(change: impl FnOnce(&mut Setup)) -> Rig {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -59,7 +59,7 @@ pub(crate) async fn rig(change: impl FnOnce(&mut Setup)) -> Rig {
     rig
 }
 
-/// The end of every test: a good request is answered, `charged` micro-points and its own price are gone, the books are
+/// The end of every test: a good request is answered, `charged` micro-points and its own price are gone, the ledger is
 /// right, and nothing panicked.
 pub(crate) async fn unharmed(rig: Rig, charged: i64, records: usize) {
     let reply = rig.call(Request::new("POST", CHAT).body(GOOD)).await;
@@ -71,8 +71,8 @@ pub(crate) async fn unharmed(rig: Rig, charged: i64, records: usize) {
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "a gateway panicked");
 }
 
-/// Checks status and shape of a refusal. `word` is what tells the protocol's clients what happened: the code (or,
-/// without one, the type) of OpenAI, the type of Anthropic, the status of Gemini.
+/// Checks status and shape of a refusal. `word` is the member that tells the protocol's clients what happened: the code
+/// (or, without one, the type) of OpenAI, the type of Anthropic, the status of Gemini.
 pub(crate) fn check(rig: &Rig, what: &str, path: &str, reply: &Reply, status: u16, word: &str) {
     assert_eq!(reply.status, status, "{what} at {path}: {}", reply.text());
     assert_eq!(reply.header("content-type"), Some("application/json"), "{what} at {path}");
@@ -95,7 +95,7 @@ pub(crate) fn check(rig: &Rig, what: &str, path: &str, reply: &Reply, status: u1
     discreet(rig, what, &format!("{:?} {}", reply.head, reply.text()));
 }
 
-/// Nothing of the operator's in what a client reads.
+/// A client must not read anything of the operator's.
 pub(crate) fn discreet(rig: &Rig, what: &str, told: &str) {
     let (address, dir) = (rig.upstream.addr().to_string(), rig.dir().display().to_string());
     for secret in [rig.key("alice"), "platform-", &address, &dir, "/src/", "panicked"] {
@@ -281,7 +281,7 @@ async fn every_bad_key_is_refused_alike_wherever_it_is_sent() {
     desk.revoke_key(made[0].0).await.expect("a key to revoke");
     managed::set_user_enabled(&desk, "mallory", false).await.expect("a user to disable");
     desk.close().await;
-    // The last change of all has arrived when mallory is out; the canary shows that good keys of that time work.
+    // When mallory is refused, the last change has arrived; the canary shows that good keys work at that time.
     patiently("the gateway to take the changes up", async {
         loop {
             let asked = Request::get("/v1/models");

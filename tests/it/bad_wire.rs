@@ -1,4 +1,4 @@
-//! As `bad_input`, below JSON: what is no HTTP, or lies about its length, from a client or from a provider.
+//! Like `bad_input`, below JSON: bytes that are not HTTP, or lie about their length, from a client or from a provider.
 
 use tollgate_core::outcome::Outcome;
 use tollgate_server::config::{Attempts, Millis};
@@ -18,7 +18,7 @@ fn head(rig: &Rig, framing: &str) -> String {
     )
 }
 
-/// Sends bytes and gives back all that is answered until the gateway closes.
+/// Sends bytes and returns everything that is answered until the gateway closes.
 async fn answered(rig: &Rig, bytes: &[u8]) -> String {
     let mut connection = Connection::open(rig.addr()).await;
     connection.send_raw(bytes).await;
@@ -137,7 +137,7 @@ async fn a_body_past_its_bound_is_refused_by_its_announcement_and_by_its_bytes()
         connection.send_raw(chunk.as_bytes()).await;
     }
     check(&rig, "chunks", CHAT, &connection.reply().await, 413, "invalid_request_error");
-    // At the bound all is well.
+    // Exactly at the bound it is accepted.
     let exact = format!("{GOOD}{}", " ".repeat(BODY_MAX - GOOD.len()));
     assert_eq!(rig.call(Request::new("POST", CHAT).body(exact)).await.status, 200);
     unharmed(rig, ANSWER_COSTS, 1).await;
@@ -183,7 +183,7 @@ async fn old_and_unusual_but_right_http_is_served() {
         assert!(answer.split(' ').nth(1) == Some("200") && answer.contains(ANSWER), "{what}: {answer}");
         assert_eq!(rig.upstream.next().await.body, GOOD.as_bytes(), "{what}");
     }
-    // A refused body leaves the connection in step: the call behind it is the one that is answered next.
+    // A refused body leaves the connection usable: the next call on it is answered.
     let mut connection = Connection::open(rig.addr()).await;
     let call = |body: &str| format!("{}{body}", head(&rig, &format!("content-length: {}", body.len())));
     connection.send_raw(format!("{}{}", call("[1,2]"), call(GOOD)).as_bytes()).await;
@@ -199,14 +199,14 @@ async fn a_length_beside_chunks_hides_no_second_request() {
     let framing = format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + hidden.len());
     let mut connection = Connection::open(rig.addr()).await;
     connection.send_raw(format!("{}0\r\n\r\n{hidden}", head(&rig, &framing)).as_bytes()).await;
-    // The chunks count, and with such a head nothing that follows on the connection is believed.
+    // The chunks count, and after such a head nothing else on the connection is trusted.
     check(&rig, "no body", CHAT, &connection.reply().await, 400, "invalid_request_error");
     connection.closed().await;
     assert!(rig.upstream.requests().is_empty(), "nothing went up");
     unharmed(rig, 0, 0).await;
 }
 
-/// What a provider may do wrong before its first byte: all of it is one 502, and costs nothing.
+/// What a provider may do wrong before its first byte: each is a 502, and costs nothing.
 fn broken_before_the_first_byte() -> Vec<(&'static str, Script)> {
     let raw = |text: String| Script::raw(text).close();
     let many: String = (0..300).map(|n| format!("x-{n}: y\r\n")).collect();

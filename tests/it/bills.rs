@@ -1,7 +1,7 @@
-//! What providers state they used, in disjoint classes, and what that costs: each bill is worked out by hand beside its
-//! case, and comes out of the real pricing component. A whole answer and a stream cost the same.
+//! The usage that providers state, in disjoint classes, and what it costs: each bill is worked out by hand beside its
+//! case, and must be what the real pricing component says. A whole answer and a stream cost the same.
 //!
-//! Prices are those that ship, in micro-points a token: a dollar for a million tokens is 1,000 of them for one.
+//! Prices are those that ship, in micro-points a token: a dollar for a million tokens is 1,000 micro-points for one.
 
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
@@ -17,15 +17,15 @@ struct Case {
     model: &'static str,
     /// What the answer states, or the end of its stream.
     stated: Value,
-    /// What a stream states at its beginning, where that is another.
+    /// What a stream states at its beginning, where that differs.
     begun: Option<Value>,
-    /// What stands beside it.
+    /// Members beside it.
     beside: Value,
     usage: Usage,
     charge: i64,
 }
 
-/// What was stated, and nothing of the other classes.
+/// What was stated, with zero for the other classes.
 fn exact(amounts: &[(Class, u64)]) -> Usage {
     Usage::of(Quality::Exact, amounts)
 }

@@ -1,5 +1,4 @@
-//! Bodies of calls: kept for keys of which an operator wants it and for no other, without secrets, sealed, and for a
-//! time.
+//! Bodies of calls: kept only for keys for which an operator asks, without secrets, sealed, and for a limited time.
 
 use std::process::Command;
 
@@ -46,7 +45,7 @@ async fn key(rig: &Rig) -> String {
     keys["data"][0]["id"].as_str().expect("an id").to_owned()
 }
 
-/// Switches keeping on or off, and waits until the road knows: a call then is kept, or is not.
+/// Switches keeping on or off, and waits until it takes effect for calls.
 async fn keep(rig: &Rig, keep: bool) {
     let key = key(rig).await;
     let request = Request::new("PUT", &format!("{ROOT}/keys/{key}/keep-bodies"));
@@ -100,7 +99,7 @@ async fn nothing_is_kept_unless_an_operator_wants_it() {
     let during = id(&call(&rig, "a second question").await);
     assert!(kept(&rig, &during).await["asked"]["text"].as_str().expect("text").contains("a second question"));
     keep(&rig, false).await;
-    // What was kept stays until its time is over.
+    // Bodies that were kept stay until their time is over.
     kept(&rig, &during).await;
     let keys = rig.admin("GET", &format!("{ROOT}/keys")).await.json();
     assert_eq!(keys["data"][0]["keep_bodies"], json!(false));

@@ -1,4 +1,5 @@
-//! Who leaves, stops reading or stops sending: the upstream is left too, and what passed until then is settled once.
+//! A client that leaves, stops reading or stops sending: the upstream call ends too, and what passed until then is
+//! settled once.
 
 use serde_json::json;
 use tollgate_core::outcome::Outcome;
@@ -152,7 +153,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_settled() {
     rig.stop().await;
 }
 
-/// A rig that loses patience with its clients soon.
+/// A rig with short timeouts for its clients.
 async fn impatient_rig() -> Rig {
     Rig::with(|setup: &mut Setup| {
         setup.config.limits.head_read_timeout_ms = millis(100);

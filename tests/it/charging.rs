@@ -231,7 +231,7 @@ async fn a_hold_is_what_the_request_may_cost_at_most() {
         (CHAT, r#"{"model":"gpt-4o","max_completion_tokens":7,"n":3}"#, 17 * 2_500 + 21 * 10_000),
         (RESPONSES, r#"{"model":"gpt-4o","max_output_tokens":7}"#, 14 * 2_500 + 7 * 10_000),
         (MESSAGES, r#"{"model":"claude-sonnet-4-5","max_tokens":7}"#, 15 * 6_000 + 7 * 15_000),
-        // Whoever asks for a tier that costs 1.7 times as much.
+        // A request for a tier that costs 1.7 times as much.
         (CHAT, r#"{"model":"gpt-4o","max_tokens":7,"service_tier":"priority"}"#, 20 * 4_250 + 7 * 17_000),
         // Audio is the dearest prompt.
         (FLASH, r#"{"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#, 21 * 1_000 + 14 * 2_500),
@@ -291,7 +291,7 @@ async fn no_crowd_overdraws_an_account() {
     for _ in 0..PAYABLE {
         gate.reached().await;
     }
-    // All that can be paid for wait upstream: whoever is answered now was refused.
+    // All requests that can be paid for wait upstream, so the ones answered now were refused.
     for _ in PAYABLE..CALLS {
         assert_eq!(calls.join_next().await.unwrap().unwrap(), 402);
     }
@@ -421,7 +421,7 @@ async fn a_running_server_takes_up_a_changed_floor() {
     assert_eq!(rig.call(chat()).await.status, 402);
     set_floor("-1000").await;
     answers(200).await;
-    // A floor above the balance takes nothing, and refuses what comes until what is owed has been paid.
+    // A floor above the balance takes nothing, and new holds are refused until the debt has been paid.
     set_floor("0").await;
     answers(402).await;
     assert_eq!(desk.verify().await.expect("the database reads").violations, []);

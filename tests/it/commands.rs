@@ -1,5 +1,5 @@
-//! The command line: every command helps, does what it says to the books, speaks JSON to programs, and refuses with a
-//! reason.
+//! The command line: every command helps, does what it says to the database, writes JSON for programs, and refuses with
+//! a reason.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Management {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        // A command that reads nothing may be gone already.
+        // A command that does not read its input may have ended already.
         let _unread = child.stdin.take().expect("its input").write_all(input.as_bytes());
         child.wait_with_output().expect("it ends")
     }
@@ -64,7 +64,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// The command, in a directory where no configuration lies about.
+/// The command, in a directory without a configuration file.
 fn tollgate(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate-under-test"));
     command.current_dir(dir);
@@ -219,7 +219,7 @@ fn users_keys_and_points_are_added_listed_and_taken_away() {
     assert!(desk.ok(&["ledger", "balance"]).contains("12.500001"));
     assert!(desk.refused(&["ledger", "balance", "nobody"]).contains("nobody"));
     assert!(desk.refused(&["ledger", "grant", "nobody", "1"]).contains("nobody"));
-    // What is no amount is refused by the parser of arguments, with its own code.
+    // The parser of arguments refuses what is not an amount, with its own code.
     for amount in ["1.0000001", "1e3", "many"] {
         assert_eq!(
             desk.run_with(&["ledger", "grant", "alice", amount], "").status.code(),
@@ -471,7 +471,7 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() {
         }
     }
     assert!(desk.refused(&["--config", "/nowhere/t.toml", "serve"]).contains("/nowhere/t.toml"));
-    // A policy's own configuration is the component's to judge, at start.
+    // The component judges a policy's own configuration, at the start.
     let path = desk.file("policy.toml", "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[policies.pricing]\nconfig = { platform_ppm = \"x\" }");
     let complaint = desk.refused(&["--config", &path.display().to_string(), "serve"]);
     assert!(complaint.contains("pricing"), "{complaint}");

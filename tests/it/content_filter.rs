@@ -1,4 +1,4 @@
-//! The content filter on the way up: what is refused, what is covered, what is passed over, and what is kept of it.
+//! The content filter on requests: what is refused, masked or skipped, and what is recorded of it.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 const GEMINI: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 
-/// A rig whose filter is configured so; the upstream answers everything.
+/// A rig whose filter has this configuration; the upstream answers everything.
 pub(crate) async fn filtered(config: &str) -> Rig {
     filtered_in(config, None).await
 }
 
-/// The same with a data directory that outlives the rig.
+/// The same, with a data directory that outlives the rig.
 async fn filtered_in(config: &str, data_dir: Option<PathBuf>) -> Rig {
     let rig = Rig::with(|setup| {
         if let Some(dir) = data_dir {
@@ -276,7 +276,7 @@ async fn media_and_names_are_passed_over() {
         assert_eq!(reply.status, 200, "{body}: {}", reply.text());
         assert_eq!(rig.upstream.next().await.json().to_string().matches("falcon").count(), 1);
     }
-    // Prose in the same place is prose.
+    // Prose in the same place is searched.
     let prose = json!({"model": "gpt-4o", "messages": user(json!([{"type": "image_url", "image_url": {"url": "see the falcon"}}]))});
     assert_eq!(rig.call(Request::post(CHAT, &prose)).await.status, 400);
     rig.stop().await;

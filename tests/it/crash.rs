@@ -1,4 +1,4 @@
-//! A process may die at any moment: what was settled stays settled, nothing is charged twice, and the books are right.
+//! A process may die at any moment: what was settled stays settled, nothing is charged twice, and the ledger is right.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -54,8 +54,8 @@ async fn records(desk: &Management, limit: u32) -> HashMap<RequestId, RequestRec
     by_id
 }
 
-/// The books against the client's own account of what it saw: every answer is recorded, at its price or as unknown and
-/// free; the account paid what the records say; and every rule of the ledger holds.
+/// Compares the ledger with what the client saw: every answer is recorded, at its price or as unknown and free; the
+/// account paid what the records say; and every rule of the ledger holds.
 async fn check_books(desk: &Management, answered: &[RequestId], settled: &HashMap<RequestId, RequestRecord>) {
     let all = records(desk, u32::MAX).await;
     for (id, record) in settled {
@@ -102,12 +102,12 @@ async fn kills_under_load_lose_no_settled_charge_and_double_none() {
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| tokio::spawn(call_until_it_dies(process.addr, keys["alice"].clone())))
             .collect();
-        // From round to round the blow falls later, so that it falls everywhere between two requests.
+        // Each round kills later, so that kills happen everywhere between two requests.
         let until = upstream.count() + 20 + round % ROUNDS;
         while upstream.count() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // So few that they are read in no time: the load goes on meanwhile.
+        // Few enough to be read at once, while the load goes on.
         settled = records(&desk, RECENT).await;
         process.kill().await;
         for caller in callers {
@@ -119,7 +119,7 @@ async fn kills_under_load_lose_no_settled_charge_and_double_none() {
     let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
     let desk = Management::open(&config).await.expect("the database opens");
     check_books(&desk, &answered, &settled).await;
-    // What was answered a few milliseconds before a kill may be free, but no more than that.
+    // Only what was answered in the last few milliseconds before a kill may be free.
     let all = records(&desk, u32::MAX).await;
     let paid = answered.iter().filter(|id| all[*id].outcome == Outcome::Ok).count();
     assert!(paid > answered.len() / 2, "{paid} of {} answers are paid", answered.len());

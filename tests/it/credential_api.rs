@@ -196,7 +196,7 @@ async fn the_first_good_key_of_an_account_is_worth_points_once_whoever_brings_it
         let check = office.ask("POST", &format!("{}/check", target(&added)), user, &Value::Null).await.json();
         assert_eq!(check["reward"], Value::Null, "{key}");
     }
-    // A platform's key earns nobody anything, and one that is not good neither.
+    // A platform's key earns nothing, and neither does a bad key.
     let platform = json!({"provider": "openai", "secret": "sk-of-nobody", "owner": "platform"});
     let platform = office.ask("POST", CREDENTIALS, &office.root, &platform).await.json();
     assert_eq!(platform["reward"], Value::Null);
@@ -249,7 +249,7 @@ async fn a_restart_does_not_make_a_key_new_and_its_points_can_be_spent_at_once()
     let token = login.json()["access_token"].as_str().expect("a token").to_owned();
     let body = json!({"provider": "openai", "secret": "sk-1-of-acme"});
     let added = client::call(gateway.admin_address, &Request::post(CREDENTIALS, &body).bearer(&token)).await;
-    // The provider of the first run is gone with it: the key is in all the same, and unchecked.
+    // The provider of the first run ended with it: the key is added nevertheless, unchecked.
     assert_eq!((added.status, &added.json()["reward"]), (201, &Value::Null), "{}", added.text());
     tokio::task::spawn_blocking(move || gateway.stop()).await.expect("no panic").expect("a stop");
 }

@@ -1,4 +1,4 @@
-//! How a credential rests, returns and is shared out: what a client sees of it, and what survives a restart.
+//! How a credential rests, returns and is shared: what a client sees of it, and what survives a restart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,7 +130,7 @@ async fn a_credential_serves_no_more_than_its_limits_and_others_take_what_is_lef
 
 #[tokio::test]
 async fn the_tokens_of_an_answer_count_against_its_credential() {
-    // Its answer is worth far more than was expected of it, and nothing is left for the day.
+    // Its answer uses far more than was estimated, and nothing is left for the day.
     const LARGE: &str =
         r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5000}}"#;
     let rig = Rig::with(|setup| setup.credentials.clear()).await;
@@ -166,7 +166,7 @@ async fn a_conversation_stays_with_its_credential_while_that_is_healthy() {
     }
     let keys: std::collections::BTreeSet<_> = served.values().collect();
     assert!(keys.len() > 1, "conversations are spread: {served:?}");
-    // Never a reason to fail: what it began with is out, so another serves.
+    // Never a reason to fail: its first credential is unavailable, so another serves.
     rig.upstream.enqueue(Script::json(401, INVALID));
     assert_eq!(chat(&rig, "one").await.status, 200);
     assert_eq!(chat(&rig, "one").await.status, 200);
@@ -202,7 +202,7 @@ async fn who_finds_no_place_waits_in_line_and_is_told_when_it_takes_too_long() {
         let late = chat(&rig, "b").await;
         assert_eq!((late.status, late.header("retry-after")), (503, Some("1")), "{}", late.text());
         assert_eq!(late.json()["error"]["code"], "server_is_overloaded");
-        // One who leaves while he waits takes nobody's place.
+        // A client that leaves while it waits takes no other's place.
         let mut gone = Connection::open(rig.addr()).await;
         gone.send(&Request::post(CHAT, &body("c")).bearer(rig.key("alice"))).await;
         drop(gone);

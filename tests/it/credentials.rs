@@ -1,4 +1,4 @@
-//! Whose key serves whose call, what an operator changes while the gateway runs, and where no secret may ever stand.
+//! Whose key serves whose call, what an operator changes while the gateway runs, and where no secret may ever appear.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn used(rig: &Rig) -> Vec<String> {
         .collect()
 }
 
-/// Calls until the answer is as wanted: a running gateway takes changes up within half a second.
+/// Calls until the answer is as expected: a running gateway takes up changes within half a second.
 async fn until(what: &str, rig: &Rig, user: &str, status: u16) {
     patiently(what, async {
         while chat(rig, user, false).await.status != status {

@@ -1,4 +1,4 @@
-//! Two nodes of one installation, which ask one hub what each would decide alone otherwise.
+//! Two nodes of one installation, which ask one hub for what each would otherwise decide alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 const LIMITED: &str = r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
 
-/// What a test may say of both nodes.
+/// What a test may set for both nodes.
 struct Setup {
     /// Secrets of platform credentials for `openai`.
     credentials: Vec<&'static str>,
     /// The limits of alice's key.
     rates: RateLimits,
-    /// What alice has at the hub. Each node for itself would find 1,000 points.
+    /// What alice has at the hub. A node alone would find 1,000 points.
     points: Micropoints,
     change: fn(&mut Config),
 }
@@ -46,7 +46,7 @@ impl Default for Setup {
     }
 }
 
-/// Two gateways that began with the same books.
+/// Two gateways that began with the same database.
 struct Nodes {
     upstream: Upstream,
     gateways: [Option<Gateway>; 2],
@@ -97,7 +97,7 @@ impl Nodes {
         client::call(self.address(node), &self.request(text)).await
     }
 
-    /// The records of a node, once there are so many.
+    /// The records of a node, once there are this many.
     async fn records(&self, node: usize, count: usize) -> Vec<RequestRecord> {
         let desk = Management::open(&self.configs[node]).await.expect("the database opens");
         let records = patiently("the records", async {
@@ -231,7 +231,7 @@ async fn two_nodes_share_the_places_at_a_provider_and_make_room_for_each_other()
 }
 
 /// Both nodes at once, with more calls than the balance carries: what is granted in all is what one node alone would
-/// have granted, and what the books of both say was paid has left the one balance.
+/// have granted, and the one balance has lost what both databases say was paid.
 #[tokio::test]
 async fn two_nodes_that_spend_one_balance_never_take_it_below_its_floor() {
     const CALLS: usize = 24;

@@ -108,7 +108,7 @@ fn manifest(directory: &str) -> toml::Table {
     read(&path).parse().unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Directory and manifest of each package of the workspace, but for the components that misbehave.
+/// Directory and manifest of each package of the workspace, except the components that misbehave.
 fn manifests() -> BTreeMap<String, toml::Table> {
     let workspace = manifest(".");
     let members = workspace["workspace"]["members"].as_array().expect("a list of members");
@@ -151,7 +151,7 @@ fn commented_files(folder: &str) -> Vec<String> {
     entries(folder).into_iter().flat_map(below).filter(ends).collect()
 }
 
-/// Whether a line is a comment, and no row of a table in one.
+/// Whether a line is a comment, and not a row of a table.
 fn is_prose(line: &str) -> bool {
     let line = line.trim_start();
     let text = line.strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
@@ -303,7 +303,7 @@ fn every_configuration_in_a_document_is_accepted() {
     }
 }
 
-/// The documents' words for what a test must put in their place.
+/// Placeholders of the documents, and what a test puts in their place.
 const SHOWN_URL: &str = "http://127.0.0.1:8080";
 const SHOWN_KEY: &str = "TOLLGATE_KEY";
 
@@ -457,8 +457,8 @@ fn road() -> Vec<String> {
     files
 }
 
-/// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them says where a
-/// request goes.
+/// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them decides where
+/// a request goes.
 const CLIENT_SIGNS: [&str; 4] =
     ["anthropic-version", "x-goog-api-key", "google-genai", "type.googleapis.com/google.rpc.retryinfo"];
 
@@ -489,7 +489,7 @@ fn nothing_on_the_road_reads_the_database() {
     }
 }
 
-/// Management is the one way in: the API and the command line know the database by it alone.
+/// Management is the one way in: the API and the command line reach the database only through it.
 #[test]
 fn operators_reach_the_store_through_management_alone() {
     let files = rust_files("host/server/src/admin").into_iter().chain(rust_files("host/server/src/cli"));
@@ -500,7 +500,7 @@ fn operators_reach_the_store_through_management_alone() {
     }
 }
 
-/// A library says in types what failed; an error of any kind is for those who print it.
+/// A library returns typed errors; errors of any kind are for programs that print them.
 #[test]
 fn only_the_command_line_takes_errors_of_every_kind() {
     let printing =

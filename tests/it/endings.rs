@@ -6,7 +6,7 @@ use tollgate_tests::client::Request;
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
 
-/// A call, and the stream that answers it whole.
+/// A call, and the complete stream that answers it.
 struct Wire {
     target: &'static str,
     body: Value,

@@ -1,5 +1,5 @@
-//! Every official SDK, in Python and in JavaScript, to every provider: what is asked and answered, tools included, and
-//! every way in which it can fail. The provider is scripted, the gateway is the real binary, and each language is one
+//! Every official SDK, in Python and in JavaScript, to every provider: questions and answers, tools included, and every
+//! way in which a call can fail. The provider is scripted, the gateway is the real binary, and each language is one
 //! process.
 
 use std::collections::{HashMap, HashSet};
@@ -23,9 +23,9 @@ use crate::translation::{answer, events};
 
 /// Answers when the call's result has come back, and only then.
 const RESULT: &str = "18 degrees";
-/// A credential that serves what is meant to work.
+/// The credential of calls that are meant to work.
 const GOOD: &str = "good";
-/// How long a provider asks to wait where a script sees that this is told, in seconds; and where it waits.
+/// How long a provider asks to wait, in seconds: where a script checks that this is passed on, and where it waits.
 const LONG_S: &str = "77";
 const SHORT_S: &str = "1";
 
@@ -72,7 +72,7 @@ const fn family(upstream: Protocol) -> usize {
     }
 }
 
-/// A model that fails in one way, with a credential of its own: what befalls that one is no other's concern.
+/// A model that fails in one way, with a separate credential, whose state affects no other model.
 struct Failing {
     model: String,
     failure: &'static str,
@@ -95,7 +95,7 @@ fn failing() -> Vec<Failing> {
     all
 }
 
-/// What a provider says when it fails, as its documentation has it.
+/// A provider's failures, as it documents them.
 fn refusal(failure: &str, upstream: Protocol) -> Script {
     let family = family(upstream);
     let known = FAILURES.iter().find(|(name, _)| *name == failure);
@@ -156,7 +156,7 @@ fn refusal(failure: &str, upstream: Protocol) -> Script {
     Script::whole(status, &headers, body.to_string())
 }
 
-/// What is spoken at a path.
+/// The protocol of a path.
 fn spoken(target: &str) -> Protocol {
     match target {
         "/v1/chat/completions" => OpenaiChat,
@@ -180,11 +180,11 @@ fn served(request: &upstream::Request) -> Script {
     Script::json(200, answer(upstream))
 }
 
-/// Whether a request is a first turn, or has all of what came of it.
+/// Whether a request is a first turn, or contains everything of that turn.
 fn is_whole(body: &str) -> bool {
     let has = |texts: &[&str]| texts.iter().any(|text| body.contains(text));
     let second = has(&["functionResponse", "tool_result", "call_output", "\"role\":\"tool\""]);
-    // Arguments that travel as text keep the spelling of whoever wrote them.
+    // Arguments that travel as text keep their spelling.
     !second || has(&[RESULT]) && has(&["Köln", "u00f6ln"])
 }
 
@@ -287,7 +287,7 @@ impl Road {
         Self { process, keys, _upstream: upstream, _dir: dir }
     }
 
-    /// What a script is told.
+    /// The variables of a script.
     fn variables(&self) -> Vec<(&'static str, String)> {
         let cells: Vec<Value> =
             Protocol::ALL.iter().map(|upstream| json!(format!("on.{}", upstream.name()))).collect();

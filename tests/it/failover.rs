@@ -1,5 +1,5 @@
-//! What fails before the first byte is tried elsewhere, once with each credential; what the request itself is to blame
-//! for, or may be paid for twice, is not.
+//! What fails before the first byte is tried elsewhere, once with each credential; what is the request's own fault, or
+//! might be paid for twice, is not.
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -60,7 +60,7 @@ fn sorted(mut secrets: Vec<String>) -> Vec<String> {
     secrets
 }
 
-/// Checks that a first attempt of this kind is followed by another, and that the client sees the second alone.
+/// Checks that a first attempt of this kind is followed by another, and that the client sees only the second.
 async fn check_tried_elsewhere(rig: Rig, first: Script) {
     rig.upstream.enqueue(first);
     rig.upstream.enqueue(Script::json(200, ANSWER));
@@ -265,7 +265,7 @@ async fn a_fault_of_the_request_is_told_in_the_providers_words_and_tried_nowhere
     }
     assert_eq!(secrets(&rig).len(), 4);
     assert_eq!(rig.balance("alice").await, before);
-    // Nobody rests for it.
+    // No credential rests for it.
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     assert_eq!([rig.call(chat()).await.status, rig.call(chat()).await.status], [200, 200]);
     assert_eq!(sorted(secrets(&rig)[4..].to_vec()), ["first", "second"]);

@@ -1,5 +1,5 @@
-//! What a provider's failure means decides who is tried next, which credential rests, what the client is told in its
-//! own protocol, and that nothing is paid for it.
+//! What a provider's failure means decides what is tried next, which credential rests and what the client is told in
+//! its own protocol, and nothing is charged for it.
 
 use serde_json::{Value, json};
 use tollgate_core::eventstream::{Message, encode};
@@ -266,7 +266,7 @@ fn check_told(reply: &Reply, client: &str, class: &str, context: &str) {
     assert!(!message.is_empty() && !message.contains("sk-abc"), "{context}: {body}");
     let blamed = message.contains("The provider's words.");
     assert_eq!(blamed, matches!(status, 400 | 404), "{context}: {body}");
-    // 6.4 seconds, and no less.
+    // 6.4 seconds, rounded up.
     let wait = (class == "rate-limited").then_some("7");
     assert_eq!(reply.header("retry-after"), wait, "{context}");
     if client == "gemini" && class == "rate-limited" {
@@ -312,7 +312,7 @@ async fn the_class_decides_who_is_tried_and_which_credential_rests() {
         "invalid-credential" => (2, "disabled", Some("invalid-key")),
         "quota-exhausted" => (2, "disabled", Some("quota-gone")),
         "rate-limited" => (2, "cooling", Some("rate-limited")),
-        // A single fault of the provider's is no reason to rest.
+        // A single failure of the provider is no reason to rest.
         "permission" | "overloaded" | "transient" => (2, "available", None),
         _ => (1, "available", None),
     };

@@ -1,5 +1,5 @@
-//! HTTP/2 without TLS, stream by stream: what is promised of a connection is promised of each of its streams, and none
-//! of them holds up another.
+//! HTTP/2 without TLS, stream by stream: each promise about a connection holds for each of its streams, and none of
+//! them delays another.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -30,9 +30,9 @@ const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"12345678\"}}]
 const DONE: &str = "data: [DONE]\n\n";
 const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
-/// A connection's beginning: the preface, and settings that say nothing.
+/// A connection's beginning: the preface, and empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-/// Type of the frame that ends a connection, and what it says of a peer that did no wrong, and of one that asks too
+/// Type of the frame that ends a connection, its code for a peer without fault, and the one for a peer that asks too
 /// much.
 const GOAWAY: u8 = 7;
 const NO_ERROR: u32 = 0;
@@ -53,7 +53,7 @@ fn millis(ms: u64) -> Millis {
     Millis::try_from(ms).expect("a time within bounds")
 }
 
-/// A rig that loses patience with its clients soon, and takes small heads only.
+/// A rig with short timeouts for its clients, which accepts only small heads.
 async fn impatient_rig() -> Rig {
     Rig::with(|setup: &mut Setup| {
         let limits = &mut setup.config.limits;
@@ -392,7 +392,7 @@ async fn a_stop_lets_streams_finish_and_takes_no_more_of_them() {
     let mut body = client.send(request(&rig)).await.head().await.into_body();
     read_until(&mut body, EVENT).await;
     gate.reached().await;
-    // Another that has nothing under way goes at once.
+    // A connection without open requests closes at once.
     let mut idle = Http2::open(rig.addr()).await;
     let stopping = tokio::spawn(rig.stop());
     idle.ended().await.expect("a farewell");

@@ -1,8 +1,8 @@
-//! Passing on means passing on: where client and provider speak the same protocol, requests go up and answers come down
-//! to the byte, however oddly they are written.
+//! Pass-through changes nothing: where client and provider speak the same protocol, requests go up and answers come
+//! down to the byte, however oddly they are written.
 //!
-//! Each case comes from its number. One that failed says which it was, and `TOLLGATE_IDENTITY_SEED=<number>` runs that
-//! alone.
+//! Each case is generated from its number. A failed one names it, and `TOLLGATE_IDENTITY_SEED=<number>` runs only that
+//! one.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -19,9 +19,9 @@ use tollgate_tests::upstream::{Script, Upstream};
 
 /// Cases of each of the four protocols: 1,000 in all.
 const CASES: RangeInclusive<u64> = 1..=250;
-/// Levels of a generated value, but for a rare deep one.
+/// Levels of a generated value, except for rare deep ones.
 const DEPTH: usize = 3;
-/// Of an error answer the gateway reads no more.
+/// The gateway reads no more of an error answer.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Bytes shown around a difference.
 const AROUND: usize = 40;
@@ -49,7 +49,7 @@ enum Shape {
     /// A status that blames the request: the provider's own words go to the client.
     Refused,
     Events,
-    /// What Gemini's clients get that do not ask for events.
+    /// What Gemini's clients get unless they ask for events.
     Array,
 }
 
@@ -137,7 +137,7 @@ fn target(protocol: Protocol, shape: Shape) -> &'static str {
     }
 }
 
-/// What the gateway looks at in a request, which has to be of the protocol; the rest may be anything.
+/// The members that the gateway looks at, which must follow the protocol; the rest may be anything.
 fn question(odd: &mut Odd, protocol: Protocol, model: &str, streams: bool) -> Vec<Member> {
     let said = odd.string();
     let limit = odd.below(5000).to_string();
@@ -159,7 +159,7 @@ fn question(odd: &mut Odd, protocol: Protocol, model: &str, streams: bool) -> Ve
         members.push(member("stream", "true"));
     }
     if streams && protocol == OpenaiChat {
-        // Without it the gateway asks for the usage itself, and takes the event away that comes of it.
+        // Without it the gateway asks for the usage itself, and removes the event that this causes.
         let options = odd.object(&[member("include_usage", "true")], DEPTH).text;
         members.push(member("stream_options", options));
     }
@@ -198,7 +198,7 @@ fn refusal(odd: &mut Odd, protocol: Protocol) -> String {
     refusals.find(|text| text.len() <= REFUSAL_BYTES_MAX).expect("most are small")
 }
 
-/// What a client knows an error by stands plainly at its beginning; the rest may be anything.
+/// The members by which a client recognises an error are at its beginning, plainly written; the rest may be anything.
 fn any_refusal(odd: &mut Odd, protocol: Protocol) -> String {
     let message = odd.string();
     let (start, name, kind) = match protocol {
@@ -214,7 +214,7 @@ fn any_refusal(odd: &mut Odd, protocol: Protocol) -> String {
     odd.document(Object { text, values: Vec::new() }).text
 }
 
-/// Names and data of a stream that says some things, then its usage, then that it is done.
+/// Names and data of a stream with some text, then its usage, then its end.
 fn events(odd: &mut Odd, protocol: Protocol) -> Vec<(&'static str, String)> {
     let (name, text_name, content) = match protocol {
         OpenaiChat => ("", "content", "choices"),
@@ -257,7 +257,7 @@ fn events(odd: &mut Odd, protocol: Protocol) -> Vec<(&'static str, String)> {
     events
 }
 
-/// Where two texts part, or `None` where they are the same to the byte.
+/// Where two texts differ, or `None` where they are the same to the byte.
 fn difference(expected: &[u8], seen: &[u8]) -> Option<String> {
     if expected == seen {
         return None;
@@ -353,8 +353,8 @@ async fn odd_gemini_calls_and_their_answers_pass_to_the_byte() {
     check_untouched(Gemini).await;
 }
 
-/// What is declared to change does, which also shows that these tests see a change: of the same bodies the model's name
-/// is all that is another.
+/// What is declared to change does change, which also shows that these tests notice changes: in the same bodies only
+/// the model's name differs.
 #[tokio::test]
 async fn an_alias_changes_the_models_name_and_no_other_byte() {
     let renamed = |request: &Object| {

@@ -50,7 +50,7 @@ impl Limited {
         self.call(CHAT, &json!({"model": "gpt-4o"})).await
     }
 
-    /// Asks for the list of models, which no limit counts, until the answer is so.
+    /// Asks for the list of models, which no limit counts, until the answer has this status.
     async fn until(&self, what: &str, ready: impl AsyncFn(Reply) -> bool) {
         let list = Request::get("/v1/models").bearer(&self.key);
         patiently(what, async {
@@ -112,7 +112,7 @@ async fn requests_a_minute_are_bounded_and_clients_are_told_in_their_protocol() 
     assert_eq!(told(&second, "anthropic-ratelimit-requests-remaining").as_deref(), Some("1"));
     assert!(told(&second, "anthropic-ratelimit-requests-reset").is_some_and(|at| at.ends_with('Z')));
     assert_eq!(limited.chat().await.status, 200);
-    // A body that never comes is not waited for.
+    // The refusal does not wait for a body that never comes.
     let mut connection = Connection::open(limited.rig.addr()).await;
     let announced = Request::new("POST", CHAT).bearer(&limited.key).header("content-length", "1000");
     connection.send(&announced).await;
@@ -126,7 +126,7 @@ async fn requests_a_minute_are_bounded_and_clients_are_told_in_their_protocol() 
     assert_eq!(told(&refused, "anthropic-ratelimit-requests-remaining").as_deref(), Some("0"));
     let refused = limited.call(FLASH, &json!({})).await;
     assert_eq!((refused.status, &refused.json()["error"]["status"]), (429, &json!("RESOURCE_EXHAUSTED")));
-    // Alice's other key is a key of its own.
+    // Alice's other key is counted separately.
     assert_eq!(limited.rig.call(Request::post(CHAT, &json!({"model": "gpt-4o"}))).await.status, 200);
     limited.rig.stop().await;
 }
@@ -190,7 +190,7 @@ async fn calls_at_one_time_are_bounded_and_a_client_that_leaves_makes_room() {
     for _ in 0..50 {
         assert_eq!(limited.chat().await.status, 200);
     }
-    // A body that is refused gives its place back too.
+    // A refused body releases its place too.
     assert_eq!(limited.call(CHAT, &json!({"model": 7})).await.status, 400);
     assert_eq!(limited.chat().await.status, 200);
     limited.rig.stop().await;
@@ -273,7 +273,7 @@ async fn check_window(target: &str, body: &str, kept: &str) {
     );
     let sent = limited.rig.upstream.requests();
     assert_eq!(String::from_utf8_lossy(&sent[0].body), kept);
-    // A conversation that fits goes on as it is, and nothing is said.
+    // A conversation that fits is sent unchanged, without a header.
     let request = Request::new("POST", target).header("content-type", "application/json").body(kept);
     let reply = client::call(limited.rig.addr(), &request.bearer(&limited.key)).await;
     assert_eq!((reply.status, reply.header("x-tollgate-turns-dropped")), (200, None));

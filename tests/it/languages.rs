@@ -1,4 +1,4 @@
-//! Components in other languages than Rust: built from the examples with their languages' own tools, then asked by a
+//! Components in other languages than Rust: built from the examples with their languages' own tools, then called by a
 //! gateway with default limits.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Log files: a line for each call, without secrets, beside what happens to the gateway.
+//! Log files: a line for each call, without secrets, besides what happens to the gateway.
 
 use std::path::Path;
 

@@ -29,7 +29,7 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/examples/
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate-under-test");
 /// The first build makes the SDK's tools as well.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(900);
-/// What an adapter for a provider like OpenAI may take, comments and blank lines included.
+/// The most lines of an adapter for a provider like OpenAI, comments and blank lines included.
 const LINES_MAX: usize = 99;
 const KEY: &str = "lumen-secret";
 const USAGE: &str = r#"{"prompt_tokens":10,"cached_prompt_tokens":90,"completion_tokens":5}"#;
@@ -72,7 +72,7 @@ fn readme_adapter() -> String {
 async fn cargo(directory: &Path, arguments: &[&str]) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).args(["--release", "--offline", "--target-dir"]).arg(directory.join("target"));
-    // The suite wants it soon rather than fast.
+    // For the tests, building fast matters more than fast code.
     command.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")]);
     command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     command.env_remove("RUSTFLAGS").env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
@@ -149,7 +149,7 @@ async fn tollgate(config: &Path, arguments: &[&str], input: &str) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn().expect("the binary runs");
     let mut stdin = child.stdin.take().expect("its input");
-    // A command that reads nothing may be gone already.
+    // A command that does not read its input may have ended already.
     let _unread = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let run = patiently("a command", child.wait_with_output()).await.expect("it ends");
@@ -188,7 +188,7 @@ async fn a_provider_nobody_knew_serves_after_its_component_its_configuration_and
         .collect();
     assert_eq!(listed, [(&json!("lumen-large"), &json!("lumen"))]);
 
-    // Its own protocol: to the byte, with its key where it wants it.
+    // Its own protocol: to the byte, with its key where it expects it.
     office.lumen.enqueue(Script::json(200, answer()));
     let body = "{ \"model\":\"lumen-large\", \"messages\" :[ ],\"seed\":1e2}";
     let reply = office.call(Request::new("POST", "/v1/chat/completions").body(body)).await;
@@ -217,7 +217,7 @@ async fn a_provider_nobody_knew_serves_after_its_component_its_configuration_and
     let record = office.record(2).await;
     assert_eq!((record.outcome, record.charge.get()), (Outcome::Ok, CHARGE), "{record:?}");
 
-    // Its own word for a rate limit is everybody's.
+    // Its own word for a rate limit is understood like every provider's.
     office.lumen.enqueue(Script::json(420, r#"{"retry_in_s":77}"#));
     let reply = office.call(Request::new("POST", "/v1/chat/completions").body(body)).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("77")), "{}", reply.text());

@@ -1,5 +1,5 @@
-//! The management API: each sees and changes what is his, an admin everything, and what is somebody else's is not
-//! there.
+//! The management API: users see and change their own things, an admin everything, and things of others do not exist
+//! for them.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;
@@ -116,7 +116,7 @@ async fn every_route_of_keys_asks_who_one_is_and_whose_the_key_is() {
     }
     assert_eq!(office.ask("GET", KEYS, "", &Value::Null).await.status, 401);
     assert_eq!(office.ask("POST", KEYS, "", &json!({"name": "x"})).await.status, 401);
-    // Nothing of all that has changed anything.
+    // None of these calls has changed anything.
     assert_eq!(office.names(&office.carol, "").await.0, [json!("laptop")]);
     assert!(office.names(&office.dave, "").await.0.is_empty());
     for (method, body) in &routes {
@@ -139,7 +139,7 @@ async fn only_an_admin_makes_a_key_for_another_and_the_admin_secret_is_one() {
     let secret = office.rig.admin_secret();
     assert_eq!(office.create(secret, body("carol")).await["user"], "carol");
     assert_eq!(office.names(secret, "").await.0.len(), office.names(&office.root, "").await.0.len());
-    // It is nobody's, so it has to say whose the key shall be.
+    // An operator is no user, so the call must say whose the key is to be.
     assert_eq!(office.ask("POST", KEYS, secret, &json!({"name": "x"})).await.status, 400);
     for wrong in [
         json!({}),
@@ -210,7 +210,7 @@ async fn a_call_that_comes_twice_with_one_key_makes_one_thing_and_gets_one_answe
     for wrong in ["", &"x".repeat(256)] {
         assert_eq!(create(&office, &carol, wrong, "laptop").await.status, 400, "{wrong}");
     }
-    // What is refused has made nothing, so the key may be used again.
+    // A refused call has created nothing, so its key may be used again.
     let gift = json!({"name": "gift", "user": "frank"});
     assert_eq!(send(&office, &office.root, "k-2", gift.clone()).await.status, 404);
     office.ask("POST", "/management/v1/users", &office.root, &json!({"name": "frank"})).await;

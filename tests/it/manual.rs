@@ -19,7 +19,7 @@ const PAGES: [&str; 7] = [
     "docs/operators/operation.md",
     "docs/plugins/operation.md",
 ];
-/// What a block begins with that is run elsewhere, or builds.
+/// Beginnings of blocks that are run elsewhere, or that build.
 const ELSEWHERE: [&str; 4] = ["cargo ", "curl ", "export ", "target/release/"];
 /// A completion that costs something.
 const ANSWER: &str =
@@ -106,7 +106,7 @@ async fn every_command_of_the_documents_works_as_it_stands() {
     let upstream = Upstream::start().await;
     upstream.respond(|_| Script::json(200, ANSWER));
     furnish(dir.path(), &upstream);
-    // What the first page makes before a server runs.
+    // What the first page creates before a server runs.
     let (first, rest) = PAGES.split_first().expect("pages");
     let mut made = String::new();
     for block in blocks(first) {

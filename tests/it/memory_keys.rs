@@ -101,7 +101,7 @@ async fn keys_of_the_environment_serve_and_every_edit_says_that_it_is_temporary(
     let removed = ask(&gateway, &token, "DELETE", &id(openai), &Value::Null).await.status;
     assert_eq!(removed, 204);
     gateway.kill().await;
-    // What was added is gone, what the environment says is back, and neither is in a file.
+    // Added keys are gone, those of the environment are back, and neither is in a file.
     let gateway = place.start(&variables).await;
     assert_eq!(place.chat(&gateway).await, 200);
     assert_eq!(place.last(), "sk-environment-one");

@@ -1,4 +1,5 @@
-//! Which provider serves a model: whom the configuration names, else whom its price names, and nobody else.
+//! Which provider serves a model: the one that the configuration names, else the one that its price names, and no
+//! other.
 
 use serde_json::json;
 use tollgate_core::limits::KeyLimits;
@@ -20,7 +21,7 @@ fn to(name: &str, targets: Vec<Target>) -> Model {
     Model { name: name.to_owned(), aliases: Vec::new(), targets, fallbacks: Vec::new() }
 }
 
-/// Adds a second provider that speaks as OpenAI does, with a credential of the platform's, `platform-relay`.
+/// Adds a second, OpenAI-compatible provider, with a credential of the platform's, `platform-relay`.
 fn with_relay(setup: &mut Setup) {
     let relay = setup.config.providers["openai"].clone();
     setup.config.providers.insert("relay".to_owned(), relay);

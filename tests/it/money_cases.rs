@@ -1,5 +1,5 @@
-//! What users of other gateways complain about where money is concerned, one promise each. The numbers are those of the
-//! list that the gateway was designed by: nine ways to lose money or to take too much.
+//! Money problems that users of other gateways report, one promise each. The numbers are those of the list that the
+//! gateway was designed by: nine ways to lose money or to charge too much.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,7 @@ async fn store(rig: &Rig) -> Store {
     Store::open(&path, Options { sync: Durability::Normal }).await.expect("the database opens")
 }
 
-/// Item 1: a client that leaves ends the upstream call, so that nobody pays for tokens that nobody reads.
+/// Item 1: a client that leaves ends the upstream call, so that no one pays for unread tokens.
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_upstream_call() {
     let rig = Rig::start().await;
@@ -58,7 +58,7 @@ async fn a_client_that_leaves_ends_the_upstream_call() {
     rig.stop().await;
 }
 
-/// Item 2: who leaves pays for what came, no more and no less; who leaves before anything came pays nothing.
+/// Item 2: a client that leaves pays for exactly what came; one that leaves before anything came pays nothing.
 #[tokio::test]
 async fn who_leaves_pays_for_what_came_and_nothing_else() {
     let rig = Rig::start().await;
@@ -86,8 +86,8 @@ async fn who_leaves_pays_for_what_came_and_nothing_else() {
     rig.stop().await;
 }
 
-/// Item 3: an answer that ends without stating its usage is estimated by what passed, and a stated zero is no missing
-/// figure.
+/// Item 3: the usage of an answer that does not state it is estimated from what passed, and a stated zero is not
+/// missing.
 #[tokio::test]
 async fn usage_that_an_ending_lost_is_estimated_and_a_stated_zero_is_not() {
     let rig = Rig::start().await;
@@ -137,8 +137,8 @@ async fn a_cached_token_is_priced_once_and_no_class_is_free_by_omission() {
     rig.stop().await;
 }
 
-/// Item 6: a reservation is resolved once, and what was charged is given back once, however often and by however many
-/// it is asked.
+/// Item 6: a reservation is resolved once, and a charge is refunded once, however often and by however many it is
+/// requested.
 #[tokio::test]
 async fn nothing_is_refunded_twice_and_never_more_than_was_paid() {
     let rig = Rig::start().await;
@@ -175,8 +175,7 @@ async fn nothing_is_refunded_twice_and_never_more_than_was_paid() {
     rig.stop().await;
 }
 
-/// Item 7: 64 who spend from one account at once, through the real binary: what is held and charged never passes the
-/// floor.
+/// Item 7: 64 clients spend from one account at once, through the real binary: holds and charges never pass the floor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_spenders_never_pass_the_floor() {
     const SPENDERS: usize = 64;
@@ -199,7 +198,7 @@ async fn sixty_four_spenders_never_pass_the_floor() {
         let (addr, request) = (process.addr, request.clone());
         spenders.spawn(async move {
             let mut paid = 0;
-            // Whoever is refused may have met the others' holds: he goes on until he is refused with nothing held.
+            // A refused client may have met the others' holds: it goes on until it is refused with nothing held.
             for _ in 0..100 {
                 match client::call(addr, &request).await.status {
                     200 => paid += 1,
@@ -232,8 +231,8 @@ async fn sixty_four_spenders_never_pass_the_floor() {
     drop(process);
 }
 
-/// Item 8: a request is settled by the prices and the rate that it was admitted at, whatever is published while it is
-/// under way.
+/// Item 8: a request is settled at the prices and the rate of its admission, whatever is published while it is under
+/// way.
 #[tokio::test]
 async fn a_price_that_changes_on_the_way_changes_no_charge() {
     let rig = Rig::start().await;
@@ -333,7 +332,7 @@ fn numbers(value: &Value, found: &mut Vec<i128>) {
     }
 }
 
-/// A user's price rate is in what he is charged and in nothing that he is told.
+/// A user's price rate is in what they are charged and in nothing that they are told.
 #[tokio::test]
 async fn no_answer_to_a_user_tells_his_price_rate_nor_lets_him_compute_it() {
     const PPM: u32 = 1_370_000;

@@ -9,7 +9,7 @@ use tollgate_tests::client::{Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::upstream::Script;
 
-/// Asks the one provider, which answers so, and returns what it was sent, where, and what the client got.
+/// Asks the only provider, which gives this answer, and returns what it was sent, where, and what the client got.
 async fn exchanged(rig: &Rig, target: &str, body: &Value, answer: &Value) -> (String, Value, Reply) {
     rig.upstream.enqueue(Script::json(200, answer.to_string()));
     let reply = rig.call(Request::post(target, body)).await;
@@ -107,7 +107,7 @@ async fn what_embeddings_cannot_say_is_a_400_that_names_the_field_and_costs_noth
         let message = reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
         assert!(message.starts_with(&format!("{field}: ")), "{message}");
     }
-    // No model of Anthropic makes embeddings.
+    // Anthropic has no models for embeddings.
     let reply =
         rig.call(Request::post("/v1/embeddings", &json!({"model": "claude-sonnet-4-5", "input": "x"}))).await;
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Who brings a key pays the discounted price, who brings none the platform's, and nobody ever calls with another's
-//! key: on every route, streamed or not, through failures, and whatever the component that chooses says.
+//! Users who bring a key pay the discounted price, those who bring none the platform's, and nobody ever calls with
+//! another's key: on every route, streamed or not, through failures, and whatever the selecting component says.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;
@@ -11,7 +11,7 @@ use tollgate_tests::upstream::{self, Script};
 /// The models, one of each provider.
 const MODELS: [&str; 3] = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"];
 
-/// Every route that is billed: path and body, told apart by `word`.
+/// Every route that is billed: path and body, distinguished by `word`.
 fn routes(word: &str) -> Vec<(String, Value)> {
     let turn = json!([{"role": "user", "content": word}]);
     let parts = json!([{"role": "user", "parts": [{"text": word}]}]);
@@ -84,8 +84,8 @@ fn provider(request: &upstream::Request) -> Script {
 
 const GEMINI: &str = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":15}}"#;
 
-/// Alice with two keys of her own for each provider, bob with none, carol whose keys are nobody's but hers, and two of
-/// the platform's.
+/// Alice with two keys of her own for each provider, bob with none, carol with keys of her own, and two keys of the
+/// platform.
 async fn rig(change: impl FnOnce(&mut Setup)) -> Rig {
     Rig::with(|setup| {
         let points = Micropoints::from_points(100_000);
@@ -112,7 +112,7 @@ async fn call(rig: &Rig, user: &str, (path, body): &(String, Value)) -> Reply {
     client::call(rig.addr(), &Request::post(path, body).bearer(rig.key(user))).await
 }
 
-/// The keys that went up since the last look, without what stands before them.
+/// The keys that went up since the last call, without their prefixes.
 fn used(rig: &Rig, seen: &mut usize) -> Vec<String> {
     let requests = rig.upstream.requests();
     let key = |request: &upstream::Request| {
@@ -125,7 +125,7 @@ fn used(rig: &Rig, seen: &mut usize) -> Vec<String> {
     keys
 }
 
-/// Calls every route as alice and as bob, each after so many failures of the provider. Checks whose keys went up, and
+/// Calls every route as alice and as bob, each after this many failures of the provider. Checks whose keys went up, and
 /// what each of the two paid.
 async fn check_all(rig: &Rig, failures: usize) {
     rig.upstream.respond(provider);
@@ -150,7 +150,7 @@ async fn check_all(rig: &Rig, failures: usize) {
         }
         let [own, platform] = charges[..] else { panic!("two charges") };
         assert!(platform > 0, "{}", route.0);
-        // The words that tell the two apart have two letters of difference, which counts where the input is estimated.
+        // The two words differ in length by two letters, which counts where the input is estimated.
         let (least, most) = ((platform + 9) / 10, (platform + 9) / 10 * 3 / 2);
         let estimated = route.0.ends_with(":embedContent");
         assert!(if estimated { own <= most } else { own == least }, "{}: {own} {platform}", route.0);

@@ -1,4 +1,4 @@
-//! Same protocol in and out: the client's bytes go up and the provider's come down, and keys stay where they belong.
+//! Same protocol on both sides: the client's bytes go up, the provider's come down, and keys stay where they belong.
 
 use serde_json::json;
 use tollgate_core::outcome::Outcome;

@@ -1,5 +1,4 @@
-//! Where a provider's models are served besides at the provider itself: what goes over the wire there, and what comes
-//! back.
+//! Platforms that serve a provider's models: what goes over the wire there, and what comes back.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -17,7 +16,7 @@ const CHAT_ANSWER: &str =
 const MESSAGE: &str = r#"{"id":"m","type":"message","role":"assistant","model":"x","stop_reason":"end_turn",
     "content":[{"type":"text","text":"hi"}],"usage":{"input_tokens":10,"output_tokens":5}}"#;
 
-/// No credential but the one that the test adds.
+/// No credential except the one that the test adds.
 fn bare(setup: &mut Setup) {
     setup.credentials.clear();
 }
@@ -218,7 +217,7 @@ async fn a_signed_stream_in_binary_messages_comes_back_as_events_and_is_billed()
     rig.stop().await;
 }
 
-/// The signature as the specification has it, written down once more.
+/// An independent implementation of the signature, by the specification.
 fn signature(seen: &tollgate_tests::upstream::Request, day: &str) -> String {
     use hmac::{Hmac, Mac};
     use sha2::{Digest, Sha256};
@@ -301,7 +300,7 @@ async fn a_login_is_refreshed_once_for_many_calls_and_again_after_a_refusal() {
     let rig = only("anthropic", "oauth", &[], r#"{"refresh_token":"refresh-0","client_id":"me"}"#).await;
     with_tokens(&rig, "Bearer token-1");
     let request = || messages("claude-haiku-4-5", false).header("anthropic-beta", "mine");
-    // The first token is refused by the provider: another one is had, and the client sees nothing of it.
+    // The first token is refused by the provider: the gateway gets another one, and the client does not notice.
     assert_eq!(rig.call(request()).await.status, 200);
     let (one, two, three) = tokio::join!(rig.call(request()), rig.call(request()), rig.call(request()));
     assert_eq!([one.status, two.status, three.status], [200; 3]);
@@ -425,7 +424,7 @@ async fn add(
     client::call(rig.admin_addr(), &request).await
 }
 
-/// The same with the upstream's addresses and all that any platform has to know.
+/// The same with the upstream's addresses and every setting of any platform.
 async fn add_here(rig: &Rig, provider: &str, platform: &str, secret: &str) -> Reply {
     let base_url = rig.upstream.base_url();
     let settings = json!({"token_url": format!("{base_url}/token"), "base_url": base_url,
@@ -520,7 +519,7 @@ async fn a_login_that_was_checked_is_kept_as_the_check_left_it() {
         while rig.call(messages("claude-haiku-4-5", false)).await.status != 200 {}
     })
     .await;
-    // A refresh token is good once: nobody has used the first one twice, and the token that it bought still serves.
+    // A refresh token is good once: the first one was not used twice, and the token that it bought still serves.
     assert_eq!(tokens_asked_for(&rig), ["grant_type=refresh_token&refresh_token=refresh-0"]);
     assert_eq!(
         rig.upstream.requests().last().expect("a call").header("authorization"),

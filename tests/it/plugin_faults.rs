@@ -1,7 +1,7 @@
 //! A component that misbehaves costs its own request what its binding says, is counted, and leaves its neighbours
 //! alone.
 //!
-//! The selectors here go wrong on the second attempt of a request, so the upstream fails the first one of those that
+//! The selectors here fail on the second attempt of a request, so the upstream fails the first attempt of requests that
 //! say `unlucky`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,7 +132,7 @@ async fn a_filter_that_answers_too_much_is_answered_as_its_binding_says() {
         .await;
         rig.upstream.respond(|_| Script::json(200, ANSWER));
         assert_eq!(rig.call(chat("few")).await.status, 200);
-        // The filter sees every string: the text alone must be what the guest goes by.
+        // The filter sees every string: the guest must go by the text only.
         let request =
             Request::post("/v1/chat/completions", &json!({"model": "gpt-4o", "messages": ["millions"]}));
         assert_eq!(rig.call(request).await.status, status);
@@ -150,7 +150,7 @@ async fn a_price_below_nothing_is_refused_before_dispatch_and_never_paid_after()
     let before = rig.balance("alice").await;
     assert_eq!(rig.call(chat("small")).await.status, 200);
     let records = rig.records(2).await;
-    // No component could price it: the list price, bounded by the hold of one micro-point.
+    // No component could price it, so it costs the list price, bounded by the hold of one micro-point.
     assert_eq!(records[1].charge.get(), 1);
     assert_eq!(before.get() - rig.balance("alice").await.get(), 1);
     rig.stop().await;

@@ -1,4 +1,4 @@
-//! The shared pool: whose key serves whom, for how long and how often, and what that earns.
+//! Lent credentials: whose key serves whom, for how long and how often, and what that earns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,10 +27,10 @@ const PASSWORD: &str = "correct horse battery";
 const ANSWER: &str =
     r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
 const LIMITED: &str = r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
-/// What the answer costs on anybody's key but one's own, and which half of it the lender of that key earns.
+/// What the answer costs on a key that is not the caller's own, and the half of it that the lender earns.
 const LIST_PRICE: i64 = 75_000;
 const EARNED: i64 = 37_500;
-/// What everyone begins with.
+/// The points that every user begins with.
 const POINTS: Micropoints = Micropoints::from_points(1000);
 
 /// A gateway whose only keys are users' own: carol's, dave's, and what a test adds. Alice calls with an API key alone.
@@ -107,7 +107,7 @@ impl Pool {
         reply.json()["key"].as_str().unwrap_or_else(|| panic!("a key: {}", reply.text())).to_owned()
     }
 
-    /// Calls as alice, each time another conversation.
+    /// Calls as alice, each time with another conversation.
     async fn call(&self) -> Reply {
         self.call_with(self.rig.key("alice")).await
     }
@@ -118,7 +118,7 @@ impl Pool {
         client::call(self.rig.addr(), &Request::post(CHAT, &body).bearer(key)).await
     }
 
-    /// Waits until the running gateway lends so many keys.
+    /// Waits until the running gateway lends this many keys.
     async fn lends(&self, keys: usize) {
         patiently("the pool", async {
             loop {
@@ -176,7 +176,7 @@ async fn a_key_serves_others_only_while_the_operator_and_its_owner_agree() {
     assert_eq!(pool.share("carol", &id, 9).await.json()["shared"]["requests_per_day"], 9);
     pool.lends(1).await;
     assert_eq!(pool.call().await.status, 200);
-    // The very next one: nothing is waited for.
+    // The very next one, without waiting.
     pool.unshare("carol", &id).await;
     assert_eq!(pool.call().await.status, 503);
     pool.lends(0).await;
@@ -295,7 +295,7 @@ async fn both_sides_see_their_side_of_a_use_and_the_owner_earns_by_it() {
     let foreign = pool.ask("dave", "GET", &format!("{CREDENTIALS}/{id}/uses"), &Value::Null).await;
     assert_eq!(foreign.status, 404);
     assert_eq!(pool.earned("carol").await, EARNED);
-    // They are points as any other: she spends them at once.
+    // They are points like any other: she spends them at once.
     let spent = POINTS.get() + EARNED;
     assert_eq!(pool.rig.balance("carol").await.get(), spent);
     pool.rig.stop().await;
@@ -382,7 +382,7 @@ async fn ones_own_key_comes_before_lent_ones_and_these_before_the_platforms() {
     assert_eq!(pool.used(), ["sk-alice", "sk-alice", "sk-carol", "sk-platform"]);
     let _settled = pool.rig.records(2).await;
     assert_eq!(pool.earned("carol").await, 0);
-    // Whoever lends a key still pays the price of an own key for it, and earns nothing by himself.
+    // Lenders still pay the price of an own key for it, and earn nothing by their own calls.
     let key = pool.key("carol").await;
     pool.unshare("carol", &id).await;
     let own = pool.add("carol", "sk-carol-2").await;

@@ -1,4 +1,5 @@
-//! `POST /management/v1/proxy/test`: one request through the whole road, each step told, and nobody charged for it.
+//! `POST /management/v1/proxy/test`: one request through the whole road, with a report of each step, and without a
+//! charge.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;

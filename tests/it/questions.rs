@@ -1,5 +1,5 @@
-//! What whoever is new here asks first, and the file that answers: each is named by README.md, ARCHITECTURE.md or the
-//! head of the room that they point to, and holds the item that is named here.
+//! The first questions of a newcomer, and the file that answers each: README.md, ARCHITECTURE.md or the head of the
+//! room that they point to names it, and it holds the item that is named here.
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn every_first_question_is_answered_by_the_file_that_the_map_leads_to() {
         let source =
             fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{question} {file}: {error}"));
         assert!(source.contains(item), "{question} {file} has no `{item}`");
-        // By its own name, or by the room that it stands in.
+        // By its own name, or by that of its room.
         let below = file.split("/src/").nth(1).unwrap_or(file);
         let room = below.split('/').next().unwrap_or(below);
         let named = [format!("`{below}`"), format!("`{room}`"), format!("`{room}/`"), format!("`{room}.rs`")];

@@ -1,5 +1,5 @@
-//! A charge can be computed again: by the component that made it, which is kept, and by another one, to see who would
-//! pay what.
+//! A charge can be computed again: by the archived component that made it, and by another one, to see what users would
+//! pay.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -65,7 +65,7 @@ async fn every_charge_is_computed_again_and_a_forged_one_is_found() {
     assert_eq!((&shown["charge"], &shown["price_rate_ppm"]), (&json!("0.075"), &json!(1_000_000)));
     assert_eq!(shown["lines"][0], json!({"class": "input", "units": 10, "points": "0.025"}));
 
-    // Someone changes the component that was kept: nothing can be proved with it any more.
+    // Someone changes the archived component: it cannot prove anything any more.
     let path = kept(&rig);
     let bytes = std::fs::read(&path).expect("the component");
     std::fs::write(&path, b"\0asm").expect("it can be written");

@@ -1,5 +1,5 @@
-//! Policies change while traffic flows: what has begun ends as it began, what begins after is under the new rule, and a
-//! bad file changes nothing.
+//! Policies change while traffic flows: requests end under the policy they began with, later ones use the new one, and
+//! a bad file changes nothing.
 
 use std::collections::HashSet;
 
@@ -20,14 +20,14 @@ fn discount_points() -> &'static [u8] {
     tollgate_components::find("discount-points").expect("the first-party component").bytes
 }
 
-/// The same component, built anew as far as a digest can tell: with one more custom section, which means nothing.
+/// The same component with another digest: it has one more custom section, which means nothing.
 fn rebuilt(component: &[u8], mark: u8) -> Vec<u8> {
     let mut bytes = component.to_vec();
     bytes.extend([0, 3, 1, b'v', mark]);
     bytes
 }
 
-/// A gateway whose user can pay for all that these tests ask.
+/// A gateway whose user can pay for all requests of these tests.
 async fn rich() -> Rig {
     Rig::with(|setup| setup.users = vec![("alice", Micropoints::from_points(1_000_000))]).await
 }
@@ -117,7 +117,7 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_leave_no_generation_
     assert!(served > 0);
     let records = rig.records(served).await;
     assert!(records.iter().all(|record| record.outcome == Outcome::Ok));
-    // The second hundred may not cost what the first did: what a reload needs is given back.
+    // The second hundred must not cost as much as the first: a reload gives back what it needs.
     let growth = memory[1].saturating_sub(memory[0]);
     assert!(growth < 48 << 20, "the second hundred reloads took {} MiB", growth >> 20);
     rig.stop().await;

@@ -1,4 +1,5 @@
-//! Usage and the request log over HTTP and on the command line: exact, each his own, and gone when its time is over.
+//! Usage and the request log over HTTP and on the command line: exact, visible to their owners only, and removed when
+//! their time is over.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The master key is changed while nothing is lost: not by an interruption at any point, and not by a server that runs.
+//! The master key is changed without loss: neither an interruption at any point nor a running server loses anything.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -62,7 +62,7 @@ async fn everything_is_sealed_anew_and_goes_on() {
     assert_ne!(std::fs::read(&file).expect("a key"), old);
     assert!(!dir.path().join("data/master.key.new").exists());
     check_serves(&config, &key, &upstream).await;
-    // The old key is of no more use.
+    // The old key is of no use any more.
     std::fs::write(&file, &old).expect("a file");
     let refused = command(&config, &["credential", "list"], &[]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another master key"), "{refused:?}");

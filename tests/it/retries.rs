@@ -1,4 +1,4 @@
-//! What follows of a failed attempt, as ARCHITECTURE.md tells it and as the code decides it.
+//! What follows from a failed attempt, as ARCHITECTURE.md tells it and as the code decides it.
 
 use tollgate_core::failure::FailureClass;
 use tollgate_core::retry::{Budget, Decision, Phase, decide};

@@ -44,7 +44,7 @@ fn every_room_stands_in_the_table_and_every_arrow_is_allowed_by_it() {
         let imports: BTreeSet<String> = arrows.keys().filter(inside).cloned().collect();
         let beyond: Vec<_> = imports.difference(&allowed[from]).map(|to| (to, &arrows[to])).collect();
         assert!(beyond.is_empty(), "{from} may not import {beyond:?}");
-        // A right that nobody uses is an arrow that someone may draw without a look at the page.
+        // An unused permission would let someone add an arrow without looking at the page.
         let unused: Vec<_> = allowed[from].difference(&imports).collect();
         assert!(
             unused.is_empty() || is_wiring(from),

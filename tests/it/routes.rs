@@ -1,5 +1,5 @@
-//! Every client endpoint reaches the address that its provider documents, the model list speaks each protocol, and of
-//! an answer's headers a client sees those that are meant for it.
+//! Every client endpoint reaches the address that its provider documents, the model list speaks each protocol, and a
+//! client sees the headers of an answer that are meant for it.
 
 use serde_json::{Value, json};
 use tollgate_tests::client::{self, Reply, Request};
@@ -157,7 +157,7 @@ async fn the_model_list_has_the_shape_that_the_headers_show() {
         all.map(|model| model[member].as_str().expect("a name").to_owned()).collect()
     };
     let names = ids(&openai["data"], "id");
-    // Whatever generates can be called by every client, and embeddings by those of two protocols.
+    // Models that generate can be called by every client, embeddings by those of two protocols.
     let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
     for model in
         ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash", "text-embedding-3-small", "gemini-embedding-001"]

@@ -1,5 +1,5 @@
-//! A stream goes on as it comes: each event at once and to the byte, metered on the way, and ended in its protocol's
-//! own words when the upstream does not end it.
+//! A stream passes as it comes: each event at once and to the byte, metered on the way, and ended in its protocol when
+//! the upstream does not end it.
 
 use serde_json::Value;
 use tollgate_core::outcome::Outcome;
@@ -17,7 +17,7 @@ struct Wire {
     events: &'static [&'static str],
     /// At list price, in micro-points: 1 USD a million tokens are 1,000 micro-points a token.
     charge: i64,
-    /// How an event begins that tells of a failure.
+    /// The beginning of an event that reports a failure.
     error: &'static str,
 }
 
@@ -91,12 +91,12 @@ fn silent_chat() -> Request {
     Request::new("POST", CHAT.target).body(r#"{"model":"gpt-4o","messages":[],"stream":true}"#)
 }
 
-/// What a client sees that did not ask for usage.
+/// What a client that did not ask for usage sees.
 fn silent_chat_stream() -> String {
     CHAT.stream().replace(CHAT.events[2], "")
 }
 
-/// A rig for hundreds of requests: nothing here is about power cuts.
+/// A rig for hundreds of requests, without waiting for the disk.
 async fn quick_rig() -> Rig {
     Rig::with(|setup| setup.config.store.sync = Sync::Normal).await
 }
@@ -388,7 +388,7 @@ async fn a_client_in_silence_gets_comments_between_events_and_never_within_one()
     rig.upstream
         .enqueue(Script::sse().gate(&between).chunk(head).gate(&between).chunk(MESSAGES.events[3]).end());
     let mut resting = open(&rig, MESSAGES.request()).await;
-    // The other client has been in silence for at least as long when this one has got its comments.
+    // The other client has had silence for at least as long when this one has got its comments.
     resting.head().await;
     let mut calm = resting.read_until(&": ping\n".repeat(3)).await;
     between.open();

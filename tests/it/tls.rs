@@ -1,4 +1,4 @@
-//! TLS on both listeners: who may call how, what is refused at the start, and certificates that change under way.
+//! TLS on both listeners: who may call how, what is refused at the start, and certificates that change while serving.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -87,7 +87,7 @@ async fn curl_calls_clients_and_operators_by_every_version_of_tls_and_http() {
             assert_eq!((&*health.body, &*health.http_version), ("ok\n", spoken), "{}", health.error);
         }
     }
-    // Who does not trust the authority, or speaks no TLS, gets nothing.
+    // A client that does not trust the authority, or does not speak TLS, gets nothing.
     let stranger = curl(&[&clients]).await.expect("as before");
     assert!(!stranger.success && stranger.error.contains("certificate"), "{}", stranger.error);
     let plain = curl(&[&clients.replace("https", "http")]).await.expect("as before");
@@ -222,7 +222,7 @@ async fn a_pair_that_is_none_changes_nothing_and_is_told_once() {
     told(1).await;
     assert!(log().contains(tls.key_file.to_str().expect("a path in UTF-8")), "{}", log());
     assert_eq!(shown(&authority.connect(process.addr, &[]).await), old);
-    // A torn one, told apart from the one before.
+    // An incomplete one, with another length than the one before.
     fs::write(&tls.key_file, &key[..key.len() / 2]).expect("a file");
     told(2).await;
     assert_eq!(shown(&authority.connect(process.addr, &[]).await), old);
@@ -334,7 +334,7 @@ async fn a_peer_that_does_not_finish_its_handshake_or_its_head_is_closed_in_time
             let start = if protocol == "h2" { "PRI * HTTP/2.0\r\n" } else { "GET / HTTP/1.1\r\nhost:" };
             socket.write_all(start.as_bytes()).await.expect("an open connection");
             let mut said = Vec::new();
-            // However it is closed, it is.
+            // It is closed, in whatever way.
             let _ended = patiently("the server to close", socket.read_to_end(&mut said)).await;
         }
     }

@@ -1,5 +1,5 @@
-//! A client of any protocol reaches a model of any provider: what it asks and what it gets is said in its own words,
-//! and metered in the provider's.
+//! A client of any protocol reaches a model of any provider: questions and answers are in the client's protocol, and
+//! metered in the provider's.
 
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
@@ -45,7 +45,7 @@ async fn rig_with(upstream: Protocol, change: impl FnOnce(&mut Setup)) -> Rig {
     .await
 }
 
-/// Has the content filter do this.
+/// Sets the content filter's action.
 fn filter(setup: &mut Setup, config: &str) {
     setup.config.policies.content_filter.config = toml::from_str(config).expect("a table");
 }
@@ -55,7 +55,7 @@ fn foreign(upstream: Protocol) -> impl Iterator<Item = Protocol> {
     Protocol::ALL.into_iter().filter(move |client| *client != upstream)
 }
 
-/// A question with a tool, in a client's words.
+/// A question with a tool, in a client's protocol.
 fn ask(client: Protocol, model: &str, stream: bool) -> Request {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     match client {
@@ -240,7 +240,7 @@ fn stream(upstream: Protocol) -> Script {
     events(upstream).iter().fold(Script::sse(), Script::chunk).end()
 }
 
-/// What a client understands of an answer: text, the tool's name and its arguments, prompt and output tokens.
+/// An answer as a client understands it: text, the tool's name and its arguments, prompt and output tokens.
 type Understood = (String, String, Value, (u64, u64));
 
 fn expected() -> Understood {
@@ -531,7 +531,7 @@ async fn a_failure_of_the_provider_is_told_in_the_clients_words() {
         json!({"type": "error", "error": {"type": kind, "message": "No such thing."}}).to_string()
     };
     let clients = [OpenaiChat, OpenaiResponses, Gemini];
-    // What the provider says; what the client is told: status, and its own protocol's word.
+    // The provider's answer; what the client is told: status, and its own protocol's word.
     let cases = [
         (400, "invalid_request_error", 400, "invalid_request_error", "INVALID_ARGUMENT", 1),
         (404, "not_found_error", 404, "invalid_request_error", "NOT_FOUND", 1),
@@ -577,7 +577,7 @@ async fn a_stream_that_breaks_ends_in_the_clients_own_error_and_is_settled_in_pa
         for (count, client) in foreign(upstream).enumerate() {
             let events = events(upstream);
             let told = events.iter().take(events.len() / 2).fold(Script::sse(), Script::chunk);
-            // Once the connection breaks, once it ends in order too early.
+            // The connection breaks in one case, and ends in order too early in the other.
             rig.upstream.enqueue(told.clone().reset());
             rig.upstream.enqueue(told.end());
             for _ in 0..2 {
@@ -718,7 +718,7 @@ async fn every_client_finds_every_model_that_generates_in_its_list() {
     rig.stop().await;
 }
 
-/// A rig whose adapter for Anthropic echoes what it is to translate, and breaks on one word.
+/// A rig whose adapter for Anthropic echoes what it is to translate, and fails on one word.
 async fn babel() -> Rig {
     Rig::with(|setup| {
         let bytes = tollgate_components::find_guest("babel").expect("a guest").bytes.to_vec();

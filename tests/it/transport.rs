@@ -1,4 +1,4 @@
-//! What carries requests to providers: the road knows its face alone, so that anything may stand behind it.
+//! The transport of requests to providers: the road knows only its interface, so any implementation may be behind it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -35,7 +35,7 @@ struct InProcess {
 }
 
 impl InProcess {
-    /// Gives these answers, in turns; for `None` there is no connection.
+    /// Gives these answers, in turn; `None` means that there is no connection.
     fn new(answers: impl IntoIterator<Item = Option<(&'static str, Pieces)>>) -> Arc<Self> {
         Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), seen: Mutex::default() })
     }

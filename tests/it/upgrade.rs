@@ -1,4 +1,4 @@
-//! What version 0.1.0 left behind is taken over whole: `fixtures/data-0.1.0.tar.gz` is a data directory that it wrote,
+//! Data of version 0.1.0 is taken over completely: `fixtures/data-0.1.0.tar.gz` is a data directory that it wrote,
 //! killed with `kill -9` amid traffic of four protocols. It holds two users, three keys of the platform and one of a
 //! user's own, a redeemed code, a refund, kept bodies, receipts, a pricing component, and a journal whose last 21
 //! entries are not in the tables yet.
@@ -49,7 +49,7 @@ fn balances(config: &Path) -> Value {
 /// A server on the old directory, with a scripted provider behind it.
 async fn taken_over(dir: &Path, upstream: &Upstream) -> (Process, PathBuf) {
     unpack(dir);
-    // The files grow old, and must not be pruned for it.
+    // The files get old, and must not be pruned for that.
     let kept = "[requests]\nkeep_days = 0\n[requests.bodies]\nretention_days = 36500\n";
     let config = config_file(dir, upstream, kept);
     (Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &config).await, config)
@@ -62,8 +62,8 @@ async fn a_data_directory_of_the_first_version_opens_serves_verifies_and_re_pric
     upstream.respond(|_| Script::json(200, ANSWER));
     let (process, config) = taken_over(dir.path(), &upstream).await;
 
-    // What the journal held is in the books, and the stream that the kill cut is free: version 0.1.0 itself comes to
-    // these sums.
+    // The entries of the journal are in the tables, and the stream that the kill cut is free: version 0.1.0 itself
+    // comes to these sums.
     let expected = json!([
         {"points": "999998.0102", "user": "demo"},
         {"points": "5023.8285", "user": "alice"},
@@ -74,7 +74,7 @@ async fn a_data_directory_of_the_first_version_opens_serves_verifies_and_re_pric
     let receipts = proved(&config, &["receipt", "verify"]);
     assert_eq!((&receipts["receipts"], &receipts["differ"]), (&json!(32), &json!(0)), "{receipts}");
 
-    // It serves: with the keys, credentials and prices that it had.
+    // It serves with the old keys, credentials and prices.
     let request = Request::new("POST", "/v1/chat/completions").body(r#"{"model":"gpt-4o"}"#).bearer(KEY);
     assert_eq!(client::call(process.addr, &request).await.status, 200);
     let served = |config: &Path| {

@@ -1,4 +1,4 @@
-//! Providers that are spoken to in HTTP/2: many requests share a connection, and no more than that.
+//! HTTP/2 to providers: many requests share a connection, and nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ async fn a_hundred_requests_share_a_connection_and_the_next_has_its_own() {
     for _ in 0..100 {
         clients.push(ask(&rig).await);
     }
-    // More than we would use at a time.
+    // More than the gateway uses at a time.
     let mut first = provider.session(250).await;
     let mut streams = Vec::new();
     for _ in 0..100 {
@@ -226,7 +226,7 @@ async fn a_provider_that_takes_fewer_requests_at_a_time_gets_no_more() {
     let streams = [first.request().await, first.request().await];
     let mut second = provider.session(2).await;
     let stream = second.request().await;
-    // It changes its mind: from now on one at a time, which only the next requests notice.
+    // It changes its setting: from now on one at a time, which affects only later requests.
     first.settings(1).await;
     for stream in streams {
         finish(&mut first, stream).await;

@@ -1,5 +1,5 @@
-//! A caller that a test controls to the byte: it sends what it is told, reads as far as it is told, and can leave at
-//! any point by being dropped.
+//! A caller that a test controls to the byte: it sends and reads exactly what it is told, and leaves when it is
+//! dropped.
 
 use std::{io, net::SocketAddr};
 
@@ -109,7 +109,7 @@ impl Reply {
         self.head.header(name)
     }
 
-    /// The body as text; bytes that are no UTF-8 show as replacement characters.
+    /// The body as text; bytes that are not UTF-8 show as replacement characters.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -151,13 +151,13 @@ impl Connection {
         self.send_raw(&bytes).await;
     }
 
-    /// Sends exactly these bytes. A server that has already refused and closed is no failure here: what it said is
-    /// still to be read.
+    /// Sends exactly these bytes. It is no failure here if the server has already refused and closed: its answer can
+    /// still be read.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
         let _ = patiently("the server to take what is sent", self.writer.write_all(bytes)).await;
     }
 
-    /// Says that no more will be sent, and goes on reading.
+    /// Closes the sending side, and goes on reading.
     pub async fn finish_sending(&mut self) {
         let _ = self.writer.shutdown().await;
     }
@@ -171,7 +171,7 @@ impl Connection {
         head.expect("a head that is HTTP").expect("an answer before the connection closes")
     }
 
-    /// The head of the next answer, if the server lives to send one.
+    /// The head of the next answer, if the server sends one.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -187,7 +187,7 @@ impl Connection {
         patiently("the next bytes of a body", self.reader.chunk()).await
     }
 
-    /// Reads on in the body until `text` has come, and gives back all read by this call.
+    /// Reads on in the body until `text` has come, and returns everything that this call has read.
     ///
     /// # Panics
     /// When the body ends or breaks off before that.
@@ -229,7 +229,7 @@ impl Connection {
         patiently("the server to close", self.reader.closed()).await;
     }
 
-    /// All bytes until the server closes, unparsed. To be called in place of the other readings, not after them.
+    /// All bytes until the server closes, unparsed. To be called instead of the other reading methods, not after them.
     ///
     /// # Errors
     /// When the server resets the connection instead.

@@ -1,4 +1,4 @@
-//! curl, as an operator has it.
+//! Runs curl as operators do.
 
 use std::process::Stdio;
 
@@ -6,20 +6,20 @@ use tokio::process::Command;
 
 use crate::patiently;
 
-/// What curl said.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Curled {
     /// Whether it succeeded.
     pub success: bool,
     /// The answer's body.
     pub body: String,
-    /// What it said of what went wrong.
+    /// Its error message.
     pub error: String,
     /// `1.1` or `2`; `0` without an answer.
     pub http_version: String,
 }
 
-/// Runs curl with `arguments`. `None` where this machine has none that speaks HTTP/2 and TLS, which is said.
+/// Runs curl with `arguments`. `None`, with a message, where this machine has no curl with HTTP/2 and TLS.
 ///
 /// # Panics
 /// When curl does not end.

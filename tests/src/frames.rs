@@ -1,4 +1,5 @@
-//! A provider that speaks HTTP/2, frame by frame: the test says every frame, and sees every frame of the gateway.
+//! A provider that speaks HTTP/2, frame by frame: the test sends every frame itself, and sees every frame of the
+//! gateway.
 //!
 //! ```ignore
 //! let provider = Provider::start().await;
@@ -21,7 +22,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// What a frame is (RFC 9113 section 6).
+/// The type of a frame (RFC 9113 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A piece of a body.
@@ -30,9 +31,9 @@ pub enum Kind {
     Headers,
     /// The end of one stream.
     Reset,
-    /// Terms of the connection.
+    /// Settings of the connection.
     Settings,
-    /// A question whether anybody is there.
+    /// A ping.
     Ping,
     /// The end of the connection.
     GoAway,
@@ -77,9 +78,9 @@ pub struct Frame {
     pub kind: Kind,
     /// Its flags.
     pub flags: u8,
-    /// Of which stream.
+    /// The number of its stream.
     pub stream: u32,
-    /// What it holds.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
@@ -147,7 +148,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The next frame of the gateway; `None` when it has closed the connection. Terms are agreed to, and questions
+    /// The next frame of the gateway; `None` when it has closed the connection. Settings are acknowledged and pings
     /// answered.
     ///
     /// # Panics
@@ -213,7 +214,7 @@ impl Session {
         while self.frame().await.is_some() {}
     }
 
-    /// Sends a frame. A gateway that has gone is no failure here.
+    /// Sends a frame. It is no failure here if the gateway has closed.
     pub async fn send(&mut self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).expect("a frame of bearable length").to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind.byte(), flags];
@@ -236,7 +237,7 @@ impl Session {
         self.send(Kind::Headers, END_HEADERS, stream, &block).await;
     }
 
-    /// Begins an answer of status 200 whose length is told.
+    /// Begins an answer of status 200 with its length.
     pub async fn head_of(&mut self, stream: u32, content_type: &str, length: usize) {
         let (kind, digits) = (content_type.as_bytes(), length.to_string());
         let count = |bytes: &[u8]| u8::try_from(bytes.len()).expect("a short value");
@@ -256,7 +257,7 @@ impl Session {
         self.send(Kind::Reset, 0, stream, &reason.to_be_bytes()).await;
     }
 
-    /// Says that no stream after `last` was looked at, and that the connection ends with the others.
+    /// Says that no stream after `last` was handled, and that the connection ends when the others do.
     pub async fn go_away(&mut self, last: u32) {
         self.send(Kind::GoAway, 0, 0, &[last.to_be_bytes(), [0; 4]].concat()).await;
     }

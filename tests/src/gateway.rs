@@ -30,11 +30,11 @@ pub struct Setup {
     pub users: Vec<(&'static str, Micropoints)>,
     /// Provider, owner (`None` for the platform), secret, weight.
     pub credentials: Vec<(&'static str, Option<&'static str>, &'static str, u32)>,
-    /// Provider, platform and secret of platform credentials that are good elsewhere.
+    /// Provider, platform and secret of platform credentials for another platform.
     pub elsewhere: Vec<(&'static str, Place, String)>,
     /// Files of the plugins directory: stem and bytes.
     pub plugins: Vec<(&'static str, Vec<u8>)>,
-    /// What carries requests to providers in place of connections.
+    /// The transport to use in place of connections.
     pub transport: Option<Arc<dyn Transport>>,
 }
 
@@ -141,7 +141,7 @@ impl Rig {
         client::call(self.admin_addr, &Request::new(method, target).bearer(&self.admin_secret)).await
     }
 
-    /// What the running components are, as operators see it.
+    /// The running components, as operators see them.
     pub async fn plugins(&self) -> Value {
         self.admin("GET", "/management/v1/plugins").await.json()
     }
@@ -169,7 +169,7 @@ impl Rig {
         self.admin("POST", "/management/v1/plugins/reload").await
     }
 
-    /// The books, opened beside the gateway as the command line does.
+    /// The database, opened beside the gateway as the command line does.
     ///
     /// # Panics
     /// When the database cannot be opened.
@@ -230,10 +230,10 @@ impl Rig {
         self.gateway = Some(gateway);
     }
 
-    /// Stops the gateway as SIGTERM does and checks the books.
+    /// Stops the gateway as SIGTERM does and verifies the ledger.
     ///
     /// # Panics
-    /// When it does not stop well, or a rule of the books is broken.
+    /// When it does not stop well, or an invariant of the ledger is broken.
     pub async fn stop(mut self) {
         let gateway = self.gateway.take().expect("a rig stops once");
         let stopped = tokio::task::spawn_blocking(move || gateway.stop()).await;

@@ -44,7 +44,7 @@ impl Head {
     }
 }
 
-/// What is still to come of a body.
+/// The rest of a body.
 #[derive(Debug, Clone, Copy)]
 enum Rest {
     Nothing,
@@ -84,7 +84,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// The next head, or `None` when the peer closed instead of sending one.
     ///
     /// # Errors
-    /// When the connection fails or ends within the head, or the head is no HTTP.
+    /// When the connection fails or ends within the head, or the head is not HTTP.
     pub async fn head(&mut self) -> io::Result<Option<Head>> {
         let Some(text) = self.until(b"\r\n\r\n").await? else { return Ok(None) };
         let head = Head::parse(&text)?;
@@ -162,7 +162,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// Takes what is there of `left` bytes, waiting for at least one.
+    /// Takes what has come of `left` bytes, waiting for at least one.
     async fn part(&mut self, left: usize, rest: fn(usize) -> Rest) -> io::Result<Bytes> {
         if self.buffer.is_empty() && !self.fill().await? {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -203,7 +203,7 @@ fn garbage(what: &str) -> io::Error {
 mod tests {
     use super::Reader;
 
-    /// Reads one response and gives back its body, or what went wrong.
+    /// Reads one response and returns its body, or what went wrong.
     async fn read(bytes: &[u8]) -> Result<Vec<u8>, std::io::ErrorKind> {
         let mut reader = Reader::responses(bytes);
         reader.head().await.unwrap().unwrap();

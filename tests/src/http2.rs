@@ -1,4 +1,4 @@
-//! A caller that speaks HTTP/2, stream by stream: what a test does not read or answer stays unread and unanswered.
+//! A client for HTTP/2, stream by stream: what a test does not read or answer stays unread and unanswered.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::patiently;
 
-/// As much room for all streams together as common clients give. One that gives less takes a hundred small frames at
-/// one time for an attack.
+/// The window for all streams together that common clients give. A client that gives less takes a hundred small frames
+/// at a time for an attack.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// One connection. Dropping it closes it.
@@ -28,7 +28,7 @@ impl Http2 {
     /// Connects without TLS and without asking whether the server speaks HTTP/2.
     ///
     /// # Panics
-    /// When nobody listens, or nobody who does.
+    /// When nothing listens, or something without HTTP/2.
     pub async fn open(addr: SocketAddr) -> Self {
         Self::with(addr, Builder::new().initial_connection_window_size(CONNECTION_WINDOW)).await
     }
@@ -59,7 +59,7 @@ impl Http2 {
                 ended = connection.as_mut() => return ended,
                 Ok(()) = frozen => {}
             }
-            // The connection stays open, and nobody looks at it.
+            // The connection stays open without being polled.
             std::future::pending().await
         });
         Self { requests, driver, freeze: Some(freeze) }
@@ -87,7 +87,7 @@ impl Http2 {
         Stream { answer, body }
     }
 
-    /// What sends requests, to be used beside this.
+    /// Another handle that sends requests.
     #[must_use]
     pub fn requests(&self) -> SendRequest<Bytes> {
         self.requests.clone()
@@ -109,8 +109,7 @@ impl Http2 {
     /// Waits until the connection has ended.
     ///
     /// # Errors
-    /// When the server found fault with it, or the client with the server. One that is gone before it has heard the
-    /// client's last word did neither.
+    /// When either side reported an error. A server that is gone before it has read the client's last frames did not.
     ///
     /// # Panics
     /// When it does not end.
@@ -125,7 +124,7 @@ impl Http2 {
     /// Reads and answers nothing from now on, and keeps the connection open.
     pub fn freeze(&mut self) {
         if let Some(freeze) = self.freeze.take() {
-            // One that has ended needs no more.
+            // An ended connection needs nothing more.
             let _ = freeze.send(());
         }
     }
@@ -157,7 +156,7 @@ pub struct Answer {
 }
 
 impl Stream {
-    /// Takes the request back.
+    /// Cancels the request.
     pub fn reset(&mut self) {
         self.body.send_reset(Reason::CANCEL);
     }

@@ -1,6 +1,6 @@
-//! What several nodes have in common, as a thread of the test's process that answers questions one by one, each after a
-//! while: the second implementation of the gateway's deciders. It decides by the arithmetic of `tollgate-core`, as a
-//! node does that serves alone.
+//! The shared state of several nodes, as a thread of the test's process that answers questions one by one, each after a
+//! while. It is the second implementation of the gateway's deciders, and decides by the arithmetic of `tollgate-core`,
+//! like a node that serves alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -26,14 +26,14 @@ const BUSY_MS: u64 = 1000;
 
 type Job = Box<dyn FnOnce(&mut State) + Send>;
 
-/// The way to it. Cheap to clone; the thread ends with the last clone.
+/// The handle. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
 pub struct Hub {
     jobs: mpsc::Sender<Job>,
 }
 
 struct State {
-    /// What users have: nothing but what a test gives them.
+    /// The accounts of users: they have only what a test gives them.
     accounts: HashMap<UserId, Account>,
     keys: HashMap<ApiKeyId, RateMeter>,
     credentials: HashMap<CredentialId, Credential>,
@@ -70,7 +70,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// All that a gateway is to ask.
+    /// All deciders of a gateway.
     #[must_use]
     pub fn deciders(&self) -> Deciders {
         Deciders {
@@ -89,17 +89,17 @@ impl Hub {
         });
     }
 
-    /// A user's account, once all that was told before has been taken in.
+    /// A user's account, after everything that was sent before has been applied.
     pub async fn account(&self, user: UserId) -> Account {
         self.ask(move |state| *state.account(user), |_, _| {}).await
     }
 
     fn tell(&self, job: impl FnOnce(&mut State) + Send + 'static) {
-        // The thread lives for as long as anyone can tell it something.
+        // The thread lives as long as any handle.
         let _gone = self.jobs.send(Box::new(job));
     }
 
-    /// Has a question answered; where nobody waits for the answer any more, `undo` takes it back.
+    /// Asks a question; if the caller stops waiting for the answer, `undo` reverts it.
     fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut State) -> T + Send + 'static,

@@ -17,7 +17,7 @@ const INSTALL_TIME_MAX: Duration = Duration::from_secs(600);
 /// The oldest Node.js that the packages are made for.
 const NODE_MAJOR_MIN: u32 = 20;
 
-/// What pip and npm say when the trouble is the way to the index, and not what was asked of it.
+/// What pip and npm say when they cannot reach the index, as opposed to other errors.
 const OFFLINE_MARKS: [&str; 14] = [
     "NewConnectionError",
     "NameResolutionError",
@@ -35,7 +35,7 @@ const OFFLINE_MARKS: [&str; 14] = [
     "ETIMEDOUT",
 ];
 
-/// How something that needs more than this repository ended.
+/// The result of something that needs more than this repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
@@ -136,8 +136,8 @@ pub fn target_directory() -> PathBuf {
     exe.ancestors().nth(3).map_or_else(std::env::temp_dir, Path::to_owned)
 }
 
-/// Makes `place` unless it stands with this very list of packages. The stamp is written last, so that an installation
-/// that was broken off is made again; other test binaries may want it at the same time.
+/// Makes `place` unless it stands with this very list of packages. The stamp is written last, so that an interrupted
+/// installation is repeated; other test binaries may need it at the same time.
 async fn once(
     place: &Path,
     list: &Path,
@@ -172,7 +172,7 @@ async fn download(command: &mut Command) -> Result<(), Outcome> {
     }
 }
 
-/// Waits for a place to be ours alone. Released on drop.
+/// Waits for exclusive use of a place. Released on drop.
 async fn lock(path: &Path) -> io::Result<File> {
     let file = File::create(path)?;
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file));

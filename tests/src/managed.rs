@@ -1,4 +1,4 @@
-//! What tests do again and again with management: whole lists, and changes by a user's name.
+//! What tests often do with management: whole lists, and changes by a user's name.
 
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
@@ -50,7 +50,7 @@ pub async fn set_role(desk: &Management, name: &str, role: Role) -> Result<(), M
     change(desk, name, UserEdit { role: Some(role), ..UserEdit::default() }).await
 }
 
-/// Takes or refuses a user's calls and logins.
+/// Enables or disables a user.
 ///
 /// # Errors
 /// As [`Management::change_user`].

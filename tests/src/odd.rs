@@ -1,6 +1,6 @@
-//! JSON and event streams that are valid and look like nobody's: what a gateway must pass on without a change.
+//! JSON and event streams that are valid but unlike any client's: a gateway must pass them on unchanged.
 //!
-//! Everything comes from one seed, so that a case that failed can be had again.
+//! Everything comes from one seed, so that a failed case can be repeated.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Deepest nesting of a generated value: with what stands around it still within what the gateway reads.
 const NESTING_MAX: usize = 100;
 
-/// Texts between quotes that mean the same as others, or nothing, or look like the end of something.
+/// Texts between quotes that are spelled oddly, are empty, or look like the end of something.
 const PIECES: [&str; 28] = [
     "a",
     "Word ",
@@ -94,7 +94,7 @@ impl Odd {
         self.0.usize(..end)
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -109,7 +109,7 @@ impl Odd {
 
     /// A string with its quotes.
     pub fn string(&mut self) -> String {
-        // Now and then one that no buffer holds at once.
+        // Now and then one that is larger than any buffer.
         let pieces = if self.once_in(300) { 20_000 } else { self.below(9) };
         let text: String = (0..pieces).map(|_| self.one_of(&PIECES)).collect();
         format!("\"{text}\"")

@@ -1,4 +1,4 @@
-//! A gateway as a process of its own, to be killed.
+//! A gateway as a separate process that can be killed.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct Process {
     pub addr: SocketAddr,
     /// Where operators connect.
     pub admin_addr: SocketAddr,
-    /// What it says after its first line; kept so that its writes do not fail.
+    /// Its output after the first line; kept so that its writes do not fail.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
@@ -78,7 +78,7 @@ impl Process {
         Self { child, addr, admin_addr, stdout: lines }
     }
 
-    /// The next line that it says on standard output.
+    /// Its next line on standard output.
     ///
     /// # Panics
     /// When it says nothing more.
@@ -96,7 +96,7 @@ impl Process {
         self.child.id().expect("it runs")
     }
 
-    /// Kills it as a power cut would: SIGKILL, no word before.
+    /// Kills it as a power cut would: by SIGKILL, without warning.
     ///
     /// # Panics
     /// When it had ended by itself.

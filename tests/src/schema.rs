@@ -1,5 +1,5 @@
-//! Whether a value is what a JSON Schema says, as far as the OpenAPI document of the management API goes. A keyword
-//! that is not known here is a failure, so that nothing passes for checked that is not.
+//! Whether a value matches a JSON Schema, as far as the OpenAPI document of the management API goes. A keyword that is
+//! not known here is a failure, so that nothing counts as checked that was not.
 
 use serde_json::{Map, Value};
 

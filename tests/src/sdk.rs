@@ -19,7 +19,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk");
 /// Longer than any script takes; each single call in them has a timeout of its own.
 const SCRIPT_TIME_MAX: Duration = Duration::from_secs(180);
 
-/// What a script is told of its surroundings, by name and value.
+/// The variables of a script, by name and value.
 pub type Variables<'a> = &'a [(&'a str, &'a str)];
 
 /// Runs `script` of `tests/sdk/` against the gateway at `base_url` (no path) with an API key of that gateway.

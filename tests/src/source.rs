@@ -1,5 +1,5 @@
 //! Rust sources as text: their code without comments, literals and tests, the files that they import, and the lengths
-//! of their functions. As much of a parser as the promises about the shape of the tree need, and no more.
+//! of their functions. A parser for just what the promises about the shape of the tree need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -311,7 +311,8 @@ pub fn code_and_literals(source: &str) -> (String, Vec<String>) {
     (code + rest, literals)
 }
 
-/// Splits what follows an opening quote at the closing one. What stands before the quote tells a raw literal.
+/// Splits what follows an opening quote at the closing one. A raw literal is recognised by what stands before the
+/// quote.
 fn literal<'a>(before: &str, text: &'a str) -> (&'a str, &'a str) {
     let hashes = before.len() - before.trim_end_matches('#').len();
     let end = if before.trim_end_matches('#').ends_with('r') {

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tollgate_server::config::{Millis, Tls};
 
-/// Who signs, and where the files are.
+/// The authority, and where its files are.
 pub struct Authority {
     dir: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -78,7 +78,7 @@ impl Authority {
         (certificate.pem() + &ca, key.serialize_pem())
     }
 
-    /// Writes a new pair as `name.pem` and `name.key`, and says so as a configuration does.
+    /// Writes a new pair as `name.pem` and `name.key`, and returns the configuration that names it.
     ///
     /// # Panics
     /// When the files cannot be written.
@@ -93,7 +93,7 @@ impl Authority {
         Tls { certificate_file, key_file, handshake_timeout_ms }
     }
 
-    /// What a client is told that trusts this authority and speaks `protocols`.
+    /// The configuration of a client that trusts this authority and speaks `protocols`.
     ///
     /// # Panics
     /// Never.
@@ -129,7 +129,7 @@ pub async fn handshake(addr: SocketAddr, client: &Arc<ClientConfig>) -> TlsStrea
     shaken.expect("a server that speaks TLS and proves who it is")
 }
 
-/// What the server proved itself with on this connection.
+/// The certificate that the server presented on this connection.
 ///
 /// # Panics
 /// Before the end of the handshake.

@@ -1,4 +1,4 @@
-//! A scripted provider: it records what it is sent and answers what the test says, byte for byte.
+//! A scripted provider: it records what it is sent and answers as the test says, byte for byte.
 //!
 //! ```ignore
 //! let upstream = Upstream::start().await;
@@ -90,7 +90,7 @@ impl Upstream {
         *held(&self.shared.responder) = Box::new(responder);
     }
 
-    /// The next request that no call of this has returned yet, waiting for it to arrive whole.
+    /// The next request that was not returned yet, once it has arrived whole.
     ///
     /// # Panics
     /// When none comes within a minute.
@@ -299,7 +299,7 @@ impl Script {
         data.as_ref().iter().fold(self, |script, byte| script.chunk([*byte]))
     }
 
-    /// Writes two chunks, parted at byte `at`.
+    /// Writes two chunks, split at byte `at`.
     #[must_use]
     pub fn split(self, data: impl AsRef<[u8]>, at: usize) -> Self {
         let (first, second) = data.as_ref().split_at(at);
@@ -331,7 +331,7 @@ impl Script {
         self.then(Step::Hang)
     }
 
-    /// Closes the connection in order, whatever was promised.
+    /// Closes the connection in order, even in the middle of a body.
     #[must_use]
     pub fn close(self) -> Self {
         self.then(Step::Close)

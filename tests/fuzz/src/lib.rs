@@ -1,6 +1,6 @@
-//! What each target does with its input: not a panic, whatever the bytes, and what must hold beyond that.
+//! What each target does with its input: no panic, whatever the bytes, and what must hold beyond that.
 //!
-//! The first byte or two of an input choose between protocols, sizes and options; the rest is what a stranger sent.
+//! The first byte or two of an input choose between protocols, sizes and options; the rest is the untrusted input.
 
 use serde::de::IgnoredAny;
 use tollgate_core::eventstream::{Decoder, FrameError, Message, encode};
@@ -37,8 +37,8 @@ fn target(choice: u8) -> Target<'static> {
     }
 }
 
-/// Whether this is one JSON document, as far as a reader that goes 128 levels deep can tell. Half of a surrogate pair
-/// may stand in it: clients send some, and what it means is for the provider to say.
+/// Whether this is one JSON document, as far as a reader that goes 128 levels deep can tell. It may contain half of a
+/// surrogate pair: some clients send that, and the provider decides what it means.
 fn is_json(bytes: &[u8]) -> bool {
     match serde_json::from_slice::<IgnoredAny>(bytes) {
         Ok(_) => true,
@@ -46,7 +46,7 @@ fn is_json(bytes: &[u8]) -> bool {
     }
 }
 
-/// What is said instead of an answer is an error in JSON.
+/// The text in place of an answer must be an error in JSON.
 fn check_failure(failure: &Failure) {
     assert!((400..=599).contains(&failure.status), "{}", failure.status);
     assert!(is_json(&failure.body), "{}", String::from_utf8_lossy(&failure.body));
@@ -65,7 +65,7 @@ pub fn request(client: Protocol, input: &[u8]) {
             assert!(is_json(&translated.body), "{}", String::from_utf8_lossy(&translated.body));
             let kept = Context::from_json(&translated.context.to_json());
             assert_eq!(kept.as_ref(), Ok(&translated.context));
-            // What the one side prints the other's parser reads, be it to refuse it.
+            // The other side's parser reads what this side prints, even if only to refuse it.
             let back = Pair { client: pair.upstream, upstream: client };
             let _said = back.request(&translated.body, &target);
         }
@@ -73,7 +73,7 @@ pub fn request(client: Protocol, input: &[u8]) {
     }
 }
 
-/// What is known of a request when its answer comes.
+/// What is known about a request when its answer comes.
 fn context(client: Protocol, json_array: bool) -> Context {
     let body = match client {
         Protocol::OpenaiChat => {
@@ -88,7 +88,7 @@ fn context(client: Protocol, json_array: bool) -> Context {
     pair.request(body.as_bytes(), &target).expect("a request that can be said anywhere").context
 }
 
-/// An upstream's stream: however it is cut, the same comes out, and that is text in events of JSON.
+/// An upstream's stream: however it is cut, the output is the same, and consists of events of JSON.
 ///
 /// # Panics
 /// Where that does not hold.
@@ -195,13 +195,13 @@ pub fn sse(input: &[u8]) {
     let _fits = pieces.all(|piece| framer.push(piece, |frame| assert!(frame.bytes().len() <= 64)).is_ok());
 }
 
-/// Binary messages: however they are cut the same ones come out, and what is written is read again.
+/// Binary messages: however they are cut, the same messages come out, and what is written can be read again.
 ///
 /// # Panics
 /// Where that does not hold.
 pub fn event_stream(input: &[u8]) {
     let [choice, cut, body @ ..] = input else { return };
-    // Nobody guesses a checksum: every other input gets the right ones.
+    // A fuzzer does not guess checksums, so every other input gets the right ones.
     let body = if choice & 1 == 0 { body.to_vec() } else { mended(body) };
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| -> (Vec<Message>, Result<(), FrameError>) {
         let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
@@ -244,8 +244,8 @@ fn mended(mut rest: &[u8]) -> Vec<u8> {
     messages
 }
 
-/// A body as the gateway itself reads it: the members that a parser finds are those that it finds, and what it masks is
-/// JSON still.
+/// A body as the gateway itself reads it: the members that a parser finds are those that it finds, and a masked body is
+/// still JSON.
 ///
 /// # Panics
 /// Where that does not hold.
@@ -253,7 +253,7 @@ pub fn json(body: &[u8]) {
     let mut names = Vec::new();
     let scanned = members::members(body, |name, _| names.push(String::from_utf8_lossy(name).into_owned()));
     if let Ok(serde_json::Value::Object(parsed)) = serde_json::from_slice(body) {
-        // Deeper than the gateway goes is refused; a lone surrogate is no text to the parser at all.
+        // Too deep nesting is refused, and a lone surrogate is not text to the parser at all.
         if scanned.is_ok() {
             names.sort_unstable();
             names.dedup();

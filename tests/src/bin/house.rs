@@ -8,7 +8,7 @@ use tollgate_tests::source::{Graph, Source, sources};
 
 /// Crates of the host.
 const CRATES: [&str; 4] = ["core", "runtime", "store", "server"];
-/// A word that stands for a thing, and the folders where whoever adds one more of its kind has to look.
+/// A word that stands for a thing, and the folders that have to change when one more of its kind is added.
 const KINDS: [(&str, &str); 3] = [
     ("files that spell a usage class (`cache_write_long`)", "cache_write_long"),
     ("files that name one management route's handler (`keep_bodies`)", "keep_bodies"),

@@ -1,5 +1,5 @@
-//! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and goes wrong on the word
-//! that it is asked to go wrong on.
+//! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and which fails on the word
+//! that its configuration names.
 
 use tollgate_plugin::adapter::{
     Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Refusal, Reply, Translated, Translation,
@@ -57,7 +57,7 @@ impl Answer for Echo {
     }
 
     fn failure(&mut self, _status: u16, _body: &[u8]) -> Reply {
-        // No answer at all may be told as a failure.
+        // A failure must not be answered as a success: the host has to refuse this.
         Reply { status: 200, body: Vec::new() }
     }
 

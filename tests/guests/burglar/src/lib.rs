@@ -1,5 +1,5 @@
-//! A key selector that only ever names what it was not offered: the handle behind the last, or any other. It behaves in
-//! the trial that lets it in, which it knows by its seed.
+//! A key selector that only names candidates that it was not offered: the handle behind the last, or any other. It
+//! behaves well in the gateway's trial run, which it recognises by the seed.
 
 use tollgate_plugin::key_selection::{Candidate, KeySelector, Request};
 

@@ -1,4 +1,4 @@
-//! A pricing policy that wants to write to the log, which its world does not offer.
+//! A pricing policy that tries to write to the log, which its world does not offer.
 
 use tollgate_plugin::log;
 use tollgate_plugin::pricing::{Bill, Charge, Pricing, Quote, Reason};

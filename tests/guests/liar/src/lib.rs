@@ -1,4 +1,4 @@
-//! A key selector that chooses what it was not offered on a second attempt.
+//! A key selector that, on a second attempt, chooses a candidate that it was not offered.
 
 use tollgate_plugin::key_selection::{Candidate, KeySelector, Request};
 

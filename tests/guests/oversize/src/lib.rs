@@ -1,4 +1,4 @@
-//! A content filter that answers with more than a call may return, as far as the text asks it to.
+//! A content filter that returns more than a call may, as the text asks it to.
 
 use tollgate_plugin::filtering::{
     Action, ContentFilter, Direction, Found, Plan, Rule, Syntax, Trigger, Verdict,

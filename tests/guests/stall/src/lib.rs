@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use tollgate_plugin::key_selection::{Candidate, KeySelector, Request};
 
-/// Takes any configuration but those that say otherwise.
+/// Takes any configuration except those that name a fault.
 #[derive(Debug)]
 pub struct Stall;
 

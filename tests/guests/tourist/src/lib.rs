@@ -1,4 +1,4 @@
-//! A key selector that looks for the world outside, and chooses only when there is none.
+//! A key selector that looks for the outside world, and chooses only when there is none.
 //!
 //! It imports what an ordinary program of the standard library imports: environment, files, clocks, sockets,
 //! randomness.
@@ -34,7 +34,7 @@ impl KeySelector for Tourist {
     }
 }
 
-/// Everything that a sandbox should hide and does not.
+/// Everything that a sandbox should hide and did not.
 fn sights() -> Vec<&'static str> {
     let looked = [
         ("an environment", std::env::vars_os().next().is_some()),
