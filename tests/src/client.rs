@@ -157,6 +157,14 @@ impl Connection {
         let _ = patiently("the server to take what is sent", self.writer.write_all(bytes)).await;
     }
 
+    /// The same, and says whether the server took them.
+    ///
+    /// # Errors
+    /// When it has closed.
+    pub async fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        patiently("the server to take what is sent", self.writer.write_all(bytes)).await
+    }
+
     /// Closes the sending side, and goes on reading.
     pub async fn finish_sending(&mut self) {
         let _ = self.writer.shutdown().await;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::Request;
+use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
@@ -338,13 +338,8 @@ struct Operators(Arc<Admin>);
 impl Handler for Operators {
     type Body = admin::Body;
 
-    fn answer(
-        &self,
-        from: IpAddr,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = admin::Answer> + 'static {
-        let admin = Arc::clone(&self.0);
-        async move { admin::answer(&admin, from, request).await }
+    fn answer(&self, from: IpAddr, head: Parts, body: &mut Incoming) -> impl Future<Output = admin::Answer> {
+        admin::answer(&self.0, from, head, body)
     }
 }
 

@@ -1,1 +1,3 @@
 //! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
+
+mod refusals;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{self, HeaderMap};
-use http::{Method, Request};
+use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -38,9 +39,9 @@ pub(super) async fn call(
     admin: &Arc<Admin>,
     from: IpAddr,
     request_id: RequestId,
-    request: Request<Incoming>,
+    parts: Parts,
+    body: &mut Incoming,
 ) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
     let path = parts.uri.path().strip_prefix(ROOT).ok_or_else(Problem::not_found)?;
     let found = find(&parts.method, path);
     let actor = match &found {
@@ -142,7 +143,7 @@ fn let_in(access: Access, actor: &Actor) -> Result<(), Problem> {
 }
 
 /// Collects a body of bounded size and slowness.
-async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn read(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
     match timeout(BODY_PATIENCE, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(_)) => Err(Problem::too_large()),

@@ -35,7 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::request::Parts;
+use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -68,12 +69,12 @@ pub(crate) struct Admin {
 }
 
 /// Answers one request of an operator.
-pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
-    match (request.method(), request.uri().path()) {
+pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {
+    match (&head.method, head.uri.path()) {
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
         (&Method::GET, "/readyz") => ready(admin),
         (&Method::GET, "/metrics") => metrics(admin),
-        _ => managed(admin, from, request).await,
+        _ => managed(admin, from, head, body).await,
     }
 }
 
@@ -101,9 +102,9 @@ fn ready(admin: &Admin) -> Answer {
     text(status, words)
 }
 
-async fn managed(admin: &Arc<Admin>, from: IpAddr, request: Request<Incoming>) -> Answer {
+async fn managed(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {
     let id = RequestId::new(now(), random());
-    let answer = dispatch::call(admin, from, id, request).await;
+    let answer = dispatch::call(admin, from, id, head, body).await;
     let mut answer = answer.unwrap_or_else(|problem| problem.answer(&id.to_string()));
     let headers = answer.headers_mut();
     // Answers are about now, and some hold what is shown once.

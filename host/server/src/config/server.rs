@@ -72,6 +72,10 @@ pub struct Limits {
     pub head_read_timeout_ms: Millis,
     /// Time between two pieces of a request body.
     pub body_read_timeout_ms: Millis,
+    /// Bytes that are read and dropped of a body that was refused before it was read.
+    pub refused_body_bytes_max: u64,
+    /// Time for that.
+    pub refused_body_timeout_ms: Millis,
     /// Time in which a client must take some bytes.
     pub client_write_timeout_ms: Millis,
     /// Requests under way at one time on one HTTP/2 connection.
@@ -107,6 +111,8 @@ impl Default for Limits {
             request_head_bytes_max: HeadBytes(64 * 1024),
             head_read_timeout_ms: Millis(30_000),
             body_read_timeout_ms: Millis(30_000),
+            refused_body_bytes_max: 64 * 1024 * 1024,
+            refused_body_timeout_ms: Millis(30_000),
             client_write_timeout_ms: Millis(60_000),
             http2_streams_max: const { NonZeroU32::new(200).unwrap() },
             upstream_connect_timeout_ms: Millis(5_000),

@@ -6,11 +6,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
+use super::leftover::{self, Unread};
 use super::socket::Socket;
 use super::stream::{Paced, Streams};
 use super::terms::{Guards, Handler, Terms};
@@ -23,12 +26,13 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Serves HTTP/1.1.
 pub(super) async fn http1<H: Handler>(
     terms: &Rc<Terms<H>>,
-    socket: Socket,
+    mut socket: Socket,
     from: IpAddr,
     mut stop: watch::Receiver<bool>,
 ) {
+    let unread = Unread::default();
     let service = service_fn(|request| {
-        let answer = terms.handler.answer(from, request);
+        let answer = answer(Rc::clone(terms), from, request, unread.clone());
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let serving = http1::Builder::new()
@@ -36,18 +40,39 @@ pub(super) async fn http1<H: Handler>(
         .timer(TokioTimer::new())
         .header_read_timeout(terms.guards.head_read)
         .max_buf_size(terms.guards.head_bytes_max)
-        .serve_connection(TokioIo::new(socket), service);
-    let mut serving = pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+        .serve_connection(TokioIo::new(&mut socket), service);
+    let ended = {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            _ = stop.wait_for(|stop| *stop) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
+    // A head that cannot be read is answered by hyper.
+    let unreadable = ended.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+    if unreadable || unread.is_marked() {
+        leftover::linger(&mut socket, &terms.guards).await;
+    }
+}
+
+/// Has a request answered, and sees to what is left of its body.
+async fn answer<H: Handler>(
+    terms: Rc<Terms<H>>,
+    from: IpAddr,
+    request: Request<Incoming>,
+    unread: Unread,
+) -> Response<H::Body> {
+    let (head, mut body) = request.into_parts();
+    let asks_first = leftover::asks_first(&head);
+    let answer = terms.handler.answer(from, head, &mut body).await;
+    leftover::take(body, asks_first, &terms.guards, &unread);
+    answer
 }
 
 /// Serves HTTP/2. A connection without a request is closed in time, as hyper's HTTP/1.1 does: first by telling the
@@ -62,7 +87,7 @@ pub(super) async fn http2<H: Handler>(
     let streams = Streams::new(guards.write);
     let service = service_fn(|request| {
         let progress = streams.begin();
-        let answer = terms.handler.answer(from, request);
+        let answer = answer(Rc::clone(terms), from, request, Unread::default());
         async move { Ok::<_, Infallible>(answer.await.map(|body| Paced::new(body, progress))) }
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);

@@ -28,6 +28,20 @@ pub(super) enum Socket {
     Inside(DuplexStream),
 }
 
+impl Socket {
+    /// Reads bytes that nobody will look at, as they come over the wire.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn drop_some(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(scratch).await,
+            Self::Tls(stream) => stream.get_mut().0.read(scratch).await,
+            Self::Inside(stream) => stream.read(scratch).await,
+        }
+    }
+}
+
 /// Calls the same method of whatever carries the connection.
 macro_rules! carrier {
     ($socket:expr, $carrier:ident => $call:expr) => {

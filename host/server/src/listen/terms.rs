@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
@@ -18,12 +19,14 @@ use crate::config::Config;
 pub(crate) trait Handler: Clone + 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
-    /// Answers one request. What it returns is dropped when the peer leaves.
+    /// Answers one request. What it leaves of the body is read and dropped behind the answer. What it returns is
+    /// dropped when the peer leaves.
     fn answer(
         &self,
         from: IpAddr,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Self::Body>> + 'static;
+        head: Parts,
+        body: &mut Incoming,
+    ) -> impl Future<Output = Response<Self::Body>>;
 }
 
 /// How long a peer may take for what, and how much of it there may be.
@@ -41,6 +44,10 @@ pub(crate) struct Guards {
     pub(crate) head_bytes_max: usize,
     /// Requests under way at one time on one HTTP/2 connection.
     pub(crate) streams_max: u32,
+    /// Bytes of a body that are read and dropped behind an answer.
+    pub(crate) leftover_bytes_max: u64,
+    /// Time for that.
+    pub(crate) leftover_time: Duration,
 }
 
 impl Guards {
@@ -55,6 +62,8 @@ impl Guards {
             drain: config.server.drain_timeout_ms.duration(),
             head_bytes_max: limits.request_head_bytes_max.0,
             streams_max: limits.http2_streams_max.get(),
+            leftover_bytes_max: limits.refused_body_bytes_max,
+            leftover_time: limits.refused_body_timeout_ms.duration(),
         }
     }
 }

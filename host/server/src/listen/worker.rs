@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
@@ -27,9 +28,10 @@ impl Handler for Clients {
     fn answer(
         &self,
         _: IpAddr,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Outgoing>> + 'static {
-        proxy::handle(Rc::clone(&self.0), request)
+        head: Parts,
+        body: &mut Incoming,
+    ) -> impl Future<Output = Response<Outgoing>> {
+        proxy::handle(&self.0, head, body)
     }
 }
 

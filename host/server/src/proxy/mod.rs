@@ -48,9 +48,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
+use http::Response;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request as HttpRequest, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
@@ -83,20 +83,19 @@ pub(crate) struct Arrival {
 }
 
 /// Answers one request, whatever it is.
-pub(crate) async fn handle(lane: Rc<Lane>, request: HttpRequest<Incoming>) -> Response<Outgoing> {
+pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incoming) -> Response<Outgoing> {
     let arrival = lane.arrival();
     let id = arrival.id.to_string();
-    let (mut parts, body) = request.into_parts();
     let mut copying = None;
     let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
-            let answer = proxy(&lane, arrival, dry_run, call, parts, body, &mut copying);
+            let answer = proxy(lane, arrival, dry_run, call, parts, body, &mut copying);
             (dialect, on_behalf_of(arrival.id, answer).await)
         }
         Route::Models(name) => {
-            let (protocol, answer) = models::answer(&lane, arrival.at, parts, name);
+            let (protocol, answer) = models::answer(lane, arrival.at, parts, name);
             (protocol.into(), answer)
         }
         Route::WrongMethod { protocol, allowed } => {
@@ -136,7 +135,7 @@ async fn proxy(
     dry_run: Option<DryRun>,
     call: Call,
     parts: Parts,
-    body: Incoming,
+    body: &mut Incoming,
     copying: &mut Option<Box<Copying>>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Arrival { id, started, at } = arrival;

@@ -113,7 +113,7 @@ pub(crate) async fn inbound(
     call: Call,
     headers: HeaderMap,
     query: String,
-    body: Incoming,
+    body: &mut Incoming,
     limits: &Limits,
 ) -> Result<Inbound, ProxyError> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
@@ -124,7 +124,7 @@ pub(crate) async fn inbound(
 }
 
 /// Collects a body of bounded size and slowness. One piece is taken as it is; several are joined once.
-async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, ProxyError> {
+async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyError> {
     let max = limits.request_body_bytes_max;
     let announced = body.size_hint().lower();
     if announced > max as u64 {
