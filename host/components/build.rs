@@ -25,7 +25,7 @@ const COMPONENTS: [(&str, &str, &str); 6] = [
     ("content-filter", "tollgate-policy-content-filter", "ContentFilter"),
 ];
 
-/// What the components are made of, below the workspace; not `plugins` as a whole, which holds a template with a target
+/// The sources of the components, below the workspace; not `plugins` as a whole, which holds a template with a target
 /// directory of its own.
 const SOURCES: [&str; 10] = [
     "Cargo.toml",
@@ -40,7 +40,7 @@ const SOURCES: [&str; 10] = [
     "policies",
 ];
 
-/// What a nested build may inherit of the variables that begin with `CARGO_`. The rest either describes the outer build
+/// The variables beginning with `CARGO_` that a nested build inherits. The rest either describes the outer build
 /// (flags, wrappers, its own target) or a package that is not the one being built.
 const INHERITED: [&str; 9] = [
     "CARGO_HOME",

@@ -7,7 +7,7 @@ use libmimalloc_sys::{mi_option_get, mi_option_set, mi_option_t};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many milliseconds freed memory is kept for the next who asks: `mi_option_purge_delay` of mimalloc 3, which its
+/// How many milliseconds freed memory is kept for the next allocation: `mi_option_purge_delay` of mimalloc 3, which its
 /// crate does not name.
 const PURGE_DELAY: mi_option_t = 15;
 

@@ -62,14 +62,14 @@ pub struct Options {
     pub config_path: Option<PathBuf>,
     /// Whether to start the simulated provider and a user to try it with.
     pub demo: bool,
-    /// Those that decide for several nodes; without any, this one serves alone.
+    /// Deciders for several nodes; without any, this node decides alone.
     pub deciders: Deciders,
 }
 
-/// What keeps a gateway from serving, or from ending well.
+/// Why a gateway cannot serve, or could not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The log has no place to go to.
+    /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The data directory or the database cannot be used.
@@ -78,7 +78,7 @@ pub enum StartError {
     /// The ledger cannot be written.
     #[error("opening the ledger")]
     Ledger(#[source] StoreError),
-    /// The simulated provider's address is none.
+    /// The simulated provider's address is not valid.
     #[error("the simulated provider's address {0}")]
     Simulator(String),
     /// The plugins directory cannot be made or watched.
@@ -92,13 +92,13 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// A component is refused, or none can run.
+    /// A component is refused, or components cannot run at all.
     #[error("starting the components")]
     Components(#[source] tollgate_runtime::StartError),
     /// A certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An address is taken, or not this machine's.
+    /// An address is in use, or not this machine's.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The system gives no thread, or a thread no event loop.
@@ -107,10 +107,10 @@ pub enum StartError {
     /// A worker could not go on.
     #[error("serving")]
     Serve(#[source] io::Error),
-    /// A worker has panicked, which the log tells more of.
+    /// A worker has panicked; the log has the details.
     #[error("a worker panicked")]
     Panicked,
-    /// The database did not take what was left at the end.
+    /// The database did not accept what was left at the end.
     #[error("the database did not take the last {0} entries")]
     Lost(usize),
 }
@@ -121,7 +121,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
-    /// What a first start made up: shown once.
+    /// Secrets that a first start made; shown once.
     pub first_start: FirstStart,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
@@ -136,12 +136,12 @@ impl Gateway {
     /// Starts everything and returns once clients are served.
     ///
     /// # Errors
-    /// Whatever keeps it from serving: the data directory, the database, a component, an address that is taken.
+    /// Whatever keeps it from serving: the data directory, the database, a component, an address that is in use.
     pub fn start(options: Options) -> Result<Self, StartError> {
         Self::start_with(options, None)
     }
 
-    /// The same, with all requests to providers carried by something else than connections from here.
+    /// The same, with another transport for all requests to providers.
     ///
     /// # Errors
     /// As [`Gateway::start`].
@@ -238,8 +238,8 @@ impl Gateway {
         url(self.admin.shared.settings.server.admin_tls.as_ref(), self.admin_address)
     }
 
-    /// Takes no more connections, waits for what is under way (bounded by the drain's time), settles it, and closes the
-    /// database. Blocks.
+    /// Accepts no more connections, waits for requests under way (at most for the drain's time), settles them, and
+    /// closes the database. Blocks.
     ///
     /// # Errors
     /// When the last commits could not be written.
@@ -265,17 +265,17 @@ impl Gateway {
     }
 }
 
-/// What runs beside the road on a thread of its own.
+/// What runs beside the road on a separate thread.
 struct Control {
     admin: Arc<Admin>,
     books: directory_sync::DirectorySync,
     nurse: CredentialMonitor,
     tokens_wanted: UnboundedReceiver<Arc<Slot>>,
-    /// Which this node's lease is kept in.
+    /// Where this node's lease is kept.
     ledger: Arc<dyn Ledger>,
     /// Bodies that wait to be stored.
     copies: mpsc::Receiver<Copied>,
-    /// With what it holds: read before anyone is served, so that no later change goes unseen.
+    /// With its content, read before anything is served, so that no later change goes unseen.
     config_file: Option<(PathBuf, Vec<u8>)>,
     certificates: Certificates,
     end: watch::Receiver<bool>,
@@ -366,12 +366,12 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// What a thread waits with.
+/// The runtime of a thread that mostly waits.
 fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
-/// Starts the simulated provider where one is asked for, and has every provider be it.
+/// Starts the simulated provider where one is asked for, and points every provider to it.
 fn simulate(options: &mut Options) -> Result<Option<Simulator>, StartError> {
     let simulator = options.demo.then(|| Simulator::start_thread(DEMO_PACE)).transpose();
     let simulator = simulator.map_err(StartError::Thread)?;
@@ -391,7 +391,7 @@ fn point_to(config: &mut Config, simulator: &Simulator) -> Result<(), StartError
     Ok(())
 }
 
-/// A thread for each door.
+/// A thread for each listening socket.
 fn start_workers(
     doors: Vec<Door>,
     shared: &Arc<Shared>,

@@ -1,4 +1,4 @@
-//! The clock and chance: the only place of the server that asks the system for either.
+//! The clock and randomness: the only place of the server that asks the system for either.
 
 use tollgate_core::time::Timestamp;
 

@@ -1,9 +1,10 @@
 //! The gateway, as a library so that tests can run it in their own process. In reading order:
 //!
-//! [`config`] (what the operator says) → [`app`] (the only place where things are wired together) → `worker` (a serving
-//! thread) → `router` (paths to calls) → `proxy` (the data path, file by file). Beside them: `road` (a generation made
-//! ready for the road), `directory` (who may call, in memory), `admin` (the operators' listener), `cli` (the command
-//! line) and [`demo`] (a simulated provider).
+//! [`config`] (what the operator says) → [`app`] (the only place where things are wired together) → `listen` (sockets
+//! and serving threads) → `proxy` (the data path, file by file). Beside them: `routing` (who may serve a call), `state`
+//! (what a node decides, and from what), `control` (what runs beside the road), `admin` (the operators' listener),
+//! `manage` (what operators and users do), `cli` (the command line) and [`demo`] (a simulated provider).
+//! ARCHITECTURE.md lists all rooms.
 
 pub mod app;
 pub mod config;

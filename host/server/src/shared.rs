@@ -1,4 +1,4 @@
-//! What all workers share, each part replaced as a whole or safe to touch from several threads.
+//! What all workers share, each part is replaced as a whole or safe for several threads.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::upstream::check::{Check, Found, Subject};
 
 /// The gateway's state.
 pub(crate) struct Shared {
-    /// What the file said at start.
+    /// The configuration as it was at the start.
     pub(crate) settings: Config,
     /// Components.
     pub(crate) runtime: Runtime,
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) conversations: Conversations,
     /// Counters.
     pub(crate) metrics: Metrics,
-    /// Requests that an admin is about to make to see what becomes of them.
+    /// Test requests that an admin is about to make.
     pub(crate) dry_runs: DryRuns,
     /// Access tokens of credentials that need some.
     pub(crate) tokens: Arc<Tokens>,
@@ -54,13 +54,13 @@ pub(crate) struct Shared {
     pub(crate) transport: transport::Settings,
     /// Where copies of bodies go.
     pub(crate) bodies: Bodies,
-    /// The way to the database.
+    /// Writes to the ledger.
     pub(crate) writer: Writer,
 }
 
 impl Shared {
-    /// Checks a credential with the components and providers of the running gateway. One that serves here shares the
-    /// access tokens of the requests that use it.
+    /// Checks a credential with the components and providers of the running gateway. A credential that serves here
+    /// shares its access tokens with its requests.
     pub(crate) async fn check(&self, subject: Subject, id: Option<CredentialId>) -> Found {
         let directory = self.directory.load_full();
         let serving = id.and_then(|id| directory.all().find(|credential| credential.id == id).cloned());

@@ -1,8 +1,8 @@
 //! Access tokens of the management API: JSON web tokens (RFC 7519) under HMAC-SHA-256, made and read by this gateway
 //! alone.
 //!
-//! One algorithm is known and the header is a constant: a token that names another is refused before anything in it is
-//! believed.
+//! There is one algorithm and the header is a constant: a token with another header is refused before anything in it is
+//! read.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,16 +15,17 @@ use tollgate_core::time::Timestamp;
 /// `{"alg":"HS256","typ":"JWT"}`
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
-/// How long an access token is good.
+/// How long an access token is valid.
 pub(crate) const ACCESS_MS: u64 = 15 * 60 * 1000;
 
 /// The key that signs access tokens.
 pub(crate) struct TokenKey(Hmac<Sha256>);
 
-/// What a token says. Role and state of its user are looked up at each call, so that a change takes effect at once.
+/// The content of a token. Role and state of its user are looked up at each call, so that a change takes effect at
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    /// Whose it is.
+    /// Its user.
     pub(crate) sub: UserId,
     /// The login that it came from.
     pub(crate) sid: SessionId,
@@ -35,13 +36,13 @@ pub(crate) struct Claims {
 }
 
 impl TokenKey {
-    /// Takes the key's bytes.
+    /// A key of these bytes.
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         // HMAC takes keys of every length.
         Self(Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of every length")))
     }
 
-    /// A token for a session, good from now on.
+    /// A token for a session, valid from now on.
     pub(crate) fn issue(&self, user: UserId, session: SessionId, now: Timestamp) -> String {
         let seconds = |at: Timestamp| at.millis() / 1000;
         let claims =
@@ -53,7 +54,7 @@ impl TokenKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// What a token says, if this gateway made it and it is still good.
+    /// The content of a token, if this gateway made it and it is still valid.
     pub(crate) fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let (signed, tag) = token.rsplit_once('.')?;
         let payload = signed.strip_prefix(HEADER)?.strip_prefix('.')?;

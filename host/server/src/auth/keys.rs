@@ -1,15 +1,16 @@
-//! Keys that Tollgate makes up: API keys, refresh tokens and the admin secret. Stored as hashes, shown once. And how it
-//! knows the keys of others again.
+//! Keys that Tollgate generates: API keys, refresh tokens and the admin secret. They are stored as hashes and shown
+//! once. Also how it recognises provider keys.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tollgate_core::secret::Secret;
 
-/// Digits of the random part: 22 of 62 signs are 130 bits.
+/// Length of the random part: 22 of 62 characters are 130 bits.
 const LENGTH: usize = 22;
 const SIGNS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A new API key: `tg_`, 22 random signs, and six signs that let a scanner tell a real key from a look-alike.
+/// A new API key: `tg_`, 22 random characters, and six characters by which a scanner tells a real key from a
+/// look-alike.
 ///
 /// # Errors
 /// When the system has no randomness to give.
@@ -17,7 +18,7 @@ pub(crate) fn api_key() -> Result<Secret, getrandom::Error> {
     make("tg_")
 }
 
-/// A new admin secret, made like an API key but for `tga_`.
+/// A new admin secret, made like an API key with the prefix `tga_`.
 ///
 /// # Errors
 /// When the system has no randomness to give.
@@ -25,7 +26,7 @@ pub(crate) fn admin_secret() -> Result<Secret, getrandom::Error> {
     make("tga_")
 }
 
-/// The secret part of a new refresh token, made like an API key but for `tgr_`.
+/// The secret part of a new refresh token, made like an API key with the prefix `tgr_`.
 ///
 /// # Errors
 /// When the system has no randomness to give.
@@ -33,7 +34,7 @@ pub(crate) fn refresh_token() -> Result<Secret, getrandom::Error> {
     make("tgr_")
 }
 
-/// A new code that is worth points, made like an API key but for `tgc_`.
+/// A new code that is worth points, made like an API key with the prefix `tgc_`.
 ///
 /// # Errors
 /// When the system has no randomness to give.
@@ -47,7 +48,7 @@ fn make(prefix: &str) -> Result<Secret, getrandom::Error> {
     while key.len() < prefix.len() + LENGTH {
         let mut byte = [0];
         getrandom::fill(&mut byte)?;
-        // Bytes past the last whole multiple of 62 would favour the first signs.
+        // Bytes past the last whole multiple of 62 would favour the first characters.
         if byte[0] < 248 {
             key.push(char::from(SIGNS[usize::from(byte[0]) % 62]));
         }
@@ -57,7 +58,7 @@ fn make(prefix: &str) -> Result<Secret, getrandom::Error> {
     Ok(Secret::new(key))
 }
 
-/// The first six signs of the SHA-256 of what stands before them.
+/// The first six characters of the SHA-256 of what precedes them.
 fn checksum(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
@@ -76,7 +77,7 @@ pub(crate) fn digest(key: &Secret) -> [u8; 32] {
 pub(crate) struct Fingerprints(Hmac<Sha256>);
 
 impl Fingerprints {
-    /// Fingerprints under a key that nobody else has: without it, they say nothing.
+    /// Fingerprints under a secret key: without it, they reveal nothing.
     pub(crate) fn new(key: &Secret) -> Self {
         let keyed = Hmac::new_from_slice(key.expose().as_bytes());
         Self(keyed.unwrap_or_else(|_| unreachable!("HMAC takes keys of every length")))
@@ -92,7 +93,7 @@ impl Fingerprints {
         self.print(b"account", provider, account)
     }
 
-    /// No name of a provider holds a line feed, so no two things have the same bytes.
+    /// No provider's name contains a line feed, so no two inputs have the same bytes.
     fn print(&self, kind: &[u8], provider: &str, what: &str) -> [u8; 32] {
         let parts = [kind, provider.as_bytes(), what.as_bytes()].join(&b'\n');
         self.0.clone().chain_update(parts).finalize().into_bytes().into()

@@ -1,9 +1,9 @@
-//! Where the master key is, and how another takes its place.
+//! Where the master key is, and how another replaces it.
 //!
-//! The key is `master.key` in the data directory, or the environment gives it. To change the one in the file, the next
-//! key is written to `master.key.new` first, then everything is sealed with it in one transaction, and then the file
-//! takes the place of the other. Whatever is interrupted, the database says which of the two it is sealed with, and the
-//! next start goes on from there: no key is deleted before nothing needs it.
+//! The key is in `master.key` in the data directory, or in the environment. To change the one in the file, the next key
+//! is written to `master.key.new` first, then everything is sealed with it in one transaction, and then the new file
+//! replaces the old one. Wherever this is interrupted, the database tells which of the two keys it is sealed with, and
+//! the next start continues from there: no key is deleted while anything needs it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,15 +13,15 @@ use tollgate_core::secret::Secret;
 use tollgate_store::seal::SealError;
 use tollgate_store::{MasterKey, Resealed, Store, StoreError};
 
-/// The environment's way to give the key that seals credentials: 64 hexadecimal digits.
+/// The variable with the key that seals credentials: 64 hexadecimal digits.
 const VARIABLE: &str = "TOLLGATE_MASTER_KEY";
-/// The same for the key that is to take its place.
+/// The variable with the key that is to replace it.
 const NEXT_VARIABLE: &str = "TOLLGATE_MASTER_KEY_NEW";
 
-/// Why the master key cannot be had, or another cannot take its place.
+/// Why the master key cannot be read or replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The environment gives a key that is none.
+    /// The environment gives an invalid key.
     #[error("loading the master key: reading {variable}")]
     Given {
         /// The variable.
@@ -30,10 +30,10 @@ pub enum MasterKeyError {
         #[source]
         source: SealError,
     },
-    /// The key is another than the one that the database is sealed with.
+    /// The database is sealed with another key.
     #[error("loading the master key: the database is sealed with another master key")]
     Other,
-    /// The environment gives the key in force, and not the one that is to take its place.
+    /// The environment gives the key in force, but not the one that is to replace it.
     #[error("the key comes from {VARIABLE}: set {NEXT_VARIABLE} to the one that is to take its place")]
     NoNext,
     /// The file of the key could not be replaced.
@@ -64,10 +64,11 @@ fn given(variable: &'static str) -> Result<Option<MasterKey>, MasterKeyError> {
     key.map(Some).map_err(|source| MasterKeyError::Given { variable, source })
 }
 
-/// The key that the database is sealed with. A first start makes it; one after an interrupted change completes that.
+/// The key that the database is sealed with. A first start creates it; a start after an interrupted change completes
+/// the change.
 ///
 /// # Errors
-/// When the key cannot be read, or is another than the database's.
+/// When the key cannot be read, or is not the database's.
 pub(crate) async fn load(dir: &Path, store: &Store) -> Result<MasterKey, MasterKeyError> {
     if let Some(key) = given(VARIABLE)? {
         return fitting(store, key).await?.ok_or(MasterKeyError::Other);
@@ -86,7 +87,7 @@ pub(crate) async fn load(dir: &Path, store: &Store) -> Result<MasterKey, MasterK
     Ok(next)
 }
 
-/// The key, where it is the database's. A database that has none takes it.
+/// The key, if it is the database's. A database without a key takes this one.
 async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, StoreError> {
     match store.catalogue.fits(&key).await? {
         Some(fits) => Ok(fits.then_some(key)),
@@ -100,8 +101,8 @@ async fn fitting(store: &Store, key: MasterKey) -> Result<Option<MasterKey>, Sto
 /// Seals everything with a new key.
 ///
 /// # Errors
-/// While a server runs; when the new key cannot be written, or something does not open with the old one. The old key is
-/// in force then.
+/// While a server runs; when the new key cannot be written, or something does not open with the old one. Then the old
+/// key stays in force.
 pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> Result<Resealed, MasterKeyError> {
     if given(VARIABLE)?.is_some() {
         let next = given(NEXT_VARIABLE)?.ok_or(MasterKeyError::NoNext)?;
@@ -114,10 +115,10 @@ pub(crate) async fn reseal(dir: &Path, store: &Store, old: &MasterKey) -> Result
     Ok(resealed)
 }
 
-/// Puts the next key into the place of the one before.
+/// Replaces the previous key with the next one.
 fn replace(dir: &Path) -> Result<(), MasterKeyError> {
     let renamed = match std::fs::rename(next_path(dir), path(dir)) {
-        // Someone else has completed the change meanwhile.
+        // Another process has completed the change meanwhile.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         renamed => renamed,
     };
@@ -125,7 +126,7 @@ fn replace(dir: &Path) -> Result<(), MasterKeyError> {
     replaced.map_err(|source| MasterKeyError::Replace { path: path(dir), source })
 }
 
-/// Has the disk keep the directory's names.
+/// Syncs the directory.
 fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,7 +1,7 @@
-//! Provider keys that live in memory alone: for a gateway whose keys come from its environment at each start. Edits
-//! work, and are gone with the process.
+//! Provider keys that live in memory only, for a gateway whose keys come from its environment at each start. Edits work
+//! until the process ends.
 //!
-//! They are kept sealed like those of the database, so that one way leads from either to the road.
+//! They are sealed like those of the database, so that the road gets both in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ struct State {
     rows: Vec<Credential>,
     /// How many changes there were.
     changes: u64,
-    /// Which of them was the last of each credential, those that are gone included.
+    /// The number of the last change of each credential, deleted ones included.
     last: BTreeMap<CredentialId, u64>,
 }
 
@@ -31,7 +31,7 @@ impl State {
 
 impl MemoryKeys {
     fn state(&self) -> MutexGuard<'_, State> {
-        // No change panics half-way.
+        // No change panics halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +46,7 @@ impl MemoryKeys {
         (state.changes, state.rows.clone())
     }
 
-    /// Those of these ids that are there.
+    /// The credentials with these ids that exist.
     pub(crate) fn some(&self, ids: &BTreeSet<CredentialId>) -> Vec<Credential> {
         self.state().rows.iter().filter(|row| ids.contains(&row.id)).cloned().collect()
     }
@@ -63,7 +63,7 @@ impl MemoryKeys {
         self.state().rows.iter().find(|row| row.id == id).cloned()
     }
 
-    /// Those that a filter lets through, oldest first.
+    /// Those that match a filter, oldest first.
     pub(crate) fn page(&self, filter: &CredentialFilter) -> Vec<Credential> {
         let wanted = |row: &&Credential| {
             filter.provider.as_ref().is_none_or(|name| *name == row.provider)
@@ -74,7 +74,7 @@ impl MemoryKeys {
         self.state().rows.iter().filter(wanted).take(filter.limit).cloned().collect()
     }
 
-    /// Takes one in.
+    /// Adds one.
     pub(crate) fn add(&self, credential: Credential) {
         let mut state = self.state();
         let id = credential.id;
@@ -86,7 +86,7 @@ impl MemoryKeys {
     /// Changes one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for a weight that is none.
+    /// [`StoreError::NotFound`], and [`StoreError::Invalid`] for an invalid weight.
     pub(crate) fn change(&self, id: CredentialId, change: &CredentialChange<'_>) -> Result<(), StoreError> {
         if !(1..=1000).contains(&change.weight) {
             return Err(StoreError::Invalid("a credential has a weight of 1 to 1000".to_owned()));
@@ -98,7 +98,7 @@ impl MemoryKeys {
         })
     }
 
-    /// Changes what `edit` changes of one.
+    /// Applies `edit` to one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -114,7 +114,7 @@ impl MemoryKeys {
         Ok(())
     }
 
-    /// Forgets one.
+    /// Removes one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].

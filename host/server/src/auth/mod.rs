@@ -1,6 +1,6 @@
-//! Who somebody is: API keys, passwords, access tokens, and the master key that seals what is secret.
+//! Authentication: API keys, passwords, access tokens, and the master key that seals secrets.
 //!
-//! Nothing here knows a route or a request of the road; `proxy` and `admin` ask.
+//! This room knows no routes and no requests; `proxy` and `admin` call it.
 
 pub(crate) mod jwt;
 pub(crate) mod keys;

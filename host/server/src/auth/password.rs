@@ -1,5 +1,5 @@
-//! Passwords: argon2id (RFC 9106), at the parameters that OWASP asks for (19 MiB, two passes). Slow on purpose: never
-//! on a thread that serves.
+//! Passwords: argon2id (RFC 9106), at the parameters that OWASP asks for (19 MiB, two passes). Slow on purpose, so
+//! never called on a thread that serves.
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -10,10 +10,10 @@ const LENGTH: std::ops::RangeInclusive<usize> = 10..=1024;
 /// Bytes of a salt.
 const SALT_BYTES: usize = 16;
 
-/// Why there is no hash of a password.
+/// Why a password could not be hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PasswordError {
-    /// It is too short to be one, or longer than anybody's.
+    /// It is too short, or too long.
     #[error("a password has between {} and {} bytes", LENGTH.start(), LENGTH.end())]
     Length,
     /// The system gave no randomness, or no memory.
@@ -36,10 +36,10 @@ pub(crate) fn hash(password: &Secret) -> Result<String, PasswordError> {
     hash.map(|hash| hash.to_string()).map_err(|_| PasswordError::Hash)
 }
 
-/// Whether this is the password. Without a stored one it takes as long to say no, so that the time tells nobody which
+/// Whether this is the password. Without a stored hash the answer takes as long, so that the time does not reveal which
 /// users exist.
 pub(crate) fn verify(password: &Secret, stored: Option<&str>) -> bool {
-    /// Of no password: its hash is made up.
+    /// The hash of no password.
     const NOBODY: &str =
         "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let Ok(hash) = PasswordHash::new(stored.unwrap_or(NOBODY)) else { return false };

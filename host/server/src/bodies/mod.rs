@@ -1,8 +1,8 @@
 //! Bodies of calls, for keys of which an operator wants them: copied on the road, redacted and sealed beside it.
 //!
 //! The road copies at most `[requests.bodies] bytes_max` of what the client sent and of what it got, and hands the copy
-//! over when the answer is gone: to a queue of fixed length, without waiting. What finds it full is dropped and counted
-//! (`bodies_lost`): nobody's answer is late for it. One task takes from the queue, redacts ([`redact`]) and stores.
+//! over when the answer is gone: to a queue of fixed length, without waiting. Copies that find it full are dropped and
+//! counted (`bodies_lost`), so no answer is delayed. One task takes from the queue, redacts ([`redact`]) and stores.
 //!
 //! A key that keeps nothing costs one branch, before the answer's first byte.
 
@@ -17,7 +17,7 @@ use tollgate_store::Body;
 use self::redact::Redactor;
 use crate::config::KeepBodies;
 
-/// Calls that may wait to be stored: with what each may keep, a bound on memory.
+/// Calls that may wait to be stored. With the bound of each copy this bounds memory.
 const QUEUE: usize = 64;
 
 /// Where the road leaves copies.
@@ -30,7 +30,7 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// A queue, and its other end for [`crate::control::bodies`]. What is lost is counted in `lost`.
+    /// A queue, and its other end for [`crate::control::bodies`]. Lost copies are counted in `lost`.
     pub(crate) fn new(rule: &KeepBodies, lost: Counter) -> (Self, mpsc::Receiver<Copied>) {
         let (queue, copies) = mpsc::channel(QUEUE);
         (Self { queue, bytes_max: rule.bytes_max.0, lost }, copies)
@@ -45,16 +45,16 @@ impl Bodies {
     }
 }
 
-/// What was copied of a call.
+/// The copies of a call.
 #[derive(Debug)]
 pub(crate) struct Copied {
     /// The call.
     pub(crate) request: RequestId,
-    /// The key that it came with.
+    /// Its API key.
     pub(crate) api_key: ApiKeyId,
     /// What the client sent.
     pub(crate) asked: Piece,
-    /// What it got.
+    /// What the client got.
     pub(crate) answered: Piece,
     /// Whether the answer is a stream of events.
     pub(crate) events: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Copied {
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
     bytes: Vec<u8>,
-    /// Of the whole body.
+    /// Length of the whole body.
     length: u64,
 }
 
@@ -79,14 +79,14 @@ impl Piece {
         self.length > self.bytes.len() as u64
     }
 
-    /// The same without what must not be kept.
+    /// The same, redacted.
     pub(crate) fn redacted(&self, redactor: &Redactor, events: bool) -> Body {
         let text = redactor.redact(&self.bytes, self.is_cut(), events);
         Body { text: Secret::new(text), bytes: self.length, cut: self.is_cut() }
     }
 }
 
-/// A call that is being copied. Dropped when its answer is over, however it ended, and handed on then.
+/// A call that is being copied. It is dropped, and thereby handed on, when its answer has ended, for whatever reason.
 pub(crate) struct Copying {
     copied: Option<Copied>,
     bodies: Bodies,

@@ -1,11 +1,11 @@
 //! Takes secrets out of a body before it is kept.
 //!
 //! Three things go: the credentials that the gateway holds, by their own text; what looks like an API key of a known
-//! kind, or follows `Bearer`; and members of JSON that the configuration names, with all they hold.
+//! kind, or follows `Bearer`; and the values of members of JSON that the configuration names.
 //!
-//! A model says a key in pieces: no single event of the stream that it answers with holds it. So strings that stand at
-//! the same place in the events of a stream (the same path, the same `index`) are read as one text. What is no JSON,
-//! because it was cut or never was, is scanned as it stands: too much may go then, and nothing stays that is known.
+//! A model writes a key in pieces: no single event of its stream contains all of it. So strings that stand at the same
+//! place in the events of a stream (the same path, the same `index`) are read as one text. A body that is not JSON,
+//! because it was cut or never was, is scanned as it is: too much may be removed then, but every known secret is.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,19 +15,19 @@ use regex_automata::meta::Regex;
 use serde_json::Value;
 use tollgate_core::json;
 
-/// What stands where something was taken out.
+/// The replacement of a secret.
 const MARK: &str = "[redacted]";
 /// Keys of known kinds. An escape of JSON may stand right before one where text is scanned as it stands.
 const FORMATS: &str = r"(?:\b|\\[nrtbf]|\\u[0-9a-fA-F]{4})(?:(?:sk[-_]|rk[-_]|tg[acr]?_|gsk_|xai-|hf_|r8_|gh[opsur]_|github_pat_|glpat-|xox[abprs]-|AIza|ya29\.|AKIA|ASIA|eyJ)[A-Za-z0-9_\-.]{8,}|(?i:bearer)\s+[A-Za-z0-9_\-.~+/=]{8,})";
-/// Signs of a word that was cut, which may be half a secret.
+/// Characters of a word that was cut, which may be half a secret.
 const CUT_WORD_MAX: usize = 256;
-/// Shorter ones would be found in every text.
+/// Shorter secrets would be found in every text.
 const SECRET_MIN: usize = 6;
 
-/// Why nothing is kept: what must not be kept cannot be looked for.
+/// Why nothing is kept: the secrets cannot be searched for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RedactError {
-    /// There are more credentials than can be looked for.
+    /// There are more credentials than can be searched for.
     #[error("looking for credentials in bodies")]
     Credentials(#[from] aho_corasick::BuildError),
     /// The pattern of known keys does not compile.
@@ -35,21 +35,21 @@ pub(crate) enum RedactError {
     Formats(#[from] Box<regex_automata::meta::BuildError>),
 }
 
-/// Knows what must not be kept.
+/// Removes what must not be kept.
 pub(crate) struct Redactor {
     names: Vec<String>,
     secrets: AhoCorasick,
     formats: Regex,
 }
 
-/// Strings at the same place: of which document, and each of them.
+/// Strings at the same place, each with its document.
 type Places<'v> = BTreeMap<String, Vec<(usize, &'v mut String)>>;
 
 impl Redactor {
-    /// Takes out members called so, and these secrets.
+    /// Removes members with these names, and these secrets.
     ///
     /// # Errors
-    /// When there are more secrets than can be looked for.
+    /// When there are more secrets than can be searched for.
     pub(crate) fn new<'a>(
         names: &[String],
         secrets: impl Iterator<Item = &'a str>,
@@ -59,7 +59,7 @@ impl Redactor {
         Ok(Self { names: names.to_vec(), secrets: secrets?, formats: Regex::new(FORMATS).map_err(Box::new)? })
     }
 
-    /// The body as it may be kept. `cut` says that it goes on, `events` that it is a stream of events.
+    /// The body as it may be kept. `cut`: there was more of it. `events`: it is a stream of events.
     pub(crate) fn redact(&self, body: &[u8], cut: bool, events: bool) -> String {
         let mut text = String::from_utf8_lossy(body).into_owned();
         if cut {
@@ -72,7 +72,7 @@ impl Redactor {
         self.clean(&text)
     }
 
-    /// Takes members and secrets out of what is JSON.
+    /// Removes members and secrets from JSON.
     fn redact_parts(&self, parts: &mut [Part<'_>]) {
         let mut changed = vec![false; parts.len()];
         let mut places = Places::new();
@@ -95,7 +95,7 @@ impl Redactor {
         }
     }
 
-    /// Replaces what named members hold. Says whether there was one.
+    /// Replaces the values of named members. Returns whether there was one.
     fn redact_members(&self, value: &mut Value) -> bool {
         match value {
             Value::Object(members) => members.iter_mut().fold(false, |changed, (name, value)| {
@@ -112,7 +112,7 @@ impl Redactor {
         }
     }
 
-    /// Takes out secrets that only all of these strings together hold.
+    /// Removes secrets that span several of these strings.
     fn redact_joined(&self, strings: &mut [(usize, &mut String)], changed: &mut [bool]) {
         if strings.len() < 2 {
             return;
@@ -151,7 +151,7 @@ impl Redactor {
         clean
     }
 
-    /// Where secrets are, in their order, none inside of another.
+    /// Where secrets are, in order and disjoint.
     fn find(&self, text: &str) -> Vec<Range<usize>> {
         let known = self.secrets.find_iter(text).map(|found| found.range());
         let formats = self.formats.find_iter(text).map(|found| {
@@ -178,7 +178,7 @@ impl Redactor {
         self.names.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Takes named members out of what is JSON only as far as it goes.
+    /// Removes named members from JSON that was cut.
     fn clean_loosely(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let mut clean = String::with_capacity(text.len());
@@ -206,9 +206,9 @@ impl Redactor {
 
 /// A piece of a body.
 struct Part<'t> {
-    /// As it came.
+    /// The piece as it came.
     text: &'t str,
-    /// What it says, where it is JSON.
+    /// Its JSON value, if it is one.
     document: Option<Value>,
     /// Whether it is an event.
     event: bool,
@@ -220,7 +220,7 @@ impl<'t> Part<'t> {
         Self { text, document: serde_json::from_str(text).ok(), event: false, changed: false }
     }
 
-    /// An event: its lines of data are one document.
+    /// An event: its data lines are one document.
     fn event(text: &'t str) -> Self {
         let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
         let data = data.collect::<Vec<_>>().join("\n");
@@ -241,7 +241,7 @@ impl<'t> Part<'t> {
     }
 }
 
-/// The events of a stream, each with the empty line behind it.
+/// The events of a stream, each with the empty line after it.
 fn events_of(text: &str) -> Vec<Part<'_>> {
     let (mut events, mut start, mut end) = (Vec::new(), 0, 0);
     for line in text.split_inclusive('\n') {
@@ -257,8 +257,8 @@ fn events_of(text: &str) -> Vec<Part<'_>> {
     events
 }
 
-/// Collects strings by their places: names on the way, and what each object says of its `index`. Where an array has
-/// them side by side they are one place too, since a stream may come as an array.
+/// Collects strings by their places: the names on the way, and the `index` of each object. Elements of an array count
+/// as one place, since a stream may come as an array.
 fn collect<'v>(value: &'v mut Value, document: usize, mut place: String, places: &mut Places<'v>) {
     match value {
         Value::String(text) => places.entry(place).or_default().push((document, text)),
@@ -289,7 +289,7 @@ fn skip_space(bytes: &[u8], at: usize) -> usize {
     at + bytes[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Behind the string that begins at `open`, or the end of all.
+/// The end of the string that begins at `open`, or of the text.
 fn string_end(bytes: &[u8], open: usize) -> usize {
     let mut at = open + 1;
     while let Some(byte) = bytes.get(at) {
@@ -302,7 +302,7 @@ fn string_end(bytes: &[u8], open: usize) -> usize {
     bytes.len()
 }
 
-/// Behind the value that begins at `start`, or the end of all.
+/// The end of the value that begins at `start`, or of the text.
 fn value_end(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0_usize);
     while let Some(byte) = bytes.get(at) {

@@ -1,6 +1,6 @@
-//! What the environment says about how the gateway runs: it counts more than the file.
+//! Settings from the environment, which take precedence over the file.
 //!
-//! A value that cannot be meant is an error in the log, and what would apply without it applies.
+//! An invalid value is an error in the log, and counts as absent.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tollgate_core::secret::Secret;
 
 use crate::config::{Config, Millis};
 
-/// Takes the environment's settings over into the configuration; returns what is wrong with them, for the log.
+/// Applies the environment's settings to the configuration; returns what is wrong with them, for the log.
 pub(crate) fn apply(config: &mut Config, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut wrong = Vec::new();
     let limits = &mut config.limits;
@@ -39,14 +39,14 @@ pub(crate) fn apply(config: &mut Config, variable: impl Fn(&str) -> Option<Strin
 pub(crate) enum KeyStorage {
     /// In the database.
     Database,
-    /// In memory: those of the environment, and what is added until the process ends.
+    /// In memory: those of the environment, and those that are added until the process ends.
     Memory,
 }
 
-/// What the environment says of provider keys.
+/// The environment's settings for provider keys.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    /// Where they are to be kept, where that is said.
+    /// Where they are to be kept, if that is set.
     pub(crate) storage: Option<KeyStorage>,
     /// Provider, the variable, and the key.
     pub(crate) given: Vec<(&'static str, &'static str, Secret)>,
@@ -54,13 +54,13 @@ pub(crate) struct Keys {
     pub(crate) wrong: Vec<String>,
 }
 
-/// Says where keys are to be kept: `database` or `memory`.
+/// The variable for where keys are kept: `database` or `memory`.
 const STORAGE: &str = "KEY_STORAGE_MODE";
-/// Keys, separated by commas, and the configured provider that they are for.
+/// Variables with comma-separated keys, and the configured provider that they are for.
 const GIVEN: [(&str, &str); 3] =
     [("GEMINI_API_KEYS", "google"), ("OPENAI_API_KEYS", "openai"), ("ANTHROPIC_API_KEYS", "anthropic")];
 
-/// Reads what the environment says of provider keys. No text that comes of it holds one.
+/// Reads the environment's settings for provider keys. No text in the result contains a key.
 pub(crate) fn keys(variable: impl Fn(&str) -> Option<String>) -> Keys {
     let mut keys = Keys::default();
     match variable(STORAGE).as_deref().map(str::trim) {

@@ -15,7 +15,7 @@ pub struct Log {
     pub level: LogFilter,
     /// Shape of a line.
     pub format: LogFormat,
-    /// What goes to files, too.
+    /// Streams that also go to files.
     pub files: LogFiles,
 }
 
@@ -36,25 +36,25 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which streams go to files, and when those begin anew.
+/// Which streams go to files, and when these are rotated.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogFiles {
-    /// Where; without it there are no files.
+    /// The directory; without it there are no files.
     pub dir: Option<PathBuf>,
-    /// Whether what goes to standard error goes to `application.log`, too.
+    /// Whether what goes to standard error also goes to `application.log`.
     pub application: bool,
     /// Whether `transactions.log` gets a line for each call.
     pub transactions: bool,
-    /// Whether `debug.log` gets everything of its own level.
+    /// Whether `debug.log` gets everything of a level of its own.
     pub debug: bool,
-    /// What that is.
+    /// That level.
     pub debug_level: LogFilter,
-    /// The time after which a file begins anew.
+    /// The time after which a file is rotated.
     pub rotate: Rotate,
-    /// The size after which a file begins anew.
+    /// The size after which a file is rotated.
     pub rotate_bytes: u64,
-    /// Files that have ended and are kept, of each stream.
+    /// Rotated files that are kept, of each stream.
     pub keep: u32,
 }
 
@@ -73,15 +73,15 @@ impl Default for LogFiles {
     }
 }
 
-/// The time after which a log file begins anew (UTC).
+/// The time after which a log file is rotated (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rotate {
-    /// With each hour.
+    /// Every hour.
     Hourly,
-    /// With each day.
+    /// Every day.
     Daily,
-    /// By its size alone.
+    /// Only by size.
     Never,
 }
 
@@ -97,31 +97,31 @@ impl Rotate {
     }
 }
 
-/// How long the request log is kept, and where it goes then.
+/// How long the request log is kept, and where old records go.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Requests {
-    /// Records of requests older than so many days go; 0 for never.
+    /// Records of requests older than this many days are removed; 0 for never.
     pub keep_days: u64,
-    /// Of more records than so many, the oldest go; 0 for never.
+    /// Where there are more records than this, the oldest are removed; 0 for never.
     pub keep_records: u64,
-    /// Records are written to files in here before they go; without it they just go.
+    /// The directory of files to which records are written before they are removed; without it they are only removed.
     pub archive_dir: Option<PathBuf>,
-    /// Run on each such file when it is complete: a program and its arguments, the file's path behind them.
+    /// Run on each such file when it is complete: a program and its arguments, followed by the file's path.
     pub archive_command: Vec<String>,
-    /// What is kept of bodies, for API keys of which an operator wants them.
+    /// Bodies of calls, for API keys for which an operator keeps them.
     pub bodies: KeepBodies,
 }
 
-/// What is kept of the bodies of calls. No key's are, unless an operator says so of the key.
+/// How bodies of calls are kept. Only for keys for which an operator asks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepBodies {
-    /// Of a request, and of an answer, each.
+    /// The most bytes of a request, and of an answer.
     pub bytes_max: BodyBytes,
     /// Members of JSON whose values are taken out before anything is stored, whatever their case.
     pub redact: Vec<String>,
-    /// Bodies of calls older than so many days go.
+    /// Bodies of calls older than this many days are removed.
     pub retention_days: NonZeroU64,
 }
 

@@ -1,8 +1,8 @@
-//! The configuration file, and the settings that come of it.
+//! The configuration file, and the settings made from it.
 //!
-//! Each value has a type that checks it while it is read, so that a bad one is reported with its line. The file is
-//! documented in `tollgate.example.toml`, which a test holds equal to the defaults. Here is the whole of it; each file
-//! beside holds some of its sections.
+//! Each value has a type that checks it on reading, so a bad one is reported with its line. The file is documented in
+//! `tollgate.example.toml`, which a test holds equal to the defaults. This is the whole file; the files beside this one
+//! hold its sections.
 
 pub(crate) mod environment;
 mod log;
@@ -46,7 +46,7 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What users may lend to each other.
     pub pool: Pool,
-    /// Which component decides what.
+    /// The policies.
     pub policies: Policies,
 }
 
@@ -62,7 +62,7 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file says something that cannot be.
+    /// The file is invalid.
     #[error("{}: {reason}", path.display())]
     Parse {
         /// The file.
@@ -76,7 +76,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ConfigError::Read`] when it cannot be read, [`ConfigError::Parse`] with line and reason when it is not right.
+    /// [`ConfigError::Read`] when it cannot be read, [`ConfigError::Parse`] with line and reason when it is invalid.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -86,7 +86,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What no single line shows to be wrong.
+    /// Checks what concerns several lines.
     fn check(&self) -> Result<(), String> {
         if self.requests.archive_dir.is_none() && !self.requests.archive_command.is_empty() {
             return Err("[requests]: archive_command needs archive_dir".to_owned());

@@ -1,11 +1,10 @@
-//! An entry of `[[models]]`, and what the management API takes in its place: what clients call a model, and who serves
-//! it.
+//! An entry of `[[models]]`, and its equivalent in the management API: what clients call a model, and who serves it.
 
 use serde::{Deserialize, Serialize};
 
 use super::value::BaseUrl;
 
-/// Bytes of a model's name; no longer one can be asked for.
+/// Most bytes of a model's name.
 const NAME_BYTES_MAX: usize = 256;
 /// Most targets of an entry.
 const TARGETS_MAX: usize = 32;
@@ -25,14 +24,14 @@ pub struct Model {
     /// What they may call it as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Who serves it, one at least.
+    /// Who serves it; at least one.
     pub targets: Vec<Target>,
     /// Models that are tried, one after the other, when every target has failed before the first byte of an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
 }
 
-/// One who serves a model.
+/// A provider that serves a model.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
@@ -45,8 +44,8 @@ pub struct Target {
     /// Where the provider is, for this model, in place of its own `base_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<BaseUrl>,
-    /// Platform credentials, by id or label, that serve this and nothing else; any of the provider's where there are
-    /// none.
+    /// Platform credentials, by id or label, that serve this and nothing else; if there are none, any of the
+    /// provider's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
     /// Share of the requests among targets of one priority: 1 to 1000.
@@ -62,7 +61,7 @@ const fn usual_weight() -> u32 {
 }
 
 impl Target {
-    /// All of a provider, under the client's name for the model or another.
+    /// Any credential of a provider, under the client's name for the model or another.
     #[must_use]
     pub fn new(provider: &str, model: Option<&str>) -> Self {
         Self {
@@ -118,7 +117,7 @@ impl Model {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
 
-    /// What cannot be meant, whatever providers there are.
+    /// What is invalid with any providers.
     fn check(&self) -> Result<(), String> {
         let Self { name, aliases, targets, fallbacks } = self;
         let said = |what: &str| Err(format!("model `{name}` {what}"));
@@ -160,7 +159,7 @@ impl Model {
         Ok(())
     }
 
-    /// The provider that is not there, where one is not.
+    /// A provider that is not configured, if there is one.
     pub(crate) fn stranger(&self, known: impl Fn(&str) -> bool) -> Option<&str> {
         self.targets.iter().map(|target| target.provider.as_str()).find(|provider| !known(provider))
     }

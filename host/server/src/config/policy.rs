@@ -1,4 +1,4 @@
-//! Where components come from, and which of them decides what.
+//! Where components come from, and the policies.
 
 use std::path::PathBuf;
 
@@ -10,15 +10,15 @@ use super::value::Millis;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugins {
-    /// Files in here replace built-in components; `None` is `plugins` below the data directory.
+    /// Files in this directory replace built-in components; `None` is `plugins` below the data directory.
     pub dir: Option<PathBuf>,
-    /// Compiled code is kept here between starts; `None` is `cache` below the data directory.
+    /// Compiled code is kept in this directory between starts; `None` is `cache` below the data directory.
     pub cache_dir: Option<PathBuf>,
-    /// Whether a changed file is taken up by itself.
+    /// Whether a changed file is loaded automatically.
     pub watch: bool,
     /// Largest component file, in bytes.
     pub file_bytes_max: u64,
-    /// Longest compilation of one component, in time of its thread.
+    /// Longest compilation of one component, in CPU time of its thread.
     pub compile_timeout_ms: Millis,
     /// Longest `configure` of a fresh instance.
     pub configure_timeout_ms: Millis,
@@ -37,7 +37,7 @@ impl Default for Plugins {
     }
 }
 
-/// Which component decides what.
+/// The policies.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policies {
@@ -69,11 +69,11 @@ pub struct Policy {
     pub component: String,
     /// What happens to a request when the component fails.
     pub on_error: OnError,
-    /// Longest call.
+    /// The longest time of a call.
     pub deadline_ms: Millis,
-    /// Most linear memory.
+    /// The most linear memory.
     pub memory_bytes_max: usize,
-    /// Handed to the component.
+    /// The component's own configuration.
     pub config: toml::Table,
 }
 

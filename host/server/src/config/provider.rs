@@ -1,4 +1,4 @@
-//! The upstreams, the built-in ones under those of the file.
+//! The upstreams: the built-in ones, changed by those of the file.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ pub struct Provider {
     pub enabled: bool,
     /// The component that speaks for it.
     pub adapter: String,
-    /// What the adapter's paths are put behind.
+    /// The base of the adapter's paths.
     pub base_url: BaseUrl,
     /// Whether requests go there over HTTP/2, many on one connection, where the provider speaks it.
     #[serde(default)]
     pub http2: bool,
-    /// Handed to the adapter.
+    /// The adapter's own configuration.
     #[serde(default)]
     pub config: toml::Table,
 }
@@ -61,7 +61,7 @@ pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Resul
     Ok(providers)
 }
 
-/// Those of an empty file.
+/// The providers of an empty file.
 pub(super) fn defaults() -> Providers {
     let provider = |adapter: &str, host: &'static str| Provider {
         enabled: true,

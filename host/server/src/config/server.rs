@@ -1,4 +1,4 @@
-//! Where the gateway listens and keeps things, and the bounds on what passes.
+//! Where the gateway listens and keeps its data, and the bounds on requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// Serving threads; 0 means one per core.
     pub workers: usize,
-    /// Home of everything that lasts.
+    /// The directory of everything that lasts.
     pub data_dir: PathBuf,
-    /// How long a drain waits.
+    /// How long a shutdown waits for open requests.
     pub drain_timeout_ms: Millis,
     /// With it, clients must speak TLS.
     pub tls: Option<Tls>,
@@ -43,11 +43,11 @@ impl Default for Server {
     }
 }
 
-/// What a listener proves itself with. Both files are PEM, and are read again when they change.
+/// The certificate of a listener. Both files are PEM, and are read again when they change.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificate, and after it those that lead to a root.
+    /// The certificate, followed by those that lead to a root.
     pub certificate_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,

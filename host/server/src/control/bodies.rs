@@ -18,14 +18,14 @@ use crate::state::directory::Directory;
 use crate::state::secret::hidden;
 use crate::telemetry::chain;
 
-/// How often old ones are looked for.
+/// How often old bodies are looked for.
 const INTERVAL: Duration = Duration::from_secs(600);
 /// Rows of one removal.
 const BATCH: u32 = 250;
-/// Pause between removals, for those who wait to write.
+/// Pause between removals, so that others can write.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Stores what the road has copied until `end` turns true; then what is still in the queue, and no more.
+/// Stores what the road has copied until `end` turns true, and then what is still in the queue.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     management: Management,
@@ -61,7 +61,7 @@ enum KeepError {
 struct Keeper {
     shared: Arc<Shared>,
     management: Management,
-    /// Knows the credentials of this directory, and so many tokens.
+    /// A redactor that knows the credentials of this directory, and the tokens up to this count.
     known: Option<(Arc<Directory>, u64, Arc<Redactor>)>,
 }
 
@@ -91,7 +91,7 @@ impl Keeper {
     fn redactor(&mut self) -> Result<Arc<Redactor>, RedactError> {
         let directory = self.shared.directory.load_full();
         let issued = self.shared.tokens.issued();
-        // Before they are listed: one that comes between is another number.
+        // Read before the tokens are listed: a token that comes in between changes the number.
         let count = issued.count();
         if let Some((known, tokens, redactor)) = &self.known
             && Arc::ptr_eq(known, &directory)
@@ -110,7 +110,7 @@ impl Keeper {
     }
 }
 
-/// Removes bodies whose time is over, for ever.
+/// Removes bodies whose time is over, in an endless loop.
 pub(crate) async fn watch(management: Management, rule: KeepBodies) {
     loop {
         match prune(&management, &rule).await {
@@ -122,7 +122,7 @@ pub(crate) async fn watch(management: Management, rule: KeepBodies) {
     }
 }
 
-/// Removes bodies whose time is over now. Returns of how many calls.
+/// Removes bodies whose time is over now. Returns the number of calls.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,5 +1,5 @@
-//! The configuration file while the gateway runs: providers, models and policies are taken up as one change, or not at
-//! all. What belongs to listeners, limits and the database needs a restart, and says so.
+//! The configuration file while the gateway runs: changes of providers, models and policies take effect together, or
+//! not at all. Changes of listeners, limits and the database need a restart, and the log says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::shared::Shared;
 /// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Takes up changes of the file for ever; SIGHUP looks at once. `known` is what the file held at the start.
+/// Applies changes of the file, in an endless loop; SIGHUP makes it look at once. `known` is what the file held at the
+/// start.
 pub(crate) async fn watch(shared: Arc<Shared>, path: PathBuf, mut known: Vec<u8>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     loop {
@@ -24,7 +25,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, path: PathBuf, mut known: Vec<u8>
             _ = hangup.recv() => tracing::info!("looking for changes, as told"),
         }
         let Ok(bytes) = std::fs::read(&path) else { continue };
-        // A file that is being written looks different at the next look; only one that has settled is read.
+        // A file that is being written differs at the next look; it is read only when it has stopped changing.
         if bytes == known || !settled(&path, &bytes).await {
             continue;
         }
@@ -38,7 +39,7 @@ async fn settled(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|again| again == bytes)
 }
 
-/// Reads the file and puts its providers, models and policies in force; what was there stays when anything is wrong.
+/// Reads the file and puts its providers, models and policies in force; what was in force stays when anything is wrong.
 async fn take_up(shared: &Arc<Shared>, path: &Path) {
     let config = match Config::read(path) {
         Ok(config) => config,

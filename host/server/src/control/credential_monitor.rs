@@ -1,7 +1,7 @@
-//! Looks after credentials that the providers refuse: keeps their state, and checks each again when that is due.
+//! Monitors credentials that the providers refuse: stores their state, and checks each again when that is due.
 //!
-//! One task on the control thread. It sleeps until the next check is due or something changes; nothing is polled, and
-//! nothing is written but changes.
+//! One task on the control thread. It sleeps until the next check is due or something changes; it does not poll, and
+//! writes only changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct CredentialMonitor {
 }
 
 impl CredentialMonitor {
-    /// Hears of changes by `changes`, which credentials send into.
+    /// `changes` receives the changes that credentials report.
     pub(crate) const fn new(
         shared: Arc<Shared>,
         management: Management,
@@ -33,7 +33,7 @@ impl CredentialMonitor {
         Self { shared, management, changes }
     }
 
-    /// Serves for as long as there are credentials to hear of.
+    /// Runs as long as any credential can report changes.
     pub(crate) async fn run(mut self) {
         loop {
             let due = self.due();
@@ -62,7 +62,7 @@ impl CredentialMonitor {
         directory.all().filter_map(due).min_by_key(|(ms, _)| *ms)
     }
 
-    /// Writes a credential's state down as it is now, which may be newer than the change that was heard of.
+    /// Stores a credential's current state, which may be newer than the reported change.
     async fn keep(&self, id: CredentialId) {
         let Some(live) = self.shared.directory.load().live.get(&id).cloned() else { return };
         let state = live.lasting();
@@ -80,8 +80,8 @@ impl CredentialMonitor {
         };
         let found = self.shared.check(subject, Some(credential.id)).await;
         let Some(result) = found.result else {
-            // What a provider whose adapter knows no check thinks of it, only a call shows: it has another chance. Left
-            // as it is, its check would stay due and be made without pause.
+            // Where the adapter knows no check, only a call can show whether the provider accepts it, so it gets
+            // another chance. Otherwise its check would stay due and be repeated without pause.
             credential.live.succeed();
             return self.keep(credential.id).await;
         };

@@ -1,4 +1,4 @@
-//! Makes a directory of rows: all of it, or the next one out of the one before and what has changed.
+//! Makes a directory from rows: all of it, or the next one from the previous one and what has changed.
 //!
 //! Accounts, credentials' health and what keys have used are taken over from the directory before, because requests
 //! under way hold them.
@@ -25,7 +25,7 @@ use crate::state::limiter::Limited;
 use crate::state::limiter::SharedMeter;
 use crate::state::platform;
 
-/// The weight of a credential for which nobody has said one.
+/// The default weight of a credential.
 const USUAL_WEIGHT: u32 = 100;
 
 /// What was used since midnight UTC.
@@ -46,12 +46,12 @@ pub(crate) struct Builder {
     pub(crate) master: MasterKey,
     /// Whether credentials may be lent.
     pub(crate) lends: bool,
-    /// Where credentials tell that their state has changed.
+    /// Where credentials report that their state has changed.
     pub(crate) changes: UnboundedSender<CredentialId>,
 }
 
 impl Builder {
-    /// The directory that holds `part` and nothing else; what lives on is taken from `old`.
+    /// The directory that holds `part` and nothing else; living state is taken from `old`.
     pub(crate) fn whole(&self, old: &Directory, part: Part, used: &UsedToday) -> Directory {
         self.build(Directory::default(), old, part, used)
     }
@@ -96,7 +96,7 @@ impl Builder {
         new
     }
 
-    /// Puts credentials where they belong, and says whose they are.
+    /// Sorts credentials in, and returns their owners.
     fn take_credentials(
         &self,
         new: &mut Directory,
@@ -116,11 +116,11 @@ impl Builder {
                     new.owners.insert(row.id, user);
                     own.entry(user).or_default().extend(credential);
                 }
-                // What is lent stays its user's in the books.
+                // A lent credential still belongs to its user.
                 (Owner::Shared, _) | (Owner::User, None) => {}
             }
         }
-        // Oldest first, whichever came in now.
+        // Oldest first, including the new ones.
         new.platform.sort_by_key(|credential| credential.id);
         let users = own.keys().copied().collect();
         for (user, mut list) in own {
@@ -131,7 +131,7 @@ impl Builder {
         users
     }
 
-    /// How a credential is: as requests under way know it, or else as it was left.
+    /// The health of a credential: as requests under way know it, or else as it was stored.
     fn live(&self, row: &tollgate_store::Credential, old: &Directory, used: &UsedToday) -> Arc<Live> {
         old.live.get(&row.id).map(Arc::clone).unwrap_or_else(|| {
             let health = Health::restored(row.state.condition, row.state.failures);
@@ -164,7 +164,7 @@ impl Builder {
     }
 }
 
-/// Takes out what `part` says anew, and what is in it no more.
+/// Removes what `part` contains again, and what no longer exists.
 fn forget(new: &mut Directory, wanted: &Wanted, part: &Part) {
     let known: HashSet<CredentialId> = part.credentials.iter().map(|credential| credential.id).collect();
     let other = |credential: &Arc<Credential>| !wanted.credentials.contains(&credential.id);
@@ -185,7 +185,7 @@ fn forget(new: &mut Directory, wanted: &Wanted, part: &Part) {
     }
     let known: HashSet<ApiKeyId> = part.api_keys.iter().map(|key| key.id).collect();
     for id in wanted.api_keys.iter().filter(|id| !known.contains(id)) {
-        // Keys are revoked, not removed: whoever removes one by hand makes us look for it.
+        // Keys are revoked, not removed; one that was removed by hand has to be searched for.
         let gone = new.callers.iter().find(|(_, caller)| caller.api_key == *id).map(|(digest, _)| *digest);
         gone.map(|digest| new.callers.remove(&digest));
         new.meters.remove(id);
@@ -200,7 +200,7 @@ fn set_own(new: &mut Directory, user: UserId, list: Vec<Arc<Credential>>) {
     }
 }
 
-/// Lends what these users lend, of which only those who are enabled lend anything.
+/// Lends the credentials that these users lend; only enabled users lend anything.
 fn lend(new: &mut Directory, users: &HashSet<UserId>, enabled: &HashSet<UserId>) {
     let of_them = |credential: &Arc<Credential>| {
         credential.lender.as_ref().is_some_and(|lender| users.contains(&lender.user))
@@ -220,10 +220,10 @@ fn lend(new: &mut Directory, users: &HashSet<UserId>, enabled: &HashSet<UserId>)
     }
 }
 
-/// A credential as others may use it. The weight is the usual one: an owner's own does not make them earn more.
+/// A credential as others may use it. It has the default weight, so that owners cannot earn more by setting theirs.
 fn lent(own: &Credential, user: UserId, account: &Arc<SharedAccount>) -> Option<Arc<Credential>> {
-    // One that its owner leads elsewhere would take others' prompts there: the store lends none, and neither is one
-    // used.
+    // A credential whose owner chooses the address would take others' prompts there. The store lends none, and none is
+    // used here either.
     if own.place.is_some() {
         return None;
     }
@@ -247,7 +247,7 @@ fn terms(row: &tollgate_store::Credential) -> Option<Terms> {
     Some(Terms { number: loan.number, requests_per_day: loan.requests_per_day })
 }
 
-/// The account that requests under way draw on, with its floor of now, or a new one.
+/// The account that requests under way use, with its current floor, or a new one.
 fn account(old: &Directory, balance: &Balance) -> Arc<SharedAccount> {
     let Some(account) = old.accounts.get(&balance.user) else {
         return SharedAccount::new(Account::new(balance.posted, balance.floor));
@@ -256,7 +256,7 @@ fn account(old: &Directory, balance: &Balance) -> Arc<SharedAccount> {
     Arc::clone(account)
 }
 
-/// The meter that counted for a limited key before, or one that begins with what was used today.
+/// The meter of a limited key so far, or a new one that begins with today's usage.
 fn meter(old: &Directory, key: ApiKeyId, used: &HashMap<ApiKeyId, u64>) -> Arc<SharedMeter> {
     let fresh = || SharedMeter::new(RateMeter::new(used.get(&key).copied().unwrap_or(0), now()));
     old.meters.get(&key).map_or_else(fresh, Arc::clone)

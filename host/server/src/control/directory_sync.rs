@@ -1,4 +1,4 @@
-//! The way from the database to memory: everything at start, and what another process has changed since.
+//! From the database to memory: everything at the start, and later what has changed since.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const ADMIN_SECRET: &str = "admin_secret_sha256";
 const DEMO_USER: &str = "demo";
 const DEMO_POINTS: Micropoints = Micropoints::from_points(1_000_000);
 
-/// What a first start made up.
+/// Secrets that a first start made.
 #[derive(Debug, Clone, Default)]
 pub struct FirstStart {
     /// The admin secret.
@@ -38,10 +38,10 @@ pub struct FirstStart {
     pub demo_key: Option<Secret>,
 }
 
-/// Why memory does not hold what the database does.
+/// Why memory could not follow the database.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// Management could not be opened or asked.
+    /// Management could not be opened or called.
     #[error(transparent)]
     Manage(#[from] ManageError),
     /// What the last run left could not be resolved.
@@ -103,7 +103,7 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Open
     Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start, changed })
 }
 
-/// Decides where provider keys are kept, says so, and takes in those that the environment gives to memory.
+/// Decides where provider keys are kept, logs it, and adds those of the environment to memory.
 async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> Result<(), SyncError> {
     for wrong in &keys.wrong {
         tracing::error!("{wrong}");
@@ -143,20 +143,20 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
 }
 
 impl DirectorySync {
-    /// Who reads the store for it.
+    /// The follower that reads the store.
     pub(crate) const fn management(&self) -> &Management {
         &self.management
     }
 
-    /// Takes up what another process has changed: users, keys, credentials, prices, grants.
+    /// Applies what another process has changed: users, keys, credentials, prices, grants.
     ///
     /// # Errors
-    /// When the database fails; memory is as it was then.
+    /// When the database fails; then memory stays as it was.
     pub(crate) async fn refresh(&mut self, shared: &Shared) -> Result<(), SyncError> {
         let old = shared.directory.load_full();
         let Some(next) = self.follower.follow(&old, now()).await? else { return Ok(()) };
         shared.directory.store(Arc::new(next.directory));
-        // Nothing is awaited in between: the file's half, which the same thread replaces, is the newest.
+        // Nothing is awaited in between, so the file's half, which the same thread replaces, is the newest.
         let stored = next.routes.and_then(|stored| shared.upstreams.load().with_stored(routes(&stored)));
         if let Some(upstreams) = stored {
             shared.upstreams.store(upstreams);
@@ -165,8 +165,8 @@ impl DirectorySync {
     }
 }
 
-/// Model routes as they are compiled. One that this version cannot read is left out, loudly: the rest of the gateway
-/// works.
+/// Model routes as they are compiled. One that this version cannot read is left out, with an error in the log; the rest
+/// of the gateway works.
 fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
     let read = |route: &tollgate_store::ModelRoute| match serde_json::from_str(&route.definition) {
         Ok(model) => Some(model),
@@ -178,7 +178,7 @@ fn routes(stored: &[tollgate_store::ModelRoute]) -> Vec<Model> {
     stored.iter().filter_map(read).collect()
 }
 
-/// The hash of the admin secret; a first start makes one up.
+/// The hash of the admin secret; a first start generates the secret.
 async fn admin_secret(store: &Store, first_start: &mut FirstStart) -> Result<[u8; 32], SyncError> {
     if let Some(digest) = store.catalogue.setting(ADMIN_SECRET).await?.as_deref().and_then(from_hex) {
         return Ok(digest);
@@ -202,7 +202,8 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// A user with points, and platform credentials that the simulator takes. Returns the user's key when it was made now.
+/// A user with points, and platform credentials that the simulator accepts. Returns the user's key when it was made
+/// now.
 async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<Secret>, ManageError> {
     match management.find_user(DEMO_USER).await {
         Ok(_) => return Ok(None),
@@ -228,8 +229,8 @@ async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<
     Ok(Some(key))
 }
 
-/// Keeps what happened to a component. Called on the thread where it happened, so it never waits: under a flood of
-/// faults the metric counts them all, and the table keeps those that there is room for.
+/// Keeps what happened to a component. Called on the thread where it happened, so it never waits: in a flood of faults
+/// the metric counts all of them, and the table keeps those for which there is room.
 pub(crate) fn note(writer: &Writer, event: &Event) {
     let row = |component: &str, digest: Option<[u8; 32]>, event: &str, detail: Option<String>| PluginEvent {
         at: now(),

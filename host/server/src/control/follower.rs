@@ -1,8 +1,8 @@
-//! Follows the feed of the store: reads what has changed, and nothing else, and makes the next directory of it.
+//! Follows the feed of the store: reads only what has changed, and makes the next directory from it.
 //!
 //! A look at the feed where nothing has changed reads one row. A change of an API key reads the key and its user; one
 //! of a user or of a credential, all keys of that user. Everything is read at the start, where the feed has a gap, and
-//! where so much has changed that it is the shorter way.
+//! where so much has changed that this is faster.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::state::directory::Directory;
 /// Changes after which everything is read instead.
 const CHANGES_MAX: u32 = 4096;
 
-/// Why the directory is as it was.
+/// Why the directory could not be renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// The store could not be read.
@@ -32,7 +32,7 @@ pub enum FollowError {
     Account(#[from] BalanceOverflow),
 }
 
-/// What is next.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) struct Next {
     /// The directory.
@@ -46,9 +46,9 @@ pub(crate) struct Next {
 pub(crate) struct Follower {
     feed: Arc<dyn Feed>,
     builder: Builder,
-    /// Where credentials are instead of the store, in a server that keeps them in memory.
+    /// The credentials, in a server that keeps them in memory and not in the store.
     memory: Option<Arc<MemoryKeys>>,
-    /// The last change that was taken up.
+    /// The last change that was applied.
     change: u64,
     /// The last change of credentials in memory.
     in_memory: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Begins with everything.
+    /// Reads everything.
     ///
     /// # Errors
     /// When the store fails.
@@ -69,7 +69,7 @@ impl Follower {
     ) -> Result<(Self, Next), FollowError> {
         let mut follower = Self { feed, builder, memory, change: 0, in_memory: 0, seq: 0 };
         let snapshot = follower.feed.load(now).await?;
-        // Whatever was moved until then is in the balances.
+        // The balances include what was moved until then.
         follower.seq = snapshot.seq;
         let next = follower.take_up(snapshot, &Directory::default(), now).await?;
         Ok((follower, next))
@@ -78,7 +78,7 @@ impl Follower {
     /// The directory after `old`; `None` where nothing has changed.
     ///
     /// # Errors
-    /// When the store fails; what has changed is taken up the next time then.
+    /// When the store fails; then what has changed is applied the next time.
     pub(crate) async fn follow(
         &mut self,
         old: &Directory,
@@ -107,14 +107,14 @@ impl Follower {
         Ok(Some(next))
     }
 
-    /// Reads what is wanted and puts it in.
+    /// Reads what is wanted and applies it.
     async fn part(
         &mut self,
         mut wanted: Wanted,
         old: &Directory,
         now: Timestamp,
     ) -> Result<Next, FollowError> {
-        // Keys hold the credentials of their users, of which some may be gone.
+        // Keys in memory hold the credentials of their users, some of which may be gone.
         wanted.users.extend(wanted.credentials.iter().filter_map(|id| old.owners.get(id)));
         let kept = self.memory.as_ref().map(|memory| {
             let of_memory = memory.some(&wanted.credentials);
@@ -132,14 +132,14 @@ impl Follower {
             self.feed.api_key_tokens_today(Some(&keys), now).await?
         };
         let (read_up_to, routes) = (part.seq, part.routes.take());
-        // What is new was not used.
+        // New ones were not used yet.
         let used = UsedToday { keys, ..UsedToday::default() };
         let directory = self.builder.next(old, &wanted, part, &used);
         self.credit(old, &directory, read_up_to).await?;
         Ok(Next { directory, routes })
     }
 
-    /// Puts everything in the place of what was.
+    /// Replaces everything.
     async fn take_up(
         &mut self,
         mut snapshot: Snapshot,
@@ -168,11 +168,11 @@ impl Follower {
         Ok(Next { directory, routes: Some(routes) })
     }
 
-    /// Credits what management has moved since the last time.
+    /// Credits what management has moved since the last step.
     async fn credit(&mut self, old: &Directory, new: &Directory, read_up_to: i64) -> Result<(), FollowError> {
         for credit in self.feed.transfers_since(self.seq).await? {
             self.seq = credit.seq;
-            // The account of a new user came with its balance, and with the grants that are part of it.
+            // The account of a new user came with its balance, which includes these grants.
             let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
             if let Some(account) = new.accounts.get(&credit.user).filter(|_| known) {
                 account.credit(credit.amount)?;
@@ -181,8 +181,8 @@ impl Follower {
         Ok(())
     }
 
-    /// What keys and credentials have used since midnight UTC, where one is limited and nobody has counted for it yet.
-    /// The records are not read otherwise.
+    /// What keys and credentials have used since midnight UTC, for limited ones that are not counted yet. Otherwise the
+    /// records are not read.
     async fn used_today(
         &self,
         snapshot: &Snapshot,
@@ -199,7 +199,7 @@ impl Follower {
         if !snapshot.credentials.iter().all(counted) {
             used.credentials = self.feed.credential_tokens_today(now).await?;
         }
-        // At a start; later all are known, and what is new was not used.
+        // At a start; later all are known, and new ones were not used yet.
         if !snapshot.credentials.iter().any(known) {
             used.lent = self.feed.lent_today(now).await?;
         }
@@ -207,7 +207,7 @@ impl Follower {
     }
 }
 
-/// Whether a change says that all has to be read.
+/// Whether a change requires that everything is read.
 fn unclear(changes: &[Change]) -> bool {
     changes.iter().any(|change| change.what == Changed::Everything)
 }
@@ -222,14 +222,14 @@ fn wanted(changes: &[Change], with_credentials: bool) -> Wanted {
             Changed::Credential(credential) if with_credentials => wanted.credentials.extend([credential]),
             Changed::Prices => wanted.prices = true,
             Changed::ModelRoute(_) => wanted.routes = true,
-            // The transfers are read whenever anything has changed; and memory knows of its credentials itself.
+            // The transfers are read whenever anything has changed; memory tracks its own credentials.
             Changed::Points(_) | Changed::Credential(_) | Changed::Everything => {}
         }
     }
     wanted
 }
 
-/// Limited keys for which nobody has counted yet.
+/// Limited keys that are not counted yet.
 fn uncounted(keys: &[ApiKey], old: &Directory) -> Vec<ApiKeyId> {
     let uncounted = |key: &&ApiKey| !key.limits.is_empty() && !old.meters.contains_key(&key.id);
     keys.iter().filter(uncounted).map(|key| key.id).collect()

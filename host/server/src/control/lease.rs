@@ -1,5 +1,5 @@
-//! Keeps this node's lease, by which other nodes of its database know that it is alive, and releases what
-//! dead ones left.
+//! Renews this node's lease, by which other nodes of the database know that it is alive, and releases the holds of dead
+//! nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tollgate_store::{LEASE_MS, Ledger};
 
 use crate::clock::now;
 
-/// How often: two may fail before anyone takes this node for dead.
+/// How often. Two renewals may fail before others consider this node dead.
 const INTERVAL: Duration = Duration::from_millis(LEASE_MS / 3);
 
-/// Does so for ever.
+/// Does so in an endless loop.
 pub(crate) async fn keep(ledger: Arc<dyn Ledger>) {
     loop {
         tokio::time::sleep(INTERVAL).await;

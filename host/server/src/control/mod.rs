@@ -1,5 +1,5 @@
-//! What runs beside the road on the control thread: the database and the configuration file followed, credentials
-//! looked after, old records removed, and the node's lease kept.
+//! What runs beside the road on the control thread: it follows the database and the configuration file, monitors
+//! credentials, removes old records, and renews the node's lease.
 
 pub(crate) mod bodies;
 pub(crate) mod config_watch;

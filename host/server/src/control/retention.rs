@@ -1,9 +1,9 @@
-//! How long the request log is kept: records go, oldest first, into a file of the archive where there is one, and then
-//! out of the database.
+//! How long the request log is kept: records are moved, oldest first, to a file of the archive, if there is one, and
+//! then removed from the database.
 //!
-//! A few hundred at a time, each in a transaction of its own, so that the ledger never waits long. A batch is in the
-//! file, and on the disk, before it is removed: a crash in between archives it twice and loses nothing. The file has
-//! the name of its first request; it ends in `.part` until the run is over, and a run that was cut short is completed
+//! A few hundred at a time, each batch in its own transaction, so that the ledger never waits long. A batch is in the
+//! file, and on the disk, before it is removed: a crash in between archives it twice and loses nothing. The file is
+//! named after its first request; it ends in `.part` until the run is over, and a run that was cut short is completed
 //! by the next one.
 
 use std::fs::{File, OpenOptions};
@@ -22,11 +22,11 @@ use crate::telemetry::chain;
 
 /// Records of one transaction.
 const BATCH: u32 = 250;
-/// Pause between transactions, for those who wait to write.
+/// Pause between transactions, so that others can write.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often a server looks.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// What a file that is not complete ends in.
+/// The ending of an incomplete file.
 const PART: &str = "part";
 
 /// What a run did.
@@ -55,7 +55,7 @@ pub(crate) enum RetentionError {
         #[source]
         source: io::Error,
     },
-    /// A record could not be written down.
+    /// A record could not be serialized.
     #[error("writing a record down")]
     Record(#[source] serde_json::Error),
     /// The operator's command could not be started.
@@ -87,7 +87,7 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Retention
     move |source| RetentionError::File { doing, path: path.to_owned(), source }
 }
 
-/// Keeps the log within its bounds, for ever.
+/// Keeps the log within its bounds, in an endless loop.
 pub(crate) async fn watch(management: Management, rule: Requests) {
     if rule.keep_days == 0 && rule.keep_records == 0 {
         return;
@@ -104,7 +104,7 @@ pub(crate) async fn watch(management: Management, rule: Requests) {
     }
 }
 
-/// Removes what may go now.
+/// Removes what may be removed now.
 ///
 /// # Errors
 /// When the database or the archive fails: what was not archived is still there. When the command fails: all files are
@@ -149,7 +149,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
     Ok(done)
 }
 
-/// Does what waits for files and programs where nobody else waits with it.
+/// Runs work that waits for files and programs on another thread.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RetentionError> + Send + 'static,
 ) -> Result<T, RetentionError> {
@@ -183,7 +183,7 @@ impl Archive {
     }
 }
 
-/// Completes what a run that was cut short has left.
+/// Completes what an interrupted run has left.
 fn left_over(dir: &Path, command: &[String]) -> Result<(), RetentionError> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {

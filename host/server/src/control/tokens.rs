@@ -1,5 +1,4 @@
-//! Has access tokens made as they are wanted. A refresh token that was replaced is sealed and stored before the new one
-//! is used.
+//! Fetches access tokens when they are needed. A new refresh token is sealed and stored before it is used.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use crate::telemetry::chain;
 use crate::transport::Settings;
 use crate::upstream::issue::{self, Made};
 
-/// Makes tokens for ever, as they are wanted.
+/// Fetches tokens when they are needed, in an endless loop.
 pub(crate) async fn serve(
     management: Management,
     transport: Settings,

@@ -1,7 +1,7 @@
-//! What can go wrong: by the request's own fault, or because it asked for it.
+//! What can go wrong: by the request's own fault, or because the caller asked for it.
 //!
 //! A [`Problem`] is answered before any byte of an answer, in the provider's own words (`refuse` of each provider
-//! file). A [`Fault`] is chosen by the caller: it is one of those problems, or it spoils an answer on its way
+//! file). A [`Fault`] is chosen by the caller: it is one of those problems, or it damages an answer
 //! ([`super::reply::Reply::spoil`]).
 
 /// Why a request gets an error instead of an answer.
@@ -11,9 +11,9 @@ pub(super) enum Problem {
     NoCredential,
     /// A credential that the provider does not know.
     BadCredential,
-    /// The body is no JSON object; the parser's words.
+    /// The body is not a JSON object; the parser's words.
     Malformed(String),
-    /// A field is missing or unfit: its name, and what is wrong in the provider's words.
+    /// A field is missing or invalid: its name, and what is wrong in the provider's words.
     Invalid(&'static str, String),
     /// No such model.
     UnknownModel(String),
@@ -31,7 +31,8 @@ pub(super) enum Problem {
     Overloaded,
 }
 
-/// Seconds that a [`Problem::RateLimited`] refusal asks the caller to wait. Short: a demo should heal while one looks.
+/// Seconds that a [`Problem::RateLimited`] refusal asks the caller to wait. Short, so that a demonstration recovers
+/// quickly.
 pub(super) const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// What a caller can ask to go wrong, by model name or message.

@@ -1,16 +1,16 @@
 //! The simulated provider behind `tollgate serve --demo`: OpenAI, Anthropic and Gemini on one loopback port.
 //!
-//! It speaks the three wire protocols as the real providers do (ids, usage blocks, event order, headers, error
-//! bodies), so that a newcomer's first call, the official SDKs and the load bench work without a provider key. It
-//! accepts any credential that starts with `demo-`, in the header that the real provider reads, and refuses others
-//! with the provider's own error. The answer is `reply::Prompt::answer`: the last user message, said back.
+//! It speaks the three wire protocols as the real providers do (ids, usage blocks, event order, headers, error bodies),
+//! so that a newcomer's first call, the official SDKs and the load bench work without a provider key. It accepts any
+//! credential that starts with `demo-`, in the header that the real provider reads, and refuses others with the
+//! provider's own error. The answer is `reply::Prompt::answer`: the last user message, repeated.
 //!
 //! **Faults on request.** A model name that contains `demo-<fault>`, or a last user message that contains
-//! `[[<fault>]]`, brings out one of the faults of `fault::Fault`: `401`, `429`, `500`, `529`, `quota`, `context`,
-//! `slow`, `cut`, `midstream-error`, `empty`, `hang`, `garbage`.
+//! `[[<fault>]]`, causes one of the faults of `fault::Fault`: `401`, `429`, `500`, `529`, `quota`, `context`, `slow`,
+//! `cut`, `midstream-error`, `empty`, `hang`, `garbage`.
 //!
-//! It is no part of the data path and knows nothing of the gateway: `proxy/` reaches it as it reaches any upstream.
-//! It listens on loopback only. Start reading at `handle`; each provider is one file with a `handle` of its own.
+//! It is not part of the data path and knows nothing of the gateway: `proxy/` reaches it like any upstream. It listens
+//! on loopback only. Start reading at `handle`; each provider is one file with a `handle` of its own.
 
 mod anthropic;
 mod fault;
@@ -77,7 +77,7 @@ impl Simulator {
         Ok(simulator)
     }
 
-    /// Starts one on a thread and a runtime of its own, so that it takes no turn of the gateway's workers.
+    /// Starts one on a separate thread and runtime, so that it does not slow the gateway's workers.
     ///
     /// # Errors
     /// When no loopback port can be bound or no thread started.
@@ -174,7 +174,7 @@ fn dispatch(call: &Call) -> Reply {
     }
 }
 
-/// Whom a request is meant for. Three hosts in the world, one port here.
+/// The provider that a request is meant for: three hosts in reality, one port here.
 #[derive(Debug, PartialEq, Eq)]
 enum Provider {
     OpenAi,
@@ -183,7 +183,7 @@ enum Provider {
 }
 
 impl Provider {
-    /// By path; `/v1/models` is common to all three and told apart by the credential's header.
+    /// By path; `/v1/models` is common to all three and distinguished by the credential's header.
     fn of(call: &Call) -> Self {
         let path = call.path();
         let gemini_verb = path.contains("/models/") && path.contains(':');

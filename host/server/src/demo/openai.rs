@@ -25,7 +25,7 @@ const MODELS: [&str; 8] = [
     "text-embedding-3-large",
 ];
 
-/// When the listed models were made, in seconds since the epoch.
+/// When the listed models were created, in seconds since the epoch.
 const MODELS_CREATED: u64 = 1_790_000_000;
 
 /// Answers one call to `api.openai.com`.

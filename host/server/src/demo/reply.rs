@@ -19,7 +19,7 @@ pub(super) const SLOW_PACE: Duration = Duration::from_millis(500);
 /// The least pause before a connection is cut.
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
-/// Bytes of the user's message that are said back at most.
+/// Most bytes of the user's message that are repeated.
 const ECHO_BYTES_MAX: usize = 2_000;
 
 /// The part of a request that decides the answer.
@@ -27,7 +27,7 @@ pub(super) struct Prompt {
     pub(super) model: String,
     /// Tokens of the system text and all turns together.
     pub(super) input_tokens: usize,
-    /// The fault that the caller asked for, when it is one that spoils an answer.
+    /// The fault that the caller asked for, when it is one that damages an answer.
     pub(super) fault: Option<Fault>,
     message: String,
     output_tokens_max: Option<u64>,
@@ -58,7 +58,7 @@ impl Prompt {
         Self { output_tokens_max: output_tokens_max.as_u64(), ..self }
     }
 
-    /// Takes note whether the answer will be streamed.
+    /// Sets whether the answer will be streamed.
     ///
     /// # Errors
     /// [`Problem::Internal`] when a mid-stream error was asked for and there is no stream to put it in.
@@ -161,14 +161,14 @@ enum Delivery {
     Stream,
     /// In chunks, at [`SLOW_PACE`].
     Slow,
-    /// As far as they go, then the connection breaks.
+    /// As far as the frames go, then the connection breaks.
     Cut,
     /// Never, not even a head.
     Hang,
 }
 
 impl Reply {
-    /// A bare status, for what no provider has words for.
+    /// Only a status, for cases without a provider's error.
     pub(super) fn status(status: StatusCode) -> Self {
         Self { status, headers: Vec::new(), frames: Vec::new(), delivery: Delivery::Whole }
     }
@@ -211,7 +211,7 @@ impl Reply {
         self
     }
 
-    /// Promises the whole body and keeps half of it: of the frames, or of the bytes when there is one frame.
+    /// Announces the whole body and sends half of it: of the frames, or of the bytes when there is one frame.
     fn cut(&mut self) {
         if let [only] = self.frames.as_mut_slice() {
             self.headers.push(("content-length", only.len().to_string()));

@@ -218,7 +218,7 @@ async fn dropping_the_simulator_closes_its_connections() {
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
     drop(simulator);
     let mut rest = Vec::new();
-    // A reset is as good as an end; what must not happen is that this waits for ever.
+    // A reset counts as an end; this only must not wait for ever.
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
 }

@@ -15,10 +15,10 @@ use super::connection;
 use super::socket::{Socket, StallGuard};
 use super::terms::{Door, Handler, Terms};
 
-/// Pause after an accept that failed for want of file descriptors or memory.
+/// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` turns true, and ends when every connection has, or the time of the drain is over. Its tasks are
+/// Accepts until `stop` turns true, and ends when every connection has ended or the drain's time is over. Its tasks are
 /// local ones, and are gone when it returns.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub(crate) async fn serve<H: Handler>(
     Ok(())
 }
 
-/// The next visitor; never, where none can come.
+/// The next connection from within; never, where there can be none.
 async fn next(visitors: &mut Option<mpsc::Receiver<DuplexStream>>) -> DuplexStream {
     if let Some(receiver) = visitors
         && let Some(visitor) = receiver.recv().await
@@ -71,7 +71,7 @@ async fn next(visitors: &mut Option<mpsc::Receiver<DuplexStream>>) -> DuplexStre
     std::future::pending().await
 }
 
-/// Serves a connection that came by the socket. At a stop, one that has not begun to speak HTTP is not waited for.
+/// Serves a connection that came by the socket. A stop does not wait for a connection that has not begun to speak HTTP.
 async fn accepted_one<H: Handler>(
     terms: Rc<Terms<H>>,
     stream: TcpStream,
@@ -94,7 +94,7 @@ async fn accepted_one<H: Handler>(
     }
 }
 
-/// Serves a connection from within.
+/// Serves a connection from within this process.
 async fn visited<H: Handler>(terms: Rc<Terms<H>>, visitor: DuplexStream, stop: watch::Receiver<bool>) {
     connection::http1(&terms, Socket::Inside(visitor), Ipv4Addr::LOCALHOST.into(), stop).await;
 }

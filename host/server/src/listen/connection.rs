@@ -1,4 +1,4 @@
-//! One connection, from its first request to its last: what hyper is told, and what it does not look after by itself.
+//! One connection, from its first request to its last: hyper's settings, and what hyper does not do itself.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use super::terms::{Guards, Handler, Terms};
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
 const SEND_BYTES_MAX: usize = 64 * 1024;
-/// How long an HTTP/2 peer that was told to go may take for it when it has no request under way.
+/// How long an HTTP/2 peer without open requests may take to close after it was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves HTTP/1.1.
@@ -122,7 +122,7 @@ fn builder(guards: &Guards, streams: &Streams) -> http2::Builder<super::stream::
         .max_concurrent_streams(guards.streams_max)
         .max_header_list_size(u32::try_from(guards.head_bytes_max).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BYTES_MAX)
-        // Only a peer that reads answers: one that does not is cut off, as one that takes no bytes.
+        // Only for a peer that reads: one that does not is cut off like a peer that takes no bytes.
         .keep_alive_interval(guards.write)
         .keep_alive_timeout(guards.write);
     builder

@@ -1,9 +1,9 @@
 //! What a client still sends when it has its answer: a refusal comes before its body is read.
 //!
-//! A connection that is closed with bytes unread is reset by the kernel, and a reset takes the answer from a client that
-//! has not read it yet. So the rest of a body is read and dropped while the answer is on its way, within bounds, and the
-//! connection lives on. What is left after that (a body past the bounds, a head that cannot be read, a client that asked
-//! whether to send and did not wait) is dropped below HTTP, behind a closed writing half.
+//! A connection that is closed with bytes unread is reset by the kernel, and a reset takes the answer from a client
+//! that has not read it yet. So the rest of a body is read and dropped while the answer is on its way, within bounds,
+//! and the connection lives on. What is left after that (a body past the bounds, a head that cannot be read, a client
+//! that asked whether to send and did not wait) is dropped below HTTP, behind a closed writing half.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! The doors of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the kernel
-//! spreads connections and no worker wakes for another's.
+//! The sockets of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the
+//! kernel spreads connections and no worker wakes for another's.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ const VISITORS: usize = 16;
 /// Longest drain of the operators' listener, which ends after the clients' one.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The doors of a gateway, and where they are.
+/// The sockets of a gateway, and their addresses.
 pub(crate) struct Doors {
     /// Of clients: one for each worker.
     pub(crate) clients: Vec<Door>,
@@ -30,7 +30,7 @@ pub(crate) struct Doors {
     pub(crate) address: SocketAddr,
     /// Where operators connect.
     pub(crate) admin_address: SocketAddr,
-    /// Leads to a clients' door from within the process.
+    /// Connects to the clients' listener from within the process.
     pub(crate) visits: mpsc::Sender<DuplexStream>,
 }
 
@@ -44,10 +44,10 @@ pub struct ListenError {
 }
 
 impl Doors {
-    /// Opens a clients' door for each worker, and one for operators.
+    /// Opens a clients' socket for each worker, and one for operators.
     ///
     /// # Errors
-    /// When an address is taken or not ours.
+    /// When an address is in use or not this machine's.
     pub(crate) fn open(
         config: &Config,
         workers: usize,
@@ -73,7 +73,7 @@ impl Doors {
     }
 }
 
-/// Binds `count` sockets, one at least, to one address. With port 0 the first picks the port and the others follow.
+/// Binds `count` sockets, at least one, to one address. With port 0 the first picks the port and the others follow.
 fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListener>), ListenError> {
     let (chosen, first) = bind_one(address, count > 1)?;
     let mut sockets = vec![first];
@@ -83,7 +83,7 @@ fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<TcpListene
     Ok((chosen, sockets))
 }
 
-/// Binds a socket, and says to which address.
+/// Binds a socket, and returns its address.
 fn bind_one(address: SocketAddr, shared: bool) -> Result<(SocketAddr, TcpListener), ListenError> {
     let bound = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -5,8 +5,8 @@
 //!
 //! `pinned` is the other end, for the command line.
 //!
-//! What is answered is none of this room's business: `worker` hands clients' requests to the road, `app` the operators'
-//! ones to the management API.
+//! This room does not decide the answers: `worker` hands clients' requests to the road, `app` the operators' ones to
+//! the management API.
 
 pub(crate) mod accept;
 mod connection;

@@ -1,5 +1,5 @@
-//! A connection's bytes, whatever carries them, with a peer that takes none cut off. hyper has no write timeout of its
-//! own: without this, a client that stops reading would hold a stream, its upstream connection and its hold for ever.
+//! A connection's bytes over any carrier; a peer that takes none is cut off. hyper has no write timeout of its own:
+//! without this, a client that stops reading would hold a stream, its upstream connection and its hold for ever.
 
 use std::future::Future;
 use std::io;
@@ -15,10 +15,10 @@ use tokio_rustls::server::TlsStream;
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Most that is read to find out what a peer speaks; as much as hyper reads at first.
+/// The most that is read to find out what a peer speaks; as much as hyper reads at first.
 const FIRST_READ_BYTES: usize = 8 * 1024;
 
-/// What carries a connection: one type for all, so that there is one copy of hyper's machinery.
+/// The carrier of a connection: one type for all, so that there is one copy of hyper's code.
 pub(super) enum Socket {
     /// TCP.
     Plain(StallGuard),
@@ -42,7 +42,7 @@ impl Socket {
     }
 }
 
-/// Calls the same method of whatever carries the connection.
+/// Calls the same method of the carrier.
 macro_rules! carrier {
     ($socket:expr, $carrier:ident => $call:expr) => {
         match $socket.get_mut() {
@@ -106,18 +106,18 @@ impl StallGuard {
         Self { stream, limit, first: Bytes::new(), timer: None, stalled: false }
     }
 
-    /// Whether the peer's first bytes are those of HTTP/2; they are still to be read afterwards. Waits until they tell,
-    /// so the caller keeps the time.
+    /// Whether the peer's first bytes are those of HTTP/2; they stay unread. Waits until they tell, so the caller sets
+    /// the time limit.
     ///
     /// # Errors
     /// When the connection breaks.
     pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
         let mut first = Vec::new();
         loop {
-            // No memory for a peer that says nothing.
+            // No memory for a silent peer.
             self.stream.readable().await?;
             first.reserve(FIRST_READ_BYTES);
-            // Not `try_read`: after it, the next read asks the system in vain, though this one left nothing.
+            // Not `try_read`: after it, the next read would make a useless system call, though this one left nothing.
             let read = self.stream.read_buf(&mut first).await?;
             if read == 0 || first.len() >= PREFACE.len() || !PREFACE.starts_with(&first) {
                 break;
@@ -127,7 +127,7 @@ impl StallGuard {
         Ok(self.first.starts_with(PREFACE))
     }
 
-    /// Passes a write's result on, keeping the time while it is pending.
+    /// Passes on a write's result, and limits the time that it is pending.
     fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stalled = false;

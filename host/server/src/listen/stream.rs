@@ -1,9 +1,8 @@
-//! The streams of an HTTP/2 connection: each request a task, which ends with the connection, and whose answer must be
-//! taken.
+//! The streams of an HTTP/2 connection: each request is a task, which ends with the connection, and the peer must take
+//! its answer.
 //!
-//! Where a stream's flow control keeps its bytes back, the connection goes on and no write is pending: the guard below
-//! it sees nothing. So an answer goes out in pieces, and the task that sends them looks how long a piece has been
-//! waiting.
+//! Where flow control stops a stream, the connection goes on and no write is pending, so the guard below does not
+//! notice. Therefore an answer goes out in pieces, and its task watches how long a piece has been waiting.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -17,8 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Most bytes of an answer that are handed on at once: what is left of a piece when the peer opens its window by one
-/// byte waits in memory.
+/// Most bytes of an answer that are handed on at once: the rest of a piece waits in memory when the peer opens its
+/// window by only one byte.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// The streams of one connection. Dropping it ends them.
@@ -26,22 +25,22 @@ pub(super) struct Streams(Rc<Inner>);
 
 struct Inner {
     tasks: RefCell<JoinSet<()>>,
-    /// Between the call of the service and that of the executor, which follows at once: the progress of the stream that
-    /// begins.
+    /// The progress of the stream that begins: set by the call of the service, taken by the executor, which follows at
+    /// once.
     begun: Cell<Option<Rc<Progress>>>,
     activity: Rc<Activity>,
     /// Time in which a peer must take some bytes.
     limit: Duration,
 }
 
-/// How many streams there are, and since when there are none.
+/// How many streams there are, and since when there have been none.
 struct Activity {
     running: Cell<usize>,
     quiet_since: Cell<Instant>,
 }
 
 impl Streams {
-    /// None yet. A stream whose peer takes nothing for `limit` is reset.
+    /// No streams yet. A stream whose peer takes nothing for `limit` is reset.
     pub(super) fn new(limit: Duration) -> Self {
         let activity = Activity { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) };
         Self(Rc::new(Inner {
@@ -52,19 +51,19 @@ impl Streams {
         }))
     }
 
-    /// Begins a stream; the next future to be spawned is its.
+    /// Begins a stream; the next spawned future belongs to it.
     pub(super) fn begin(&self) -> Rc<Progress> {
         let progress = Rc::<Progress>::default();
         self.0.begun.set(Some(Rc::clone(&progress)));
         progress
     }
 
-    /// What hyper spawns streams with. It does not keep them alive: each stream holds one.
+    /// The executor with which hyper spawns streams. It does not keep them alive, since each stream holds one.
     pub(super) fn spawn(&self) -> Spawn {
         Spawn(Rc::downgrade(&self.0))
     }
 
-    /// Waits until there has been no stream for `time`, from now on.
+    /// Waits until there has been no stream for `time`, counted from now.
     pub(super) async fn quiet_for(&self, time: Duration) {
         let (activity, from) = (&self.0.activity, Instant::now());
         loop {
@@ -98,7 +97,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Spawn {
     }
 }
 
-/// Counts a stream for as long as it is there.
+/// Counts a stream as long as it exists.
 struct Running(Rc<Activity>);
 
 impl Running {
@@ -141,8 +140,7 @@ async fn until_stalled(stream: impl Future<Output = ()>, progress: &Progress, li
     .await;
 }
 
-/// A body in pieces, each of which says when it was handed on. hyper asks for the next when the peer's window is open
-/// again.
+/// A body in pieces, which notes when each was handed on. hyper asks for the next when the peer's window is open again.
 pub(super) struct Paced<B> {
     body: B,
     /// What is left of the body's last frame.

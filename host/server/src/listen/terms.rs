@@ -1,4 +1,4 @@
-//! What a listener is given: where connections come in, what answers them, and what a peer may do.
+//! The settings of a listener: where connections come in, what answers them, and what a peer may do.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ pub(crate) trait Handler: Clone + 'static {
     ) -> impl Future<Output = Response<Self::Body>>;
 }
 
-/// How long a peer may take for what, and how much of it there may be.
+/// Time limits and size limits for a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Guards {
-    /// Time for a request's head; time without a request, too.
+    /// Time for a request's head, and time without a request.
     pub(crate) head_read: Duration,
     /// Time in which a peer must take some bytes.
     pub(crate) write: Duration,
@@ -51,7 +51,7 @@ pub(crate) struct Guards {
 }
 
 impl Guards {
-    /// What the configuration says. `tls` is that of the listener.
+    /// The terms of the configuration. `tls` is that of the listener.
     pub(crate) fn new(config: &Config, tls: Option<&crate::config::Tls>) -> Self {
         let limits = &config.limits;
         let head_read = limits.head_read_timeout_ms.duration();
@@ -68,7 +68,7 @@ impl Guards {
     }
 }
 
-/// Where connections come in, and under which terms.
+/// A socket and its terms.
 pub(crate) struct Door {
     /// The listening socket.
     pub(crate) socket: std::net::TcpListener,
@@ -80,7 +80,7 @@ pub(crate) struct Door {
     pub(crate) guards: Guards,
 }
 
-/// What all connections of a door have in common.
+/// What all connections of a socket have in common.
 pub(super) struct Terms<H> {
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) guards: Guards,

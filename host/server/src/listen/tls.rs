@@ -1,5 +1,5 @@
-//! The certificate that a listener shows: read at the start, and again when its files change, without a connection that
-//! notices.
+//! The certificate of a listener: read at the start, and again when its files change, without disturbing open
+//! connections.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -20,10 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::{Server, Tls};
 use crate::telemetry::chain;
 
-/// How ALPN names HTTP/2.
+/// ALPN's name for HTTP/2.
 pub(super) const HTTP2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
-/// How often the files are looked at. What links point to is looked at, so no way of replacing them goes unseen.
+/// How often the files are checked. Links are followed, so no way of replacing the files goes unnoticed.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A certificate with its key. New connections get the newest; those that are open keep theirs.
@@ -37,9 +37,9 @@ pub(crate) struct Certificate {
 /// The certificates of both listeners, where they have one.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {
-    /// What clients see.
+    /// The clients' listener.
     pub(crate) clients: Option<Arc<Certificate>>,
-    /// What operators see.
+    /// The operators' listener.
     pub(crate) admin: Option<Arc<Certificate>>,
 }
 
@@ -47,13 +47,13 @@ impl Certificates {
     /// Reads those that are configured.
     ///
     /// # Errors
-    /// When a file cannot be read, holds nothing of use, or the two are not a pair.
+    /// When a file cannot be read, holds nothing usable, or the two are not a pair.
     pub(crate) fn load(server: &Server) -> Result<Self, TlsError> {
         let load = |tls: &Option<Tls>| tls.as_ref().map(Certificate::load).transpose();
         Ok(Self { clients: load(&server.tls)?, admin: load(&server.admin_tls)? })
     }
 
-    /// Each of them, to be watched.
+    /// All of them, to be watched.
     pub(crate) fn each(self) -> impl Iterator<Item = Arc<Certificate>> {
         self.clients.into_iter().chain(self.admin)
     }
@@ -71,7 +71,7 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// It is no PEM file.
+    /// It is not a PEM file.
     #[error("{} is no PEM file", path.display())]
     Pem {
         /// The file.
@@ -118,13 +118,13 @@ impl Certificate {
         Ok(Arc::new(Self { files: files.clone(), read, current }))
     }
 
-    /// What makes TLS of the next connection.
+    /// The acceptor for the next connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Takes up changes of the files for ever; SIGHUP reads them at once. Files that cannot be used are told once, and
-    /// what was there stays.
+    /// Applies changes of the files, in an endless loop; SIGHUP reads them at once. Unusable files are logged once, and
+    /// the old certificate stays.
     pub(crate) async fn watch(self: Arc<Self>) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         let mut tried = self.read;
@@ -135,8 +135,8 @@ impl Certificate {
                 _ = hangup.recv() => true,
             };
             let look = Look::at(&self.files);
-            // Between the new certificate and its key is a moment at which the two do not match: they are read when
-            // they have rested.
+            // While new files are written, certificate and key may not match: they are read when they have stopped
+            // changing.
             let rested = look == std::mem::replace(&mut last, look);
             if told || rested && look != tried {
                 tried = look;
@@ -160,7 +160,7 @@ impl Certificate {
     }
 }
 
-/// What shows that a file is another, or may be read by others: `None` where there is none.
+/// What shows that a file has changed, or may be read by others; `None` without a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look([Option<(u64, u64, i64, i64)>; 2]);
 
@@ -171,7 +171,7 @@ impl Look {
     }
 }
 
-/// What rustls serves with: TLS 1.2 and 1.3, sessions resumed by tickets, no data before the handshake's end.
+/// The settings of rustls: TLS 1.2 and 1.3, sessions resumed by tickets, no early data.
 fn config(files: &Tls) -> Result<ServerConfig, TlsError> {
     let chain = certificates(&files.certificate_file)?;
     let key = key(&files.key_file)?;
@@ -200,7 +200,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-/// The certificates in a file, one at least.
+/// The certificates in a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -220,7 +220,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// A key that everyone on the machine may read, or others may write, is told.
+/// Logs a warning for a key that everyone on the machine may read, or others may write.
 fn warn_if_open(path: &Path) {
     let mode = fs::metadata(path).map_or(0, |is| is.mode());
     if mode & 0o026 != 0 {

@@ -1,4 +1,4 @@
-//! A serving thread: its own runtime and door, with a [`Lane`] for what its requests need.
+//! A serving thread: its own runtime and socket, with a [`Lane`] for what its requests need.
 
 use std::io;
 use std::net::IpAddr;
@@ -40,8 +40,8 @@ impl Handler for Clients {
 /// # Errors
 /// When the runtime or the listener cannot be set up.
 pub(crate) fn run(shared: Arc<Shared>, door: Door, stop: watch::Receiver<bool>) -> io::Result<()> {
-    // A runtime whose tasks are all local: a `LocalSet` inside of another runtime has a queue of its own, and a system
-    // call for each task that is woken by a socket.
+    // A runtime whose tasks are all local: a `LocalSet` inside another runtime has a separate queue, and costs a system
+    // call for each task that a socket wakes.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     Runtime::prepare_thread();
@@ -49,7 +49,7 @@ pub(crate) fn run(shared: Arc<Shared>, door: Door, stop: watch::Receiver<bool>) 
         let (lane, background) = Lane::new(shared);
         let background = tokio::task::spawn_local(background.run());
         let served = accept::serve(door, Clients(lane), stop).await;
-        // Every ticket is gone with its connection, and with them the last sender: this ends when all are settled.
+        // The tickets, and with them the last sender, have gone with their connections: this ends when all are settled.
         let _settled = background.await;
         served
     })

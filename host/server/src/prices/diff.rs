@@ -1,4 +1,4 @@
-//! What a price list would change: model by model, class by class. For people who are about to publish one.
+//! What a price list would change: model by model, class by class. It is shown to people who are about to publish one.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,18 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceTable, Rates};
 use tollgate_core::usage::{Class, ServiceTier};
 
-/// What becomes of one model.
+/// The change of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PriceChange {
     /// The model.
     pub(crate) model: String,
     /// `added`, `removed` or `changed`.
     pub(crate) change: &'static str,
-    /// What, in points: `input 2500 -> 2000`.
+    /// The differences, in points: `input 2500 -> 2000`.
     pub(crate) details: Vec<String>,
 }
 
-/// What `new` changes of `old`, by the names of the models.
+/// The changes from `old` to `new`, by the names of the models.
 pub(crate) fn changes(old: &PriceTable, new: &HashMap<String, ModelPrice>) -> Vec<PriceChange> {
     let before: HashMap<&str, &ModelPrice> = old.models().collect();
     let mut changes: Vec<PriceChange> = new
@@ -68,14 +68,14 @@ fn differences(old: &ModelPrice, new: &ModelPrice) -> Vec<String> {
     details
 }
 
-/// What a list says of prices: the name of each, with it; of a class that is priced like another, only what differs.
+/// The prices that a list states, with their names; for a class that is priced like another, only if it differs.
 pub(crate) fn stated(rates: &Rates) -> impl Iterator<Item = (&'static str, Micropoints)> + '_ {
     let classes = Class::ALL.into_iter().filter(|class| !rates.goes_without_saying(*class));
     let classes = classes.map(|class| (class.name(), rates.price_of(class)));
     classes.chain([("request", rates.price_of_request())])
 }
 
-/// Classes whose price differs, where one of the two lists says it.
+/// Classes whose price differs, if one of the two lists states it.
 fn rates(prefix: &str, old: Option<&Rates>, new: Option<&Rates>) -> Vec<String> {
     let names = Class::ALL.into_iter().map(Some).chain([None]);
     let priced = |rates: Option<&Rates>, class: Option<Class>| {

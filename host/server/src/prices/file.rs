@@ -7,9 +7,9 @@ use tollgate_core::points::{MICROPOINTS_PER_POINT, Micropoints};
 use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors, UNITS_PER_RATE};
 use tollgate_core::usage::{Class, ServiceTier, Unit, Unpriced};
 
-/// The name of what a request costs by itself.
+/// The name of the price of a request itself.
 const REQUEST: &str = "request";
-/// What stands before the names of the prices of long prompts, where one of them is at fault.
+/// The prefix, in errors, of prices for long prompts.
 const LONG_PROMPT: &str = "long_prompt.";
 /// The list that a new database starts with.
 const SHIPPED: &str = include_str!("../../prices.toml");
@@ -28,7 +28,7 @@ struct Model {
     output_tokens_max: u64,
     #[serde(default)]
     long_prompt: Option<LongPrompt>,
-    /// What tokens cost in other service tiers, as decimal parts of the prices.
+    /// The prices of tokens in other service tiers, as decimal fractions of the ordinary ones.
     #[serde(default)]
     service_tiers: BTreeMap<String, String>,
     /// Prices by the names of their classes, and that of a request.
@@ -104,8 +104,8 @@ fn tiers(factors: &Prices) -> Result<TierFactors, String> {
     Ok(TierFactors::of(&factors.iter().map(factor).collect::<Result<Vec<_>, String>>()?))
 }
 
-/// The prices of an ordinary request, or of a long one beside `base`: all of them known and none of them forgotten. How
-/// long a prompt is changes nothing of what a tool costs.
+/// The prices of an ordinary request, or of a long one beside `base`: all of them known and complete. The length of a
+/// prompt does not change the price of a tool.
 fn rates(
     prices: &Prices,
     prefix: &str,
@@ -119,7 +119,7 @@ fn rates(
     Rates::stated(request, |class| {
         let name = format!("{prefix}{}", class.name());
         match prices.get(class.name()) {
-            // A list says what a million tokens cost, and what one of anything else does.
+            // A list states the price of a million tokens, and of one unit of anything else.
             Some(usd) => {
                 let each = UNITS_PER_RATE / class.unit().priced_units();
                 let rate = rate(&name, usd, points_per_usd)?;
@@ -141,7 +141,8 @@ fn rate(class: &str, usd: &str, points_per_usd: u32) -> Result<i64, String> {
         || format!("`{class} = \"{usd}\"` is not a price: give a decimal number with at most six places");
     let millionths =
         Micropoints::parse_points(usd).filter(|amount| amount.get() >= 0).ok_or_else(wrong)?.get();
-    // A dollar has a million millionths and so many points, each a million micro-points: the millions cancel out.
+    // A dollar is a million millionths and `points_per_usd` points of a million micro-points each: the millions cancel
+    // out.
     debug_assert_eq!(MICROPOINTS_PER_POINT, 1_000_000);
     millionths.checked_mul(i64::from(points_per_usd)).ok_or_else(wrong)
 }

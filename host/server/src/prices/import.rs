@@ -1,10 +1,10 @@
 //! Price lists from elsewhere: JSON in the format of the LiteLLM project's `model_prices_and_context_window.json`, US
 //! dollars per token.
 //!
-//! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot say is
-//! not guessed but listed with its reason; what it has no one word for (a tier with several factors, tools that nothing
-//! counts) is left out, and said. A class that a provider does not price apart has the price that applies instead, as
-//! in the shipped list: an absent cache or audio price is that of plain text.
+//! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot express
+//! is not guessed but listed with its reason; what it has no field for (a tier with several factors, tools that nothing
+//! counts) is left out, and reported. A class that a provider does not price apart has the price that applies instead,
+//! as in the shipped list: an absent cache or audio price is that of plain text.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use tollgate_core::limits::matches;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors};
 use tollgate_core::usage::{Class, ServiceTier};
 
-/// What is taken of a list.
+/// What to take from a list.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     /// Providers of the list, with the configured provider that each stands for.
@@ -24,20 +24,20 @@ pub(crate) struct Selection {
     pub(crate) points_per_usd: u32,
 }
 
-/// What became of a list.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub(crate) struct Import {
     /// Prices by model.
     pub(crate) models: HashMap<String, ModelPrice>,
-    /// What cannot be said in the price table: the list's own name, and why.
+    /// Models that the price table cannot express: the list's own name, and why.
     pub(crate) refused: Vec<(String, String)>,
-    /// What of a model is not charged for.
+    /// What a model's price leaves out.
     pub(crate) left_out: Vec<(String, String)>,
 }
 
 type Entry<'a> = BTreeMap<String, &'a RawValue>;
 
-/// What the list calls the price of a token of each class, and the class whose price applies where it has none.
+/// The list's name for the price of a token of each class, and the class whose price applies where it has none.
 const NAMES: [(Class, &str, Option<Class>); 10] = [
     (Class::Input, "input_cost_per_token", None),
     (Class::CacheRead, "cache_read_input_token_cost", Some(Class::Input)),
@@ -50,9 +50,9 @@ const NAMES: [(Class, &str, Option<Class>); 10] = [
     (Class::ImageInput, "input_cost_per_image_token", Some(Class::Input)),
     (Class::ImageOutput, "output_cost_per_image_token", Some(Class::Output)),
 ];
-/// The price of a search of the web, by how much of what it found the model reads.
+/// The price of a web search, by how much of the results the model reads.
 const SEARCHES: &str = "search_context_cost_per_query";
-/// The same price as one of [`NAMES`], where they are equal; else nothing that the table can say.
+/// The same price as one of [`NAMES`], where they are equal; else the table cannot express it.
 const SAME: [(&str, &str); 2] = [
     ("cache_read_input_image_token_cost", "cache_read_input_token_cost"),
     ("cache_read_input_audio_token_cost", "cache_read_input_token_cost"),
@@ -66,7 +66,7 @@ const SERVICE_TIERS: [(&str, Option<ServiceTier>); 6] = [
     ("_balanced", None),
     ("_decisions", None),
 ];
-/// Parts of names that price a tool by its use: nothing meters them.
+/// Parts of names of prices for the use of a tool, which nothing meters.
 const TOOLS: [&str; 6] =
     ["per_query", "per_session", "per_1k_calls", "per_gb_per_day", "1k_tokens", "per_1000_calls"];
 /// Modes whose calls are metered by tokens.
@@ -115,7 +115,7 @@ impl Import {
     }
 }
 
-/// What one entry says, in the table's words.
+/// One entry as a price of the table.
 fn price(
     entry: &Entry<'_>,
     provider: &str,
@@ -154,7 +154,7 @@ fn price(
     Ok(ModelPrice { provider: provider.to_owned(), base, long_prompt, output_tokens_max, tiers })
 }
 
-/// Looks at one price of an entry: the limit of its tier, where it has one. What is left out is noted.
+/// Reads one price of an entry, and the limit of its tier, if it has one. Omissions are noted.
 fn known(
     entry: &Entry<'_>,
     name: &str,
@@ -162,7 +162,7 @@ fn known(
     left_out: &mut Vec<String>,
 ) -> Result<Option<u64>, String> {
     if raw.get() == "null" || Decimal::read(raw.get()).is_some_and(|price| price.is_zero()) {
-        // A price of nothing for what is never metered takes nothing away; one of a class is read with its class.
+        // A price of zero for something unmetered loses nothing; the price of a class is read with its class.
         return Ok(None);
     }
     if name == SEARCHES {
@@ -201,7 +201,7 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
         let raw = entry.get(&name).map(|raw| raw.get()).filter(|raw| *raw != "null");
         raw.map(|raw| rate(&name, raw, points_per_usd)).transpose()
     };
-    // Without the suffix: whether a class costs what the other one does.
+    // Without the suffix: whether a class costs the same as the other one.
     let as_ever = |name: &str, other: Class| {
         let number = |name: &str| entry.get(name).and_then(|raw| Decimal::read(raw.get()));
         let other = NAMES.iter().find(|(class, ..)| *class == other).and_then(|(_, name, _)| number(name));
@@ -214,8 +214,8 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
             (None, None) if class == Class::Input && suffix.is_empty() => return Ok(None),
             (None, None) if class == Class::Output && mode == "embedding" => 0,
             (None, None) => return Err(format!("it has no {} price{suffix}", class.name())),
-            // A price that only the ordinary tier has would be that of plain text beyond the limit, or its own: who
-            // knows.
+            // A price that only the ordinary tier has might stay the same beyond the limit, or follow plain text: this
+            // cannot be known.
             (None, Some(other))
                 if !suffix.is_empty() && entry.contains_key(name) && !as_ever(name, other) =>
             {
@@ -226,7 +226,7 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
     }
     let stated: Vec<(Class, i64)> = NAMES.iter().map(|(class, ..)| (*class, rates[*class])).collect();
     let search = entry.get(SEARCHES).map(|raw| searches(raw)).transpose()?.flatten();
-    // Of a million searches, as of a million tokens.
+    // For a million searches, as for a million tokens.
     let search = search.map(|usd| rate(SEARCHES, &usd, points_per_usd)).transpose()?;
     Ok(Some(Rates::of(0, &stated).with(Class::WebSearch, search.unwrap_or(0))))
 }

@@ -1,4 +1,5 @@
-//! Price lists as files: ours, those of others, what one would change, and what past calls would have cost by another.
+//! Price lists as files: ours, those of others, their differences, and what past calls would have cost with another
+//! one.
 
 pub(crate) mod diff;
 pub(crate) mod file;

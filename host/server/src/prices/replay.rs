@@ -1,5 +1,5 @@
-//! Prices receipts again: with the component that priced them, as it was kept, or with another one. No server is
-//! needed, and nothing in the books changes.
+//! Prices receipts again: with the archived component that priced them, or with another one. No server is needed, and
+//! nothing in the database changes.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,12 +16,12 @@ use crate::proxy;
 use crate::routing::components;
 use crate::telemetry::chain;
 
-/// Milliseconds that a call may run: whoever computes a bill again has more time than a request.
+/// Milliseconds that a call may run: computing a bill again may take longer than a request.
 const DEADLINE_MS: u32 = 10_000;
-/// In place of a digest where no component priced.
+/// Stands for the digest where no component priced.
 const NONE: [u8; 32] = [0; 32];
 
-/// What a receipt should have said.
+/// The result of pricing a receipt again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Priced {
     /// The charge.
@@ -47,7 +47,7 @@ pub(crate) enum ReplayError {
     NotKept {
         /// `component` or `configuration`.
         what: &'static str,
-        /// Which.
+        /// The digest.
         digest: Digest,
         /// What the system answered.
         #[source]
@@ -62,7 +62,7 @@ pub(crate) enum ReplayError {
         #[source]
         source: StartError,
     },
-    /// Nothing that prices was loaded.
+    /// No pricing policy was loaded.
     #[error("no pricing policy was loaded")]
     Nothing,
     /// The component failed.
@@ -70,7 +70,7 @@ pub(crate) enum ReplayError {
     Call(#[from] CallError),
 }
 
-/// A pricing policy that is run away from traffic.
+/// A pricing policy that runs outside traffic.
 pub(crate) struct Policy(Runtime);
 
 impl Policy {
@@ -86,7 +86,7 @@ impl Policy {
             .map_err(|source| ReplayError::Refused { what: file.display().to_string(), source })
     }
 
-    /// The component and the configuration with these digests, as they were kept.
+    /// The archived component and configuration with these digests.
     fn kept(config: &Config, component: Digest, config_digest: Digest) -> Result<Self, ReplayError> {
         let archive: Archive = components::archive(config);
         let lost = |what, digest| move |source| ReplayError::NotKept { what, digest, source };
@@ -112,12 +112,12 @@ impl Policy {
         Ok(Self(Runtime::start(settings, vec![binding], |_| {})?))
     }
 
-    /// What this policy charges for what the receipt is of.
+    /// What this policy charges for the usage of a receipt.
     ///
     /// # Errors
     /// When the component fails.
     pub(crate) fn price(&self, receipt: &Receipt) -> Result<Priced, ReplayError> {
-        // There is one variant, whoever it is for.
+        // There is only one variant.
         let policies = self.0.current().choose(Choice::default());
         let pricing = policies.pricing.ok_or(ReplayError::Nothing)?;
         let bill = Bill {
@@ -139,7 +139,7 @@ pub(crate) struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// The policies that this configuration's data directory has kept.
+    /// The policies in the archive of this configuration's data directory.
     pub(crate) fn new(config: &'a Config) -> Self {
         Self { config, loaded: HashMap::new() }
     }

@@ -1,11 +1,11 @@
 //! Logging: three streams out of one subscriber.
 //!
 //! *Application*: what happens to the gateway; to standard error, and to a file where files are configured.
-//! *Transactions*: one JSON line for each call that has ended, what the record says of it without its receipt; to a
-//! file alone. *Debug*: everything at a level of its own; to a file alone.
+//! *Transactions*: one JSON line for each ended call, its record without the receipt; only to a file. *Debug*:
+//! everything at a separate level; only to a file.
 //!
-//! Files are written by threads of their own ([`tracing_appender`]), fed through queues that never block: a line for
-//! which there is no room is dropped and counted ([`lost`]), and so is one that the disk refuses.
+//! Separate threads write the files ([`tracing_appender`]), fed through queues that never block: a line for which there
+//! is no room is dropped and counted ([`lost`]), and so is one that cannot be written.
 
 mod rotate;
 
@@ -88,7 +88,7 @@ pub(crate) fn start(log: &Log) -> Result<(), LogError> {
     Ok(())
 }
 
-/// An error with all that it came from, on one line.
+/// An error with all its causes, on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -100,7 +100,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Writes what is queued and closes the files. What is logged later goes to standard error alone.
+/// Writes what is queued and closes the files. What is logged later goes only to standard error.
 pub(crate) fn finish() {
     let guards: Vec<_> = locked().iter_mut().filter_map(|stream| stream.guard.take()).collect();
     drop(guards);
@@ -115,14 +115,14 @@ pub(crate) fn lost() -> Vec<(&'static str, u64)> {
     locked().iter().map(count).collect()
 }
 
-/// Tells of a call that has ended, where the transaction stream is on; otherwise this costs a look at an atomic.
+/// Writes a line about an ended call, if the transaction stream is on; otherwise this costs a look at an atomic.
 pub(crate) fn transaction(record: &RequestRecord) {
     if !tracing::enabled!(target: TRANSACTION, tracing::Level::INFO) {
         return;
     }
     let id = |id: Option<String>| id.unwrap_or_default();
     let usage = &record.usage;
-    // `tracing` wants each field spelt out, and a field for each class is what the table makes here.
+    // `tracing` needs each field spelt out; the table of classes makes a field for each class.
     macro_rules! tell {
         ($(
             $(#[$doc:meta])+

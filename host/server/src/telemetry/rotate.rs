@@ -1,8 +1,8 @@
-//! A log file that begins anew when it is full or its time is over, of which the last few are kept.
+//! A log file that is rotated when it is full or its time is over; the last few are kept.
 //!
 //! The current file has the stream's name; when it ends it becomes `name.1`, what was `name.1` becomes `name.2`, and so
-//! on. Written by one thread, away from those that serve. What cannot be written is counted and given up: a full disk
-//! must not stop a gateway.
+//! on. One thread writes it, apart from those that serve. Lines that cannot be written are counted and dropped: a full
+//! disk must not stop a gateway.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,9 +19,9 @@ use crate::clock::now;
 pub(super) struct Rule {
     /// A file ends before it would hold more bytes.
     pub(super) bytes_max: u64,
-    /// A file ends with the period of so many milliseconds (UTC) in which it began; 0 for never.
+    /// A file ends with the period of this many milliseconds (UTC) in which it began; 0 for never.
     pub(super) period_ms: u64,
-    /// Files that have ended and are kept.
+    /// Rotated files that are kept.
     pub(super) keep: u32,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Rotating {
 }
 
 impl Rotating {
-    /// Opens the file, and goes on with it where it is there. `lost` counts the writes that failed.
+    /// Opens the file, and appends to an existing one. `lost` counts the writes that failed.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -78,7 +78,7 @@ impl Rotating {
 }
 
 impl Write for Rotating {
-    /// Takes a line, always: what went wrong is counted.
+    /// Always takes a line: failures are counted.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.write_line(line, now()).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Write for Rotating {
 
 fn append(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    // Who called which model is nobody else's business.
+    // The log is private: it says who called which model.
     OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
@@ -103,7 +103,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A file that is not there need not be moved.
+/// A missing file need not be moved.
 fn moved(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -172,7 +172,7 @@ mod tests {
         let rule = Rule { bytes_max: 4, period_ms: 0, keep: 1 };
         let mut log = Rotating::open(dir.path().join("a.log"), rule, Arc::clone(&lost)).unwrap();
         log.write_all(b"one\n").unwrap();
-        // The next file cannot be begun where there is no folder any more.
+        // The next file cannot be created where the folder is gone.
         drop(dir);
         log.write_all(b"two\n").unwrap();
         assert_eq!(lost.load(Ordering::Relaxed), 1);

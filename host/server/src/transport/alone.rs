@@ -1,10 +1,10 @@
-//! Calls beside the road, which are rare: each has a thread of its own, because connections belong to one.
+//! Calls beside the road, which are rare: each has its own thread, because connections belong to a thread.
 
 use std::future::Future;
 
 use tokio::runtime::{Builder, LocalOptions};
 
-/// Runs `work` on a thread that ends with it; `None` where none could be had, or `work` panicked.
+/// Runs `work` on a thread that ends with it; `None` where the thread could not be started, or `work` panicked.
 pub(crate) async fn run<F: Future>(work: impl FnOnce() -> F + Send + 'static) -> Option<F::Output>
 where
     F::Output: Send + 'static,

@@ -1,4 +1,4 @@
-//! An answer as it comes back, whatever carried it: a head, and a body that is polled.
+//! An answer as it comes back over any transport: a head, and a body that is polled.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer that something else than a connection of this gateway brings.
+    /// An answer that another transport brings.
     #[must_use]
     pub fn new<B>(response: http::Response<B>) -> Self
     where
@@ -35,10 +35,10 @@ impl Answer {
     }
 }
 
-/// The body of an answer. Dropping it before its end tells the provider that nobody listens any more.
+/// The body of an answer. Dropping it before its end cancels the call at the provider.
 pub struct AnswerBody {
     source: Source,
-    /// What makes events of it, where it comes in binary messages.
+    /// Turns binary messages into events, where it comes in these.
     frames: Option<Frames>,
 }
 
@@ -48,9 +48,9 @@ pub(super) enum Source {
     Http1(http1::Incoming),
     /// A connection that it shares.
     Http2(http2::Incoming),
-    /// Something else.
+    /// Another transport.
     Other(UnsyncBoxBody<Bytes, AnswerError>),
-    /// Nothing any more.
+    /// Nothing: it has ended.
     Closed,
 }
 
@@ -61,12 +61,12 @@ impl From<Source> for AnswerBody {
 }
 
 impl AnswerBody {
-    /// From now on, what comes is made into events.
+    /// Turns what comes from now on into events.
     pub(crate) fn unframe(&mut self) {
         self.frames = Some(Frames::default());
     }
 
-    /// Tells the provider that nobody listens any more, whatever else there would be to hear.
+    /// Cancels the call at the provider, even if more of the answer would come.
     pub(crate) fn close(&mut self) {
         self.source = Source::Closed;
     }

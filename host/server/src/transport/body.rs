@@ -1,4 +1,4 @@
-//! Request bodies on their way upstream: the client's own bytes, chained around the few places that were spliced.
+//! Request bodies on their way upstream: the client's own bytes, around the few places that were spliced.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct Splice {
     /// Bytes of the original; empty to insert.
     pub(crate) range: Range<usize>,
-    /// What stands there instead.
+    /// The replacement.
     pub(crate) with: Bytes,
 }
 
@@ -36,13 +36,13 @@ impl From<Bytes> for Chained {
 }
 
 impl Chained {
-    /// `original` with `splices` applied; nothing of it is copied. Of two that overlap the wider one counts: the
-    /// filter may cover text inside a member that the road takes out or replaces as a whole.
+    /// `original` with `splices` applied; nothing of it is copied. Of two overlapping ones the wider counts: the filter
+    /// may cover text inside a member that the road takes out or replaces as a whole.
     pub(crate) fn spliced(original: &Bytes, splices: &mut [Splice]) -> Self {
         if splices.is_empty() {
             return Self::from(original.clone());
         }
-        // What begins at one place: insertions, then the widest.
+        // At one position: insertions first, then the widest.
         splices.sort_by_key(|Splice { range, .. }| (range.start, !range.is_empty(), Reverse(range.end)));
         let mut pieces = VecDeque::with_capacity(splices.len() * 2 + 1);
         let mut push = |bytes: Bytes| {

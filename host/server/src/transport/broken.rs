@@ -5,10 +5,10 @@ use tollgate_core::eventstream::FrameError;
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// What carries it did.
+    /// The connection broke.
     #[error("reading the answer")]
     Wire(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What came were no messages.
+    /// The bytes were not messages.
     #[error("framing the answer")]
     Frame(#[from] FrameError),
     /// A message holds no event.

@@ -1,4 +1,4 @@
-//! Connections to providers, up to where HTTP begins.
+//! Connections to providers, up to the point where HTTP begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Connector {
         Self { https, timeout }
     }
 
-    /// Speaks HTTP/2 with those whom `config` trusts.
+    /// Speaks HTTP/2 with servers that `config` trusts.
     #[cfg(test)]
     pub(super) fn trusting(config: rustls::ClientConfig, timeout: Duration) -> Self {
         let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
@@ -86,7 +86,7 @@ pub(super) fn broken(
     SendError::Exchange { authority: origin.authority.clone(), source: Arc::from(error.into()) }
 }
 
-/// Whether the other side has agreed to speak HTTP/2. Without TLS there is nobody to ask: it is known beforehand.
+/// Whether the other side has agreed to speak HTTP/2. Without TLS there is no negotiation: the configuration decides.
 pub(super) fn agrees_on_http2(io: &Io) -> bool {
     match io {
         MaybeHttpsStream::Http(_) => true,

@@ -1,4 +1,4 @@
-//! An answer in binary messages, made into the events of its protocol: each message holds one event, in base64.
+//! Turns an answer in binary messages into the events of its protocol: each message holds one event, in base64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,10 +16,10 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// The events of the next bytes; possibly none yet. What comes before a failure is given first.
+    /// The events of the next bytes; possibly none yet. Events before a failure are returned first.
     ///
     /// # Errors
-    /// When the upstream failed, or these are no messages.
+    /// When the upstream failed, or these are not messages.
     pub(super) fn events(&mut self, bytes: &[u8]) -> Result<Bytes, AnswerError> {
         self.decoder.feed(bytes);
         let mut events = BytesMut::new();
@@ -35,7 +35,7 @@ impl Frames {
         }
     }
 
-    /// What was to be said after the last events, or at the end.
+    /// The failure to report after the last events, or at the end.
     pub(super) fn failure(&mut self, ended: bool) -> Option<AnswerError> {
         let cut = ended && !self.decoder.is_empty();
         self.failed.take().or_else(|| cut.then_some(AnswerError::Cut))

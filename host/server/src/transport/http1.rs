@@ -1,12 +1,12 @@
-//! Upstream connections of one worker: HTTP/1.1, kept alive, newest first, shared with nobody.
+//! Upstream connections of one worker: HTTP/1.1, kept alive, newest first, not shared with other workers.
 //!
-//! HTTP/1.1 on purpose: one stream per connection, so that a slow client can hold up no one else's (h2 closes a shared
-//! connection whose small frames sit unread). Dropping an [`Incoming`] before its end closes the connection, which is
+//! HTTP/1.1 on purpose: one request per connection, so that a slow client cannot delay others (h2 closes a shared
+//! connection whose small frames stay unread). Dropping an [`Incoming`] before its end closes the connection, which is
 //! how a cancellation reaches the provider.
 //!
-//! A connection has no task of its own: whoever waits for its answer drives it. One task per exchange is woken where
-//! there would be two that wake each other for every piece, and all pieces that one read of the socket brought are
-//! there before the first of them is written on.
+//! A connection has no task of its own: the task that waits for its answer drives it. So one task per exchange is woken
+//! instead of two that wake each other for every piece, and all pieces of one read of the socket are there before the
+//! first of them is written on.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ const IDLE_MAX: usize = 256;
 /// An idle connection older than this is not used again: servers close theirs at 60 s and more.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
 
-/// Looks at a connection in one turn of its task; then others have theirs.
+/// Polls of a connection in one turn of its task, before other tasks have theirs.
 const TURNS_MAX: usize = 4;
 
 type Connection = http1::Connection<Io, Chained>;
@@ -59,7 +59,7 @@ impl Link {
         Self { sender, connection: Box::pin(connection), ended: false, waking, waker }
     }
 
-    /// Drives the connection until `step`, which takes what it brings, is ready or there is no more to bring now.
+    /// Drives the connection until `step`, which takes what it brings, is ready, or the connection brings no more now.
     fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -98,16 +98,15 @@ impl Link {
         }
     }
 
-    /// Whether it can take a request, once it has seen what came since it was last driven: that the upstream closed it,
-    /// say.
+    /// Whether it can take a request, after it has seen what came since it was last driven, such as the upstream's
+    /// close.
     fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
         let _nothing: Poll<()> = self.poll(cx, |_| Poll::Pending);
         !self.ended && self.sender.is_ready()
     }
 }
 
-/// Wakes the task that drives a link, but not for what the link's two halves tell each other while it does: the task is
-/// looking already.
+/// Wakes the task that drives a link, except for messages between the link's two halves while the task is driving it.
 #[derive(Default)]
 struct Waking {
     task: AtomicWaker,
@@ -139,7 +138,7 @@ impl Wake for Waking {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A link never leaves its thread, so that nothing comes between this look and the deed.
+        // A link never leaves its thread, so nothing happens between this check and the next line.
         if self.looking.load(Relaxed) {
             self.again.store(true, Relaxed);
         } else {
@@ -176,8 +175,8 @@ impl Pool {
 
     /// Sends one request and waits for the head of its answer.
     ///
-    /// A kept connection that turns out to be closed before it took the request is replaced without a word; a request
-    /// that was taken is never sent twice.
+    /// A kept connection that turns out to be closed before it took the request is replaced silently; a request that
+    /// was taken is never sent twice.
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future closes the connection.
@@ -202,7 +201,7 @@ impl Pool {
         }
     }
 
-    /// A kept connection that is still good: one that the upstream closed says so when it is driven.
+    /// A kept connection that still works: driving it shows whether the upstream has closed it.
     fn take(&self, origin: &Origin, cx: &mut Context<'_>) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(origin)?;
@@ -214,7 +213,7 @@ impl Pool {
         None
     }
 
-    /// Closes what has been idle for too long. Nobody reads from an idle connection, so that nobody else would.
+    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would.
     pub(super) fn prune(&self) {
         self.idle.borrow_mut().retain(|_, list| {
             list.retain(|idle| idle.since.elapsed() < IDLE_AGE_MAX);
@@ -252,7 +251,8 @@ async fn exchange(
 }
 
 impl Incoming {
-    /// Gives the connection back once the body has ended. It has to see that end itself before it can take a request.
+    /// Gives the connection back once the body has ended. The connection must see that end itself before it can take a
+    /// request.
     fn end(&mut self, cx: &mut Context<'_>) {
         let Some(mut link) = self.link.take() else { return };
         if link.is_ready(cx) {
@@ -281,7 +281,7 @@ impl Incoming {
         self.body.is_end_stream()
     }
 
-    /// How much is still to come.
+    /// How many bytes are still to come.
     pub(super) fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

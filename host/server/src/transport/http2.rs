@@ -1,13 +1,13 @@
 //! Upstream connections of one worker that many requests share: HTTP/2, where a provider's configuration asks for it.
 //!
-//! What one stream does must not reach the others. A client that reads slowly keeps its own stream's window closed and
-//! no more: every connection has window enough for all of its streams. What has come is taken out of h2 at once
-//! ([`incoming`]), because h2 closes a connection on which many small frames wait, and a stream of tokens is nothing
-//! but small frames.
+//! What one stream does must not affect the others. A client that reads slowly closes only its own stream's window,
+//! because a connection's window is large enough for all of its streams. Bytes are taken out of h2 at once
+//! ([`incoming`]), because h2 closes a connection on which many small frames wait, and a stream of tokens consists of
+//! small frames.
 //!
 //! A connection has a task of its own ([`peer`]). It takes at most [`STREAMS_MAX`] requests at a time, fewer where the
-//! other side says so; the next one goes to another connection. What the other side has surely not looked at is sent
-//! again, elsewhere.
+//! other side says so; the next one goes to another connection. A request that the other side has certainly not
+//! processed is sent again, elsewhere.
 
 mod exchange;
 mod incoming;
@@ -38,9 +38,9 @@ use super::{Origin, Request, SendError, Wire};
 const STREAMS_MAX: u16 = 100;
 /// An idle connection older than this is closed: servers close theirs at 60 s and more.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
-/// How long it is remembered that an origin does not speak HTTP/2.
+/// How long the gateway remembers that an origin does not speak HTTP/2.
 const REFUSAL_AGE_MAX: Duration = Duration::from_secs(600);
-/// How often a request is sent that was surely not looked at.
+/// How often a request is sent that was certainly not processed.
 const SENDS_MAX: usize = 3;
 
 /// The connections of one worker.
@@ -51,19 +51,19 @@ pub(super) struct Pool {
     this: Weak<Self>,
 }
 
-/// What there is to one origin.
+/// The connections to one origin.
 #[derive(Default)]
 struct Reached {
     peers: Vec<Rc<Peer>>,
     /// Connections under way.
     attempts: Vec<Attempt>,
-    /// Until when it is known that HTTP/2 is not spoken there.
+    /// Until when the origin counts as one without HTTP/2.
     refuses_until: Option<Instant>,
-    /// How many requests a connection took there when it was last made.
+    /// How many requests the last new connection there accepted.
     room: Option<usize>,
 }
 
-/// How an attempt to connect has ended, once it has.
+/// The result of an attempt to connect, once there is one.
 type Told = Option<Result<(), SendError>>;
 
 /// A connection that is being made, and how many requests wait for it.
@@ -72,7 +72,7 @@ struct Attempt {
     waiting: usize,
 }
 
-/// What a request does next.
+/// The next step of a request.
 enum Next {
     Send(Slot),
     Wait(watch::Receiver<Told>),
@@ -98,7 +98,7 @@ impl Pool {
         self.reserve_but(origin, None).await
     }
 
-    /// The same, not on the connection `but`.
+    /// The same, but not on the connection `but`.
     async fn reserve_but(
         &self,
         origin: &Arc<Origin>,
@@ -111,7 +111,7 @@ impl Pool {
                 Next::Refused => return Ok(None),
                 Next::Wait(done) => done,
             };
-            // The attempt's task says how it ended, whoever waits for it.
+            // The attempt's task reports how it ended to all that wait for it.
             let ended = done.wait_for(Option::is_some).await;
             if let Ok(ended) = ended
                 && let Some(Err(error)) = &*ended
@@ -143,13 +143,13 @@ impl Pool {
         tokio::task::spawn_local(async move {
             let Some(pool) = this.upgrade() else { return };
             let made = peer::connect(&pool.connector, &origin).await;
-            // Known to the pool before it is told: who waits looks there.
+            // Put into the pool before the result is announced: those who wait look there.
             told.send_replace(Some(pool.connected(&origin, &own, made)));
         });
         Next::Wait(done)
     }
 
-    /// Puts a new connection to the others.
+    /// Adds a new connection to the others.
     fn connected(
         &self,
         origin: &Origin,
@@ -173,8 +173,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Sends one request and waits for the head of its answer. What was surely not looked at is sent again on another
-    /// connection; anything else never is.
+    /// Sends one request and waits for the head of its answer. A request that was certainly not processed is sent again
+    /// on another connection; any other never is.
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future resets the stream.
@@ -209,7 +209,7 @@ impl Pool {
 
 fn answer(origin: &Origin, ended: Result<(Parts, Incoming), Broken>) -> Result<(Parts, Incoming), SendError> {
     ended.map_err(|why| match why {
-        // What the failure is called is said one level below: the log shows that.
+        // The level below has the name of the failure, which the log shows.
         Broken::Untaken(error) | Broken::Later(error) => broken(origin, error),
     })
 }

@@ -1,7 +1,7 @@
-//! How requests reach the providers and their answers come back. Nothing here knows a credential, a user or a plan.
+//! How requests reach the providers and their answers come back. This room knows no credentials, users or plans.
 //!
-//! The road knows `Transports::send`, [`Answer`] and two errors; which bytes go over which connection is the affair of
-//! `http1`, of `http2`, or of another [`Transport`] that stands for both.
+//! The road knows `Transports::send`, [`Answer`] and two errors; `http1`, `http2`, or another [`Transport`] in place of
+//! both, decide which bytes go over which connection.
 
 pub(crate) mod alone;
 mod answer;
@@ -34,7 +34,7 @@ pub struct Origin {
     pub authority: Authority,
 }
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wire {
     /// HTTP/1.1: a connection for each request that is under way.
@@ -44,18 +44,17 @@ pub enum Wire {
     Http2,
 }
 
-/// A request ready to go. There is no `Debug`: the secret is in it.
+/// A request that is ready to be sent. It has no `Debug`, because it contains the secret.
 pub struct Request {
     /// Where it goes.
     pub origin: Arc<Origin>,
-    /// What is spoken there.
+    /// The protocol there.
     pub wire: Wire,
-    /// What is said: path and query for a target, and all headers.
+    /// The request: path and query as its target, and all headers.
     pub message: http::Request<Chained>,
 }
 
-/// A request under way, until the head of its answer is there. Dropping it tells the provider that nobody waits any
-/// more.
+/// A request under way, until the head of its answer is there. Dropping it cancels the call.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + 'a>>;
 
 /// Carries requests to providers.
@@ -68,7 +67,7 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: Request) -> Sending<'_>;
 }
 
-/// Why there is no answer. Those who wait for one connection hear of its failure alike.
+/// Why there is no answer. All that wait for one connection get the same failure.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SendError {
     /// No connection could be made: the upstream has seen nothing.
@@ -97,7 +96,7 @@ pub enum SendError {
     },
 }
 
-/// How requests are carried: for all threads.
+/// How requests are carried, for all threads.
 #[derive(Clone)]
 pub(crate) struct Settings {
     /// How long a connection may take to be made.
@@ -133,14 +132,14 @@ impl Transports {
     /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
-    /// [`SendError`]. Dropping the future tells the provider that nobody waits any more.
+    /// [`SendError`]. Dropping the future cancels the call.
     pub(crate) async fn send(&self, request: Request) -> Result<Answer, SendError> {
         if let Some(instead) = &self.instead {
             return instead.send(request).await;
         }
         match request.wire {
             Wire::Http1 => self.alone(request).await,
-            // In a box: calls over HTTP/1.1 need not carry the room for it.
+            // Boxed, so that calls over HTTP/1.1 do not pay for its size.
             Wire::Http2 => Box::pin(self.agreed(request)).await,
         }
     }
@@ -151,7 +150,7 @@ impl Transports {
         Ok(Answer { head, body: Source::Http1(body).into() })
     }
 
-    /// Over HTTP/2, where the other side speaks it.
+    /// Over HTTP/2, if the other side speaks it.
     async fn agreed(&self, request: Request) -> Result<Answer, SendError> {
         match self.http2.reserve(&request.origin).await? {
             Some(slot) => {
@@ -162,7 +161,7 @@ impl Transports {
         }
     }
 
-    /// Closes what has been idle for too long. Nobody reads from an idle connection, so that nobody else would.
+    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would.
     pub(crate) fn prune(&self) {
         self.http1.prune();
         self.http2.prune();

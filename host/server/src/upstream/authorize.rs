@@ -1,6 +1,5 @@
-//! Puts the secret into an envelope, which makes a request of it: into headers, the query, a signature, or the form
-//! that buys a token. It needs nothing but the two, so that whoever holds the key can do it, wherever the envelope was
-//! made.
+//! Puts the secret into an envelope, which makes it a request: into headers, the query, a signature, or the form that
+//! buys a token. It needs only these two, so the holder of the key can do it on any machine.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -24,21 +23,21 @@ use crate::transport::body::Chained;
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const SESSION: HeaderName = HeaderName::from_static("x-amz-security-token");
-/// How long a token lives whose maker does not say, and how long an assertion is good.
+/// How long a token lives if its issuer does not say, and how long an assertion is valid.
 pub(super) const USUAL_LIFE_S: u64 = 3600;
 
-/// Why a secret makes no request of an envelope.
+/// Why a secret and an envelope do not make a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorizeError {
-    /// The adapter's template and the secret make no header.
+    /// The adapter's template and the secret do not make a valid header.
     #[error("no header {0} can be made of the secret")]
     Header(HeaderName),
-    /// The secret lacks what the provider's manner takes.
+    /// The secret lacks what the provider's scheme needs.
     #[error("the secret has no {0} that serves")]
     Part(&'static str),
 }
 
-/// Makes a request of an envelope. An access token stands for the secret where the provider wants one.
+/// Makes an envelope a request. An access token stands for the secret where the provider needs one.
 ///
 /// # Errors
 /// [`AuthorizeError`], where secret and envelope do not fit.
@@ -71,7 +70,7 @@ pub(crate) fn authorize(
 }
 
 impl Proof {
-    /// The target with the secret in its query, where it belongs there.
+    /// The target, with the secret in its query if it belongs there.
     fn target(&self, target: PathAndQuery, secret: &Secret) -> Result<PathAndQuery, AuthorizeError> {
         let Manner::Query(name) = &self.manner else { return Ok(target) };
         let key = percent_encoding::utf8_percent_encode(secret.expose(), percent_encoding::NON_ALPHANUMERIC);
@@ -97,7 +96,7 @@ impl Proof {
         Ok(Some(Bytes::from(form).into()))
     }
 
-    /// Signs the request, where it is to be signed. All that is to be signed is in its place.
+    /// Signs the request, if it has to be signed. Everything that is signed is in place by now.
     fn sign(
         &self,
         headers: &mut HeaderMap,
@@ -140,7 +139,7 @@ impl Proof {
     }
 }
 
-/// What is said to have a token for a refresh token.
+/// The form that exchanges a refresh token for an access token.
 fn refresh(secret: &Secret, client_id: &str) -> Result<Vec<(&'static str, String)>, AuthorizeError> {
     let refresh = part(secret, "refresh_token").ok_or(AuthorizeError::Part("refresh_token"))?;
     let own = part(secret, "client_id").map(|id| id.expose().to_owned());
@@ -171,7 +170,7 @@ fn assertion(secret: &Secret, audience: &str, scope: &str, at: Timestamp) -> Opt
     Some(format!("{signed}.{}", encode(&signature)))
 }
 
-/// A private key out of its PEM (PKCS #8).
+/// A private key from its PEM (PKCS #8).
 fn key_pair(pem: &Secret) -> Option<RsaKeyPair> {
     let lines = pem.expose().lines().filter(|line| !line.starts_with("-----"));
     let text: String = lines.flat_map(str::chars).filter(|sign| !sign.is_whitespace()).collect();

@@ -27,7 +27,7 @@ use crate::state::tokens::{TokenError, Tokens};
 use crate::transport::body::Chained;
 use crate::transport::{Request, Settings, Transports, alone};
 
-/// Longest check: someone waits for it.
+/// The longest time of a check: someone waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes of an answer that an adapter sees.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -35,14 +35,13 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// What a check found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
-    /// What the provider said; `None` where nobody was asked.
+    /// The provider's answer; `None` where it was not asked.
     pub(crate) result: Option<CheckResult>,
-    /// Why nobody was asked.
+    /// Why it was not asked.
     pub(crate) unasked: Option<String>,
     /// The provider's name for the account.
     pub(crate) account: Option<String>,
-    /// The secret as it has to be kept, where the check has changed it: a refresh token that was used may be good no
-    /// more.
+    /// The secret to keep, where the check has changed it: a used refresh token may no longer be valid.
     pub(crate) renewed: Option<Secret>,
 }
 
@@ -55,7 +54,7 @@ impl Found {
         Self { result: Some(CheckResult { at: now(), failure, status }), ..Self::default() }
     }
 
-    /// Whether the provider took the key.
+    /// Whether the provider accepted the key.
     pub(crate) fn is_good(&self) -> bool {
         self.result.is_some_and(|result| result.failure.is_none())
     }
@@ -66,12 +65,12 @@ impl Found {
     }
 }
 
-/// A credential that somebody asks about.
+/// The credential to check.
 #[derive(Clone)]
 pub(crate) struct Subject {
     /// The configured provider.
     pub(crate) provider: String,
-    /// Where it is good, if not at the provider itself.
+    /// Where it is valid, if not at the provider itself.
     pub(crate) place: Option<Place>,
     /// The key.
     pub(crate) secret: Secret,
@@ -86,14 +85,14 @@ impl FirstCredential {
         Self(runtime.current())
     }
 
-    /// What whoever brings it gets.
+    /// What the user who brings it gets.
     pub(crate) fn reward(&self, user: UserId) -> Micropoints {
         let policies = self.0.choose(Choice::of(user.as_bytes()));
         policies.pricing.map_or(Micropoints::ZERO, |pricing| pricing.plan().rewards.first_credential)
     }
 }
 
-/// A check, with all that it takes.
+/// A check, with everything that it needs.
 pub(crate) struct Check {
     /// The components.
     pub(crate) runtime: Runtime,
@@ -101,14 +100,14 @@ pub(crate) struct Check {
     pub(crate) provider: Option<Provider>,
     /// How the call is carried.
     pub(crate) transport: Settings,
-    /// What is asked about.
+    /// The subject.
     pub(crate) subject: Subject,
-    /// The credential that serves by this secret, and where its access tokens are kept.
+    /// The serving credential with this secret, and where its access tokens are kept.
     pub(crate) serving: Option<(Arc<Tokens>, Arc<Credential>)>,
 }
 
 impl Check {
-    /// Asks, on a thread that ends with the check.
+    /// Asks the provider, on a thread that ends with the check.
     pub(crate) async fn run(self) -> Found {
         let asked = alone::run(move || async move {
             Runtime::prepare_thread();
@@ -149,8 +148,7 @@ impl Check {
         Found { renewed, ..found }
     }
 
-    /// The access token that stands for the secret where its platform wants one, and the secret that having it has
-    /// left.
+    /// The access token for the secret, if its platform needs one, and the secret to keep after that.
     async fn token(
         &self,
         transports: &Transports,
@@ -167,7 +165,8 @@ impl Check {
     }
 }
 
-/// The call; `None` where the adapter's templates give no valid request, or the secret lacks what its platform wants.
+/// The call; `None` where the adapter's templates do not give a valid request, or the secret lacks what its platform
+/// needs.
 fn request(upstream: &Upstream, probe: &Probe, secret: &Secret) -> Option<Request> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

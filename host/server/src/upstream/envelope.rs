@@ -1,5 +1,5 @@
-//! A call to a provider as a plain value: where it goes and what it says, with no secret in it. Whoever holds the
-//! secret makes a request of it ([`authorize`](super::authorize::authorize)), here or on another machine.
+//! A call to a provider as a plain value: where it goes and what it says, without the secret. The holder of the secret
+//! makes it a request ([`authorize`](super::authorize::authorize)), here or on another machine.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::proof::Proof;
 use crate::transport::body::Chained;
 use crate::transport::{Origin, Wire};
 
-/// A call without the secret that it takes.
+/// A call without its secret.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     /// Where it goes.
@@ -21,24 +21,24 @@ pub(crate) struct Envelope {
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) target: PathAndQuery,
-    /// What the provider calls the model that is asked; none where no model is.
+    /// The provider's name of the model; `None` for calls without a model.
     pub(crate) model: Option<Box<str>>,
-    /// Everything but the headers that the secret or the body make.
+    /// All headers except those of the secret and of the body.
     pub(crate) headers: HeaderMap,
-    /// What is said.
+    /// The body.
     pub(crate) body: Chained,
 }
 
-/// Where calls go, and how they show who makes them.
+/// Where calls go, and how they are authorized.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// Scheme, host and port.
     pub(crate) origin: Arc<Origin>,
     /// The `Host` header.
     pub(crate) host: HeaderValue,
-    /// What is spoken there.
+    /// The protocol there.
     pub(crate) wire: Wire,
-    /// What becomes of the secret.
+    /// How the secret is used.
     pub(crate) proof: Proof,
 }
 
@@ -57,27 +57,27 @@ pub(crate) enum EnvelopeError {
     /// The model's name or the query does not fit into a target.
     #[error("the target is not valid")]
     Target,
-    /// A header of the adapter's plan is none.
+    /// A header of the adapter's plan is not valid.
     #[error("the header {0} is not valid")]
     Header(HeaderName),
 }
 
-/// What a call says.
+/// The content of a call.
 pub(crate) struct Message {
     /// `POST`, or `GET` for a check.
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) target: String,
-    /// What the provider calls the model that is asked.
+    /// The provider's name of the model.
     pub(crate) model: Option<Box<str>>,
     /// The caller's own headers.
     pub(crate) headers: HeaderMap,
-    /// What is said.
+    /// The body.
     pub(crate) body: Chained,
 }
 
 impl Upstream {
-    /// Addresses a call to one of the provider's endpoints, with the headers that the provider wants of everyone.
+    /// Addresses a call to one of the provider's endpoints, with the headers that the provider expects of every call.
     ///
     /// # Errors
     /// [`EnvelopeError`].
@@ -101,7 +101,7 @@ impl Upstream {
     }
 }
 
-/// Adds the platform's entries to the caller's lists, each once.
+/// Adds the platform's entries to the caller's lists, each only once.
 fn add(headers: &mut HeaderMap, added: &[(HeaderName, String)]) -> Result<(), EnvelopeError> {
     for (name, entry) in added {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

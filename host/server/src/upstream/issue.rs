@@ -1,5 +1,4 @@
-//! Has an access token made: the call to an authorization server for a refresh token or for a service account's
-//! signature.
+//! Fetches an access token: the call to an authorization server with a refresh token or a service account's signature.
 
 use std::sync::Arc;
 
@@ -25,18 +24,18 @@ use crate::transport::{Settings, Transports, Wire, alone};
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// A token for a secret that no request uses yet.
+/// A new token for a secret.
 pub(crate) struct First {
     /// The token.
     pub(crate) token: Arc<Secret>,
-    /// The secret as it has to be kept, where having the token has changed it.
+    /// The secret to keep, where fetching the token has changed it.
     pub(crate) renewed: Option<Secret>,
 }
 
-/// Has a token made for a secret that this gateway does not hold, or not yet; `None` where it is the secret itself.
+/// Fetches a token for a secret that this gateway does not hold yet; `None` where the secret itself is used.
 ///
 /// # Errors
-/// When no token can be had.
+/// When no token can be fetched.
 pub(crate) async fn first(
     transports: &Transports,
     scheme: &Scheme,
@@ -54,10 +53,10 @@ pub(crate) async fn first(
     Ok(Some(First { token: Arc::new(made.token()), renewed }))
 }
 
-/// Has a token made, on a thread of its own.
+/// Fetches a token, on a separate thread.
 ///
 /// # Errors
-/// When no token can be had.
+/// When no token can be fetched.
 pub(crate) async fn issue(settings: Settings, scheme: Scheme, secret: Secret) -> Result<Made, TokenError> {
     let made = alone::run(move || async move {
         let transports = Transports::new(&settings);
@@ -66,7 +65,7 @@ pub(crate) async fn issue(settings: Settings, scheme: Scheme, secret: Secret) ->
     made.await.unwrap_or(Err(TokenError::Unavailable))
 }
 
-/// What an authorization server says.
+/// The answer of an authorization server.
 #[derive(Deserialize)]
 pub(crate) struct Made {
     access_token: String,
@@ -85,7 +84,7 @@ impl Made {
         at.plus_ms(self.expires_in.unwrap_or(USUAL_LIFE_S).saturating_mul(1000))
     }
 
-    /// A secret of which a refresh has replaced parts.
+    /// A secret after a refresh has replaced parts of it.
     pub(crate) fn renews(&self, old: &Secret, until: Timestamp) -> Secret {
         let changed = [("access_token", json!(self.access_token)), ("expires_at_ms", json!(until.millis()))];
         let rotated = self.refresh_token.as_ref().map(|token| ("refresh_token", json!(token)));
@@ -111,7 +110,7 @@ async fn make(transports: &Transports, scheme: &Scheme, secret: &Secret) -> Resu
     made.ok_or(TokenError::Unavailable)
 }
 
-/// The call, but for what it says: that is made of the secret.
+/// The call without its body, which is made from the secret.
 fn envelope(scheme: &Scheme) -> Option<Envelope> {
     let (url, manner) = match scheme {
         Scheme::OauthRefresh { token_url, client_id } => {

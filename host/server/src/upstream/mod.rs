@@ -1,4 +1,4 @@
-//! An upstream: where a provider is, with what its adapter said about how to speak to it, every template parsed.
+//! An upstream: where a provider is, and its adapter's plan with every template parsed.
 
 pub(crate) mod authorize;
 pub(crate) mod check;
@@ -21,7 +21,7 @@ use crate::config::{BaseUrl, Provider};
 use crate::state::platform::Place;
 use crate::transport::Wire;
 
-/// A provider with what its adapter said.
+/// A provider with its adapter's plan.
 pub(crate) struct Upstream {
     /// The configured name.
     pub(crate) name: Arc<str>,
@@ -31,11 +31,11 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Arc<Endpoint>,
     prefix: String,
     profile: Rc<WireProfile>,
-    /// Where a model route says that it is, whatever its configuration says.
+    /// The address of a model route, in place of the configured one.
     elsewhere: Option<BaseUrl>,
-    /// What is particular about its platform, where it is one.
+    /// What is particular about its platform, if it is on one.
     pub(crate) terms: Option<Rc<Terms>>,
-    /// The call that tells a good credential from a bad one, where the adapter knows one.
+    /// The call that tells a good credential from a bad one, if the adapter knows one.
     pub(crate) probe: Option<Rc<Probe>>,
 }
 
@@ -65,19 +65,19 @@ impl Probe {
     }
 }
 
-/// What a platform wants besides addresses and headers.
+/// What a platform needs besides addresses and headers.
 pub(crate) struct Terms {
-    /// How it is shown who calls, its addresses filled in.
+    /// How calls are authorized, with the addresses filled in.
     pub(crate) scheme: Scheme,
     /// How streams are framed.
     pub(crate) framing: Framing,
-    /// What becomes of a body.
+    /// Changes to the body.
     pub(crate) edits: BodyEdits,
     /// Headers whose value is added to the client's list.
     pub(crate) added: Vec<(HeaderName, String)>,
 }
 
-/// How to speak to a provider, wherever it is.
+/// How to speak to a provider at any of its addresses.
 struct WireProfile {
     paths: Vec<Path>,
     defaults: Vec<Template>,
@@ -97,7 +97,7 @@ struct Path {
 /// A member that a stream request must carry.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamOption {
-    /// Whose requests.
+    /// The protocol of the requests.
     pub(crate) protocol: Protocol,
     /// Top-level object.
     pub(crate) object: String,
@@ -110,7 +110,7 @@ pub(crate) struct StreamOption {
 /// In a tap's path, after a name: each element of an array.
 pub(crate) const EACH: &str = "[]";
 
-/// What to look for in the passing bytes of one protocol.
+/// What to search for in the passing bytes of one protocol.
 pub(crate) struct Taps {
     /// All usage taps of the plan, in its order; those of other protocols stay silent.
     pub(crate) usage: Vec<UsageTap>,
@@ -120,13 +120,13 @@ pub(crate) struct Taps {
 
 /// Where usage is stated.
 pub(crate) struct UsageTap {
-    /// Whether the tap is of the protocol at hand.
+    /// Whether the tap is of this protocol.
     pub(crate) active: bool,
-    /// The names of the path, quoted, the last one first: where one of them is missing nothing need be parsed.
+    /// The names of the path, quoted, the last one first: if one of them is missing, nothing has to be parsed.
     pub(crate) needles: Vec<Finder<'static>>,
     /// Member names from the top.
     pub(crate) path: Vec<String>,
-    /// Whether the path leads through arrays, so that what it leads to is a list.
+    /// Whether the path leads through arrays, so that its value is a list.
     pub(crate) many: bool,
 }
 
@@ -152,7 +152,7 @@ fn quoted(name: &str) -> Finder<'static> {
     Finder::new(&format!("\"{name}\"")).into_owned()
 }
 
-/// What a provider is configured to speak.
+/// The protocol that a provider is configured to speak.
 pub(crate) const fn wire(provider: &Provider) -> Wire {
     if provider.http2 { Wire::Http2 } else { Wire::Http1 }
 }
@@ -167,12 +167,12 @@ fn templates(headers: &[HeaderTemplate]) -> Vec<Template> {
     headers.iter().filter_map(Template::new).collect()
 }
 
-/// What tells one endpoint from another.
+/// The key of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallKind {
     /// The wire format.
     pub(crate) protocol: Protocol,
-    /// What is asked.
+    /// The operation.
     pub(crate) operation: Operation,
     /// Whether the answer streams.
     pub(crate) streaming: bool,
@@ -210,7 +210,7 @@ impl WireProfile {
 }
 
 impl Upstream {
-    /// A provider where its configuration says that it is.
+    /// A provider at its configured address.
     pub(crate) fn new(name: &str, base: &BaseUrl, wire: Wire, adapter: &Arc<Adapter>) -> Self {
         let plan = adapter.plan();
         let proof = Proof { headers: templates(&plan.auth), manner: Manner::Headers };
@@ -240,7 +240,7 @@ impl Upstream {
     /// The same provider on the platform that a credential is for.
     ///
     /// # Errors
-    /// The adapter knows no such platform, or the credential does not say all that it needs.
+    /// The adapter does not know the platform, or the credential lacks a setting that it needs.
     pub(crate) fn on(&self, place: &Place) -> Result<Self, String> {
         let plan = self.adapter.plan();
         let found = plan.platforms.iter().find(|platform| platform.name == place.platform);
@@ -292,7 +292,7 @@ impl Upstream {
         Ok(Self { endpoint, prefix, profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
     }
 
-    /// Whether calls of this shape can be made here, as they are.
+    /// Whether calls of this kind can be made here, untranslated.
     pub(crate) fn takes(&self, call: CallKind) -> bool {
         self.path(call).is_some()
     }
@@ -303,7 +303,7 @@ impl Upstream {
         })
     }
 
-    /// What is said upstream when a client makes this call: the same where the provider speaks the client's protocol.
+    /// The upstream call for a client's call: the same where the provider speaks the client's protocol.
     pub(crate) fn upstream_call(&self, call: CallKind) -> Option<CallKind> {
         if self.path(call).is_some() {
             return Some(call);
@@ -339,7 +339,7 @@ impl Upstream {
         &self.profile.defaults
     }
 
-    /// What to look for in answers of this protocol.
+    /// What to search for in answers of this protocol.
     pub(crate) fn taps(&self, protocol: Protocol) -> &Rc<Taps> {
         // The array has one entry for each protocol, in the order of the enum.
         &self.profile.taps[protocol as usize]
@@ -351,7 +351,7 @@ impl Upstream {
     }
 }
 
-/// What is encoded in a path segment. Model names keep their dots, colons and at signs.
+/// Characters to encode in a path segment. Model names keep their dots, colons and at signs.
 const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

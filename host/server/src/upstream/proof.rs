@@ -1,24 +1,24 @@
-//! How a provider is shown who calls: as the adapter's plan says it, without the secret.
+//! How calls are authorized: as the adapter's plan says, without the secret.
 
 use http::header::{HeaderName, HeaderValue};
 use tollgate_runtime::HeaderTemplate;
 
-/// How a provider is shown who calls.
+/// How calls are authorized.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proof {
     /// Headers that carry the secret.
     pub(crate) headers: Vec<Template>,
-    /// What else the secret does.
+    /// Other uses of the secret.
     pub(crate) manner: Manner,
 }
 
-/// What a secret does beside standing in headers.
+/// What a secret does besides being in headers.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Manner {
-    /// No more.
+    /// Nothing else.
     #[default]
     Headers,
-    /// It stands in the query, under this name.
+    /// It is in the query, under this name.
     Query(String),
     /// It signs the request.
     Sigv4 {
@@ -27,16 +27,16 @@ pub(crate) enum Manner {
         /// Its region.
         region: String,
     },
-    /// Its refresh token is what the body says.
+    /// The body is made from its refresh token.
     RefreshToken {
-        /// Who asks, where the secret does not say.
+        /// The client, if the secret does not name one.
         client_id: String,
     },
-    /// A signature of its private key is what the body says (RFC 7523).
+    /// The body contains a signature by its private key (RFC 7523).
     Assertion {
         /// The address of the authorization server.
         audience: String,
-        /// What is asked for.
+        /// The scope.
         scope: String,
     },
 }
@@ -51,7 +51,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Parses one; `None` where its name is none.
+    /// Parses one; `None` where its name is not valid.
     pub(super) fn new(template: &HeaderTemplate) -> Option<Self> {
         let name = HeaderName::from_bytes(template.name.as_bytes()).ok()?;
         let (before, after) = match template.value.split_once("{credential}") {

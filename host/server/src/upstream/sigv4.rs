@@ -7,19 +7,19 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tollgate_core::time::Timestamp;
 
-/// Who signs, for what.
+/// The signer, and what it signs for.
 pub(crate) struct Signer<'a> {
-    /// Names the key.
+    /// The name of the key.
     pub(crate) access_key_id: &'a str,
     /// The key.
     pub(crate) secret_access_key: &'a str,
     /// Where the request goes.
     pub(crate) region: &'a str,
-    /// To which service.
+    /// The service.
     pub(crate) service: &'a str,
 }
 
-/// What is signed.
+/// The signed parts of a request.
 pub(crate) struct Signed<'a> {
     /// `POST`.
     pub(crate) method: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct Signed<'a> {
     pub(crate) path: &'a str,
     /// As it is sent, without its question mark.
     pub(crate) query: &'a str,
-    /// Lower-case names with their values, sorted by name; `host` and `x-amz-date` are among them.
+    /// Lower-case names with their values, sorted by name; including `host` and `x-amz-date`.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     /// SHA-256 of the body, in hexadecimal digits.
     pub(crate) body_sha256: &'a str,

@@ -26,7 +26,7 @@ use crate::state::directory::Directory;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// What stands in the place of the tables.
+/// Stands for the tables.
 #[derive(Debug, Default)]
 struct Tables {
     users: BTreeMap<UserId, User>,
@@ -269,7 +269,7 @@ impl Rig {
         Self { rows, follower, directory: next.directory }
     }
 
-    /// Takes up what has changed, and says whether anything has.
+    /// Applies what has changed, and returns whether anything has.
     async fn follow(&mut self) -> bool {
         let next = self.follower.follow(&self.directory, NOW).await.unwrap();
         next.map(|next| self.directory = next.directory).is_some()
@@ -358,7 +358,7 @@ async fn whatever_changes_the_directory_that_follows_is_the_one_that_reads_every
                 0 => tables.put_user(of, dice.bool()),
                 1 | 2 if known => {
                     let of = tables.api_keys.get(&ApiKeyId::from_bytes(id(number))).map_or(of, |key| {
-                        // A key stays its user's.
+                        // A key stays with its user.
                         (0..4).find(|other| user(*other) == key.user).unwrap()
                     });
                     tables.put_key(number, of, dice.u32(0..4) > 0, dice.bool().then_some(9));
@@ -413,7 +413,7 @@ async fn a_gap_too_many_changes_and_one_that_nobody_can_name_are_answered_by_rea
     assert!(rig.follow().await && loads(&rig) == 3);
     assert_eq!(rig.directory.accounts.values().count(), 6000);
 
-    // The feed was trimmed while nobody looked.
+    // The feed was trimmed while it was not followed.
     rig.rows.tables().put_key(1, 1, true, None);
     rig.rows.tables().changed(Changed::Prices);
     rig.rows.tables().changes.drain(..6001);

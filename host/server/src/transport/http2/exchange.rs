@@ -1,4 +1,4 @@
-//! One request on a connection that it shares, until the head of its answer is there.
+//! One request on a shared connection, until the head of its answer is there.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use super::upload::Upload;
 use crate::transport::Origin;
 use crate::transport::body::Chained;
 
-/// Headers that say something of a connection of HTTP/1.1, and `host`, which the target says.
+/// Headers about a connection of HTTP/1.1, and `host`, which the target contains.
 const STOPPED: [HeaderName; 6] = [
     header::HOST,
     header::CONNECTION,
@@ -29,7 +29,7 @@ const STOPPED: [HeaderName; 6] = [
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// Nothing of the request was sent, or the other side says that it has not looked at it.
+    /// Nothing of the request was sent, or the other side says that it has not processed it.
     #[error("the request was not taken")]
     Untaken(#[source] h2::Error),
     /// It may have been seen.
@@ -39,7 +39,7 @@ pub(super) enum Broken {
 
 impl Broken {
     fn of(error: h2::Error) -> Self {
-        // Of the streams that it has looked at, a GOAWAY says nothing: they go on.
+        // A GOAWAY does not concern the streams that were accepted before: they go on.
         let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
         if error.is_remote() && (refused || error.is_go_away()) {
             Self::Untaken(error)
@@ -65,7 +65,7 @@ pub(super) async fn send(
     let (mut answered, stream) = sent.map_err(Broken::Untaken)?;
     let mut upload = Upload { stream: (!ends).then_some(stream), body, piece: Bytes::new() };
     let answer = poll_fn(|cx| {
-        // An answer may come before all is sent: what is left goes on beside it.
+        // An answer may come before everything is sent: the rest goes on beside it.
         let _sent = upload.poll(cx);
         Pin::new(&mut answered).poll(cx)
     });

@@ -1,7 +1,7 @@
-//! The body of an answer that comes on a shared connection.
+//! The body of an answer on a shared connection.
 //!
-//! A task takes every frame out of h2 as it comes and puts its bytes together until they are asked for. What waits is
-//! bounded by the stream's window, which opens again only by what was read, however small the frames were.
+//! A task takes every frame out of h2 as it comes and collects the bytes until they are read. The stream's window
+//! bounds what waits; it opens again only by what was read, however small the frames were.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ use super::peer::Slot;
 use super::upload::Upload;
 use crate::transport::broken::AnswerError;
 
-/// How long the end of a stream may take when all that it has announced is there.
+/// How long the end of a stream may take when all announced bytes have come.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end resets the stream.
@@ -34,7 +34,7 @@ pub(in crate::transport) struct Incoming {
 /// What has come and is not read.
 struct Inbox {
     first: Bytes,
-    /// What came after it.
+    /// How it ended.
     more: BytesMut,
     /// Bytes that are still to come over the wire, where the head says how many.
     missing: Option<u64>,
@@ -44,7 +44,7 @@ struct Inbox {
 }
 
 impl Incoming {
-    /// Begins to take in a body, while the rest of the request is on its way. The place is given back at the end.
+    /// Begins to receive a body, while the rest of the request is on its way. The place is given back at the end.
     pub(super) fn begin(slot: Slot, headers: &HeaderMap, mut body: RecvStream, upload: Upload) -> Self {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let left = length.and_then(|length| length.parse().ok());
@@ -99,7 +99,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // A stream that lacks nothing but its end is not reset: who counts resets would take it for an attack.
+        // A stream that lacks only its end is not reset: a server that counts resets could take it for an attack.
         if self.left != Some(0) {
             self.task.abort();
         }
@@ -116,11 +116,11 @@ impl Inbox {
         }
     }
 
-    /// All that is there; the window opens by as much.
+    /// Everything that has come; the window opens by as much.
     fn take(&mut self) -> Bytes {
         let data = std::mem::take(&mut self.first);
         self.first = self.more.split().freeze();
-        // Of a stream that has ended, nothing is left to open.
+        // The window of an ended stream cannot be opened.
         let _ended = self.window.release_capacity(data.len());
         data
     }
@@ -149,7 +149,7 @@ async fn take_in(slot: Slot, mut body: RecvStream, mut upload: Upload, inbox: Rc
     })
     .await;
     if inbox.borrow().ended.is_none() {
-        // What does not end in time is reset with the task.
+        // A stream that does not end in time is reset with the task.
         let _in_time = timeout(END_PATIENCE, poll_fn(take)).await;
     }
     drop(slot);

@@ -21,32 +21,32 @@ use crate::transport::{Origin, SendError};
 
 /// Bytes that may wait for the reader of one stream.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// What all streams together may keep waiting: one reader's window is never another's.
+/// Bytes that may wait for all readers together, so that no reader takes another's window.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
-/// What h2 may hold of small frames between two looks, counted in its own way: 256 less their bytes for each. All that
-/// one look at the socket can bring, in frames of one byte.
+/// How much h2 may hold in small frames between two polls, by its own count: 256 less the frame's bytes for each. This
+/// is what one read of the socket can bring in frames of one byte.
 const SMALL_FRAMES: usize = 64 * 1024 * 1024;
 /// Streams of which late frames are still recognised after they were reset, and for how long.
 const RESETS_MAX: usize = 512;
 const RESET_AGE_MAX: Duration = Duration::from_secs(10);
 /// Most bytes of a head.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// How a connection is known to be alive.
+/// How a connection is checked for life.
 const LIVENESS: Liveness = Liveness { silence: Duration::from_secs(20), patience: Duration::from_secs(20) };
 
-/// When a connection of which nothing is heard counts as dead.
+/// When a silent connection counts as dead.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Liveness {
-    /// How long nothing may be heard before the other side is asked whether it is there …
+    /// How long a connection may be silent before a ping is sent …
     pub(super) silence: Duration,
-    /// … and how long it may take to say anything at all.
+    /// … and how long any byte may take after that.
     pub(super) patience: Duration,
 }
 
 /// A connection.
 pub(super) struct Peer {
     sender: SendRequest<Bytes>,
-    /// Requests that it carries.
+    /// The requests that it carries.
     carried: Cell<usize>,
     idle_since: Cell<Instant>,
 }
@@ -67,7 +67,8 @@ impl Peer {
         (self.carried.get() == 0).then(|| self.idle_since.get().elapsed())
     }
 
-    /// A way to send one request. It must be gone before the request ends: h2 would hold the stream open for it.
+    /// A handle that sends one request. It must be dropped before the request ends: h2 would keep the stream open for
+    /// it.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.sender.clone()
     }
@@ -77,7 +78,7 @@ impl Peer {
 pub(in crate::transport) struct Slot(Rc<Peer>);
 
 impl Slot {
-    /// A place, where there is one.
+    /// A place, if one is free.
     pub(super) fn take(peer: &Rc<Peer>) -> Option<Self> {
         let carried = peer.carried.get();
         (carried < peer.room()).then(|| {
@@ -99,7 +100,8 @@ impl Drop for Slot {
     }
 }
 
-/// Connects, and waits until the other side has said how many requests it takes; `None` where it does not speak HTTP/2.
+/// Connects, and waits until the other side has said how many requests it accepts; `None` where it does not speak
+/// HTTP/2.
 ///
 /// # Errors
 /// [`SendError::Connect`] and [`SendError::ConnectTimeout`].
@@ -146,8 +148,7 @@ fn builder() -> Builder {
     builder
 }
 
-/// Drives a connection to its end, which comes when nobody can send on it any more. Tells `settled` when it can be
-/// used.
+/// Drives a connection to its end, which comes when no sender is left. Sends `settled` when it can be used.
 async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     mut connection: Connection<Heard<T>, Bytes>,
     mut pulse: Option<Pulse>,
@@ -159,7 +160,7 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
         if connection.max_concurrent_send_streams() > 0
             && let Some(settled) = settled.take()
         {
-            // Whoever waited for it may have lost patience.
+            // The receiver may have stopped waiting.
             let _gone = settled.send(());
         }
         match polled {
@@ -176,8 +177,8 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Asks the other side whether it is there when nothing is heard of it. Any byte is an answer: on a busy connection
-/// that of the question may stand in line.
+/// Sends a ping when the connection is silent. Any byte counts as an answer: on a busy connection the pong may have to
+/// queue.
 struct Pulse {
     ping: PingPong,
     heard: Rc<Cell<Instant>>,

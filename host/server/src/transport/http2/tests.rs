@@ -1,4 +1,4 @@
-//! What a test through the gateway cannot show: TLS, for want of an authority that the gateway trusts, and silence,
+//! What a test through the gateway cannot show: TLS, because the gateway would not trust the authority, and silence,
 //! which takes long.
 
 use std::cell::Cell;
@@ -74,7 +74,7 @@ fn a_server_that_agrees_on_http2_is_spoken_to_in_it() {
         let answer = Answer { head, body: Source::Http2(body).into() };
         assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "said");
         let authority = origin.authority.clone();
-        // Nobody can send on its connection any more: it ends.
+        // Its connection has no sender any more, so it ends.
         drop(pool);
         assert_eq!(serving.await.unwrap(), (format!("https://{authority}/v1/say?x=y"), false));
     });
@@ -88,14 +88,14 @@ fn a_server_that_does_not_speak_http2_is_asked_once() {
             let (stream, _) = listener.accept().await.unwrap();
             acceptor.accept(stream).await
         };
-        // A server may refuse the handshake or say nothing of protocols: this one has another that it likes.
+        // A server may refuse the handshake or not negotiate at all: this one offers another protocol.
         let (reserved, _accepted) = tokio::join!(pool.reserve(&origin), accepting);
         assert!(reserved.unwrap().is_none());
         assert!(pool.reserve(&origin).await.unwrap().is_none(), "without a connection");
     });
 }
 
-/// A server that answers `answers` questions whether it is there, and says nothing after that.
+/// A server that answers `answers` pings, and is silent after that.
 async fn answer_then_fall_silent(mut stream: DuplexStream, answers: usize, answered: Rc<Cell<usize>>) {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();

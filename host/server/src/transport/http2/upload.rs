@@ -10,7 +10,7 @@ use crate::transport::body::Chained;
 
 /// The body of a request on its way.
 pub(super) struct Upload {
-    /// `None` when there is no more to send, or nobody takes it.
+    /// `None` when there is no more to send, or the other side takes no more.
     pub(super) stream: Option<SendStream<Bytes>>,
     pub(super) body: Chained,
     /// What is left of the piece that is being sent.

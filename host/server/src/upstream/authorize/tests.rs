@@ -49,7 +49,7 @@ fn account() -> Secret {
     )
 }
 
-/// All that goes over the wire, one line each.
+/// Everything that goes over the wire, one line each.
 fn written(envelope: Envelope, secret: &Secret) -> String {
     let request = authorize(envelope, secret, AT).unwrap_or_else(|error| panic!("{error}"));
     let (head, body) = request.message.into_parts();
@@ -58,7 +58,7 @@ fn written(envelope: Envelope, secret: &Secret) -> String {
     format!("{} {}\n{headers}\n{}", head.method, head.uri, String::from_utf8_lossy(&body.joined()))
 }
 
-/// An envelope may leave the machine, and be held for as long as somebody likes.
+/// An envelope may leave the machine, and be kept for any time.
 const fn is_plain<T: Send + Clone + 'static>(_: &T) {}
 
 #[test]
