@@ -1,3 +1,4 @@
 //! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
 
+mod bodies;
 mod refusals;

@@ -2,7 +2,8 @@
 //!
 //! 1. [`router`] finds the call that a path stands for, [`authenticate`] who calls, and [`limit`] whether they may,
 //!    now.
-//! 2. [`read`] takes the body in, and [`context`] shortens a conversation where the key has a window.
+//! 2. [`read`] takes the body in and finds the [`members`] that decide something, and [`context`] shortens a
+//!    conversation where the key has a window.
 //! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, and the account
 //!    carries what it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its
 //!    [`states`] to the next.
@@ -29,6 +30,7 @@ mod flow;
 pub(crate) mod forward;
 pub(crate) mod lane;
 pub(crate) mod limit;
+pub(crate) mod members;
 pub(crate) mod meter;
 pub(crate) mod models;
 pub(crate) mod platform;

@@ -6,7 +6,8 @@ use http::header::HeaderMap;
 use tollgate_core::json;
 use tollgate_runtime::BodyEdits;
 
-use super::read::{Member, without};
+use super::members::Member;
+use super::read::without;
 use crate::transport::body::{Chained, Splice};
 
 /// The body as the platform wants it. Headers that move into it are gone from `headers`.

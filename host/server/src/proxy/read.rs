@@ -11,6 +11,7 @@ use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::error::ProxyError;
+use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::router::Call;
 use crate::config::Limits;
 use crate::state::trace::{Detail, detail};
@@ -51,15 +52,6 @@ pub(crate) struct Inbound {
     pub(crate) members: Vec<Member>,
 }
 
-/// A top-level member of the body.
-#[derive(Debug, Clone)]
-pub(crate) struct Member {
-    /// Its name.
-    pub(crate) name: Box<[u8]>,
-    /// Its value.
-    pub(crate) value: Value,
-}
-
 impl Inbound {
     /// What an admin is told of a request.
     pub(crate) fn told(&self) -> Detail {
@@ -95,14 +87,10 @@ impl Inbound {
         Ok(Self { body, ..self })
     }
 
-    /// The last top-level member of that name: which one counts where a name stands twice.
+    /// The last top-level member of that name; those that anything is decided by stand there once.
     pub(crate) fn member(&self, name: &str) -> Option<Value> {
         last(&self.members, name)
     }
-}
-
-fn last(members: &[Member], name: &str) -> Option<Value> {
-    members.iter().rev().find(|member| *member.name == *name.as_bytes()).map(|member| member.value)
 }
 
 /// Reads a call's body and peeks into it.
@@ -156,14 +144,6 @@ async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyErr
     Ok(joined.map_or(first, BytesMut::freeze))
 }
 
-/// The members of a body, in order.
-fn members_of(body: &[u8]) -> Result<Vec<Member>, ProxyError> {
-    let mut members = Vec::with_capacity(16);
-    json::members(body, |name, value| members.push(Member { name: name.into(), value }))
-        .map_err(|error| ProxyError::bad_request(format!("The body is not a JSON object: {error}."), None))?;
-    Ok(members)
-}
-
 /// Checks that the body is a JSON object and finds in it what decides something.
 fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
     let members = members_of(&body)?;
@@ -173,22 +153,9 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
             .unwrap_or(false),
     };
     no_background(&body, &members)?;
-    let model = match call.model {
-        Some(model) => model,
-        None => optional(&body, last(&members, "model"), json::string, "model", "a string")?
-            .ok_or_else(|| ProxyError::bad_request("`model` is missing.", Some("model")))?
-            .into_owned(),
-    };
-    let model = match model.strip_prefix("models/") {
-        Some(name) if call.protocol == Protocol::Gemini => name.to_owned(),
-        _ => model,
-    };
-    if model.is_empty() {
-        return Err(ProxyError::bad_request("`model` is empty.", Some("model")));
-    }
-    if model.len() > MODEL_BYTES_MAX {
-        return Err(ProxyError::bad_request("`model` is too long.", Some("model")));
-    }
+    no_agent(call.protocol, &members)?;
+    stated_once(&body, &members)?;
+    let model = model(call.protocol, call.model, &body, &members)?;
     let splices = if call.gemini_chat { without(&body, &members, &OWN_MEMBERS) } else { Vec::new() };
     let output_tokens_max = output_tokens_max(call.protocol, &body, &members)?;
     Ok(Inbound {
@@ -206,10 +173,67 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
     })
 }
 
+/// The model that is asked, by the path or the body; where both name one, they have to agree.
+fn model(
+    protocol: Protocol,
+    by_path: Option<String>,
+    body: &[u8],
+    members: &[Member],
+) -> Result<String, ProxyError> {
+    let wrong = |words: &str| ProxyError::bad_request(words, Some("model"));
+    let plain = |name: &str| match name.strip_prefix("models/") {
+        Some(name) if protocol == Protocol::Gemini => name.to_owned(),
+        _ => name.to_owned(),
+    };
+    let by_body = optional(body, last(members, "model"), json::string, "model", "a string")?;
+    let model = match (by_path, by_body) {
+        (None, None) => return Err(wrong("`model` is missing.")),
+        (Some(name), None) => plain(&name),
+        (None, Some(name)) => plain(&name),
+        (Some(name), Some(other)) if plain(&name) == plain(&other) => plain(&name),
+        (Some(_), Some(_)) => return Err(wrong("`model` is not the model that the path names.")),
+    };
+    match model.len() {
+        0 => Err(wrong("`model` is empty.")),
+        1..=MODEL_BYTES_MAX => Ok(model),
+        _ => Err(wrong("`model` is too long.")),
+    }
+}
+
+/// Checks what is read in more than one place, and has to be of one type in all of them.
+fn stated_once(body: &[u8], members: &[Member]) -> Result<(), ProxyError> {
+    for name in ["service_tier", "serviceTier", "speed"] {
+        optional(body, last(members, name), json::string, name, "a string")?;
+    }
+    let object = |_: &[u8], value: Value| (value.kind == Kind::Object).then_some(value);
+    if let Some(options) =
+        optional(body, last(members, "stream_options"), object, "stream_options", "an object")?
+    {
+        let mut include = None;
+        members_within(body, options, &STREAMED, |name, value| {
+            if name == b"include_usage" {
+                include = Some(value);
+            }
+        })?;
+        optional(body, include, json::boolean, "include_usage", "true or false")?;
+    }
+    Ok(())
+}
+
+/// Refuses an agent: who answers then, and what that costs, is not what `model` says.
+fn no_agent(protocol: Protocol, members: &[Member]) -> Result<(), ProxyError> {
+    let named = last(members, "agent").is_some_and(|value| value.kind != Kind::Null);
+    if named && matches!(protocol, Protocol::OpenaiResponses | Protocol::Gemini) {
+        let words = "An agent is not served here: name a `model`, and leave `agent` out.";
+        return Err(ProxyError::bad_request(words, Some("agent")));
+    }
+    Ok(())
+}
+
 /// Refuses an answer that is to be fetched later (Responses and interactions): there is no way here to fetch it, and
 /// nobody would know what it cost.
 fn no_background(body: &[u8], members: &[Member]) -> Result<(), ProxyError> {
-    let asked = last(members, "background").and_then(|value| json::boolean(body, value));
+    let asked = optional(body, last(members, "background"), json::boolean, "background", "true or false")?;
     if asked == Some(true) {
         let words = "An answer in the background cannot be fetched here: leave `background` out.";
         return Err(ProxyError::bad_request(words, Some("background")));
@@ -237,10 +261,12 @@ fn optional<'a, T>(
 /// Whether a request names a service tier, or a speed, that is none of those which cost no more than the standard one.
 /// What it is served in, and pays for, the answer says.
 fn hurried(body: &[u8], members: &[Member]) -> bool {
-    let asked = ["service_tier", "serviceTier", "speed"].into_iter().find_map(|name| last(members, name));
     let cheap = ["auto", "default", "standard", "standard_only", "flex", "batch"];
-    let named = asked.and_then(|value| json::string(body, value));
-    named.is_some_and(|name| !cheap.iter().any(|known| name.eq_ignore_ascii_case(known)))
+    let dear = |name| {
+        let named = last(members, name).and_then(|value| json::string(body, value));
+        named.is_some_and(|name| !cheap.iter().any(|known| name.eq_ignore_ascii_case(known)))
+    };
+    ["service_tier", "serviceTier", "speed"].into_iter().any(dear)
 }
 
 /// The most output tokens that the request allows: its limit times the number of answers it asks for.
@@ -251,12 +277,16 @@ fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Res
         Protocol::OpenaiChat => {
             let newer = number(last(members, "max_completion_tokens"), "max_completion_tokens")?;
             let older = number(last(members, "max_tokens"), "max_tokens")?;
+            if newer.zip(older).is_some_and(|(newer, older)| newer != older) {
+                let words = "`max_tokens` and `max_completion_tokens` are not the same: send one of them.";
+                return Err(ProxyError::bad_request(words, Some("max_tokens")));
+            }
             (newer.or(older), number(last(members, "n"), "n")?)
         }
         Protocol::OpenaiResponses => (number(last(members, "max_output_tokens"), "max_output_tokens")?, None),
         Protocol::AnthropicMessages => (number(last(members, "max_tokens"), "max_tokens")?, None),
         Protocol::Gemini => {
-            let (limit, candidates) = generation_config(body, members);
+            let (limit, candidates) = generation_config(body, members)?;
             (number(limit, "maxOutputTokens")?, number(candidates, "candidateCount")?)
         }
     };
@@ -264,18 +294,19 @@ fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Res
 }
 
 /// Gemini's limits, in either spelling that proto JSON takes.
-fn generation_config(body: &[u8], members: &[Member]) -> (Option<Value>, Option<Value>) {
+fn generation_config(body: &[u8], members: &[Member]) -> Result<(Option<Value>, Option<Value>), ProxyError> {
     let config = last(members, "generationConfig").or_else(|| last(members, "generation_config"));
+    let object = |_: &[u8], value: Value| (value.kind == Kind::Object).then_some(value);
+    let config = optional(body, config, object, "generationConfig", "an object")?;
     let (mut limit, mut candidates) = (None, None);
-    if let Some(config) = config.filter(|value| value.kind == Kind::Object) {
-        // The whole body has been validated, so its parts cannot fail.
-        let _valid = json::members_of(body, config, |name, value| match name {
+    if let Some(config) = config {
+        members_within(body, config, &GENERATION, |name, value| match name {
             b"maxOutputTokens" | b"max_output_tokens" => limit = Some(value),
             b"candidateCount" | b"candidate_count" => candidates = Some(value),
             _ => {}
-        });
+        })?;
     }
-    (limit, candidates)
+    Ok((limit, candidates))
 }
 
 /// Splices that take top-level members out, with the commas that parted them.
@@ -389,6 +420,13 @@ mod tests {
         check("/v1/chat/completions", r#"{"model":"m","stream":"yes"}"#, "`stream` must be");
         check("/v1/responses", r#"{"model":"m","background":true}"#, "`background`");
         check("/v1/interactions", r#"{"model":"m","background":true}"#, "`background`");
+        check("/v1/interactions", r#"{"model":"m","background":1}"#, "`background` must be");
+        check("/v1/interactions", r#"{"model":"m","agent":"deep-research"}"#, "`agent`");
+        check("/v1/models/m:generateContent", r#"{"model":"models/dear"}"#, "`model` is not the model");
+        let limits = r#"{"model":"m","max_tokens":9,"max_completion_tokens":5}"#;
+        check("/v1/chat/completions", limits, "`max_tokens` and `max_completion_tokens`");
+        check("/v1/chat/completions", r#"{"model":"m","stream_options":[]}"#, "`stream_options` must be");
+        check("/v1/chat/completions", r#"{"model":"m","service_tier":["priority"]}"#, "`service_tier` must");
         check("/v1/messages", r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be");
         check("/v1/messages", r#"{"model":"m","max_tokens":1.5}"#, "`max_tokens` must be");
         check(
@@ -416,10 +454,8 @@ mod tests {
     fn the_output_limit_counts_every_choice() {
         let limit = |path: &str, body: &str| read(path, body).unwrap().output_tokens_max;
         assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"n":3}"#), Some(27));
-        assert_eq!(
-            limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"max_completion_tokens":5}"#),
-            Some(5)
-        );
+        let twice = r#"{"model":"m","max_tokens":9,"max_completion_tokens":9}"#;
+        assert_eq!(limit("/v1/chat/completions", twice), Some(9));
         assert_eq!(limit("/v1/responses", r#"{"model":"m","max_output_tokens":7}"#), Some(7));
         assert_eq!(limit("/v1/messages", r#"{"model":"m","max_tokens":null}"#), None);
         let gemini = r#"{"generation_config":{"max_output_tokens":4,"candidateCount":2}}"#;
