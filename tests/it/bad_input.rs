@@ -218,7 +218,7 @@ async fn what_is_odd_but_legal_goes_up_as_it_came() {
     let bodies = [
         r#"{"model":"gpt-4o","a":"\ud800 alone"}"#,
         r#"{"model":"gpt-4o","a":1e999,"b":123456789012345678901234567890,"c":-0.0}"#,
-        r#"{"model":"none","messages":[],"model":"gpt-4o"}"#,
+        r#"{"seed":"none","messages":[],"model":"gpt-4o","seed":1}"#,
         "\n{\t\"model\" : \"gpt\\u002d4o\" , \"stream\" : null , \"max_tokens\" : null }\r\n",
         r#"{"model":"gpt-4o","":{"":""},"a\u0000b":"\u0000"}"#,
         &nested,

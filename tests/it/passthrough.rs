@@ -42,12 +42,12 @@ async fn the_callers_key_stays_and_the_platforms_goes_up() {
         let everything = format!("{:?}", seen.head);
         assert!(!everything.contains(&key) && !everything.contains("cookie"), "{everything}");
     }
-    let by_query = format!("/v1beta/models/gemini-2.5-flash:generateContent?key={key}&x=1");
+    let by_query = format!("/v1beta/models/gemini-2.5-flash:generateContent?key={key}&alt=sse&x=1");
     let reply =
         tollgate_tests::client::call(rig.addr(), &Request::post(&by_query, &json!({"contents": []}))).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let seen = rig.upstream.next().await;
-    assert_eq!(seen.target, "/v1beta/models/gemini-2.5-flash:generateContent?x=1");
+    assert_eq!(seen.target, "/v1beta/models/gemini-2.5-flash:generateContent?alt=sse");
     assert_eq!(seen.header("x-goog-api-key"), Some("platform-google"));
     rig.stop().await;
 }

@@ -10,6 +10,7 @@ use tollgate_core::protocol::{Operation, Owner, Protocol};
 use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 
 use crate::plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
+use crate::plan::client::{ClientHeader, ClientParameter, HeaderForm};
 use crate::plan::endpoint::{Check, Endpoint, HeaderTemplate};
 use crate::plan::exchange::Terms;
 use crate::plan::platform::{BodyEdits, Framing, Platform, Scheme, Setting};
@@ -246,6 +247,8 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             endpoints: plan.endpoints.into_iter().map(Endpoint::from).collect(),
             auth: plan.auth.into_iter().map(header).collect(),
             defaults: plan.defaults.into_iter().map(header).collect(),
+            client_headers: plan.client_headers.into_iter().map(ClientHeader::from).collect(),
+            client_parameters: plan.client_parameters.into_iter().map(ClientParameter::from).collect(),
             usage_taps: plan.usage_taps.into_iter().map(UsageTap::from).collect(),
             text_taps: plan.text_taps.into_iter().map(TextTap::from).collect(),
             stream_options: plan.stream_options.into_iter().map(StreamOption::from).collect(),
@@ -255,6 +258,23 @@ impl From<wit_adapter::Plan> for AdapterPlan {
             check: plan.check.map(Check::from),
             error_header: plan.error_header,
         }
+    }
+}
+
+impl From<wit_adapter::ClientHeader> for ClientHeader {
+    fn from(header: wit_adapter::ClientHeader) -> Self {
+        let form = match header.form {
+            wit_adapter::HeaderForm::Word => HeaderForm::Word,
+            wit_adapter::HeaderForm::Names => HeaderForm::Names,
+            wit_adapter::HeaderForm::Product => HeaderForm::Product,
+        };
+        Self { name: header.name, form }
+    }
+}
+
+impl From<wit_adapter::ClientParameter> for ClientParameter {
+    fn from(parameter: wit_adapter::ClientParameter) -> Self {
+        Self { operation: parameter.operation.into(), name: parameter.name, value: parameter.value }
     }
 }
 

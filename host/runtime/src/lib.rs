@@ -61,6 +61,7 @@ pub use event::Event;
 pub use exchange::{Begun, Exchange, Reply};
 pub use generation::Generation;
 pub use plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Translation, UsageTap};
+pub use plan::client::{ClientHeader, ClientParameter, HeaderForm};
 pub use plan::endpoint::{Check, Endpoint, HeaderTemplate};
 pub use plan::exchange::Terms;
 pub use plan::platform::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};

@@ -6,11 +6,12 @@
 mod platforms;
 
 use tollgate_plugin::adapter::{
-    Adapter, Exchange, Failure, HeaderTemplate, Plan, Refusal, Reply, TextTap, Translated, UsageTap,
+    Adapter, ClientParameter, Exchange, Failure, HeaderForm, HeaderTemplate, Plan, Refusal, Reply, TextTap,
+    Translated, UsageTap,
 };
 use tollgate_plugin::types::{Operation, Protocol, Usage};
 use tollgate_protocols::anthropic::{self, MessageUsage};
-use tollgate_protocols::connection::{Connection, Route};
+use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
 use tollgate_translator::{Model, counted_by, from_all_to, translate};
@@ -31,6 +32,15 @@ const ROUTES: [Route; 4] = [
 const fn route(operation: Operation, streaming: bool, path: &'static str) -> Route {
     Route { protocol: PROTOCOL, operation, streaming, path }
 }
+
+/// What clients say beside their requests.
+const CLIENT_HEADERS: [(&str, HeaderForm); 5] = [
+    ("anthropic-version", HeaderForm::Word),
+    ("anthropic-beta", HeaderForm::Names),
+    ("anthropic-dangerous-direct-browser-access", HeaderForm::Word),
+    ("x-app", HeaderForm::Word),
+    ("x-claude-code-session-id", HeaderForm::Word),
+];
 
 /// Where usage is stated; the constants below name the lines.
 const USAGE_TAPS: [&str; 2] = ["message.usage", "usage"];
@@ -73,6 +83,8 @@ impl Adapter for Claude {
             endpoints: ROUTES.iter().map(|route| self.connection.endpoint(VERSION, route)).collect(),
             auth: vec![self.connection.auth("x-api-key")],
             defaults: vec![version],
+            client_headers: client_headers_and_telemetry(&CLIENT_HEADERS),
+            client_parameters: [Operation::Generate, Operation::CountTokens].map(beta).to_vec(),
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
@@ -98,6 +110,11 @@ impl Adapter for Claude {
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
         translate(exchange, body, model(&exchange.model))
     }
+}
+
+/// What Claude's SDKs add to the address of calls that name betas.
+fn beta(operation: Operation) -> ClientParameter {
+    ClientParameter { operation, name: "beta".to_owned(), value: "true".to_owned() }
 }
 
 /// What a model can do, by its name. An unknown name counts as a new model.

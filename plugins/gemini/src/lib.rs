@@ -7,10 +7,11 @@
 mod platforms;
 
 use tollgate_plugin::adapter::{
-    Adapter, Exchange, Failure, Plan, Refusal, Reply, TextTap, Translated, UsageTap,
+    Adapter, ClientParameter, Exchange, Failure, HeaderForm, Plan, Refusal, Reply, TextTap, Translated,
+    UsageTap,
 };
 use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
-use tollgate_protocols::connection::{Connection, Route};
+use tollgate_protocols::connection::{Connection, Route, client_headers};
 use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
@@ -82,10 +83,15 @@ impl Adapter for Gemini {
             INTERACTIONS.iter().map(|route| self.connection.endpoint(INTERACTIONS_VERSION, route));
         let usage_tap = |path: &str| UsageTap { protocol: PROTOCOL, path: path.to_owned() };
         let text_tap = |member: &str| TextTap { protocol: PROTOCOL, member: member.to_owned() };
+        let headers = [("x-server-timeout", HeaderForm::Word), ("api-revision", HeaderForm::Word)];
+        let events =
+            |operation| ClientParameter { operation, name: "alt".to_owned(), value: "sse".to_owned() };
         Plan {
             endpoints: answers.chain(interactions).collect(),
             auth: vec![self.connection.auth("x-goog-api-key")],
             defaults: Vec::new(),
+            client_headers: client_headers(&headers),
+            client_parameters: [Operation::Generate, Operation::Interact].map(events).to_vec(),
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),

@@ -10,11 +10,11 @@ mod platforms;
 use std::collections::BTreeSet;
 
 use tollgate_plugin::adapter::{
-    Adapter, Exchange, Failure, Plan, Refusal, Reply, StreamOption, TextTap, Translated, UsageTap,
+    Adapter, Exchange, Failure, HeaderForm, Plan, Refusal, Reply, StreamOption, TextTap, Translated, UsageTap,
 };
 use tollgate_plugin::config;
 use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
-use tollgate_protocols::connection::{Connection, Route};
+use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
@@ -104,6 +104,8 @@ impl Adapter for Openai {
             endpoints: routes.map(|route| self.connection.endpoint(VERSION, route)).collect(),
             auth: vec![self.connection.auth("authorization")],
             defaults: Vec::new(),
+            client_headers: client_headers_and_telemetry(&[("openai-beta", HeaderForm::Names)]),
+            client_parameters: Vec::new(),
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: vec![StreamOption {

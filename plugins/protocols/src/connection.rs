@@ -1,12 +1,43 @@
 //! How to reach a server that speaks a provider's protocol at another address or takes its key in another header.
 
 use serde::Deserialize;
-use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate};
+use tollgate_plugin::adapter::{Check, ClientHeader, Endpoint, HeaderForm, HeaderTemplate};
 use tollgate_plugin::config;
 use tollgate_plugin::types::{Operation, Protocol};
 
 /// The header whose value begins with a scheme unless told otherwise.
 const AUTHORIZATION: &str = "authorization";
+
+/// What the SDKs of OpenAI and Anthropic say of themselves.
+const TELEMETRY: [&str; 14] = [
+    "idempotency-key",
+    "x-client-request-id",
+    "x-stainless-arch",
+    "x-stainless-async",
+    "x-stainless-helper",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+];
+
+/// Headers of clients that may go upstream.
+#[must_use]
+pub fn client_headers(headers: &[(&str, HeaderForm)]) -> Vec<ClientHeader> {
+    headers.iter().map(|&(name, form)| ClientHeader { name: name.to_owned(), form }).collect()
+}
+
+/// The same, with what the SDKs of OpenAI and Anthropic say of themselves.
+#[must_use]
+pub fn client_headers_and_telemetry(headers: &[(&str, HeaderForm)]) -> Vec<ClientHeader> {
+    let telemetry = TELEMETRY.map(|name| (name, HeaderForm::Word));
+    [client_headers(headers), client_headers(&telemetry)].concat()
+}
 
 /// What every adapter's configuration may change.
 ///

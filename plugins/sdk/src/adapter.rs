@@ -3,9 +3,9 @@
 use crate::types::{Operation, Protocol, Usage};
 
 pub use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter::{
-    Check, Endpoint, Exchange, Failure, FailureClass, Framing, HeaderTemplate, Member, MovedHeader,
-    OauthRefresh, Plan, Platform, Refusal, Reply, Scheme, ServiceAccount, Setting, StreamOption, TextTap,
-    Translation, UsageTap,
+    Check, ClientHeader, ClientParameter, Endpoint, Exchange, Failure, FailureClass, Framing, HeaderForm,
+    HeaderTemplate, Member, MovedHeader, OauthRefresh, Plan, Platform, Refusal, Reply, Scheme,
+    ServiceAccount, Setting, StreamOption, TextTap, Translation, UsageTap,
 };
 
 /// Speaks for one provider.
@@ -72,6 +72,8 @@ impl Default for Plan {
             endpoints: Vec::new(),
             auth: Vec::new(),
             defaults: Vec::new(),
+            client_headers: Vec::new(),
+            client_parameters: Vec::new(),
             usage_taps: Vec::new(),
             text_taps: Vec::new(),
             stream_options: Vec::new(),

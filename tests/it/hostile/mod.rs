@@ -1,4 +1,6 @@
 //! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
 
 mod bodies;
+mod hidden;
+mod keys;
 mod refusals;

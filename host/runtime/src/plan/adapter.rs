@@ -3,6 +3,7 @@
 use tollgate_core::failure::FailureClass;
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::client::{ClientHeader, ClientParameter};
 use super::endpoint::{Check, Endpoint, HeaderTemplate, check_header, check_name};
 use super::platform::Platform;
 
@@ -62,6 +63,10 @@ pub struct AdapterPlan {
     pub auth: Vec<HeaderTemplate>,
     /// Headers written only where the client sent none of that name.
     pub defaults: Vec<HeaderTemplate>,
+    /// What of the client's headers goes upstream.
+    pub client_headers: Vec<ClientHeader>,
+    /// What of its query does.
+    pub client_parameters: Vec<ClientParameter>,
     /// Where usage is stated, in the order of the samples that a reading of usage is given.
     pub usage_taps: Vec<UsageTap>,
     /// Where output text is, to estimate a stream that was cut.
@@ -87,6 +92,8 @@ impl AdapterPlan {
             self.endpoints.len(),
             self.auth.len(),
             self.defaults.len(),
+            self.client_headers.len(),
+            self.client_parameters.len(),
             self.usage_taps.len(),
             self.text_taps.len(),
             self.stream_options.len(),
@@ -102,6 +109,8 @@ impl AdapterPlan {
         }
         self.endpoints.iter().try_for_each(Endpoint::check)?;
         self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
+        self.client_headers.iter().try_for_each(ClientHeader::check)?;
+        self.client_parameters.iter().try_for_each(ClientParameter::check)?;
         self.platforms.iter().try_for_each(Platform::check)?;
         self.check.iter().try_for_each(Check::check)?;
         self.reset_headers.iter().chain(&self.error_header).try_for_each(|name| check_header(name))?;

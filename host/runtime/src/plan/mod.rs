@@ -4,6 +4,7 @@
 //! what a plan may not hold is refused when its component is loaded.
 
 pub(crate) mod adapter;
+pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod platform;

@@ -1,17 +1,19 @@
 //! The call as the upstream wants it, in an envelope that holds no secret.
 //!
-//! Same protocol in and out is data work alone: the client's bytes with declared splices, its headers without what must
-//! not travel. Otherwise the adapter translates the body, and of the headers only those go on that mean the same
-//! everywhere.
+//! Same protocol in and out is data work alone: the client's bytes with declared splices, and of its headers and query
+//! what the adapter's plan lets pass ([`carried`](super::carried)). Otherwise the adapter translates the body.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Begun, Exchange, Terms};
 
+use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
 use super::platform;
 use super::read::{Inbound, own_query};
@@ -38,51 +40,10 @@ pub(crate) struct ResponsePath {
     pub(crate) exchange: Option<Exchange>,
 }
 
-/// Headers of a client that mean the same in every protocol.
-const CARRIED: [HeaderName; 3] =
-    [header::USER_AGENT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
-
-/// Headers that end at the gateway: hop-by-hop ones, those it writes itself, and those that tell of the client's way
-/// here.
-const STOPPED: [HeaderName; 22] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::ACCEPT_ENCODING,
-    header::COOKIE,
-    header::ORIGIN,
-    header::REFERER,
-    header::FORWARDED,
-    header::VIA,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
-
-/// Removes what must not travel from the client's headers: once per request, before the first attempt.
-pub(crate) fn strip(headers: &mut HeaderMap) {
-    let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: Vec<HeaderName> =
-        named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
-    for name in STOPPED.iter().chain(&named) {
-        headers.remove(name);
-    }
-}
-
 /// What an attempt sends, but for what every attempt sends.
-struct Message<'a> {
+struct Message {
     headers: HeaderMap,
-    query: &'a str,
+    query: Cow<'static, str>,
     body: Chained,
     response_path: ResponsePath,
 }
@@ -111,7 +72,7 @@ pub(crate) fn request(
     }
     let message = envelope::Message {
         method: Method::POST,
-        target: upstream.target(lease.upstream_call, model, query).ok_or(ProxyError::NoCredential)?,
+        target: upstream.target(lease.upstream_call, model, &query).ok_or(ProxyError::NoCredential)?,
         model: Some(model.into()),
         headers,
         body,
@@ -126,7 +87,7 @@ pub(crate) fn request(
 }
 
 /// The client's own bytes.
-fn passed<'a>(inbound: &'a Inbound, target: &Target<'_>, lease: &Lease) -> Message<'a> {
+fn passed(inbound: &Inbound, target: &Target<'_>, lease: &Lease) -> Message {
     let mut splices = inbound.splices.clone();
     splices.extend(target.model.as_deref().and_then(|model| rename(inbound, model)));
     let mut response_path = ResponsePath::default();
@@ -137,7 +98,12 @@ fn passed<'a>(inbound: &'a Inbound, target: &Target<'_>, lease: &Lease) -> Messa
         response_path.withhold = Some(option.withhold_when_empty.clone());
     }
     let body = Chained::spliced(&inbound.body, &mut splices);
-    Message { headers: inbound.headers.clone(), query: &inbound.query, body, response_path }
+    Message {
+        headers: carried::headers(&inbound.headers, lease.upstream.client_headers(), inbound.accepted()),
+        query: carried::query(&inbound.query, lease.upstream.client_parameters(inbound.operation)).into(),
+        body,
+        response_path,
+    }
 }
 
 /// The same request in the upstream's protocol.
@@ -147,7 +113,7 @@ fn translated(
     model: &str,
     id: RequestId,
     now: Timestamp,
-) -> Result<Message<'static>, ProxyError> {
+) -> Result<Message, ProxyError> {
     let CallKind { protocol, streaming, .. } = lease.upstream_call;
     let terms = Terms {
         client: inbound.protocol,
@@ -167,15 +133,11 @@ fn translated(
         Begun::Refused(reply) => return Err(reply.into()),
         Begun::TooMuch => return Err(ProxyError::TooMuch),
     };
-    let carried = |name: HeaderName| inbound.headers.get(&name).cloned().map(|value| (name, value));
-    let mut headers: HeaderMap = CARRIED.into_iter().filter_map(carried).collect();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accepted = if streaming { "text/event-stream" } else { "application/json" };
-    headers.insert(header::ACCEPT, HeaderValue::from_static(accepted));
+    let accepted = if streaming { EVENTS } else { JSON };
     let response_path = ResponsePath { withhold: None, exchange: Some(exchange) };
     Ok(Message {
-        headers,
-        query: own_query(protocol, streaming),
+        headers: carried::headers(&inbound.headers, &[], accepted),
+        query: own_query(protocol, streaming).into(),
         body: Bytes::from(body).into(),
         response_path,
     })

@@ -135,8 +135,8 @@ impl Once {
     }
 }
 
-/// A name as the most lenient reader compares it: without regard to case, by all that Unicode folds to a letter of ASCII,
-/// and without underscores. `None` for one that is too long to be any that counts.
+/// A name as the most lenient reader compares it: without regard to case, by all that Unicode folds to a letter of
+/// ASCII, and without underscores. `None` for one that is too long to be any that counts.
 fn fold<'s>(name: &[u8], space: &'s mut [u8; FOLDED_BYTES_MAX]) -> Option<&'s [u8]> {
     let (mut rest, mut length) = (name, 0);
     while let Some((&first, after)) = rest.split_first() {

@@ -8,8 +8,8 @@
 //!    carries what it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its
 //!    [`states`] to the next.
 //! 4. [`dispatch`] makes attempts until one is answered: [`attempts`] names the target, [`select`] the credential,
-//!    [`adapt`] makes the request, with what its [`platform`] wants, and [`forward`] sends it and waits for the first
-//!    byte.
+//!    [`adapt`] makes the request, with what may be [`carried`] of the client's own and what its [`platform`] wants,
+//!    and [`forward`] sends it and waits for the first byte.
 //! 5. [`answer`] begins the client's answer and [`relay`] carries it, past the [`meter`] and through the filter's
 //!    [`window`].
 //! 6. [`settle`] says what was used and what it costs, and [`record`] writes it down, after the connection.
@@ -21,6 +21,7 @@ mod admit;
 mod answer;
 pub(crate) mod attempts;
 pub(crate) mod authenticate;
+mod carried;
 pub(crate) mod context;
 pub(crate) mod dialect;
 mod dispatch;
@@ -156,7 +157,8 @@ async fn proxy(
     let (key_permit, standing) = limit::admit(&shared.limiter, &caller, &call, at).await?.unzip();
     trace::note(trace.as_deref(), "limit", || limit::told(&caller, standing.as_ref()));
     // What do they ask for?
-    adapt::strip(&mut headers);
+    carried::strip(&mut headers);
+    carried::check_query(&query)?;
     let inbound = read::inbound(call, headers, query, body, limits).await?;
     if caller.keep_bodies {
         *copying = Some(shared.bodies.begin(id, caller.api_key, &inbound.body));

@@ -2,7 +2,7 @@
 //! as the client wrote it.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::ops::Range;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::router::Call;
@@ -68,11 +69,16 @@ impl Inbound {
 
     /// Whether a streamed answer is to be one JSON array: what Gemini's clients get that do not ask for events.
     pub(crate) fn wants_array(&self) -> bool {
-        let events = || self.query.split('&').any(|pair| pair == EVENTS_QUERY);
+        let events = || carried::pairs(&self.query).any(|(name, value)| name == "alt" && value == "sse");
         self.protocol == Protocol::Gemini
             && self.operation == Operation::Generate
             && self.streaming
             && !events()
+    }
+
+    /// What the answer is to be, in the same protocol.
+    pub(crate) fn accepted(&self) -> HeaderValue {
+        if self.streaming && !self.wants_array() { EVENTS } else { JSON }
     }
 
     /// The same request with another body, which is a JSON object too.

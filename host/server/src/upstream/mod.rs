@@ -13,7 +13,10 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use memchr::memmem::Finder;
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_runtime::{Adapter, AdapterPlan, BodyEdits, Framing, HeaderTemplate, Scheme, Translation};
+use tollgate_runtime::{
+    Adapter, AdapterPlan, BodyEdits, ClientHeader, ClientParameter, Framing, HeaderForm, HeaderTemplate,
+    Scheme, Translation,
+};
 
 use self::envelope::Endpoint;
 use self::proof::{Manner, Proof, Template};
@@ -81,6 +84,8 @@ pub(crate) struct Terms {
 struct WireProfile {
     paths: Vec<Path>,
     defaults: Vec<Template>,
+    client_headers: Vec<(HeaderName, HeaderForm)>,
+    client_parameters: Vec<ClientParameter>,
     taps: [Rc<Taps>; 4],
     stream_options: Vec<StreamOption>,
     translates: Vec<Translation>,
@@ -199,9 +204,13 @@ impl WireProfile {
             member: option.member.clone(),
             withhold_when_empty: option.withhold_when_empty.clone(),
         };
+        let header =
+            |header: &ClientHeader| Some((HeaderName::from_bytes(header.name.as_bytes()).ok()?, header.form));
         Self {
             paths: endpoints.iter().map(path).collect(),
             defaults: templates(&plan.defaults),
+            client_headers: plan.client_headers.iter().filter_map(header).collect(),
+            client_parameters: plan.client_parameters.clone(),
             taps: Protocol::ALL.map(|protocol| Rc::new(Taps::new(plan, protocol))),
             stream_options: plan.stream_options.iter().map(option).collect(),
             translates: plan.translates.clone(),
@@ -332,6 +341,16 @@ impl Upstream {
             target.push_str(query);
         }
         Some(target)
+    }
+
+    /// What of a client's headers goes upstream where it speaks the provider's protocol.
+    pub(crate) fn client_headers(&self) -> &[(HeaderName, HeaderForm)] {
+        &self.profile.client_headers
+    }
+
+    /// What of a client's query does, in calls of this operation.
+    pub(crate) fn client_parameters(&self, operation: Operation) -> impl Iterator<Item = &ClientParameter> {
+        self.profile.client_parameters.iter().filter(move |parameter| parameter.operation == operation)
     }
 
     /// Headers written where the client sent none.
