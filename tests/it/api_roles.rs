@@ -55,6 +55,7 @@ PATCH /models/routes/{route} admin
 DELETE /models/routes/{route} admin
 GET /plugins admin
 POST /plugins/reload admin
+GET /lending owner
 GET /pool owner
 POST /proxy/test admin
 POST /refresh anyone
@@ -134,7 +135,7 @@ impl Office {
     async fn open() -> Self {
         let rig = Rig::with(|setup| {
             setup.config.limits.api_keys_per_user = 1000;
-            setup.config.pool.enabled = true;
+            setup.config.lending.enabled = true;
         })
         .await;
         let desk = rig.desk().await;

@@ -88,6 +88,47 @@ fn listed(help: &str) -> Vec<String> {
     words.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
+/// Runs a command whose output nobody reads; how it ends, and what it complains of.
+fn unread(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = tollgate(dir);
+    command.arg("--data-dir").arg(dir.join("data")).args(args);
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn();
+    let output = child.expect("the binary runs").wait_with_output().expect("it ends");
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly_as_by_sigpipe() {
+    let desk = Management::new();
+    desk.ok(&["user", "add", "alice", "--points", "5"]);
+    for command in [
+        "user list",
+        "key list",
+        "key create --user alice",
+        "credential list",
+        "price list",
+        "price history",
+        "price rate list",
+        "code list",
+        "ledger balance",
+        "ledger statement alice",
+        "ledger verify",
+        "audit",
+        "usage summary",
+        "usage verify",
+        "openapi",
+        "user list --json",
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        assert_eq!(unread(desk.dir.path(), &args), (Some(141), String::new()), "{command}");
+    }
+    assert_eq!(desk.json(&["key", "list"]).as_array().map(Vec::len), Some(1), "what it did is done");
+    let refused = unread(desk.dir.path(), &["user", "disable", "nobody"]);
+    assert!(refused.0 == Some(1) && refused.1.contains("nobody"), "a failure is one: {refused:?}");
+}
+
 #[test]
 fn a_first_admin_is_made_with_a_password_that_nothing_shows() {
     let desk = Management::new();

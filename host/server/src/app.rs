@@ -147,9 +147,7 @@ impl Gateway {
     /// As [`Gateway::start`].
     pub fn start_with(mut options: Options, instead: Option<Arc<dyn Transport>>) -> Result<Self, StartError> {
         telemetry::start(&options.config.log)?;
-        for wrong in environment::apply(&mut options.config, |name| std::env::var(name).ok()) {
-            tracing::error!("{wrong}");
-        }
+        settle_config(&mut options.config);
         let _frugal = Frugal::begin();
         let simulator = simulate(&mut options)?;
         let (config, deciders) = (options.config, options.deciders);
@@ -369,6 +367,16 @@ fn worker_count(config: &Config) -> usize {
 /// The runtime of a thread that mostly waits.
 fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+/// Applies the environment to the configuration, and logs what is wrong with either.
+fn settle_config(config: &mut Config) {
+    for wrong in environment::apply(config, |name| std::env::var(name).ok()) {
+        tracing::error!("{wrong}");
+    }
+    for old in config.old_names() {
+        tracing::warn!("{old}: the old name goes with the next version");
+    }
 }
 
 /// Starts the simulated provider where one is asked for, and points every provider to it.

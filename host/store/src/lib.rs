@@ -28,8 +28,8 @@ pub use catalogue::credential::{
     CheckResult, Credential, CredentialChange, CredentialFilter, CredentialPlace, CredentialState,
     Credentials, NewCredential, Resealed,
 };
+pub use catalogue::lending::{Lending, LentUse, Loan};
 pub use catalogue::model_route::{ModelRoute, ModelRoutes};
-pub use catalogue::pool::{Lending, Loan, PoolUse};
 pub use catalogue::price::{NewPrices, Payers, PriceRates, PriceVersion, Prices};
 pub use catalogue::sealing::Sealing;
 pub use catalogue::setting::Settings;

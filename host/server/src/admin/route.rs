@@ -52,6 +52,8 @@ pub(super) struct Route {
     pub(super) creates: bool,
     /// The name in the audit log; none for a route that changes nothing.
     pub(super) action: Option<&'static str>,
+    /// The path that takes the place of this one, which still works for a version.
+    pub(super) replaced_by: Option<&'static str>,
     pub(super) body_bytes_max: usize,
     pub(super) shape: Shape,
     run: Run,
@@ -93,7 +95,7 @@ where
     });
     let shape = Shape { params: P::schemas(), query: Q::schema, body: B::schema, reply: R::schema };
     let (creates, action, body_bytes_max) = (false, None, BODY_BYTES_MAX);
-    Route { method, access, path, summary, creates, action, body_bytes_max, shape, run }
+    Route { method, access, path, summary, creates, action, replaced_by: None, body_bytes_max, shape, run }
 }
 
 impl Route {
@@ -106,6 +108,11 @@ impl Route {
     /// The route changes something. `action` is what the audit log calls it.
     pub(super) fn changes(self, action: &'static str) -> Self {
         Self { action: Some(action), ..self }
+    }
+
+    /// The route is an old name: it works as `path` does, is deprecated in the document, and a call of it is logged.
+    pub(super) fn replaced_by(self, path: &'static str) -> Self {
+        Self { replaced_by: Some(path), ..self }
     }
 
     /// Takes longer bodies than the others.
@@ -150,6 +157,13 @@ impl Route {
         params: Vec<String>,
         body: Bytes,
     ) -> Result<Answer, Problem> {
+        if let Some(path) = self.replaced_by {
+            tracing::warn!(
+                path = self.path,
+                instead = path,
+                "a call by an old path, which goes with the next version"
+            );
+        }
         let mut answer = (self.run)(caller, params, body).await?;
         if self.creates && answer.status() == StatusCode::OK {
             *answer.status_mut() = StatusCode::CREATED;

@@ -32,7 +32,7 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, credentials, dry_run, keys, models, plugins, points, pool, prices, receipts,
+    accounts, audit, bodies, credentials, dry_run, keys, lending, models, plugins, points, prices, receipts,
     requests, usage, users,
 };
 
@@ -85,11 +85,12 @@ fn table() -> Vec<Route> {
         route(DELETE, Owner,  "/credentials/{credential}", credentials::remove, "Forgets a provider key.").changes("credential.remove"),
         route(POST,   Owner,  "/credentials/{credential}/check", credentials::check, "Asks the provider whether a key is good.").changes("credential.check"),
 
-        // The shared pool.
-        route(GET,    Owner,  "/pool",           pool::show,        "What lending a provider key means, and whether it can be done here."),
-        route(POST,   Owner,  "/credentials/{credential}/share", pool::share, "Lends one's own provider key to other users, by an agreement that is recorded, or changes how often they may use it.").changes("credential.share"),
-        route(DELETE, Owner,  "/credentials/{credential}/share", pool::unshare, "Takes a provider key back: no request that comes later uses it, but its owner's.").changes("credential.unshare"),
-        route(GET,    Owner,  "/credentials/{credential}/uses", pool::uses, "Lists what others used a provider key for and what that earned, newest first."),
+        // Lending.
+        route(GET,    Owner,  "/lending",        lending::show,     "What lending a provider key means, and whether it can be done here."),
+        route(GET,    Owner,  "/pool",           lending::show,     "The name of `/lending` in version 0.1.").replaced_by("/lending"),
+        route(POST,   Owner,  "/credentials/{credential}/share", lending::share, "Lends one's own provider key to other users, by an agreement that is recorded, or changes how often they may use it.").changes("credential.share"),
+        route(DELETE, Owner,  "/credentials/{credential}/share", lending::unshare, "Takes a provider key back: no request that comes later uses it, but its owner's.").changes("credential.unshare"),
+        route(GET,    Owner,  "/credentials/{credential}/uses", lending::uses, "Lists what others used a provider key for and what that earned, newest first."),
 
         // The audit log.
         route(GET,    Admin,  "/audit",          audit::list,       "Lists what was changed, by whom and by which call, newest first."),

@@ -93,12 +93,16 @@ enum Command {
     Openapi,
 }
 
+/// The status of a program that writes to a reader who has left: what a shell shows for SIGPIPE.
+const UNREAD: u8 = 128 + 13;
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
+        Err(error) if error.is::<output::Unread>() => ExitCode::from(UNREAD),
         Err(error) => {
             output::complain(&error);
             ExitCode::FAILURE

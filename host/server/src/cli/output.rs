@@ -1,8 +1,13 @@
 //! What commands print: a table for people, JSON for programs, errors to standard error.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use serde_json::{Map, Value};
+
+/// The reader of standard output has left, as `head` does when it has seen enough. That is no failure of the command.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub(super) struct Unread;
 
 /// Where and how a command prints.
 pub(super) struct Output {
@@ -68,7 +73,18 @@ fn plain(value: &Value) -> String {
 
 /// One line to standard output.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").map_err(Into::into)
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Bytes to standard output.
+///
+/// # Errors
+/// [`Unread`] where its reader has left, and as the system answers.
+pub(super) fn write(bytes: &[u8]) -> anyhow::Result<()> {
+    std::io::stdout().lock().write_all(bytes).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Unread.into(),
+        _ => error.into(),
+    })
 }
 
 /// An error with its causes, to standard error.

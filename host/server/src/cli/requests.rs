@@ -1,6 +1,5 @@
 //! `tollgate requests`
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,7 +10,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::points;
 use crate::config::Config;
 use crate::control::{bodies, retention};
@@ -146,9 +145,8 @@ impl Requests {
             Self::Bodies { request } => show_bodies(&management, request, output).await?,
             Self::Export { filter, format } => {
                 let mut export = management.export(filter.find(&management).await?, format, true);
-                let mut out = std::io::stdout().lock();
                 while let Some(lines) = export.next().await? {
-                    out.write_all(&lines)?;
+                    output::write(&lines)?;
                 }
             }
             Self::Prune => {

@@ -60,7 +60,9 @@ impl Serve {
         };
         let gateway =
             Gateway::start(Options { config, config_path: path, demo: self.demo, ..Options::default() })?;
-        announce(&gateway)?;
+        if let Err(error) = announce(&gateway) {
+            tracing::warn!("the greeting could not be printed, and is not repeated: {error:#}");
+        }
         runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => {}

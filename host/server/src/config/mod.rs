@@ -20,7 +20,7 @@ pub use self::log::{KeepBodies, Log, LogFiles, LogFormat, Requests, Rotate};
 pub use self::model::{Model, Target};
 pub use self::policy::{OnError, Plugins, Policies, Policy};
 pub use self::provider::{Provider, Providers};
-pub use self::server::{Limits, Pool, Server, Store, Sync, Tls};
+pub use self::server::{Lending, Limits, Server, Store, Sync, Tls};
 pub use self::value::{Attempts, BaseUrl, BodyBytes, HeadBytes, LogFilter, Millis};
 
 /// The whole file.
@@ -45,7 +45,9 @@ pub struct Config {
     /// Who serves which model; the first entry that matches counts.
     pub models: Vec<Model>,
     /// What users may lend to each other.
-    pub pool: Pool,
+    pub lending: Lending,
+    /// The name of `lending` in version 0.1, which counts where it is given.
+    pub pool: Option<Lending>,
     /// The policies.
     pub policies: Policies,
 }
@@ -91,12 +93,27 @@ impl Config {
         if self.requests.archive_dir.is_none() && !self.requests.archive_command.is_empty() {
             return Err("[requests]: archive_command needs archive_dir".to_owned());
         }
+        if self.pool.is_some() && self.lending != Lending::default() {
+            return Err("[pool]: this is the old name of [lending], which is given too".to_owned());
+        }
         for model in &self.models {
             if let Some(provider) = model.stranger(|name| self.providers.contains_key(name)) {
                 return Err(format!("[[models]]: model `{}` names no provider: `{provider}`", model.name));
             }
         }
         Ok(())
+    }
+
+    /// Whether users may lend their credentials.
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        self.pool.as_ref().unwrap_or(&self.lending).enabled
+    }
+
+    /// Old names that the file uses, for the log: each works until the next version.
+    #[must_use]
+    pub fn old_names(&self) -> Vec<&'static str> {
+        self.pool.iter().map(|_| "[pool] is called [lending] now").collect()
     }
 
     /// Where compiled components are kept.
@@ -124,7 +141,8 @@ impl Default for Config {
             plugins: Plugins::default(),
             providers: provider::defaults(),
             models: Vec::new(),
-            pool: Pool::default(),
+            lending: Lending::default(),
+            pool: None,
             policies: Policies::default(),
         }
     }
@@ -155,6 +173,17 @@ mod tests {
             );
         }
         assert_eq!(example, Config::default());
+    }
+
+    #[test]
+    fn an_old_name_works_and_is_told_of_but_not_beside_the_new_one() {
+        let old: Config = toml::from_str("[pool]\nenabled = true").unwrap();
+        assert!(old.lends() && old.check().is_ok());
+        assert_eq!(old.old_names(), ["[pool] is called [lending] now"]);
+        let new: Config = toml::from_str("[lending]\nenabled = true").unwrap();
+        assert!(new.lends() && new.old_names().is_empty());
+        let both: Config = toml::from_str("[pool]\n[lending]\nenabled = true").unwrap();
+        assert!(both.check().unwrap_err().contains("old name of [lending]"));
     }
 
     #[test]

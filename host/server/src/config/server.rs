@@ -133,8 +133,8 @@ impl Default for Limits {
 /// What users may lend to each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Pool {
-    /// Whether their own credentials may serve others, where they agree to it.
+pub struct Lending {
+    /// Whether users' own credentials may serve others, if they agree to it.
     pub enabled: bool,
 }
 

@@ -49,10 +49,10 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
         }
     };
     let old = &shared.settings;
-    if (&config.server, &config.limits, &config.store, &config.log, &config.pool)
-        != (&old.server, &old.limits, &old.store, &old.log, &old.pool)
+    if (&config.server, &config.limits, &config.store, &config.log, config.lends())
+        != (&old.server, &old.limits, &old.store, &old.log, old.lends())
     {
-        tracing::warn!("changes of [server], [limits], [store], [log] and [pool] take a restart");
+        tracing::warn!("changes of [server], [limits], [store], [log] and [lending] take a restart");
     }
     let runtime = shared.runtime.clone();
     let bindings = components::bindings(&config);

@@ -170,7 +170,7 @@ fn forget(new: &mut Directory, wanted: &Wanted, part: &Part) {
     let other = |credential: &Arc<Credential>| !wanted.credentials.contains(&credential.id);
     if !wanted.credentials.is_empty() {
         new.platform.retain(other);
-        new.pool.retain(other);
+        new.lent.retain(other);
     }
     for id in &wanted.credentials {
         if let Some(user) = new.owners.get(id).copied() {
@@ -205,8 +205,8 @@ fn lend(new: &mut Directory, users: &HashSet<UserId>, enabled: &HashSet<UserId>)
     let of_them = |credential: &Arc<Credential>| {
         credential.lender.as_ref().is_some_and(|lender| users.contains(&lender.user))
     };
-    if new.pool.iter().any(of_them) {
-        new.pool.retain(|credential| !of_them(credential));
+    if new.lent.iter().any(of_them) {
+        new.lent.retain(|credential| !of_them(credential));
     }
     let lenders = users.intersection(enabled).filter_map(|user| Some((*user, new.own.get(user)?)));
     let lent: Vec<_> = lenders
@@ -215,8 +215,8 @@ fn lend(new: &mut Directory, users: &HashSet<UserId>, enabled: &HashSet<UserId>)
         .filter_map(|(user, credential)| lent(credential, user, new.accounts.get(&user)?))
         .collect();
     if !lent.is_empty() {
-        new.pool.extend(lent);
-        new.pool.sort_by_key(|credential| credential.id);
+        new.lent.extend(lent);
+        new.lent.sort_by_key(|credential| credential.id);
     }
 }
 

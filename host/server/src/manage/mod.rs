@@ -16,11 +16,11 @@ mod dry_run;
 mod error;
 mod idempotency;
 mod keys;
+mod lending;
 pub(crate) mod login;
 mod model_routes;
 mod page;
 mod points;
-mod pool;
 mod prices;
 mod receipts;
 mod requests;
@@ -46,10 +46,10 @@ pub use self::credentials::{
 pub use self::error::ManageError;
 pub(crate) use self::idempotency::{Keyed, Known};
 pub use self::keys::{KeyEdit, KeyRow, KeyUse};
+pub use self::lending::{CONSENT_TEXT, CONSENT_VERSION, LentUse};
 pub use self::model_routes::RouteRow;
 pub use self::page::{Page, Window};
 pub use self::points::{Granted, StatementLine, VerifyReport, Violation};
-pub use self::pool::{CONSENT_TEXT, CONSENT_VERSION, PoolUse};
 pub use self::prices::{Payer, PriceList, PriceVersion};
 pub(crate) use self::requests::owner;
 pub use self::requests::{
@@ -107,7 +107,7 @@ impl Management {
         let key =
             store.catalogue.secret_setting(&master, FINGERPRINT_KEY, &master.derived("fingerprints")).await?;
         let fingerprints = Fingerprints::new(&key);
-        let lends = config.pool.enabled;
+        let lends = config.lends();
         let (act, keys_max) = (Act::new(TERMINAL, None, None), config.limits.api_keys_per_user);
         let store = store.acting(Arc::clone(&act));
         let management = Self { store, act, master, fingerprints, memory: None, keys_max, lends };

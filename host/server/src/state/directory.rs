@@ -93,8 +93,8 @@ pub(crate) struct Directory {
     pub(crate) platform: Vec<Arc<Credential>>,
     /// The users' own credentials, by user.
     pub(crate) own: Sharded<UserId, Arc<[Arc<Credential>]>>,
-    /// Those of them that are lent, once more, as others may use them.
-    pub(crate) pool: Vec<Arc<Credential>>,
+    /// Those of them that are lent, a second time, as others may use them.
+    pub(crate) lent: Vec<Arc<Credential>>,
     /// By credential, so that a replacement keeps it.
     pub(crate) live: Sharded<CredentialId, Arc<Live>>,
     /// Whose a credential is, where it is a user's own.
@@ -120,7 +120,7 @@ impl Directory {
     /// Another user's is among them for as long as it is lent, and none is of a provider that the key may not
     /// use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
-        let lent = self.pool.iter().filter(|credential| {
+        let lent = self.lent.iter().filter(|credential| {
             credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
                 && credential.live.is_lent()
         });

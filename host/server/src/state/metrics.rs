@@ -204,7 +204,7 @@ impl Metrics {
     /// Counts the credentials that are switched on by what can be done with them at `now`: lent ones as `shared` too.
     pub(crate) fn count_credentials(&self, directory: &Directory, now: Timestamp) {
         self.credentials.clear();
-        let lent = directory.pool.iter().filter(|credential| credential.live.is_lent());
+        let lent = directory.lent.iter().filter(|credential| credential.live.is_lent());
         for credential in directory.all().chain(lent) {
             let state = match credential.live.standing(now) {
                 Standing::Available => "available",

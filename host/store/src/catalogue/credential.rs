@@ -10,7 +10,7 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::pool::Loan;
+use crate::catalogue::lending::Loan;
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::seal::{MasterKey, Place, SealError, Sealed};

@@ -23,8 +23,8 @@ use crate::error::StoreError;
 use crate::seal::{MasterKey, Place, Sealed};
 use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::{Doing, is_refusal};
+use crate::sqlite::lending;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::pool;
 use crate::sqlite::row::{Row, fields, loaded, stored};
 
 /// A condition follows.
@@ -55,7 +55,7 @@ pub(crate) fn credential(row: &mut Row<'_>) -> Option<Credential> {
         check: check(row)?,
         platform: row.get()?,
         settings: row.get()?,
-        loan: pool::loan(row)?,
+        loan: lending::loan(row)?,
     })
 }
 

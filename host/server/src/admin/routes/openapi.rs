@@ -83,6 +83,9 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(action) = route.action {
         operation["x-audit-action"] = action.into();
     }
+    if route.replaced_by.is_some() {
+        operation["deprecated"] = true.into();
+    }
     operation
 }
 

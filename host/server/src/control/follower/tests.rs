@@ -303,8 +303,8 @@ fn said(directory: &Directory) -> BTreeSet<String> {
     said.extend(directory.live.iter().map(|(id, live)| format!("live {id}: {}", live.is_lent())));
     said.extend(directory.meters.iter().map(|(id, _)| format!("meter {id}")));
     said.extend(directory.owners.iter().map(|(id, user)| format!("owner {id}: {user}")));
-    let lent = directory.pool.iter().map(|it| it.lender.as_ref().map(|lender| lender.user.to_string()));
-    said.insert(format!("pool {} of {:?}", ids(&directory.pool), lent.collect::<Vec<_>>()));
+    let lent = directory.lent.iter().map(|it| it.lender.as_ref().map(|lender| lender.user.to_string()));
+    said.insert(format!("lent {} of {:?}", ids(&directory.lent), lent.collect::<Vec<_>>()));
     said.insert(format!("platform {}", ids(&directory.platform)));
     said
 }
@@ -388,8 +388,8 @@ async fn whatever_changes_the_directory_that_follows_is_the_one_that_reads_every
         rig.follow().await;
         let (_, whole) = start(&rows).await;
         assert_eq!(said(&rig.directory), said(&whole.directory), "round {round}");
-        let Directory { callers, live, meters, pool, .. } = &rig.directory;
-        let now = [callers.values().count(), live.values().count(), meters.values().count(), pool.len()];
+        let Directory { callers, live, meters, lent, .. } = &rig.directory;
+        let now = [callers.values().count(), live.values().count(), meters.values().count(), lent.len()];
         most = std::array::from_fn(|at| most[at].max(now[at]));
     }
     assert!(most.iter().all(|most| *most > 2), "there was something to compare: {most:?}");

@@ -10,7 +10,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::catalogue::audit::Note;
-use crate::catalogue::pool::{Lending, Loan, PoolUse};
+use crate::catalogue::lending::{Lending, LentUse, Loan};
 use crate::entry::{Movement, transfer_id};
 use crate::error::StoreError;
 use crate::sqlite::amounts::units_of;
@@ -76,7 +76,7 @@ impl Lending for Database {
         .await;
         let number = match inserted {
             Ok(done) => loaded(done.last_insert_rowid()),
-            Err(error) if is_duplicate(&error) => return Err(StoreError::Exists("key in the pool")),
+            Err(error) if is_duplicate(&error) => return Err(StoreError::Exists("lent key")),
             Err(error) if is_refusal(&error) => {
                 return Err(StoreError::Invalid(
                     "a lent credential serves 1 request a day or more".to_owned(),
@@ -108,12 +108,12 @@ impl Lending for Database {
         Ok(ended.map(loaded))
     }
 
-    async fn pool_uses(
+    async fn lent_uses(
         &self,
         credential: CredentialId,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<PoolUse>, StoreError> {
+    ) -> Result<Vec<LentUse>, StoreError> {
         const DOING: &str = "reading uses of a credential";
         // The record is that of the attempt that ended the request; others have none.
         let rows = sqlx::query(
@@ -131,7 +131,7 @@ impl Lending for Database {
         .doing(DOING)?;
         let mut uses = Vec::with_capacity(rows.len());
         for row in &rows {
-            let (request, mut used, last) = fields("use", row, pool_use)?;
+            let (request, mut used, last) = fields("use", row, lent_use)?;
             // The last attempt earned what was earned, and that stays known when the record has been removed.
             if last {
                 let earned: Option<i64> = sqlx::query_scalar("SELECT amount FROM transfer WHERE id = ?")
@@ -172,7 +172,7 @@ fn noted(action: &'static str, credential: CredentialId, detail: serde_json::Val
     Note { action, kind: "credential", target: credential.to_string(), detail }
 }
 
-fn pool_use(row: &mut Row<'_>) -> Option<(RequestId, PoolUse, bool)> {
+fn lent_use(row: &mut Row<'_>) -> Option<(RequestId, LentUse, bool)> {
     let (number, request) = (row.u64()?, RequestId::from_bytes(row.bytes()?));
     let (at, model) = (Timestamp::from_millis(row.u64()?), row.get()?);
     let outcome = match row.get::<Option<&str>>()? {
@@ -182,6 +182,6 @@ fn pool_use(row: &mut Row<'_>) -> Option<(RequestId, PoolUse, bool)> {
     let usage = units_of(row.get()?)?;
     let (prompt_tokens, output_tokens) = (usage.prompt_total(), usage.output_total());
     let earned = Micropoints::ZERO;
-    let used = PoolUse { number, at, model, outcome, prompt_tokens, output_tokens, earned };
+    let used = LentUse { number, at, model, outcome, prompt_tokens, output_tokens, earned };
     Some((request, used, row.get()?))
 }

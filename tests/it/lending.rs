@@ -34,20 +34,20 @@ const EARNED: i64 = 37_500;
 const POINTS: Micropoints = Micropoints::from_points(1000);
 
 /// A gateway whose only keys are users' own: carol's, dave's, and what a test adds. Alice calls with an API key alone.
-struct Pool {
+struct Lending {
     rig: Rig,
     tokens: BTreeMap<&'static str, String>,
 }
 
-impl Pool {
+impl Lending {
     async fn open(enabled: bool) -> Self {
-        Self::with(|setup| setup.config.pool.enabled = enabled).await
+        Self::with(|setup| setup.config.lending.enabled = enabled).await
     }
 
     async fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let rig = Rig::with(|setup| {
             setup.credentials.clear();
-            setup.config.pool.enabled = true;
+            setup.config.lending.enabled = true;
             change(setup);
         })
         .await;
@@ -60,9 +60,9 @@ impl Pool {
             managed::add_account(&desk, name, role, password, POINTS).await.expect("a user");
         }
         desk.close().await;
-        let mut pool = Self { rig, tokens: BTreeMap::new() };
-        pool.log_in().await;
-        pool
+        let mut house = Self { rig, tokens: BTreeMap::new() };
+        house.log_in().await;
+        house
     }
 
     async fn log_in(&mut self) {
@@ -120,7 +120,7 @@ impl Pool {
 
     /// Waits until the running gateway lends this many keys.
     async fn lends(&self, keys: usize) {
-        patiently("the pool", async {
+        patiently("the lent keys", async {
             loop {
                 let metrics = self.rig.admin("GET", "/metrics").await.text();
                 let lent = metrics.lines().filter(|line| {
@@ -158,91 +158,91 @@ impl Pool {
 
 #[tokio::test]
 async fn a_key_serves_others_only_while_the_operator_and_its_owner_agree() {
-    let off = Pool::open(false).await;
+    let off = Lending::open(false).await;
     let id = off.add("carol", "sk-carol").await;
     let refused = off.share("carol", &id, 9).await;
     assert_eq!((refused.status, off.call().await.status), (422, 503), "{}", refused.text());
     off.rig.stop().await;
 
-    let pool = Pool::open(true).await;
-    let id = pool.add("carol", "sk-carol").await;
+    let house = Lending::open(true).await;
+    let id = house.add("carol", "sk-carol").await;
     let path = format!("{CREDENTIALS}/{id}/share");
     let old = json!({"consent": "0", "requests_per_day": 9});
-    assert_eq!(pool.ask("carol", "POST", &path, &old).await.status, 400);
-    assert_eq!(pool.share("carol", &id, 0).await.status, 400);
-    assert_eq!(pool.share("root", &id, 9).await.status, 422, "nobody agrees for somebody else");
-    assert_eq!(pool.share("dave", &id, 9).await.status, 404);
-    assert_eq!(pool.call().await.status, 503, "nobody has agreed yet");
-    assert_eq!(pool.share("carol", &id, 9).await.json()["shared"]["requests_per_day"], 9);
-    pool.lends(1).await;
-    assert_eq!(pool.call().await.status, 200);
+    assert_eq!(house.ask("carol", "POST", &path, &old).await.status, 400);
+    assert_eq!(house.share("carol", &id, 0).await.status, 400);
+    assert_eq!(house.share("root", &id, 9).await.status, 422, "nobody agrees for somebody else");
+    assert_eq!(house.share("dave", &id, 9).await.status, 404);
+    assert_eq!(house.call().await.status, 503, "nobody has agreed yet");
+    assert_eq!(house.share("carol", &id, 9).await.json()["shared"]["requests_per_day"], 9);
+    house.lends(1).await;
+    assert_eq!(house.call().await.status, 200);
     // The very next one, without waiting.
-    pool.unshare("carol", &id).await;
-    assert_eq!(pool.call().await.status, 503);
-    pool.lends(0).await;
-    assert_eq!(pool.share("carol", &id, 9).await.status, 200);
-    pool.lends(1).await;
-    assert_eq!(pool.call().await.status, 200);
-    let gone = pool.ask("carol", "DELETE", &format!("{CREDENTIALS}/{id}"), &Value::Null).await;
-    assert_eq!((gone.status, pool.call().await.status), (204, 503), "a key that is removed is withdrawn");
-    assert_eq!(pool.used(), ["sk-carol", "sk-carol"]);
-    let audit = pool.ask("root", "GET", "/management/v1/audit?action=credential.share", &Value::Null).await;
+    house.unshare("carol", &id).await;
+    assert_eq!(house.call().await.status, 503);
+    house.lends(0).await;
+    assert_eq!(house.share("carol", &id, 9).await.status, 200);
+    house.lends(1).await;
+    assert_eq!(house.call().await.status, 200);
+    let gone = house.ask("carol", "DELETE", &format!("{CREDENTIALS}/{id}"), &Value::Null).await;
+    assert_eq!((gone.status, house.call().await.status), (204, 503), "a key that is removed is withdrawn");
+    assert_eq!(house.used(), ["sk-carol", "sk-carol"]);
+    let audit = house.ask("root", "GET", "/management/v1/audit?action=credential.share", &Value::Null).await;
     let rows = audit.json()["data"].as_array().expect("a list").clone();
     assert_eq!(rows.len(), 2, "{}", audit.text());
     assert_eq!(rows[0]["detail"]["consent"], CONSENT_VERSION);
-    pool.rig.stop().await;
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_key_of_a_disabled_user_serves_nobody() {
-    let pool = Pool::open(true).await;
-    let id = pool.add("carol", "sk-carol").await;
-    assert_eq!(pool.share("carol", &id, 9).await.status, 200);
-    pool.lends(1).await;
-    let carol = pool.ask("carol", "GET", "/management/v1/me", &Value::Null).await.json();
+    let house = Lending::open(true).await;
+    let id = house.add("carol", "sk-carol").await;
+    assert_eq!(house.share("carol", &id, 9).await.status, 200);
+    house.lends(1).await;
+    let carol = house.ask("carol", "GET", "/management/v1/me", &Value::Null).await.json();
     let path = format!("/management/v1/users/{}", carol["id"].as_str().expect("an id"));
-    assert_eq!(pool.ask("root", "PATCH", &path, &json!({"enabled": false})).await.status, 200);
-    pool.lends(0).await;
-    assert_eq!(pool.call().await.status, 503);
-    pool.rig.stop().await;
+    assert_eq!(house.ask("root", "PATCH", &path, &json!({"enabled": false})).await.status, 200);
+    house.lends(0).await;
+    assert_eq!(house.call().await.status, 503);
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn the_cap_is_exact_under_concurrency_and_outlasts_withdrawal_and_restart() {
-    let mut pool = Pool::open(true).await;
-    let id = pool.add("carol", "sk-carol").await;
-    assert_eq!(pool.share("carol", &id, 5).await.status, 200);
-    pool.lends(1).await;
-    let calls: Vec<_> = (0..24).map(|_| pool.call()).collect();
+    let mut house = Lending::open(true).await;
+    let id = house.add("carol", "sk-carol").await;
+    assert_eq!(house.share("carol", &id, 5).await.status, 200);
+    house.lends(1).await;
+    let calls: Vec<_> = (0..24).map(|_| house.call()).collect();
     let mut statuses = BTreeMap::new();
     for reply in futures(calls).await {
         *statuses.entry(reply.status).or_insert(0) += 1;
     }
     assert_eq!(statuses, BTreeMap::from([(200, 5), (429, 19)]));
-    assert_eq!((pool.used().len(), &pool.show("carol", &id).await["shared"]["used_today"]), (5, &json!(5)));
-    pool.unshare("carol", &id).await;
-    assert_eq!(pool.share("carol", &id, 6).await.status, 200);
+    assert_eq!((house.used().len(), &house.show("carol", &id).await["shared"]["used_today"]), (5, &json!(5)));
+    house.unshare("carol", &id).await;
+    assert_eq!(house.share("carol", &id, 6).await.status, 200);
     patiently("the new cap", async {
-        while pool.call().await.status != 200 {
+        while house.call().await.status != 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
-    assert_eq!(pool.call().await.status, 429);
-    pool.rig.restart().await;
-    pool.log_in().await;
-    assert_eq!(pool.call().await.status, 429);
-    assert_eq!(pool.used().len(), 6);
+    assert_eq!(house.call().await.status, 429);
+    house.rig.restart().await;
+    house.log_in().await;
+    assert_eq!(house.call().await.status, 429);
+    assert_eq!(house.used().len(), 6);
     // The owner's own calls are no part of it.
-    let key = pool.key("carol").await;
+    let key = house.key("carol").await;
     patiently("carol's key", async {
-        while pool.call_with(&key).await.status != 200 {
+        while house.call_with(&key).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
-    assert_eq!(pool.uses("carol", &id).await.len(), 6);
-    pool.rig.stop().await;
+    assert_eq!(house.uses("carol", &id).await.len(), 6);
+    house.rig.stop().await;
 }
 
 /// Polls all at once.
@@ -265,23 +265,23 @@ async fn futures<F: Future>(all: Vec<F>) -> Vec<F::Output> {
 
 #[tokio::test]
 async fn both_sides_see_their_side_of_a_use_and_the_owner_earns_by_it() {
-    let pool = Pool::open(true).await;
-    let id = pool.add("carol", "sk-carol").await;
-    assert_eq!(pool.share("carol", &id, 9).await.status, 200);
-    pool.lends(1).await;
-    let answer = pool.call().await;
+    let house = Lending::open(true).await;
+    let id = house.add("carol", "sk-carol").await;
+    assert_eq!(house.share("carol", &id, 9).await.status, 200);
+    house.lends(1).await;
+    let answer = house.call().await;
     assert_eq!(answer.status, 200);
-    let record = pool.rig.record().await;
+    let record = house.rig.record().await;
     assert_eq!(record.charge.get(), LIST_PRICE);
     let receipt = Receipt::decode(record.receipt.as_deref().expect("a receipt")).expect("a whole one");
     assert_eq!(receipt.owner, Owner::Shared);
-    let log = pool.rig.admin("GET", "/management/v1/requests").await.json();
+    let log = house.rig.admin("GET", "/management/v1/requests").await.json();
     assert_eq!(log["data"][0]["owner"], "shared", "{log}");
-    let statement = pool.ask("carol", "GET", "/management/v1/transfers", &Value::Null).await;
+    let statement = house.ask("carol", "GET", "/management/v1/transfers", &Value::Null).await;
     let booked = &statement.json()["data"][0];
     assert_eq!((&booked["kind"], &booked["points"]), (&json!("earning"), &json!("0.0375")), "{booked}");
     assert_eq!(booked["request"], Value::Null, "whose request it was is not told");
-    let uses = pool.uses("carol", &id).await;
+    let uses = house.uses("carol", &id).await;
     assert_eq!(uses.len(), 1);
     let (seen, text) = (&uses[0], uses[0].to_string());
     assert_eq!(
@@ -292,29 +292,29 @@ async fn both_sides_see_their_side_of_a_use_and_the_owner_earns_by_it() {
     for hidden in ["alice", &record.user.to_string(), &record.request.to_string()] {
         assert!(!text.contains(hidden), "{text}");
     }
-    let foreign = pool.ask("dave", "GET", &format!("{CREDENTIALS}/{id}/uses"), &Value::Null).await;
+    let foreign = house.ask("dave", "GET", &format!("{CREDENTIALS}/{id}/uses"), &Value::Null).await;
     assert_eq!(foreign.status, 404);
-    assert_eq!(pool.earned("carol").await, EARNED);
+    assert_eq!(house.earned("carol").await, EARNED);
     // They are points like any other: she spends them at once.
     let spent = POINTS.get() + EARNED;
-    assert_eq!(pool.rig.balance("carol").await.get(), spent);
-    pool.rig.stop().await;
+    assert_eq!(house.rig.balance("carol").await.get(), spent);
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
-    let pool = Pool::open(true).await;
-    let id = pool.add("carol", "sk-carol").await;
-    assert_eq!(pool.share("carol", &id, 1000).await.status, 200);
-    pool.lends(1).await;
-    let desk = pool.rig.desk().await;
+    let house = Lending::open(true).await;
+    let id = house.add("carol", "sk-carol").await;
+    assert_eq!(house.share("carol", &id, 1000).await.status, 200);
+    house.lends(1).await;
+    let desk = house.rig.desk().await;
     for ppm in [0, 400_000, 3_000_000] {
         let rate = PriceRate::of_ppm(ppm).expect("a rate");
         desk.set_price_rate(Some(&["alice".to_owned()]), rate).await.expect("a rate");
         patiently("the rate to be in force", async {
             loop {
-                assert_eq!(pool.call().await.status, 200);
-                let records = pool.rig.records(1).await;
+                assert_eq!(house.call().await.status, 200);
+                let records = house.rig.records(1).await;
                 if records
                     .last()
                     .is_some_and(|last| last.charge.get() == LIST_PRICE * i64::from(ppm) / 1_000_000)
@@ -327,7 +327,7 @@ async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
     }
     let uses = patiently("every use to be settled", async {
         loop {
-            let uses = pool.uses("carol", &id).await;
+            let uses = house.uses("carol", &id).await;
             if uses.iter().all(|used| used["outcome"] == "ok") {
                 return uses;
             }
@@ -339,100 +339,100 @@ async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
     let report = desk.verify().await.expect("the database reads");
     assert!(report.violations.is_empty(), "{:?}", report.violations);
     desk.close().await;
-    pool.rig.stop().await;
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_use_that_fails_earns_nothing_and_the_next_lender_serves() {
-    let pool = Pool::open(true).await;
-    let (carols, daves) = (pool.add("carol", "sk-carol").await, pool.add("dave", "sk-dave").await);
+    let house = Lending::open(true).await;
+    let (carols, daves) = (house.add("carol", "sk-carol").await, house.add("dave", "sk-dave").await);
     for (who, id) in [("carol", &carols), ("dave", &daves)] {
-        assert_eq!(pool.share(who, id, 9).await.status, 200);
+        assert_eq!(house.share(who, id, 9).await.status, 200);
     }
-    pool.lends(2).await;
-    pool.rig.upstream.enqueue(Script::json(429, LIMITED));
-    assert_eq!(pool.call().await.status, 200);
-    let _settled = pool.rig.record().await;
-    let uses = [pool.uses("carol", &carols).await, pool.uses("dave", &daves).await].concat();
+    house.lends(2).await;
+    house.rig.upstream.enqueue(Script::json(429, LIMITED));
+    assert_eq!(house.call().await.status, 200);
+    let _settled = house.rig.record().await;
+    let uses = [house.uses("carol", &carols).await, house.uses("dave", &daves).await].concat();
     let mut earned: Vec<_> =
         uses.iter().map(|used| (used["outcome"].to_string(), used["earned"].to_string())).collect();
     earned.sort();
     let expected =
         [(r#""ok""#, r#""0.0375""#), ("null", r#""0""#)].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(earned, expected);
-    assert_eq!(pool.earned("carol").await + pool.earned("dave").await, EARNED);
-    pool.rig.stop().await;
+    assert_eq!(house.earned("carol").await + house.earned("dave").await, EARNED);
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn ones_own_key_comes_before_lent_ones_and_these_before_the_platforms() {
-    let pool = Pool::with(|setup| {
+    let house = Lending::with(|setup| {
         setup.credentials =
             vec![("openai", None, "sk-platform", 1000), ("openai", Some("alice"), "sk-alice", 1)];
     })
     .await;
-    let id = pool.add("carol", "sk-carol").await;
-    assert_eq!(pool.share("carol", &id, 9).await.status, 200);
-    pool.lends(1).await;
-    assert_eq!(pool.call().await.status, 200);
+    let id = house.add("carol", "sk-carol").await;
+    assert_eq!(house.share("carol", &id, 9).await.status, 200);
+    house.lends(1).await;
+    assert_eq!(house.call().await.status, 200);
     for _ in 0..2 {
-        pool.rig.upstream.enqueue(Script::json(429, LIMITED));
+        house.rig.upstream.enqueue(Script::json(429, LIMITED));
     }
-    assert_eq!(pool.call().await.status, 200);
-    assert_eq!(pool.used(), ["sk-alice", "sk-alice", "sk-carol", "sk-platform"]);
-    let _settled = pool.rig.records(2).await;
-    assert_eq!(pool.earned("carol").await, 0);
+    assert_eq!(house.call().await.status, 200);
+    assert_eq!(house.used(), ["sk-alice", "sk-alice", "sk-carol", "sk-platform"]);
+    let _settled = house.rig.records(2).await;
+    assert_eq!(house.earned("carol").await, 0);
     // Lenders still pay the price of an own key for it, and earn nothing by their own calls.
-    let key = pool.key("carol").await;
-    pool.unshare("carol", &id).await;
-    let own = pool.add("carol", "sk-carol-2").await;
-    assert_eq!(pool.share("carol", &own, 9).await.status, 200);
-    pool.lends(1).await;
-    assert_eq!(pool.call_with(&key).await.status, 200);
-    assert_eq!(pool.used().last().map(String::as_str), Some("sk-carol-2"));
-    let newest = pool.rig.records(3).await.into_iter().max_by_key(|record| record.request);
+    let key = house.key("carol").await;
+    house.unshare("carol", &id).await;
+    let own = house.add("carol", "sk-carol-2").await;
+    assert_eq!(house.share("carol", &own, 9).await.status, 200);
+    house.lends(1).await;
+    assert_eq!(house.call_with(&key).await.status, 200);
+    assert_eq!(house.used().last().map(String::as_str), Some("sk-carol-2"));
+    let newest = house.rig.records(3).await.into_iter().max_by_key(|record| record.request);
     assert_eq!(newest.expect("a record").charge.get(), LIST_PRICE / 10);
-    assert!(pool.uses("carol", &own).await.is_empty());
-    pool.rig.stop().await;
+    assert!(house.uses("carol", &own).await.is_empty());
+    house.rig.stop().await;
 }
 
 #[tokio::test]
-async fn a_key_is_in_the_pool_once_whoever_has_it() {
-    let pool = Pool::open(true).await;
-    let (carols, daves) = (pool.add("carol", "sk-common").await, pool.add("dave", "sk-common").await);
-    assert_eq!(pool.share("carol", &carols, 9).await.status, 200);
-    assert_eq!(pool.share("dave", &daves, 9).await.status, 409);
-    assert_eq!(pool.share("carol", &carols, 7).await.status, 200, "her own cap she may change");
-    pool.unshare("carol", &carols).await;
-    assert_eq!(pool.share("dave", &daves, 9).await.status, 200);
-    pool.rig.stop().await;
+async fn a_key_is_lent_once_whoever_has_it() {
+    let house = Lending::open(true).await;
+    let (carols, daves) = (house.add("carol", "sk-common").await, house.add("dave", "sk-common").await);
+    assert_eq!(house.share("carol", &carols, 9).await.status, 200);
+    assert_eq!(house.share("dave", &daves, 9).await.status, 409);
+    assert_eq!(house.share("carol", &carols, 7).await.status, 200, "her own cap she may change");
+    house.unshare("carol", &carols).await;
+    assert_eq!(house.share("dave", &daves, 9).await.status, 200);
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn lenders_take_turns_whatever_weight_they_give_themselves() {
-    let pool = Pool::open(true).await;
+    let house = Lending::open(true).await;
     for (who, weight) in [("carol", 1000), ("dave", 100), ("erin", 1)] {
-        let id = pool.add(who, &format!("sk-{who}")).await;
+        let id = house.add(who, &format!("sk-{who}")).await;
         let path = format!("{CREDENTIALS}/{id}");
-        assert_eq!(pool.ask(who, "PATCH", &path, &json!({"weight": weight})).await.status, 200);
-        assert_eq!(pool.share(who, &id, 99).await.status, 200);
+        assert_eq!(house.ask(who, "PATCH", &path, &json!({"weight": weight})).await.status, 200);
+        assert_eq!(house.share(who, &id, 99).await.status, 200);
     }
-    pool.lends(3).await;
+    house.lends(3).await;
     for _ in 0..30 {
-        assert_eq!(pool.call().await.status, 200);
+        assert_eq!(house.call().await.status, 200);
     }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for key in pool.used() {
+    for key in house.used() {
         *counts.entry(key).or_default() += 1;
     }
     assert!(counts.len() == 3 && counts.values().all(|count| *count >= 7), "{counts:?}");
-    pool.rig.stop().await;
+    house.rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_hostile_selector_reaches_no_key_that_is_not_lent() {
     for (on_error, served) in [(OnError::Fallback, true), (OnError::Closed, false)] {
-        let pool = Pool::with(|setup| {
+        let house = Lending::with(|setup| {
             setup.config.policies.key_selection.component = "burglar".to_owned();
             setup.config.policies.key_selection.on_error = on_error;
             let bytes =
@@ -441,18 +441,18 @@ async fn a_hostile_selector_reaches_no_key_that_is_not_lent() {
         })
         .await;
         for who in ["carol", "dave", "erin"] {
-            let id = pool.add(who, &format!("sk-{who}")).await;
+            let id = house.add(who, &format!("sk-{who}")).await;
             if who == "dave" {
-                assert_eq!(pool.share(who, &id, 99).await.status, 200);
+                assert_eq!(house.share(who, &id, 99).await.status, 200);
             }
         }
-        pool.lends(1).await;
+        house.lends(1).await;
         for _ in 0..20 {
-            assert_eq!(pool.call().await.status == 200, served);
+            assert_eq!(house.call().await.status == 200, served);
         }
-        assert!(pool.used().iter().all(|key| key == "sk-dave"), "{:?}", pool.used());
-        assert_eq!(pool.used().len(), if served { 20 } else { 0 });
-        pool.rig.stop().await;
+        assert!(house.used().iter().all(|key| key == "sk-dave"), "{:?}", house.used());
+        assert_eq!(house.used().len(), if served { 20 } else { 0 });
+        house.rig.stop().await;
     }
 }
 
@@ -475,7 +475,7 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
     let upstream = Upstream::start().await;
     upstream.respond(|_| Script::json(200, ANSWER));
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = config_file(dir.path(), &upstream, "[pool]\nenabled = true\n");
+    let path = config_file(dir.path(), &upstream, "[lending]\nenabled = true\n");
     let config = Config::read(&path).expect("a configuration");
     let users = vec![("alice", Micropoints::from_points(100_000)), ("carol", Micropoints::ZERO)];
     let keys = gateway::provision(&config, users, vec![("openai", Some("carol"), "sk-carol", 100)])
@@ -519,7 +519,7 @@ async fn kills_under_load_double_no_earning_and_forget_no_use() {
 #[tokio::test]
 async fn the_command_line_lends_a_key_only_by_a_text_that_is_named() {
     let rig = Rig::with(|setup| {
-        setup.config.pool.enabled = true;
+        setup.config.lending.enabled = true;
         setup.credentials = vec![("openai", Some("alice"), "sk-alice", 100)];
     })
     .await;

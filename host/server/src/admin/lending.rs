@@ -1,4 +1,4 @@
-//! The shared pool over HTTP: users lend their own credentials, take them back, and see what others used them for.
+//! Lending over HTTP: users lend their own credentials, take them back, and see what others used them for.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use crate::manage::{CONSENT_TEXT, CONSENT_VERSION};
 
 /// What lending a credential means.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Pool {
-    /// Whether the operator has switched the pool on.
+pub(super) struct Lending {
+    /// Whether the operator has switched lending on.
     enabled: bool,
     /// Version of the text, which whoever lends a credential names.
     consent: &'static str,
@@ -29,7 +29,7 @@ pub(super) struct Pool {
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"consent": "1", "requests_per_day": 200}))]
 pub(super) struct Share {
-    /// Version of the text of `/pool` that is agreed to.
+    /// Version of the text of `/lending` that is agreed to.
     consent: String,
     /// How often others may use the credential from midnight to midnight UTC.
     requests_per_day: u64,
@@ -64,10 +64,10 @@ pub(super) struct Use {
     earned: String,
 }
 
-/// `GET /management/v1/pool`
-pub(super) async fn show(ask: Ask) -> Result<Pool, Problem> {
+/// `GET /management/v1/lending`, and `…/pool` until the next version.
+pub(super) async fn show(ask: Ask) -> Result<Lending, Problem> {
     let enabled = ask.caller.management.lends();
-    Ok(Pool { enabled, consent: CONSENT_VERSION, text: CONSENT_TEXT })
+    Ok(Lending { enabled, consent: CONSENT_VERSION, text: CONSENT_TEXT })
 }
 
 /// `POST /management/v1/credentials/{credential}/share`: nobody agrees for somebody else, so an admin cannot.
@@ -76,12 +76,10 @@ pub(super) async fn share(ask: Ask<CredentialId, Nothing, Share>) -> Result<Cred
     let row = find(caller, ask.path).await?;
     let own = row.owner == Owner::User && row.user_id == caller.actor.user().map(|user| user.id);
     if !own {
-        return Err(Problem::refused(
-            "A credential is lent by the user whose own it is, and by nobody else.",
-        ));
+        return Err(Problem::refused("A credential is lent by the user who owns it, and by nobody else."));
     }
     if !caller.management.lends() {
-        return Err(Problem::refused("The operator has not switched the shared pool on."));
+        return Err(Problem::refused("The operator has not switched lending on."));
     }
     let Share { consent, requests_per_day } = ask.body;
     if !(1..=LIMIT_MAX).contains(&requests_per_day) {

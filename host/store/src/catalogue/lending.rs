@@ -25,7 +25,7 @@ pub struct Loan {
 
 /// One use of a lent credential, as its owner may see it: nothing in it leads to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolUse {
+pub struct LentUse {
     /// Its place among all uses.
     pub number: u64,
     /// When.
@@ -73,10 +73,10 @@ pub trait Lending: Send + Sync {
     ///
     /// # Errors
     /// When the database fails.
-    async fn pool_uses(
+    async fn lent_uses(
         &self,
         credential: CredentialId,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<PoolUse>, StoreError>;
+    ) -> Result<Vec<LentUse>, StoreError>;
 }

@@ -1,30 +1,30 @@
-//! The shared pool: users lend their own credentials to others, knowingly, and take them back.
+//! Lending: users lend their own credentials to others, by a recorded agreement, and take them back.
 
 use tollgate_core::id::CredentialId;
 use tollgate_store::Loan;
 
-pub use tollgate_store::PoolUse;
+pub use tollgate_store::LentUse;
 
 use super::error::Which;
 use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 
-/// Version of [`CONSENT_TEXT`]: whoever lends a credential names the one that they have read.
+/// Version of [`CONSENT_TEXT`]: lenders name the one that they have read.
 pub const CONSENT_VERSION: &str = "1";
 /// What a lender agrees to.
-pub const CONSENT_TEXT: &str = include_str!("../pool_terms.txt");
+pub const CONSENT_TEXT: &str = include_str!("../lending_terms.txt");
 
 impl Management {
-    /// Whether the operator has switched the pool on.
+    /// Whether the operator has switched lending on.
     pub(crate) const fn lends(&self) -> bool {
         self.lends
     }
 
-    /// Lends a user's own credential to others, so often a day. Whoever management acts for consents; `consent` is the
-    /// version of the text that they have read.
+    /// Lends a user's own credential to others, this often a day. The actor consents; `consent` is the version of the
+    /// text that they have read.
     ///
     /// # Errors
-    /// Where the pool is switched off, for another version than the one in force, and as the store refuses it.
+    /// Where lending is switched off, for another version than the one in force, and as the store refuses it.
     pub async fn share_credential(
         &self,
         id: CredentialId,
@@ -33,7 +33,7 @@ impl Management {
     ) -> Result<Loan, ManageError> {
         let refuse = |field, why: &str| Err(ManageError::invalid(field, why));
         if !self.lends {
-            return refuse("", "the shared pool is switched off");
+            return refuse("", "lending is switched off");
         }
         if self.memory.is_some() {
             return refuse("", "a credential that is kept in memory cannot be lent");
@@ -60,8 +60,8 @@ impl Management {
         &self,
         id: CredentialId,
         window: Window<u64>,
-    ) -> Result<Page<PoolUse, u64>, ManageError> {
-        let uses = self.store.catalogue.pool_uses(id, window.after, window.limit_and_one()).await?;
+    ) -> Result<Page<LentUse, u64>, ManageError> {
+        let uses = self.store.catalogue.lent_uses(id, window.after, window.limit_and_one()).await?;
         Ok(Page::new(uses, window.limit, |used| used.number))
     }
 }
