@@ -54,6 +54,10 @@ GET /models/routes/{route} admin
 PATCH /models/routes/{route} admin
 DELETE /models/routes/{route} admin
 GET /plugins admin
+GET /plugins/grants admin
+POST /plugins/{component}/forget admin
+PUT /plugins/{component}/hosts/{host} admin
+DELETE /plugins/{component}/hosts/{host} admin
 POST /plugins/reload admin
 GET /lending owner
 GET /pool owner
@@ -206,6 +210,14 @@ impl Office {
                 let body =
                     json!({"provider": "openai", "secret": "sk-0123456789abcdef", "check": "deferred"});
                 self.send(Who::Owner, "POST", "/credentials", &body).await
+            }
+            "component" => return "own".to_owned(),
+            "host" => {
+                static MADE: AtomicUsize = AtomicUsize::new(0);
+                let host = format!("h{}.example.com", MADE.fetch_add(1, Ordering::Relaxed));
+                let path = format!("/plugins/own/hosts/{host}");
+                assert_eq!(self.send(Who::Operator, "PUT", &path, &Value::Null).await.status, 200);
+                return host;
             }
             "request" => return self.charged().await,
             "batch" => {

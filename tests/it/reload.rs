@@ -172,12 +172,15 @@ async fn a_changed_file_is_taken_up_without_being_told() {
     })
     .await;
     std::fs::remove_file(rig.config.plugins_dir().join("discount-points.wasm")).expect("the file is there");
-    patiently("the built-in component", async {
-        while rig.plugin("pricing").await["digest"] != before {
+    patiently("the loss of the file", async {
+        while rig.plugin("pricing").await["state"] != "file-missing" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     })
     .await;
+    assert_ne!(rig.plugin("pricing").await["digest"], before, "what the file held serves on");
+    assert_eq!(rig.admin("POST", "/management/v1/plugins/discount-points/forget").await.status, 200);
+    assert_eq!(rig.plugin("pricing").await["digest"], before, "the built-in one serves again");
     rig.stop().await;
 }
 

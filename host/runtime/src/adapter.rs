@@ -31,6 +31,18 @@ impl Adapter {
         self.unit.digest()
     }
 
+    /// The file that it is, without `.wasm`, or what the binary calls it.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        &self.unit.vitals.spec.component
+    }
+
+    /// Whether the binary carries it, byte by byte.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.unit.vitals.built_in
+    }
+
     /// What the host runs natively.
     #[must_use]
     pub const fn plan(&self) -> &AdapterPlan {

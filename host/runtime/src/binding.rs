@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::archive::Archive;
+use crate::plan::place::KeyPlace;
 use crate::plan::policy::FilterPlan;
 
 /// What a component is used as: one world of `wit/` each.
@@ -73,6 +74,8 @@ pub struct Binding {
     pub deadline_ms: u32,
     /// Most linear memory of one instance, in bytes.
     pub memory_bytes_max: usize,
+    /// Where the operator says that a provider takes its secret, where it is none of the usual places.
+    pub key_place: KeyPlace,
 }
 
 /// One component of a binding, with its own configuration, counters and breaker.
@@ -132,6 +135,7 @@ impl Binding {
             on_error,
             deadline_ms: Self::DEADLINE_MS,
             memory_bytes_max: Self::MEMORY_BYTES_MAX,
+            key_place: KeyPlace::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of components beyond the generation that serves: what served before, what was refused, what failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::binding::Binding;
 use crate::digest::Digest;
@@ -18,6 +18,8 @@ pub(crate) struct Book {
     bindings: Vec<Binding>,
     /// By unit: what served before a component that is still on trial.
     last_good: HashMap<String, Loaded>,
+    /// Units whose file is gone, though what it held serves on.
+    lost: HashSet<String>,
     /// By unit: the refusal of this version, or of a file that could not even be read.
     refused: HashMap<String, (Option<Version>, LoadError)>,
     /// What outlives this process.
@@ -29,7 +31,10 @@ impl Book {
     pub(crate) fn verdict(&self, vitals: &Vitals) -> Option<ComponentState> {
         let name = &vitals.spec.name;
         if let Some((_, error)) = self.refused.get(name) {
-            return Some(ComponentState::Refused { reason: error.to_string() });
+            return Some(ComponentState::Refused { reason: error.words() });
+        }
+        if self.lost.contains(name) {
+            return Some(ComponentState::FileMissing);
         }
         let failed = self.versions.failed.get(name)?;
         Some(ComponentState::RolledBack { from: failed.digest, reason: failed.reason.clone() })
@@ -37,7 +42,7 @@ impl Book {
 
     /// Why the last version of a unit was refused.
     pub(crate) fn complaint(&self, name: &str) -> Option<String> {
-        self.refused.get(name).map(|(_, cause)| cause.to_string())
+        self.refused.get(name).map(|(_, cause)| cause.words())
     }
 
     /// What is known so far, from an earlier process.
@@ -53,6 +58,51 @@ impl Book {
     /// What was good last, where that came from a file.
     pub(crate) fn good(&self, name: &str) -> Option<Version> {
         self.versions.good.get(name).copied()
+    }
+
+    /// The bytes that the file of a unit held last, where nobody has let go of them.
+    pub(crate) fn taken(&self, name: &str, component: &str) -> Option<Digest> {
+        let (known, digest) = self.versions.taken.get(name)?;
+        (known == component).then_some(*digest)
+    }
+
+    /// Notes what serves: of a file, so that it is known when the file is gone; of the binary, that no file is missed.
+    pub(crate) fn take(&mut self, vitals: &Vitals) {
+        let (name, component) = (&vitals.spec.name, &vitals.spec.component);
+        let other = self.versions.taken.get(name).is_some_and(|(known, _)| known != component);
+        match &vitals.source {
+            Source::File(_) if !self.has_failed(&vitals.spec, vitals.digest) => {
+                self.versions.taken.insert(name.clone(), (component.clone(), vitals.digest));
+            }
+            _ if other => drop(self.versions.taken.remove(name)),
+            _ => {}
+        }
+    }
+
+    /// The file of a unit is gone. Says whether that is news.
+    pub(crate) fn lose(&mut self, name: &str) -> bool {
+        self.refused.remove(name);
+        self.lost.insert(name.to_owned())
+    }
+
+    /// The file of a unit may be there again, or is missed no more.
+    pub(crate) fn find_again(&mut self, name: &str) {
+        self.lost.remove(name);
+    }
+
+    /// Forgets what files held that are gone, of a unit or of all that run a component.
+    pub(crate) fn let_go(&mut self, name: &str) {
+        let Versions { good, taken, .. } = &mut self.versions;
+        let named: Vec<String> = taken
+            .iter()
+            .filter(|(unit, (component, _))| *unit == name || component == name)
+            .map(|(unit, _)| unit.clone())
+            .collect();
+        for unit in named {
+            taken.remove(&unit);
+            good.remove(&unit);
+            self.lost.remove(&unit);
+        }
     }
 
     /// Notes that this one has proven good. What the binary itself carries needs no note.
@@ -119,6 +169,12 @@ impl Book {
         let reason = failing.last_error().unwrap_or_default();
         let failed = Failed { digest: failing.digest, spec: failing.spec.digest(), reason };
         self.versions.failed.insert(name.clone(), failed);
+        // What is known of its file is what serves again; nothing where that is the binary's own.
+        let of_file = good.vitals().source != Source::Embedded;
+        match self.versions.taken.get_mut(name) {
+            Some((_, taken)) if of_file => *taken = good.vitals().digest,
+            _ => drop(self.versions.taken.remove(name)),
+        }
         self.prove(good.vitals());
         Some(good)
     }
@@ -144,6 +200,8 @@ impl Book {
         self.refused.retain(|name, _| bound(name));
         self.versions.failed.retain(|name, _| bound(name));
         self.versions.good.retain(|name, _| bound(name));
+        self.versions.taken.retain(|name, _| bound(name));
+        self.lost.retain(|name| bound(name));
     }
 
     /// Lets go of what served before components whose trial is over.

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tollgate_core::line::plain;
 
 use crate::binding::{Kind, OnError};
 use crate::digest::Digest;
-use crate::words::plain;
 
 /// How a call failed. Each kind but `Tripped` costs the component its instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,6 +198,13 @@ pub enum LoadError {
     /// The plan it returned cannot be run.
     #[error("its plan cannot be run: {0}")]
     Plan(String),
+}
+
+impl LoadError {
+    /// The same on one line: names in it may be the component's own.
+    pub(crate) fn words(&self) -> String {
+        plain(&self.to_string()).into_owned()
+    }
 }
 
 /// Why a set of bindings was not put in force. Everything is as it was before.

@@ -47,7 +47,6 @@ mod versions;
 mod vitals;
 mod wasi;
 mod watch;
-mod words;
 mod world;
 
 pub use adapter::Adapter;
@@ -64,6 +63,7 @@ pub use plan::adapter::{AdapterPlan, Failure, Refusal, StreamOption, TextTap, Tr
 pub use plan::client::{ClientHeader, ClientParameter, HeaderForm};
 pub use plan::endpoint::{Check, Endpoint, HeaderTemplate};
 pub use plan::exchange::Terms;
+pub use plan::place::KeyPlace;
 pub use plan::platform::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
 pub use plan::policy::{
     Action, Bill, Candidate, Charge, Direction, FilterPlan, FilterRule, Found, Health, HoldRule, PricingPlan,

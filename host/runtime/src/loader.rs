@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_core::hold::Quote;
+use tollgate_core::line::plain;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::Rates;
@@ -27,7 +28,6 @@ use crate::pricing::PricingWorld;
 use crate::state::State;
 use crate::unit::{SlotIndex, Unit};
 use crate::vitals::Vitals;
-use crate::words::plain;
 use crate::world::World;
 use crate::{purity, wasi};
 
@@ -53,7 +53,7 @@ pub(crate) fn load(
         Kind::ProviderAdapter => {
             let (unit, plan) = prepare(pre, vitals, |_, _, _| Ok(Ok(())))?;
             let plan: AdapterPlan = plan;
-            plan.check().map_err(LoadError::Plan)?;
+            plan.check(&unit.vitals.spec.key_place).map_err(|words| LoadError::Plan(shortened(words)))?;
             Loaded::Adapter(Arc::new(Adapter { unit, plan }))
         }
         Kind::KeySelector => {
@@ -72,7 +72,7 @@ pub(crate) fn load(
             if plan.rules.len() > FILTER_RULES_MAX {
                 return Err(LoadError::Plan(format!("more than {FILTER_RULES_MAX} rules")));
             }
-            filter_check(&plan).map_err(LoadError::Plan)?;
+            filter_check(&plan).map_err(|words| LoadError::Plan(shortened(words)))?;
             Loaded::Filter(Arc::new(Filter { unit, plan }))
         }
     })
@@ -126,7 +126,7 @@ fn rehearse<W: World>(
 }
 
 /// A component's own words, as far as a person would read them.
-fn shortened(mut words: String) -> String {
+pub(crate) fn shortened(mut words: String) -> String {
     words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
     plain(&words).into_owned()
 }

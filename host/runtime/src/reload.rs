@@ -45,6 +45,14 @@ enum Step {
     StandIn(Loaded),
 }
 
+/// What is left of a file that is gone.
+enum Lost {
+    /// It serves.
+    Serves,
+    /// Its bytes were kept.
+    Kept(Vec<u8>),
+}
+
 /// A variant, and what becomes of it.
 struct Planned<'b> {
     binding: &'b Binding,
@@ -91,7 +99,15 @@ impl Registry {
         let dir = self.plugins_dir.as_deref();
         let bytes_max = self.host.limits.file_bytes_max;
         let found = source::find(&spec.component, dir, &self.embedded, bytes_max);
-        let (bytes, source) = found.map_err(|cause| self.refuse(spec, None, occasion, cause))?;
+        let gone = matches!(found, Ok((_, Source::Embedded)) | Err(LoadError::Missing { .. }));
+        if !gone {
+            self.book().find_again(&spec.name);
+        }
+        let (bytes, source) = match gone.then(|| self.lost(spec)).flatten() {
+            Some(Lost::Serves) => return Ok(Step::Keep(spec.name.clone())),
+            Some(Lost::Kept(bytes)) => (bytes.into(), Source::Kept),
+            None => found.map_err(|cause| self.refuse(spec, None, occasion, cause))?,
+        };
         let digest = Digest::of(&bytes);
         let version = (digest, Digest::of(spec.config.as_bytes()));
         if self.goes_on(spec, version) {
@@ -128,6 +144,39 @@ impl Registry {
         Ok(Step::Replace(loaded))
     }
 
+    /// What goes on in the place of a file that served and is gone: nobody has said that it shall end.
+    fn lost(&self, spec: &Spec) -> Option<Lost> {
+        // Without an archive a restart would know nothing of it.
+        let archive = self.archive.as_ref()?;
+        let generation = self.current.load();
+        let serving = generation.find(&spec.name).map(Loaded::vitals);
+        let mut book = self.book();
+        let digest = book.taken(&spec.name, &spec.component)?;
+        if book.lose(&spec.name) {
+            tracing::error!(
+                component = spec.name, file = spec.component, %digest,
+                "its file is gone: what it held last serves on, until it is forgotten or the file is back"
+            );
+        }
+        drop(book);
+        if serving.is_some_and(|vitals| vitals.digest == digest && vitals.spec == *spec) {
+            return Some(Lost::Serves);
+        }
+        match archive.component(digest) {
+            Ok(bytes) => Some(Lost::Kept(bytes)),
+            Err(error) => {
+                tracing::error!(component = spec.name, %digest, %error, "what its file held was not kept");
+                None
+            }
+        }
+    }
+
+    /// Lets go of what was kept of a component whose file is gone: what the binary carries serves then, where it does.
+    pub(crate) fn forget(&self, name: &str) -> Result<Arc<Generation>, ReloadError> {
+        self.book().let_go(name);
+        self.transact(Occasion::Files, None)
+    }
+
     /// Keeps, compiles, links and tries a component.
     fn load(
         &self,
@@ -138,11 +187,12 @@ impl Registry {
         patient: bool,
     ) -> Result<Loaded, LoadError> {
         self.keep(spec, &bytes, &source)?;
+        let built_in = self.embedded.iter().any(|embedded| *embedded.bytes == *bytes);
         let component = match self.compiled(digest) {
             Some(component) => component,
             None => self.compiler.compile(digest, bytes, patient)?,
         };
-        let vitals = Vitals::new(Arc::clone(&self.host), spec.clone(), component, digest, source);
+        let vitals = Vitals::new(Arc::clone(&self.host), spec.clone(), component, (digest, source), built_in);
         loader::load(vitals, self.filter_check)
     }
 
@@ -172,7 +222,11 @@ impl Registry {
             return Ok(Step::StandIn(loaded));
         }
         let file = |dir: &PathBuf| dir.join(format!("{}.wasm", spec.component)).symlink_metadata().is_ok();
-        if self.plugins_dir.as_ref().is_none_or(|dir| !file(dir)) {
+        let never_was = self.plugins_dir.as_ref().is_none_or(|dir| !file(dir));
+        // What cannot be read may be there all the same: nobody's mistake in the bindings.
+        let unread =
+            matches!(cause, LoadError::Read { .. } | LoadError::Torn { .. } | LoadError::TooLarge { .. });
+        if never_was && !unread {
             return Err(ReloadError::Load { name: spec.name.clone(), cause });
         }
         tracing::error!(component = spec.name, %cause, "nothing can serve in its place");
@@ -219,7 +273,7 @@ impl Registry {
     ) -> LoadError {
         let name = &spec.name;
         if self.book().refuse(name, version, &cause) || occasion == Occasion::Bindings {
-            let reason = cause.to_string();
+            let reason = cause.words();
             let digest = version.map(|(digest, _)| digest.to_string()).unwrap_or_default();
             tracing::error!(component = name, digest, reason, "component refused: nothing changed");
             self.host.emit(Event::Refused { name: name.clone(), reason });
@@ -266,6 +320,7 @@ impl Registry {
             }
         }
         book.bind(bindings.to_vec());
+        members.iter().for_each(|member| book.take(member.vitals()));
         let same = members.iter().map(Member::place).eq(current.members().iter().map(Member::place));
         if current.id() > 0 && changed.is_empty() && same && lacking == current.lacking() {
             return current;

@@ -137,6 +137,15 @@ impl Runtime {
         self.registry.transact(Occasion::Files, None)
     }
 
+    /// Lets go of what is kept of a component whose file is gone, by the name of a binding or of the file: what the
+    /// binary carries takes its place, where it does. Blocks like [`Runtime::apply`].
+    ///
+    /// # Errors
+    /// As [`Runtime::rescan`]; what serves goes on where nothing can take its place.
+    pub fn forget(&self, name: &str) -> Result<Arc<Generation>, ReloadError> {
+        self.registry.forget(name)
+    }
+
     /// Starts the thread that watches the plugins directory and calls [`Runtime::rescan`]. Does nothing when there is
     /// no directory or the thread runs already.
     ///

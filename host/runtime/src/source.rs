@@ -1,12 +1,14 @@
 //! Where a component's bytes come from: a file of the plugins directory, or the binary itself.
 
 use std::borrow::Cow;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::binding::Embedded;
 use crate::error::LoadError;
@@ -76,17 +78,25 @@ fn read_once(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, Refusal> {
         ErrorKind::NotFound => Refusal::Absent,
         _ => Refusal::Load(LoadError::Read { path: path.to_owned(), cause: error.to_string() }),
     };
-    let before = fs::metadata(path).map_err(failed)?;
-    if !before.is_file() {
-        // Opening a pipe would wait for its writer.
+    let irregular = || {
         let cause = "not a regular file".to_owned();
-        return Err(Refusal::Load(LoadError::Read { path: path.to_owned(), cause }));
+        Refusal::Load(LoadError::Read { path: path.to_owned(), cause })
+    };
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(irregular());
+    }
+    // Opening a pipe would wait for its writer, and what is opened may be another than what was looked at.
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    if !before.is_file() {
+        return Err(irregular());
     }
     if before.len() > bytes_max {
         return Err(Refusal::Load(LoadError::TooLarge { size: before.len(), limit: bytes_max }));
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     let after = fs::metadata(path).map_err(failed)?;
     let whole = bytes.len() as u64 == before.len() && identity(&before) == identity(&after);
     Ok(whole.then_some(bytes))

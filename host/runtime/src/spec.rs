@@ -3,6 +3,7 @@
 
 use crate::binding::{Binding, Kind, OnError, Variant};
 use crate::digest::Digest;
+use crate::plan::place::KeyPlace;
 
 /// All that decides whether a unit that serves is still what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +22,14 @@ pub(crate) struct Spec {
     pub(crate) deadline_ms: u32,
     /// Most linear memory of one instance, in bytes.
     pub(crate) memory_bytes_max: usize,
+    /// Where the operator says that a provider takes its secret.
+    pub(crate) key_place: KeyPlace,
 }
 
 impl Spec {
     /// What it is known by from one start to the next.
     pub(crate) fn digest(&self) -> Digest {
-        let Self { name, component, kind, config, on_error, deadline_ms, memory_bytes_max } = self;
+        let Self { name, component, kind, config, on_error, deadline_ms, memory_bytes_max, .. } = self;
         let (kind, on_error) = (kind.name(), on_error.name());
         let text =
             format!("{name}\n{component}\n{kind}\n{on_error}\n{deadline_ms}\n{memory_bytes_max}\n{config}");
@@ -43,6 +46,7 @@ impl Spec {
             on_error: binding.on_error,
             deadline_ms: binding.deadline_ms,
             memory_bytes_max: binding.memory_bytes_max,
+            key_place: binding.key_place.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+use tollgate_core::line::plain;
 
 use tracing::field::display;
 use wasmtime::{ResourceLimiter, Store};
@@ -13,7 +14,6 @@ use crate::behalf;
 use crate::bindings::{host, types};
 use crate::deadline::Deadline;
 use crate::digest::Digest;
-use crate::words::plain;
 
 /// Lines a second that a component may log.
 const LINES_PER_SECOND: u32 = 20;

@@ -27,6 +27,8 @@ pub enum ComponentState {
         /// Its last error.
         reason: String,
     },
+    /// It serves, but its file is gone: what it held last goes on.
+    FileMissing,
     /// Its breaker is open: calls fail at once.
     Tripped,
 }
@@ -39,6 +41,7 @@ impl ComponentState {
             Self::Active => "active",
             Self::Refused { .. } => "refused",
             Self::RolledBack { .. } => "rolled-back",
+            Self::FileMissing => "file-missing",
             Self::Tripped => "tripped",
         }
     }

@@ -1,9 +1,9 @@
 //! What is known of versions across restarts: which were good, and which failed their trial. A small file of text,
 //! written anew and whole with each change.
 //!
-//! One line each: `good NAME COMPONENT CONFIGURATION`, `failed NAME COMPONENT SPEC REASON`, fields parted by tabs,
-//! digests in hexadecimal. Lines that say nothing are passed over, so a damaged file costs what it said and nothing
-//! else.
+//! One line each: `good NAME COMPONENT CONFIGURATION`, `failed NAME COMPONENT SPEC REASON`, `taken NAME FILE
+//! COMPONENT`, fields parted by tabs, digests in hexadecimal. Lines that say nothing are passed over, so a damaged file
+//! costs what it said and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,6 +24,8 @@ pub(crate) struct Versions {
     pub(crate) good: BTreeMap<String, Version>,
     /// What was rolled back.
     pub(crate) failed: BTreeMap<String, Failed>,
+    /// What served of a file last: its name, and its bytes.
+    pub(crate) taken: BTreeMap<String, (String, Digest)>,
 }
 
 /// A component that was rolled back. With other bounds it may do better, so it is known by all that it runs with.
@@ -70,6 +72,10 @@ impl Versions {
         for (name, (component, config)) in self.good.iter().filter(|(name, _)| is_field(name)) {
             let _ = writeln!(text, "good\t{name}\t{component}\t{config}");
         }
+        let fields = |(name, (file, _)): &(&String, &(String, Digest))| is_field(name) && is_field(file);
+        for (name, (file, component)) in self.taken.iter().filter(fields) {
+            let _ = writeln!(text, "taken\t{name}\t{file}\t{component}");
+        }
         for (name, Failed { digest, spec, reason }) in self.failed.iter().filter(|(name, _)| is_field(name)) {
             let reason = reason.replace(char::is_control, " ");
             let _ = writeln!(text, "failed\t{name}\t{digest}\t{spec}\t{reason}");
@@ -85,6 +91,10 @@ impl Versions {
                 ["good", name, component, config] => {
                     let version = component.parse().ok().zip(config.parse().ok());
                     versions.good.extend(version.map(|version| ((*name).to_owned(), version)));
+                }
+                ["taken", name, file, component] => {
+                    let taken = component.parse().ok().map(|digest| ((*file).to_owned(), digest));
+                    versions.taken.extend(taken.map(|taken| ((*name).to_owned(), taken)));
                 }
                 ["failed", name, digest, spec, reason] => {
                     if let (Ok(digest), Ok(spec)) = (digest.parse(), spec.parse()) {
@@ -118,6 +128,7 @@ mod tests {
         Versions {
             good: [("pricing".to_owned(), (digest("good"), digest("{}")))].into(),
             failed: [("selection/new".to_owned(), failed)].into(),
+            taken: [("pricing".to_owned(), ("own".to_owned(), digest("good")))].into(),
         }
     }
 
@@ -129,7 +140,7 @@ mod tests {
         versions().write(&path).unwrap();
         versions().write(&path).unwrap();
         let read = Versions::read(&path);
-        assert_eq!(read.good, versions().good);
+        assert_eq!((&read.good, &read.taken), (&versions().good, &versions().taken));
         assert_eq!(read.failed["selection/new"].reason, "it trapped at once ");
         assert_eq!(
             std::fs::read_dir(path.parent().unwrap()).unwrap().count(),

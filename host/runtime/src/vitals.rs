@@ -77,6 +77,8 @@ pub(crate) struct Vitals {
     pub(crate) digest: Digest,
     pub(crate) config_digest: Digest,
     pub(crate) source: Source,
+    /// Whether the binary carries these very bytes.
+    pub(crate) built_in: bool,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) breaker: Breaker,
     /// Instances alive now, on all threads.
@@ -100,8 +102,8 @@ impl Vitals {
         host: Arc<Host>,
         spec: Spec,
         component: Component,
-        digest: Digest,
-        source: Source,
+        (digest, source): (Digest, Source),
+        built_in: bool,
     ) -> Arc<Self> {
         let name: Arc<str> = spec.name.as_str().into();
         let since = Instant::now();
@@ -124,6 +126,7 @@ impl Vitals {
             component,
             digest,
             source,
+            built_in,
             since,
         })
     }

@@ -170,7 +170,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
-            upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes)),
+            upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes, &opened.granted)),
             last_good: ArcSwapOption::empty(),
             accounts: Accounts::new(deciders.accounts),
             limiter: Limiter::new(deciders.limiter),
@@ -418,14 +418,19 @@ fn start_components(config: &Config, workers: usize, writer: Writer) -> Result<R
         let path = dir.clone();
         move |source| StartError::Plugins { doing, path, source }
     };
-    std::fs::create_dir_all(&dir).map_err(failed("creating"))?;
+    // Whatever is wrong there keeps nobody from serving with what the binary carries, or with what was good last.
+    if let Err(error) = std::fs::create_dir_all(&dir).map_err(failed("creating")) {
+        tracing::error!(error = chain(&error), "no components are looked for in the plugins directory");
+    }
     let settings = components::settings(config, workers);
     let runtime = Runtime::serve(settings, components::bindings(config), move |event| {
         directory_sync::note(&writer, &event);
     })
     .map_err(StartError::Components)?;
-    if config.plugins.watch {
-        runtime.watch().map_err(failed("watching"))?;
+    if config.plugins.watch
+        && let Err(error) = runtime.watch().map_err(failed("watching"))
+    {
+        tracing::error!(error = chain(&error), "changed components take a reload");
     }
     Ok(runtime)
 }

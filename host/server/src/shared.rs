@@ -64,9 +64,11 @@ impl Shared {
     pub(crate) async fn check(&self, subject: Subject, id: Option<CredentialId>) -> Found {
         let directory = self.directory.load_full();
         let serving = id.and_then(|id| directory.all().find(|credential| credential.id == id).cloned());
+        let upstreams = self.upstreams.load();
         let check = Check {
             runtime: self.runtime.clone(),
-            provider: self.upstreams.load().providers.get(&subject.provider).cloned(),
+            provider: upstreams.providers.get(&subject.provider).cloned(),
+            grants: Arc::clone(&upstreams.grants),
             transport: self.transport.clone(),
             subject,
             serving: serving.map(|credential| (Arc::clone(&self.tokens), credential)),

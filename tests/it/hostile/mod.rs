@@ -3,4 +3,6 @@
 mod bodies;
 mod hidden;
 mod keys;
+mod plugins;
 mod refusals;
+mod secrets;

@@ -1,11 +1,13 @@
 //! What a provider adapter says of its provider, and of an upstream's failure.
 
 use tollgate_core::failure::FailureClass;
+use tollgate_core::host::HostPattern;
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::client::{ClientHeader, ClientParameter};
 use super::endpoint::{Check, Endpoint, HeaderTemplate, check_header, check_name};
-use super::platform::Platform;
+use super::place::{self, KeyPlace};
+use super::platform::{Platform, Scheme};
 
 /// Most entries of one list of a plan.
 const PLAN_ENTRIES_MAX: usize = 256;
@@ -86,8 +88,9 @@ pub struct AdapterPlan {
 }
 
 impl AdapterPlan {
-    /// The first thing in the plan that cannot be run, in words for the operator.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// The first thing in the plan that cannot be run, in words for the operator. `named` is the header in which they
+    /// say that the provider takes its secret, where it is none of the usual.
+    pub(crate) fn check(&self, named: &KeyPlace) -> Result<(), String> {
         let lengths = [
             self.endpoints.len(),
             self.auth.len(),
@@ -108,16 +111,43 @@ impl AdapterPlan {
             return Err("it names no endpoint".to_owned());
         }
         self.endpoints.iter().try_for_each(Endpoint::check)?;
-        self.auth.iter().chain(&self.defaults).try_for_each(HeaderTemplate::check)?;
+        self.auth.iter().try_for_each(|header| header.check(named))?;
+        self.defaults.iter().try_for_each(HeaderTemplate::check_plain)?;
         self.client_headers.iter().try_for_each(ClientHeader::check)?;
         self.client_parameters.iter().try_for_each(ClientParameter::check)?;
-        self.platforms.iter().try_for_each(Platform::check)?;
+        self.platforms.iter().try_for_each(|platform| platform.check(named))?;
         self.check.iter().try_for_each(Check::check)?;
         self.reset_headers.iter().chain(&self.error_header).try_for_each(|name| check_header(name))?;
         let members = self.stream_options.iter().flat_map(|option| [&option.object, &option.member]);
         let names = self.usage_taps.iter().map(|tap| &tap.path);
         let names = names.chain(self.text_taps.iter().map(|tap| &tap.member)).chain(members);
         names.into_iter().try_for_each(|name| check_name(name))
+    }
+
+    /// The hosts that it names for secrets, in their order: an operator allows each.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostPattern> {
+        let mut hosts: Vec<HostPattern> = self.platforms.iter().flat_map(Platform::hosts).collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+
+    /// Where it puts secrets, in words: `authorization`, `query: key`.
+    #[must_use]
+    pub fn key_places(&self) -> Vec<String> {
+        let headers = self.auth.iter().chain(self.platforms.iter().flat_map(|platform| &platform.headers));
+        let headers = headers.filter(|header| header.value.contains(place::CREDENTIAL));
+        let schemes = self.platforms.iter().filter_map(|platform| match &platform.scheme {
+            Scheme::Header => None,
+            Scheme::Query(name) => Some(format!("query: {name}")),
+            Scheme::Sigv4(service) => Some(format!("signature: {service}")),
+            Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. } => Some("token call".to_owned()),
+        });
+        let mut places: Vec<String> = headers.map(|header| header.name.clone()).chain(schemes).collect();
+        places.sort();
+        places.dedup();
+        places
     }
 
     /// The address of an operation, in the form asked for.
@@ -155,7 +185,7 @@ pub struct Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdapterPlan, Endpoint, HeaderTemplate, Operation, Protocol};
+    use super::{AdapterPlan, Endpoint, HeaderTemplate, KeyPlace, Operation, Protocol};
 
     fn plan(path: &str) -> AdapterPlan {
         let endpoint = Endpoint {
@@ -169,20 +199,20 @@ mod tests {
 
     #[test]
     fn a_plan_cannot_leave_its_provider() {
-        assert_eq!(plan("/v1/models/{model}:generate?alt=sse").check(), Ok(()));
+        assert_eq!(plan("/v1/models/{model}:generate?alt=sse").check(&KeyPlace::default()), Ok(()));
         for path in
             ["", "v1", "//evil.example/v1", "http://evil.example/", "/v1 HTTP/1.1\r\nx: y", "/a\\b", "/a#b"]
         {
-            assert!(plan(path).check().is_err(), "{path}");
+            assert!(plan(path).check(&KeyPlace::default()).is_err(), "{path}");
         }
-        assert!(AdapterPlan::default().check().is_err());
+        assert!(AdapterPlan::default().check(&KeyPlace::default()).is_err());
     }
 
     #[test]
     fn a_plan_cannot_smuggle_headers() {
         let check = |name: &str, value: &str| {
             let header = HeaderTemplate { name: name.to_owned(), value: value.to_owned() };
-            AdapterPlan { auth: vec![header], ..plan("/") }.check().is_ok()
+            AdapterPlan { auth: vec![header], ..plan("/") }.check(&KeyPlace::default()).is_ok()
         };
         assert!(check("authorization", "Bearer {credential}"));
         assert!(!check("Authorization", "x"));

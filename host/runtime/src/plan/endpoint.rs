@@ -2,6 +2,8 @@
 
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::place::{self, KeyPlace};
+
 /// Longest text in a plan, in bytes.
 const PLAN_TEXT_BYTES_MAX: usize = 1024;
 
@@ -57,7 +59,10 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
     let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
     let absolute = path.starts_with('/') && !path.starts_with("//");
     let fits = path.len() <= PLAN_TEXT_BYTES_MAX && !path.contains(['#', '\\']);
-    if visible && absolute && fits { Ok(()) } else { Err(format!("`{path}` is no path")) }
+    if !visible || !absolute || !fits {
+        return Err(format!("`{path}` is no path"));
+    }
+    place::check_text("a path", path)
 }
 
 /// A header's name.
@@ -70,14 +75,21 @@ pub(super) fn check_header(name: &str) -> Result<(), String> {
 }
 
 impl HeaderTemplate {
-    /// A header that says more than its line could write others.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// A header that says more than its line could write others. `named` is where the operator says that the secret
+    /// goes.
+    pub(crate) fn check(&self, named: &KeyPlace) -> Result<(), String> {
         check_header(&self.name)?;
         let shown = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         if self.value.len() > PLAN_TEXT_BYTES_MAX || !self.value.bytes().all(shown) {
             return Err(format!("the value of header `{}` cannot be sent", self.name));
         }
-        Ok(())
+        place::check_header(&self.name, &self.value, named)
+    }
+
+    /// The same for one that is nobody's proof.
+    pub(crate) fn check_plain(&self) -> Result<(), String> {
+        place::check_text("a header that carries no secret", &self.value)?;
+        self.check(&KeyPlace::default())
     }
 }
 

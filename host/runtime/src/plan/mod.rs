@@ -7,5 +7,6 @@ pub(crate) mod adapter;
 pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
+pub(crate) mod place;
 pub(crate) mod platform;
 pub(crate) mod policy;

@@ -1,7 +1,10 @@
 //! Platforms of a provider, as its adapter declares them: data that the host runs, checked when the component is
 //! loaded.
 
+use tollgate_core::host::HostPattern;
+
 use super::endpoint::{Check, Endpoint, HeaderTemplate};
+use super::place::{self, KeyPlace};
 
 /// Longest value of a setting, in bytes.
 const VALUE_BYTES_MAX: usize = 128;
@@ -99,12 +102,13 @@ impl BodyEdits {
 #[must_use]
 pub fn is_value(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=VALUE_BYTES_MAX).contains(&value.len()) && value.bytes().all(plain)
+    let begins = value.starts_with(|sign: char| sign.is_ascii_alphanumeric());
+    begins && value.len() <= VALUE_BYTES_MAX && value.bytes().all(plain)
 }
 
 impl Platform {
     /// The first thing in it that cannot be run, in words for the operator.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, named: &KeyPlace) -> Result<(), String> {
         let said = |what: &str| Err(format!("platform `{}` {what}", self.name));
         let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(name) {
@@ -113,20 +117,13 @@ impl Platform {
         if self.endpoints.is_empty() {
             return said("names no endpoint");
         }
-        let secure = |url: &str| url.starts_with("https://") && url.len() <= 1024;
-        if !self.base_url.is_empty() && !secure(&self.base_url) {
-            return said("has an address that is not https");
-        }
-        if self.check_base_url.as_deref().is_some_and(|url| !secure(url)) {
-            return said("has an address for checks that is not https");
-        }
+        let said = |why: String| format!("platform `{}`: {why}", self.name);
+        self.addresses()
+            .try_for_each(|url| place::hosts(url, &self.setting_names()).map(drop))
+            .map_err(said)?;
+        self.check_scheme().map_err(said)?;
         self.check.iter().try_for_each(Check::check)?;
-        if let Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } =
-            &self.scheme
-            && !secure(token_url)
-        {
-            return said("has a token address that is not https");
-        }
+        let said = |what: &str| Err(format!("platform `{}` {what}", self.name));
         let known = |Setting { name, default }: &Setting| {
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
             let taken = matches!(name.as_str(), "" | "model" | "credential" | "base_url" | "token_url");
@@ -140,15 +137,62 @@ impl Platform {
         {
             return said("signs for a region that no setting names");
         }
+        let moved = self.edits.moved.iter().map(|(_, member)| member);
+        let members = self.edits.members.iter().flat_map(|(name, value)| [name, value]);
+        members.chain(moved).try_for_each(|text| place::check_text("a member", text))?;
         self.endpoints.iter().try_for_each(Endpoint::check)?;
-        self.headers.iter().chain(&self.added).try_for_each(HeaderTemplate::check)
+        self.added.iter().try_for_each(HeaderTemplate::check_plain)?;
+        self.headers.iter().try_for_each(|header| header.check(named))
+    }
+
+    /// What the host does with a secret it does in the ways that it knows.
+    fn check_scheme(&self) -> Result<(), String> {
+        match &self.scheme {
+            Scheme::Header => Ok(()),
+            Scheme::Query(name) => place::check_parameter(name),
+            Scheme::Sigv4(service) => {
+                let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+                let is_service = !service.is_empty() && service.bytes().all(plain);
+                if is_service { Ok(()) } else { Err("it signs for a service that has no name".to_owned()) }
+            }
+            Scheme::OauthRefresh { client_id: text, .. } | Scheme::ServiceAccountJwt { scope: text, .. } => {
+                place::check_text("the call for a token", text)
+            }
+        }
+    }
+
+    /// Every address that it names.
+    fn addresses(&self) -> impl Iterator<Item = &str> {
+        let token = match &self.scheme {
+            Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } => {
+                Some(token_url.as_str())
+            }
+            Scheme::Header | Scheme::Query(_) | Scheme::Sigv4(_) => None,
+        };
+        let base = Some(self.base_url.as_str()).filter(|url| !url.is_empty());
+        base.into_iter().chain(self.check_base_url.as_deref()).chain(token)
+    }
+
+    fn setting_names(&self) -> Vec<&str> {
+        self.settings.iter().map(|setting| setting.name.as_str()).collect()
+    }
+
+    /// The hosts that one of its addresses may lead to, a star standing for what its settings bring.
+    #[must_use]
+    pub fn hosts_of(&self, url: &str) -> Option<HostPattern> {
+        place::hosts(url, &self.setting_names()).ok()
+    }
+
+    /// All hosts that it names.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = HostPattern> {
+        self.addresses().filter_map(|url| self.hosts_of(url))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::endpoint::{Check, Endpoint, HeaderTemplate};
-    use super::{BodyEdits, Framing, Platform, Scheme, Setting, is_value};
+    use super::{BodyEdits, Framing, KeyPlace, Platform, Scheme, Setting, is_value};
     use tollgate_core::protocol::{Operation, Protocol};
 
     fn platform() -> Platform {
@@ -175,9 +219,10 @@ mod tests {
 
     #[test]
     fn a_platform_that_cannot_be_run_is_refused() {
-        assert_eq!(platform().check(), Ok(()));
+        assert_eq!(platform().check(&KeyPlace::default()), Ok(()));
         let header = HeaderTemplate { name: "a b".to_owned(), value: String::new() };
         let token_url = "http://tokens.example.com".to_owned();
+        let keyed = |name: &str| HeaderTemplate { name: name.to_owned(), value: "{credential}".to_owned() };
         let setting = |name: &str| vec![Setting { name: name.to_owned(), default: None }];
         for broken in [
             Platform { name: "The".to_owned(), ..platform() },
@@ -192,15 +237,28 @@ mod tests {
                 ..platform()
             },
             Platform { check_base_url: Some("http://checks.example.com".to_owned()), ..platform() },
+            Platform { scheme: Scheme::Query("prompt".to_owned()), ..platform() },
+            Platform { scheme: Scheme::Sigv4("s/x".to_owned()), ..platform() },
+            Platform { added: vec![keyed("authorization")], ..platform() },
+            Platform { headers: vec![keyed("x-request-id")], ..platform() },
+            Platform {
+                edits: BodyEdits {
+                    members: vec![("a".into(), "\"{credential}\"".into())],
+                    ..BodyEdits::default()
+                },
+                ..platform()
+            },
         ] {
-            assert!(broken.check().is_err(), "{broken:?}");
+            assert!(broken.check(&KeyPlace::default()).is_err(), "{broken:?}");
         }
     }
 
     #[test]
     fn a_setting_cannot_lead_elsewhere() {
         assert!(is_value("eu-central-1") && is_value("2024-10-21") && is_value("my_project.1"));
-        for value in ["", "a/b", "evil.example/x", "a?b", "a b", "a@b", "a:1", &"x".repeat(129)] {
+        for value in
+            ["", "..", ".a", "-a", "a/b", "evil.example/x", "a?b", "a b", "a@b", "a:1", &"x".repeat(129)]
+        {
             assert!(!is_value(value), "{value}");
         }
     }

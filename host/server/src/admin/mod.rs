@@ -49,6 +49,7 @@ pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
 use crate::manage::login::Logins;
 use crate::shared::Shared;
+use crate::upstream::permission::{Word, permissions};
 
 /// The header in which every answer names its request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -88,6 +89,7 @@ fn ready(admin: &Admin) -> Answer {
         (true, None) => "ready\n".to_owned(),
     };
     let status = if words.starts_with("ready") { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    words += &keys_kept(admin);
     for component in runtime.status() {
         let (name, digest) = (component.name, component.digest);
         match component.state {
@@ -96,10 +98,23 @@ fn ready(admin: &Admin) -> Answer {
             }
             ComponentState::Refused { .. } => words += &format!("{name}: refused, {digest} serves\n"),
             ComponentState::RolledBack { .. } => words += &format!("{name}: rolled back, {digest} serves\n"),
+            ComponentState::FileMissing => words += &format!("{name}: its file is gone, {digest} serves\n"),
             ComponentState::Active | ComponentState::Tripped => {}
         }
     }
     text(status, words)
+}
+
+/// Which components may not send keys to a host that they name.
+fn keys_kept(admin: &Admin) -> String {
+    let grants = &admin.shared.upstreams.load().grants;
+    let generation = admin.shared.runtime.current();
+    let missing = generation.adapters().iter().flat_map(|adapter| {
+        let missing = permissions(adapter, adapter.component(), grants).into_iter();
+        let missing = missing.filter(|permission| permission.word == Word::Missing);
+        missing.map(|permission| format!("{}: may not send keys to {}\n", adapter.name(), permission.host))
+    });
+    missing.collect()
 }
 
 async fn managed(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {

@@ -1,15 +1,22 @@
 //! Components: what runs, and a reload on request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tollgate_runtime::{ComponentState, ComponentStatus, FaultKind, Source};
+use tokio::task::JoinError;
+use tollgate_core::host::{HostPattern, NoHost};
+use tollgate_runtime::{
+    Adapter, ComponentState, ComponentStatus, FaultKind, Generation, ReloadError, Source,
+};
 
 use super::Admin;
-use super::ask::Ask;
+use super::ask::{Ask, Caller, Nothing};
 use super::error::Problem;
+use crate::config::Grants;
+use crate::upstream::permission::{Permission, permissions};
 
 /// The components that run.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -40,6 +47,10 @@ pub(super) struct Plugin {
     state: &'static str,
     /// Why it was refused or rolled back.
     reason: Option<String>,
+    /// Where it puts keys: headers, parameters of the query, signatures, calls for tokens.
+    secret_places: Vec<String>,
+    /// Hosts that it names for keys, beside those that the configuration names.
+    hosts: Vec<Host>,
     /// Calls so far.
     calls: u64,
     /// Calls that failed, by kind.
@@ -52,6 +63,33 @@ pub(super) struct Plugin {
     since_ms: u64,
 }
 
+/// A host that a component names.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Host {
+    /// The host; a star stands for what the settings of credentials bring.
+    host: String,
+    /// Whether keys may go there: `built-in` of a component that the binary carries, `granted` by an operator, or
+    /// `missing`.
+    permission: &'static str,
+}
+
+/// Hosts that operators let components send keys to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HostGrants {
+    data: Vec<HostGrant>,
+}
+
+/// A host that an operator lets a component send keys to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HostGrant {
+    /// The file of the component, without `.wasm`.
+    component: String,
+    /// The host; a star stands for signs of one part of its name.
+    host: String,
+    /// `file` of the configuration, or `database`.
+    source: &'static str,
+}
+
 /// `GET /management/v1/plugins`
 pub(super) async fn list(ask: Ask) -> Result<Plugins, Problem> {
     Ok(running(&ask.caller.admin))
@@ -60,24 +98,95 @@ pub(super) async fn list(ask: Ask) -> Result<Plugins, Problem> {
 /// `POST /management/v1/plugins/reload`: the same transaction that a changed file starts.
 pub(super) async fn reload(ask: Ask) -> Result<Plugins, Problem> {
     let runtime = ask.caller.admin.shared.runtime.clone();
-    match tokio::task::spawn_blocking(move || runtime.rescan()).await {
-        Ok(Ok(_)) => Ok(running(&ask.caller.admin)),
+    looked_at(&ask.caller.admin, tokio::task::spawn_blocking(move || runtime.rescan()).await)
+}
+
+/// `POST /management/v1/plugins/{component}/forget`: what was kept of a file that is gone ends here.
+pub(super) async fn forget(ask: Ask<String>) -> Result<Plugins, Problem> {
+    let (runtime, name) = (ask.caller.admin.shared.runtime.clone(), ask.path);
+    looked_at(&ask.caller.admin, tokio::task::spawn_blocking(move || runtime.forget(&name)).await)
+}
+
+fn looked_at(
+    admin: &Admin,
+    done: Result<Result<Arc<Generation>, ReloadError>, JoinError>,
+) -> Result<Plugins, Problem> {
+    match done {
+        Ok(Ok(_)) => Ok(running(admin)),
         Ok(Err(error)) => Err(Problem::refused(error.to_string())),
         Err(_) => Err(Problem::internal()),
     }
 }
 
-fn running(admin: &Admin) -> Plugins {
-    let runtime = &admin.shared.runtime;
-    Plugins { generation: runtime.current().id(), data: runtime.status().iter().map(plugin).collect() }
+/// `GET /management/v1/plugins/grants`
+pub(super) async fn grants(ask: Ask) -> Result<HostGrants, Problem> {
+    let stored = ask.caller.management.grants().await?;
+    let of_file = &ask.caller.admin.shared.settings.plugins.grants;
+    let row = |source| {
+        move |(component, host): (&str, &HostPattern)| HostGrant {
+            component: component.to_owned(),
+            host: host.to_string(),
+            source,
+        }
+    };
+    Ok(HostGrants {
+        data: of_file.each().map(row("file")).chain(stored.each().map(row("database"))).collect(),
+    })
 }
 
-fn plugin(status: &ComponentStatus) -> Plugin {
+/// `PUT /management/v1/plugins/{component}/hosts/{host}`
+pub(super) async fn grant(ask: Ask<(String, String)>) -> Result<HostGrants, Problem> {
+    let (component, host) = &ask.path;
+    ask.caller.management.grant_host(component, &pattern(host)?).await?;
+    in_force(&ask.caller).await?;
+    grants(Ask { caller: ask.caller, path: Nothing, query: Nothing, body: Nothing }).await
+}
+
+/// `DELETE /management/v1/plugins/{component}/hosts/{host}`
+pub(super) async fn revoke(ask: Ask<(String, String)>) -> Result<Nothing, Problem> {
+    let (component, host) = &ask.path;
+    ask.caller.management.revoke_host(component, &pattern(host)?).await?;
+    in_force(&ask.caller).await?;
+    Ok(Nothing)
+}
+
+fn pattern(host: &str) -> Result<HostPattern, Problem> {
+    host.parse().map_err(|error: NoHost| Problem::bad_request(error.to_string()))
+}
+
+/// What was granted counts from the next call on.
+async fn in_force(caller: &Caller) -> Result<(), Problem> {
+    let granted = caller.management.grants().await?;
+    let upstreams = &caller.admin.shared.upstreams;
+    if let Some(changed) = upstreams.load().with_granted(&granted) {
+        upstreams.store(changed);
+    }
+    Ok(())
+}
+
+fn running(admin: &Admin) -> Plugins {
+    let runtime = &admin.shared.runtime;
+    let generation = runtime.current();
+    let grants = Arc::clone(&admin.shared.upstreams.load().grants);
+    let plugin = |status: &ComponentStatus| plugin(status, generation.adapter(&status.name), &grants);
+    Plugins { generation: generation.id(), data: runtime.status().iter().map(plugin).collect() }
+}
+
+fn plugin(status: &ComponentStatus, adapter: Option<&Arc<Adapter>>, grants: &Grants) -> Plugin {
+    let host = |permission: Permission| Host {
+        host: permission.host.to_string(),
+        permission: permission.word.name(),
+    };
+    let hosts = adapter.map(|adapter| permissions(adapter, adapter.component(), grants)).unwrap_or_default();
     let faults = FaultKind::ALL.iter().zip(status.faults).filter(|(_, count)| *count > 0);
     let reason = match &status.state {
         ComponentState::Refused { reason } | ComponentState::RolledBack { reason, .. } => {
             Some(reason.clone())
         }
+        ComponentState::FileMissing => Some(
+            "its file is gone: what it held last serves, until it is forgotten or the file is back"
+                .to_owned(),
+        ),
         ComponentState::Active | ComponentState::Tripped => None,
     };
     let since = status.since.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -95,6 +204,8 @@ fn plugin(status: &ComponentStatus) -> Plugin {
         generation: status.generation,
         state: status.state.name(),
         reason,
+        secret_places: adapter.map(|adapter| adapter.plan().key_places()).unwrap_or_default(),
+        hosts: hosts.into_iter().map(host).collect(),
         calls: status.calls,
         faults: faults.map(|(kind, count)| (kind.name(), count)).collect(),
         instances: status.instances,

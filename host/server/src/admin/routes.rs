@@ -136,6 +136,10 @@ fn table() -> Vec<Route> {
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),
+        route(GET,    Admin,  "/plugins/grants", plugins::grants,   "Lists the hosts that operators let components send keys to."),
+        route(PUT,    Admin,  "/plugins/{component}/hosts/{host}", plugins::grant, "Lets a component send keys to a host that it names.").changes("plugin.grant"),
+        route(DELETE, Admin,  "/plugins/{component}/hosts/{host}", plugins::revoke, "Takes that back: what the configuration file grants is changed there.").changes("plugin.revoke"),
+        route(POST,   Admin,  "/plugins/{component}/forget", plugins::forget, "Lets go of what is kept of a component whose file is gone.").changes("plugin.forget"),
         route(POST,   Admin,  "/plugins/reload", plugins::reload,   "Looks at the plugins directory now. When a component is refused, what ran before still runs.").changes("plugin.reload"),
     ]
 }

@@ -14,6 +14,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use regex_automata::meta::Regex;
 use serde_json::Value;
 use tollgate_core::json;
+use tollgate_core::mask::marks;
 
 /// The replacement of a secret.
 const MARK: &str = "[redacted]";
@@ -162,7 +163,8 @@ impl Redactor {
             };
             found.start() + escape..found.end()
         });
-        let mut found: Vec<Range<usize>> = known.chain(formats).collect();
+        // What was covered before it came here is told in the same words, whatever its length.
+        let mut found: Vec<Range<usize>> = known.chain(formats).chain(marks(text)).collect();
         found.sort_by_key(|span| span.start);
         found.dedup_by(|next, span| {
             let overlaps = next.start < span.end;

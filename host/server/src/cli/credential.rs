@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -15,8 +16,8 @@ use tollgate_runtime::Runtime;
 
 use super::all;
 use super::output::Output;
-use crate::config::Config;
 use crate::config::environment::{self, KeyStorage};
+use crate::config::{Config, Grants};
 use crate::manage::{
     CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place, Resealed, WhichCredentials,
 };
@@ -158,7 +159,9 @@ impl Credential {
             Self::Enable { id } => management.set_credential_enabled(id.parse()?, true).await?,
             Self::Check { id } => {
                 let id: CredentialId = id.parse()?;
-                let (found, reward) = check_once(config, management.open_credential(id).await?).await?;
+                let (found, reward) =
+                    check_once(config, &management.grants().await?, management.open_credential(id).await?)
+                        .await?;
                 if let Some(renewed) = &found.renewed {
                     management.renew_credential(id, renewed).await?;
                 }
@@ -210,7 +213,11 @@ impl Add {
         }
         let (provider, subject_place) = (self.provider.clone(), place.clone());
         let subject = Subject { provider, place: subject_place, secret: secret.clone() };
-        let found = if self.check { Some(check_once(config, subject).await?) } else { None };
+        let found = if self.check {
+            Some(check_once(config, &management.grants().await?, subject).await?)
+        } else {
+            None
+        };
         if found.as_ref().is_some_and(|(found, _)| found.is_invalid()) {
             bail!("the provider refuses this key; without --check it is added all the same");
         }
@@ -287,7 +294,11 @@ impl Add {
 }
 
 /// Checks a credential with components that are started for it. Returns what they would grant for it as well.
-async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found, FirstCredential)> {
+async fn check_once(
+    config: &Config,
+    granted: &Grants,
+    subject: Subject,
+) -> anyhow::Result<(Found, FirstCredential)> {
     // What was good is the running server's to say.
     let settings = tollgate_runtime::Settings { versions_file: None, ..components::settings(config, 1) };
     let bindings = components::bindings(config);
@@ -296,7 +307,8 @@ async fn check_once(config: &Config, subject: Subject) -> anyhow::Result<(Found,
     let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
     let runtime = starting.await??;
     let reward = FirstCredential::of(&runtime);
-    Ok((Check { runtime, provider, transport, subject, serving: None }.run().await, reward))
+    let grants = Arc::new(config.plugins.grants.and(granted));
+    Ok((Check { runtime, provider, grants, transport, subject, serving: None }.run().await, reward))
 }
 
 /// What a check found, in a word.

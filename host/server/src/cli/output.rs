@@ -66,7 +66,8 @@ fn object(fields: &[(&str, Value)]) -> Value {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // Names, models and errors are strangers' words, and this may be a terminal.
+        Value::String(text) => tollgate_core::line::plain(text).into_owned(),
         other => other.to_string(),
     }
 }

@@ -14,12 +14,15 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tollgate_runtime::{Binding, Kind, Runtime, Variant};
+use tollgate_core::host::HostPattern;
+use tollgate_runtime::{Binding, KeyPlace, Kind, Runtime, Variant};
 
 use super::output::Output;
-use crate::config::Config;
+use crate::config::{Config, Grants};
 use crate::listen::pinned::connector;
+use crate::manage::Management;
 use crate::routing::components;
+use crate::upstream::permission::permissions;
 
 /// Components.
 #[derive(Debug, Subcommand)]
@@ -31,6 +34,14 @@ pub(super) enum Plugin {
     List(Running),
     /// Make a running server look at its plugins directory now.
     Reload(Running),
+    /// Let go of what a running server keeps of a component whose file is gone.
+    Forget(Forget),
+    /// Let a component send keys to a host that it names.
+    Grant(Host),
+    /// Take that back.
+    Revoke(Host),
+    /// Show the hosts that components may send keys to.
+    Grants,
 }
 
 /// A file to check.
@@ -44,6 +55,27 @@ pub(super) struct Check {
     /// Configuration as JSON.
     #[arg(long, default_value = "{}")]
     config_json: String,
+    /// The header in which the provider takes its key, where that is none of the usual.
+    #[arg(long)]
+    secret_header: Option<String>,
+}
+
+/// A component that is gone.
+#[derive(Debug, Args)]
+pub(super) struct Forget {
+    /// The component's file, without `.wasm`, or what the configuration calls it.
+    component: String,
+    #[command(flatten)]
+    running: Running,
+}
+
+/// A host of a component.
+#[derive(Debug, Args)]
+pub(super) struct Host {
+    /// The component's file, without `.wasm`.
+    component: String,
+    /// The host, with its port if that is not 443; stars stand for signs within one part of the name.
+    host: HostPattern,
 }
 
 /// How to reach a running server.
@@ -76,7 +108,25 @@ impl From<KindName> for Kind {
 impl Plugin {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Check(check) => check.run(config, output),
+            Self::Check(check) => check.run(config, output).await,
+            Self::Forget(forget) => {
+                let path = format!("/management/v1/plugins/{}/forget", segment(&forget.component));
+                let answer = forget.running.ask(config, Method::POST, &path).await?;
+                print(&answer, output)
+            }
+            Self::Grant(host) => {
+                let management = Management::open(config).await?;
+                management.grant_host(&host.component, &host.host).await?;
+                management.close().await;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Revoke(host) => {
+                let management = Management::open(config).await?;
+                management.revoke_host(&host.component, &host.host).await?;
+                management.close().await;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Grants => grants(config, output).await,
             Self::List(running) => {
                 let answer = running.ask(config, Method::GET, "/management/v1/plugins").await?;
                 print(&answer, output)
@@ -91,9 +141,14 @@ impl Plugin {
 
 impl Check {
     /// Loads the file alone, from a directory that holds nothing else.
-    fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         let dir = tempfile::tempdir()?;
         let copy = dir.path().join("checked.wasm");
+        let file = std::fs::metadata(&self.file);
+        let file = file.with_context(|| format!("reading {}", self.file.display()))?;
+        if !file.is_file() || file.len() > config.plugins.file_bytes_max {
+            bail!("{} is no regular file, or larger than a component may be", self.file.display());
+        }
         std::fs::copy(&self.file, &copy).with_context(|| format!("reading {}", self.file.display()))?;
         let mut settings = components::settings(config, 1);
         settings.plugins_dir = Some(dir.path().to_owned());
@@ -102,16 +157,26 @@ impl Check {
         settings.versions_file = None;
         settings.embedded.clear();
         let variant = Variant::new("checked", self.config_json);
-        let binding = Binding::of("checked", self.kind.into(), vec![variant]);
+        let key_place = KeyPlace { header: self.secret_header, scheme: None };
+        let binding = Binding { key_place, ..Binding::of("checked", self.kind.into(), vec![variant]) };
         let runtime = Runtime::start(settings, vec![binding], |_| {})
             .with_context(|| format!("{} is refused", self.file.display()))?;
         let Some(status) = runtime.status().into_iter().next() else { bail!("nothing was loaded") };
-        output.one(&[
+        let mut fields: Vec<(&str, Value)> = vec![
             ("file", self.file.display().to_string().into()),
             ("kind", status.kind.name().into()),
             ("digest", status.digest.to_string().into()),
             ("result", "would be taken up".into()),
-        ])?;
+        ];
+        if let Some(adapter) = runtime.current().adapter("checked") {
+            let component = self.file.file_stem().unwrap_or_default().to_string_lossy();
+            let granted = granted(config).await?;
+            let hosts = permissions(adapter, &component, &granted);
+            let told = hosts.iter().map(|it| format!("{} ({})", it.host, it.word.name()));
+            fields.push(("keys in", adapter.plan().key_places().join(", ").into()));
+            fields.push(("keys to", told.collect::<Vec<_>>().join(", ").into()));
+        }
+        output.one(&fields)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -159,11 +224,50 @@ impl Running {
     }
 }
 
+/// A name as a segment of a path.
+fn segment(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// All that is granted, by the configuration file and by the database where there is one.
+async fn granted(config: &Config) -> anyhow::Result<Grants> {
+    if !config.server.data_dir.join("tollgate.db").is_file() {
+        return Ok(config.plugins.grants.clone());
+    }
+    let management = Management::open(config).await?;
+    let granted = management.grants().await?;
+    management.close().await;
+    Ok(config.plugins.grants.and(&granted))
+}
+
+async fn grants(config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
+    let granted = granted(config).await?;
+    let of_file = &config.plugins.grants;
+    let rows: Vec<Vec<Value>> = granted
+        .each()
+        .map(|(component, host)| {
+            let source = if of_file.covers(component, host) { "file" } else { "database" };
+            vec![component.into(), host.to_string().into(), source.into()]
+        })
+        .collect();
+    output.many(&["component", "host", "source"], &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print(answer: &Value, output: &Output) -> anyhow::Result<ExitCode> {
-    let columns = ["name", "kind", "component", "source", "state", "calls", "digest", "reason"];
+    let columns = ["name", "kind", "component", "source", "state", "calls", "digest", "reason", "hosts"];
     let plugins = answer["data"].as_array().context("the server's answer holds no list")?;
-    let rows: Vec<Vec<Value>> =
-        plugins.iter().map(|plugin| columns.iter().map(|column| plugin[*column].clone()).collect()).collect();
-    output.many(&columns, &rows)?;
+    let row = |plugin: &Value| {
+        let mut row: Vec<Value> = columns.iter().map(|column| plugin[*column].clone()).collect();
+        if !output.is_json() {
+            let hosts = plugin["hosts"].as_array().into_iter().flatten();
+            let text = |host: &Value, name: &str| host[name].as_str().unwrap_or_default().to_owned();
+            let told = hosts.map(|host| format!("{} ({})", text(host, "host"), text(host, "permission")));
+            row.pop();
+            row.push(told.collect::<Vec<_>>().join(", ").into());
+        }
+        row
+    };
+    output.many(&columns, &plugins.iter().map(row).collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }

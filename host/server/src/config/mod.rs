@@ -5,6 +5,7 @@
 //! hold its sections.
 
 pub(crate) mod environment;
+mod grant;
 mod log;
 mod model;
 mod policy;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::grant::Grants;
 pub use self::log::{KeepBodies, Log, LogFiles, LogFormat, Requests, Rotate};
 pub use self::model::{Model, Target};
 pub use self::policy::{OnError, Plugins, Policies, Policy};

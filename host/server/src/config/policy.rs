@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::grant::Grants;
 use super::value::Millis;
 
 /// Where components come from.
@@ -22,6 +23,8 @@ pub struct Plugins {
     pub compile_timeout_ms: Millis,
     /// Longest `configure` of a fresh instance.
     pub configure_timeout_ms: Millis,
+    /// Hosts that components may send keys to, beside those that are granted while the gateway runs.
+    pub grants: Grants,
 }
 
 impl Default for Plugins {
@@ -33,6 +36,7 @@ impl Default for Plugins {
             file_bytes_max: 32 << 20,
             compile_timeout_ms: Millis(30_000),
             configure_timeout_ms: Millis(250),
+            grants: Grants::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tollgate_runtime::KeyPlace;
 
 use super::value::BaseUrl;
 
@@ -23,9 +24,23 @@ pub struct Provider {
     /// Whether requests go there over HTTP/2, many on one connection, where the provider speaks it.
     #[serde(default)]
     pub http2: bool,
+    /// The header in which the provider takes its key, where that is none of those that are made for keys.
+    #[serde(default)]
+    pub secret_header: Option<String>,
     /// The adapter's own configuration.
     #[serde(default)]
     pub config: toml::Table,
+}
+
+impl Provider {
+    /// Where the operator says that the key goes: in a setting of its own, or in what they say to the adapter.
+    pub(crate) fn key_place(&self) -> KeyPlace {
+        let said = |name: &str| self.config.get(name).and_then(toml::Value::as_str).map(str::to_owned);
+        KeyPlace {
+            header: self.secret_header.clone().or_else(|| said("auth_header")),
+            scheme: said("auth_scheme"),
+        }
+    }
 }
 
 const fn yes() -> bool {
@@ -41,6 +56,7 @@ pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Resul
         adapter: Option<String>,
         base_url: Option<BaseUrl>,
         http2: Option<bool>,
+        secret_header: Option<String>,
         config: Option<toml::Table>,
     }
     let mut providers = defaults();
@@ -54,6 +70,7 @@ pub(super) fn over_defaults<'de, D: serde::Deserializer<'de>>(input: D) -> Resul
             adapter: adapter.ok_or_else(|| missing("adapter"))?,
             base_url: base_url.ok_or_else(|| missing("base_url"))?,
             http2: part.http2.unwrap_or(false),
+            secret_header: part.secret_header,
             config: part.config.unwrap_or_default(),
         };
         providers.insert(name, provider);
@@ -68,6 +85,7 @@ pub(super) fn defaults() -> Providers {
         adapter: adapter.to_owned(),
         base_url: BaseUrl::https(host),
         http2: false,
+        secret_header: None,
         config: toml::Table::new(),
     };
     BTreeMap::from([

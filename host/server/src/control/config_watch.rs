@@ -9,7 +9,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::routing::components;
-use crate::routing::table::Upstreams;
 use crate::shared::Shared;
 
 /// How often the file is looked at. A file is small and a look is cheap, so nothing depends on a file system's events.
@@ -58,8 +57,7 @@ async fn take_up(shared: &Arc<Shared>, path: &Path) {
     let bindings = components::bindings(&config);
     match tokio::task::spawn_blocking(move || runtime.apply(bindings)).await {
         Ok(Ok(generation)) => {
-            let stored = shared.upstreams.load().stored.clone();
-            shared.upstreams.store(Upstreams::new(&config, stored));
+            shared.upstreams.store(shared.upstreams.load().by_file(&config));
             tracing::info!(generation = generation.id(), "the changed configuration is in force");
         }
         Ok(Err(error)) => {

@@ -14,14 +14,16 @@ use tollgate_store::{Act, Entry, PluginEvent, Store, StoreError, Writer};
 use crate::auth::keys;
 use crate::clock::now;
 use crate::config::environment::{KeyStorage, Keys};
-use crate::config::{Config, Model};
+use crate::config::{Config, Grants, Model};
 use crate::control::directory_build::Builder;
 use crate::control::follower::{FollowError, Follower};
+use crate::control::permissions::Permissions;
 use crate::demo;
 use crate::manage::login::Logins;
 use crate::manage::{GATEWAY, ManageError, Management, NewCredential, NewUser};
 use crate::shared::Shared;
 use crate::state::directory::Directory;
+use crate::telemetry::chain;
 
 /// The setting that holds the hash of the admin secret.
 const ADMIN_SECRET: &str = "admin_secret_sha256";
@@ -64,6 +66,8 @@ pub(crate) struct Opened {
     pub(crate) books: DirectorySync,
     pub(crate) directory: Directory,
     pub(crate) routes: Vec<Model>,
+    /// Where components may send keys, by the database.
+    pub(crate) granted: Grants,
     pub(crate) admin_secret: [u8; 32],
     pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
@@ -75,6 +79,7 @@ pub(crate) struct Opened {
 pub(crate) struct DirectorySync {
     management: Management,
     follower: Follower,
+    permissions: Permissions,
 }
 
 /// Opens the database, resolves what a crash left, and reads everything into memory.
@@ -99,8 +104,9 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Open
     let (follower, next) = Follower::start(feed, builder, management.memory(), now()).await?;
     let (directory, routes) = (next.directory, routes(&next.routes.unwrap_or_default()));
     let (store, logins) = (management.store().clone(), Logins::open(management.clone()).await?);
-    let books = DirectorySync { management, follower };
-    Ok(Opened { store, books, directory, routes, admin_secret, logins, first_start, changed })
+    let granted = granted(&management).await?;
+    let books = DirectorySync { management, follower, permissions: Permissions::default() };
+    Ok(Opened { store, books, directory, routes, granted, admin_secret, logins, first_start, changed })
 }
 
 /// Decides where provider keys are kept, logs it, and adds those of the environment to memory.
@@ -153,6 +159,11 @@ impl DirectorySync {
     /// # Errors
     /// When the database fails; then memory stays as it was.
     pub(crate) async fn refresh(&mut self, shared: &Shared) -> Result<(), SyncError> {
+        let granted = granted(&self.management).await?;
+        if let Some(upstreams) = shared.upstreams.load().with_granted(&granted) {
+            shared.upstreams.store(upstreams);
+        }
+        self.permissions.look(shared);
         let old = shared.directory.load_full();
         let Some(next) = self.follower.follow(&old, now()).await? else { return Ok(()) };
         shared.directory.store(Arc::new(next.directory));
@@ -162,6 +173,17 @@ impl DirectorySync {
             shared.upstreams.store(upstreams);
         }
         Ok(())
+    }
+}
+
+/// Where components may send keys. What this version cannot read is no word of anybody's, and said loudly.
+async fn granted(management: &Management) -> Result<Grants, ManageError> {
+    match management.grants().await {
+        Err(error @ ManageError::Unreadable { .. }) => {
+            tracing::error!(error = chain(&error), "no host is allowed to components");
+            Ok(Grants::default())
+        }
+        found => found,
     }
 }
 

@@ -8,5 +8,6 @@ pub(crate) mod directory_build;
 pub(crate) mod directory_sync;
 pub(crate) mod follower;
 pub(crate) mod lease;
+pub(crate) mod permissions;
 pub(crate) mod retention;
 pub(crate) mod tokens;

@@ -14,6 +14,7 @@ mod codes;
 mod credentials;
 mod dry_run;
 mod error;
+mod grants;
 mod idempotency;
 mod keys;
 mod lending;

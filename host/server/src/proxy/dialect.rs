@@ -83,6 +83,9 @@ impl ProxyError {
             Self::NoCredential | Self::AllDown(_) => {
                 words(503, "server_error", Some("no_credential"), "api_error", "UNAVAILABLE")
             }
+            Self::NotPermitted => {
+                words(503, "server_error", Some("not_permitted"), "api_error", "UNAVAILABLE")
+            }
             Self::Busy => {
                 words(503, "server_error", Some("server_is_overloaded"), "overloaded_error", "UNAVAILABLE")
             }

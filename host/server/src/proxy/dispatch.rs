@@ -167,6 +167,9 @@ impl Dispatch<'_> {
         deadline: Instant,
     ) -> Result<(Result<Reply, Failed>, ResponsePath), ProxyError> {
         let Attempt { lease, token, .. } = attempt;
+        if let Some(missing) = lease.upstream.missing() {
+            return Ok((Err(forward::not_permitted(&missing)), ResponsePath::default()));
+        }
         let bearer = match token {
             Ok(bearer) => bearer.as_deref(),
             Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
@@ -268,8 +271,9 @@ fn note_attempt(
 }
 
 async fn token(lane: &Lane, lease: &Lease) -> Token {
-    let Some(terms) = &lease.upstream.terms else { return Ok(None) };
-    lane.shared.tokens.bearer(lease.credential(), &terms.scheme, lane.now()).await
+    // Where the secret may not go for a token, no attempt is made either.
+    let Some(Ok(scheme)) = lease.upstream.terms.as_ref().map(|terms| terms.scheme()) else { return Ok(None) };
+    lane.shared.tokens.bearer(lease.credential(), scheme, lane.now()).await
 }
 
 /// What a secret that makes no request of an envelope means to the caller.
@@ -278,6 +282,7 @@ fn unfit(error: &AuthorizeError) -> ProxyError {
     match error {
         AuthorizeError::Header(_) => ProxyError::Internal,
         AuthorizeError::Part(_) => ProxyError::NoCredential,
+        AuthorizeError::Missing(_) => ProxyError::NotPermitted,
     }
 }
 

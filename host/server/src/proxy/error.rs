@@ -53,6 +53,8 @@ pub(crate) enum ProxyError {
     Filtered,
     /// There is no credential for this request.
     NoCredential,
+    /// The operator has not allowed the component of the provider to send keys where it would.
+    NotPermitted,
     /// Every credential rests; the first is back in so many milliseconds.
     AllCooling(u64),
     /// Every credential is out of service: for so many milliseconds, where that is known.
@@ -159,6 +161,11 @@ impl ProxyError {
             ),
             Self::Filtered => "The request was refused by the content filter.".to_owned(),
             Self::NoCredential => "No provider credential can serve this request.".to_owned(),
+            Self::NotPermitted => {
+                "The operator has not allowed this provider's component to send keys to the \
+                                   host that it names."
+                    .to_owned()
+            }
             Self::AllDown(_) => "All provider credentials for this request are out of service.".to_owned(),
             Self::Busy => "The gateway is at its limit of requests under way. Try again shortly.".to_owned(),
             Self::AllCooling(_) => {

@@ -21,7 +21,9 @@ use super::select::Lease;
 use crate::clock::now;
 use crate::config::Limits;
 use crate::state::tokens::TokenError;
-use crate::transport::{Answer, AnswerBody, AnswerError, Request, SendError, Transports};
+use crate::transport::{Answer, AnswerBody, AnswerError, SendError, Transports};
+use crate::upstream::authorize::Authorized;
+use crate::upstream::permission::Missing;
 
 /// Most bytes of an error answer that are read and passed on.
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -65,13 +67,13 @@ pub(crate) struct Failed {
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
 pub(crate) async fn send(
     transports: &Transports,
-    request: Request,
+    request: Authorized,
     lease: &Lease,
     limits: &Limits,
     deadline: Instant,
 ) -> Result<Reply, Failed> {
     let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
-    let Answer { mut head, mut body } = match timeout_at(deadline, transports.send(request)).await {
+    let Answer { mut head, mut body } = match timeout_at(deadline, request.send(transports)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(unsent(&error)),
         Err(_) => return Err(silent()),
@@ -134,6 +136,12 @@ pub(crate) fn tokenless(error: TokenError) -> Failed {
     let class = error.class();
     let failed = transient(error.to_string());
     Failed { class, error: ProxyError::Upstream { class, retry_after_ms: None, own: false }, ..failed }
+}
+
+/// An attempt that was not made: its component names a host that nobody has allowed it to send keys to.
+pub(crate) fn not_permitted(missing: &Missing) -> Failed {
+    let (class, error) = (FailureClass::Permission, ProxyError::NotPermitted);
+    Failed { class, error, ..transient(missing.to_string()) }
 }
 
 /// An error status: read, classified by the adapter, and weighed.

@@ -54,6 +54,7 @@ pub(crate) fn bindings(config: &Config) -> Vec<Binding> {
     let adapters =
         config.providers.iter().filter(|(_, provider)| provider.enabled).map(|(name, provider)| Binding {
             memory_bytes_max: ADAPTER_MEMORY_BYTES_MAX,
+            key_place: provider.key_place(),
             ..Binding::of(
                 name,
                 Kind::ProviderAdapter,

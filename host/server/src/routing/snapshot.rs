@@ -61,6 +61,7 @@ impl RoutingSnapshot {
                     &provider.base_url,
                     wire(provider),
                     generation.adapter(name)?,
+                    &configured.grants,
                 )))
             })
             .collect();

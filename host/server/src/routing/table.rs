@@ -10,7 +10,7 @@ use tollgate_core::names::{self, NameIndex};
 use tollgate_core::protocol::Owner;
 
 use crate::config::{self, Model};
-use crate::config::{BaseUrl, Config, Providers};
+use crate::config::{BaseUrl, Config, Grants, Providers};
 use crate::state::credentials::Credential;
 
 /// What requests ask about upstreams: replaced as a whole.
@@ -24,19 +24,46 @@ pub(crate) struct Upstreams {
     pub(crate) stored: Vec<Model>,
     /// Both, compiled.
     pub(crate) routes: ModelRoutes,
+    /// Where components may send keys: by the file, and by the database.
+    pub(crate) grants: Arc<Grants>,
+    /// By the file alone.
+    of_file: Grants,
+    /// By the database alone.
+    granted: Grants,
 }
 
 impl Upstreams {
-    /// What the file says, with the routes of the database.
-    pub(crate) fn new(config: &Config, stored: Vec<Model>) -> Arc<Self> {
-        Self::of(config.providers.clone(), config.models.clone(), stored)
+    /// What the file says, with the routes and the grants of the database.
+    pub(crate) fn new(config: &Config, stored: Vec<Model>, granted: &Grants) -> Arc<Self> {
+        let (providers, models) = (config.providers.clone(), config.models.clone());
+        Self { of_file: config.plugins.grants.clone(), ..Self::of(providers, models, stored) }
+            .granting(granted)
+    }
+
+    /// The same after a change of the file.
+    pub(crate) fn by_file(&self, config: &Config) -> Arc<Self> {
+        Self::new(config, self.stored.clone(), &self.granted)
+    }
+
+    /// The same with other grants of the database; `None` where nothing differs.
+    pub(crate) fn with_granted(&self, granted: &Grants) -> Option<Arc<Self>> {
+        (*granted != self.granted).then(|| self.again(self.stored.clone()).granting(granted))
     }
 
     /// The same with other routes of the database; `None` where nothing differs.
     pub(crate) fn with_stored(&self, mut stored: Vec<Model>) -> Option<Arc<Self>> {
         by_precision(&mut stored);
-        let differs = stored != self.stored;
-        differs.then(|| Self::of(self.providers.clone(), self.models.clone(), stored))
+        (stored != self.stored).then(|| self.again(stored).granting(&self.granted))
+    }
+
+    fn again(&self, stored: Vec<Model>) -> Self {
+        let made = Self::of(self.providers.clone(), self.models.clone(), stored);
+        Self { of_file: self.of_file.clone(), ..made }
+    }
+
+    fn granting(self, granted: &Grants) -> Arc<Self> {
+        let grants = Arc::new(self.of_file.and(granted));
+        Arc::new(Self { grants, granted: granted.clone(), ..self })
     }
 
     /// The name of the file's entry that serves all that `name` may stand for, where one does.
@@ -47,10 +74,11 @@ impl Upstreams {
         names().nth(found.at)
     }
 
-    fn of(providers: Providers, models: Vec<Model>, mut stored: Vec<Model>) -> Arc<Self> {
+    fn of(providers: Providers, models: Vec<Model>, mut stored: Vec<Model>) -> Self {
         by_precision(&mut stored);
         let routes = ModelRoutes::new(models.iter().chain(&stored));
-        Arc::new(Self { providers, models, stored, routes })
+        let (grants, of_file, granted) = (Arc::default(), Grants::default(), Grants::default());
+        Self { providers, models, stored, routes, grants, of_file, granted }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Secrets of several parts: one sealed text, in JSON, with members such as `access_key_id`.
 
 use serde_json::{Map, Value};
-use tollgate_core::secret::Secret;
+use tollgate_core::secret::{HIDDEN_PARTS, Secret};
 
 /// A part of a secret; `None` where the secret has no such part, or no parts at all.
 pub(crate) fn part(secret: &Secret, name: &str) -> Option<Secret> {
@@ -25,13 +25,12 @@ pub(crate) fn with(secret: &Secret, changed: impl IntoIterator<Item = (&'static 
 
 /// The parts that nobody else may know.
 pub(crate) fn hidden(secret: &Secret) -> Vec<Secret> {
-    let names = ["access_token", "refresh_token", "secret_access_key", "session_token", "private_key"];
-    names.iter().filter_map(|name| part(secret, name)).collect()
+    HIDDEN_PARTS.iter().filter_map(|name| part(secret, name)).collect()
 }
 
 /// Whether a secret has parts.
 pub(crate) fn has_parts(secret: &Secret) -> bool {
-    parts(secret).is_some()
+    secret.expose().starts_with('{') && parts(secret).is_some()
 }
 
 fn parts(secret: &Secret) -> Option<Map<String, Value>> {

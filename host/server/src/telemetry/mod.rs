@@ -7,6 +7,7 @@
 //! Separate threads write the files ([`tracing_appender`]), fed through queues that never block: a line for which there
 //! is no room is dropped and counted ([`lost`]), and so is one that cannot be written.
 
+mod line;
 mod rotate;
 
 use std::error::Error;
@@ -20,10 +21,12 @@ use tollgate_store::RequestRecord;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::DefaultFields;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::line::{PlainFields, PlainJson};
 use self::rotate::{Rotating, Rule};
 use crate::config::{Log, LogFiles, LogFormat};
 
@@ -73,6 +76,7 @@ pub(crate) fn start(log: &Log) -> Result<(), LogError> {
         if files.transactions {
             let to = open(files, dir, "transactions", &mut streams)?;
             let shape = fmt::layer().json().flatten_event(true).with_level(false).with_target(false);
+            let shape = shape.map_event_format(PlainJson);
             let only = Targets::new().with_target(TRANSACTION, tracing::Level::INFO);
             layers.push(shape.with_writer(to).with_filter(only).boxed());
         }
@@ -161,16 +165,23 @@ fn to_stderr(log: &Log) -> BoxedLayer {
     let filter = application(&log.level.0);
     let layer = fmt::layer().with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => {
+            let layer = layer.with_ansi(std::io::stderr().is_terminal());
+            layer.fmt_fields(PlainFields(DefaultFields::new())).with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            layer.json().flatten_event(true).map_event_format(PlainJson).with_filter(filter).boxed()
+        }
     }
 }
 
 fn lines(format: LogFormat, to: NonBlocking, filter: EnvFilter) -> BoxedLayer {
     let layer = fmt::layer().with_writer(to).with_ansi(false);
     match format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => layer.fmt_fields(PlainFields(DefaultFields::new())).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            layer.json().flatten_event(true).map_event_format(PlainJson).with_filter(filter).boxed()
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! An answer as it comes back over any transport: a head, and a body that is polled.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use tollgate_core::mask::Mask;
 
 use super::broken::AnswerError;
 use super::frames::Frames;
+use super::veil::{self, Veil};
 use super::{http1, http2};
 
 /// An answer that has begun.
@@ -33,6 +36,13 @@ impl Answer {
         let body = body.map_err(|error| AnswerError::Wire(error.into())).boxed_unsync();
         Self { head, body: Source::Other(body).into() }
     }
+
+    /// The same with stars wherever the mask finds something: in the head now, in the body as it comes.
+    pub(crate) fn covered(mut self, mask: Arc<Mask>) -> Self {
+        veil::cover_head(&mask, &mut self.head.headers);
+        self.body.veil = Some(Veil::new(mask));
+        self
+    }
 }
 
 /// The body of an answer. Dropping it before its end cancels the call at the provider.
@@ -40,6 +50,8 @@ pub struct AnswerBody {
     source: Source,
     /// Turns binary messages into events, where it comes in these.
     frames: Option<Frames>,
+    /// What covers it, whatever framing it came in.
+    veil: Option<Veil>,
 }
 
 /// What brings it.
@@ -56,7 +68,7 @@ pub(super) enum Source {
 
 impl From<Source> for AnswerBody {
     fn from(source: Source) -> Self {
-        Self { source, frames: None }
+        Self { source, frames: None, veil: None }
     }
 }
 
@@ -82,14 +94,9 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+impl AnswerBody {
+    /// The next frame before anything is covered in it.
+    fn poll_framed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         loop {
             if let Some(error) = self.frames.as_mut().and_then(|frames| frames.failure(false)) {
                 return Poll::Ready(Some(Err(error)));
@@ -111,7 +118,8 @@ impl Body for AnswerBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    /// Whether the last frame was the last.
+    fn is_framed_end(&self) -> bool {
         if self.frames.is_some() {
             return false;
         }
@@ -122,14 +130,51 @@ impl Body for AnswerBody {
             Source::Closed => true,
         }
     }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            let polled = ready!(self.poll_framed(cx));
+            let last = self.is_framed_end();
+            let Some(veil) = &mut self.veil else { return Poll::Ready(polled) };
+            let passed = match polled {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => veil.pass(data, last),
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(veil.failure(error)))),
+                None if veil.held() == 0 => return Poll::Ready(None),
+                None => veil.rest(),
+            };
+            if !passed.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(passed))));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_framed_end() && self.veil.as_ref().is_none_or(|veil| veil.held() == 0)
+    }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let held = self.veil.as_ref().map_or(0, Veil::held) as u64;
+        let hint = match &self.source {
             _ if self.frames.is_some() => SizeHint::default(),
             Source::Http1(incoming) => incoming.size_hint(),
             Source::Http2(incoming) => incoming.size_hint(),
             Source::Other(body) => body.size_hint(),
             Source::Closed => SizeHint::with_exact(0),
+        };
+        match hint.exact() {
+            Some(exact) => SizeHint::with_exact(exact.saturating_add(held)),
+            None => hint,
         }
     }
 }

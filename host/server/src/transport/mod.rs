@@ -11,6 +11,7 @@ mod connect;
 mod frames;
 mod http1;
 mod http2;
+mod veil;
 
 use std::future::Future;
 use std::pin::Pin;

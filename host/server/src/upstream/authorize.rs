@@ -1,6 +1,8 @@
 //! Puts the secret into an envelope, which makes it a request: into headers, the query, a signature, or the form that
 //! buys a token. It needs only these two, so the holder of the key can do it on any machine.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -11,15 +13,17 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tollgate_core::mask::Mask;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
 use super::envelope::Envelope;
+use super::permission::Missing;
 use super::proof::{Manner, Proof};
 use super::sigv4::{self, Signed, Signer, hex};
-use crate::state::secret::part;
-use crate::transport::Request;
+use crate::state::secret::{has_parts, part};
 use crate::transport::body::Chained;
+use crate::transport::{Answer, Request, SendError, Transports};
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const SESSION: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -32,9 +36,38 @@ pub(crate) enum AuthorizeError {
     /// The adapter's template and the secret do not make a valid header.
     #[error("no header {0} can be made of the secret")]
     Header(HeaderName),
+    /// Nobody has allowed the secret to go there.
+    #[error(transparent)]
+    Missing(Arc<Missing>),
     /// The secret lacks what the provider's scheme needs.
     #[error("the secret has no {0} that serves")]
     Part(&'static str),
+}
+
+/// A request with a secret in it.
+pub(crate) struct Authorized {
+    request: Request,
+    /// Knows the secret again.
+    mask: Arc<Mask>,
+}
+
+impl Authorized {
+    /// Sends it and waits for the head of its answer, in which the secret stands nowhere, nor in what follows.
+    ///
+    /// # Errors
+    /// [`SendError`]. Dropping the future tells the provider that nobody waits any more.
+    pub(crate) async fn send(self, transports: &Transports) -> Result<Answer, SendError> {
+        let Self { request, mask } = self;
+        Ok(transports.send(request).await?.covered(mask))
+    }
+
+    /// The same for an answer that holds secrets of its own, and goes no further than who asks.
+    ///
+    /// # Errors
+    /// As [`Authorized::send`].
+    pub(super) async fn buy(self, transports: &Transports) -> Result<Answer, SendError> {
+        transports.send(self.request).await
+    }
 }
 
 /// Makes an envelope a request. An access token stands for the secret where the provider needs one.
@@ -45,9 +78,16 @@ pub(crate) fn authorize(
     envelope: Envelope,
     secret: &Secret,
     at: Timestamp,
-) -> Result<Request, AuthorizeError> {
+) -> Result<Authorized, AuthorizeError> {
     let Envelope { endpoint, method, target, mut headers, mut body, .. } = envelope;
+    if let Some(missing) = &endpoint.missing {
+        return Err(AuthorizeError::Missing(Arc::clone(missing)));
+    }
     let proof = &endpoint.proof;
+    // A secret of several parts is for what signs or buys, and none of its parts for a place of their own.
+    if proof.shows_secret() && has_parts(secret) {
+        return Err(AuthorizeError::Part("single text"));
+    }
     for template in &proof.headers {
         let value = template.value(secret.expose());
         let value = value.ok_or_else(|| AuthorizeError::Header(template.name.clone()))?;
@@ -66,7 +106,8 @@ pub(crate) fn authorize(
     *message.method_mut() = method;
     *message.uri_mut() = Uri::from(target);
     *message.headers_mut() = headers;
-    Ok(Request { origin: endpoint.origin.clone(), wire: endpoint.wire, message })
+    let request = Request { origin: endpoint.origin.clone(), wire: endpoint.wire, message };
+    Ok(Authorized { request, mask: Arc::clone(secret.mask()) })
 }
 
 impl Proof {

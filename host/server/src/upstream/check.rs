@@ -15,17 +15,17 @@ use tollgate_core::secret::Secret;
 use tollgate_runtime::{Choice, Generation, Refusal, Runtime};
 use tollgate_store::CheckResult;
 
-use super::authorize::authorize;
+use super::authorize::{Authorized, authorize};
 use super::envelope::Message;
 use super::issue::{self, First};
 use super::{Probe, Upstream, wire};
 use crate::clock::now;
-use crate::config::Provider;
+use crate::config::{Grants, Provider};
 use crate::state::credentials::Credential;
 use crate::state::platform::Place;
 use crate::state::tokens::{TokenError, Tokens};
 use crate::transport::body::Chained;
-use crate::transport::{Request, Settings, Transports, alone};
+use crate::transport::{Settings, Transports, alone};
 
 /// The longest time of a check: someone waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -98,6 +98,8 @@ pub(crate) struct Check {
     pub(crate) runtime: Runtime,
     /// The subject's provider, where one is configured.
     pub(crate) provider: Option<Provider>,
+    /// Where the operator lets components send keys.
+    pub(crate) grants: Arc<Grants>,
     /// How the call is carried.
     pub(crate) transport: Settings,
     /// The subject.
@@ -123,7 +125,7 @@ impl Check {
         let Some((configured, adapter)) = configured.zip(generation.adapter(provider)) else {
             return Found::unasked("the provider is not in use");
         };
-        let upstream = Upstream::new(provider, &configured.base_url, wire(configured), adapter);
+        let upstream = Upstream::new(provider, &configured.base_url, wire(configured), adapter, &self.grants);
         let upstream = match place.as_ref().map(|place| upstream.on(place)) {
             None => upstream,
             Some(Ok(there)) => there,
@@ -132,6 +134,9 @@ impl Check {
         let Some(probe) = &upstream.probe else {
             return Found::unasked("the adapter knows no call that would tell");
         };
+        if let Some(missing) = probe.endpoint.missing.clone().or_else(|| upstream.missing()) {
+            return Found::unasked(missing.to_string());
+        }
         let transports = Transports::new(&self.transport);
         let (token, renewed) = match self.token(&transports, &upstream).await {
             Ok(had) => had,
@@ -154,11 +159,14 @@ impl Check {
         transports: &Transports,
         upstream: &Upstream,
     ) -> Result<(Option<Arc<Secret>>, Option<Secret>), TokenError> {
-        let Some(terms) = &upstream.terms else { return Ok((None, None)) };
+        // Where the secret may not go for a token, nobody has come this far.
+        let Some(Ok(scheme)) = upstream.terms.as_ref().map(|terms| terms.scheme()) else {
+            return Ok((None, None));
+        };
         match &self.serving {
-            Some((tokens, credential)) => Ok((tokens.bearer(credential, &terms.scheme, now()).await?, None)),
+            Some((tokens, credential)) => Ok((tokens.bearer(credential, scheme, now()).await?, None)),
             None => {
-                let first = issue::first(transports, &terms.scheme, &self.subject.secret).await?;
+                let first = issue::first(transports, scheme, &self.subject.secret).await?;
                 Ok(first.map_or((None, None), |First { token, renewed }| (Some(token), renewed)))
             }
         }
@@ -167,7 +175,7 @@ impl Check {
 
 /// The call; `None` where the adapter's templates do not give a valid request, or the secret lacks what its platform
 /// needs.
-fn request(upstream: &Upstream, probe: &Probe, secret: &Secret) -> Option<Request> {
+fn request(upstream: &Upstream, probe: &Probe, secret: &Secret) -> Option<Authorized> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let message = Message {
@@ -181,8 +189,8 @@ fn request(upstream: &Upstream, probe: &Probe, secret: &Secret) -> Option<Reques
     authorize(envelope, secret, now()).ok()
 }
 
-async fn send(transports: &Transports, upstream: &Upstream, probe: &Probe, request: Request) -> Found {
-    let Ok(answer) = transports.send(request).await else {
+async fn send(transports: &Transports, upstream: &Upstream, probe: &Probe, request: Authorized) -> Found {
+    let Ok(answer) = request.send(transports).await else {
         return Found::said(None, Some(FailureClass::Transient));
     };
     let head = answer.head;

@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::Upstream;
+use super::permission::Missing;
 use super::proof::Proof;
 use crate::transport::body::Chained;
 use crate::transport::{Origin, Wire};
@@ -40,6 +41,8 @@ pub(crate) struct Endpoint {
     pub(crate) wire: Wire,
     /// How the secret is used.
     pub(crate) proof: Proof,
+    /// What keeps the secret from going there.
+    pub(crate) missing: Option<Arc<Missing>>,
 }
 
 impl Endpoint {
@@ -47,7 +50,12 @@ impl Endpoint {
     pub(crate) fn new(scheme: Scheme, authority: Authority, wire: Wire, proof: Proof) -> Self {
         // An authority that was parsed out of a URL is a header value.
         let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
-        Self { origin: Arc::new(Origin { scheme, authority }), host, wire, proof }
+        Self { origin: Arc::new(Origin { scheme, authority }), host, wire, proof, missing: None }
+    }
+
+    /// The same where something may be missing for a secret to go there.
+    pub(crate) fn lacking(self, missing: Option<Arc<Missing>>) -> Self {
+        Self { missing, ..self }
     }
 }
 

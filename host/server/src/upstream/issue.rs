@@ -99,7 +99,7 @@ async fn patiently(transports: &Transports, scheme: &Scheme, secret: &Secret) ->
 async fn make(transports: &Transports, scheme: &Scheme, secret: &Secret) -> Result<Made, TokenError> {
     let envelope = envelope(scheme).ok_or(TokenError::Refused)?;
     let request = authorize(envelope, secret, now()).map_err(|_| TokenError::Refused)?;
-    let answer = transports.send(request).await.map_err(|_| TokenError::Unavailable)?;
+    let answer = request.buy(transports).await.map_err(|_| TokenError::Unavailable)?;
     let status = answer.head.status;
     if matches!(status.as_u16(), 400 | 401 | 403) {
         return Err(TokenError::Refused);

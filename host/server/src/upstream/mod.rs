@@ -4,8 +4,10 @@ pub(crate) mod authorize;
 pub(crate) mod check;
 pub(crate) mod envelope;
 pub(crate) mod issue;
+pub(crate) mod permission;
 mod proof;
 mod sigv4;
+mod site;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use tollgate_runtime::{
 };
 
 use self::envelope::Endpoint;
+use self::permission::Missing;
 use self::proof::{Manner, Proof, Template};
-use crate::config::{BaseUrl, Provider};
+use self::site::Site;
+use crate::config::{BaseUrl, Grants, Provider};
 use crate::state::platform::Place;
 use crate::transport::Wire;
 
@@ -36,6 +40,8 @@ pub(crate) struct Upstream {
     profile: Rc<WireProfile>,
     /// The address of a model route, in place of the configured one.
     elsewhere: Option<BaseUrl>,
+    /// Where the operator lets components send keys.
+    grants: Arc<Grants>,
     /// What is particular about its platform, if it is on one.
     pub(crate) terms: Option<Rc<Terms>>,
     /// The call that tells a good credential from a bad one, if the adapter knows one.
@@ -71,13 +77,25 @@ impl Probe {
 /// What a platform needs besides addresses and headers.
 pub(crate) struct Terms {
     /// How calls are authorized, with the addresses filled in.
-    pub(crate) scheme: Scheme,
+    scheme: Scheme,
+    /// What keeps the secret from going where tokens are had.
+    missing: Option<Arc<Missing>>,
     /// How streams are framed.
     pub(crate) framing: Framing,
     /// Changes to the body.
     pub(crate) edits: BodyEdits,
     /// Headers whose value is added to the client's list.
     pub(crate) added: Vec<(HeaderName, String)>,
+}
+
+impl Terms {
+    /// How it is shown who calls.
+    ///
+    /// # Errors
+    /// Where that takes a call for a token which the secret may not go into.
+    pub(crate) fn scheme(&self) -> Result<&Scheme, Arc<Missing>> {
+        self.missing.as_ref().map_or(Ok(&self.scheme), |missing| Err(Arc::clone(missing)))
+    }
 }
 
 /// How to speak to a provider at any of its addresses.
@@ -163,9 +181,9 @@ pub(crate) const fn wire(provider: &Provider) -> Wire {
 }
 
 /// Where a base URL leads: the endpoint, and the prefix of every path.
-fn reached(base: &BaseUrl, wire: Wire, proof: Proof) -> (Arc<Endpoint>, String) {
+fn reached(base: &BaseUrl, wire: Wire, proof: Proof) -> (Endpoint, String) {
     let endpoint = Endpoint::new(base.scheme.clone(), base.authority.clone(), wire, proof);
-    (Arc::new(endpoint), base.prefix.clone())
+    (endpoint, base.prefix.clone())
 }
 
 fn templates(headers: &[HeaderTemplate]) -> Vec<Template> {
@@ -219,30 +237,45 @@ impl WireProfile {
 }
 
 impl Upstream {
-    /// A provider at its configured address.
-    pub(crate) fn new(name: &str, base: &BaseUrl, wire: Wire, adapter: &Arc<Adapter>) -> Self {
+    /// A provider at its configured address. `grants` lists where else its component may send keys.
+    pub(crate) fn new(
+        name: &str,
+        base: &BaseUrl,
+        wire: Wire,
+        adapter: &Arc<Adapter>,
+        grants: &Arc<Grants>,
+    ) -> Self {
         let plan = adapter.plan();
         let proof = Proof { headers: templates(&plan.auth), manner: Manner::Headers };
         let (endpoint, prefix) = reached(base, wire, proof);
-        let probe = Probe::of(plan, &endpoint, &prefix);
-        let profile = Rc::new(WireProfile::new(plan, &plan.endpoints));
-        let adapter = Arc::clone(adapter);
-        Self { name: name.into(), adapter, endpoint, prefix, profile, elsewhere: None, terms: None, probe }
+        let endpoint = Arc::new(endpoint);
+        Self {
+            name: name.into(),
+            adapter: Arc::clone(adapter),
+            probe: Probe::of(plan, &endpoint, &prefix),
+            endpoint,
+            prefix,
+            profile: Rc::new(WireProfile::new(plan, &plan.endpoints)),
+            elsewhere: None,
+            grants: Arc::clone(grants),
+            terms: None,
+        }
     }
 
-    /// The same provider elsewhere.
+    /// The same provider elsewhere, by an operator's word.
     pub(crate) fn at(&self, base: &BaseUrl) -> Self {
         let (endpoint, prefix) = reached(base, self.endpoint.wire, self.endpoint.proof.clone());
-        let probe = Probe::of(self.adapter.plan(), &endpoint, &prefix);
+        let endpoint = Arc::new(endpoint);
         Self {
             name: Arc::clone(&self.name),
             adapter: Arc::clone(&self.adapter),
+            probe: Probe::of(self.adapter.plan(), &endpoint, &prefix),
             endpoint,
             prefix,
             profile: Rc::clone(&self.profile),
             elsewhere: Some(base.clone()),
+            grants: Arc::clone(&self.grants),
             terms: self.terms.clone(),
-            probe,
         }
     }
 
@@ -254,51 +287,46 @@ impl Upstream {
         let plan = self.adapter.plan();
         let found = plan.platforms.iter().find(|platform| platform.name == place.platform);
         let platform = found.ok_or_else(|| format!("there is no platform `{}`", place.platform))?;
-        let missing = |name: String| format!("platform `{}` needs the setting `{name}`", platform.name);
-        let fill = |text: &str| place.fill(platform, text).map_err(missing);
-        let base = match &self.elsewhere {
-            Some(base) => base.clone(),
-            None => place.address(platform, "base_url", &platform.base_url).map_err(missing)?.try_into()?,
-        };
+        let site = Site { upstream: self, place, platform };
         let endpoint = |endpoint: &tollgate_runtime::Endpoint| {
-            Ok::<_, String>(tollgate_runtime::Endpoint { path: fill(&endpoint.path)?, ..endpoint.clone() })
+            Ok::<_, String>(tollgate_runtime::Endpoint {
+                path: site.fill(&endpoint.path)?,
+                ..endpoint.clone()
+            })
         };
         let endpoints = platform.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
-        let mut scheme = platform.scheme.clone();
-        if let Scheme::OauthRefresh { token_url, .. } | Scheme::ServiceAccountJwt { token_url, .. } =
-            &mut scheme
-        {
-            *token_url = place.address(platform, "token_url", token_url).map_err(missing)?;
-        }
-        let manner = match &scheme {
+        let terms = site.terms()?;
+        let manner = match &terms.scheme {
             Scheme::Query(name) => Manner::Query(name.clone()),
-            Scheme::Sigv4(service) => Manner::Sigv4 { service: service.clone(), region: fill("{region}")? },
+            Scheme::Sigv4(service) => {
+                Manner::Sigv4 { service: service.clone(), region: site.fill("{region}")? }
+            }
             Scheme::Header | Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. } => {
                 Manner::Headers
             }
         };
         let proof = Proof { headers: templates(&platform.headers), manner };
-        let wire = self.endpoint.wire;
-        let added = platform.added.iter().filter_map(|added| {
-            Some((HeaderName::from_bytes(added.name.as_bytes()).ok()?, added.value.clone()))
-        });
-        let added = added.collect();
-        let terms = Terms { scheme, framing: platform.framing, edits: platform.edits.clone(), added };
-        let profile = Rc::new(WireProfile::new(plan, &endpoints));
+        let reached = |usual: &str| {
+            let (base, missing) = site.base(usual)?;
+            let (endpoint, prefix) = reached(&base, self.endpoint.wire, proof.clone());
+            Ok::<_, String>((base, (Arc::new(endpoint.lacking(missing)), prefix)))
+        };
         let probe = match &platform.check {
             Some(check) => {
-                let usual = platform.check_base_url.as_deref().unwrap_or(&platform.base_url);
-                let base = match &self.elsewhere {
-                    Some(base) => base.clone(),
-                    None => place.address(platform, "base_url", usual).map_err(missing)?.try_into()?,
-                };
-                let at = reached(&base, wire, proof.clone());
-                Some(Probe::new(at, &fill(&check.path)?, check.account_header.as_ref()))
+                let (_, at) = reached(platform.check_base_url.as_deref().unwrap_or(&platform.base_url))?;
+                Some(Probe::new(at, &site.fill(&check.path)?, check.account_header.as_ref()))
             }
             None => None,
         };
-        let (endpoint, prefix) = reached(&base, wire, proof);
+        let (base, (endpoint, prefix)) = reached(&platform.base_url)?;
+        let profile = Rc::new(WireProfile::new(plan, &endpoints));
         Ok(Self { endpoint, prefix, profile, terms: Some(Rc::new(terms)), probe, ..self.at(&base) })
+    }
+
+    /// What keeps a call with a secret from being made here.
+    pub(crate) fn missing(&self) -> Option<Arc<Missing>> {
+        let of_terms = || self.terms.as_ref()?.scheme().err();
+        self.endpoint.missing.clone().or_else(of_terms)
     }
 
     /// Whether calls of this kind can be made here, untranslated.

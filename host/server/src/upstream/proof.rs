@@ -41,6 +41,13 @@ pub(crate) enum Manner {
     },
 }
 
+impl Proof {
+    /// Whether the secret itself stands in what is sent.
+    pub(super) fn shows_secret(&self) -> bool {
+        matches!(self.manner, Manner::Query(_)) || self.headers.iter().any(|header| header.after.is_some())
+    }
+}
+
 /// A header whose value may hold a secret.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {

@@ -52,7 +52,7 @@ fn account() -> Secret {
 /// Everything that goes over the wire, one line each.
 fn written(envelope: Envelope, secret: &Secret) -> String {
     let request = authorize(envelope, secret, AT).unwrap_or_else(|error| panic!("{error}"));
-    let (head, body) = request.message.into_parts();
+    let (head, body) = request.request.message.into_parts();
     let headers = head.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
     let headers: String = headers.collect();
     format!("{} {}\n{headers}\n{}", head.method, head.uri, String::from_utf8_lossy(&body.joined()))
