@@ -5,7 +5,9 @@
 //! is started is stopped at the end, and every file lies in a directory that is removed.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
+mod callgrind;
 mod client;
+mod counted;
 mod http;
 mod phase;
 mod process;
@@ -29,7 +31,10 @@ Options (after `--`):
   --tollgate FILE    the binary to measure (default: built from this checkout in release mode)
   --rounds N         times that every target is measured; medians are reported (default 3)
   --requests N       requests of one round at one target (default 30000)
-  --only TEXT        only targets whose name holds TEXT, beside nginx";
+  --only TEXT        only targets whose name holds TEXT, beside nginx
+  --instructions N   instead of all that: count the instructions of N requests, with valgrind
+  --keep DIR         where to leave what callgrind writes, for other tools
+  --at-most N        fail where a request costs its worker more instructions";
 
 /// The arguments of the command line.
 struct Options {
@@ -37,11 +42,22 @@ struct Options {
     rounds: usize,
     requests: u64,
     only: String,
+    instructions: Option<u64>,
+    at_most: Option<u64>,
+    keep: Option<PathBuf>,
 }
 
 impl Options {
     fn read() -> anyhow::Result<Self> {
-        let mut options = Self { tollgate: None, rounds: 3, requests: 30_000, only: String::new() };
+        let mut options = Self {
+            tollgate: None,
+            rounds: 3,
+            requests: 30_000,
+            only: String::new(),
+            instructions: None,
+            at_most: None,
+            keep: None,
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value\n{HELP}"));
@@ -52,6 +68,9 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--requests" => options.requests = value()?.parse()?,
                 "--only" => options.only = value()?,
+                "--instructions" => options.instructions = Some(value()?.parse()?),
+                "--keep" => options.keep = Some(value()?.into()),
+                "--at-most" => options.at_most = Some(value()?.parse()?),
                 _ => bail!("unknown option {word}\n{HELP}"),
             }
         }
@@ -65,9 +84,14 @@ fn main() -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => target::build()?,
     };
-    process::pin_to_last_core()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, measure(&options, &tollgate))
+    let tasks = LocalSet::new();
+    if let Some(requests) = options.instructions {
+        return tasks
+            .block_on(&runtime, counted::run(&tollgate, requests, options.at_most, options.keep.as_deref()));
+    }
+    process::pin_to_last_core()?;
+    tasks.block_on(&runtime, measure(&options, &tollgate))
 }
 
 async fn measure(options: &Options, tollgate: &std::path::Path) -> anyhow::Result<()> {
@@ -76,7 +100,7 @@ async fn measure(options: &Options, tollgate: &std::path::Path) -> anyhow::Resul
     let dir = tempfile::tempdir()?;
     let mut targets = vec![Target::direct(upstream), Target::nginx(upstream, &dir.path().join("nginx"))?];
     for sync in ["full", "normal"] {
-        targets.push(Target::tollgate(upstream, tollgate, &dir.path().join(sync), sync)?);
+        targets.push(Target::tollgate(upstream, tollgate, &dir.path().join(sync), sync, &[])?);
     }
     targets.retain(|target| target.is_baseline() || target.name.contains(&options.only));
     for target in &mut targets {

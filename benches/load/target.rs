@@ -17,8 +17,8 @@ use crate::client::{self, Exchange};
 use crate::process::{Family, PROXY_CORE};
 use crate::upstream::{ANSWER_BYTES, EVENTS};
 
-/// How long a process may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take to start or stop, also where every instruction is counted.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Platform credentials; with the user's own one, these are the key selector's candidates.
 const PLATFORM_CREDENTIALS: usize = 7;
 const CHAT: &str = "/v1/chat/completions";
@@ -92,12 +92,13 @@ impl Target {
         Ok(Self { name: "nginx".to_owned(), process: Some(process), ..base })
     }
 
-    /// Tollgate with everything on, its ledger written as `sync` says.
+    /// Tollgate with everything on, its ledger written as `sync` says, below the command `runner` where it is not empty.
     pub(crate) fn tollgate(
         upstream: SocketAddr,
         binary: &Path,
         dir: &Path,
         sync: &str,
+        runner: &[String],
     ) -> anyhow::Result<Self> {
         fs::create_dir(dir)?;
         let (address, admin) = (free_address()?, free_address()?);
@@ -119,7 +120,7 @@ impl Target {
         let first = Process::start(&command, dir, "does the binary exist?")?;
         wait_until_open(address)?;
         drop(first);
-        let process = Process::start(&command, dir, "does the binary exist?")?;
+        let process = Process::start(&below(runner, &command), dir, "does the binary exist?")?;
         Ok(Self {
             name: format!("tollgate, sync={sync}"),
             address,
@@ -129,6 +130,11 @@ impl Target {
             idle_kib: 0,
             image: Image::default(),
         })
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
     }
 
     /// Whether the others are compared with it.
@@ -327,6 +333,15 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let release = own.ancestors().nth(2).context("not in a target directory")?;
     Ok(release.join("tollgate"))
+}
+
+/// The same command, started by another one.
+fn below(runner: &[String], command: &Command) -> Command {
+    let words = runner.iter().map(AsRef::as_ref).chain([command.get_program()]);
+    let mut words = words.chain(command.get_args());
+    let mut below = Command::new(words.next().unwrap_or_default());
+    below.args(words);
+    below
 }
 
 fn wait_until_open(address: SocketAddr) -> anyhow::Result<()> {
