@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -31,9 +32,9 @@ pub(super) async fn http1<H: Handler>(
     mut stop: watch::Receiver<bool>,
 ) {
     let unread = Unread::default();
+    // No `async` block: the answer's future would lie in it twice, and hyper moves it.
     let service = service_fn(|request| {
-        let answer = answer(Rc::clone(terms), from, request, unread.clone());
-        async move { Ok::<_, Infallible>(answer.await) }
+        answer(Rc::clone(terms), from, request, unread.clone()).map(Ok::<_, Infallible>)
     });
     let serving = http1::Builder::new()
         // hyper's header timeout does nothing without a timer.
@@ -87,8 +88,9 @@ pub(super) async fn http2<H: Handler>(
     let streams = Streams::new(guards.write);
     let service = service_fn(|request| {
         let progress = streams.begin();
-        let answer = answer(Rc::clone(terms), from, request, Unread::default());
-        async move { Ok::<_, Infallible>(answer.await.map(|body| Paced::new(body, progress))) }
+        let paced = |answer: Response<H::Body>| answer.map(|body| Paced::new(body, progress));
+        answer(Rc::clone(terms), from, request, Unread::default())
+            .map(|answer| Ok::<_, Infallible>(paced(answer)))
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);
     let mut serving = pin!(serving);

@@ -2,6 +2,7 @@
 //! routing snapshot and settling task. Lanes share nothing but [`Shared`].
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,12 +95,13 @@ impl Background {
         while let Some(ended) = self.ended.recv().await {
             let id = ended.facts().request.id;
             let shared = Arc::clone(&self.shared);
-            let settled = on_behalf_of(id, async move { settle::settle(&shared, ended).await });
             if self.shared.accounts.are_local() {
-                settled.await;
+                on_behalf_of(id, pin!(settle::settle(&shared, ended))).await;
             } else {
                 // So that none waits for the answer to another.
-                settling.spawn_local(settled);
+                settling.spawn_local(async move {
+                    on_behalf_of(id, pin!(settle::settle(&shared, ended))).await;
+                });
                 while settling.try_join_next().is_some() {}
             }
         }

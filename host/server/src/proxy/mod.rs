@@ -48,7 +48,7 @@ mod ticket;
 pub(crate) mod window;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use http::Response;
@@ -95,7 +95,7 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
             let answer = proxy(lane, arrival, dry_run, call, parts, body, &mut copying);
-            (dialect, on_behalf_of(arrival.id, answer).await)
+            (dialect, on_behalf_of(arrival.id, pin!(answer)).await)
         }
         Route::Models(name) => {
             let (protocol, answer) = models::answer(lane, arrival.at, parts, name);
@@ -118,10 +118,13 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
     }
 }
 
-/// Works on a request. Whatever components are called meanwhile say so by its id.
-async fn on_behalf_of<T>(request: RequestId, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| tollgate_runtime::on_behalf_of(request, || work.as_mut().poll(cx))).await
+/// Works on a request. Whatever components are called meanwhile say so by its id. The work stays where it is pinned: a future that
+/// is handed on by value lies twice in the one that awaits it, and all of that is copied with it.
+fn on_behalf_of<T>(
+    request: RequestId,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = T> {
+    poll_fn(move |cx| tollgate_runtime::on_behalf_of(request, || work.as_mut().poll(cx)))
 }
 
 /// The same answer; its bytes are copied as they go.
