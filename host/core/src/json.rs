@@ -128,6 +128,25 @@ pub fn find(body: &[u8], path: &[&str]) -> Option<Value> {
     scanner.value().ok()
 }
 
+/// The value of the outermost object's member whose name, quotes included, stands at byte `at`. It is read from there to the end
+/// of the body: nothing before it is looked at. `None` where what follows is not the rest of that object and of the
+/// body, and where a quote at `at` may be none.
+#[must_use]
+pub fn member_at(body: &[u8], at: usize) -> Option<Value> {
+    // `\"` is inside a string; an unescaped quote before a name and a colon can only open that name.
+    if at.checked_sub(1).is_some_and(|before| body.get(before) == Some(&b'\\')) {
+        return None;
+    }
+    let mut scanner = Scanner::within(body, at);
+    scanner.key().ok()?;
+    let value = scanner.value().ok()?;
+    while scanner.more(Kind::Object).ok()? {
+        scanner.key().ok()?;
+        scanner.value().ok()?;
+    }
+    scanner.end().ok().map(|()| value)
+}
+
 /// Whether `value` is an array without elements.
 #[must_use]
 pub fn is_empty_array(body: &[u8], value: Value) -> bool {

@@ -22,6 +22,13 @@ impl<'a> Scanner<'a> {
         Self { body, at: 0, depth: 0 }
     }
 
+    /// Stands inside of the outermost object, before byte `at` of the body.
+    pub(super) const fn within(body: &'a [u8], at: usize) -> Self {
+        let mut scanner = Self::new(body);
+        (scanner.at, scanner.depth) = (at, 1);
+        scanner
+    }
+
     /// Stands before byte `at` of the body, or at its end.
     pub(super) fn go_to(&mut self, at: usize) {
         self.at = at.min(self.body.len());

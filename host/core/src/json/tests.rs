@@ -106,6 +106,24 @@ proptest! {
     }
 
     #[test]
+    fn a_member_is_read_from_its_name_to_the_end_or_not_at_all(
+        text in document(),
+        name in proptest::sample::select(vec!["\"a\"", "\"b\"", "\"\"", "\"d é\""]),
+    ) {
+        let outermost: serde_json::Map<String, Tree> = serde_json::from_str(&text).unwrap();
+        let places: Vec<usize> = text.match_indices(name).map(|(at, _)| at).collect();
+        let found: Vec<Value> = places.iter().filter_map(|&at| member_at(text.as_bytes(), at)).collect();
+        for value in &found {
+            let read: Tree = serde_json::from_str(&text[value.range()]).unwrap();
+            // Of several members with one name the map has the last.
+            prop_assert!(read == outermost[name.trim_matches('"')] || found.len() > 1);
+        }
+        if let [at] = places[..] && let Some(value) = find(text.as_bytes(), &[name.trim_matches('"')]) {
+            prop_assert_eq!(member_at(text.as_bytes(), at), Some(value));
+        }
+    }
+
+    #[test]
     fn text_is_the_same_after_quoting_and_unescaping(text in any::<String>()) {
         let literal = quote(&text);
         prop_assert_eq!(&serde_json::from_str::<String>(&literal).unwrap(), &text);
@@ -126,7 +144,7 @@ proptest! {
             let _ = (string(&bytes, value), unsigned(&bytes, value), boolean(&bytes, value));
             let _ = is_empty_array(&bytes, value);
         }
-        let _ = (unescape(&bytes), find(&bytes, &["a"]));
+        let _ = (unescape(&bytes), find(&bytes, &["a"]), member_at(&bytes, start));
     }
 }
 
@@ -187,6 +205,22 @@ fn the_first_of_equal_names_is_found_and_all_are_reported() {
     let mut all = Vec::new();
     members(body, |key, value| all.push((key.to_vec(), unsigned(body, value)))).unwrap();
     assert_eq!(all, [(b"a".to_vec(), Some(1)), (b"a".to_vec(), Some(2))]);
+}
+
+#[test]
+fn a_quote_that_may_be_none_opens_no_name() {
+    let check = |body: &str, expected: Option<&str>| {
+        let value = member_at(body.as_bytes(), body.find("\"u\"").unwrap());
+        assert_eq!(value.map(|value| &body[value.range()]), expected, "{body}");
+    };
+    check(r#"{"x":"u","y":1}"#, None);
+    check(r#"{"x\"u":1}"#, None);
+    check(r#"{"x":"\"u","y":1}"#, None);
+    check(r#"{"x":{"u":1}}"#, None);
+    check(r#"[{"u":1}]"#, None);
+    check(r#"{"u":1,"y":[]} x"#, None);
+    check(r#"{"u":1"#, None);
+    check(r#"{"x":"a","u" : {"y":[1]} , "z":"}" }"#, Some(r#"{"y":[1]}"#));
 }
 
 #[test]

@@ -350,6 +350,27 @@ mod tests {
     }
 
     #[test]
+    fn usage_is_the_outermost_objects_wherever_it_stands() {
+        let check = |body: &str, expected: &str| {
+            let taps = Taps { usage: vec![UsageTap::new("usage", true)], text: Vec::new() };
+            let mut meter = Meter::whole(Rc::new(taps));
+            meter.pass(Bytes::copy_from_slice(body.as_bytes()));
+            meter.end();
+            let samples = String::from_utf8(meter.samples().unwrap_or_default()).unwrap();
+            assert_eq!(samples, expected, "{body}");
+        };
+        check(r#"{"text":"usage","usage":{"total":7},"tier":"x"}"#, r#"{"total":7}"#);
+        check(r#"{"usage":{"total":7},"text":"\"usage\":{\"total\":1}"}"#, r#"{"total":7}"#);
+        check(r#"{"choices":[{"usage":{"total":1}}],"usage":{"total":7}}"#, r#"{"total":7}"#);
+        check(r#"{"choices":[{"usage":{"total":1}}]}"#, "");
+        check(r#"{"usage":{"total":7,"usage":{"total":1}}}"#, r#"{"total":7,"usage":{"total":1}}"#);
+        check(r#"{"\u0075sage":{"total":7}}"#, r#"{"total":7}"#);
+        check("{\"usage\":{\"total\":\n7}}\n", r#"{"total": 7}"#);
+        check(r#"{"usage":null,"text":"a"}"#, "");
+        check(r#"{"usage":{"total":7},"text":"cut"#, r#"{"total":7}"#);
+    }
+
+    #[test]
     fn a_streamed_array_states_its_last_usage() {
         let body = "[{\"content\":\"123456\",\"usage\":{\"total\":1}}\n,\r\n{\"content\":\"1234567\",\"usage\":{\"total\":7}}\n]";
         check_cut_everywhere(|| Meter::whole(taps()), body, body);

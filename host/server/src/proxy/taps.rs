@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use tollgate_core::json::{self, Kind};
+use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::sse::{self, Framer};
 
 use crate::upstream::{EACH, Taps, UsageTap};
@@ -45,7 +45,7 @@ pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, ev
     let mut found = false;
     let mut data = None;
     for (tap, sample) in taps.usage.iter().zip(samples) {
-        if !tap.active || tap.needles.iter().any(|needle| needle.find(event).is_none()) {
+        if !tap.active || tap.is_absent(event) {
             continue;
         }
         let data = data.get_or_insert_with(|| sse::data(event).unwrap_or_default());
@@ -56,23 +56,42 @@ pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, ev
 
 /// Keeps the value that a tap leads to, if it is there and not null; says whether it is an object, as usage is.
 fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
-    let path: Vec<&str> = tap.path.iter().map(String::as_str).collect();
+    let path = || tap.path.iter().map(String::as_str).collect::<Vec<&str>>();
     if tap.many {
-        let list = list(json, &path);
+        let list = list(json, &path());
         if list.len() > b"[]".len() {
             *sample = list;
         }
         return false;
     }
-    match json::find(json, &path) {
-        Some(value) if value.kind != Kind::Null => {
-            sample.clear();
-            // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
-            sample.extend(json[value.range()].iter().map(on_one_line));
-            value.kind == Kind::Object
-        }
-        _ => false,
-    }
+    let found = match tap.path.as_slice() {
+        [name] => json::find(json, &[name]),
+        _ => json::find(json, &path()),
+    };
+    keep(sample, json, found) && found.is_some_and(|value| value.kind == Kind::Object)
+}
+
+/// Keeps a value that was found and is not null; says whether it did.
+fn keep(sample: &mut Vec<u8>, json: &[u8], found: Option<Value>) -> bool {
+    let Some(value) = found.filter(|value| value.kind != Kind::Null) else { return false };
+    sample.clear();
+    // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
+    sample.extend(json[value.range()].iter().map(on_one_line));
+    true
+}
+
+/// The value of the outermost object's member `name`, where that stands once in the body and what follows it ends the
+/// body: usage stands last in most answers, and everything before it need not be read. `None` says nothing.
+fn from_its_end(tap: &UsageTap, body: &[u8]) -> Option<Value> {
+    let needle = tap.needles.first()?;
+    let at = needle.find(body)?;
+    let once = needle.find(&body[at + needle.needle().len()..]).is_none();
+    if once { json::member_at(body, at) } else { None }
+}
+
+/// Whether a tap leads to nothing: one of its names is missing, and no name is spelt with escapes.
+fn leads_nowhere(tap: &UsageTap, body: &[u8]) -> bool {
+    tap.is_absent(body) && memchr::memmem::find(body, b"\\u").is_none()
 }
 
 /// A byte of a sample: a line feed outside strings is white space.
@@ -122,8 +141,10 @@ pub(super) fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, 
     let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     for (tap, sample) in taps.usage.iter().zip(samples).filter(|(tap, _)| tap.active) {
         match tap.path.as_slice() {
+            _ if leads_nowhere(tap, body) => {}
             [name] if array => take_last(tap, name, sample, body),
             _ if array => take_each(tap, sample, body),
+            [_] if !tap.many && keep(sample, body, from_its_end(tap, body)) => {}
             _ => {
                 take(tap, sample, body);
             }

@@ -169,6 +169,11 @@ impl UsageTap {
         let needles = path.iter().rev().map(|name| quoted(name.strip_suffix(EACH).unwrap_or(name)));
         Self { active, needles: needles.collect(), many: path.iter().any(|name| name.ends_with(EACH)), path }
     }
+
+    /// Whether one of its names is missing from these bytes.
+    pub(crate) fn is_absent(&self, bytes: &[u8]) -> bool {
+        self.needles.iter().any(|needle| needle.find(bytes).is_none())
+    }
 }
 
 fn quoted(name: &str) -> Finder<'static> {
