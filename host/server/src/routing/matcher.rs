@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::packed::Searcher;
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use tollgate_runtime::{FilterPlan, FilterRule, Found, Syntax};
@@ -11,13 +12,56 @@ use tollgate_runtime::{FilterPlan, FilterRule, Found, Syntax};
 const FOUND_MAX: usize = 256;
 /// Bytes that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all words of a list that is compiled to the fastest form, which takes most memory.
+const DENSE_BYTES_MAX: usize = 32 << 10;
+/// Words that are looked for sixteen bytes at a time by one search.
+const QUICK_WORDS: usize = 64;
+/// Most such searches: for more words, one that goes byte by byte is faster.
+const QUICK_MAX: usize = 3;
 
 /// Compiled rules.
 #[derive(Debug)]
 pub(crate) struct Matcher {
     /// Literals by letter, then literals whose ASCII letters match in either case.
     literals: [Option<Literals>; 2],
+    quick: Quick,
     regexes: Vec<(u32, Regex)>,
+}
+
+/// A first look for the words, many bytes at a time, in either case of their letters. Nearly every text has none of them.
+#[derive(Debug)]
+struct Quick {
+    /// Empty where there is no such look: too many words, or no instructions for it.
+    searchers: Vec<Searcher>,
+    folds: bool,
+}
+
+impl Quick {
+    fn new(literals: &[&FilterRule]) -> Self {
+        let folds = literals.iter().any(|rule| rule.ignore_case);
+        let folded = |rule: &&FilterRule| {
+            if folds { rule.pattern.to_ascii_lowercase() } else { rule.pattern.clone() }
+        };
+        let words: Vec<String> = literals.iter().map(folded).collect();
+        let groups = words.chunks(QUICK_WORDS);
+        let searchers = (groups.len() <= QUICK_MAX).then(|| groups.map(Searcher::new).collect::<Option<_>>());
+        Self { searchers: searchers.flatten().unwrap_or_default(), folds }
+    }
+
+    /// Whether none of the words is in the text.
+    fn rules_out(&self, text: &str) -> bool {
+        if self.searchers.is_empty() {
+            return false;
+        }
+        let folded;
+        let text = if self.folds {
+            folded = text.to_ascii_lowercase();
+            &folded
+        } else {
+            text
+        };
+        self.searchers.iter().all(|searcher| searcher.find(text).is_none())
+    }
 }
 
 /// Rule sets kept compiled: those of the generations that may still be in use.
@@ -59,8 +103,10 @@ impl Literals {
             return Ok(None);
         }
         // Overlapping search needs standard matching: a rule must not hide behind another's match.
+        let bytes: usize = of_this_kind.iter().map(|rule| rule.pattern.len()).sum();
         let automaton = AhoCorasickBuilder::new()
             .match_kind(MatchKind::Standard)
+            .kind((bytes <= DENSE_BYTES_MAX).then_some(AhoCorasickKind::DFA))
             .ascii_case_insensitive(ignore_case)
             .build(of_this_kind.iter().map(|rule| &rule.pattern))
             .map_err(|error| format!("the word list cannot be compiled: {error}"))?;
@@ -89,7 +135,11 @@ impl Matcher {
                 Syntax::Regex => regexes.push((rule.id, regex(rule, &rule.pattern)?)),
             }
         }
-        Ok(Self { literals: [Literals::new(&literals, false)?, Literals::new(&literals, true)?], regexes })
+        Ok(Self {
+            quick: Quick::new(&literals),
+            literals: [Literals::new(&literals, false)?, Literals::new(&literals, true)?],
+            regexes,
+        })
     }
 
     /// Whether there is nothing to look for.
@@ -100,7 +150,9 @@ impl Matcher {
     /// All matches in order, at most 256.
     pub(crate) fn find(&self, text: &str) -> Vec<Found> {
         let mut found = Vec::new();
-        for literals in self.literals.iter().flatten() {
+        let literals = self.literals.iter().flatten();
+        let none = self.quick.rules_out(text);
+        for literals in literals.take(if none { 0 } else { usize::MAX }) {
             let matches = literals.automaton.find_overlapping_iter(text).take(FOUND_MAX);
             found.extend(
                 matches.filter_map(|m| place(literals.rules[m.pattern().as_usize()], m.start(), m.end())),
@@ -184,6 +236,28 @@ mod tests {
         check(&[(Literal, "ПРИВЕТ", true)], "скажи Привет", &[(0, "Привет")]);
         check(&[(Literal, "a.b", true), (Literal, "É+", true)], "axb a.b é+", &[(0, "a.b"), (1, "é+")]);
         check(&[(Literal, "foo", false), (Literal, "oobar", false)], "foobar", &[(0, "foo"), (1, "oobar")]);
+    }
+
+    #[test]
+    fn each_word_of_a_list_of_any_length_is_found_wherever_it_stands() {
+        for count in [1, 63, 64, 65, 200, 3000] {
+            let words: Vec<String> = (0..count).map(|at| format!("Wörd{at:04}x")).collect();
+            for ignore_case in [false, true] {
+                let rules: Vec<_> =
+                    words.iter().map(|word| (Syntax::Literal, word.as_str(), ignore_case)).collect();
+                let matcher = matcher(&rules).unwrap();
+                for (rule, word) in words.iter().enumerate().step_by(words.len().div_ceil(40)) {
+                    let spelt = if ignore_case { word.to_ascii_uppercase() } else { word.clone() };
+                    for before in [0, 1, 15, 16, 17, 70] {
+                        let text = format!("{}{spelt} and so on", "é".repeat(before));
+                        let found: Vec<u32> = matcher.find(&text).iter().map(|found| found.rule).collect();
+                        assert_eq!(found, [u32::try_from(rule).unwrap()], "{count} words: {text}");
+                    }
+                    let other = if ignore_case { "Word0000x".to_owned() } else { word.to_ascii_uppercase() };
+                    assert!(matcher.find(&other).is_empty(), "{count} words: {other}");
+                }
+            }
+        }
     }
 
     #[test]
