@@ -22,27 +22,44 @@ const SETTLING: Duration = Duration::from_secs(1);
 const LISTED_MIN: u64 = 700;
 /// The function that the worker alone calls.
 const ROAD: &str = "tollgate_server::proxy::handle";
-/// What is counted by its calls: name in the table, and what a function's name begins with.
-const COUNTED: [(&str, &[&str]); 6] = [
-    ("allocations", &["mi_malloc", "mi_zalloc", "mi_theap_malloc", "mi_heap_malloc", "mi_realloc"]),
-    ("copies by function", &["memcpy", "__memcpy", "memmove", "__memmove"]),
+/// What is counted by calls: what a row is called, and how the names of its functions begin.
+const COUNTED: [(&str, &[&str]); 7] = [
+    (ALLOCATIONS, &["mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"]),
+    ("copies by `memcpy`", &["__memcpy", "memcpy", "__memmove", "memmove"]),
+    ("system calls", &["recv", "send", "readv", "writev", "pwrite", "epoll_wait", "syscall", "nanosleep"]),
     ("clock readings", &["clock_gettime"]),
-    (
-        "timers registered",
-        &["tokio::runtime::time::entry::TimerEntry::reset", "tokio::runtime::time::Handle"],
-    ),
-    ("calls into components", &["tollgate_runtime::unit::"]),
-    ("polls of connections", &["tollgate_server::listen::connection"]),
+    ("timers registered", &["tokio::runtime::time::wheel::Wheel::insert"]),
+    ("calls into components", &["tollgate_runtime::instance::Instance<W>::enter"]),
+    ("polls of the connection", &["tollgate_server::listen::connection::http1::{{closure}}"]),
 ];
+const ALLOCATIONS: &str = "allocations";
+
+/// What a request may cost its worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    instructions: u64,
+    code_misses: u64,
+    allocations: u64,
+}
+
+impl std::str::FromStr for Budget {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let figures: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let [instructions, code_misses, allocations] = figures[..] else { bail!("three figures are needed") };
+        Ok(Self { instructions, code_misses, allocations })
+    }
+}
 
 /// Counts `requests` requests and prints the tables. What callgrind wrote stays in the directory `keep`.
 ///
 /// # Errors
-/// Where the worker needs more than `at_most` instructions for one of them.
+/// Where one of them costs its worker more than the budget.
 pub(crate) async fn run(
     tollgate: &Path,
     requests: u64,
-    at_most: Option<u64>,
+    budget: Option<Budget>,
     keep: Option<&Path>,
 ) -> anyhow::Result<()> {
     if !callgrind::is_there() {
@@ -56,11 +73,22 @@ pub(crate) async fn run(
     print_functions(worker, requests);
     print_crates(worker, requests);
     print_counts(worker, requests);
-    match at_most {
-        Some(at_most) if worker.total().instructions / requests > at_most => {
-            bail!("a request costs more than {at_most} instructions of its worker")
-        }
-        _ => Ok(()),
+    budget.map_or(Ok(()), |budget| hold(budget, worker, requests))
+}
+
+fn hold(budget: Budget, worker: &Thread, requests: u64) -> anyhow::Result<()> {
+    let total = worker.total();
+    let figures = [
+        ("instructions", each(total.instructions, requests), budget.instructions),
+        ("L1i misses", each(total.code_misses, requests), budget.code_misses),
+        (ALLOCATIONS, each(calls(worker, ALLOCATIONS), requests), budget.allocations),
+    ];
+    for (what, found, most) in figures {
+        println!("{what}: {found} of {most}");
+    }
+    match figures.into_iter().find(|(_, found, most)| found > most) {
+        Some((what, found, most)) => bail!("a request costs its worker {found} {what}, and may cost {most}"),
+        None => Ok(()),
     }
 }
 
@@ -117,10 +145,7 @@ fn print_functions(worker: &Thread, requests: u64) {
 fn print_crates(worker: &Thread, requests: u64) {
     let mut crates: BTreeMap<&str, Cost> = BTreeMap::new();
     for (name, function) in &worker.functions {
-        let name = name.trim_start_matches(['<', '&', '(', '*']);
-        let name = name.strip_prefix("dyn ").unwrap_or(name);
-        let first = name.split("::").next().unwrap_or(name);
-        *crates.entry(first.split(['<', ' ']).next().unwrap_or(first)).or_default() += function.own;
+        *crates.entry(origin(name)).or_default() += function.own;
     }
     let mut rows: Vec<(&str, Cost)> = crates.into_iter().collect();
     rows.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.instructions));
@@ -131,14 +156,30 @@ fn print_crates(worker: &Thread, requests: u64) {
     println!();
 }
 
+/// The crate that a function is of. What was compiled from a component has no name.
+fn origin(name: &str) -> &str {
+    if name.starts_with("0x") {
+        return "(components)";
+    }
+    let name = name.trim_start_matches(['<', '&', '(', '*', '[']);
+    let name = ["dyn ", "mut "].iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
+    let first = name.split("::").next().unwrap_or(name);
+    first.split(['<', ' ', '@']).next().unwrap_or(first)
+}
+
 fn print_counts(worker: &Thread, requests: u64) {
     println!("| what | a request |\n|---|---|");
-    for (what, names) in COUNTED {
-        let counted = |name: &str| names.iter().any(|begin| name.starts_with(begin));
-        let calls =
-            worker.functions.iter().filter(|(name, _)| counted(name)).map(|(_, function)| function.calls);
-        println!("| {what} | {} |", per_request(calls.sum(), requests));
+    for (what, _) in COUNTED {
+        println!("| {what} | {} |", per_request(calls(worker, what), requests));
     }
+    println!();
+}
+
+/// Calls of what stands in [`COUNTED`] under this name.
+fn calls(worker: &Thread, what: &str) -> u64 {
+    let names = COUNTED.iter().find(|(known, _)| *known == what).map_or(&[][..], |(_, names)| names);
+    let counted = |name: &str| names.iter().any(|begin| name.starts_with(begin));
+    worker.functions.iter().filter(|(name, _)| counted(name)).map(|(_, function)| function.calls).sum()
 }
 
 /// With one digit after the point.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::task::LocalSet;
 
+use crate::counted::Budget;
 use crate::phase::{Plan, Round};
 use crate::target::Target;
 use crate::upstream::Script;
@@ -34,7 +35,7 @@ Options (after `--`):
   --only TEXT        only targets whose name holds TEXT, beside nginx
   --instructions N   instead of all that: count the instructions of N requests, with valgrind
   --keep DIR         where to leave what callgrind writes, for other tools
-  --at-most N        fail where a request costs its worker more instructions";
+  --at-most N,N,N    fail where a request costs its worker more instructions, L1i misses or allocations";
 
 /// The arguments of the command line.
 struct Options {
@@ -43,7 +44,7 @@ struct Options {
     requests: u64,
     only: String,
     instructions: Option<u64>,
-    at_most: Option<u64>,
+    at_most: Option<Budget>,
     keep: Option<PathBuf>,
 }
 

@@ -92,7 +92,8 @@ impl Target {
         Ok(Self { name: "nginx".to_owned(), process: Some(process), ..base })
     }
 
-    /// Tollgate with everything on, its ledger written as `sync` says, below the command `runner` where it is not empty.
+    /// Tollgate with everything on, its ledger written as `sync` says, started by the command `runner` where there is
+    /// one.
     pub(crate) fn tollgate(
         upstream: SocketAddr,
         binary: &Path,

@@ -128,9 +128,9 @@ pub fn find(body: &[u8], path: &[&str]) -> Option<Value> {
     scanner.value().ok()
 }
 
-/// The value of the outermost object's member whose name, quotes included, stands at byte `at`. It is read from there to the end
-/// of the body: nothing before it is looked at. `None` where what follows is not the rest of that object and of the
-/// body, and where a quote at `at` may be none.
+/// The value of the outermost object's member whose name, quotes included, stands at byte `at`. It is read from there
+/// to the end of the body: nothing before it is looked at. `None` where what follows is not the rest of that object and
+/// of the body, and where the quote at `at` may be inside a string.
 #[must_use]
 pub fn member_at(body: &[u8], at: usize) -> Option<Value> {
     // `\"` is inside a string; an unescaped quote before a name and a colon can only open that name.

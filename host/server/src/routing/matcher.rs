@@ -28,7 +28,8 @@ pub(crate) struct Matcher {
     regexes: Vec<(u32, Regex)>,
 }
 
-/// A first look for the words, many bytes at a time, in either case of their letters. Nearly every text has none of them.
+/// A first look for the words, many bytes at a time, in either case of their letters. Nearly every text has none of
+/// them.
 #[derive(Debug)]
 struct Quick {
     /// Empty where there is no such look: too many words, or no instructions for it.
