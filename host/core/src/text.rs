@@ -25,6 +25,9 @@ const IDENTIFIER_BYTES_MAX: usize = 256;
 /// What comes before the comma of a `data:` URL is no longer than this, in bytes.
 const DATA_URL_HEAD_BYTES_MAX: usize = 160;
 
+/// Most requests have no more text than this, in bytes: so much is taken at once.
+const TEXT_BYTES_USUAL: usize = 8 << 10;
+
 /// What a body is, and so which of its strings are text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -70,7 +73,9 @@ pub struct Extract {
 pub fn extract(body: &[u8], scope: Scope) -> Result<Extract, JsonError> {
     let body = json::check_utf8(body)?;
     let mut scanner = Scanner::new(body.as_bytes());
-    let mut walk = Walk { body, scope, extract: Extract::default(), held: Vec::new() };
+    let text = String::with_capacity(body.len().min(TEXT_BYTES_USUAL));
+    let mut walk =
+        Walk { body, scope, extract: Extract { text, parts: Vec::with_capacity(8) }, held: Vec::new() };
     walk.value(&mut scanner, Place { name: "", zone: Zone::Schema })?;
     scanner.end()?;
     Ok(walk.extract)

@@ -1,15 +1,17 @@
 //! What the gateway's usage taps saw: one JSON value per line, in the order of the adapter's plan.
 
+use memchr::memchr;
 use serde::Deserialize;
 
 /// The value that tap number `tap` saw, read into `T`. `None` when it saw nothing, or nothing of that shape.
 #[must_use]
 pub fn read<'a, T: Deserialize<'a>>(samples: &'a [u8], tap: usize) -> Option<T> {
-    let line = samples.split(|&byte| byte == b'\n').nth(tap)?;
-    if line.is_empty() {
-        return None;
+    let mut rest = samples;
+    for _ in 0..tap {
+        rest = rest.get(memchr(b'\n', rest)? + 1..)?;
     }
-    serde_json::from_slice(line).ok()
+    let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len()))?;
+    if line.is_empty() { None } else { serde_json::from_slice(line).ok() }
 }
 
 /// The same, where a stream states what a whole answer does on the line after its own.

@@ -32,9 +32,9 @@ pub(super) async fn http1<H: Handler>(
     mut stop: watch::Receiver<bool>,
 ) {
     let unread = Unread::default();
-    // No `async` block: the answer's future would lie in it twice, and hyper moves it.
+    // In a box, and no `async` block around it: hyper moves the future, and keeps room for one in each connection.
     let service = service_fn(|request| {
-        answer(Rc::clone(terms), from, request, unread.clone()).map(Ok::<_, Infallible>)
+        Box::pin(answer(Rc::clone(terms), from, request, unread.clone())).map(Ok::<_, Infallible>)
     });
     let serving = http1::Builder::new()
         // hyper's header timeout does nothing without a timer.

@@ -176,7 +176,10 @@ fn stopped(name: &HeaderName, unchanged: bool) -> bool {
         | header::PROXY_AUTHENTICATE => true,
         _ => {
             let name = name.as_str();
-            name == "keep-alive" || name.contains("organization") || name.contains("project")
+            // Few names have a `z` or a `j`: to look for one letter is a fifth of the work.
+            let operators = memchr::memchr2(b'z', b'j', name.as_bytes()).is_some()
+                && (name.contains("organization") || name.contains("project"));
+            name == "keep-alive" || operators
         }
     }
 }

@@ -94,8 +94,8 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
-            let answer = proxy(lane, arrival, dry_run, call, parts, body, &mut copying);
-            (dialect, on_behalf_of(arrival.id, pin!(answer)).await)
+            let answer = pin!(proxy(lane, arrival, dry_run, call, parts, body, &mut copying));
+            (dialect, on_behalf_of(arrival.id, answer).await)
         }
         Route::Models(name) => {
             let (protocol, answer) = models::answer(lane, arrival.at, parts, name);
@@ -118,8 +118,8 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
     }
 }
 
-/// Works on a request. Whatever components are called meanwhile say so by its id. The work stays where it is pinned: a future that
-/// is handed on by value lies twice in the one that awaits it, and all of that is copied with it.
+/// Works on a request. Whatever components are called meanwhile say so by its id. The work stays where it is pinned: a
+/// future that is handed on by value lies twice in the one that awaits it, and all of that is copied with it.
 fn on_behalf_of<T>(
     request: RequestId,
     mut work: Pin<&mut impl Future<Output = T>>,

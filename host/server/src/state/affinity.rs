@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::affinity::Affinities;
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::json::{self, Kind, Value};
@@ -25,8 +25,13 @@ const PARTS: usize = 16;
 const NAME_BYTES_MAX: usize = 256;
 
 /// Headers in which clients name a session.
-const HEADERS: [&str; 5] =
-    ["x-session-id", "x-claude-code-session-id", "session-id", "session_id", "x-conversation-id"];
+const HEADERS: [HeaderName; 5] = [
+    HeaderName::from_static("x-session-id"),
+    HeaderName::from_static("x-claude-code-session-id"),
+    HeaderName::from_static("session-id"),
+    HeaderName::from_static("session_id"),
+    HeaderName::from_static("x-conversation-id"),
+];
 /// Members in which they do; the first that is there counts.
 const MEMBERS: [(&str, &[&str]); 5] = [
     ("prompt_cache_key", &[]),
@@ -80,7 +85,7 @@ impl Conversations {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.seed);
         hasher.write(user.as_bytes());
-        let header = HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
+        let header = HEADERS.iter().find_map(|name| headers.get(name)).map(HeaderValue::as_bytes);
         if let Some(name) = header.filter(|name| !name.is_empty()).or_else(|| named(body, &member)) {
             hasher.write_u8(1);
             hasher.write(&name[..name.len().min(NAME_BYTES_MAX)]);
