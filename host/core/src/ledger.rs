@@ -41,19 +41,16 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// The whole charge.
-    ///
-    /// # Panics
-    /// When the parts sum past 64 bits, which no settlement of an [`Account`] does.
+    /// The whole charge. Parts of damaged books that sum past 64 bits stick at their end, as they do in [`Self::paid`].
     #[must_use]
     pub fn charge(&self) -> Micropoints {
-        Micropoints::new(self.posted.get() + self.overrun.get() + self.bad_debt.get())
+        Micropoints::new(self.paid().get().saturating_add(self.bad_debt.get()))
     }
 
     /// What left the account.
     #[must_use]
     pub fn paid(&self) -> Micropoints {
-        Micropoints::new(self.posted.get() + self.overrun.get())
+        Micropoints::new(self.posted.get().saturating_add(self.overrun.get()))
     }
 }
 

@@ -5,6 +5,12 @@ use std::fmt;
 /// Micro-points in a point.
 pub const MICROPOINTS_PER_POINT: i64 = 1_000_000;
 
+/// The most that one call is charged, whatever a component says: a thousand million points. Nobody means more, and nine
+/// thousand of them still fit into 64 bits.
+pub const CHARGE_MAX: Micropoints = Micropoints(1_000_000_000_000_000);
+/// The most that one movement of the books may move: ten thousand million points. A row with more is damage.
+pub const MOVEMENT_MAX: Micropoints = Micropoints(10_000_000_000_000_000);
+
 /// An amount or a balance in micro-points (1 point = 1,000,000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Micropoints(i64);

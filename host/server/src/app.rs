@@ -183,6 +183,7 @@ impl Gateway {
             transport: Settings { instead, ..transport },
             bodies,
             writer,
+            quarantined: opened.quarantined,
             settings: config,
         });
         let admin = Arc::new(Admin {

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) bodies: Bodies,
     /// Writes to the ledger.
     pub(crate) writer: Writer,
+    /// Movements of the books that cannot be, and that no balance counts.
+    pub(crate) quarantined: u64,
 }
 
 impl Shared {

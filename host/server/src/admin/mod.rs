@@ -88,6 +88,10 @@ fn ready(admin: &Admin) -> Answer {
         (true, Some(kind)) => format!("not ready: no {} could be loaded\n", kind.name()),
         (true, None) => "ready\n".to_owned(),
     };
+    match admin.shared.quarantined {
+        0 => {}
+        count => words += &format!("ledger: {count} movements cannot be, and no balance counts them\n"),
+    }
     let status = if words.starts_with("ready") { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     words += &keys_kept(admin);
     for component in runtime.status() {

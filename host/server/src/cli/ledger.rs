@@ -122,8 +122,9 @@ impl Ledger {
                     ("transfers", report.transfers.into()),
                     ("outstanding_points", Micropoints::new(report.outstanding).to_string().into()),
                     ("violations", report.violations.len().into()),
+                    ("quarantined", report.quarantined.len().into()),
                 ])?;
-                for violation in &report.violations {
+                for violation in report.violations.iter().chain(&report.quarantined) {
                     line(&format!("{}: {}", violation.rule, violation.detail))?;
                 }
                 if !report.violations.is_empty() {

@@ -71,6 +71,8 @@ pub(crate) struct Opened {
     pub(crate) admin_secret: [u8; 32],
     pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
+    /// Movements of the books that no balance counts.
+    pub(crate) quarantined: u64,
     /// Credentials whose state has changed.
     pub(crate) changed: UnboundedReceiver<CredentialId>,
 }
@@ -93,6 +95,7 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Open
     if swept.released > 0 {
         tracing::warn!(holds = swept.released, points = %swept.amount, "released holds of a run that did not end well");
     }
+    let quarantined = quarantined(&management).await?;
     let mut first_start = FirstStart::default();
     let admin_secret = admin_secret(management.store(), &mut first_start).await?;
     if demo {
@@ -106,7 +109,30 @@ pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Open
     let (store, logins) = (management.store().clone(), Logins::open(management.clone()).await?);
     let granted = granted(&management).await?;
     let books = DirectorySync { management, follower, permissions: Permissions::default() };
-    Ok(Opened { store, books, directory, routes, granted, admin_secret, logins, first_start, changed })
+    Ok(Opened {
+        store,
+        books,
+        directory,
+        routes,
+        granted,
+        admin_secret,
+        logins,
+        first_start,
+        quarantined,
+        changed,
+    })
+}
+
+/// Counts the movements that no balance counts, and says so.
+async fn quarantined(management: &Management) -> Result<u64, SyncError> {
+    let movements = management.store().ledger.quarantined().await?;
+    if movements > 0 {
+        tracing::error!(
+            movements,
+            "the ledger holds movements that cannot be: no balance counts them, `tollgate ledger verify` names them"
+        );
+    }
+    Ok(movements)
 }
 
 /// Decides where provider keys are kept, logs it, and adds those of the environment to memory.

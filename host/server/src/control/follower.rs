@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tollgate_core::id::ApiKeyId;
-use tollgate_core::ledger::BalanceOverflow;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{
     ApiKey, Change, Changed, Credential, Feed, ModelRoute, News, Part, Snapshot, StoreError, Wanted,
@@ -27,9 +26,6 @@ pub enum FollowError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A grant is more than an account can hold.
-    #[error("crediting an account")]
-    Account(#[from] BalanceOverflow),
 }
 
 /// The result of a step.
@@ -174,8 +170,11 @@ impl Follower {
             self.seq = credit.seq;
             // The account of a new user came with its balance, which includes these grants.
             let known = old.accounts.contains_key(&credit.user) || credit.seq > read_up_to;
-            if let Some(account) = new.accounts.get(&credit.user).filter(|_| known) {
-                account.credit(credit.amount)?;
+            if let Some(account) = new.accounts.get(&credit.user).filter(|_| known)
+                && let Err(error) = account.credit(credit.amount)
+            {
+                // One account that is full keeps nobody else from being served.
+                tracing::error!(%error, user = %credit.user, amount = %credit.amount, "points were not credited");
             }
         }
         Ok(())

@@ -56,6 +56,9 @@ pub struct Reward<'a> {
     pub provider: &'a str,
     /// Fingerprints of the key and, where the provider names it, of its account.
     pub fingerprints: &'a [Digest],
+    /// Whether the provider named the account. Where it did not, several keys may be of one account, and a user is
+    /// rewarded once at that provider.
+    pub account_named: bool,
     /// Micro-points, as the pricing policy decides.
     pub amount: Micropoints,
 }

@@ -22,6 +22,9 @@ pub struct VerifyReport {
     pub outstanding: i64,
     /// What is wrong; empty when the ledger is right. At most [`VIOLATIONS_MAX`] per rule.
     pub violations: Vec<Violation>,
+    /// Rows that cannot be, or cannot be read: they are left out wherever they would count, and everything else serves.
+    /// At most [`VIOLATIONS_MAX`] of a kind.
+    pub quarantined: Vec<Violation>,
 }
 
 /// Violations of one rule that a report names.
@@ -42,4 +45,11 @@ pub trait Verification: Send + Sync {
     /// # Errors
     /// When the database cannot be read. Broken invariants are not an error: they are in the report.
     async fn verify(&self) -> Result<VerifyReport, StoreError>;
+
+    /// How many movements no balance counts, because they cannot be: damage of version 0.1.0, which believed any count
+    /// of a provider. Reads an index of those alone.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn quarantined(&self) -> Result<u64, StoreError>;
 }

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use tollgate_core::price::{Rates, TierFactors};
 use tollgate_core::usage::{Class, ServiceTier, Unit, Usage};
 
+use crate::sqlite::sums::sum;
+
 /// The units of each class that has any.
 pub(crate) fn units_json(usage: &Usage) -> String {
     json(usage.amounts().map(|(class, units)| (class.name(), super::row::stored(units))))
@@ -62,7 +64,8 @@ pub(crate) fn token_classes() -> &'static str {
 /// All tokens of a record, in SQL.
 pub(crate) fn tokens_of_record() -> String {
     let classes = token_classes();
-    format!("(SELECT COALESCE(SUM(value), 0) FROM json_each(usage) WHERE key IN ({classes}))")
+    let sum = sum!("value");
+    format!("(SELECT COALESCE({sum}, 0) FROM json_each(usage) WHERE key IN ({classes}))")
 }
 
 /// Written by hand: names need no escapes, and there are many records.

@@ -18,7 +18,8 @@ use crate::error::StoreError;
 use crate::sqlite::amounts::token_classes;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, readable, stored};
+use crate::sqlite::sums::sum;
 
 /// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
@@ -29,9 +30,10 @@ pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enable
 fn uses() -> String {
     let classes = token_classes();
     format!(
-        "SELECT subject, last_at, requests, (SELECT COALESCE(SUM(units), 0) FROM usage_counter_units AS used \
+        "SELECT subject, last_at, requests, (SELECT COALESCE({}, 0) FROM usage_counter_units AS used \
          WHERE used.kind = 4 AND used.subject = usage_counter.subject AND class IN ({classes})), charge \
-         FROM usage_counter WHERE kind = 4"
+         FROM usage_counter WHERE kind = 4",
+        sum!("units")
     )
 }
 
@@ -217,7 +219,7 @@ impl ApiKeys for Database {
             .fetch_all(self.pool())
             .await
             .doing("reading what API keys used")?;
-        rows.iter().map(|row| fields("counter", row, key_use)).collect()
+        Ok(readable("counter", &rows, key_use))
     }
 
     async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, StoreError> {
@@ -239,7 +241,7 @@ impl ApiKeys for Database {
             query = query.bind(user.as_bytes().as_slice());
         }
         let rows = query.fetch_all(self.pool()).await.doing("listing API keys")?;
-        rows.iter().map(|row| fields("API key", row, api_key)).collect()
+        Ok(readable("API key", &rows, api_key))
     }
 
     async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
@@ -248,13 +250,13 @@ impl ApiKeys for Database {
             .fetch_all(self.pool())
             .await
             .doing("reading what API keys used")?;
-        rows.iter().map(|row| fields("counter", row, key_use)).collect()
+        Ok(readable("counter", &rows, key_use))
     }
 
     async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing API keys")?;
-        rows.iter().map(|row| fields("API key", row, api_key)).collect()
+        Ok(readable("API key", &rows, api_key))
     }
 
     async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
@@ -282,16 +284,17 @@ impl Database {
         // By user, because the counters are: one lookup per user, and never another day.
         let classes = token_classes();
         let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT api_key, SUM(units) FROM users CROSS JOIN usage_counter_units \
+            "SELECT api_key, {} FROM users CROSS JOIN usage_counter_units \
              ON kind = 1 AND subject = users.id AND day = ? \
-             WHERE api_key <> x'' AND class IN ({classes}) GROUP BY api_key"
+             WHERE api_key <> x'' AND class IN ({classes}) GROUP BY api_key",
+            sum!("units")
         )))
         .bind(stored(now.day()))
         .fetch_all(self.pool())
         .await
         .doing("reading what API keys used today")?;
         let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("counter", row, read)).collect()
+        Ok(readable("counter", &rows, read))
     }
 
     /// The same, of these keys only.
@@ -302,9 +305,10 @@ impl Database {
     ) -> Result<HashMap<ApiKeyId, u64>, StoreError> {
         let classes = token_classes();
         let query = format!(
-            "SELECT api_key.id, SUM(units) FROM api_key CROSS JOIN usage_counter_units ON kind = 1 \
+            "SELECT api_key.id, {} FROM api_key CROSS JOIN usage_counter_units ON kind = 1 \
              AND subject = api_key.user_id AND day = ? AND usage_counter_units.api_key = api_key.id \
-             WHERE api_key.id {IN_LIST} AND class IN ({classes}) GROUP BY api_key.id"
+             WHERE api_key.id {IN_LIST} AND class IN ({classes}) GROUP BY api_key.id",
+            sum!("units")
         );
         let rows = sqlx::query(AssertSqlSafe(query))
             .bind(stored(now.day()))
@@ -313,7 +317,7 @@ impl Database {
             .await
             .doing("reading what API keys used today")?;
         let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("counter", row, read)).collect()
+        Ok(readable("counter", &rows, read))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::catalogue::audit::{AuditFilter, AuditLog, AuditRow, Note};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, loaded, readable, stored};
 
 #[async_trait]
 impl AuditLog for Database {
@@ -31,7 +31,7 @@ impl AuditLog for Database {
         conditions(&mut query, filter);
         query.push(" ORDER BY seq DESC LIMIT ").push_bind(stored(filter.limit as u64));
         let rows = query.build().fetch_all(self.pool()).await.doing("reading the audit log")?;
-        rows.iter().map(|row| fields("audit row", row, audit_row)).collect()
+        Ok(readable("audit row", &rows, audit_row))
     }
 }
 

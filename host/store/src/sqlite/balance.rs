@@ -7,16 +7,20 @@ use tollgate_core::points::Micropoints;
 use crate::error::StoreError;
 use crate::ledger::account::Balance;
 use crate::sqlite::error::Doing;
-use crate::sqlite::row::{IN_LIST, Row, fields, list};
+use crate::sqlite::row::{IN_LIST, Row, list, readable};
+use crate::sqlite::sums::{added, moved, sum};
 
 /// What transfers after the snapshot moved: one signed row per transfer and side.
 macro_rules! moved_after_snapshot {
     () => {
-        "SELECT debit AS account, -amount AS delta FROM transfer \
-         WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4) \
-         UNION ALL \
-         SELECT credit, amount FROM transfer \
-         WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4)"
+        concat!(
+            "SELECT debit AS account, -amount AS delta FROM transfer \
+             WHERE seq > (SELECT seq FROM balance_snapshot) AND ",
+            moved!(),
+            " UNION ALL SELECT credit, amount FROM transfer \
+             WHERE seq > (SELECT seq FROM balance_snapshot) AND ",
+            moved!()
+        )
     };
 }
 
@@ -34,14 +38,15 @@ pub(crate) use open_holds;
 /// The balances of all users.
 pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Balance>, StoreError> {
     let rows = sqlx::query(concat!(
-        "SELECT account.owner, account.floor, \
-         COALESCE(balance.posted, 0) + COALESCE(moved.delta, 0), COALESCE(held.amount, 0) \
-         FROM account \
-         LEFT JOIN balance ON balance.account = account.id \
-         LEFT JOIN (SELECT account, SUM(delta) AS delta FROM (",
+        "SELECT account.owner, account.floor, COALESCE(moved.posted, 0), COALESCE(held.amount, 0) FROM account \
+         LEFT JOIN (SELECT account, ",
+        sum!("delta"),
+        " AS posted FROM (SELECT account, posted AS delta FROM balance UNION ALL ",
         moved_after_snapshot!(),
         ") AS moves GROUP BY account) AS moved ON moved.account = account.id \
-         LEFT JOIN (SELECT debit, SUM(amount) AS amount FROM (",
+         LEFT JOIN (SELECT debit, ",
+        sum!("amount"),
+        " AS amount FROM (",
         open_holds!(),
         ") AS open GROUP BY debit) AS held ON held.debit = account.id \
          WHERE account.kind = 'user'",
@@ -49,7 +54,7 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Balance
     .fetch_all(connection)
     .await
     .doing("summing up balances")?;
-    rows.iter().map(|row| fields("balance", row, balance)).collect()
+    Ok(readable("balance", &rows, balance))
 }
 
 /// The balances of these users. Reads only movements since the snapshot: those that took from these users, and all that
@@ -60,23 +65,27 @@ pub(crate) async fn of(
 ) -> Result<Vec<Balance>, StoreError> {
     let query = format!(
         "WITH wanted AS MATERIALIZED (SELECT id, owner, floor FROM account WHERE owner {IN_LIST}), \
-         moved AS (SELECT account, SUM(delta) AS delta FROM (\
-         SELECT debit AS account, -amount AS delta FROM wanted CROSS JOIN transfer ON debit = wanted.id \
-         WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4) UNION ALL \
-         SELECT credit, amount FROM transfer WHERE seq > (SELECT seq FROM balance_snapshot) AND kind IN (2, 4) \
+         moved AS (SELECT account, {posted} AS posted FROM (\
+         SELECT account, posted AS delta FROM wanted JOIN balance ON balance.account = wanted.id UNION ALL \
+         SELECT debit, -amount FROM wanted CROSS JOIN transfer ON debit = wanted.id \
+         WHERE seq > (SELECT seq FROM balance_snapshot) AND {moved} UNION ALL \
+         SELECT credit, amount FROM transfer WHERE seq > (SELECT seq FROM balance_snapshot) AND {moved} \
          AND credit IN (SELECT id FROM wanted)) GROUP BY account), \
-         held AS (SELECT debit, SUM(amount) AS amount FROM ({}) WHERE debit IN (SELECT id FROM wanted) GROUP BY debit) \
-         SELECT wanted.owner, wanted.floor, COALESCE(balance.posted, 0) + COALESCE(moved.delta, 0), \
-         COALESCE(held.amount, 0) FROM wanted LEFT JOIN balance ON balance.account = wanted.id \
-         LEFT JOIN moved ON moved.account = wanted.id LEFT JOIN held ON held.debit = wanted.id ORDER BY wanted.owner",
-        open_holds!()
+         held AS (SELECT debit, {held} AS amount FROM ({open_holds}) WHERE debit IN (SELECT id FROM wanted) \
+         GROUP BY debit) SELECT wanted.owner, wanted.floor, COALESCE(moved.posted, 0), COALESCE(held.amount, 0) \
+         FROM wanted LEFT JOIN moved ON moved.account = wanted.id LEFT JOIN held ON held.debit = wanted.id \
+         ORDER BY wanted.owner",
+        posted = sum!("delta"),
+        moved = moved!(),
+        held = sum!("amount"),
+        open_holds = open_holds!()
     );
     let rows = sqlx::query(AssertSqlSafe(query))
         .bind(list(users.iter().map(UserId::as_bytes)))
         .fetch_all(connection)
         .await
         .doing("summing up balances")?;
-    rows.iter().map(|row| fields("balance", row, balance)).collect()
+    Ok(readable("balance", &rows, balance))
 }
 
 fn balance(row: &mut Row<'_>) -> Option<Balance> {
@@ -117,7 +126,9 @@ async fn sum(connection: &mut SqliteConnection) -> Result<Option<Sums>, sqlx::Er
         return Ok(None);
     }
     let moved = sqlx::query_as(concat!(
-        "SELECT account, SUM(delta) FROM (",
+        "SELECT account, ",
+        sum!("delta"),
+        " FROM (",
         moved_after_snapshot!(),
         ") GROUP BY account"
     ))
@@ -142,10 +153,10 @@ async fn store(connection: &mut SqliteConnection, sums: &Sums) -> Result<(), sql
         return write.rollback().await;
     }
     for (account, delta) in &sums.moved {
-        sqlx::query(
-            "INSERT INTO balance (account, posted) VALUES (?, ?) \
-             ON CONFLICT (account) DO UPDATE SET posted = posted + excluded.posted",
-        )
+        sqlx::query(concat!(
+            "INSERT INTO balance (account, posted) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET ",
+            added!("posted")
+        ))
         .bind(account)
         .bind(delta)
         .execute(&mut *write)

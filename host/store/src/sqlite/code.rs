@@ -15,7 +15,7 @@ use crate::ledger::code::{CODES_MAX, CodeBatch, Codes, NewBatch};
 use crate::sqlite::error::Doing;
 use crate::sqlite::grant::{Booking, book};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 use crate::sqlite::sql::{Code, account};
 
 /// Batches with what was redeemed of them; a condition and the grouping follow.
@@ -83,7 +83,7 @@ impl Codes for Database {
         .fetch_all(self.pool())
         .await
         .doing("listing codes")?;
-        rows.iter().map(|row| fields("batch of codes", row, batch)).collect()
+        Ok(readable("batch of codes", &rows, batch))
     }
 
     async fn code_batch(&self, id: BatchId) -> Result<CodeBatch, StoreError> {

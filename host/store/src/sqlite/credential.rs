@@ -25,7 +25,8 @@ use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::{Doing, is_refusal};
 use crate::sqlite::lending;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, readable, stored};
+use crate::sqlite::sums::sum;
 
 /// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, owner, user_id, provider, label, nonce, sealed, hint, weight, enabled, \
@@ -198,19 +199,19 @@ impl Credentials for Database {
             .fetch_all(self.pool())
             .await
             .doing("listing credentials")?;
-        rows.iter().map(|row| fields("credential", row, credential)).collect()
+        Ok(readable("credential", &rows, credential))
     }
 
     async fn credentials_without_fingerprint(&self) -> Result<Vec<Credential>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} WHERE credential.fingerprint IS NULL"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
-        rows.iter().map(|row| fields("credential", row, credential)).collect()
+        Ok(readable("credential", &rows, credential))
     }
 
     async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
-        rows.iter().map(|row| fields("credential", row, credential)).collect()
+        Ok(readable("credential", &rows, credential))
     }
 
     async fn change_credential(
@@ -373,15 +374,17 @@ impl Database {
         let midnight = RequestId::new(Timestamp::from_millis(now.day() * DAY_MS), [0; 10]);
         let tokens = tokens_of_record();
         let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT credential, SUM(CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN {tokens} \
-             ELSE 0 END) FROM request_record WHERE request >= ? AND credential IS NOT NULL GROUP BY credential"
+            "SELECT credential, {} FROM (SELECT credential, \
+             CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN {tokens} ELSE 0 END AS tokens \
+             FROM request_record WHERE request >= ? AND credential IS NOT NULL) GROUP BY credential",
+            sum!("tokens")
         )))
         .bind(midnight.as_bytes().as_slice())
         .fetch_all(self.pool())
         .await
         .doing("summing what credentials served today")?;
         let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("record", row, read)).collect()
+        Ok(readable("record", &rows, read))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::ledger::booking::Credit;
 use crate::snapshot::Snapshot;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, readable, stored};
 use crate::sqlite::{api_key, balance, credential, model_route, price, price_rate, user};
 
 const LAST_TRANSFER: &str = "SELECT COALESCE(MAX(seq), 0) FROM transfer";
@@ -52,7 +52,8 @@ impl Feed for Database {
             .await
             .doing("reading what has changed")?;
         let read = rows.iter().map(|row| fields("change", row, change));
-        let changes = read.collect::<Result<Vec<_>, _>>()?;
+        // What cannot be read may have been anything: everything is read then.
+        let Ok(changes) = read.collect::<Result<Vec<_>, _>>() else { return Ok(News::Gap) };
         match changes.split_first() {
             Some((known, new)) if known.seq == seq => Ok(News::Changes(new.to_vec())),
             _ => Ok(News::Gap),
@@ -189,7 +190,7 @@ async fn all<T>(
 ) -> Result<Vec<T>, StoreError> {
     let query = AssertSqlSafe(format!("{columns} ORDER BY id"));
     let rows = sqlx::query(query).fetch_all(connection).await.doing("loading")?;
-    rows.iter().map(|row| fields(what, row, &read)).collect()
+    Ok(readable(what, &rows, &read))
 }
 
 /// The rows whose `column` is among the ids.
@@ -204,5 +205,5 @@ async fn some<T>(
     let Some(ids) = ids else { return Ok(Vec::new()) };
     let query = AssertSqlSafe(format!("{columns} WHERE {column} {IN_LIST} ORDER BY id"));
     let rows = sqlx::query(query).bind(ids).fetch_all(connection).await.doing("loading")?;
-    rows.iter().map(|row| fields(what, row, &read)).collect()
+    Ok(readable(what, &rows, &read))
 }

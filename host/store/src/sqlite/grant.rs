@@ -5,20 +5,21 @@ use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{RequestId, TransferId, UserId};
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{MOVEMENT_MAX, Micropoints};
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::ledger::booking::{Credit, Granted, Grants};
+use crate::sqlite::balance;
 use crate::sqlite::error::Doing;
 use crate::sqlite::feed::tell_of_points;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::row::{Row, fields, readable, stored};
 use crate::sqlite::sql::{Code, Kind, Origin, account};
 
-/// The most that is booked at once: more than anyone could mean, and little enough for sums to stay within 64 bits.
-const BOOKING_MAX: Micropoints = Micropoints::from_points(10_000_000_000);
+/// The most that an account may hold after a booking: a hundred times what is booked at once, and far from 64 bits.
+const BALANCE_MAX: Micropoints = Micropoints::new(100 * MOVEMENT_MAX.get());
 /// Bytes of a reason, an actor or a reference.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -99,13 +100,14 @@ impl Database {
             "SELECT transfer.seq, account.owner, \
              CASE WHEN account.id = transfer.credit THEN transfer.amount ELSE -transfer.amount END \
              FROM transfer JOIN account ON account.id IN (transfer.debit, transfer.credit) AND account.kind = 'user' \
-             WHERE transfer.origin <> 0 AND transfer.seq > ? AND transfer.kind = 4 ORDER BY transfer.seq",
+             WHERE transfer.origin <> 0 AND transfer.seq > ? AND transfer.kind = 4 \
+             AND transfer.amount <= 10000000000000000 ORDER BY transfer.seq",
         )
         .bind(seq)
         .fetch_all(self.pool())
         .await
         .doing("reading grants")?;
-        rows.iter().map(|row| fields("transfer", row, credit)).collect()
+        Ok(readable("transfer", &rows, credit))
     }
 }
 
@@ -122,6 +124,13 @@ pub(crate) async fn book(
     check(booking)?;
     if let Some(granted) = booked(connection, booking).await? {
         return Ok(granted);
+    }
+    let balances = balance::of(connection, &[booking.user]).await?;
+    if balances
+        .iter()
+        .any(|balance| balance.posted.checked_add(booking.amount).is_none_or(|sum| sum > BALANCE_MAX))
+    {
+        return Err(StoreError::Invalid(format!("an account holds {BALANCE_MAX} points at most")));
     }
     let transfer = TransferId::new(now, random()?);
     let inserted = sqlx::query(
@@ -155,7 +164,7 @@ fn check(booking: &Booking<'_>) -> Result<(), StoreError> {
     if booking.amount <= Micropoints::ZERO {
         return refuse("an amount is above 0 points");
     }
-    if booking.amount > BOOKING_MAX {
+    if booking.amount > MOVEMENT_MAX {
         return refuse("no more than ten thousand million points are booked at once");
     }
     let texts = [booking.reason, booking.actor, booking.reference.unwrap_or_default()];

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::sqlite::amounts::units_of;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 
 /// The loan of a joined row; NULL where there is none.
 #[expect(clippy::option_option, reason = "the outer one is a column that is damaged")]
@@ -164,7 +164,7 @@ impl Database {
         .await
         .doing("counting uses of lent credentials")?;
         let read = |row: &mut Row<'_>| Some((CredentialId::from_bytes(row.bytes()?), row.u64()?));
-        rows.iter().map(|row| fields("use", row, read)).collect()
+        Ok(readable("use", &rows, read))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::sessions::{Guessed, LockOuts, WrongTries};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, loaded, readable, stored};
 
 #[async_trait]
 impl LockOuts for Database {
@@ -22,7 +22,7 @@ impl LockOuts for Database {
             let (guessed, wrong) = (row.bytes()?, row.get().map(loaded)?);
             Some((guessed, u32::try_from(wrong).ok()?, Timestamp::from_millis(row.u64()?)))
         };
-        rows.iter().map(|row| fields("lock-out", row, read)).collect()
+        Ok(readable("lock-out", &rows, read))
     }
 
     async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> Result<(), StoreError> {

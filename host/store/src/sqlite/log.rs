@@ -19,7 +19,7 @@ use crate::log::filter::{RequestFilter, RequestPage, RequestPages};
 use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{fields, stored};
+use crate::sqlite::row::{fields, readable, stored};
 
 /// Records that a page looks at where no index helps.
 const WALK_MAX: u32 = 20_000;
@@ -161,7 +161,7 @@ impl Database {
         let values = [Value::Bytes(user.as_bytes().to_vec())];
         let text = "SELECT id FROM api_key WHERE user_id = ?".to_owned();
         let rows = self.read(text, &values, "reading a user's keys").await?;
-        rows.iter().map(|row| fields("API key", row, |row| row.get())).collect()
+        Ok(readable("API key", &rows, |row| row.get()))
     }
 
     /// Follows the branches, and merges what they find.
@@ -246,7 +246,7 @@ impl Database {
 
     async fn ids(&self, text: String, values: &[Value]) -> Result<Vec<RequestId>, StoreError> {
         let rows = self.read(text, values, "reading the request log").await?;
-        rows.iter().map(|row| fields("record", row, |row| row.bytes().map(RequestId::from_bytes))).collect()
+        Ok(readable("record", &rows, |row| row.bytes().map(RequestId::from_bytes)))
     }
 
     /// Runs a query whose text is our own: column names, numbers and question marks.

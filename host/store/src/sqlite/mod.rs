@@ -40,6 +40,7 @@ mod session;
 mod setting;
 mod sql;
 mod statement;
+mod sums;
 mod sweep;
 mod tally;
 mod usage;

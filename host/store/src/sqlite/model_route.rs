@@ -8,7 +8,7 @@ use crate::catalogue::model_route::{ModelRoute, ModelRoutes};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::row::{Row, fields, readable, stored};
 
 /// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, name, definition, created_at, updated_at FROM model_route";
@@ -88,7 +88,7 @@ impl ModelRoutes for Database {
             .fetch_all(self.pool())
             .await
             .doing("listing model routes")?;
-        rows.iter().map(|row| fields("model route", row, model_route)).collect()
+        Ok(readable("model route", &rows, model_route))
     }
 
     async fn model_route(&self, id: RouteId) -> Result<ModelRoute, StoreError> {

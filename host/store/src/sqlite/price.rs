@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::sqlite::amounts::{rates_json, rates_of, tiers_json, tiers_of};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 
 #[async_trait]
 impl Prices for Database {
@@ -109,7 +109,7 @@ impl Prices for Database {
         .fetch_all(self.pool())
         .await
         .doing("listing prices")?;
-        rows.iter().map(|row| fields("price version", row, price_version)).collect()
+        Ok(readable("price version", &rows, price_version))
     }
 
     async fn prices(&self, version: u64) -> Result<PriceTable, StoreError> {
@@ -216,7 +216,13 @@ async fn insert(
     Ok(())
 }
 
-struct PriceRow {
+/// Rows of prices, whatever their version.
+pub(crate) const ROWS: &str =
+    "SELECT model, tier, provider, above_tokens, output_tokens_max, rates, request, service_tiers FROM price";
+const OF_VERSION: &str = "SELECT model, tier, provider, above_tokens, output_tokens_max, rates, request, service_tiers FROM price \
+     WHERE version = ? ORDER BY model, tier";
+
+pub(crate) struct PriceRow {
     model: String,
     is_long: bool,
     provider: String,
@@ -232,31 +238,37 @@ pub(crate) async fn table(
     version: i64,
     effective_at: i64,
 ) -> Result<PriceTable, StoreError> {
-    let rows = sqlx::query(
-        "SELECT model, tier, provider, above_tokens, output_tokens_max, rates, request, service_tiers \
-         FROM price WHERE version = ? ORDER BY model, tier",
-    )
-    .bind(version)
-    .fetch_all(connection)
-    .await
-    .doing("reading prices")?;
+    let rows = sqlx::query(OF_VERSION).bind(version).fetch_all(connection).await.doing("reading prices")?;
     let mut models = HashMap::<String, ModelPrice>::with_capacity(rows.len());
+    let mut damaged = Vec::new();
     for row in &rows {
-        let row = fields("price", row, price_row)?;
+        let row = match fields("price", row, price_row) {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::error!(version, %error);
+                damaged.extend(fields("price", row, |row| row.get::<String>()));
+                continue;
+            }
+        };
         if row.is_long {
             // The ordinary prices of a model come first.
-            let price = models.get_mut(&row.model).ok_or(StoreError::Damaged("price"))?;
-            price.long_prompt = Some(Tier { above_tokens: row.above_tokens, rates: row.rates });
+            if let Some(price) = models.get_mut(&row.model) {
+                price.long_prompt = Some(Tier { above_tokens: row.above_tokens, rates: row.rates });
+            }
         } else {
             let PriceRow { provider, rates: base, output_tokens_max, tiers, .. } = row;
             let price = ModelPrice { provider, base, long_prompt: None, output_tokens_max, tiers };
             models.insert(row.model, price);
         }
     }
+    // A model of which a part of the prices cannot be read has none: it is not served for less.
+    for model in &damaged {
+        models.remove(model);
+    }
     Ok(PriceTable::new(loaded(version), Timestamp::from_millis(loaded(effective_at)), models))
 }
 
-fn price_row(row: &mut Row<'_>) -> Option<PriceRow> {
+pub(crate) fn price_row(row: &mut Row<'_>) -> Option<PriceRow> {
     Some(PriceRow {
         model: row.get()?,
         is_long: row.get()?,

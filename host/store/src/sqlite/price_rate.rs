@@ -15,7 +15,7 @@ use crate::catalogue::price::{Payers, PriceRates};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{IN_LIST, Row, fields, list, stored};
+use crate::sqlite::row::{IN_LIST, Row, list, readable, stored};
 
 #[async_trait]
 impl PriceRates for Database {
@@ -60,7 +60,7 @@ impl PriceRates for Database {
             .fetch_all(self.pool())
             .await
             .doing("reading price rates")?;
-        rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
+        Ok(readable("price rate", &rows, price_rate))
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<HashMap<Use
         .fetch_all(connection)
         .await
         .doing("reading price rates")?;
-    rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
+    Ok(readable("price rate", &rows, price_rate))
 }
 
 /// The rates of the users whose ids are in the list.
@@ -107,7 +107,7 @@ pub(crate) async fn of(
         .fetch_all(connection)
         .await
         .doing("reading price rates")?;
-    rows.iter().map(|row| fields("price rate", row, price_rate)).collect()
+    Ok(readable("price rate", &rows, price_rate))
 }
 
 fn price_rate(row: &mut Row<'_>) -> Option<(UserId, PriceRate)> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tollgate_core::id::{RequestId, UserId};
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{MOVEMENT_MAX, Micropoints};
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
@@ -16,6 +16,7 @@ use crate::sqlite::grant::{Booking, book};
 use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
 use crate::sqlite::sql::{Code, account};
+use crate::sqlite::sums::sum;
 
 /// What a user paid for a request.
 struct Paid {
@@ -34,7 +35,7 @@ impl Refunds for Database {
             Some(reference) => under(&mut tx, reference).await?,
             None => None,
         };
-        let left = paid - refunded;
+        let left = paid.saturating_sub(refunded);
         let amount = match (refund.amount, before) {
             (None, Some(amount)) => amount,
             (Some(amount), Some(_)) => amount.get(),
@@ -77,12 +78,13 @@ fn checked(asked: Option<Micropoints>, left: i64, refunded: i64) -> Result<i64, 
 }
 
 async fn paid(connection: &mut SqliteConnection, request: RequestId) -> Result<Paid, StoreError> {
-    let row = sqlx::query(
-        "SELECT account.owner, post.amount + COALESCE(overrun.amount, 0), \
-         (SELECT COALESCE(SUM(amount), 0) FROM transfer WHERE code = 7 AND request = ?1) \
-         FROM transfer AS post JOIN account ON account.id = post.debit \
-         LEFT JOIN transfer AS overrun ON overrun.id = ?2 WHERE post.resolves = ?1",
-    )
+    let row = sqlx::query(concat!(
+        "SELECT account.owner, post.amount, COALESCE(overrun.amount, 0), (SELECT COALESCE(",
+        sum!("amount"),
+        ", 0) FROM transfer WHERE code = 7 AND request = ?1) \
+             FROM transfer AS post JOIN account ON account.id = post.debit \
+             LEFT JOIN transfer AS overrun ON overrun.id = ?2 WHERE post.resolves = ?1"
+    ))
     .bind(request.as_bytes().as_slice())
     .bind(transfer_id(request, Movement::Overrun).as_bytes().as_slice())
     .fetch_optional(connection)
@@ -90,7 +92,11 @@ async fn paid(connection: &mut SqliteConnection, request: RequestId) -> Result<P
     .doing("reading what was paid")?;
     let row = row.ok_or(StoreError::NotFound("settled request"))?;
     fields("transfer", &row, |row| {
-        Some(Paid { user: UserId::from_bytes(row.bytes()?), paid: row.get()?, refunded: row.get()? })
+        let user = UserId::from_bytes(row.bytes()?);
+        let (posted, overrun): (i64, i64) = (row.get()?, row.get()?);
+        // What no balance counts was not paid.
+        let counted = |amount: i64| if amount > MOVEMENT_MAX.get() { 0 } else { amount };
+        Some(Paid { user, paid: counted(posted) + counted(overrun), refunded: row.get()? })
     })
 }
 

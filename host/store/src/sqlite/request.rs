@@ -18,9 +18,9 @@ use crate::log::filter::{RequestFilter, RequestPages, Requests};
 use crate::sqlite::amounts::units_of;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded};
+use crate::sqlite::row::{Row, fields, loaded, readable};
 
-const SELECT: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
+pub(crate) const COLUMNS: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, adapter, \
     selector, pricing, filter, receipt, filter_hash, error, started_at \
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
@@ -50,11 +50,11 @@ impl Requests for Database {
         .fetch_all(self.pool())
         .await
         .doing("reading attempts")?;
-        rows.iter().map(|row| fields("attempt", row, attempt)).collect()
+        Ok(readable("attempt", &rows, attempt))
     }
 
     async fn request(&self, request: RequestId) -> Result<RequestRecord, StoreError> {
-        let row = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE request = ?")))
+        let row = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE request = ?")))
             .bind(request.as_bytes().as_slice())
             .fetch_optional(self.pool())
             .await
@@ -101,7 +101,7 @@ impl Requests for Database {
         .fetch_all(self.pool())
         .await
         .doing("reading plugin events")?;
-        rows.iter().map(|row| fields("plugin event", row, event)).collect()
+        Ok(readable("plugin event", &rows, event))
     }
 }
 
@@ -112,13 +112,13 @@ impl Database {
             return Ok(Vec::new());
         }
         let places = vec!["?"; requests.len()].join(",");
-        let text = format!("{SELECT} WHERE request IN ({places}) ORDER BY request DESC");
+        let text = format!("{COLUMNS} WHERE request IN ({places}) ORDER BY request DESC");
         let mut query = sqlx::query(AssertSqlSafe(text));
         for request in requests {
             query = query.bind(request.as_bytes().as_slice());
         }
         let rows = query.fetch_all(self.pool()).await.doing("reading records")?;
-        rows.iter().map(|row| fields("record", row, record)).collect()
+        Ok(readable("record", &rows, record))
     }
 }
 
@@ -142,7 +142,7 @@ fn attempt(row: &mut Row<'_>) -> Option<Attempt> {
     })
 }
 
-fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
+pub(crate) fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
     Some(RequestRecord {
         request: RequestId::from_bytes(row.bytes()?),
         user: UserId::from_bytes(row.bytes()?),

@@ -13,20 +13,31 @@ use crate::error::StoreError;
 use crate::log::filter::{Expiry, Retention};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{fields, stored};
+use crate::sqlite::row::{readable, stored};
+use crate::sqlite::sums::{added, sum};
 
 /// Adds the batch's part of the counters to what was removed before.
-const REMOVE_COUNTED: &str = "INSERT INTO usage_removed \
-    SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), SUM(charge), MAX(started_at) \
-    FROM counted_record WHERE request <= ? GROUP BY 1, 2, 3, 4, 5 \
-    ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET requests = requests + excluded.requests, \
-    failed = failed + excluded.failed, charge = charge + excluded.charge, last_at = MAX(last_at, excluded.last_at)";
+const REMOVE_COUNTED: &str = concat!(
+    "INSERT INTO usage_removed SELECT kind, subject, day, api_key, model, COUNT(*), SUM(failed), ",
+    sum!("charge"),
+    ", MAX(started_at) FROM counted_record WHERE request <= ? GROUP BY 1, 2, 3, 4, 5 \
+    ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET ",
+    added!("requests"),
+    ", ",
+    added!("failed"),
+    ", ",
+    added!("charge"),
+    ", last_at = MAX(last_at, excluded.last_at)"
+);
 
 /// Its units.
-const REMOVE_UNITS: &str = "INSERT INTO usage_removed_units \
-    SELECT kind, subject, day, api_key, model, class, SUM(units) \
-    FROM counted_units WHERE request <= ? GROUP BY 1, 2, 3, 4, 5, 6 \
-    ON CONFLICT (kind, subject, day, api_key, model, class) DO UPDATE SET units = units + excluded.units";
+const REMOVE_UNITS: &str = concat!(
+    "INSERT INTO usage_removed_units SELECT kind, subject, day, api_key, model, class, ",
+    sum!("units"),
+    " FROM counted_units WHERE request <= ? GROUP BY 1, 2, 3, 4, 5, 6 \
+    ON CONFLICT (kind, subject, day, api_key, model, class) DO UPDATE SET ",
+    added!("units")
+);
 
 /// The steps of a removal, in their order; each takes the last request of the batch.
 const REMOVE: [&str; 6] = [
@@ -85,6 +96,6 @@ impl Database {
             .fetch_all(self.pool())
             .await
             .doing("reading old records")?;
-        rows.iter().map(|row| fields("record", row, |row| row.bytes().map(RequestId::from_bytes))).collect()
+        Ok(readable("record", &rows, |row| row.bytes().map(RequestId::from_bytes)))
     }
 }

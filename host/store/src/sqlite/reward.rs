@@ -1,10 +1,10 @@
 //! The reward for bringing a provider key: granted once per key and provider account, no matter who brings it or how
-//! often.
+//! often; and once per user and provider where the provider does not name the account.
 
 use async_trait::async_trait;
 use serde_json::json;
 use tollgate_core::id::TransferId;
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{MOVEMENT_MAX, Micropoints};
 use tollgate_core::time::Timestamp;
 
 use crate::catalogue::audit::Note;
@@ -23,6 +23,9 @@ impl Rewards for Database {
         if reward.amount <= Micropoints::ZERO {
             return Ok(None);
         }
+        if reward.amount > MOVEMENT_MAX {
+            return Err(StoreError::Invalid(format!("a reward of {} points cannot be meant", reward.amount)));
+        }
         let transfer = TransferId::new(now, random()?);
         // The second caller waits here, and then finds the rows of the first.
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
@@ -35,6 +38,17 @@ impl Rewards for Database {
                     .await
                     .doing(DOING)?;
             known |= found.is_some();
+        }
+        if !reward.account_named {
+            let before: Option<i64> = sqlx::query_scalar(
+                "SELECT 1 FROM credential_reward WHERE user_id = ? AND provider = ? AND transfer IS NOT NULL",
+            )
+            .bind(reward.user.as_bytes().as_slice())
+            .bind(reward.provider)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing(DOING)?;
+            known |= before.is_some();
         }
         let mut seq = None;
         if !known {

@@ -62,6 +62,18 @@ pub(crate) fn fields<T>(
     read(&mut Row { row, next: 0 }).ok_or(StoreError::Damaged(what))
 }
 
+/// Reads the rows of a list with `read`. One that is damaged is left out, and said: it must not keep the others from
+/// being seen, nor a gateway from starting. `ledger verify` names it.
+pub(crate) fn readable<T, C: FromIterator<T>>(
+    what: &'static str,
+    rows: &[SqliteRow],
+    read: impl Fn(&mut Row<'_>) -> Option<T>,
+) -> C {
+    rows.iter()
+        .filter_map(|row| fields(what, row, &read).map_err(|error| tracing::error!(%error)).ok())
+        .collect()
+}
+
 /// Ids as one argument of a query, for [`IN_LIST`].
 pub(crate) fn list<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
     let mut text = String::from("[");

@@ -19,6 +19,7 @@ use tollgate_core::usage::Class;
 use crate::entry::{Borrowed, Entry, Movement, RequestRecord, transfer_id};
 use crate::sqlite::amounts::units_json;
 use crate::sqlite::row::stored;
+use crate::sqlite::sums::added;
 use crate::sqlite::tally::{Counter, Counts};
 
 /// The accounts that every database has.
@@ -301,7 +302,7 @@ fn units_text(rows: usize) -> String {
     let mut text = String::new();
     insert(&mut text, "usage_counter_units", UNITS_COLUMNS, "*", UNITS_WIDTH, rows);
     text.pop();
-    text.push_str(" ON CONFLICT DO UPDATE SET units = units + excluded.units");
+    text.push_str(concat!(" ON CONFLICT DO UPDATE SET ", added!("units")));
     text
 }
 
@@ -311,13 +312,14 @@ fn count_text(counters: usize) -> String {
     insert(&mut text, "usage_counter", COUNTER_COLUMNS, "*", COUNTER_WIDTH, counters);
     text.pop();
     text.push_str(" ON CONFLICT (kind, subject, day, api_key, model) DO UPDATE SET ");
-    for column in COUNTER_COLUMNS.split(',').map(str::trim).skip(5) {
-        // Writing into a String cannot fail.
-        let _ = match column {
-            "last_at" => write!(text, "last_at = MAX(last_at, excluded.last_at)"),
-            _ => write!(text, "{column} = {column} + excluded.{column}, "),
-        };
-    }
+    text.push_str(concat!(
+        added!("requests"),
+        ", ",
+        added!("failed"),
+        ", ",
+        added!("charge"),
+        ", last_at = MAX(last_at, excluded.last_at)"
+    ));
     text
 }
 

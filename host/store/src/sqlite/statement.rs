@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::ledger::account::{StatementLine, Statements};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields};
+use crate::sqlite::row::{Row, readable};
 use crate::sqlite::sql::Code;
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Statements for Database {
         .fetch_all(self.pool())
         .await
         .doing("reading a statement")?;
-        rows.iter().map(|row| fields("transfer", row, line)).collect()
+        Ok(readable("transfer", &rows, line))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::sqlite::balance::open_holds;
 use crate::sqlite::error::Doing;
 use crate::sqlite::node::{self, Node};
 use crate::sqlite::open::{Database, Serving};
-use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::row::{Row, readable, stored};
 
 struct OpenHold {
     request: RequestId,
@@ -100,7 +100,7 @@ impl Database {
         .fetch_all(self.pool())
         .await
         .doing("reading open holds")?;
-        rows.iter().map(|row| fields("hold", row, open_hold)).collect()
+        Ok(readable("hold", &rows, open_hold))
     }
 }
 

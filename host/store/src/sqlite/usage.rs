@@ -15,6 +15,7 @@ use crate::log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, U
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
+use crate::sqlite::sums::sum;
 use crate::sqlite::tally::Kind;
 
 #[async_trait]
@@ -37,12 +38,15 @@ impl UsageCounters for Database {
         let which = Which { kind, subject, days: [query.from_day, query.until_day], key };
         let mut tx = self.pool().begin().await.doing(DOING)?;
         let counted = format!(
-            "SELECT {label}, SUM(requests), SUM(failed), SUM(charge), MAX(last_at) FROM usage_counter {WHICH} \
-             GROUP BY 1 ORDER BY 1"
+            "SELECT {label}, {}, {}, {}, MAX(last_at) FROM usage_counter {WHICH} GROUP BY 1 ORDER BY 1",
+            sum!("requests"),
+            sum!("failed"),
+            sum!("charge")
         );
         let counted = read(&mut tx, counted, &which).await?;
         let units = format!(
-            "SELECT {label}, class, SUM(units) FROM usage_counter_units {WHICH} GROUP BY 1, 2 ORDER BY 1"
+            "SELECT {label}, class, {} FROM usage_counter_units {WHICH} GROUP BY 1, 2 ORDER BY 1",
+            sum!("units")
         );
         let units = read(&mut tx, units, &which).await?;
         let read = |row: &_| fields("counter", row, |row| usage_row(query.by, row));

@@ -13,7 +13,7 @@ use crate::catalogue::user::{User, UserChange, Users};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate};
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{IN_LIST, Row, fields, list, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, readable, stored};
 
 /// A condition or a join follows.
 pub(crate) const COLUMNS: &str =
@@ -62,7 +62,7 @@ impl Users for Database {
     async fn list_users(&self) -> Result<Vec<User>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing users")?;
-        rows.iter().map(|row| fields("user", row, user)).collect()
+        Ok(readable("user", &rows, user))
     }
 
     async fn find_user(&self, name: &str) -> Result<User, StoreError> {
@@ -89,7 +89,7 @@ impl Users for Database {
             .fetch_all(self.pool())
             .await
             .doing("finding users")?;
-        rows.iter().map(|row| fields("user", row, user)).collect()
+        Ok(readable("user", &rows, user))
     }
 
     async fn find_users(
@@ -108,7 +108,7 @@ impl Users for Database {
             .fetch_all(self.pool())
             .await
             .doing("finding users")?;
-        rows.iter().map(|row| fields("user", row, user)).collect()
+        Ok(readable("user", &rows, user))
     }
 
     async fn change_user(&self, id: UserId, change: &UserChange, now: Timestamp) -> Result<(), StoreError> {

@@ -23,14 +23,16 @@ use async_trait::async_trait;
 
 mod checks;
 mod receipts;
+mod unreadable;
 
 use sqlx::SqliteConnection;
 
-use self::checks::{CHECKS, Check, USAGE, fold};
+use self::checks::{CHECKS, Check, QUARANTINED, USAGE, fold};
 use crate::error::StoreError;
 use crate::ledger::verify::{VIOLATIONS_MAX, Verification, VerifyReport, Violation};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
+use crate::sqlite::sums::{impossible, moved, sum};
 
 #[async_trait]
 impl Verification for Database {
@@ -44,7 +46,9 @@ impl Verification for Database {
         // One transaction, so that all checks see the same moment.
         let mut tx = self.pool().begin().await.doing("verifying the ledger")?;
         let (transfers, outstanding): (i64, i64) = sqlx::query_as(concat!(
-            "SELECT (SELECT COUNT(*) FROM transfer), COALESCE((SELECT SUM(folded.posted) FROM (",
+            "SELECT (SELECT COUNT(*) FROM transfer), COALESCE((SELECT ",
+            sum!("folded.posted"),
+            " FROM (",
             fold!(),
             ") AS folded JOIN account ON account.id = folded.account WHERE account.kind = 'user'), 0)"
         ))
@@ -56,8 +60,19 @@ impl Verification for Database {
             violations.extend(run(&mut tx, check).await?);
         }
         violations.extend(receipts::check(&mut tx).await?);
+        let mut quarantined = run(&mut tx, &QUARANTINED).await?;
+        quarantined.extend(unreadable::check(&mut tx).await?);
         tx.commit().await.doing("verifying the ledger")?;
-        Ok(VerifyReport { transfers: crate::sqlite::row::loaded(transfers), outstanding, violations })
+        let transfers = crate::sqlite::row::loaded(transfers);
+        Ok(VerifyReport { transfers, outstanding, violations, quarantined })
+    }
+
+    async fn quarantined(&self) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar(concat!("SELECT COUNT(*) FROM transfer WHERE ", impossible!()))
+            .fetch_one(self.pool())
+            .await
+            .doing("counting what is quarantined")?;
+        Ok(crate::sqlite::row::loaded(count))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store through its public face, on real files; corruption is planted with a plain SQLite connection.
 #![expect(clippy::unwrap_used, reason = "a test whose ground gives way has failed")]
 
+mod damage;
 mod feed;
 mod ledger;
 mod manage;

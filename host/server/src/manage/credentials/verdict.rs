@@ -39,7 +39,8 @@ impl Management {
         let provider = credential.provider.as_str();
         let account = found.account.as_deref().map(|name| self.fingerprints.account(provider, name));
         let fingerprints: Vec<[u8; 32]> = [Some(print), account].into_iter().flatten().collect();
-        let reward = Reward { user, provider, fingerprints: &fingerprints, amount: reward.reward(user) };
+        let (amount, account_named) = (reward.reward(user), account.is_some());
+        let reward = Reward { user, provider, fingerprints: &fingerprints, account_named, amount };
         Ok(self.store.ledger.reward(&reward, now()).await?.map(|_| reward.amount))
     }
 

@@ -1,5 +1,7 @@
 //! The rules of the ledger as queries: each names the rows that break it.
 
+use crate::sqlite::sums::{impossible, moved, sum};
+
 /// A rule of the ledger.
 pub(super) struct Check {
     pub(super) rule: &'static str,
@@ -10,9 +12,15 @@ pub(super) struct Check {
 /// Columns of the sums over all of history: what each account holds.
 macro_rules! fold {
     () => {
-        "SELECT account, SUM(delta) AS posted FROM (\
-         SELECT debit AS account, -amount AS delta FROM transfer WHERE kind IN (2, 4) \
-         UNION ALL SELECT credit, amount FROM transfer WHERE kind IN (2, 4)) AS moves GROUP BY account"
+        concat!(
+            "SELECT account, ",
+            sum!("delta"),
+            " AS posted FROM (SELECT debit AS account, -amount AS delta FROM transfer WHERE ",
+            moved!(),
+            " UNION ALL SELECT credit, amount FROM transfer WHERE ",
+            moved!(),
+            ") AS moves GROUP BY account"
+        )
     };
 }
 
@@ -29,16 +37,20 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         rule: "I2 balances equal the sum of their transfers",
-        query: "SELECT 'account ' || account.id || ' holds ' || COALESCE(posted.posted, 0) || ', its transfers sum to ' \
-                || COALESCE(folded.posted, 0) FROM account \
-                LEFT JOIN (SELECT balance.account, balance.posted FROM balance) AS posted ON posted.account = account.id \
-                LEFT JOIN (SELECT account, SUM(delta) AS posted FROM (\
-                SELECT debit AS account, -amount AS delta FROM transfer \
-                WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot) \
-                UNION ALL SELECT credit, amount FROM transfer \
-                WHERE kind IN (2, 4) AND seq <= (SELECT seq FROM balance_snapshot)) AS moves GROUP BY account) \
-                AS folded ON folded.account = account.id \
-                WHERE COALESCE(posted.posted, 0) <> COALESCE(folded.posted, 0)",
+        query: concat!(
+            "SELECT 'account ' || account.id || ' holds ' || COALESCE(posted.posted, 0) || ', its transfers sum to ' \
+             || COALESCE(folded.posted, 0) FROM account \
+             LEFT JOIN (SELECT balance.account, balance.posted FROM balance) AS posted ON posted.account = account.id \
+             LEFT JOIN (SELECT account, ",
+            sum!("delta"),
+            " AS posted FROM (SELECT debit AS account, -amount AS delta FROM transfer WHERE ",
+            moved!(),
+            " AND seq <= (SELECT seq FROM balance_snapshot) UNION ALL SELECT credit, amount FROM transfer WHERE ",
+            moved!(),
+            " AND seq <= (SELECT seq FROM balance_snapshot)) AS moves GROUP BY account) \
+             AS folded ON folded.account = account.id \
+             WHERE COALESCE(posted.posted, 0) <> COALESCE(folded.posted, 0)"
+        ),
     },
     Check {
         rule: "I3 no account below its least floor",
@@ -47,7 +59,9 @@ pub(super) const CHECKS: &[Check] = &[
              || COALESCE(held.amount, 0) || ' held and never had a floor below ' || account.floor_least FROM account LEFT JOIN (",
             fold!(),
             ") AS folded ON folded.account = account.id \
-             LEFT JOIN (SELECT debit, SUM(amount) AS amount FROM transfer AS hold WHERE kind = 1 \
+             LEFT JOIN (SELECT debit, ",
+            sum!("amount"),
+            " AS amount FROM transfer AS hold WHERE kind = 1 \
              AND NOT EXISTS (SELECT 1 FROM transfer AS resolution WHERE resolution.resolves = hold.id) GROUP BY debit) \
              AS held ON held.debit = account.id WHERE account.kind = 'user' \
              AND COALESCE(folded.posted, 0) - COALESCE(held.amount, 0) < account.floor_least"
@@ -74,12 +88,17 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         rule: "I5 a record says what was charged",
-        query: "SELECT 'request ' || hex(record.request) || ' records ' || record.charge || ', its transfers sum to ' \
-                || COALESCE(post.amount, 0) FROM request_record AS record \
-                JOIN transfer AS done ON done.resolves = record.request \
-                LEFT JOIN (SELECT COALESCE(request, resolves) AS request, SUM(amount) AS amount FROM transfer \
-                WHERE kind = 2 OR (kind = 4 AND code IN (2, 3)) GROUP BY 1) AS post ON post.request = record.request \
-                WHERE record.charge <> COALESCE(post.amount, 0)",
+        // What no balance counts is what its record says all the same.
+        query: concat!(
+            "SELECT 'request ' || hex(record.request) || ' records ' || record.charge || ', its transfers sum to ' \
+             || COALESCE(post.amount, 0) FROM request_record AS record \
+             JOIN transfer AS done ON done.resolves = record.request \
+             LEFT JOIN (SELECT COALESCE(request, resolves) AS request, ",
+            sum!("amount"),
+            " AS amount FROM transfer \
+             WHERE kind = 2 OR (kind = 4 AND code IN (2, 3)) GROUP BY 1) AS post ON post.request = record.request \
+             WHERE record.charge <> COALESCE(post.amount, 0)"
+        ),
     },
     Check {
         rule: "I6 a resolved request has its record",
@@ -129,13 +148,17 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         rule: "a refund gives back no more than was paid",
-        query: "SELECT 'request ' || COALESCE(hex(refund.request), '(none)') || ' was refunded ' || refund.amount || ' of ' \
-                || COALESCE(paid.amount, 0) FROM (SELECT request, credit, SUM(amount) AS amount FROM transfer \
-                WHERE code = 7 GROUP BY request, credit) AS refund LEFT JOIN (\
-                SELECT COALESCE(request, resolves) AS request, debit, SUM(amount) AS amount FROM transfer \
-                WHERE kind = 2 OR (kind = 4 AND code = 2) GROUP BY 1, 2) AS paid \
-                ON paid.request = refund.request AND paid.debit = refund.credit \
-                WHERE refund.amount > COALESCE(paid.amount, 0)",
+        query: concat!(
+            "SELECT 'request ' || COALESCE(hex(refund.request), '(none)') || ' was refunded ' || refund.amount || ' of ' \
+             || COALESCE(paid.amount, 0) FROM (SELECT request, credit, ",
+            sum!("amount"),
+            " AS amount FROM transfer WHERE code = 7 GROUP BY request, credit) AS refund LEFT JOIN (\
+             SELECT COALESCE(request, resolves) AS request, debit, ",
+            sum!("amount"),
+            " AS amount FROM transfer WHERE kind = 2 OR (kind = 4 AND code = 2) GROUP BY 1, 2) AS paid \
+             ON paid.request = refund.request AND paid.debit = refund.credit \
+             WHERE refund.amount > COALESCE(paid.amount, 0)"
+        ),
     },
     Check {
         rule: "a redeemed code has its booking",
@@ -194,11 +217,26 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// What no balance counts, because it cannot be.
+pub(super) const QUARANTINED: Check = Check {
+    rule: "a movement that cannot be, which no balance counts",
+    query: concat!(
+        "SELECT 'transfer ' || hex(id) || ' of ' || amount || ' from account ' || debit || ' to account ' || credit \
+         || COALESCE(' for request ' || hex(COALESCE(request, resolves)), '') FROM transfer WHERE ",
+        impossible!(),
+        " ORDER BY seq"
+    ),
+};
+
 /// Every counter beside the sum of its records and of those that retention removed; then the units of each class.
-pub(super) const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, \
-    SUM(failed) AS failed, SUM(charge) AS charge, MAX(last_at) AS last_at \
+pub(super) const USAGE: &str = concat!(
+    "WITH facts AS (SELECT kind, subject, day, api_key, model, SUM(requests) AS requests, SUM(failed) AS failed, ",
+    sum!("charge"),
+    " AS charge, MAX(last_at) AS last_at \
     FROM (SELECT * FROM counted UNION ALL SELECT * FROM usage_removed) GROUP BY 1, 2, 3, 4, 5), \
-    units AS (SELECT kind, subject, day, api_key, model, class, SUM(units) AS units FROM (\
+    units AS (SELECT kind, subject, day, api_key, model, class, ",
+    sum!("units"),
+    " AS units FROM (\
     SELECT kind, subject, day, api_key, model, class, units FROM counted_units \
     UNION ALL SELECT * FROM usage_removed_units) GROUP BY 1, 2, 3, 4, 5, 6), \
     wrong AS (SELECT kind, subject, day, api_key, model FROM (SELECT * FROM usage_counter EXCEPT SELECT * FROM facts) \
@@ -208,4 +246,5 @@ pub(super) const USAGE: &str = "WITH facts AS (SELECT kind, subject, day, api_ke
     UNION SELECT kind, subject, day, api_key, model FROM (\
     SELECT * FROM units EXCEPT SELECT * FROM usage_counter_units)) \
     SELECT DISTINCT 'counter ' || kind || ' of ' || hex(subject) || ' on day ' || day || ' for key ' || hex(api_key) \
-    || ' and model ' || model || ' is not what its records add up to' FROM wrong";
+    || ' and model ' || model || ' is not what its records add up to' FROM wrong"
+);

@@ -10,7 +10,7 @@ use tollgate_core::receipt::Receipt;
 use crate::error::StoreError;
 use crate::ledger::verify::{VIOLATIONS_MAX, Violation};
 use crate::sqlite::error::Doing;
-use crate::sqlite::row::{Row, fields, stored};
+use crate::sqlite::row::{Row, readable, stored};
 
 const RULE: &str = "a receipt says what its record says";
 const PRICES: &str = "a receipt's prices stand in its version";
@@ -33,7 +33,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Viola
     let mut published: HashMap<u64, HashSet<Rates>> = HashMap::new();
     let mut after = [0; 16];
     loop {
-        let page = page(connection, after).await?;
+        let (page, more) = page(connection, after).await?;
         for recorded in &page {
             after = recorded.request;
             let receipt = match Receipt::decode(&recorded.receipt) {
@@ -55,7 +55,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Viola
                 found.add(PRICES, recorded, &format!("version {version} has no such prices"));
             }
         }
-        if page.len() < PAGE as usize {
+        if !more {
             return Ok(found.0);
         }
     }
@@ -85,7 +85,11 @@ fn difference(recorded: &Recorded, receipt: &Receipt) -> Option<&'static str> {
     same.into_iter().find_map(|(same, what)| (!same).then_some(what))
 }
 
-async fn page(connection: &mut SqliteConnection, after: [u8; 16]) -> Result<Vec<Recorded>, StoreError> {
+/// Records after one, and whether there are more.
+async fn page(
+    connection: &mut SqliteConnection,
+    after: [u8; 16],
+) -> Result<(Vec<Recorded>, bool), StoreError> {
     let rows = sqlx::query(
         "SELECT request, user_id, charge, price_version, outcome, receipt FROM request_record \
          WHERE request > ? AND receipt IS NOT NULL ORDER BY request LIMIT ?",
@@ -95,7 +99,8 @@ async fn page(connection: &mut SqliteConnection, after: [u8; 16]) -> Result<Vec<
     .fetch_all(connection)
     .await
     .doing("verifying receipts")?;
-    rows.iter().map(|row| fields("record", row, recorded)).collect()
+    // Those that cannot be read are named by `unreadable.rs`.
+    Ok((readable("record", &rows, recorded), rows.len() == PAGE as usize))
 }
 
 fn recorded(row: &mut Row<'_>) -> Option<Recorded> {
