@@ -302,7 +302,7 @@ async fn both_sides_see_their_side_of_a_use_and_the_owner_earns_by_it() {
 }
 
 #[tokio::test]
-async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
+async fn a_lender_earns_a_part_of_what_was_paid_and_no_more_where_a_payer_pays_more() {
     let house = Lending::open(true).await;
     let id = house.add("carol", "sk-carol").await;
     assert_eq!(house.share("carol", &id, 1000).await.status, 200);
@@ -335,7 +335,11 @@ async fn what_a_lender_earns_tells_nothing_of_the_payers_price_rate() {
     })
     .await;
     assert!(uses.len() >= 3, "{uses:?}");
-    assert!(uses.iter().all(|used| used["earned"] == "0.0375"), "{uses:?}");
+    // Nothing of a price of nothing, half of what two fifths are, and half of the published price of who pays three
+    // times as much.
+    let earned = |points: &str| uses.iter().filter(|used| used["earned"] == points).count();
+    assert!(["0", "0.015", "0.0375"].iter().all(|points| earned(points) > 0), "{uses:?}");
+    assert_eq!(earned("0") + earned("0.015") + earned("0.0375"), uses.len(), "{uses:?}");
     let report = desk.verify().await.expect("the database reads");
     assert!(report.violations.is_empty(), "{:?}", report.violations);
     desk.close().await;

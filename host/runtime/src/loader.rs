@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::hold::Quote;
 use tollgate_core::line::plain;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{CHARGE_MAX, Micropoints};
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
@@ -177,7 +177,7 @@ fn try_pricing(
         HoldRule::Ask => world.hold(&mut *store, &quote)?,
     };
     let charge = world.settle(store, &bill)?;
-    let sound = hold >= 0 && charge.amount >= Micropoints::ZERO;
+    let sound = hold >= 0 && (Micropoints::ZERO..=CHARGE_MAX).contains(&charge.amount);
     let complaint =
         || Fault::guest(format!("it priced a small request at {hold} and {}", charge.amount.get()));
     Ok(if sound { Ok(()) } else { Err(complaint()) })

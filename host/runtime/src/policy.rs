@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tollgate_core::hold::Quote;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{CHARGE_MAX, Micropoints};
+use tollgate_core::price::rounded_up;
 use wasmtime::Store;
 
 use crate::bindings::filter_world::ContentFilter;
@@ -86,16 +87,17 @@ impl Pricing {
     }
 
     /// The most that a request may cost: by the plan's rule, or else by a call. Called once per request before
-    /// dispatch.
+    /// dispatch. It is [`CHARGE_MAX`] at most, as a charge is.
     ///
     /// # Errors
     /// When the component failed or asked for a negative amount. Also while its breaker is open, whatever its plan: it
     /// could not settle what is admitted now.
     pub fn hold(&self, quote: &Quote) -> Result<Micropoints, CallError> {
-        match self.plan.hold {
+        let amount = match self.plan.hold {
             HoldRule::Rated(rule) => self.unit.awake().map(|()| rule.amount(quote)),
             HoldRule::Ask => self.ask_hold(quote),
-        }
+        };
+        amount.map(|amount| amount.min(CHARGE_MAX))
     }
 
     fn ask_hold(&self, quote: &Quote) -> Result<Micropoints, CallError> {
@@ -109,13 +111,18 @@ impl Pricing {
     /// asking.
     ///
     /// # Errors
-    /// When the component failed or charged a negative amount, or is found to remember earlier requests.
+    /// When the component failed or charged a negative amount or more than [`CHARGE_MAX`], or is found to remember
+    /// earlier requests.
     pub fn settle(&self, bill: &Bill) -> Result<Charge, CallError> {
         if bill.outcome == Outcome::Refused {
             return Ok(Charge { amount: Micropoints::ZERO, reason: Reason::Free });
         }
-        let charge = self.unit.call(|world, store| settle(world, store, bill))?;
-        if purity::is_compared(&self.unit) {
+        let charge = self.unit.call(|world, store| {
+            let charge = settle(world, store, bill)?;
+            Ok(charge.and_then(|charge| bounded(charge, bill)))
+        })?;
+        // What was bounded is not what the component said.
+        if charge.amount < CHARGE_MAX && purity::is_compared(&self.unit) {
             purity::compare(&self.unit, bill, &charge).map_err(|fault| self.unit.vitals.fail(fault))?;
         }
         Ok(charge)
@@ -142,6 +149,18 @@ fn settle(
 ) -> wasmtime::Result<Result<Charge, Fault>> {
     let charge = world.settle(store, bill)?;
     Ok(not_negative(charge.amount.get()).map(|_| charge))
+}
+
+/// A charge that one call can cost. Where the prices themselves say more, the prices are at fault and not the
+/// component.
+fn bounded(charge: Charge, bill: &Bill) -> Result<Charge, Fault> {
+    if charge.amount <= CHARGE_MAX {
+        return Ok(charge);
+    }
+    if rounded_up(bill.rates.cost(&bill.usage)) >= CHARGE_MAX {
+        return Ok(Charge { amount: CHARGE_MAX, ..charge });
+    }
+    Err(Fault::guest(format!("{} micro-points are more than one call can cost", charge.amount.get())))
 }
 
 fn not_negative(amount: i64) -> Result<i64, Fault> {

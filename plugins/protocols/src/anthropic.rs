@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Quality, ServiceTier, Usage};
 
+use crate::lenient::{count, member};
 use crate::share::take;
 use crate::{amazon, failure, gemini};
 
@@ -14,22 +15,32 @@ use crate::{amazon, failure, gemini};
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct MessageUsage {
     /// Neither read from a cache nor written to one.
+    #[serde(default, deserialize_with = "count")]
     input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     cache_read_input_tokens: Option<u64>,
     /// The sum over all lifetimes.
+    #[serde(default, deserialize_with = "count")]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
     cache_creation: Option<CacheCreation>,
     /// Contains thinking.
+    #[serde(default, deserialize_with = "count")]
     output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
     output_tokens_details: Option<OutputDetails>,
+    #[serde(default, deserialize_with = "member")]
     server_tool_use: Option<ServerToolUse>,
+    #[serde(default, deserialize_with = "member")]
     service_tier: Option<Served>,
+    #[serde(default, deserialize_with = "member")]
     speed: Option<Served>,
 }
 
 /// Calls of tools that Anthropic runs. Tools without a field cost only their tokens.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct ServerToolUse {
+    #[serde(default, deserialize_with = "count")]
     web_search_requests: Option<u64>,
 }
 
@@ -57,12 +68,15 @@ impl Served {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct CacheCreation {
+    #[serde(default, deserialize_with = "count")]
     ephemeral_5m_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     ephemeral_1h_input_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct OutputDetails {
+    #[serde(default, deserialize_with = "count")]
     thinking_tokens: Option<u64>,
 }
 

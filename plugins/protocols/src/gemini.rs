@@ -20,6 +20,7 @@ use serde::Deserialize;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
+use crate::lenient::{count, member};
 use crate::share::take;
 use crate::{delay, failure};
 
@@ -29,21 +30,27 @@ use crate::{delay, failure};
 #[serde(rename_all = "camelCase")]
 pub struct UsageMetadata {
     /// Contains what came from a cache.
+    #[serde(default, deserialize_with = "count")]
     prompt_token_count: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     cached_content_token_count: Option<u64>,
     /// What tools put into the prompt; not part of the prompt's count.
+    #[serde(default, deserialize_with = "count")]
     tool_use_prompt_token_count: Option<u64>,
     /// Visible output only.
+    #[serde(default, deserialize_with = "count")]
     candidates_token_count: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     thoughts_token_count: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_token_count: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "member")]
     prompt_tokens_details: Option<Vec<ModalityCount>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "member")]
     cache_tokens_details: Option<Vec<ModalityCount>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "member")]
     candidates_tokens_details: Option<Vec<ModalityCount>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "member")]
     service_tier: Option<String>,
     /// Only interactions count it; in other answers the sources tell.
     #[serde(skip)]
@@ -62,7 +69,7 @@ pub fn tier(name: &str) -> ServiceTier {
 struct ModalityCount {
     #[serde(default)]
     modality: Modality,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
     token_count: Option<u64>,
 }
 
@@ -136,33 +143,43 @@ pub fn searches(queries: &[Vec<String>], model: &str) -> u64 {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct InteractionUsage {
     /// Contains what came from a cache.
+    #[serde(default, deserialize_with = "count")]
     total_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_cached_tokens: Option<u64>,
     /// What tools put into the prompt; not part of the input's count.
+    #[serde(default, deserialize_with = "count")]
     total_tool_use_tokens: Option<u64>,
     /// Visible output only.
+    #[serde(default, deserialize_with = "count")]
     total_output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_thought_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
     input_tokens_by_modality: Option<Vec<InteractionModality>>,
+    #[serde(default, deserialize_with = "member")]
     cached_tokens_by_modality: Option<Vec<InteractionModality>>,
+    #[serde(default, deserialize_with = "member")]
     output_tokens_by_modality: Option<Vec<InteractionModality>>,
+    #[serde(default, deserialize_with = "member")]
     grounding_tool_count: Option<Vec<ToolCount>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct ToolCount {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "member")]
     kind: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
     count: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct InteractionModality {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "member")]
     modality: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
     tokens: Option<u64>,
 }
 

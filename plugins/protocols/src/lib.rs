@@ -21,6 +21,7 @@ pub mod gemini;
 mod halves;
 mod id;
 mod json;
+pub mod lenient;
 mod messages;
 mod model;
 mod nesting;

@@ -7,48 +7,68 @@ use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
+use crate::lenient::{count, member};
 use crate::share::take;
 use crate::{delay, failure};
 
 /// `usage` of a chat completion, its stream, or an embedding.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct ChatUsage {
+    #[serde(default, deserialize_with = "count")]
     prompt_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     completion_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
     prompt_tokens_details: Option<InputDetails>,
+    #[serde(default, deserialize_with = "member")]
     completion_tokens_details: Option<OutputDetails>,
 }
 
 /// `usage` of a response.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct ResponsesUsage {
+    #[serde(default, deserialize_with = "count")]
     input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     total_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
     input_tokens_details: Option<InputDetails>,
+    #[serde(default, deserialize_with = "member")]
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct InputDetails {
+    #[serde(default, deserialize_with = "count")]
     cached_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     cache_write_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     audio_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     image_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct OutputDetails {
+    #[serde(default, deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     audio_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     image_tokens: Option<u64>,
 }
 
 /// `tool_usage` of a response: what tools used beside the model.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct ToolUsage {
+    #[serde(default, deserialize_with = "member")]
     image_gen: Option<ImageGen>,
+    #[serde(default, deserialize_with = "member")]
     web_search: Option<WebSearch>,
 }
 
@@ -56,13 +76,16 @@ pub struct ToolUsage {
 /// prices of a list are the language model's.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct ImageGen {
+    #[serde(default, deserialize_with = "count")]
     input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     output_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WebSearch {
     /// Those that are billed.
+    #[serde(default, deserialize_with = "count")]
     num_requests: Option<u64>,
 }
 

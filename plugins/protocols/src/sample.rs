@@ -1,22 +1,24 @@
 //! What the gateway's usage taps saw: one JSON value per line, in the order of the adapter's plan.
 
 use memchr::memchr;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::lenient;
 
 /// The value that tap number `tap` saw, read into `T`. `None` when it saw nothing, or nothing of that shape.
 #[must_use]
-pub fn read<'a, T: Deserialize<'a>>(samples: &'a [u8], tap: usize) -> Option<T> {
+pub fn read<T: DeserializeOwned>(samples: &[u8], tap: usize) -> Option<T> {
     let mut rest = samples;
     for _ in 0..tap {
         rest = rest.get(memchr(b'\n', rest)? + 1..)?;
     }
     let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len()))?;
-    if line.is_empty() { None } else { serde_json::from_slice(line).ok() }
+    if line.is_empty() { None } else { lenient::read(line) }
 }
 
 /// The same, where a stream states what a whole answer does on the line after its own.
 #[must_use]
-pub fn either<'a, T: Deserialize<'a>>(samples: &'a [u8], whole: usize) -> Option<T> {
+pub fn either<T: DeserializeOwned>(samples: &[u8], whole: usize) -> Option<T> {
     read(samples, whole + 1).or_else(|| read(samples, whole))
 }
 

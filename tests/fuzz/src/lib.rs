@@ -144,11 +144,14 @@ pub fn answer(input: &[u8]) {
 fn check_usage(sample: &[u8]) {
     let total = |usage: &Usage| usage.tokens_of(Side::Prompt);
     let stated = |names: &[&str]| {
-        let value: serde_json::Value = serde_json::from_slice(sample).ok()?;
+        let value: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(sample).ok()?;
         names
             .iter()
-            .map(|name| value.get(*name).and_then(serde_json::Value::as_u64))
-            .try_fold(0_u64, |sum, tokens| Some(sum.saturating_add(tokens.unwrap_or(0))))
+            // Of counts in odd forms (`7.0`, `"7"`) this knows less than what is tried.
+            .map(|name| {
+                value.get(*name).filter(|tokens| !tokens.is_null()).map_or(Some(0), serde_json::Value::as_u64)
+            })
+            .try_fold(0_u64, |sum, tokens| Some(sum.saturating_add(tokens?)))
     };
     if let Some(usage) = sample::read::<openai::ResponsesUsage>(sample, 0)
         && let Some(input) = stated(&["input_tokens"])

@@ -3,6 +3,8 @@
 mod bodies;
 mod hidden;
 mod keys;
+mod numbers;
 mod plugins;
 mod refusals;
+mod rewards;
 mod secrets;

@@ -2,7 +2,7 @@
 
 use tollgate_core::hold::RatedHold;
 use tollgate_core::outcome::Outcome;
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{CHARGE_MAX, MOVEMENT_MAX, Micropoints};
 use tollgate_core::price::Rates;
 use tollgate_core::protocol::Owner;
 pub use tollgate_core::receipt::Reason;
@@ -71,7 +71,7 @@ pub struct PricingPlan {
 pub struct Rewards {
     /// Granted once per provider account, for the first own credential that the provider takes.
     pub first_credential: Micropoints,
-    /// Millionths of what a call costs at the published prices that the owner of the shared credential behind it earns.
+    /// Millionths of what was paid for a call that the owner of the shared credential behind it earns.
     pub lender_ppm: u32,
 }
 
@@ -81,13 +81,18 @@ const PPM: u32 = 1_000_000;
 impl PricingPlan {
     /// What cannot be run, in words for the operator.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.rewards.first_credential < Micropoints::ZERO || self.rewards.lender_ppm > PPM {
+        let first = self.rewards.first_credential;
+        if first < Micropoints::ZERO || first > MOVEMENT_MAX || self.rewards.lender_ppm > PPM {
             return Err(format!("its rewards are out of range: {:?}", self.rewards));
         }
         match self.hold {
             HoldRule::Rated(RatedHold { minimum, .. }) if minimum < Micropoints::ZERO => {
                 Err(format!("a minimum hold of {} micro-points is negative", minimum.get()))
             }
+            HoldRule::Rated(RatedHold { minimum, .. }) if minimum > CHARGE_MAX => Err(format!(
+                "a minimum hold of {} micro-points is more than one call can cost",
+                minimum.get()
+            )),
             HoldRule::Rated(_) | HoldRule::Ask => Ok(()),
         }
     }

@@ -76,6 +76,20 @@ fn nobody_can_earn_points_with_a_request() {
 }
 
 #[test]
+fn nothing_that_one_call_cannot_cost_is_held_or_charged() {
+    const MOST: i64 = 1_000_000_000_000_000;
+    for (takes, charged) in [("most", Some(MOST)), ("more", None), ("all", None)] {
+        let bench = Bench::start(vec![pricing("refund", &format!(r#"{{"takes":"{takes}"}}"#))]);
+        let generation = bench.runtime.current();
+        assert_eq!(hold(&generation, 2000).unwrap(), MOST, "{takes}");
+        match price(&generation, 2000) {
+            Ok(amount) => assert_eq!(Some(amount), charged, "{takes}"),
+            Err(error) => assert_eq!((error.kind, charged), (FaultKind::Guest, None), "{takes}"),
+        }
+    }
+}
+
+#[test]
 fn a_hold_that_is_a_rule_costs_no_call() {
     let bench = Bench::start(vec![pricing("refund", r#"{"hold":"rated"}"#)]);
     let generation = bench.runtime.current();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tollgate_core::points::Micropoints;
+use tollgate_core::points::{CHARGE_MAX, Micropoints};
 use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_runtime::{
     Archive, Bill, Binding, CallError, Choice, Digest, Kind, Runtime, Settings, StartError, Variant,
@@ -128,7 +128,9 @@ impl Policy {
             at: receipt.admitted_at,
         };
         let charge = pricing.recompute(&bill)?;
-        Ok(Priced { amount: charge.amount, reason: charge.reason })
+        // Version 0.1.0 knew no bound.
+        let amount = charge.amount.min(CHARGE_MAX.max(receipt.charge));
+        Ok(Priced { amount, reason: charge.reason })
     }
 }
 

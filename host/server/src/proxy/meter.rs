@@ -23,6 +23,8 @@ pub(crate) struct Meter {
     taps: Rc<Taps>,
     samples: Vec<Vec<u8>>,
     text_bytes: u64,
+    /// Bytes of the answer.
+    bytes: u64,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
     failed: bool,
     /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
@@ -60,7 +62,7 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        Self { taps, samples, text_bytes: 0, failed: false, ending: None, form }
+        Self { taps, samples, text_bytes: 0, bytes: 0, failed: false, ending: None, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -70,7 +72,8 @@ impl Meter {
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
-        let Self { taps, samples, text_bytes, failed, ending, form } = self;
+        self.bytes += chunk.len() as u64;
+        let Self { taps, samples, text_bytes, failed, ending, form, .. } = self;
         let mut see = |event: &[u8]| {
             *failed |= taps::tells_of_failure(event);
             if let Some(ending) = ending {
@@ -173,6 +176,11 @@ impl Meter {
     /// Whether a stream that has ended did so without its last word.
     pub(crate) fn ended_early(&self) -> bool {
         self.ending.is_some_and(|ending| !ending.said())
+    }
+
+    /// Bytes that passed.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Output tokens by the text that passed, at four bytes a token.

@@ -180,6 +180,8 @@ async fn proxy(
         caller,
         call: inbound.call(),
         input_estimate: admit::input_estimate(&inbound),
+        body_bytes: inbound.body.len() as u64,
+        output_limit: inbound.output_tokens_max,
         key_permit,
         permit,
         snapshot: Rc::clone(&snapshot),

@@ -34,6 +34,10 @@ pub(crate) struct Request {
     pub(crate) call: CallKind,
     /// Prompt tokens by the size of the request.
     pub(crate) input_estimate: u64,
+    /// Bytes of its body.
+    pub(crate) body_bytes: u64,
+    /// The most output tokens that it allows, all its answers together.
+    pub(crate) output_limit: Option<u64>,
     /// Its place among the calls of a limited key.
     pub(crate) key_permit: Option<KeyPermit>,
     /// Its place among all requests under way.

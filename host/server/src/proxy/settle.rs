@@ -1,8 +1,10 @@
 //! The end of a request: what it used, what that costs, who pays and who earns. A plain function in a task that
 //! outlives the connection; [`record`] writes down what it found.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use tollgate_core::ceiling::Ceiling;
 use tollgate_core::id::UserId;
 use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
@@ -25,9 +27,12 @@ const SETTLE_TRIES: usize = 3;
 
 /// Settles a request that has ended: usage, charge, accounts, record, counters.
 pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
-    let (outcome, usage) = measured(&ended);
+    let Measured { outcome, usage, beyond } = measured(&ended);
     ended.used(&usage);
-    let facts = ended.facts();
+    let mut facts = ended.facts();
+    if let Some(stated) = beyond {
+        tell_of(shared, &mut facts, &stated, &usage);
+    }
     let money = money(shared, &facts, outcome, usage).await;
     let closed = record::close(shared, &facts, outcome, usage, money);
     let tried = ended.take_tried();
@@ -36,31 +41,78 @@ pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
     closed.post(shared, tried);
 }
 
+/// What a request came to.
+struct Measured {
+    outcome: Outcome,
+    /// What it is charged for.
+    usage: Usage,
+    /// What its provider stated, where that cannot be.
+    beyond: Option<Usage>,
+}
+
 /// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.
-fn measured(ended: &Ended) -> (Outcome, Usage) {
+fn measured(ended: &Ended) -> Measured {
+    let unanswered = |outcome| Measured { outcome, usage: Usage::default(), beyond: None };
     match ended {
-        Ended::Refused(_) => (Outcome::Refused, Usage::default()),
-        Ended::Unanswered { outcome, .. } => (*outcome, Usage::default()),
+        Ended::Refused(_) => unanswered(Outcome::Refused),
+        Ended::Unanswered { outcome, .. } => unanswered(*outcome),
         Ended::Answered { answered, outcome } => {
             let cut = *outcome == Outcome::Ok && (answered.meter.failed() || answered.meter.ended_early());
             let outcome = if cut { Outcome::Partial } else { *outcome };
-            let usage = usage(answered, outcome);
-            (refined(outcome, answered.request().call.operation, &usage), usage)
+            let stated = stated(answered);
+            let bounded = stated.and_then(|stated| ceiling(answered).bounded(&stated));
+            let usage = usage(answered, bounded.or(stated), outcome);
+            let beyond = bounded.and(stated);
+            Measured { outcome: refined(outcome, answered.request().call.operation, &usage), usage, beyond }
         }
     }
 }
 
-fn usage(answered: &Answered, outcome: Outcome) -> Usage {
-    let (meter, lease, request) = (&answered.meter, answered.lease(), answered.request());
+/// What the provider says that was used.
+fn stated(answered: &Answered) -> Option<Usage> {
+    let lease = answered.lease();
     let (adapter, call) = (&lease.upstream.adapter, lease.upstream_call);
-    let stated = meter
-        .samples()
-        .and_then(|samples| adapter.read_usage(call.protocol, call.operation, &samples).ok())
-        .filter(|usage| usage.quality != Quality::Missing);
+    let read = |samples: Vec<u8>| adapter.read_usage(call.protocol, call.operation, &samples).ok();
+    answered.meter.samples().and_then(read).filter(|usage| usage.quality != Quality::Missing)
+}
+
+/// What can have been used, by what passed.
+fn ceiling(answered: &Answered) -> Ceiling {
+    let (meter, request) = (&answered.meter, answered.request());
+    Ceiling {
+        request_bytes: request.body_bytes,
+        prompt_estimate: request.input_estimate,
+        output_limit: request.output_limit,
+        model_max: answered.hold().map(|hold| hold.priced.price.output_tokens_max),
+        answer_bytes: meter.bytes(),
+        output_estimate: meter.estimated_output(),
+    }
+}
+
+/// Says that a provider stated what cannot be: in the log, in the counters and in the request's record.
+fn tell_of(shared: &Shared, facts: &mut Facts<'_>, stated: &Usage, charged: &Usage) {
+    let differs = |class: &Class| stated[*class] != charged[*class];
+    let told: Vec<String> = Class::ALL
+        .into_iter()
+        .filter(differs)
+        .map(|class| format!("{} {}, taken for {}", class.name(), stated[class], charged[class]))
+        .collect();
+    let told = format!("the provider stated what cannot be: {}", told.join("; "));
+    let provider = facts.lease.map_or("", |lease| &lease.upstream.name);
+    tracing::warn!(request = %facts.request.id, provider, model = %facts.model, told);
+    shared.metrics.usage_bounded();
+    facts.error = Some(Cow::Owned(match facts.error.take() {
+        Some(error) => format!("{error}; {told}"),
+        None => told,
+    }));
+}
+
+fn usage(answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage {
+    let (meter, request) = (&answered.meter, answered.request());
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
-        Some(usage) if !cut => usage,
-        Some(usage) => at_least_what_passed(usage, meter),
+        Some(usage) if !cut => with_both_sides(usage, meter, request),
+        Some(usage) => at_least_what_passed(with_both_sides(usage, meter, request), meter),
         // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to
         // tell by, and Gemini states no usage for them: what came back for them was paid by its input.
         None if request.call.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
@@ -69,6 +121,19 @@ fn usage(answered: &Answered, outcome: Outcome) -> Usage {
             &[(Class::Input, request.input_estimate), (Class::Output, meter.estimated_output())],
         ),
     }
+}
+
+/// A side that was not stated is what passed of it: a provider that counts one side bills for both.
+fn with_both_sides(mut usage: Usage, meter: &Meter, request: &Request) -> Usage {
+    if usage.quality == Quality::Estimated {
+        if usage.prompt_total() == 0 {
+            usage[Class::Input] = request.input_estimate;
+        }
+        if usage.output_total() == 0 {
+            usage[Class::Output] = meter.estimated_output();
+        }
+    }
+    usage
 }
 
 /// A stream that was cut may have stated its output before it grew.
@@ -135,29 +200,31 @@ async fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease,
         held: Some(held),
         reason: Some(charge.reason),
     };
+    let settlement = hold.granted.settle(charge.amount).await;
     Charged {
         held,
         amount: charge.amount,
-        settlement: hold.granted.settle(charge.amount).await,
+        settlement,
         component,
         receipt: receipt.canonical_bytes(),
-        earned: earned(shared, request, hold, lease, bill, charge.amount),
+        earned: earned(shared, request, hold, lease, bill, settlement.paid()),
     }
 }
 
-/// Credits whoever lent the credential with their part of what the call costs.
+/// Credits whoever lent the credential with their part of what the call costs, and of what was paid for it where that
+/// is less: what nobody paid nobody earns.
 fn earned(
     shared: &Shared,
     request: &Request,
     hold: &Hold,
     lease: &Lease,
     bill: &Bill,
-    charge: Micropoints,
+    paid: Micropoints,
 ) -> Option<(UserId, Micropoints)> {
     let lender = lease.credential().lender.as_ref()?;
     let pricing = request.policies.pricing.as_ref()?;
-    let cost = published_charge(shared, request, hold, bill, charge);
-    let earned = lending::earned(cost, pricing.plan().rewards.lender_ppm);
+    let cost = published_charge(shared, request, hold, bill, paid);
+    let earned = lending::earned(cost.min(paid), pricing.plan().rewards.lender_ppm);
     if earned <= Micropoints::ZERO {
         return None;
     }
@@ -168,18 +235,18 @@ fn earned(
     Some((lender.user, earned))
 }
 
-/// What a call costs somebody without a price rate of their own: what a lender earns a part of. A lender sees the
-/// tokens of each use and what it earned them, and could tell the rate of whoever used the key if the part were one of
-/// that user's charge.
+/// What a call costs somebody without a price rate of their own, where the payer's rate is above it: what a lender
+/// earns a part of. A lender sees the tokens of each use and what it earned them, and must not gain by what one payer
+/// pays more.
 fn published_charge(
     shared: &Shared,
     request: &Request,
     hold: &Hold,
     bill: &Bill,
-    charge: Micropoints,
+    paid: Micropoints,
 ) -> Micropoints {
-    if hold.priced.rate == PriceRate::FULL {
-        return charge;
+    if hold.priced.rate.ppm() <= PriceRate::FULL.ppm() {
+        return paid;
     }
     let rates = hold.priced.published(&bill.usage);
     price(shared, request, &Bill { rates, ..*bill }, hold.granted.amount()).charge.amount

@@ -220,6 +220,11 @@ impl Answered {
         &self.lease
     }
 
+    /// What is reserved, and by what it is priced.
+    pub(crate) const fn hold(&self) -> Option<&Hold> {
+        self.admitted.hold.as_ref()
+    }
+
     /// An error that the client is told in other words; noted for the record.
     pub(crate) fn note(&mut self, error: &ProxyError) {
         self.error.get_or_insert_with(|| error.message());

@@ -94,6 +94,7 @@ pub(crate) struct Metrics {
     credentials: Family<Credentials, Gauge>,
     log_lines_lost: Family<Stream, Gauge>,
     bodies_lost: Counter,
+    usage_bounded: Counter,
 }
 
 impl Metrics {
@@ -116,6 +117,7 @@ impl Metrics {
             credentials: Family::default(),
             log_lines_lost: Family::default(),
             bodies_lost: Counter::default(),
+            usage_bounded: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answers by protocol and status", metrics.answers.clone());
@@ -162,12 +164,22 @@ impl Metrics {
             "Calls whose bodies were to be kept and are not",
             metrics.bodies_lost.clone(),
         );
+        registry.register(
+            "usage_bounded",
+            "Answers whose provider stated more usage than can be",
+            metrics.usage_bounded.clone(),
+        );
         Self { registry, ..metrics }
     }
 
     /// Counts bodies that were to be kept and are not.
     pub(crate) fn bodies_lost(&self) -> Counter {
         self.bodies_lost.clone()
+    }
+
+    /// A provider stated usage that cannot be.
+    pub(crate) fn usage_bounded(&self) {
+        self.usage_bounded.inc();
     }
 
     /// A request was answered.

@@ -195,8 +195,8 @@ impl<'a, 'p> Node<'a, 'p> {
     }
 
     /// Reads a value of a fixed shape, such as a provider's usage. `None` when it has another.
-    pub(crate) fn shaped<T: serde::Deserialize<'a>>(&self) -> Option<T> {
-        serde_json::from_str(self.raw).ok()
+    pub(crate) fn shaped<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        crate::lenient::read(self.raw.as_bytes())
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod calls;
 mod cases;
+mod counts;
 mod coverage;
 mod failures;
 mod features;

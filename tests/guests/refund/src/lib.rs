@@ -1,5 +1,5 @@
 //! A pricing policy that charges less than nothing for large requests, and holds by a rule or on demand: as its text
-//! says. It may also remember how many requests it has settled, and charge by that.
+//! says. It may also remember how many requests it has settled, and charge by that; or charge all that there is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +12,8 @@ pub struct Refund {
     plan: Plan,
     /// Requests after which their number is what each costs.
     counts_after: u64,
+    /// What each large request costs.
+    takes: Option<i64>,
 }
 
 /// Tokens above which a request earns its caller money.
@@ -31,7 +33,13 @@ impl Pricing for Refund {
             r#"{"counts":"later"}"# => 1500,
             _ => u64::MAX,
         };
-        Ok(Self { plan, counts_after })
+        let takes = match config {
+            r#"{"takes":"all"}"# => Some(i64::MAX),
+            r#"{"takes":"most"}"# => Some(1_000_000_000_000_000),
+            r#"{"takes":"more"}"# => Some(1_000_000_000_000_001),
+            _ => None,
+        };
+        Ok(Self { plan, counts_after, takes })
     }
 
     fn plan(&self) -> Plan {
@@ -39,7 +47,7 @@ impl Pricing for Refund {
     }
 
     fn hold(&self, quote: Quote) -> i64 {
-        if quote.input_tokens > LARGE { -1 } else { 1 }
+        if quote.input_tokens > LARGE { self.takes.unwrap_or(-1) } else { 1 }
     }
 
     fn settle(&self, bill: Bill) -> Charge {
@@ -47,8 +55,12 @@ impl Pricing for Refund {
         let counted = if settled >= self.counts_after { settled.cast_signed() } else { 1 };
         let input = bill.items.iter().find(|item| item.class == Class::Input.code());
         let large = input.is_some_and(|item| item.units > LARGE);
-        let refunds = large && self.counts_after == u64::MAX;
-        Charge { amount: if refunds { i64::MIN } else { counted }, reason: Reason::Full }
+        let amount = match self.takes {
+            Some(takes) if large => takes,
+            None if large && self.counts_after == u64::MAX => i64::MIN,
+            _ => counted,
+        };
+        Charge { amount, reason: Reason::Full }
     }
 }
 

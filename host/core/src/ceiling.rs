@@ -1,0 +1,188 @@
+//! What a request can have used at most, by what the gateway itself has seen of it. A provider's counts are somebody
+//! else's word: one that cannot be is not believed, and what it counts is charged as if it had not been stated.
+//!
+//! | side | believed up to | charged beyond it |
+//! |---|---|---|
+//! | prompt | a token for each byte of the request, and [`BESIDE`] for what it names and does not hold (files, pictures, earlier turns, what a provider's tools read) | the estimate by its bytes, which the hold covers |
+//! | output | the request's own limit or the most that its model produces, whichever is more (some servers let thoughts pass a limit, or know none, and are paid for it), and an eighth more; or a token for each byte of the answer where that is more | the request's own limit, or else what the model produces; or the estimate by the text that passed where that is more |
+//! | anything else | [`CALLS_MAX`] of a class | one |
+//!
+//! What is believed is wide, so that no honest provider's count is cut. What is charged beyond it is narrow: who states
+//! what cannot be is not paid the most that could.
+
+use crate::usage::{Class, Quality, Side, Unit, Usage};
+
+/// Prompt tokens that a request may have beside its own bytes: two windows of the largest models.
+pub const BESIDE: u64 = 2 << 20;
+/// Output tokens of a model of which nothing is known, and the largest limit that is taken at its word.
+pub const OUTPUT_MAX: u64 = 16 << 20;
+/// Calls of a provider's tools, images or seconds of one request.
+pub const CALLS_MAX: u64 = 256;
+/// Output tokens that a limit may be passed by, beside an eighth of it: tokenizers differ, and answers are closed.
+const SLACK: u64 = 256;
+
+/// What the gateway has seen of a request and of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Bytes of the request.
+    pub request_bytes: u64,
+    /// Its prompt tokens, by these bytes.
+    pub prompt_estimate: u64,
+    /// The most output tokens that it allows, where it says so.
+    pub output_limit: Option<u64>,
+    /// The most that its model produces, where that is known.
+    pub model_max: Option<u64>,
+    /// Bytes of the answer.
+    pub answer_bytes: u64,
+    /// Its output tokens, by the text that passed.
+    pub output_estimate: u64,
+}
+
+impl Ceiling {
+    /// What is charged for where `stated` cannot be; `None` where it can.
+    #[must_use]
+    pub fn bounded(&self, stated: &Usage) -> Option<Usage> {
+        let mut usage = *stated;
+        self.bound_prompt(&mut usage);
+        self.bound_output(&mut usage);
+        for class in Class::ALL.into_iter().filter(|class| class.unit() != Unit::Tokens) {
+            if usage[class] > CALLS_MAX {
+                usage[class] = 1;
+            }
+        }
+        if usage == *stated {
+            return None;
+        }
+        usage.quality = Quality::Estimated;
+        Some(usage)
+    }
+
+    fn bound_prompt(&self, usage: &mut Usage) {
+        if usage.prompt_total() > self.request_bytes.saturating_add(BESIDE) {
+            let mut left = self.prompt_estimate;
+            cut(usage, Side::Prompt, &mut left);
+        }
+    }
+
+    fn bound_output(&self, usage: &mut Usage) {
+        let model_max = self.model_max.unwrap_or(OUTPUT_MAX);
+        let asked = self.output_limit.unwrap_or(model_max).min(OUTPUT_MAX);
+        let most = with_slack(asked.max(model_max.min(OUTPUT_MAX))).max(self.answer_bytes);
+        if usage.output_total() > most {
+            let mut left = asked.max(self.output_estimate);
+            cut(usage, Side::Output, &mut left);
+        }
+    }
+}
+
+const fn with_slack(tokens: u64) -> u64 {
+    tokens.saturating_add(tokens / 8).saturating_add(SLACK)
+}
+
+/// Leaves so many tokens of a side in all, in the order of the classes.
+fn cut(usage: &mut Usage, side: Side, left: &mut u64) {
+    for class in Class::ALL.into_iter().filter(|class| class.is_tokens_of(side)) {
+        usage[class] = usage[class].min(*left);
+        *left -= usage[class];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{BESIDE, CALLS_MAX, Ceiling, OUTPUT_MAX};
+    use crate::usage::{Class, Quality, Usage};
+
+    const CEILING: Ceiling = Ceiling {
+        request_bytes: 90,
+        prompt_estimate: 30,
+        output_limit: Some(100),
+        model_max: Some(4000),
+        answer_bytes: 500,
+        output_estimate: 20,
+    };
+
+    /// What is charged of one class, stated so.
+    fn charged(ceiling: Ceiling, class: Class, stated: u64) -> u64 {
+        let usage = Usage::of(Quality::Exact, &[(class, stated)]);
+        ceiling.bounded(&usage).map_or(stated, |bounded| {
+            assert_eq!(bounded.quality, Quality::Estimated);
+            bounded[class]
+        })
+    }
+
+    #[test]
+    fn what_can_be_is_believed_to_the_last_unit_and_what_cannot_is_charged_at_the_bound() {
+        let unlimited = Ceiling { output_limit: None, ..CEILING };
+        let unknown = Ceiling { output_limit: None, model_max: None, ..CEILING };
+        let long = Ceiling { answer_bytes: 9000, output_estimate: 1500, ..CEILING };
+        let generous = Ceiling { output_limit: Some(u64::MAX), ..CEILING };
+        for (ceiling, class, most, bound) in [
+            (CEILING, Class::Input, 90 + BESIDE, 30),
+            (CEILING, Class::CacheRead, 90 + BESIDE, 30),
+            (CEILING, Class::CacheWriteLong, 90 + BESIDE, 30),
+            (CEILING, Class::AudioInput, 90 + BESIDE, 30),
+            (CEILING, Class::Output, 4756, 100),
+            (CEILING, Class::ImageOutput, 4756, 100),
+            (CEILING, Class::Reasoning, 4756, 100),
+            (Ceiling { model_max: Some(0), ..CEILING }, Class::Output, 500, 100),
+            (long, Class::Output, 9000, 1500),
+            (unlimited, Class::Output, 4756, 4000),
+            (unknown, Class::Reasoning, OUTPUT_MAX / 8 * 9 + 256, OUTPUT_MAX),
+            (generous, Class::Output, OUTPUT_MAX / 8 * 9 + 256, OUTPUT_MAX),
+            (CEILING, Class::WebSearch, CALLS_MAX, 1),
+            (CEILING, Class::CodeInterpreter, CALLS_MAX, 1),
+        ] {
+            assert_eq!(charged(ceiling, class, most), most, "{class:?}");
+            for lie in [most + 1, 4_294_967_295, 1 << 62, i64::MAX as u64, u64::MAX] {
+                assert_eq!(charged(ceiling, class, lie), bound, "{class:?} {lie}");
+            }
+        }
+    }
+
+    #[test]
+    fn classes_that_only_together_cannot_be_are_cut_in_their_order() {
+        let half = BESIDE / 2 + 80;
+        let usage = Usage::of(
+            Quality::Exact,
+            &[
+                (Class::Input, 10),
+                (Class::CacheRead, half),
+                (Class::CacheWriteShort, half),
+                (Class::Output, 7),
+            ],
+        );
+        let bounded = CEILING.bounded(&usage).unwrap();
+        let left = [Class::Input, Class::CacheRead, Class::CacheWriteShort, Class::Output];
+        assert_eq!(left.map(|class| bounded[class]), [10, 20, 0, 7]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_stated_passes_the_ceiling(
+            counts in proptest::collection::vec(prop_oneof![0..5000_u64, any::<u64>()], Class::COUNT),
+            limit in proptest::option::of(any::<u64>()),
+            model_max in proptest::option::of(any::<u64>()),
+            bytes in proptest::array::uniform2(0..1_u64 << 26),
+        ) {
+            let ceiling = Ceiling {
+                request_bytes: bytes[0],
+                prompt_estimate: bytes[0] / 3,
+                output_limit: limit,
+                model_max,
+                answer_bytes: bytes[1],
+                output_estimate: bytes[1] / 4,
+            };
+            let mut stated = Usage::of(Quality::Exact, &[]);
+            for (class, count) in Class::ALL.into_iter().zip(counts) {
+                stated[class] = count;
+            }
+            let bounded = ceiling.bounded(&stated).unwrap_or(stated);
+            prop_assert!(bounded.prompt_total() <= bytes[0] + BESIDE);
+            prop_assert!(bounded.output_total() <= (OUTPUT_MAX / 8 * 9 + 256).max(bytes[1]));
+            prop_assert!(Class::ALL.into_iter().all(|class| bounded[class] <= stated[class].max(1)));
+            prop_assert_eq!(ceiling.bounded(&bounded), None);
+        }
+    }
+}
