@@ -129,6 +129,27 @@ async fn what_a_refused_component_is_called_forges_nothing_either() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_check_prints_no_word_of_a_component_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let smuggler = tollgate_components::find_guest("smuggler").expect("a guest").bytes;
+    fs::write(dir.path().join("smuggler.wasm"), smuggler).expect("a component");
+    for forgery in FORGERIES {
+        let options = json!({"path": format!("/{forgery}")}).to_string();
+        let check =
+            ["plugin", "check", "smuggler.wasm", "--kind", "provider-adapter", "--config-json", &options];
+        let run = Command::new(BINARY).current_dir(dir.path()).args(check).output().expect("the binary runs");
+        let told = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(!run.status.success(), "{forgery:?}: {told}");
+        let forged = |line: &&str| line.starts_with("2026-11-30T00:00:00.000000Z");
+        assert_eq!(told.lines().filter(forged).count(), 0, "{told:?}");
+        assert!(
+            !told.trim_end_matches('\n').contains(|sign: char| sign != '\n' && sign.is_control()),
+            "{told:?}"
+        );
+    }
+}
+
 /// Everything odd that may lie in the place of a component.
 fn odd(path: &Path, which: &str) {
     match which {

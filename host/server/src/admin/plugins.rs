@@ -121,7 +121,8 @@ fn looked_at(
 /// `GET /management/v1/plugins/grants`
 pub(super) async fn grants(ask: Ask) -> Result<HostGrants, Problem> {
     let stored = ask.caller.management.grants().await?;
-    let of_file = &ask.caller.admin.shared.settings.plugins.grants;
+    let upstreams = ask.caller.admin.shared.upstreams.load();
+    let of_file = upstreams.granted_by_file();
     let row = |source| {
         move |(component, host): (&str, &HostPattern)| HostGrant {
             component: component.to_owned(),

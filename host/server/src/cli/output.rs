@@ -91,5 +91,8 @@ pub(super) fn write(bytes: &[u8]) -> anyhow::Result<()> {
 /// An error with its causes, to standard error.
 pub(super) fn complain(error: &anyhow::Error) {
     // There is nowhere left to say that standard error is gone.
-    let _told = writeln!(std::io::stderr().lock(), "tollgate: {error:#}");
+    let text = format!("{error:#}");
+    // A wrong line of a configuration is shown below its error; nothing else is any text's to do.
+    let lines: Vec<_> = text.lines().map(tollgate_core::line::plain).collect();
+    let _told = writeln!(std::io::stderr().lock(), "tollgate: {}", lines.join("\n"));
 }

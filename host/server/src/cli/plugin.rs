@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tollgate_core::host::HostPattern;
+use tollgate_core::line::plain;
 use tollgate_runtime::{Binding, KeyPlace, Kind, Runtime, Variant};
 
 use super::output::Output;
@@ -22,6 +23,7 @@ use crate::config::{Config, Grants};
 use crate::listen::pinned::connector;
 use crate::manage::Management;
 use crate::routing::components;
+use crate::telemetry::chain;
 use crate::upstream::permission::permissions;
 
 /// Components.
@@ -155,12 +157,14 @@ impl Check {
         settings.cache_dir = None;
         settings.archive = None;
         settings.versions_file = None;
-        settings.embedded.clear();
         let variant = Variant::new("checked", self.config_json);
         let key_place = KeyPlace { header: self.secret_header, scheme: None };
         let binding = Binding { key_place, ..Binding::of("checked", self.kind.into(), vec![variant]) };
-        let runtime = Runtime::start(settings, vec![binding], |_| {})
-            .with_context(|| format!("{} is refused", self.file.display()))?;
+        let runtime = match Runtime::start(settings, vec![binding], |_| {}) {
+            Ok(runtime) => runtime,
+            // What it is called within is the component's own to say.
+            Err(error) => bail!("{} is refused: {}", self.file.display(), plain(&chain(&error))),
+        };
         let Some(status) = runtime.status().into_iter().next() else { bail!("nothing was loaded") };
         let mut fields: Vec<(&str, Value)> = vec![
             ("file", self.file.display().to_string().into()),

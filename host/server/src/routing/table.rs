@@ -40,6 +40,11 @@ impl Upstreams {
             .granting(granted)
     }
 
+    /// Where components may send keys by the file alone.
+    pub(crate) const fn granted_by_file(&self) -> &Grants {
+        &self.of_file
+    }
+
     /// The same after a change of the file.
     pub(crate) fn by_file(&self, config: &Config) -> Arc<Self> {
         Self::new(config, self.stored.clone(), &self.granted)
