@@ -123,7 +123,7 @@ impl Registry {
         }
         if occasion == Occasion::Start
             && self.book().has_failed(spec, digest)
-            && let Some(good) = self.stand_in(spec)
+            && let Some(good) = self.stand_in(spec, Some(digest))
         {
             tracing::error!(
                 component = spec.name, failed = %digest, serves = %good.vitals().digest,
@@ -137,7 +137,7 @@ impl Registry {
         let loaded = loaded.map_err(|cause| self.refuse(spec, Some(version), occasion, cause))?;
         if occasion == Occasion::Start
             && new
-            && let Some(good) = self.stand_in(spec)
+            && let Some(good) = self.stand_in(spec, Some(digest))
         {
             return Ok(Step::TryOut(loaded, good));
         }
@@ -216,7 +216,7 @@ impl Registry {
     /// What a start puts in the place of a component that was refused. Nothing may be there to put: what is bound to
     /// a file then stays empty, and what never was is a mistake in the bindings.
     fn stand_in_for(&self, spec: &Spec, cause: LoadError) -> Result<Step, ReloadError> {
-        if let Some(loaded) = self.stand_in(spec) {
+        if let Some(loaded) = self.stand_in(spec, None) {
             let serves = loaded.vitals().digest;
             tracing::error!(component = spec.name, %cause, %serves, "another version serves in its place");
             return Ok(Step::StandIn(loaded));
@@ -235,17 +235,23 @@ impl Registry {
 
     /// The last good version of a unit, with the configuration of today or else with its own, or what the binary
     /// carries.
-    fn stand_in(&self, spec: &Spec) -> Option<Loaded> {
-        self.last_good(spec).or_else(|| {
+    fn stand_in(&self, spec: &Spec, failed: Option<Digest>) -> Option<Loaded> {
+        self.last_good(spec, failed).or_else(|| {
             let embedded = self.embedded.iter().find(|embedded| embedded.name == spec.component)?;
             let digest = Digest::of(embedded.bytes);
             self.load(spec, digest, embedded.bytes.into(), Source::Embedded, true).ok()
         })
     }
 
-    fn last_good(&self, spec: &Spec) -> Option<Loaded> {
+    /// What has proven good last, or else what its file held when it last served; not what has `failed`.
+    fn last_good(&self, spec: &Spec, failed: Option<Digest>) -> Option<Loaded> {
         let archive = self.archive.as_ref()?;
-        let (digest, config) = self.book().good(&spec.name)?;
+        let book = self.book();
+        let taken = book.taken(&spec.name, &spec.component).filter(|digest| Some(*digest) != failed);
+        let taken = taken.map(|digest| (digest, Digest::of(spec.config.as_bytes())));
+        let good = book.good(&spec.name).or(taken);
+        drop(book);
+        let (digest, config) = good?;
         let bytes = archive.component(digest).ok()?;
         let load = |spec: &Spec| self.load(spec, digest, bytes.clone().into(), Source::Kept, true);
         load(spec).ok().or_else(|| load(&Spec { config: archive.config(config).ok()?, ..spec.clone() }).ok())
