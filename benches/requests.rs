@@ -17,8 +17,8 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Components, Durability, Entry, NewApiKey, Options, RequestFilter, RequestRecord, Store, UsageBy, UsageOf,
-    UsageQuery,
+    Components, Durability, Entry, KeyFilter, NewApiKey, Options, RequestFilter, RequestRecord, Store,
+    UsageBy, UsageOf, UsageQuery,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -284,15 +284,19 @@ async fn read(log: &Log) -> Result<(), Failure> {
         ("days of everyone", UsageOf::Everyone, UsageBy::Day),
     ];
     for (name, of, by) in summaries {
-        let query = UsageQuery { of, from_day: first, until_day: last, by };
+        let query = UsageQuery { from_day: first, until_day: last, ..UsageQuery::all(of, by) };
+        let query = &query;
         let taken = times(|_| async move {
-            log.store.log.usage(&query).await?;
+            log.store.log.usage(query).await?;
             Ok(())
         });
         tell(name, &taken.await?, unit);
     }
     let keys = times(|_| async move {
-        log.store.catalogue.api_key_use().await?;
+        let all = KeyFilter { limit: usize::MAX, ..KeyFilter::default() };
+        let keys = log.store.catalogue.find_api_keys(&all).await?;
+        let ids: Vec<ApiKeyId> = keys.iter().map(|key| key.id).collect();
+        log.store.catalogue.api_key_use_of(&ids).await?;
         Ok(())
     });
     tell("all API keys with totals", &keys.await?, unit);

@@ -58,6 +58,7 @@ GET /plugins/grants admin
 POST /plugins/{component}/forget admin
 PUT /plugins/{component}/hosts/{host} admin
 DELETE /plugins/{component}/hosts/{host} admin
+GET /plugins/events admin
 POST /plugins/reload admin
 GET /lending owner
 GET /pool owner

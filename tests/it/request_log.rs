@@ -94,7 +94,28 @@ async fn usage_is_what_the_calls_used_by_day_month_model_and_key() {
     assert_eq!(names("user=alice&until=2020-01-01").await, []);
     let keys = names("user=alice&by=key").await;
     assert_eq!(names(&format!("key={}", keys[0].0.as_str().expect("an id"))).await, days);
-    for wrong in ["by=key", "by=year", "from=yesterday", "user=alice&key=x", "key=x", "colour=red"] {
+    let page = get(&rig, "/usage?user=alice&by=model&limit=1").await;
+    let (first, next) = (&page["data"][0]["name"], page["next_cursor"].as_str().expect("a next page"));
+    assert_eq!((first, next), (&json!("gpt-4o"), ".gpt-4o"));
+    let rest = get(&rig, &format!("/usage?user=alice&by=model&limit=1&cursor={next}")).await;
+    assert_eq!((&rest["data"][0]["name"], &rest["next_cursor"]), (&json!("gpt-4o-mini"), &Value::Null));
+    for by in ["day", "month", "key"] {
+        let first = get(&rig, &format!("/usage?user=alice&by={by}")).await["data"][0]["name"].clone();
+        let after = format!("user=alice&by={by}&cursor=.{}", first.as_str().expect("a name"));
+        assert_eq!(names(&after).await, [], "nothing follows the only row by {by}");
+    }
+    for wrong in [
+        "limit=0",
+        "limit=1001",
+        "cursor=x",
+        "by=day&cursor=.x",
+        "by=key",
+        "by=year",
+        "from=yesterday",
+        "user=alice&key=x",
+        "key=x",
+        "colour=red",
+    ] {
         assert_eq!(rig.admin("GET", &format!("/management/v1/usage?{wrong}")).await.status, 400, "{wrong}");
     }
     rig.stop().await;

@@ -1,8 +1,11 @@
 //! HTTP/2 to providers: many requests share a connection, and nothing else.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::Class;
@@ -330,4 +333,44 @@ async fn a_client_that_does_not_read_holds_up_no_other() {
     assert_eq!(body.len(), frames * comment.len() + "data: [DONE]\n\n".len());
     rig.records(2).await;
     rig.stop().await;
+}
+
+/// A server that knows HTTP/1.1 alone, and what it says to a beginning of HTTP/2.
+async fn old_server(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let addr = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut preface = [0; 24];
+            if socket.read_exact(&mut preface).await.is_ok() {
+                let _gone = socket.write_all(answer).await;
+            }
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_provider_without_http2_in_the_clear_is_a_502_that_names_the_setting_and_costs_nothing() {
+    let old: [&[u8]; 4] = [
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        b"HTTP/1.1 505 HTTP Version Not Supported\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"",
+    ];
+    for answer in old {
+        let addr = old_server(answer).await;
+        let rig = Rig::with(|setup| {
+            let openai = setup.config.providers.get_mut("openai").expect("a provider of the house");
+            openai.base_url = BaseUrl::try_from(format!("http://{addr}")).expect("a loopback URL");
+            openai.http2 = true;
+        })
+        .await;
+        let reply = rig.call(Request::post(CHAT, &body(false))).await;
+        let record = rig.record().await;
+        let told = record.error.unwrap_or_default();
+        assert_eq!((reply.status, record.charge), (502, Micropoints::ZERO), "{}", reply.text());
+        assert!(told.contains("no HTTP/2 is spoken there") && told.contains("`http2 = true`"), "{told}");
+        rig.stop().await;
+    }
 }

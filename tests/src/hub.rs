@@ -15,7 +15,7 @@ use tollgate_core::limits::{RateLimits, RateMeter, RateStatus, Refused};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_server::deciders::{
-    Answer, Deciders, Gate, HoldRefused, Ineligible, SharedAccounts, SharedAffinity, SharedCredentials,
+    Deciders, Deciding, Gate, HoldRefused, Ineligible, SharedAccounts, SharedAffinity, SharedCredentials,
     SharedGates, SharedLimiter, Wanted,
 };
 
@@ -104,7 +104,7 @@ impl Hub {
         &self,
         question: impl FnOnce(&mut State) -> T + Send + 'static,
         undo: impl FnOnce(&mut State, T) + Send + 'static,
-    ) -> Answer<'static, T> {
+    ) -> Deciding<'static, T> {
         let (answer, answered) = oneshot::channel();
         self.tell(move |state| {
             if let Err(unheard) = answer.send(question(state)) {
@@ -169,7 +169,7 @@ impl SharedAccounts for Hub {
         user: UserId,
         _request: RequestId,
         amount: Micropoints,
-    ) -> Answer<'_, Result<(), HoldRefused>> {
+    ) -> Deciding<'_, Result<(), HoldRefused>> {
         self.ask(
             move |state| state.account(user).hold(amount).map_err(HoldRefused::Insufficient),
             move |state, held| {
@@ -186,7 +186,7 @@ impl SharedAccounts for Hub {
         _request: RequestId,
         held: Micropoints,
         charge: Micropoints,
-    ) -> Answer<'_, Settlement> {
+    ) -> Deciding<'_, Settlement> {
         self.ask(move |state| state.account(user).settle(held, charge), |_, _| {})
     }
 
@@ -205,7 +205,7 @@ impl SharedLimiter for Hub {
         key: ApiKeyId,
         rates: &'a RateLimits,
         now: Timestamp,
-    ) -> Answer<'a, Result<RateStatus, (Refused, RateStatus)>> {
+    ) -> Deciding<'a, Result<RateStatus, (Refused, RateStatus)>> {
         let rates = *rates;
         self.ask(
             move |state| {
@@ -240,7 +240,7 @@ impl SharedLimiter for Hub {
 }
 
 impl SharedCredentials for Hub {
-    fn take(&self, credential: CredentialId, wanted: Wanted) -> Answer<'_, Result<u64, Ineligible>> {
+    fn take(&self, credential: CredentialId, wanted: Wanted) -> Deciding<'_, Result<u64, Ineligible>> {
         self.ask(
             move |state| state.credential(credential).take(wanted),
             move |state, taken| {
@@ -277,7 +277,7 @@ impl SharedAffinity for Hub {
         [7; 16]
     }
 
-    fn recall(&self, conversation: u64, now: Timestamp) -> Answer<'_, Option<(CredentialId, u32)>> {
+    fn recall(&self, conversation: u64, now: Timestamp) -> Deciding<'_, Option<(CredentialId, u32)>> {
         self.ask(move |state| state.conversations.recall(conversation, now), |_, _| {})
     }
 
@@ -292,7 +292,7 @@ impl SharedGates for Hub {
         gate: Gate<'a>,
         places: usize,
         patience: Duration,
-    ) -> Answer<'a, Option<Box<dyn Send>>> {
+    ) -> Deciding<'a, Option<Box<dyn Send>>> {
         let name = format!("{gate:?}");
         let found = self.ask(
             move |state| {

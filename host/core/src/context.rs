@@ -151,11 +151,11 @@ struct Message {
 
 impl Message {
     fn read(protocol: Protocol, body: &[u8], value: Value) -> Self {
-        let mut found = Found::default();
+        let mut found = Links::default();
         if value.kind == Kind::Object {
             found.object(body, value);
         }
-        let Found { role, kind, calls, results, answers } = found;
+        let Links { role, kind, calls, results, answers } = found;
         // A Gemini client may leave out the role; a kind other than `message` is an item of the Responses API.
         let user = role
             .as_deref()
@@ -172,7 +172,7 @@ impl Message {
 
 /// What is looked for in a message.
 #[derive(Debug, Default)]
-struct Found {
+struct Links {
     role: Option<String>,
     kind: Option<String>,
     calls: Vec<String>,
@@ -181,7 +181,7 @@ struct Found {
     answers: bool,
 }
 
-impl Found {
+impl Links {
     /// Looks at a message's own members, then at those of its blocks, parts and calls.
     fn object(&mut self, body: &[u8], object: Value) {
         let text = |value: Value| json::string(body, value).map(std::borrow::Cow::into_owned);

@@ -17,7 +17,7 @@ pub struct NameIndex {
 
 /// A name that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct NameMatch<'a> {
     /// The entry's place in the list.
     pub at: usize,
     /// What its star stands for, where it has exactly one.
@@ -102,8 +102,8 @@ impl NameIndex {
 
     /// The first entry that matches a name.
     #[must_use]
-    pub fn find<'n>(&self, name: &'n str) -> Option<Found<'n>> {
-        let mut first = self.exact.get(name).map(|at| Found { at: *at, star: None });
+    pub fn find<'n>(&self, name: &'n str) -> Option<NameMatch<'n>> {
+        let mut first = self.exact.get(name).map(|at| NameMatch { at: *at, star: None });
         let bytes = name.as_bytes();
         for (prefix, ends) in self.prefixes.all(bytes, |name, length| &name[..length]) {
             for (suffix, middles) in ends.all(&bytes[prefix..], |rest, length| &rest[rest.len() - length..]) {
@@ -113,7 +113,7 @@ impl NameIndex {
                     if earlier && middle.matches(&bytes[prefix..end]) {
                         // Both ends are whole strings, so what is between them is one as well.
                         let star = if middle.single { name.get(prefix..end) } else { None };
-                        first = Some(Found { at: middle.at, star });
+                        first = Some(NameMatch { at: middle.at, star });
                     }
                 }
             }
@@ -149,7 +149,7 @@ const fn gcd(mut a: u64, mut b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, NameIndex, spread};
+    use super::{NameIndex, NameMatch, spread};
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
     fn matches(pattern: &str, name: &str) -> bool {
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn one_star_tells_what_it_stands_for() {
         let index = NameIndex::new([("openai/*", 0), ("a*b*c", 1), ("模*型", 2)]);
-        assert_eq!(index.find("openai/gpt-4o"), Some(Found { at: 0, star: Some("gpt-4o") }));
-        assert_eq!(index.find("a-b-c"), Some(Found { at: 1, star: None }));
-        assert_eq!(index.find("模é型"), Some(Found { at: 2, star: Some("é") }));
+        assert_eq!(index.find("openai/gpt-4o"), Some(NameMatch { at: 0, star: Some("gpt-4o") }));
+        assert_eq!(index.find("a-b-c"), Some(NameMatch { at: 1, star: None }));
+        assert_eq!(index.find("模é型"), Some(NameMatch { at: 2, star: Some("é") }));
     }
 
     #[test]

@@ -68,8 +68,8 @@ pub struct Wanted {
     pub credentials: BTreeSet<CredentialId>,
     /// The price tables.
     pub prices: bool,
-    /// The model routes.
-    pub routes: bool,
+    /// Model routes.
+    pub routes: BTreeSet<RouteId>,
 }
 
 impl Wanted {
@@ -97,8 +97,8 @@ pub struct Part {
     pub balances: Vec<Balance>,
     /// The price tables, where they were asked for.
     pub prices: Option<PriceSchedule>,
-    /// The model routes, where they were asked for.
-    pub routes: Option<Vec<ModelRoute>>,
+    /// The model routes that were asked for.
+    pub routes: Vec<ModelRoute>,
 }
 
 /// What a server follows: everything at its start, and then each change.

@@ -47,7 +47,7 @@ pub use ledger::writer::{EntryWriter, Writer};
 pub use log::RequestLog;
 pub use log::body::{Bodies, Body, KeptBodies};
 pub use log::filter::{Expiry, RequestFilter, RequestPage, RequestPages, Requests, Retention};
-pub use log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
+pub use log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 pub use options::{Durability, Options};
 pub use seal::MasterKey;
 pub use sessions::{Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, Rotated, Sessions, WrongTries};

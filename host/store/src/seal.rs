@@ -38,7 +38,7 @@ pub struct Sealed {
 
 /// The row that a sealed secret belongs to.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct SealContext<'a> {
     /// The credential.
     pub id: CredentialId,
     /// Whose it is.
@@ -47,7 +47,7 @@ pub struct Place<'a> {
     pub provider: &'a str,
 }
 
-impl Place<'_> {
+impl SealContext<'_> {
     /// The variable part comes last, so no two contexts have the same bytes.
     fn aad(&self) -> Vec<u8> {
         let owner: u8 = match self.owner {
@@ -135,7 +135,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`SealError::Random`] when the system gives no nonce.
-    pub fn seal(&self, place: &Place<'_>, secret: &Secret) -> Result<Sealed, SealError> {
+    pub fn seal(&self, place: &SealContext<'_>, secret: &Secret) -> Result<Sealed, SealError> {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &place.aad() };
@@ -198,7 +198,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`SealError::Open`] when anything differs: the key, the bytes, the row.
-    pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
+    pub fn open(&self, place: &SealContext<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
         let payload = Payload { msg: &sealed.bytes, aad: &place.aad() };
         let text =
             self.cipher.decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| SealError::Open)?;
@@ -239,7 +239,7 @@ fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> Store
 
 #[cfg(test)]
 mod tests {
-    use super::{MasterKey, Place, SealError, Sealed};
+    use super::{MasterKey, SealContext, SealError, Sealed};
     use std::os::unix::fs::PermissionsExt;
     use tollgate_core::id::CredentialId;
     use tollgate_core::protocol::Owner;
@@ -249,8 +249,8 @@ mod tests {
         MasterKey::from_hex(&Secret::new(digit.repeat(64))).unwrap()
     }
 
-    const PLACE: Place<'static> =
-        Place { id: CredentialId::from_bytes([7; 16]), owner: Owner::Platform, provider: "openai" };
+    const PLACE: SealContext<'static> =
+        SealContext { id: CredentialId::from_bytes([7; 16]), owner: Owner::Platform, provider: "openai" };
 
     #[test]
     fn a_sealed_secret_opens_only_with_its_key_and_in_its_row() {
@@ -258,13 +258,13 @@ mod tests {
         assert!(!sealed.bytes.windows(9).any(|window| window == b"sk-secret"));
         assert_eq!(key("a").open(&PLACE, &sealed).unwrap().expose(), "sk-secret");
 
-        let check = |key: &MasterKey, place: Place<'_>, sealed: &Sealed| {
+        let check = |key: &MasterKey, place: SealContext<'_>, sealed: &Sealed| {
             assert_eq!(key.open(&place, sealed).unwrap_err(), SealError::Open);
         };
         check(&key("b"), PLACE, &sealed);
-        check(&key("a"), Place { id: CredentialId::from_bytes([8; 16]), ..PLACE }, &sealed);
-        check(&key("a"), Place { owner: Owner::Shared, ..PLACE }, &sealed);
-        check(&key("a"), Place { provider: "openai2", ..PLACE }, &sealed);
+        check(&key("a"), SealContext { id: CredentialId::from_bytes([8; 16]), ..PLACE }, &sealed);
+        check(&key("a"), SealContext { owner: Owner::Shared, ..PLACE }, &sealed);
+        check(&key("a"), SealContext { provider: "openai2", ..PLACE }, &sealed);
         let mut bytes = sealed.bytes.clone();
         bytes[0] ^= 1;
         check(&key("a"), PLACE, &Sealed { bytes, ..sealed });

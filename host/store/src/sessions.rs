@@ -7,7 +7,6 @@ use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::user::User;
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::seal::MasterKey;
@@ -57,7 +56,7 @@ pub type WrongTries = (Digest, u32, Timestamp);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {
     /// It was valid and has been replaced; it belongs to this user.
-    Replaced(User),
+    Replaced(UserId),
     /// It had been replaced before: the whole session has been ended.
     Reused,
     /// There is no such session, or it is over.
@@ -80,12 +79,12 @@ pub trait Logins: Send + Sync {
         expires_at: Timestamp,
     ) -> Result<SessionId, StoreError>;
 
-    /// The user of a session that is not over. The management API asks at each call, so that ending a session takes
-    /// effect at once.
+    /// The user of a session that is not over, who may have been disabled or removed since. The management API asks at
+    /// each call, so that ending a session takes effect at once.
     ///
     /// # Errors
     /// When the database fails.
-    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError>;
+    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<UserId>, StoreError>;
 
     /// Replaces a refresh token with the next one, or ends its session if it had been replaced before.
     ///

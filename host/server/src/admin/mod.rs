@@ -17,6 +17,7 @@ mod idempotency;
 mod keys;
 mod lending;
 mod models;
+mod plugin_events;
 mod plugins;
 mod points;
 mod prices;

@@ -109,12 +109,12 @@ pub(super) struct Route {
 
 /// Which route: in the order of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum RoutePlace {
     File(usize),
     Stored(RouteId),
 }
 
-impl FromStr for Place {
+impl FromStr for RoutePlace {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
@@ -123,7 +123,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RoutePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(number) => write!(f, "file-{number}"),
@@ -132,7 +132,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Param for Place {
+impl Param for RoutePlace {
     fn schema() -> Schema {
         json_schema!({"type": "string", "description": "An id of the list."})
     }
@@ -146,7 +146,7 @@ pub(super) async fn list(ask: Ask<Nothing, WhichRoutes>) -> Result<Page<Route>, 
 }
 
 /// `GET /management/v1/models/routes/{route}`
-pub(super) async fn show(ask: Ask<Place>) -> Result<Route, Problem> {
+pub(super) async fn show(ask: Ask<RoutePlace>) -> Result<Route, Problem> {
     find(&ask.caller.admin, &ask.caller.management, ask.path).await
 }
 
@@ -154,11 +154,11 @@ pub(super) async fn show(ask: Ask<Place>) -> Result<Route, Problem> {
 pub(super) async fn create(ask: Ask<Nothing, Nothing, NewRoute>) -> Result<Route, Problem> {
     let model = checked(&ask.caller.admin, &ask.body)?;
     let id = ask.caller.management.add_route(&model).await?;
-    find(&ask.caller.admin, &ask.caller.management, Place::Stored(id)).await
+    find(&ask.caller.admin, &ask.caller.management, RoutePlace::Stored(id)).await
 }
 
 /// `PATCH /management/v1/models/routes/{route}`
-pub(super) async fn change(ask: Ask<Place, Nothing, RoutePatch>) -> Result<Route, Problem> {
+pub(super) async fn change(ask: Ask<RoutePlace, Nothing, RoutePatch>) -> Result<Route, Problem> {
     let (admin, management) = (&ask.caller.admin, &ask.caller.management);
     let id = stored(ask.path)?;
     let now = find(admin, management, ask.path).await?;
@@ -175,16 +175,16 @@ pub(super) async fn change(ask: Ask<Place, Nothing, RoutePatch>) -> Result<Route
 }
 
 /// `DELETE /management/v1/models/routes/{route}`
-pub(super) async fn remove(ask: Ask<Place>) -> Result<Nothing, Problem> {
+pub(super) async fn remove(ask: Ask<RoutePlace>) -> Result<Nothing, Problem> {
     ask.caller.management.remove_route(stored(ask.path)?).await?;
     Ok(Nothing)
 }
 
 /// The id of a route that can be changed here.
-fn stored(place: Place) -> Result<RouteId, Problem> {
+fn stored(place: RoutePlace) -> Result<RouteId, Problem> {
     match place {
-        Place::Stored(id) => Ok(id),
-        Place::File(_) => {
+        RoutePlace::Stored(id) => Ok(id),
+        RoutePlace::File(_) => {
             Err(Problem::refused("This route stands in the configuration file, and is changed there."))
         }
     }
@@ -208,9 +208,9 @@ fn checked(admin: &Admin, route: &NewRoute) -> Result<Model, Problem> {
 }
 
 /// Routes of the configuration file after `after`.
-fn of_file(admin: &Admin, after: Option<Place>) -> Vec<(Place, Route)> {
+fn of_file(admin: &Admin, after: Option<RoutePlace>) -> Vec<(RoutePlace, Route)> {
     let upstreams = admin.shared.upstreams.load();
-    let places = upstreams.models.iter().zip(1..).map(|(model, at)| (Place::File(at), model));
+    let places = upstreams.models.iter().zip(1..).map(|(model, at)| (RoutePlace::File(at), model));
     let rest = places.filter(|(place, _)| after.is_none_or(|after| *place > after));
     rest.map(|(place, model)| (place, shown(place, model, None))).collect()
 }
@@ -219,29 +219,29 @@ fn of_file(admin: &Admin, after: Option<Place>) -> Vec<(Place, Route)> {
 async fn in_force(
     admin: &Admin,
     management: &Management,
-    Window { after, limit }: Window<Place>,
-) -> Result<manage::Page<Route, Place>, Problem> {
+    Window { after, limit }: Window<RoutePlace>,
+) -> Result<manage::Page<Route, RoutePlace>, Problem> {
     let mut all = of_file(admin, after);
     let stored = after.and_then(|place| match place {
-        Place::Stored(id) => Some(id),
-        Place::File(_) => None,
+        RoutePlace::Stored(id) => Some(id),
+        RoutePlace::File(_) => None,
     });
     // One more than there is room for says that the list goes on.
     let room = (limit + 1).saturating_sub(all.len());
     if room > 0 {
         let rows = management.routes(Window { after: stored, limit: room }).await?.rows;
         all.extend(rows.iter().map(|row| {
-            let place = Place::Stored(row.id);
+            let place = RoutePlace::Stored(row.id);
             (place, shown(place, &row.model, Some(row)))
         }));
     }
     Ok(manage::Page::new(all, limit, |(place, _)| *place).map(|(_, route)| route))
 }
 
-async fn find(admin: &Admin, management: &Management, place: Place) -> Result<Route, Problem> {
+async fn find(admin: &Admin, management: &Management, place: RoutePlace) -> Result<Route, Problem> {
     let id = match place {
-        Place::Stored(id) => id,
-        Place::File(_) => {
+        RoutePlace::Stored(id) => id,
+        RoutePlace::File(_) => {
             let found = of_file(admin, None).into_iter().find(|(known, _)| *known == place);
             return found.map(|(_, route)| route).ok_or_else(Problem::not_found);
         }
@@ -253,7 +253,7 @@ async fn find(admin: &Admin, management: &Management, place: Place) -> Result<Ro
     }
 }
 
-fn shown(place: Place, model: &Model, row: Option<&RouteRow>) -> Route {
+fn shown(place: RoutePlace, model: &Model, row: Option<&RouteRow>) -> Route {
     let Model { name, aliases, targets, fallbacks } = model.clone();
     let target = |target: crate::config::Target| RouteTarget {
         provider: target.provider,

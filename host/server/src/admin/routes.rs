@@ -32,15 +32,16 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, credentials, dry_run, keys, lending, models, plugins, points, prices, receipts,
-    requests, usage, users,
+    accounts, audit, bodies, credentials, dry_run, keys, lending, models, plugin_events, plugins, points,
+    prices, receipts, requests, usage, users,
 };
 
 /// What all paths begin with.
 pub(super) const ROOT: &str = "/management/v1";
 
 /// The table.
-pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(table);
+pub(super) static ROUTES: LazyLock<Vec<Route>> =
+    LazyLock::new(|| callers().into_iter().chain(records()).collect());
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
@@ -48,8 +49,9 @@ const PUT: Method = Method::PUT;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
+/// Who calls, and with what: logins, users, API keys, provider keys.
 #[rustfmt::skip]
-fn table() -> Vec<Route> {
+fn callers() -> Vec<Route> {
     use Access::{Admin, Anyone, Me, Owner};
     vec![
         // The API itself.
@@ -91,7 +93,14 @@ fn table() -> Vec<Route> {
         route(POST,   Owner,  "/credentials/{credential}/share", lending::share, "Lends one's own provider key to other users, by an agreement that is recorded, or changes how often they may use it.").changes("credential.share"),
         route(DELETE, Owner,  "/credentials/{credential}/share", lending::unshare, "Takes a provider key back: no request that comes later uses it, but its owner's.").changes("credential.unshare"),
         route(GET,    Owner,  "/credentials/{credential}/uses", lending::uses, "Lists what others used a provider key for and what that earned, newest first."),
+    ]
+}
 
+/// What came of it, and what it costs: logs, usage, points, prices, routes, components.
+#[rustfmt::skip]
+fn records() -> Vec<Route> {
+    use Access::{Admin, Me, Owner};
+    vec![
         // The audit log.
         route(GET,    Admin,  "/audit",          audit::list,       "Lists what was changed, by whom and by which call, newest first."),
 
@@ -140,6 +149,7 @@ fn table() -> Vec<Route> {
         route(PUT,    Admin,  "/plugins/{component}/hosts/{host}", plugins::grant, "Lets a component send keys to a host that it names.").changes("plugin.grant"),
         route(DELETE, Admin,  "/plugins/{component}/hosts/{host}", plugins::revoke, "Takes that back: what the configuration file grants is changed there.").changes("plugin.revoke"),
         route(POST,   Admin,  "/plugins/{component}/forget", plugins::forget, "Lets go of what is kept of a component whose file is gone.").changes("plugin.forget"),
+        route(GET,    Admin,  "/plugins/events", plugin_events::list, "Lists what happened to components, newest first."),
         route(POST,   Admin,  "/plugins/reload", plugins::reload,   "Looks at the plugins directory now. When a component is refused, what ran before still runs.").changes("plugin.reload"),
     ]
 }

@@ -7,7 +7,7 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Nothing};
 use super::error::Problem;
-use crate::manage::{Days, Management, Slice, Units, UsageOf, Used};
+use crate::manage::{Days, Management, Slice, Units, UsageOf, Used, Window};
 
 /// Whose usage.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub(super) struct Whose {
     credential: Option<String>,
 }
 
-/// Whose usage, when, and what rows are told apart by.
+/// Whose usage, when, and what rows are grouped by.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Range {
@@ -31,13 +31,17 @@ pub(super) struct Range {
     key: Option<String>,
     /// What a credential served, by its id. For admins.
     credential: Option<String>,
-    /// What rows are told apart by.
+    /// What rows are grouped by.
     #[serde(default)]
     by: Slice,
     /// The first day (UTC), such as `2027-01-31`.
     from: Option<String>,
     /// The last day.
     until: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows of a page: 1 to 1000, which is the default.
+    limit: Option<usize>,
 }
 
 /// What requests used.
@@ -82,7 +86,14 @@ pub(super) struct Row {
 pub(super) struct Rows {
     /// Rows in the order of their names; where nothing was used there is none.
     data: Vec<Row>,
+    /// The `cursor` of the next page; null on the last one.
+    next_cursor: Option<String>,
 }
+
+/// Rows of a page, unless the caller asks for fewer.
+const ROWS: usize = 1000;
+/// What a cursor begins with: the name of a row may be empty, and a cursor may not.
+const CURSOR: char = '.';
 
 impl From<&Used> for Amounts {
     fn from(used: &Used) -> Self {
@@ -113,13 +124,28 @@ pub(super) async fn summary(ask: Ask<Nothing, Whose>) -> Result<Summary, Problem
 
 /// `GET /management/v1/usage`
 pub(super) async fn rows(ask: Ask<Nothing, Range>) -> Result<Rows, Problem> {
-    let Range { user, key, credential, by, from, until } = ask.query;
+    let Range { user, key, credential, by, from, until, cursor, limit } = ask.query;
     let management = &ask.caller.management;
     let of = whose(management, &ask.caller.actor, user, key, credential).await?;
     let days = Days::parse(from.as_deref(), until.as_deref()).map_err(Problem::bad_request)?;
-    let rows = management.usage(of, days, by).await?;
+    let page = management.usage(of, days, by, rows_after(cursor.as_deref(), limit)?).await?;
     let row = |(name, used): (String, Used)| Row { name, used: (&used).into() };
-    Ok(Rows { data: rows.into_iter().map(row).collect() })
+    let next_cursor = page.next.map(|name| format!("{CURSOR}{name}"));
+    Ok(Rows { data: page.rows.into_iter().map(row).collect(), next_cursor })
+}
+
+/// The rows that a caller asks for.
+fn rows_after(cursor: Option<&str>, limit: Option<usize>) -> Result<Window<String>, Problem> {
+    let after = match cursor.map(|cursor| cursor.strip_prefix(CURSOR)) {
+        Some(None) => return Err(Problem::bad_request("The cursor is not one.")),
+        Some(Some(name)) => Some(name.to_owned()),
+        None => None,
+    };
+    let limit = limit.unwrap_or(ROWS);
+    if !(1..=ROWS).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is a number between 1 and {ROWS}.")));
+    }
+    Ok(Window { after, limit })
 }
 
 /// Whose usage is asked for. What is somebody else's is not there.

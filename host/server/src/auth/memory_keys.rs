@@ -35,12 +35,7 @@ impl MemoryKeys {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them, oldest first.
-    pub(crate) fn all(&self) -> Vec<Credential> {
-        self.state().rows.clone()
-    }
-
-    /// The same, with how many changes there were until now.
+    /// All of them, oldest first, with how many changes there were until now.
     pub(crate) fn whole(&self) -> (u64, Vec<Credential>) {
         let state = self.state();
         (state.changes, state.rows.clone())

@@ -154,16 +154,16 @@ impl Common {
 const PAGE: usize = 500;
 
 /// Reads a list to its end, page by page.
-async fn all<T, I: Copy, F>(mut read: impl FnMut(Window<I>) -> F) -> Result<Vec<T>, ManageError>
+async fn all<T, I, F>(mut read: impl FnMut(Window<I>) -> F) -> Result<Vec<T>, ManageError>
 where
     F: Future<Output = Result<Page<T, I>, ManageError>>,
 {
-    let (mut rows, mut window) = (Vec::new(), Window::first(PAGE));
+    let (mut rows, mut after) = (Vec::new(), None);
     loop {
-        let page = read(window).await?;
+        let page = read(Window { after, limit: PAGE }).await?;
         rows.extend(page.rows);
-        window.after = page.next;
-        if window.after.is_none() {
+        after = page.next;
+        if after.is_none() {
             return Ok(rows);
         }
     }

@@ -101,7 +101,7 @@ async fn verify(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let mut policies = Policies::new(config);
-    let mut found = Found::default();
+    let mut found = Proof::default();
     let mut check =
         |receipt: &Receipted, held: Micropoints| found.add(receipt, policies.price(receipt, held));
     if let Some(request) = request {
@@ -122,7 +122,7 @@ async fn verify(
 
 /// What came of computing charges again.
 #[derive(Default)]
-struct Found {
+struct Proof {
     receipts: u64,
     /// Computed, and the same.
     equal: u64,
@@ -132,7 +132,7 @@ struct Found {
     not_computable: Vec<(RequestId, Micropoints, String)>,
 }
 
-impl Found {
+impl Proof {
     fn add(&mut self, receipt: &Receipted, priced: Result<Priced, String>) {
         self.receipts += 1;
         let (request, charged) = (receipt.request, receipt.charge);

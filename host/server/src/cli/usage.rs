@@ -76,7 +76,8 @@ impl Usage {
             }
             Self::Show { of, by, from, until } => {
                 let days = Days::parse(from.as_deref(), until.as_deref()).map_err(anyhow::Error::msg)?;
-                let rows = management.usage(of.find(&management).await?, days, by).await?;
+                let of = of.find(&management).await?;
+                let rows = super::all(|window| management.usage(of, days, by, window)).await?;
                 let name = match by {
                     Slice::Day => "day",
                     Slice::Month => "month",

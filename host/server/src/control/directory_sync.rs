@@ -140,10 +140,10 @@ async fn keep_keys(management: &mut Management, config: &Config, keys: Keys) -> 
     for wrong in &keys.wrong {
         tracing::error!("{wrong}");
     }
-    let in_database = management.sealed_credentials().await?.len();
-    if keys.storage(in_database > 0) == KeyStorage::Database {
+    let in_database = management.database_has_credentials().await?;
+    if keys.storage(in_database) == KeyStorage::Database {
         let unused = keys.given.len();
-        tracing::info!(credentials = in_database, unused_in_environment = unused, "provider keys: database");
+        tracing::info!(unused_in_environment = unused, "provider keys: database");
         return Ok(());
     }
     management.keep_in_memory();

@@ -4,10 +4,10 @@
 //! of a user or of a credential, all keys of that user. Everything is read at the start, where the feed has a gap, and
 //! where so much has changed that this is faster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tollgate_core::id::ApiKeyId;
+use tollgate_core::id::{ApiKeyId, RouteId};
 use tollgate_core::time::Timestamp;
 use tollgate_store::{
     ApiKey, Change, Changed, Credential, Feed, ModelRoute, News, Part, Snapshot, StoreError, Wanted,
@@ -33,7 +33,7 @@ pub enum FollowError {
 pub(crate) struct Next {
     /// The directory.
     pub(crate) directory: Directory,
-    /// Model routes, where they may have changed.
+    /// All model routes, where one may have changed.
     pub(crate) routes: Option<Vec<ModelRoute>>,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Follower {
     in_memory: u64,
     /// The last transfer that was applied.
     seq: i64,
+    /// The model routes, so that a change of one reads one.
+    routes: BTreeMap<RouteId, ModelRoute>,
 }
 
 impl Follower {
@@ -63,7 +65,8 @@ impl Follower {
         memory: Option<Arc<MemoryKeys>>,
         now: Timestamp,
     ) -> Result<(Self, Next), FollowError> {
-        let mut follower = Self { feed, builder, memory, change: 0, in_memory: 0, seq: 0 };
+        let routes = BTreeMap::new();
+        let mut follower = Self { feed, builder, memory, change: 0, in_memory: 0, seq: 0, routes };
         let snapshot = follower.feed.load(now).await?;
         // The balances include what was moved until then.
         follower.seq = snapshot.seq;
@@ -127,7 +130,7 @@ impl Follower {
         } else {
             self.feed.api_key_tokens_today(Some(&keys), now).await?
         };
-        let (read_up_to, routes) = (part.seq, part.routes.take());
+        let (read_up_to, routes) = (part.seq, self.changed_routes(&wanted, std::mem::take(&mut part.routes)));
         // New ones were not used yet.
         let used = UsedToday { keys, ..UsedToday::default() };
         let directory = self.builder.next(old, &wanted, part, &used);
@@ -148,6 +151,7 @@ impl Follower {
         }
         let used = self.used_today(&snapshot, old, now).await?;
         let (change, read_up_to, routes) = (snapshot.change, snapshot.seq, snapshot.routes);
+        self.routes = routes.iter().map(|route| (route.id, route.clone())).collect();
         let part = Part {
             seq: snapshot.seq,
             users: snapshot.users,
@@ -156,12 +160,22 @@ impl Follower {
             price_rates: snapshot.price_rates,
             balances: snapshot.balances,
             prices: Some(snapshot.prices),
-            routes: None,
+            routes: Vec::new(),
         };
         let directory = self.builder.whole(old, part, &used);
         self.credit(old, &directory, read_up_to).await?;
         (self.change, self.in_memory) = (change, in_memory);
         Ok(Next { directory, routes: Some(routes) })
+    }
+
+    /// All routes after a change of some, of which `read` still exist; `None` where none has changed.
+    fn changed_routes(&mut self, wanted: &Wanted, read: Vec<ModelRoute>) -> Option<Vec<ModelRoute>> {
+        if wanted.routes.is_empty() {
+            return None;
+        }
+        self.routes.retain(|id, _| !wanted.routes.contains(id));
+        self.routes.extend(read.into_iter().map(|route| (route.id, route)));
+        Some(self.routes.values().cloned().collect())
     }
 
     /// Credits what management has moved since the last step.
@@ -220,7 +234,7 @@ fn wanted(changes: &[Change], with_credentials: bool) -> Wanted {
             Changed::ApiKey(key) => wanted.api_keys.extend([key]),
             Changed::Credential(credential) if with_credentials => wanted.credentials.extend([credential]),
             Changed::Prices => wanted.prices = true,
-            Changed::ModelRoute(_) => wanted.routes = true,
+            Changed::ModelRoute(route) => wanted.routes.extend([route]),
             // The transfers are read whenever anything has changed; memory tracks its own credentials.
             Changed::Points(_) | Changed::Credential(_) | Changed::Everything => {}
         }

@@ -10,7 +10,7 @@ use super::error::Which;
 use super::{ManageError, Management};
 
 impl Management {
-    /// What was asked and answered in a call. Whoever reads it is in the audit log before they see a word.
+    /// What was asked and answered in a call. The read is in the audit log before anything is shown.
     ///
     /// # Errors
     /// When nothing is kept of it, when it does not open, and when the read cannot be noted.
@@ -25,7 +25,7 @@ impl Management {
         Ok(self.store.log.keep_bodies(&self.master, bodies).await?)
     }
 
-    /// Removes bodies of calls that came before `before`, at most so many. Returns of how many calls.
+    /// Removes bodies of calls that came before `before`, at most `limit`. Returns the number of calls.
     pub(crate) async fn remove_bodies(&self, before: Timestamp, limit: u32) -> Result<u64, ManageError> {
         Ok(self.store.log.remove_bodies(before, limit).await?)
     }

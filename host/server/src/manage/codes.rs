@@ -1,4 +1,4 @@
-//! Codes that are worth points, made by the batch and redeemed by users.
+//! Codes that are worth points, made in batches and redeemed by users.
 
 use tollgate_core::id::{BatchId, UserId};
 use tollgate_core::points::Micropoints;
@@ -35,7 +35,7 @@ impl Management {
     /// Makes a batch of codes. Only their hashes are stored: what is returned is all there will ever be of them.
     ///
     /// # Errors
-    /// For a count, a worth, a number of uses or an end that cannot be meant.
+    /// For an invalid count, worth, number of uses or end.
     pub async fn create_codes(&self, order: &CodeOrder) -> Result<(BatchId, Vec<Secret>), ManageError> {
         if order.count > CODES_MAX {
             return Err(ManageError::invalid(
@@ -73,7 +73,7 @@ impl Management {
         Ok(Page::new(batches, window.limit, |batch| batch.id))
     }
 
-    /// Takes the codes of a batch, or does not.
+    /// Accepts the codes of a batch, or refuses them.
     ///
     /// # Errors
     /// Without such a batch.
@@ -84,7 +84,7 @@ impl Management {
     /// Puts what a code is worth on a user's account.
     ///
     /// # Errors
-    /// For what is no code, and for one that is used up, over, disabled, or has been redeemed by this user.
+    /// For an unknown code, and for one that is used up, expired, disabled, or already redeemed by this user.
     pub async fn redeem_code(&self, user: UserId, code: &Secret) -> Result<Granted, ManageError> {
         Ok(self.store.ledger.redeem(user, keys::digest(code), now()).await?)
     }

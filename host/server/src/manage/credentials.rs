@@ -29,7 +29,7 @@ pub struct CredentialRow {
     pub id: CredentialId,
     /// Provider.
     pub provider: String,
-    /// Whose.
+    /// Its owner.
     pub owner: Owner,
     /// The user, for a user's own.
     pub user_id: Option<UserId>,
@@ -43,13 +43,13 @@ pub struct CredentialRow {
     pub weight: u32,
     /// Whether it is used.
     pub enabled: bool,
-    /// Why it is not, where someone switched it off.
+    /// Why it is not, if someone switched it off.
     pub disabled_reason: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
     /// How much and how often it may serve.
     pub limits: RateLimits,
-    /// How it was when its state last changed.
+    /// Its state when it last changed.
     pub state: CredentialState,
     /// What the last check found.
     pub check: Option<CheckResult>,
@@ -74,11 +74,11 @@ pub struct NewCredential {
     pub secret: Secret,
     /// How much and how often it may serve.
     pub limits: RateLimits,
-    /// Where it is good, if not at the provider itself.
+    /// Where it is valid, if not at the provider itself.
     pub place: Option<Place>,
 }
 
-/// What changes of a credential: `None` for what stays.
+/// Changes to a credential; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct CredentialEdit {
     /// A new name.
@@ -106,7 +106,7 @@ impl Management {
     /// Seals a provider key and stores it.
     ///
     /// # Errors
-    /// Without such a user, and for a weight, limits or a place that cannot be meant.
+    /// Without such a user, and for an invalid weight, limit or platform.
     pub async fn add_credential(&self, new: NewCredential) -> Result<CredentialId, ManageError> {
         let NewCredential { provider, user, label, weight, secret, limits, place } = new;
         if let Some(place) = &place {
@@ -204,7 +204,7 @@ impl Management {
     /// Changes a credential.
     ///
     /// # Errors
-    /// Without such a credential, or for a weight or limits that cannot be meant.
+    /// Without such a credential, or for an invalid weight or limit.
     pub async fn change_credential(&self, id: CredentialId, edit: CredentialEdit) -> Result<(), ManageError> {
         let known = self.sealed_credential(id).await?;
         let change = CredentialChange {
@@ -220,7 +220,7 @@ impl Management {
         self.note("credential.change", id.to_string(), change.detail()).await
     }
 
-    /// Uses a credential or does not.
+    /// Enables or disables a credential.
     ///
     /// # Errors
     /// Without such a credential.
@@ -233,7 +233,7 @@ impl Management {
         self.note("credential.change", id.to_string(), json!({"enabled": enabled})).await
     }
 
-    /// Forgets a credential.
+    /// Deletes a credential.
     ///
     /// # Errors
     /// Without such a credential.
@@ -245,7 +245,7 @@ impl Management {
         self.note("credential.remove", id.to_string(), Value::Null).await
     }
 
-    /// Keeps what a provider has given in place of a credential's secret.
+    /// Stores the secret that a provider has issued in place of a credential's.
     pub(crate) async fn renew_credential(
         &self,
         id: CredentialId,
@@ -262,17 +262,15 @@ impl Management {
         memory::renew(memory, &self.master, &self.sealed_credential(id).await?, secret)
     }
 
-    /// Keeps credentials in memory from now on: no longer in the database, and without those that are there.
+    /// Keeps credentials in memory from now on, and ignores those of the database.
     pub(crate) fn keep_in_memory(&mut self) {
         self.memory = Some(Arc::default());
     }
 
-    /// All credentials, sealed, wherever they are kept: for the directory of a server, which holds them all.
-    pub(crate) async fn sealed_credentials(&self) -> Result<Vec<Credential>, ManageError> {
-        match &self.memory {
-            Some(memory) => Ok(memory.all()),
-            None => Ok(self.store.catalogue.list_credentials().await?),
-        }
+    /// Whether the database holds a credential.
+    pub(crate) async fn database_has_credentials(&self) -> Result<bool, ManageError> {
+        let any = CredentialFilter { limit: 1, ..CredentialFilter::default() };
+        Ok(!self.store.catalogue.find_credentials(&any).await?.is_empty())
     }
 
     async fn sealed_credential(&self, id: CredentialId) -> Result<Credential, ManageError> {
@@ -282,12 +280,12 @@ impl Management {
         }
     }
 
-    /// Where credentials are instead of the store, where they are kept in memory.
+    /// The credentials in memory, if they are kept there and not in the store.
     pub(crate) fn memory(&self) -> Option<Arc<MemoryKeys>> {
         self.memory.clone()
     }
 
-    /// Notes by what the credentials of an older Tollgate are known again.
+    /// Notes what the credentials of an older Tollgate are recognised by.
     pub(super) async fn fingerprint_all(&self) -> Result<(), ManageError> {
         for credential in self.store.catalogue.credentials_without_fingerprint().await? {
             if let Ok(secret) = credential.open(&self.master) {

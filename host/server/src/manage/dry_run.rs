@@ -1,4 +1,4 @@
-//! The account that pays for trials of the proxy: nobody can call with it.
+//! The account that pays for dry runs; nobody can call with it.
 
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::KeyLimits;
@@ -17,8 +17,8 @@ const KEYS_MAX: usize = 100;
 const REASON: &str = "trials of the proxy";
 
 impl Management {
-    /// The user who pays for trials and that user's key, made where they are not there: disabled, so that no call but a
-    /// trial uses them, and with a key that is thrown away as soon as it is stored.
+    /// The user who pays for dry runs and that user's key, created if they are missing: disabled, so that only dry runs
+    /// use them, and with a key that is discarded as soon as it is stored.
     ///
     /// # Errors
     /// When the database fails.
@@ -40,7 +40,7 @@ impl Management {
         Ok((user.id, key))
     }
 
-    /// Gives the account of trials points.
+    /// Gives the account of dry runs points.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,5 +1,5 @@
-//! Why management did not do what it was asked to. `admin/error.rs` makes a status and a code of it, the command line a
-//! text.
+//! Why management did not do what it was asked to. `admin/error.rs` turns it into a status and a code, the command line
+//! into a text.
 
 use std::error::Error;
 use std::fmt;
@@ -41,21 +41,21 @@ pub enum ManageError {
     /// Without this admin nobody could manage anything.
     #[error("this is the last admin who is enabled: make another one first")]
     LastAdmin,
-    /// What was given cannot be meant.
+    /// An argument is invalid.
     #[error("{reason}")]
     Invalid {
-        /// The field that is wrong; empty where it is none in particular.
+        /// The invalid field; empty where it is no particular one.
         field: &'static str,
-        /// What is wrong with it, for whoever gave it.
+        /// What is wrong with it, for the caller.
         reason: String,
     },
-    /// What was asked for makes sense, and cannot be done as things are; the text says why.
+    /// The request makes sense but cannot be done as things are; the text says why.
     #[error("{0}")]
     Refused(String),
     /// A server runs on the data directory, and this must be done without one.
     #[error("another process serves from {}", .0.display())]
     Serving(PathBuf),
-    /// The master key cannot be had, or another cannot take its place.
+    /// The master key cannot be read or replaced.
     #[error(transparent)]
     MasterKey(MasterKeyError),
     /// A file beside the database could not be used.
@@ -111,7 +111,7 @@ pub enum ManageError {
 }
 
 impl ManageError {
-    /// A field that cannot be meant.
+    /// An invalid field.
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid { field, reason: reason.into() }
     }
@@ -174,9 +174,9 @@ impl From<MasterKeyError> for ManageError {
     }
 }
 
-/// Says which thing was looked for, where the store cannot know the name.
+/// Adds the name of what was looked for, which the store does not know.
 pub(super) trait Which<T> {
-    /// Names what is not there, or there already.
+    /// Names what is missing, or exists already.
     fn which(self, name: impl fmt::Display) -> Result<T, ManageError>;
 }
 

@@ -8,7 +8,7 @@ use super::{ManageError, Management};
 use crate::clock::now;
 
 impl Management {
-    /// Takes a call in, or says what is known of it.
+    /// Registers a call, or says what is known of it.
     pub(crate) async fn begin_call(&self, call: &Keyed<'_>) -> Result<Known, ManageError> {
         Ok(self.store.sessions.begin_call(&self.master, call, now()).await?)
     }

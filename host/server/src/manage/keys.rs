@@ -29,7 +29,7 @@ pub struct KeyRow {
     pub user: String,
     /// The key's name.
     pub name: String,
-    /// Whether it is taken.
+    /// Whether it is accepted.
     pub enabled: bool,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
@@ -41,12 +41,12 @@ pub struct KeyRow {
     pub used: Option<KeyUse>,
 }
 
-/// What changes of an API key: `None` for what stays.
+/// Changes to an API key; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct KeyEdit {
     /// A new name.
     pub name: Option<String>,
-    /// Whether it is taken.
+    /// Whether it is accepted.
     pub enabled: Option<bool>,
     /// When it ends; `Some(None)` for never.
     pub expires_at: Option<Option<Timestamp>>,
@@ -55,11 +55,10 @@ pub struct KeyEdit {
 }
 
 impl Management {
-    /// Makes an API key for a user, who is named by name or id. Only its hash is stored: what is returned is all there
-    /// will ever be of it.
+    /// Makes an API key for a user, who is named by name or id. Only its hash is stored: the key is only in the answer.
     ///
     /// # Errors
-    /// Without such a user, when they have as many as they may, or for limits that cannot be meant.
+    /// Without such a user, when they have as many as they may, or for invalid limits.
     pub async fn create_key(
         &self,
         user: &str,
@@ -124,7 +123,7 @@ impl Management {
     /// Changes an API key.
     ///
     /// # Errors
-    /// Without such a key, when it would be one more than its user may have, or for limits that cannot be meant.
+    /// Without such a key, when it would be one more than its user may have, or for invalid limits.
     pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> Result<(), ManageError> {
         let key = self.store.catalogue.api_key(id).await.which(id)?;
         let change = KeyChange {
@@ -137,7 +136,7 @@ impl Management {
         self.store.catalogue.change_api_key(id, &change, now()).await.which(id)
     }
 
-    /// Says whether the bodies of a key's calls are kept from now on.
+    /// Sets whether the bodies of a key's calls are kept from now on.
     ///
     /// # Errors
     /// Without such a key.

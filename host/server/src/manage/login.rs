@@ -1,10 +1,10 @@
-//! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and says
-//! who; the refresh token is good once, and the session that it stands for is a row of the database.
+//! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and
+//! names the user; the refresh token is good once, and the session that it stands for is a row of the database.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_core::id::SessionId;
+use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
@@ -18,7 +18,7 @@ use crate::auth::jwt::{ACCESS_MS, TokenKey};
 use crate::auth::{keys, password};
 use crate::clock;
 
-/// The setting that holds, sealed, what the key of access tokens is made of.
+/// The sealed setting from which the key of access tokens is derived.
 const TOKEN_KEY: &str = "token_key";
 /// How long a session lasts after its last refresh.
 const SESSION_MS: u64 = 30 * DAY_MS;
@@ -40,11 +40,11 @@ pub(crate) struct Logins {
 pub(crate) struct Tokens {
     /// Names the user for [`Tokens::access_ms`].
     pub(crate) access: Secret,
-    /// Milliseconds for which the access token is good.
+    /// Milliseconds for which the access token is valid.
     pub(crate) access_ms: u64,
-    /// Good once, for the next pair.
+    /// Valid once, for the next pair.
     pub(crate) refresh: Secret,
-    /// Whose they are.
+    /// Their user.
     pub(crate) user: User,
 }
 
@@ -60,16 +60,16 @@ pub(crate) struct Visitor {
 /// Why there are no tokens.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoginError {
-    /// No such user, another password, or none that may log in: nobody is told which.
+    /// No such user, a wrong password, or a user who may not log in; the caller is not told which.
     #[error("the name or the password is not right")]
     Wrong,
-    /// Too many wrong passwords; the next may be tried in so many milliseconds.
+    /// Too many wrong passwords; the next may be tried after this many milliseconds.
     #[error("too many wrong passwords")]
     Locked(u64),
-    /// The refresh token is not good, or no longer.
+    /// The refresh token is not valid, or not any more.
     #[error("the refresh token is not valid")]
     BadToken,
-    /// The new password is none, the database failed, or the system gave no randomness.
+    /// The new password is invalid, the database failed, or the system gave no randomness.
     #[error(transparent)]
     Failed(ManageError),
 }
@@ -122,7 +122,7 @@ impl Logins {
         let known = self.management.store.catalogue.password(name).await?;
         let user = right(password, known).await.ok_or(LoginError::Wrong)?;
         self.names.change(&self.management, name, now, Lockout::succeed).await?;
-        // Whoever has one account must not wipe out their guesses at others.
+        // The owner of one account must not be able to erase their guesses at others.
         self.addresses.change(&self.management, &address, now, Lockout::forgive).await?;
         let secret = fresh()?;
         let (token, expires_at) = (keys::digest(&secret), now.plus_ms(SESSION_MS));
@@ -130,8 +130,8 @@ impl Logins {
         Ok(self.tokens(user, session, &secret, now))
     }
 
-    /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its
-    /// successor.
+    /// Takes a refresh token. A token that was used before ends its session, because it or its successor has been
+    /// stolen.
     ///
     /// # Errors
     /// [`LoginError`].
@@ -142,7 +142,10 @@ impl Logins {
         let expires_at = now.plus_ms(SESSION_MS);
         let (token, next) = (keys::digest(&old), keys::digest(&new));
         match self.management.store.sessions.rotate_session(session, token, next, now, expires_at).await? {
-            Rotated::Replaced(user) => Ok(self.tokens(user, session, &new, now)),
+            Rotated::Replaced(user) => {
+                let user = self.enabled(user).await?.ok_or(LoginError::BadToken)?;
+                Ok(self.tokens(user, session, &new, now))
+            }
             Rotated::Reused => {
                 tracing::warn!(%session, "a refresh token came twice: its session is ended");
                 Err(LoginError::BadToken)
@@ -157,17 +160,21 @@ impl Logins {
     /// When the database fails.
     pub(crate) async fn visitor(&self, token: &str, now: Timestamp) -> Result<Option<Visitor>, ManageError> {
         let Some(claims) = self.key.read(token, now) else { return Ok(None) };
-        let user = self
-            .management
-            .store
-            .sessions
-            .session_user(claims.sid, now)
-            .await?
-            .filter(|user| user.id == claims.sub);
-        Ok(user.map(|user| Visitor { user, session: claims.sid }))
+        let open = self.management.store.sessions.session_user(claims.sid, now).await?;
+        let Some(user) = open.filter(|user| *user == claims.sub) else { return Ok(None) };
+        Ok(self.enabled(user).await?.map(|user| Visitor { user, session: claims.sid }))
     }
 
-    /// Ends a login: neither of its tokens is good any more.
+    /// The user of this id, if there is one who may log in.
+    async fn enabled(&self, user: UserId) -> Result<Option<User>, ManageError> {
+        match self.management.store.catalogue.user(user).await {
+            Ok(user) => Ok(Some(user).filter(|user| user.enabled)),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends a login: neither of its tokens is valid any more.
     ///
     /// # Errors
     /// When the database fails.
@@ -229,7 +236,7 @@ impl Guesses {
         self.change(management, guessed, now, begin).await?.map_err(LoginError::Locked)
     }
 
-    /// Changes what is known of a name or address, and keeps it where it did change: a try that is locked out writes
+    /// Changes what is known of a name or address, and stores it if it changed: a try that is locked out writes
     /// nothing.
     async fn change<T>(
         &self,
@@ -253,7 +260,7 @@ impl Guesses {
     }
 }
 
-/// The user whose password this is. Takes as long where there is none.
+/// The user whose password this is. Takes equally long without one.
 async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> {
     let stored = known.as_ref().map(|(_, hash)| hash.clone());
     let right = tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref())).await;

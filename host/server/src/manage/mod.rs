@@ -1,11 +1,11 @@
 //! What operators and users do: the one way in for the command line and the management API. It works on the database
 //! alone; a running server notices what has changed.
 //!
-//! Here is what the resources share: [`Management`] is opened once and acts for somebody (`acting`), who stands in the
-//! audit log with every change. Lists come page by page (`page.rs`), failures as a [`ManageError`] (`error.rs`). The
-//! rest is one file a resource. Names are found (`find_user`), ids are trusted to be ids; what a resource shows is a
-//! row of its own, without what is sealed or hashed. Values that mean the same to the store and to whoever asks (a
-//! filter, an amount of usage) are the store's, and are named here, so that nobody else has to name the store.
+//! Here is what the resources share: [`Management`] is opened once and acts on someone's behalf (`acting`), whom the
+//! audit log names with every change. Lists come page by page (`page.rs`), failures as a [`ManageError`] (`error.rs`).
+//! The rest is one file a resource. Names are found (`find_user`), ids are trusted to be ids; what a resource shows is
+//! a separate row, without what is sealed or hashed. Values that mean the same to the store and to callers (a filter,
+//! an amount of usage) are the store's, and are re-exported here, so that no other room has to name the store.
 
 mod amounts;
 mod audit;
@@ -21,6 +21,7 @@ mod lending;
 pub(crate) mod login;
 mod model_routes;
 mod page;
+mod plugin_events;
 mod points;
 mod prices;
 mod receipts;
@@ -64,14 +65,14 @@ use crate::auth::memory_keys::MemoryKeys;
 use crate::config::{self, Config};
 pub use crate::state::platform::Place;
 
-/// Who the audit log names for what is done at a terminal.
+/// The actor in the audit log for what is done at a terminal.
 const TERMINAL: &str = "cli";
-/// Who the audit log names for what a start does by itself.
+/// The actor in the audit log for what a start does by itself.
 pub(crate) const GATEWAY: &str = "gateway";
-/// The setting that holds, sealed, the key by which provider keys are known again.
+/// The sealed setting with the key by which provider keys are recognised.
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 
-/// The opened database, and whom it is managed for.
+/// The opened database, and the actor.
 #[derive(Clone)]
 pub struct Management {
     /// Notes who changes what.
@@ -79,7 +80,7 @@ pub struct Management {
     act: Arc<Act>,
     master: MasterKey,
     fingerprints: Fingerprints,
-    /// Where credentials are instead of the database, in a server that keeps them in memory.
+    /// The credentials, in a server that keeps them in memory and not in the database.
     memory: Option<Arc<MemoryKeys>>,
     keys_max: u32,
     /// Whether credentials may be lent.
@@ -87,13 +88,13 @@ pub struct Management {
 }
 
 impl Management {
-    /// Opens the database, and makes it where there is none: with the shipped prices, so that no model is free.
+    /// Opens the database, and creates it if there is none, with the shipped prices, so that no model is free.
     ///
     /// # Errors
     /// When the data directory, the database or the master key cannot be used.
     pub async fn open(config: &Config) -> Result<Self, ManageError> {
         let dir = &config.server.data_dir;
-        // Nobody else's business: the database holds what was called, and the master key lies beside it.
+        // Private: the database says who called what, and the master key lies beside it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| ManageError::File { doing: "creating", path: dir.clone(), source })?;
         let sync = match config.store.sync {
@@ -117,12 +118,12 @@ impl Management {
         Ok(management)
     }
 
-    /// The same for somebody else, who stands in the audit log for what is changed by it.
+    /// The same on someone else's behalf, whom the audit log names for every change.
     pub(crate) fn acting(&self, act: Arc<Act>) -> Self {
         Self { store: self.store.acting(Arc::clone(&act)), act, ..self.clone() }
     }
 
-    /// Whom it acts for: a user's id, `operator`, `cli` or `gateway`.
+    /// The actor: a user's id, `operator`, `cli` or `gateway`.
     pub(crate) fn actor(&self) -> &str {
         &self.act.actor
     }

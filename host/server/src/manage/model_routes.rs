@@ -49,7 +49,8 @@ impl Management {
     pub async fn add_route(&self, model: &Model) -> Result<RouteId, ManageError> {
         self.check_names(model, None).await?;
         let definition = definition(model)?;
-        let id = self.store.catalogue.add_model_route(&model.name, &definition.to_string(), now()).await;
+        let names: Vec<&str> = model.names().collect();
+        let id = self.store.catalogue.add_model_route(&names, &definition.to_string(), now()).await;
         let id = id.which(&model.name)?;
         self.note("model_route.create", id.to_string(), definition).await?;
         Ok(id)
@@ -62,15 +63,16 @@ impl Management {
     pub async fn change_route(&self, id: RouteId, model: &Model) -> Result<(), ManageError> {
         self.check_names(model, Some(id)).await?;
         let definition = definition(model)?;
+        let names: Vec<&str> = model.names().collect();
         self.store
             .catalogue
-            .change_model_route(id, &model.name, &definition.to_string(), now())
+            .change_model_route(id, &names, &definition.to_string(), now())
             .await
             .which(id)?;
         self.note("model_route.change", id.to_string(), definition).await
     }
 
-    /// Forgets a route.
+    /// Deletes a route.
     ///
     /// # Errors
     /// Without such a route.
@@ -79,18 +81,13 @@ impl Management {
         self.note("model_route.delete", id.to_string(), json!({})).await
     }
 
-    /// Two routes of one name would leave it to chance which is meant. Names stand within the definitions, so all are
-    /// read: a server holds as many in memory.
+    /// Two routes of one name would leave it to chance which is meant.
     async fn check_names(&self, model: &Model, but: Option<RouteId>) -> Result<(), ManageError> {
-        for row in
-            self.store.catalogue.list_model_routes().await?.into_iter().filter(|row| Some(row.id) != but)
-        {
-            let other = read(&row)?.model;
-            if let Some(name) = model.names().find(|name| other.names().any(|known| known == *name)) {
-                return Err(ManageError::Exists { what: "model route", which: Some(name.to_owned()) });
-            }
+        let names: Vec<&str> = model.names().collect();
+        match self.store.catalogue.taken_route_name(&names, but).await? {
+            Some(name) => Err(ManageError::Exists { what: "model route", which: Some(name) }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lists, page by page: which part of one is wanted, and what there is of it.
+//! Lists, page by page: which part of one is wanted, and the part itself.
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl<I> Window<I> {
         Self { after: None, limit }
     }
 
-    /// One entry more than wanted: whether it is there says whether the list goes on.
+    /// One entry more than wanted, which tells whether the list goes on.
     pub(super) const fn limit_and_one(&self) -> usize {
         self.limit.saturating_add(1)
     }
@@ -32,7 +32,7 @@ pub struct Page<T, I> {
 }
 
 impl<T, I> Page<T, I> {
-    /// A page out of rows of which one more than `limit` was asked for.
+    /// A page of rows, of which one more than `limit` was asked for.
     pub(crate) fn new(mut rows: Vec<T>, limit: usize, place: impl FnOnce(&T) -> I) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);

@@ -24,7 +24,7 @@ impl Management {
         self.store.ledger.grant(user, points, reason, self.actor(), now()).await.which(user)
     }
 
-    /// Books what a user has paid; `reference` is the payment's, and books once.
+    /// Books what a user has paid, once per `reference`, which is the payment's number.
     ///
     /// # Errors
     /// Without such a user, for nothing, and for a reference that another payment has.

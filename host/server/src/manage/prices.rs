@@ -62,12 +62,12 @@ impl Management {
         version: u64,
         window: Window<String>,
     ) -> Result<Page<(String, ModelPrice), String>, ManageError> {
-        let table = self.prices(version).await?;
-        let mut models: Vec<_> = table.models().collect();
-        models.retain(|(name, _)| window.after.as_deref().is_none_or(|after| *name > after));
-        models.sort_unstable_by_key(|(name, _)| *name);
-        let page = Page::new(models, window.limit, |(name, _)| (*name).to_owned());
-        Ok(page.map(|(name, price)| (name.to_owned(), ModelPrice::clone(price))))
+        let after = window.after.as_deref().unwrap_or_default();
+        let models = self.store.catalogue.find_prices(version, after, window.limit_and_one()).await?;
+        if models.is_empty() {
+            self.price_version(version).await?;
+        }
+        Ok(Page::new(models, window.limit, |(name, _)| name.clone()))
     }
 
     /// A version of the prices.
@@ -75,7 +75,7 @@ impl Management {
     /// # Errors
     /// Without such a version.
     pub async fn price_version(&self, version: u64) -> Result<PriceVersion, ManageError> {
-        // The one before the next one, where it is this one.
+        // The last version before the next number, if it is this one.
         let found = self.store.catalogue.find_price_versions(version.checked_add(1), 1).await?;
         let found = found.into_iter().find(|known| known.version == version);
         found.ok_or_else(|| ManageError::not_found("price version", version))
@@ -101,7 +101,7 @@ impl Management {
         Ok(self.store.catalogue.schedule_prices(&new, now()).await?)
     }
 
-    /// Takes back a version that is still to come.
+    /// Withdraws a version that is not in force yet.
     ///
     /// # Errors
     /// Without such a version, or when it is in force.
@@ -109,7 +109,8 @@ impl Management {
         self.store.catalogue.withdraw_prices(version, now()).await.which(version)
     }
 
-    /// Sets what users pay of the prices; all of them where `names` is `None`. Returns for how many it was set.
+    /// Sets what users pay of the prices; all of them where `names` is `None`. Returns the number of users for whom it
+    /// was set.
     ///
     /// # Errors
     /// When one of them does not exist: then for none.
@@ -126,7 +127,7 @@ impl Management {
         Ok(self.store.catalogue.set_price_rate(payers, rate, self.actor(), now()).await?)
     }
 
-    /// What each user pays of the prices. For operators alone.
+    /// What each user pays of the prices. Only for operators.
     ///
     /// # Errors
     /// When the database fails.

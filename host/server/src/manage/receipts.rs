@@ -1,4 +1,4 @@
-//! What charges rest on.
+//! The receipts of charges.
 
 use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
@@ -7,7 +7,7 @@ use tollgate_core::receipt::Receipt;
 use super::{ManageError, Management};
 
 impl Management {
-    /// What the charge of a request rests on.
+    /// The receipt of a request's charge.
     ///
     /// # Errors
     /// When nothing was charged for such a request.

@@ -22,21 +22,21 @@ const EXPORT_PAGE: u32 = 500;
 /// A call, as the request log shows it: the units of each class are members of their own.
 #[derive(Debug, Clone, JsonSchema)]
 pub struct LogEntry {
-    /// Its id, as the header `x-tollgate-request-id` of its answer told.
+    /// Its id, as in the header `x-tollgate-request-id` of its answer.
     pub request: String,
     /// When it arrived (UTC, RFC 3339).
     pub started_at: String,
     /// The same in milliseconds.
     pub started_at_ms: u64,
-    /// Whose it was.
+    /// Its user.
     pub user_id: String,
     /// The API key's id.
     pub key: Option<String>,
-    /// What the client spoke.
+    /// The client's protocol.
     pub protocol: Option<&'static str>,
-    /// What it asked for.
+    /// The operation.
     pub operation: Option<&'static str>,
-    /// Who served it.
+    /// The provider that served it.
     pub provider: Option<String>,
     /// The model that it named.
     pub model: Option<String>,
@@ -48,7 +48,7 @@ pub struct LogEntry {
     pub outcome: &'static str,
     /// The HTTP status that the client saw.
     pub status: Option<u16>,
-    /// Tries at an upstream.
+    /// Attempts at an upstream.
     pub attempts: u32,
     /// Whether the answer was streamed.
     pub streamed: bool,
@@ -77,11 +77,11 @@ pub struct LogEntry {
     pub pricing: Option<String>,
     /// SHA-256 of the content filter.
     pub filter: Option<String>,
-    /// What went wrong; for admins alone.
+    /// What went wrong; only for admins.
     pub error: Option<String>,
 }
 
-/// Written out, because a line of a CSV file has no maps within it.
+/// Written by hand, because a line of a CSV file cannot hold maps.
 impl Serialize for LogEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut entry = serializer.serialize_struct("LogEntry", 28 + Class::COUNT)?;
@@ -164,7 +164,7 @@ pub struct LogCall {
     /// The call.
     #[serde(flatten)]
     pub entry: LogEntry,
-    /// What each attempt met, in their order.
+    /// The attempts, in order.
     pub tries: Vec<LogTry>,
 }
 
@@ -173,7 +173,7 @@ impl LogCall {
         let entry = LogEntry::from(record);
         let mut tries: Vec<LogTry> = attempts.iter().map(LogTry::from).collect();
         if tries.is_empty() && record.attempts > 0 {
-            // One attempt that went well is told by the record itself.
+            // The record itself describes a single attempt that succeeded.
             let (credential, status) = (entry.credential.clone(), entry.status);
             tries.push(LogTry { credential, status, failure: None, took_ms: record.ttft_ms });
         }
@@ -192,12 +192,12 @@ pub(crate) fn owner(record: &RequestRecord) -> Option<&'static str> {
 pub enum LogShape {
     /// One JSON object a line.
     Jsonl,
-    /// Values between commas, their names in the first line.
+    /// Comma-separated values, with their names in the first line.
     Csv,
 }
 
 impl LogShape {
-    /// The entries as lines; `first` says that nothing stands before them.
+    /// The entries as lines; `first` says that they begin the file.
     ///
     /// # Errors
     /// Never for entries that were read from the database.
@@ -271,26 +271,26 @@ impl Management {
     /// One call with its attempts, and whose it was.
     ///
     /// # Errors
-    /// When it is not there, or not yet.
+    /// When there is no such call, or not yet.
     pub async fn request(&self, request: RequestId) -> Result<(UserId, LogCall), ManageError> {
         let record = self.store.log.request(request).await.which(request)?;
         Ok((record.user, self.with_attempts(&record).await?))
     }
 
-    /// A call with what its attempts met.
+    /// A call with its attempts.
     pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> Result<LogCall, ManageError> {
         let attempts = self.store.log.attempts(record.request).await?;
         Ok(LogCall::new(record, &attempts))
     }
 
-    /// The log as a file. `errors` says whether it tells what went wrong, which is for operators.
+    /// The log as a file. `errors`: with what went wrong, which only operators see.
     #[must_use]
     pub fn export(&self, filter: RequestFilter, shape: LogShape, errors: bool) -> Export {
         let filter = RequestFilter { limit: EXPORT_PAGE, ..filter };
         Export { management: self.clone(), filter, shape, errors, first: true, done: false }
     }
 
-    /// The oldest records that a rule lets go, at most so many.
+    /// The oldest records that a rule allows to remove, at most `limit`.
     pub(crate) async fn expired_requests(
         &self,
         rule: &Retention,
@@ -305,7 +305,7 @@ impl Management {
     }
 }
 
-/// A moment in the words of [`Timestamp::rfc3339`], a date, or milliseconds since the epoch.
+/// A moment in the form of [`Timestamp::rfc3339`], a date, or milliseconds since the epoch.
 ///
 /// # Errors
 /// For what is none of them.

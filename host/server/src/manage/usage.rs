@@ -1,16 +1,14 @@
 //! What was used, by the counters.
 
-use std::collections::BTreeMap;
-
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{UsageBy, UsageQuery, UsageRow, Violation};
+use tollgate_store::{UsageAfter, UsageBy, UsageQuery, UsageRow, Violation};
 
 pub use tollgate_store::{UsageOf, Used};
 
-use super::{ManageError, Management};
+use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 
-/// What rows of usage are told apart by.
+/// What rows of usage are grouped by.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize, schemars::JsonSchema,
 )]
@@ -25,6 +23,33 @@ pub enum Slice {
     Model,
     /// A row for each API key.
     Key,
+}
+
+impl Slice {
+    const fn by(self) -> UsageBy {
+        match self {
+            Self::Day | Self::Month => UsageBy::Day,
+            Self::Model => UsageBy::Model,
+            Self::Key => UsageBy::Key,
+        }
+    }
+
+    /// Makes rows begin after the one of this name.
+    fn begin_after(self, query: &mut UsageQuery, name: &str) -> Result<(), ManageError> {
+        let wrong = || ManageError::invalid("cursor", "there is no such row");
+        let day = |date: &str| Timestamp::parse_date(date).map(Timestamp::day).ok_or_else(wrong);
+        match self {
+            Self::Day => query.from_day = query.from_day.max(day(name)? + 1),
+            Self::Month => {
+                let later = (day(&format!("{name}-01"))?..).find(|day| month(*day) != name);
+                query.from_day = query.from_day.max(later.unwrap_or_default());
+            }
+            Self::Model => query.after = Some(UsageAfter::Model(name.to_owned())),
+            Self::Key if name.is_empty() => query.after = Some(UsageAfter::Key(None)),
+            Self::Key => query.after = Some(UsageAfter::Key(Some(name.parse().map_err(|_| wrong())?))),
+        }
+        Ok(())
+    }
 }
 
 /// Days since the epoch (UTC), both included.
@@ -43,7 +68,7 @@ impl Days {
     /// Reads two dates (`2027-01-31`), either of which may be left out.
     ///
     /// # Errors
-    /// For what is no date.
+    /// For an invalid date.
     pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Self, String> {
         let day = |text: &str| {
             let date = Timestamp::parse_date(text).map(Timestamp::day);
@@ -66,32 +91,40 @@ pub struct UsageSummary {
 }
 
 impl Management {
-    /// What was used, row by row: days and months in their order, what they are called first.
+    /// What was used, row by row, with the name of each: in the order of days, months, models or keys.
     ///
     /// # Errors
-    /// For keys of nobody in particular, and when the database fails.
+    /// By key without a user, for an invalid name of the page before, and when the database fails.
     pub async fn usage(
         &self,
         of: UsageOf,
         days: Days,
         slice: Slice,
-    ) -> Result<Vec<(String, Used)>, ManageError> {
+        window: Window<String>,
+    ) -> Result<Page<(String, Used), String>, ManageError> {
         if slice == Slice::Key && matches!(of, UsageOf::Everyone | UsageOf::Credential(_)) {
             let words =
                 "usage is told apart by key for one user; all keys with their totals are the list of keys";
             return Err(ManageError::invalid("by", words));
         }
-        let by = match slice {
-            Slice::Day | Slice::Month => UsageBy::Day,
-            Slice::Model => UsageBy::Model,
-            Slice::Key => UsageBy::Key,
-        };
-        let query = UsageQuery { of, from_day: days.from, until_day: days.until, by };
-        let mut rows: BTreeMap<String, Used> = BTreeMap::new();
-        for row in self.store.log.usage(&query).await? {
-            rows.entry(label(&row, slice)).or_default().add(&row.used);
+        let mut query =
+            UsageQuery { from_day: days.from, until_day: days.until, ..UsageQuery::all(of, slice.by()) };
+        query.limit = window.limit_and_one();
+        if slice == Slice::Month {
+            query.limit = query.limit.saturating_mul(31);
         }
-        Ok(rows.into_iter().collect())
+        if let Some(after) = &window.after {
+            slice.begin_after(&mut query, after)?;
+        }
+        let mut rows: Vec<(String, Used)> = Vec::new();
+        for row in self.store.log.usage(&query).await? {
+            let name = label(&row, slice);
+            match rows.last_mut() {
+                Some((last, used)) if *last == name => used.add(&row.used),
+                _ => rows.push((name, row.used)),
+            }
+        }
+        Ok(Page::new(rows, window.limit, |(name, _)| name.clone()))
     }
 
     /// What was used today, in this month, and since the beginning.
@@ -101,7 +134,7 @@ impl Management {
     pub async fn usage_summary(&self, of: UsageOf) -> Result<UsageSummary, ManageError> {
         let (today, month) = (now().day(), month(now().day()));
         let mut summary = UsageSummary::default();
-        let query = UsageQuery { of, from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
+        let query = UsageQuery::all(of, UsageBy::Day);
         for UsageRow { day, used, .. } in self.store.log.usage(&query).await? {
             let day = day.unwrap_or_default();
             summary.total.add(&used);

@@ -21,9 +21,9 @@ pub struct UserRow {
     pub id: UserId,
     /// Name.
     pub name: String,
-    /// Whether calls are taken.
+    /// Whether calls are accepted.
     pub enabled: bool,
-    /// What the user may do by the management API.
+    /// What the user may do through the management API.
     pub role: Role,
     /// When the user was made.
     pub created_at: Timestamp,
@@ -50,10 +50,10 @@ pub struct NewUser {
     pub floor: Micropoints,
 }
 
-/// What changes of a user: `None` for what stays.
+/// Changes to a user; `None` leaves a field as it is.
 #[derive(Debug, Default)]
 pub struct UserEdit {
-    /// Whether calls and logins are taken.
+    /// Whether calls and logins are accepted.
     pub enabled: Option<bool>,
     /// What the user may do.
     pub role: Option<Role>,
@@ -168,7 +168,7 @@ fn user_row(user: User, balances: &HashMap<UserId, Balance>) -> UserRow {
     }
 }
 
-/// What an edit makes of the stored row, once everything in it has been found good.
+/// The stored row after an edit, once everything in the edit has been checked.
 async fn checked(edit: UserEdit) -> Result<UserChange, ManageError> {
     if edit.floor.is_some_and(|floor| floor > Micropoints::ZERO) {
         return Err(ManageError::invalid("floor", "the floor of an account is 0 or less"));

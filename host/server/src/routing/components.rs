@@ -8,8 +8,7 @@ use tollgate_runtime::{Archive, Binding, Embedded, Kind, Limits, OnError, Probat
 use crate::config::{self, Config, Millis, Policy};
 use crate::routing::matcher;
 
-/// Enough to translate a request of the largest size that is taken unless configured otherwise: its text, what it is
-/// made into, and what is known of it in between.
+/// Enough to translate a request of the largest size by default: its text, the translation, and everything in between.
 const ADAPTER_MEMORY_BYTES_MAX: usize = 128 << 20;
 
 /// The runtime's settings.

@@ -1,4 +1,4 @@
-//! A content filter's rules, compiled: searched natively so that the component is called only for what was found.
+//! A content filter's rules, compiled: searched natively, so that the component is called only about matches.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,7 +103,7 @@ impl Literals {
         if of_this_kind.is_empty() {
             return Ok(None);
         }
-        // Overlapping search needs standard matching: a rule must not hide behind another's match.
+        // Overlapping search needs standard matching: no rule may be hidden by another's match.
         let bytes: usize = of_this_kind.iter().map(|rule| rule.pattern.len()).sum();
         let automaton = AhoCorasickBuilder::new()
             .match_kind(MatchKind::Standard)
@@ -143,7 +143,7 @@ impl Matcher {
         })
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there are no rules.
     pub(crate) fn is_empty(&self) -> bool {
         self.regexes.is_empty() && self.literals.iter().all(Option::is_none)
     }
@@ -179,7 +179,7 @@ fn place(rule: u32, start: usize, end: usize) -> Option<Found> {
 }
 
 /// Whether a character has no other case, or an ASCII one only. The long s and the Kelvin sign fold to ASCII letters,
-/// which a word list can do without.
+/// which word lists do not need.
 fn folds_plainly(c: char) -> bool {
     c.is_ascii() || !(c.is_lowercase() || c.is_uppercase())
 }

@@ -11,30 +11,30 @@ use crate::routing::table::{PriorityGroup, RouteTarget};
 use crate::state::credentials::Credential;
 use crate::upstream::{CallKind, Upstream};
 
-/// Everyone who may serve a call.
+/// All targets that may serve a call.
 pub(crate) struct Destination<'a> {
-    /// In the order in which they are tried; one at least.
+    /// In the order in which they are tried; at least one.
     pub(crate) tiers: Vec<Tier<'a>>,
 }
 
-/// Those who are tried before the next tier is.
+/// The targets that are tried before those of the next tier.
 pub(crate) struct Tier<'a> {
     /// What is paid and recorded: the client's name for the model, or the fallback that stands in for it.
     pub(crate) model: Arc<str>,
     /// 0 for the model asked for, then counting its fallbacks.
     pub(crate) order: usize,
-    /// One at least.
+    /// At least one.
     pub(crate) targets: Vec<Target<'a>>,
     group: Option<&'a PriorityGroup>,
 }
 
-/// One who may serve.
+/// A target that may serve.
 pub(crate) struct Target<'a> {
-    /// Where it is looked for.
+    /// Where its upstream is found.
     pub(crate) snapshot: &'a RoutingSnapshot,
     /// What the client asks for.
     pub(crate) call: CallKind,
-    /// The provider, with what is said to it; `None` for any that speaks the client's protocol.
+    /// The provider, with the upstream call; `None` for any that speaks the client's protocol.
     upstream: Option<(&'a Rc<Upstream>, CallKind)>,
     /// The model's name there, where it is another than the one that the client's body has.
     pub(crate) model: Option<Arc<str>>,
@@ -43,19 +43,19 @@ pub(crate) struct Target<'a> {
     configured: Option<&'a RouteTarget>,
 }
 
-/// Why nobody may.
+/// Why no target may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unserved {
-    /// Nobody could say what it costs.
+    /// Its price is not known.
     Unpriced,
-    /// By a provider that is switched off.
+    /// Its provider is switched off.
     SwitchedOff,
-    /// By a provider that takes no such calls in the client's protocol.
+    /// Its provider does not take such calls in the client's protocol.
     Foreign,
 }
 
 impl Target<'_> {
-    /// The upstream that a credential is good for, where it may serve, and what is said to it.
+    /// The upstream for which a credential is valid, if it may serve, and the upstream call.
     pub(crate) fn upstream(&self, credential: &Credential) -> Option<(Rc<Upstream>, CallKind)> {
         let provider = match self.upstream {
             Some((only, _)) => Some(only).filter(|only| *only.name == *credential.provider),
@@ -73,7 +73,7 @@ impl Target<'_> {
         Some((upstream, upstream_call))
     }
 
-    /// Whether any provider takes the call, whatever its credentials.
+    /// Whether any provider takes the call, regardless of credentials.
     fn exists(&self) -> bool {
         self.upstream.is_some() || self.snapshot.upstreams.iter().any(|upstream| upstream.takes(self.call))
     }
@@ -99,7 +99,7 @@ impl Tier<'_> {
 }
 
 impl<'a> Destination<'a> {
-    /// Who may serve a model, its fallbacks included. What is not billed needs no price.
+    /// The targets that may serve a model, its fallbacks included. A call that is not billed needs no price.
     ///
     /// # Errors
     /// Why neither the model nor any of its fallbacks can be served.
@@ -119,18 +119,18 @@ impl<'a> Destination<'a> {
         if search.tiers.is_empty() { Err(search.missed) } else { Ok(Self { tiers: search.tiers }) }
     }
 
-    /// Who is first in line.
+    /// The first target.
     pub(crate) fn first(&self) -> Option<(&Tier<'a>, &Target<'a>)> {
         let tier = self.tiers.first()?;
         Some((tier, tier.targets.first()?))
     }
 
-    /// Everyone, in the order of the tiers.
+    /// All targets, in the order of the tiers.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &Target<'a>> {
         self.tiers.iter().flat_map(|tier| &tier.targets)
     }
 
-    /// Whether any provider takes the call, whatever its credentials.
+    /// Whether any provider takes the call, regardless of credentials.
     pub(crate) fn exists(&self) -> bool {
         self.targets().any(Target::exists)
     }

@@ -22,7 +22,7 @@ use crate::upstream::{CallKind, Upstream, wire};
 pub(crate) struct RoutingSnapshot {
     /// The components.
     pub(crate) generation: Arc<Generation>,
-    /// The configuration that the upstreams came of.
+    /// The configuration that the upstreams were made from.
     configured: Arc<Upstreams>,
     /// Enabled providers in the order of their names.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
@@ -37,13 +37,13 @@ pub(crate) struct RoutingSnapshot {
 /// A content filter with its compiled rules.
 #[derive(Clone)]
 pub(crate) struct Screen {
-    /// Decides.
+    /// The policy that decides.
     pub(crate) filter: Arc<Filter>,
-    /// Finds what there is to decide about.
+    /// Finds the matches to decide about.
     pub(crate) matcher: Arc<Matcher>,
 }
 
-/// An upstream on a platform; none where that cannot be, which has been said.
+/// An upstream on a platform; `None` where that is impossible, which has been logged.
 struct OnPlatform {
     place: Place,
     upstream: Option<Rc<Upstream>>,
@@ -87,7 +87,7 @@ impl RoutingSnapshot {
         self.screens.iter().find(|screen| Arc::ptr_eq(&screen.filter, filter))
     }
 
-    /// Whether this is still what generation and configuration say.
+    /// Whether generation and configuration are still these.
     pub(crate) fn current(&self, generation: &Arc<Generation>, configured: &Arc<Upstreams>) -> bool {
         Arc::ptr_eq(&self.generation, generation) && Arc::ptr_eq(&self.configured, configured)
     }
@@ -107,12 +107,12 @@ impl RoutingSnapshot {
         self.upstreams.iter().find(|upstream| *upstream.name == *name)
     }
 
-    /// The upstream of a provider, where it takes such calls as they are.
+    /// The upstream of a provider, if it takes such calls untranslated.
     pub(crate) fn upstream(&self, provider: &str, call: CallKind) -> Option<&Rc<Upstream>> {
         self.provider(provider).filter(|upstream| upstream.takes(call))
     }
 
-    /// Where a credential is good: the upstream itself, or its platform.
+    /// The upstream for which a credential is valid: the given one, or its platform.
     pub(crate) fn place(&self, upstream: &Rc<Upstream>, credential: &Credential) -> Option<Rc<Upstream>> {
         let Some(place) = &credential.place else { return Some(Rc::clone(upstream)) };
         let mut platforms = self.platforms.borrow_mut();

@@ -1,5 +1,5 @@
-//! Who serves which model, made ready for lookups: the entries of the configuration file, then those that were made
-//! while the gateway ran. Compiled once for all workers, whenever either changes.
+//! Who serves which model, prepared for lookups: the entries of the configuration file, then those that were made while
+//! the gateway ran. Compiled once for all workers, whenever either changes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl Upstreams {
     }
 }
 
-/// Exact names before patterns, patterns that say more before those that say less: whoever adds a route need not know
-/// the others.
+/// Exact names before patterns, longer patterns before shorter ones, so that a new route does not depend on the order
+/// of the others.
 fn by_precision(models: &mut [Model]) {
     models.sort_by_cached_key(|model| {
         let stars = model.name.matches('*').count();
@@ -96,7 +96,7 @@ fn by_precision(models: &mut [Model]) {
     });
 }
 
-/// Every entry, made ready.
+/// All entries, prepared.
 #[derive(Debug, Default)]
 pub(crate) struct ModelRoutes {
     names: NameIndex,
@@ -133,7 +133,7 @@ impl PriorityGroup {
     }
 }
 
-/// One who serves a model.
+/// A target of a model.
 #[derive(Debug)]
 pub(crate) struct RouteTarget {
     /// The place of its site.
@@ -142,11 +142,11 @@ pub(crate) struct RouteTarget {
     model: Option<Name>,
     /// Share among its group.
     pub(crate) weight: u32,
-    /// The only credentials that serve it, where it has some of its own.
+    /// The only credentials that serve it, if it has such.
     only: Option<Reserved>,
 }
 
-/// What a provider calls a model.
+/// A provider's name of a model.
 #[derive(Debug)]
 enum Name {
     Plain(Arc<str>),
@@ -263,7 +263,7 @@ impl ModelRoutes {
 
     /// The first entry that matches, and what its star stands for.
     pub(crate) fn find<'n>(&self, model: &'n str) -> Option<(&Route, Option<&'n str>)> {
-        let names::Found { at, star } = self.names.find(model)?;
+        let names::NameMatch { at, star } = self.names.find(model)?;
         Some((self.routes.get(*self.of_name.get(at)?)?, star))
     }
 

@@ -1,8 +1,8 @@
 //! What may be spent: holds before anything is sent, settlements after.
 //!
-//! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that
-//! several nodes have in common) and is durable before [`Accounts::hold`] returns; from the grant on it has
-//! an owner, so that a wait that is cut short voids it. A hold that is dropped without a settlement is void.
+//! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that several nodes
+//! have in common) and is durable before [`Accounts::hold`] returns; from the grant on it has an owner, so an
+//! interrupted wait voids it. A hold that is dropped without a settlement is void.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +16,12 @@ use tollgate_store::{Entry, WriteError};
 use super::deciders::{HoldRefused, SharedAccounts};
 use super::durable::DurableWaiters;
 
-/// A balance of this node, drawn on by several workers.
+/// A balance of this node, used by several workers.
 #[derive(Debug)]
 pub(crate) struct SharedAccount(Mutex<Account>);
 
 impl SharedAccount {
-    /// Takes an account in.
+    /// Wraps an account.
     pub(crate) fn new(account: Account) -> Arc<Self> {
         Arc::new(Self(Mutex::new(account)))
     }
@@ -41,7 +41,7 @@ impl SharedAccount {
         self.lock().set_floor(floor);
     }
 
-    /// Takes in what the books put on the account; see [`Account::credit`].
+    /// Adds what management put on the account; see [`Account::credit`].
     ///
     /// # Errors
     /// [`BalanceOverflow`]; nothing changes then.
@@ -56,7 +56,7 @@ pub(crate) struct Accounts {
     shared: Option<Arc<dyn SharedAccounts>>,
 }
 
-/// What is to be kept back, and for what.
+/// What to reserve, and for which request.
 pub(crate) struct Order {
     /// The request, whose id is also the hold's.
     pub(crate) request: RequestId,
@@ -66,7 +66,7 @@ pub(crate) struct Order {
     pub(crate) account: Arc<SharedAccount>,
     /// The most that the request may cost.
     pub(crate) amount: Micropoints,
-    /// The model that is paid.
+    /// The model that is charged.
     pub(crate) model: Arc<str>,
     /// When the request came.
     pub(crate) at: Timestamp,
@@ -74,9 +74,10 @@ pub(crate) struct Order {
 
 /// Why a request must not be sent, and what it was for.
 pub(crate) enum NotHeld<S, T> {
-    /// Nothing was granted.
+    /// No hold was granted.
     Refused(S, HoldRefused),
-    /// The hold is not durable, so that a crash would forget it. It may be all the same: its owner has to void it.
+    /// The hold is not durable, so that a crash would forget it. It may be durable nevertheless, so its owner has to
+    /// void it.
     Unwritten(T, WriteError),
 }
 
@@ -91,9 +92,8 @@ impl Accounts {
         self.shared.is_none()
     }
 
-    /// Keeps back what a request may cost, and waits until that is durable. In between `own` makes an owner
-    /// of the hold out of `subject`: from then on a wait that is cut short drops the owner, and the hold with
-    /// it.
+    /// Reserves what a request may cost, and waits until that is durable. In between `own` turns `subject` into an
+    /// owner of the hold: from then on an interrupted wait drops the owner, and the hold with it.
     ///
     /// # Errors
     /// See [`NotHeld`].
@@ -147,7 +147,7 @@ enum Books {
     Shared(Arc<dyn SharedAccounts>),
 }
 
-/// What is kept back for one request.
+/// What is reserved for one request.
 pub(crate) struct Hold {
     request: RequestId,
     user: UserId,
@@ -158,13 +158,12 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// How much is kept back.
+    /// The reserved amount.
     pub(crate) const fn amount(&self) -> Micropoints {
         self.amount
     }
 
-    /// Charges the account, and gives the rest of the hold back. To be called once: a hold that is resolved
-    /// pays nothing.
+    /// Charges the account, and gives the rest of the hold back. Call it once: a resolved hold pays nothing.
     pub(crate) async fn settle(&self, charge: Micropoints) -> Settlement {
         if !self.open.replace(false) {
             return Settlement::default();

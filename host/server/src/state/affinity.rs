@@ -1,8 +1,8 @@
 //! Tells conversations apart, and remembers which credential each began with.
 //!
-//! A conversation is known by what its client says of it: a session header, a cache key or user id in the
-//! body; else by its opening turns, which every later request repeats. The caller is part of it, so that
-//! nobody's words reach into another's.
+//! A conversation is recognised by what its client sends: a session header, a cache key or user id in the body; else by
+//! its opening turns, which every later request repeats. The caller is part of it, so that no caller can affect
+//! another's.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::ControlFlow;
@@ -19,9 +19,9 @@ use crate::clock::random;
 
 /// Conversations that are remembered: half a megabyte.
 const CONVERSATIONS: usize = 8192;
-/// Parts with a lock each, so that workers seldom meet.
+/// Parts with a lock each, so that workers rarely contend.
 const PARTS: usize = 16;
-/// Bytes of a session's name that tell it apart.
+/// Bytes of a session's name that distinguish it.
 const NAME_BYTES_MAX: usize = 256;
 
 /// Headers in which clients name a session.
@@ -32,7 +32,7 @@ const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("session_id"),
     HeaderName::from_static("x-conversation-id"),
 ];
-/// Members in which they do; the first that is there counts.
+/// Members in which they do; the first one that exists counts.
 const MEMBERS: [(&str, &[&str]); 5] = [
     ("prompt_cache_key", &[]),
     ("conversation", &[]),
@@ -46,21 +46,21 @@ const PREFACE: [&str; 4] = ["system", "instructions", "systemInstruction", "syst
 
 /// Which credential a conversation began with.
 pub(crate) struct Conversations {
-    /// Goes into each name first, so that nobody can make names that meet another's.
+    /// The seed of each name, so that no caller can make names that collide with another's.
     seed: [u8; 16],
     known: Known,
 }
 
-/// Who remembers.
+/// Where it is remembered.
 enum Known {
     /// This node.
     Local(Box<[Mutex<Affinities>; PARTS]>),
-    /// Several have it in common.
+    /// Several nodes share it.
     Shared(Arc<dyn SharedAffinity>),
 }
 
 impl Conversations {
-    /// Asks `shared` where there is one; of what this node remembers itself nothing is known yet.
+    /// Asks `shared` where there is one; this node's own memory is empty at first.
     pub(crate) fn new(shared: Option<Arc<dyn SharedAffinity>>) -> Self {
         match shared {
             None => {
@@ -73,8 +73,8 @@ impl Conversations {
         }
     }
 
-    /// What a request's conversation is called here; `None` for one that says nothing to tell it by. `member`
-    /// gives the body's top-level members.
+    /// The name of a request's conversation; `None` for one without anything to recognise it by. `member` gives the
+    /// body's top-level members.
     pub(crate) fn name(
         &self,
         user: UserId,
@@ -119,7 +119,7 @@ fn part(parts: &[Mutex<Affinities>; PARTS], conversation: u64) -> MutexGuard<'_,
     parts[part].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the body calls its session.
+/// The session that the body names.
 fn named(body: &[u8], member: impl Fn(&str) -> Option<Value>) -> Option<&[u8]> {
     MEMBERS.iter().find_map(|(name, inner)| {
         let outer = body.get(member(name)?.range())?;
@@ -149,7 +149,7 @@ fn opening(body: &[u8], member: impl Fn(&str) -> Option<Value>, hasher: &mut imp
     read.ok().filter(|()| any)
 }
 
-/// Gemini's turns may leave the role out: they are the user's.
+/// Gemini's turns may leave out the role: they are the user's.
 fn is_users(turn: &[u8]) -> bool {
     let role = json::find(turn, &["role"]).and_then(|role| json::string(turn, role));
     role.is_none_or(|role| role == "user")

@@ -26,10 +26,10 @@ struct Places {
     local: Arc<Semaphore>,
 }
 
-/// A place among the requests under way. Dropping it gives it to the request that waits longest.
+/// A place among the requests under way. Dropping it passes it to the request that has waited longest.
 #[derive(Default)]
 pub(crate) enum Permit {
-    /// There is no gate, or the place was left.
+    /// There is no gate, or the place was given back.
     #[default]
     Free,
     /// A place of this node.
@@ -51,12 +51,12 @@ impl Permit {
     }
 }
 
-/// Nobody made room in time.
+/// No place became free in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Gates {
-    /// Gates as configured; what is not limited has none. `shared` gives the places out where there is one.
+    /// Gates as configured; without a limit there is none. `shared` gives the places out where there is one.
     pub(crate) fn new(limits: &Limits, shared: Option<Arc<dyn SharedGates>>) -> Self {
         let gate = |count: usize| Places {
             count,

@@ -1,8 +1,7 @@
-//! Decides whether a credential may serve now: it is in service, below its limits, and lent once more where it
-//! is somebody else's.
+//! Decides whether a credential may serve now: it is in service, below its limits, and lent if it is somebody else's.
 //!
-//! What is granted is a [`Use`]; it ends by itself when it is dropped, and after a while whatever happens.
-//! Only this file touches the state of a credential, and each step under one lock.
+//! A grant is a [`Use`]; it ends when it is dropped, and in any case after a while. Only this file touches the state of
+//! a credential, and each step under one lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +20,7 @@ use super::accounts::SharedAccount;
 use super::deciders::{Ineligible, SharedCredentials, Wanted};
 use super::platform::Place;
 
-/// Wait that is advised where nobody can say when a call under way ends.
+/// The wait that is advised where it is not known when a call under way ends.
 const BUSY_MS: u64 = 1000;
 
 /// A provider key, opened, with its state.
@@ -37,15 +36,15 @@ pub(crate) struct Credential {
     pub(crate) label: String,
     /// The key itself.
     pub(crate) secret: Secret,
-    /// Where it is good, if not at the provider itself.
+    /// Where it is valid, if not at the provider itself.
     pub(crate) place: Option<Place>,
     /// The operator's weight.
     pub(crate) weight: u32,
     /// How much and how often it may serve.
     pub(crate) limits: RateLimits,
-    /// Whose it is, where it stands in the pool for others to use.
+    /// Its owner, if it is lent to others.
     pub(crate) lender: Option<Lender>,
-    /// How it is; kept through replacements of the directory.
+    /// Its state; kept through replacements of the directory.
     pub(crate) live: Arc<Live>,
 }
 
@@ -58,7 +57,7 @@ pub(crate) struct Lender {
     pub(crate) account: Arc<SharedAccount>,
 }
 
-/// How a credential is, and what it has served; kept through replacements of the directory.
+/// The state of a credential, and what it has served; kept through replacements of the directory.
 #[derive(Debug)]
 pub(crate) struct Live {
     id: CredentialId,
@@ -74,7 +73,7 @@ struct State {
 }
 
 impl Live {
-    /// A credential as it was left. Changes of its condition are told by `changes`.
+    /// A credential as it was stored. Changes of its condition are sent to `changes`.
     pub(crate) fn new(
         id: CredentialId,
         health: Health,
@@ -86,11 +85,11 @@ impl Live {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What they do saturates: there is nothing in it that could panic half-way.
+        // What they do saturates: nothing in it could panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the terms up under which its owner lends it; see [`Lending::agree`].
+    /// Takes up the terms under which its owner lends it; see [`Lending::agree`].
     pub(crate) fn agree(&self, terms: Option<Terms>) {
         self.lock().lending.agree(terms);
     }
@@ -110,17 +109,17 @@ impl Live {
         self.lock().lending.used(now)
     }
 
-    /// Its health as it is now, for whoever shows it.
+    /// Its current health, to be shown.
     pub(crate) fn health(&self) -> Health {
         self.lock().health.clone()
     }
 
-    /// What can be done with it at `now`.
+    /// What it can be used for at `now`.
     pub(crate) fn standing(&self, now: Timestamp) -> Standing {
         self.lock().health.standing(now)
     }
 
-    /// What of it is written down.
+    /// The part of it that is stored.
     pub(crate) fn lasting(&self) -> CredentialState {
         let health = &self.lock().health;
         CredentialState { condition: health.condition(), failures: health.failures() }
@@ -150,7 +149,7 @@ impl Live {
 
     fn tell(&self, changed: bool) {
         if changed {
-            // At the end nobody listens any more: what is lost then is learned anew.
+            // At the end no one receives it: what is lost then is learned again.
             let _gone = self.changes.send(self.id);
         }
     }
@@ -171,7 +170,7 @@ impl State {
             Standing::Disabled { why: Disabled::QuotaGone, recheck_ms } => {
                 return Err(Ineligible::Down(Some(recheck_ms)));
             }
-            // Nobody knows when someone brings a better key.
+            // It is not known when someone brings a better key.
             Standing::Disabled { why: Disabled::InvalidKey, .. } => return Err(Ineligible::Down(None)),
         };
         let in_flight = u64::from(self.health.in_flight(now));
@@ -194,7 +193,7 @@ fn admit(limits: &RateLimits, meter: &mut RateMeter, now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// What a credential looks like to whoever chooses one.
+/// A credential as the selector sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     /// Whether the next attempt is a probe after a rest.
@@ -219,7 +218,7 @@ impl Credentials {
         Self { shared }
     }
 
-    /// How a credential is by what this node knows: nothing is counted.
+    /// The state of a credential by what this node knows; nothing is counted.
     ///
     /// # Errors
     /// Why it cannot serve now.
@@ -254,7 +253,7 @@ impl Credentials {
         let mut granted = Use::begin(credential, tokens, lease_ms, now)?;
         if let Some(shared) = &self.shared {
             let wanted = Wanted { limits: credential.limits, tokens, now, lease_ms };
-            // Whatever comes of it, this node's own count is taken back with what is dropped.
+            // In any case, dropping takes back this node's own count.
             let number = shared.take(credential.id, wanted).await?;
             granted.shared = Some((Arc::clone(shared), number));
         }
@@ -269,9 +268,9 @@ pub(crate) struct Use {
     taken_at: Timestamp,
     /// Tokens that were counted ahead; `None` once it is known what was used.
     expected: Option<u64>,
-    /// Whether a use of a lent one was counted that has not come to pass yet.
+    /// Whether a use of a lent one was counted that has not happened yet.
     lent: bool,
-    /// Who granted it besides this node, and under which number.
+    /// The shared decider that granted it too, and its number there.
     shared: Option<(Arc<dyn SharedCredentials>, u64)>,
     left: bool,
 }
@@ -307,7 +306,7 @@ impl Use {
         self.taken_at
     }
 
-    /// A request is about to go up: a lent credential has been used then, whatever becomes of the request.
+    /// A request is about to go up: from then on a lent credential counts as used, whatever happens to the request.
     pub(crate) const fn sent(&mut self) {
         self.lent = false;
     }
@@ -328,7 +327,7 @@ impl Use {
         }
     }
 
-    /// The attempt used so many tokens. Later calls change nothing.
+    /// The attempt used this many tokens. Later calls change nothing.
     pub(crate) fn settle(&mut self, used: u64) {
         let Some(expected) = self.expected.take() else { return };
         self.credential.live.lock().meter.correct(expected, used, self.taken_at);

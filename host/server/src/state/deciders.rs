@@ -1,14 +1,12 @@
 //! What a node asks before it acts: whether a balance carries a hold, a key's limit has room, a credential
 //! may be used.
 //!
-//! A node that serves alone decides all of this in memory: `accounts`, `limiter`, `credentials`, `affinity`
-//! and `concurrency` answer at once then, without a box and without a wait. Where several nodes serve one
-//! installation, each of them is given the deciders that they have in common, behind the traits of this
-//! module.
+//! A node that serves alone decides all of this in memory: `accounts`, `limiter`, `credentials`, `affinity` and
+//! `concurrency` then answer at once, without a box and without a wait. Where several nodes serve one installation,
+//! each of them gets the shared deciders, behind the traits of this module.
 //!
-//! A question is a future, and one that is dropped has asked for nothing that lasts: whoever granted it takes
-//! it back. What a node only tells needs no answer, and is told from places that cannot wait; an
-//! implementation queues it.
+//! A question is a future; dropping it leaves nothing behind, because the decider takes back what it granted.
+//! Notifications need no answer, and come from places that cannot wait, so an implementation queues them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -24,9 +22,9 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
 /// An answer that may take a while.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub type Deciding<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The deciders that several nodes have in common. What is `None` this node decides alone.
+/// The deciders that several nodes share. Where one is `None`, this node decides alone.
 #[derive(Clone, Default)]
 pub struct Deciders {
     /// What users may spend.
@@ -53,39 +51,39 @@ impl fmt::Debug for Deciders {
     }
 }
 
-/// Why nothing is kept back for a request.
+/// Why nothing is reserved for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldRefused {
     /// The balance does not carry it.
     Insufficient(Insufficient),
-    /// Nobody could say whether it does.
+    /// It is not known whether it does.
     Unavailable,
 }
 
-/// Keeps the balances that several nodes spend. What it decided each node writes to its own journal.
+/// Keeps the balances that several nodes spend. Each node writes the decisions to its own journal.
 pub trait SharedAccounts: Send + Sync {
-    /// Keeps back `amount` for a request. Each hold that was granted is settled or voided once.
+    /// Reserves `amount` for a request. Each hold that was granted is settled or voided once.
     fn hold(
         &self,
         user: UserId,
         request: RequestId,
         amount: Micropoints,
-    ) -> Answer<'_, Result<(), HoldRefused>>;
+    ) -> Deciding<'_, Result<(), HoldRefused>>;
 
-    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came
-    /// from. It has to answer in the end: a settlement is never dropped.
+    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came from. It must
+    /// answer eventually: a settlement is never dropped.
     fn settle(
         &self,
         user: UserId,
         request: RequestId,
         held: Micropoints,
         charge: Micropoints,
-    ) -> Answer<'_, Settlement>;
+    ) -> Deciding<'_, Settlement>;
 
     /// Gives back what was held for a request, without a charge.
     fn void(&self, user: UserId, request: RequestId, held: Micropoints);
 
-    /// A user has earned so much.
+    /// A user has earned this much.
     fn credit(&self, user: UserId, amount: Micropoints);
 }
 
@@ -98,26 +96,26 @@ pub trait SharedLimiter: Send + Sync {
         key: ApiKeyId,
         rates: &'a RateLimits,
         now: Timestamp,
-    ) -> Answer<'a, Result<RateStatus, (Refused, RateStatus)>>;
+    ) -> Deciding<'a, Result<RateStatus, (Refused, RateStatus)>>;
 
-    /// A call that was let in at `admitted` is about to use so many tokens.
+    /// A call that was let in at `admitted` is about to use this many tokens.
     fn expect(&self, key: ApiKeyId, tokens: u64, admitted: Timestamp);
 
     /// A call has ended: its place is free.
     fn leave(&self, key: ApiKeyId);
 
-    /// A call that was expected to use so many tokens has used so many.
+    /// A call that was expected to use `expected` tokens has used `used`.
     fn correct(&self, key: ApiKeyId, expected: u64, used: u64, admitted: Timestamp);
 }
 
 /// Why a credential cannot serve now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ineligible {
-    /// It is at a limit, the provider's or its own, for so many milliseconds.
+    /// It is at a limit, the provider's or its own, for this many milliseconds.
     Limited(u64),
-    /// It is out of service, for so many milliseconds where that is known.
+    /// It is out of service, for this many milliseconds, if that is known.
     Down(Option<u64>),
-    /// Its owner has taken it back: it is as if it had never been there.
+    /// Its owner has taken it back: it counts as missing.
     Gone,
 }
 
@@ -139,7 +137,7 @@ pub struct Wanted {
     pub tokens: u64,
     /// Now.
     pub now: Timestamp,
-    /// After so long the use counts no more, whoever forgot to end it, in milliseconds.
+    /// Milliseconds after which the use ends by itself.
     pub lease_ms: u64,
 }
 
@@ -147,7 +145,7 @@ pub struct Wanted {
 /// credential is fit by what it knows itself.
 pub trait SharedCredentials: Send + Sync {
     /// Grants one use, which gets a number. One that is asked for after a rest is the probe, and is granted alone.
-    fn take(&self, credential: CredentialId, wanted: Wanted) -> Answer<'_, Result<u64, Ineligible>>;
+    fn take(&self, credential: CredentialId, wanted: Wanted) -> Deciding<'_, Result<u64, Ineligible>>;
 
     /// An attempt worked.
     fn succeeded(&self, credential: CredentialId);
@@ -158,17 +156,17 @@ pub trait SharedCredentials: Send + Sync {
     /// The use of this number has ended.
     fn leave(&self, credential: CredentialId, number: u64);
 
-    /// A use that was taken at `taken` was expected to use so many tokens, and has used so many.
+    /// The use that was taken at `taken` was expected to use `expected` tokens, and has used `used`.
     fn correct(&self, credential: CredentialId, expected: u64, used: u64, taken: Timestamp);
 }
 
 /// Remembers for several nodes which credential a conversation began with.
 pub trait SharedAffinity: Send + Sync {
-    /// What the names of conversations are made with: the same on all nodes, and known to nobody else.
+    /// The secret seed of the names of conversations, the same on all nodes.
     fn seed(&self) -> [u8; 16];
 
     /// The credential that served a conversation, and what that is worth now, in thousandths.
-    fn recall(&self, conversation: u64, now: Timestamp) -> Answer<'_, Option<(CredentialId, u32)>>;
+    fn recall(&self, conversation: u64, now: Timestamp) -> Deciding<'_, Option<(CredentialId, u32)>>;
 
     /// A credential has served a conversation.
     fn note(&self, conversation: u64, credential: CredentialId, at: Timestamp);
@@ -185,11 +183,11 @@ pub enum Gate<'a> {
 
 /// Gives out the places of several nodes.
 pub trait SharedGates: Send + Sync {
-    /// A place among `places`, which ends when the box is dropped; `None` when there was none for so long.
+    /// A place among `places`, which ends when the box is dropped; `None` when there was none in time.
     fn enter<'a>(
         &'a self,
         gate: Gate<'a>,
         places: usize,
         patience: Duration,
-    ) -> Answer<'a, Option<Box<dyn Send>>>;
+    ) -> Deciding<'a, Option<Box<dyn Send>>>;
 }

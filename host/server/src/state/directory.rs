@@ -16,7 +16,7 @@ use super::credentials::{Credential, Live};
 use super::limiter::{Limited, SharedMeter};
 use super::sharded::Sharded;
 
-/// Hashes what is already a hash: the first eight bytes of a SHA-256.
+/// Uses the first eight bytes of a SHA-256, which is already a hash.
 #[derive(Default)]
 pub(crate) struct DigestHasher(u64);
 
@@ -45,11 +45,11 @@ pub(crate) struct Caller {
     pub(crate) api_key: ApiKeyId,
     /// What calls are paid from.
     pub(crate) account: Arc<SharedAccount>,
-    /// What the user pays of the prices. For operators alone.
+    /// What the user pays of the prices. Only for operators.
     pub(crate) price_rate: PriceRate,
-    /// The user's own credentials, and nobody else's.
+    /// The user's own credentials only.
     pub(crate) own: Arc<[Arc<Credential>]>,
-    /// When the key ends.
+    /// When the key expires.
     pub(crate) expires_at: Option<Timestamp>,
     /// Whether the bodies of its calls are kept.
     pub(crate) keep_bodies: bool,
@@ -82,7 +82,7 @@ impl Caller {
     }
 }
 
-/// All that is known at one moment.
+/// Everything that is known at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Directory {
     /// By the SHA-256 of their keys.
@@ -97,7 +97,7 @@ pub(crate) struct Directory {
     pub(crate) lent: Vec<Arc<Credential>>,
     /// By credential, so that a replacement keeps it.
     pub(crate) live: Sharded<CredentialId, Arc<Live>>,
-    /// Whose a credential is, where it is a user's own.
+    /// The owner of a credential, if it is a user's own.
     pub(crate) owners: Sharded<CredentialId, UserId>,
     /// By limited API key, so that a replacement keeps what was used.
     pub(crate) meters: Sharded<ApiKeyId, Arc<SharedMeter>>,

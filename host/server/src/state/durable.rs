@@ -1,5 +1,4 @@
-//! One wake per worker and flush of the disk, however many holds wait for it: a wake from another thread is a
-//! system call.
+//! One wake per worker and sync, however many holds wait for it, because a wake from another thread is a system call.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -39,7 +38,7 @@ impl DurableWaiters {
         answer.await.unwrap_or(Err(WriteError::Closed))
     }
 
-    /// Answers those who wait, each time the disk has been told to keep the journal, for ever.
+    /// Answers those who wait after each sync of the journal, in an endless loop.
     pub(crate) async fn run(&self) {
         let mut synced = self.writer.synced();
         while synced.changed().await.is_ok() {

@@ -22,13 +22,13 @@ pub(crate) struct Limited {
 pub(crate) struct SharedMeter(Mutex<RateMeter>);
 
 impl SharedMeter {
-    /// Takes a meter in.
+    /// Wraps a meter.
     pub(crate) fn new(meter: RateMeter) -> Arc<Self> {
         Arc::new(Self(Mutex::new(meter)))
     }
 
     fn lock(&self) -> MutexGuard<'_, RateMeter> {
-        // Its methods do arithmetic that saturates: there is nothing in them that could panic half-way.
+        // Its methods do arithmetic that saturates: nothing in them could panic halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +79,7 @@ enum Counter {
     Shared(Arc<dyn SharedLimiter>, ApiKeyId),
 }
 
-/// A limited key's call that was let in. Dropping it gives its place back and counts nothing as used.
+/// A limited key's call that was let in. Dropping it gives back its place and counts nothing as used.
 pub(crate) struct KeyPermit {
     counter: Counter,
     admitted_at: Timestamp,
@@ -88,7 +88,7 @@ pub(crate) struct KeyPermit {
 }
 
 impl KeyPermit {
-    /// The call is about to use so many tokens at least.
+    /// The call is about to use at least this many tokens.
     pub(crate) fn expect(&mut self, tokens: u64) {
         match &self.counter {
             Counter::Local(meter) => meter.lock().expect(tokens, self.admitted_at),
@@ -108,7 +108,7 @@ impl KeyPermit {
         }
     }
 
-    /// The call used so many tokens.
+    /// The call used this many tokens.
     pub(crate) fn settle(&mut self, used: u64) {
         match &self.counter {
             Counter::Local(meter) => meter.lock().correct(self.expected, used, self.admitted_at),

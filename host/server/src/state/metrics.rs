@@ -27,7 +27,7 @@ const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct AnswerLabels {
     protocol: &'static str,
     status: u16,
 }
@@ -42,7 +42,7 @@ struct Counted {
     class: Label,
 }
 
-/// A class under the name that Prometheus' habits give it: `cache-read`.
+/// A class by its name in the style of Prometheus: `cache-read`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label(Class);
 
@@ -80,7 +80,7 @@ struct Stream {
 /// The gateway's counters.
 pub(crate) struct Metrics {
     registry: Registry,
-    answers: Family<Answer, Counter>,
+    answers: Family<AnswerLabels, Counter>,
     ends: Family<End, Counter>,
     tokens: Family<Counted, Counter>,
     units: Family<Counted, Counter>,
@@ -184,7 +184,9 @@ impl Metrics {
 
     /// A request was answered.
     pub(crate) fn answered(&self, protocol: Protocol, status: StatusCode) {
-        self.answers.get_or_create(&Answer { protocol: protocol.name(), status: status.as_u16() }).inc();
+        self.answers
+            .get_or_create(&AnswerLabels { protocol: protocol.name(), status: status.as_u16() })
+            .inc();
     }
 
     /// An attempt failed.
@@ -213,7 +215,7 @@ impl Metrics {
         }
     }
 
-    /// Counts the credentials that are switched on by what can be done with them at `now`: lent ones as `shared` too.
+    /// Counts the credentials that are switched on by their state at `now`; lent ones also as `shared`.
     pub(crate) fn count_credentials(&self, directory: &Directory, now: Timestamp) {
         self.credentials.clear();
         let lent = directory.lent.iter().filter(|credential| credential.live.is_lent());

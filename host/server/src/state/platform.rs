@@ -1,4 +1,4 @@
-//! Where a credential is good, if not at its provider itself: a platform, and what that has to know.
+//! Where a credential is valid, if not at its provider itself: a platform, and its settings.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use tollgate_runtime::{Platform, is_value};
 
 use crate::config::BaseUrl;
 
-/// Settings that lead to an address, which only the operator may choose: the gateway calls it from where it stands.
+/// Settings that lead to an address, which only the operator may choose, because the gateway calls it from inside the
+/// operator's network.
 const ADDRESSES: [&str; 2] = ["base_url", "token_url"];
 /// Most settings of a credential.
 const SETTINGS_MAX: usize = 16;
@@ -17,15 +18,15 @@ const SETTINGS_MAX: usize = 16;
 pub struct Place {
     /// A name of the provider's adapter: `bedrock`.
     pub platform: String,
-    /// What the platform has to know: `region`.
+    /// Its settings, such as `region`.
     pub settings: BTreeMap<String, String>,
 }
 
 impl Place {
-    /// What cannot be meant, whatever platforms there are.
+    /// Refuses what is invalid on any platform.
     ///
     /// # Errors
-    /// The reason, for whoever adds the credential.
+    /// The reason, for the person who adds the credential.
     pub fn check(&self, operators: bool) -> Result<(), String> {
         if !is_value(&self.platform) || self.settings.len() > SETTINGS_MAX {
             return Err(format!("`{}` is no name of a platform, or it has too many settings", self.platform));
@@ -72,7 +73,7 @@ impl Place {
     }
 }
 
-/// Where a credential is good. One whose settings cannot be read is left out.
+/// Where a credential is valid. One whose settings cannot be read is left out.
 #[expect(clippy::option_option, reason = "the outer one is a row that is damaged")]
 pub(crate) fn place(row: &tollgate_store::Credential) -> Option<Option<Place>> {
     let Some(platform) = row.platform.clone() else { return Some(None) };

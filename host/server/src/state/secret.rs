@@ -23,7 +23,7 @@ pub(crate) fn with(secret: &Secret, changed: impl IntoIterator<Item = (&'static 
     Secret::new(Value::Object(all).to_string())
 }
 
-/// The parts that nobody else may know.
+/// The secret parts.
 pub(crate) fn hidden(secret: &Secret) -> Vec<Secret> {
     HIDDEN_PARTS.iter().filter_map(|name| part(secret, name)).collect()
 }

@@ -1,5 +1,5 @@
-//! A map that can be copied cheaply to change a little of it: 256 shards, of which a copy shares all but
-//! those that it changes.
+//! A map that can be copied cheaply to change a little of it: 256 shards; a copy shares all except those that it
+//! changes.
 //!
 //! A directory is read without a lock and replaced as a whole. With this, its replacement costs the copying
 //! of a shard for each entry that has changed, and not that of a hundred thousand entries.
@@ -12,7 +12,7 @@ use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 
 const SHARDS: usize = 256;
 
-/// What tells its shard by itself, evenly.
+/// A key that determines its shard, evenly.
 pub(crate) trait ShardKey {
     /// A byte that takes each value equally often.
     fn shard(&self) -> u8;
@@ -83,10 +83,10 @@ impl<K: ShardKey + Hash + Eq + Clone, V: Clone, S: BuildHasher + Clone> Sharded<
         Arc::make_mut(&mut self.0[usize::from(key.shard())]).insert(key, value);
     }
 
-    /// Takes a key's value away, if it has one.
+    /// Removes a key's value, if it has one.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let shard = &mut self.0[usize::from(key.shard())];
-        // A shard that does not hold the key need not be copied.
+        // A shard without the key need not be copied.
         shard.contains_key(key).then(|| Arc::make_mut(shard).remove(key)).flatten()
     }
 }

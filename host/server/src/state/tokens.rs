@@ -1,7 +1,7 @@
-//! Access tokens: had for a refresh token or for a service account's signature, kept until shortly before they end.
+//! Access tokens: fetched with a refresh token or a service account's signature, kept until shortly before they end.
 //!
-//! Workers ask for them; one task on the control thread has them made, so that of many requests that need the
-//! same token one makes the gateway ask for it.
+//! Workers ask for them; one task on the control thread fetches them, so that many requests that need the same token
+//! cause one call.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,18 +23,18 @@ use crate::state::secret::{has_parts, number, part};
 
 /// A token that ends sooner than this is replaced while it still serves …
 const RENEWED_BEFORE_MS: u64 = 120_000;
-/// … and one that ends sooner than this serves no more.
+/// … and one that ends sooner than this is not used any more.
 const GOOD_BEFORE_MS: u64 = 30_000;
-/// How long a token may take to be made.
+/// How long fetching a token may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// The secret is not taken, or not one for this.
+    /// The secret is refused, or of the wrong kind.
     #[error("the secret buys no access token")]
     Refused,
-    /// Another try may help.
+    /// Another attempt may succeed.
     #[error("no access token could be had now")]
     Unavailable,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Tokens {
     issued: Arc<Issued>,
 }
 
-/// Every token that may still be good: what must be in no body that is kept.
+/// Every token that may still be valid: none may be in a body that is kept.
 #[derive(Default)]
 pub(crate) struct Issued {
     tokens: Mutex<Vec<(Arc<Secret>, Timestamp)>>,
@@ -87,14 +87,14 @@ impl Issued {
 pub(crate) struct Slot {
     /// Which one.
     pub(crate) credential: CredentialId,
-    /// How its tokens are had.
+    /// How its tokens are fetched.
     pub(crate) scheme: Scheme,
     state: watch::Sender<State>,
     issued: Arc<Issued>,
 }
 
 struct State {
-    /// The newest secret, and all that it has come from: a request may still hold an older one.
+    /// The newest secret, and all those before it: a request may still hold an older one.
     secret: Secret,
     earlier: Vec<Secret>,
     token: Option<(Arc<Secret>, Timestamp)>,
@@ -118,21 +118,21 @@ impl State {
 }
 
 impl Tokens {
-    /// None yet, and the receiving end for the task that has them made.
+    /// No tokens yet, and the receiving end for the task that fetches them.
     pub(crate) fn new() -> (Self, UnboundedReceiver<Arc<Slot>>) {
         let (wanted, receiver) = unbounded_channel();
         (Self { slots: Mutex::default(), wanted, issued: Arc::default() }, receiver)
     }
 
-    /// The tokens that may still be good.
+    /// The tokens that may still be valid.
     pub(crate) fn issued(&self) -> &Issued {
         &self.issued
     }
 
-    /// What stands for a credential where its platform wants an access token; `None` where it is the secret itself.
+    /// The access token for a credential whose platform needs one; `None` where the secret itself is used.
     ///
     /// # Errors
-    /// When no token can be had.
+    /// When no token can be fetched.
     pub(crate) async fn bearer(
         &self,
         credential: &Credential,
@@ -160,7 +160,7 @@ impl Tokens {
         }
     }
 
-    /// A token was refused: it is not used again. `false` where it was another's or is none that could be replaced.
+    /// A token was refused: it is not used again. `false` where it was another's or cannot be replaced.
     pub(crate) fn refused(&self, credential: &Credential, token: &Arc<Secret>) -> bool {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(slot) = slots.get(&credential.id) else { return false };
@@ -194,7 +194,7 @@ impl Tokens {
         slot
     }
 
-    /// Has a token made, unless that is under way.
+    /// Has a token fetched, unless that is under way.
     fn ask(&self, slot: &Arc<Slot>, at: Timestamp) {
         let begins = slot.state.send_if_modified(|state| {
             let begins = !state.making && state.good(at, RENEWED_BEFORE_MS).is_none();
@@ -208,12 +208,12 @@ impl Tokens {
 }
 
 impl Slot {
-    /// The secret that the next token is had for.
+    /// The secret for fetching the next token.
     pub(crate) fn secret(&self) -> Secret {
         self.state.borrow().secret.clone()
     }
 
-    /// The next token is had for another secret. Requests that hold the old one still find their token here.
+    /// The next token is fetched with another secret. Requests that hold the old one still find their token here.
     pub(crate) fn renew(&self, old: Secret, new: Secret) {
         self.state.send_modify(|state| {
             state.earlier.push(old);
@@ -221,7 +221,7 @@ impl Slot {
         });
     }
 
-    /// A token was made, good until that time, or not. Tells everyone who waits for it.
+    /// A token was fetched, valid until that time, or could not be. Notifies everyone who waits for it.
     pub(crate) fn made(&self, made: Result<(Secret, Timestamp), TokenError>) {
         self.state.send_modify(|state| {
             state.making = false;
@@ -235,12 +235,12 @@ impl Slot {
     }
 }
 
-/// The token that is a part of a secret, while it is good.
+/// The token that is a part of a secret, while it is valid.
 pub(crate) fn stored(secret: &Secret, at: Timestamp) -> Option<Arc<Secret>> {
     State::new(secret).good(at, GOOD_BEFORE_MS).cloned()
 }
 
-/// Whether a secret buys tokens, or is what goes over the wire itself.
+/// Whether a secret is exchanged for tokens, or sent itself.
 pub(crate) fn buys(scheme: &Scheme, secret: &Secret) -> bool {
     matches!(scheme, Scheme::OauthRefresh { .. } | Scheme::ServiceAccountJwt { .. }) && has_parts(secret)
 }

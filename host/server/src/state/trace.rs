@@ -1,9 +1,8 @@
-//! Dry runs: one request of an admin on the whole way of a call, and the trace of what each step decided.
+//! Dry runs: one request of an admin through all steps of a call, and the trace of what each step decided.
 //!
-//! A dry run comes in by the clients' own listener with a token that is good once ([`DryRuns`]). It brings
-//! its caller, whose `restriction` may name the only credential that is asked, and a [`Trace`]. Each step is
-//! handed an `Option<&Trace>`, which is `None` for every other request, and notes in it what it decided
-//! ([`note`]).
+//! A dry run comes in by the clients' own listener with a token that is valid once ([`DryRuns`]). It brings its caller,
+//! whose `restriction` may name the only credential that is asked, and a [`Trace`]. Each step gets an `Option<&Trace>`,
+//! which is `None` for every other request, and notes in it what it decided ([`note`]).
 //!
 //! A trace holds ids, names and numbers: never a key, a header or a body.
 
@@ -13,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use http::header::{HeaderMap, HeaderName};
-/// What a step tells of its decision. No other tree is built on the way of a request, and none of a body.
+/// What a step reports of its decision. No other tree is built for a request, and none of a body.
 pub(crate) use serde_json::{Value as Detail, json as detail};
 use tokio::sync::oneshot;
 
@@ -22,13 +21,13 @@ use crate::state::directory::Caller;
 /// The header that carries a dry run's token.
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("x-tollgate-dry-run");
 
-/// The user whom dry runs are charged to: one that nobody can call with.
+/// The user to whom dry runs are charged: nobody can call with it.
 pub(crate) const ACCOUNT: &str = "proxy-test";
 
-/// A request that an admin makes to see what becomes of it.
+/// A request that an admin makes to see what happens to it.
 #[derive(Debug)]
 pub(crate) struct DryRun {
-    /// Whom the call is made for.
+    /// The caller.
     pub(crate) caller: Arc<Caller>,
     /// Where its steps note what they decide.
     pub(crate) trace: Arc<Trace>,
@@ -38,14 +37,14 @@ pub(crate) struct DryRun {
 #[derive(Debug)]
 pub(crate) struct Trace {
     notes: Notes,
-    /// Dropped with the trace, which tells whoever waits for its end.
+    /// Dropped with the trace, which notifies whoever waits for its end.
     _over: oneshot::Sender<()>,
 }
 
 /// What a step decided.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// Which.
+    /// The step.
     pub(crate) name: &'static str,
     /// When, in microseconds since the dry run began.
     pub(crate) at_us: u64,
@@ -75,7 +74,7 @@ impl Trace {
     }
 }
 
-/// Notes what a step decided, where anybody wants to know.
+/// Notes what a step decided, if there is a trace.
 pub(crate) fn note(trace: Option<&Trace>, name: &'static str, detail: impl FnOnce() -> Detail) {
     if let Some(trace) = trace {
         trace.note(name, detail());
@@ -101,14 +100,14 @@ impl DryRuns {
         (notes, ended)
     }
 
-    /// Takes back what never came.
+    /// Takes back a dry run that never came.
     pub(crate) fn forget(&self, token: &str) {
         if locked(&self.by_token).remove(token).is_some() {
             self.waiting.fetch_sub(1, Ordering::Release);
         }
     }
 
-    /// The dry run that a request is, if any: as long as none is announced this is a look at an atomic.
+    /// The dry run that a request is, if any. While none is announced this is one read of an atomic.
     pub(crate) fn take(&self, headers: &mut HeaderMap) -> Option<DryRun> {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return None;

@@ -123,12 +123,6 @@ pub trait ApiKeys: Send + Sync {
     /// [`StoreError::NotFound`].
     async fn set_keep_bodies(&self, key: ApiKeyId, keep: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// What was used with each key, by its counter. The last quarter of a second of a running server may be missing.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError>;
-
     /// The key of this id, revoked or not.
     ///
     /// # Errors
@@ -147,12 +141,6 @@ pub trait ApiKeys: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError>;
-
-    /// All keys, revoked ones too, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     /// Stops a key from working. Its row stays, for the records that name it.
     ///

@@ -13,7 +13,7 @@ use tollgate_core::time::Timestamp;
 use crate::catalogue::lending::Loan;
 use crate::entry::Digest;
 use crate::error::StoreError;
-use crate::seal::{MasterKey, Place, SealError, Sealed};
+use crate::seal::{MasterKey, SealContext, SealError, Sealed};
 
 /// A provider key, still sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Credential {
     /// # Errors
     /// [`SealError::Open`] when another master key sealed it, or its row was tampered with.
     pub fn open(&self, key: &MasterKey) -> Result<Secret, SealError> {
-        key.open(&Place { id: self.id, owner: self.owner, provider: &self.provider }, &self.sealed)
+        key.open(&SealContext { id: self.id, owner: self.owner, provider: &self.provider }, &self.sealed)
     }
 }
 
@@ -209,12 +209,6 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn find_credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError>;
-
-    /// All credentials, oldest first, still sealed.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError>;
 
     /// Credentials of an older Tollgate, which did not note what they are recognised by.
     ///

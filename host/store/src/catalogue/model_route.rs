@@ -24,14 +24,14 @@ pub struct ModelRoute {
 /// Model routes that are made while the gateway runs.
 #[async_trait]
 pub trait ModelRoutes: Send + Sync {
-    /// Adds a route.
+    /// Adds a route; the first of its names is the one that it is shown by.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] where one has this name, [`StoreError::Invalid`] for an empty name or a definition that
-    /// is not JSON.
+    /// [`StoreError::Exists`] where one has one of these names, [`StoreError::Invalid`] for an empty name or a
+    /// definition that is not JSON.
     async fn add_model_route(
         &self,
-        name: &str,
+        names: &[&str],
         definition: &str,
         now: Timestamp,
     ) -> Result<RouteId, StoreError>;
@@ -43,7 +43,7 @@ pub trait ModelRoutes: Send + Sync {
     async fn change_model_route(
         &self,
         id: RouteId,
-        name: &str,
+        names: &[&str],
         definition: &str,
         now: Timestamp,
     ) -> Result<(), StoreError>;
@@ -54,11 +54,15 @@ pub trait ModelRoutes: Send + Sync {
     /// [`StoreError::NotFound`].
     async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError>;
 
-    /// All routes, oldest first.
+    /// One of these names that a route has, other than `but`.
     ///
     /// # Errors
     /// When the database fails.
-    async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError>;
+    async fn taken_route_name(
+        &self,
+        names: &[&str],
+        but: Option<RouteId>,
+    ) -> Result<Option<String>, StoreError>;
 
     /// Routes after `after`, oldest first, at most `limit`.
     ///

@@ -77,12 +77,6 @@ pub trait Prices: Send + Sync {
     /// force.
     async fn withdraw_prices(&self, version: u64, now: Timestamp) -> Result<(), StoreError>;
 
-    /// All versions, the latest first.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    async fn price_versions(&self) -> Result<Vec<PriceVersion>, StoreError>;
-
     /// A page of versions, the latest first: those before `before`, at most `limit`.
     ///
     /// # Errors
@@ -98,6 +92,18 @@ pub trait Prices: Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`] for a version that was never published.
     async fn prices(&self, version: u64) -> Result<PriceTable, StoreError>;
+
+    /// Prices of models in a version, by their names: those after `after`, at most `limit`. None for a version that was
+    /// never published.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn find_prices(
+        &self,
+        version: u64,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, ModelPrice)>, StoreError>;
 
     /// The table in force at `now` and those to come; an empty one where nothing is in force.
     ///
@@ -123,12 +129,6 @@ pub trait PriceRates: Send + Sync {
         actor: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError>;
-
-    /// What users pay of the prices, for those who do not pay them in full.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError>;
 
     /// The same of these users alone.
     ///

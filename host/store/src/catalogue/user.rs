@@ -66,12 +66,6 @@ pub trait Users: Send + Sync {
     /// [`StoreError::Exists`] when the name is taken.
     async fn create_user(&self, name: &str, now: Timestamp) -> Result<UserId, StoreError>;
 
-    /// All users, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn list_users(&self) -> Result<Vec<User>, StoreError>;
-
     /// The user of this name.
     ///
     /// # Errors

@@ -63,12 +63,6 @@ pub trait Codes: Send + Sync {
     /// [`StoreError::Invalid`] for points or uses that are not above 0, an end that has passed, no codes or too many.
     async fn create_codes(&self, new: &NewBatch<'_>, now: Timestamp) -> Result<BatchId, StoreError>;
 
-    /// All batches, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails or holds a damaged row.
-    async fn code_batches(&self) -> Result<Vec<CodeBatch>, StoreError>;
-
     /// A page of batches, oldest first: those made after `after`, at most `limit`.
     ///
     /// # Errors

@@ -39,12 +39,6 @@ pub trait Ledger:
     /// gives no thread.
     async fn writer(&self) -> Result<Writer, StoreError>;
 
-    /// The balances of all users at this moment, open holds counted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    async fn balances(&self) -> Result<Vec<Balance>, StoreError>;
-
     /// The balances of these users at this moment, open holds counted; an id that nobody has is left out.
     ///
     /// # Errors

@@ -106,11 +106,15 @@ pub trait Requests: Send + Sync {
     async fn receipts(&self, after: RequestId, limit: u32)
     -> Result<Vec<(Micropoints, Vec<u8>)>, StoreError>;
 
-    /// The last plugin events, newest first.
+    /// Plugin events with their numbers, newest first: those before the event `before`, at most `limit`.
     ///
     /// # Errors
     /// When the database fails or holds a damaged row.
-    async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError>;
+    async fn plugin_events(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, PluginEvent)>, StoreError>;
 }
 
 /// The request log, filtered.

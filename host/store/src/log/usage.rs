@@ -34,8 +34,17 @@ pub enum UsageBy {
     Key,
 }
 
+/// Where a page of usage begins, by model or key: after this one. By day it begins with a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsageAfter {
+    /// A model; the empty one is that of requests without one.
+    Model(String),
+    /// An API key; `None` is that of requests without one.
+    Key(Option<ApiKeyId>),
+}
+
 /// Which usage to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageQuery {
     /// Whose.
     pub of: UsageOf,
@@ -45,6 +54,18 @@ pub struct UsageQuery {
     pub until_day: u64,
     /// What rows are grouped by.
     pub by: UsageBy,
+    /// After which of them to begin.
+    pub after: Option<UsageAfter>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+impl UsageQuery {
+    /// All usage of this.
+    #[must_use]
+    pub const fn all(of: UsageOf, by: UsageBy) -> Self {
+        Self { of, from_day: 0, until_day: u64::MAX, by, after: None, limit: usize::MAX }
+    }
 }
 
 /// What requests used.
@@ -89,8 +110,8 @@ pub struct UsageRow {
 /// What was used, by the counters.
 #[async_trait]
 pub trait UsageCounters: Send + Sync {
-    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. Days and
-    /// models come in order, and there is no row where there was no usage.
+    /// What was used, by the counters in the tables: a server's last quarter of a second may be missing. They come in
+    /// the order of their days, models or keys, and there is no row where there was no usage.
     ///
     /// # Errors
     /// When the database fails.

@@ -214,14 +214,6 @@ impl ApiKeys for Database {
         tx.commit().await.doing(DOING)
     }
 
-    async fn api_key_use(&self) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
-        let rows = sqlx::query(AssertSqlSafe(uses()))
-            .fetch_all(self.pool())
-            .await
-            .doing("reading what API keys used")?;
-        Ok(readable("counter", &rows, key_use))
-    }
-
     async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey, StoreError> {
         let row = sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE id = ?")))
             .bind(id.as_bytes().as_slice())
@@ -251,12 +243,6 @@ impl ApiKeys for Database {
             .await
             .doing("reading what API keys used")?;
         Ok(readable("counter", &rows, key_use))
-    }
-
-    async fn list_api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
-        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing API keys")?;
-        Ok(readable("API key", &rows, api_key))
     }
 
     async fn revoke_api_key(&self, key: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {

@@ -66,10 +66,6 @@ impl Codes for Database {
         Ok(id)
     }
 
-    async fn code_batches(&self) -> Result<Vec<CodeBatch>, StoreError> {
-        self.find_code_batches(None, usize::MAX).await
-    }
-
     async fn find_code_batches(
         &self,
         after: Option<BatchId>,

@@ -55,8 +55,8 @@ async fn a_page_reads_what_it_shows_however_much_there_is() {
     assert_eq!(row::taken(), 101 + 100, "rows of a page of users");
     let rich = balances.iter().find(|balance| balance.user == ids[3]).unwrap();
     assert_eq!(rich.posted, Micropoints::from_points(5));
-    assert_eq!(store.ledger.balances().await.unwrap().len() as u64, USERS);
-    assert_eq!(row::taken(), USERS, "what a page took beside its users when it read all balances");
+    assert_eq!(store.feed.load(NOW).await.unwrap().balances.len() as u64, USERS);
+    assert!(row::taken() >= 2 * USERS, "what a page took when it read all balances");
 
     let all = KeyFilter { user: None, after: None, limit: PAGE };
     let keys = store.catalogue.find_api_keys(&all).await.unwrap();

@@ -20,7 +20,7 @@ use crate::catalogue::credential::{
 };
 use crate::entry::Digest;
 use crate::error::StoreError;
-use crate::seal::{MasterKey, Place, Sealed};
+use crate::seal::{MasterKey, SealContext, Sealed};
 use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::{Doing, is_refusal};
 use crate::sqlite::lending;
@@ -130,7 +130,7 @@ impl Credentials for Database {
         const DOING: &str = "adding a credential";
         check_limits(new.limits)?;
         let id = CredentialId::new(now, random()?);
-        let sealed = key.seal(&Place { id, owner: new.owner, provider: new.provider }, new.secret)?;
+        let sealed = key.seal(&SealContext { id, owner: new.owner, provider: new.provider }, new.secret)?;
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let inserted = sqlx::query(
             "INSERT INTO credential (id, owner, user_id, provider, label, nonce, sealed, hint, weight, created_at, \
@@ -204,12 +204,6 @@ impl Credentials for Database {
 
     async fn credentials_without_fingerprint(&self) -> Result<Vec<Credential>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} WHERE credential.fingerprint IS NULL"));
-        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
-        Ok(readable("credential", &rows, credential))
-    }
-
-    async fn list_credentials(&self) -> Result<Vec<Credential>, StoreError> {
-        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
         Ok(readable("credential", &rows, credential))
     }
@@ -332,7 +326,7 @@ impl Credentials for Database {
     ) -> Result<(), StoreError> {
         const DOING: &str = "renewing a credential";
         let Credential { owner, provider, .. } = self.credential(id).await?;
-        let sealed = key.seal(&Place { id, owner, provider: &provider }, secret)?;
+        let sealed = key.seal(&SealContext { id, owner, provider: &provider }, secret)?;
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let done = sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
             .bind(sealed.nonce.as_slice())

@@ -93,7 +93,7 @@ impl Feed for Database {
             api_keys,
             credentials,
             prices: if wanted.prices { Some(price::schedule(&mut tx, now).await?) } else { None },
-            routes: if wanted.routes { Some(routes(&mut tx).await?) } else { None },
+            routes: routes_of(&mut tx, wanted).await?,
         };
         tx.commit().await.doing("loading")?;
         Ok(part)
@@ -170,6 +170,15 @@ async fn number(connection: &mut SqliteConnection, query: &'static str) -> Resul
 
 async fn routes(connection: &mut SqliteConnection) -> Result<Vec<ModelRoute>, StoreError> {
     all(connection, "model route", model_route::COLUMNS, model_route::model_route).await
+}
+
+async fn routes_of(
+    connection: &mut SqliteConnection,
+    wanted: &Wanted,
+) -> Result<Vec<ModelRoute>, StoreError> {
+    let ids = ids(wanted.routes.iter().map(RouteId::as_bytes));
+    let (columns, read) = (model_route::COLUMNS, model_route::model_route);
+    some(connection, "model route", columns, "id", ids.as_deref(), read).await
 }
 
 async fn balances(

@@ -93,7 +93,7 @@ impl Database {
         Ok(granted)
     }
 
-    /// What management moved on users' accounts after transfer `seq`, in order. A server calls it when
+    /// What management moved on users' accounts after transfer `seq`, in order.
     pub(crate) async fn transfers_since(&self, seq: i64) -> Result<Vec<Credit>, StoreError> {
         // The index holds only what did not come from the writer. Its condition must stand here for it to be used.
         let rows = sqlx::query(

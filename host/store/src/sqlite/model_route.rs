@@ -1,6 +1,9 @@
 //! Model routes that were made while the gateway ran. Only the server interprets a definition: here it is JSON.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 
@@ -27,40 +30,49 @@ pub(crate) fn model_route(row: &mut Row<'_>) -> Option<ModelRoute> {
 impl ModelRoutes for Database {
     async fn add_model_route(
         &self,
-        name: &str,
+        names: &[&str],
         definition: &str,
         now: Timestamp,
     ) -> Result<RouteId, StoreError> {
+        const DOING: &str = "adding a model route";
         let id = RouteId::new(now, random()?);
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let query =
             "INSERT INTO model_route (id, name, definition, created_at, updated_at) VALUES (?, ?, ?, ?, ?)";
         let inserted = sqlx::query(query)
             .bind(id.as_bytes().as_slice())
-            .bind(name)
+            .bind(names.first().copied())
             .bind(definition)
             .bind(stored(now.millis()))
             .bind(stored(now.millis()))
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await;
-        checked(inserted, "adding a model route").map(|_| id)
+        checked(inserted, DOING)?;
+        call(&mut tx, id, names).await?;
+        tx.commit().await.doing(DOING)?;
+        Ok(id)
     }
 
     async fn change_model_route(
         &self,
         id: RouteId,
-        name: &str,
+        names: &[&str],
         definition: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        const DOING: &str = "changing a model route";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let query = "UPDATE model_route SET name = ?, definition = ?, updated_at = ? WHERE id = ?";
         let updated = sqlx::query(query)
-            .bind(name)
+            .bind(names.first().copied())
             .bind(definition)
             .bind(stored(now.millis()))
             .bind(id.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await;
-        there(checked(updated, "changing a model route")?)
+        there(checked(updated, DOING)?)?;
+        call(&mut tx, id, names).await?;
+        tx.commit().await.doing(DOING)
     }
 
     async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError> {
@@ -71,8 +83,24 @@ impl ModelRoutes for Database {
         there(checked(deleted, "removing a model route")?)
     }
 
-    async fn list_model_routes(&self) -> Result<Vec<ModelRoute>, StoreError> {
-        self.find_model_routes(None, usize::MAX).await
+    async fn taken_route_name(
+        &self,
+        names: &[&str],
+        but: Option<RouteId>,
+    ) -> Result<Option<String>, StoreError> {
+        for name in names {
+            let query = "SELECT name FROM model_route_name WHERE name = ? AND route <> ?";
+            let taken = sqlx::query_scalar(query)
+                .bind(name)
+                .bind(but.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
+                .fetch_optional(self.pool())
+                .await
+                .doing("finding a model route")?;
+            if taken.is_some() {
+                return Ok(taken);
+            }
+        }
+        Ok(None)
     }
 
     async fn find_model_routes(
@@ -97,6 +125,25 @@ impl ModelRoutes for Database {
         let row = row.doing("finding a model route")?;
         fields("model route", &row.ok_or(StoreError::NotFound("model route"))?, model_route)
     }
+}
+
+/// Gives a route these names, each once, in place of those that it had.
+async fn call(connection: &mut SqliteConnection, id: RouteId, names: &[&str]) -> Result<(), StoreError> {
+    const DOING: &str = "naming a model route";
+    let deleted = sqlx::query("DELETE FROM model_route_name WHERE route = ?")
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *connection)
+        .await;
+    checked(deleted, DOING)?;
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        let inserted = sqlx::query("INSERT INTO model_route_name (name, route) VALUES (?, ?)")
+            .bind(name)
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *connection)
+            .await;
+        checked(inserted, DOING)?;
+    }
+    Ok(())
 }
 
 /// How many rows were written.

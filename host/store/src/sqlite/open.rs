@@ -102,11 +102,6 @@ impl Ledger for Database {
         Ok(Arc::new(self.serving().await?.writer.clone()))
     }
 
-    async fn balances(&self) -> Result<Vec<Balance>, StoreError> {
-        let mut connection = self.pool().acquire().await.doing("reading balances")?;
-        balance::all(&mut connection).await
-    }
-
     async fn balances_of(&self, users: &[UserId]) -> Result<Vec<Balance>, StoreError> {
         let mut connection = self.pool().acquire().await.doing("reading balances")?;
         balance::of(&mut connection, users).await

@@ -90,10 +90,6 @@ impl Prices for Database {
         tx.commit().await.doing(DOING)
     }
 
-    async fn price_versions(&self) -> Result<Vec<PriceVersion>, StoreError> {
-        self.find_price_versions(None, usize::MAX).await
-    }
-
     async fn find_price_versions(
         &self,
         before: Option<u64>,
@@ -122,6 +118,37 @@ impl Prices for Database {
                 .doing("reading prices")?;
         let effective_at = known.ok_or(StoreError::NotFound("price version"))?;
         table(&mut connection, stored(version), effective_at).await
+    }
+
+    async fn find_prices(
+        &self,
+        version: u64,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, ModelPrice)>, StoreError> {
+        // A model has a row for each of its tiers, the ordinary one first.
+        let rows = sqlx::query(
+            "SELECT model, tier, provider, above_tokens, output_tokens_max, rates, request, service_tiers \
+             FROM price WHERE version = ?1 AND model IN (SELECT model FROM price WHERE version = ?1 AND tier = 0 \
+             AND model > ?2 ORDER BY model LIMIT ?3) ORDER BY model, tier",
+        )
+        .bind(stored(version))
+        .bind(after)
+        .bind(stored(limit as u64))
+        .fetch_all(self.pool())
+        .await
+        .doing("reading prices")?;
+        let mut models = Vec::<(String, ModelPrice)>::with_capacity(rows.len());
+        for row in &rows {
+            let row = fields("price", row, price_row)?;
+            match models.last_mut() {
+                Some((model, price)) if row.is_long && *model == row.model => {
+                    price.long_prompt = Some(Tier { above_tokens: row.above_tokens, rates: row.rates });
+                }
+                _ => models.push(row.ordinary()),
+            }
+        }
+        Ok(models)
     }
 
     async fn price_schedule(&self, now: Timestamp) -> Result<PriceSchedule, StoreError> {
@@ -230,6 +257,14 @@ pub(crate) struct PriceRow {
     output_tokens_max: u64,
     rates: Rates,
     tiers: TierFactors,
+}
+
+impl PriceRow {
+    /// The model with its ordinary prices alone.
+    fn ordinary(self) -> (String, ModelPrice) {
+        let Self { model, provider, rates: base, output_tokens_max, tiers, .. } = self;
+        (model, ModelPrice { provider, base, long_prompt: None, output_tokens_max, tiers })
+    }
 }
 
 /// The prices of a version, whether or not it is in force.

@@ -48,11 +48,6 @@ impl PriceRates for Database {
         Ok(count)
     }
 
-    async fn price_rates(&self) -> Result<HashMap<UserId, PriceRate>, StoreError> {
-        let mut connection = self.pool().acquire().await.doing("reading price rates")?;
-        all(&mut connection).await
-    }
-
     async fn price_rates_of(&self, users: &[UserId]) -> Result<HashMap<UserId, PriceRate>, StoreError> {
         let query = format!("SELECT user_id, ppm FROM price_rate WHERE user_id {IN_LIST}");
         let rows = sqlx::query(AssertSqlSafe(query))

@@ -18,7 +18,7 @@ use crate::log::filter::{RequestFilter, RequestPages, Requests};
 use crate::sqlite::amounts::units_of;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
-use crate::sqlite::row::{Row, fields, loaded, readable};
+use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 
 pub(crate) const COLUMNS: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, adapter, \
@@ -93,15 +93,21 @@ impl Requests for Database {
             .collect()
     }
 
-    async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError> {
+    async fn plugin_events(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, PluginEvent)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT at_ms, component, kind, digest, event, detail FROM plugin_event ORDER BY id DESC LIMIT ?",
+            "SELECT id, at_ms, component, kind, digest, event, detail FROM plugin_event WHERE id < ? \
+             ORDER BY id DESC LIMIT ?",
         )
-        .bind(limit)
+        .bind(before.map_or(i64::MAX, stored))
+        .bind(stored(limit as u64))
         .fetch_all(self.pool())
         .await
         .doing("reading plugin events")?;
-        Ok(readable("plugin event", &rows, event))
+        Ok(readable("plugin event", &rows, |row| Some((row.u64()?, event(row)?))))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::catalogue::credential::Resealed;
 use crate::catalogue::sealing::Sealing;
 use crate::catalogue::setting::Settings;
 use crate::error::StoreError;
-use crate::seal::{MasterKey, Place};
+use crate::seal::{MasterKey, SealContext};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::fields;
@@ -41,7 +41,7 @@ impl Sealing for Database {
         let rows = sqlx::query(credential::COLUMNS).fetch_all(&mut *tx).await.doing(DOING)?;
         for row in &rows {
             let known = fields("credential", row, credential::credential)?;
-            let place = Place { id: known.id, owner: known.owner, provider: &known.provider };
+            let place = SealContext { id: known.id, owner: known.owner, provider: &known.provider };
             let sealed = new.seal(&place, &known.open(old)?)?;
             sqlx::query("UPDATE credential SET nonce = ?, sealed = ? WHERE id = ?")
                 .bind(sealed.nonce.as_slice())

@@ -1,20 +1,15 @@
 //! Logins: what a refresh token stands for. Only the hash of the newest one is stored.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
 use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::user::User;
 use crate::entry::Digest;
 use crate::error::StoreError;
 use crate::sessions::{Logins, Rotated};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{fields, stored};
-use crate::sqlite::user::{COLUMNS, user};
-
-const OPEN: &str = "session.ended_at IS NULL AND session.expires_at > ? AND users.enabled = 1";
 
 #[async_trait]
 impl Logins for Database {
@@ -49,16 +44,15 @@ impl Logins for Database {
         Ok(session)
     }
 
-    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError> {
-        let query =
-            format!("{COLUMNS} JOIN session ON session.user_id = users.id WHERE session.id = ? AND {OPEN}");
-        let row = sqlx::query(AssertSqlSafe(query))
+    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<UserId>, StoreError> {
+        let query = "SELECT user_id FROM session WHERE id = ? AND ended_at IS NULL AND expires_at > ?";
+        let row = sqlx::query(query)
             .bind(session.as_bytes().as_slice())
             .bind(stored(now.millis()))
             .fetch_optional(self.pool())
             .await
             .doing("reading a session")?;
-        row.map(|row| fields("user", &row, user)).transpose()
+        row.map(|row| fields("session", &row, |row| Some(UserId::from_bytes(row.bytes()?)))).transpose()
     }
 
     async fn rotate_session(

@@ -11,7 +11,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Usage};
 
 use crate::error::StoreError;
-use crate::log::usage::{UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
+use crate::log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
@@ -35,17 +35,26 @@ impl UsageCounters for Database {
         };
         const WHICH: &str = "WHERE kind = ? AND subject = ? AND day BETWEEN ? AND ? \
              AND (?5 IS NULL OR api_key = ?5)";
-        let which = Which { kind, subject, days: [query.from_day, query.until_day], key };
+        let after = query.after.as_ref().map(UsageAfter::bytes);
+        let which = Which { kind, subject, days: [query.from_day, query.until_day], key, after, until: None };
+        let page = format!(
+            "AND (?6 IS NULL OR CAST({label} AS BLOB) > ?6) AND (?7 IS NULL OR CAST({label} AS BLOB) <= ?7)"
+        );
         let mut tx = self.pool().begin().await.doing(DOING)?;
         let counted = format!(
-            "SELECT {label}, {}, {}, {}, MAX(last_at) FROM usage_counter {WHICH} GROUP BY 1 ORDER BY 1",
+            "SELECT {label}, {}, {}, {}, MAX(last_at) FROM usage_counter {WHICH} {page} GROUP BY 1 ORDER BY 1 \
+             LIMIT {}",
             sum!("requests"),
             sum!("failed"),
-            sum!("charge")
+            sum!("charge"),
+            stored(query.limit as u64)
         );
         let counted = read(&mut tx, counted, &which).await?;
+        let Some(last) = counted.last() else { return Ok(Vec::new()) };
+        let until = fields("counter", last, |row| label_of(query.by, row))?;
+        let which = which.until(query.by, until);
         let units = format!(
-            "SELECT {label}, class, {} FROM usage_counter_units {WHICH} GROUP BY 1, 2 ORDER BY 1",
+            "SELECT {label}, class, {} FROM usage_counter_units {WHICH} {page} GROUP BY 1, 2 ORDER BY 1",
             sum!("units")
         );
         let units = read(&mut tx, units, &which).await?;
@@ -72,6 +81,33 @@ struct Which<'a> {
     subject: &'a [u8],
     days: [u64; 2],
     key: Option<&'a [u8]>,
+    /// Models or keys after this one.
+    after: Option<Vec<u8>>,
+    /// Models or keys up to this one.
+    until: Option<Vec<u8>>,
+}
+
+impl Which<'_> {
+    /// The same up to the last row of a page.
+    fn until(mut self, by: UsageBy, (day, model, api_key): Label) -> Self {
+        self.days[1] = day.unwrap_or(self.days[1]);
+        self.until = match by {
+            UsageBy::Model => Some(model.unwrap_or_default().into_bytes()),
+            UsageBy::Key => Some(UsageAfter::Key(api_key).bytes()),
+            UsageBy::Total | UsageBy::Day => None,
+        };
+        self
+    }
+}
+
+impl UsageAfter {
+    /// As the database compares it.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Model(model) => model.as_bytes().to_vec(),
+            Self::Key(key) => key.map_or_else(Vec::new, |key| key.as_bytes().to_vec()),
+        }
+    }
 }
 
 async fn read(
@@ -86,6 +122,8 @@ async fn read(
         .bind(from)
         .bind(until)
         .bind(which.key)
+        .bind(which.after.as_deref())
+        .bind(which.until.as_deref())
         .fetch_all(connection)
         .await
         .doing(DOING)

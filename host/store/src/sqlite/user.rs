@@ -59,12 +59,6 @@ impl Users for Database {
         Ok(id)
     }
 
-    async fn list_users(&self) -> Result<Vec<User>, StoreError> {
-        let query = AssertSqlSafe(format!("{COLUMNS} ORDER BY id"));
-        let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing users")?;
-        Ok(readable("user", &rows, user))
-    }
-
     async fn find_user(&self, name: &str) -> Result<User, StoreError> {
         let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE name = ?")
             .bind(name)

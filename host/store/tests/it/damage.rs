@@ -20,17 +20,16 @@ async fn all_pages(rig: &Rig) {
     store.feed.load(NOW).await.unwrap();
     store.feed.api_key_tokens_today(None, NOW).await.unwrap();
     store.feed.credential_tokens_today(NOW).await.unwrap();
-    store.ledger.balances().await.unwrap();
     store.ledger.balances_of(&[rig.user]).await.unwrap();
     store.ledger.statement(rig.user, None, 100).await.unwrap();
-    store.catalogue.list_users().await.unwrap();
+    store.catalogue.find_users("", None, 100).await.unwrap();
     for tokens_min in [None, Some(1)] {
         let filter = RequestFilter { limit: 100, tokens_min, ..RequestFilter::default() };
         store.log.requests(&filter).await.unwrap();
     }
     for by in [UsageBy::Total, UsageBy::Day, UsageBy::Model, UsageBy::Key] {
         for of in [UsageOf::User(rig.user), UsageOf::Everyone] {
-            let query = UsageQuery { of, by, from_day: 0, until_day: u64::MAX >> 1 };
+            let query = UsageQuery { until_day: u64::MAX >> 1, ..UsageQuery::all(of, by) };
             store.log.usage(&query).await.unwrap();
         }
     }

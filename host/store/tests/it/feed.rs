@@ -126,6 +126,8 @@ async fn a_part_is_what_everything_says_of_it() {
     let key = store.catalogue.create_api_key(&key_of(rig.user), NOW).await.unwrap();
     let rate = PriceRate::of_ppm(5).unwrap();
     store.catalogue.set_price_rate(Payers::Some(&[rig.user]), rate, "root", NOW).await.unwrap();
+    store.catalogue.add_model_route(&["fast"], "{}", NOW).await.unwrap();
+    let route = store.catalogue.add_model_route(&["slow", "cheap"], "{}", NOW.plus_ms(1)).await.unwrap();
     let all = store.feed.load(NOW).await.unwrap();
     let alice = all.users.iter().find(|user| user.id == rig.user).unwrap();
 
@@ -134,11 +136,12 @@ async fn a_part_is_what_everything_says_of_it() {
     assert_eq!((&part.api_keys, part.users.as_slice()), (&all.api_keys, std::slice::from_ref(alice)));
     assert_eq!((part.price_rates.get(&rig.user), part.balances.len()), (Some(&rate), 0));
 
-    let wanted = Wanted { users: BTreeSet::from([rig.user]), routes: true, ..Wanted::default() };
+    let (users, routes) = (BTreeSet::from([rig.user]), BTreeSet::from([route]));
+    let wanted = Wanted { users, routes, ..Wanted::default() };
     let part = store.feed.read(&wanted, NOW).await.unwrap();
     assert_eq!((part.api_keys, part.users, part.seq), (all.api_keys, vec![alice.clone()], all.seq));
     let balance = all.balances.into_iter().find(|balance| balance.user == rig.user).unwrap();
-    assert_eq!((part.balances, part.routes), (vec![balance], Some(Vec::new())));
+    assert_eq!((part.balances, part.routes), (vec![balance], all.routes[1..].to_vec()));
     assert!(part.prices.is_none());
 
     // A deleted user is in no part.

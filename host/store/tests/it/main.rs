@@ -96,8 +96,7 @@ impl Rig {
 
     async fn balance(&self) -> Balance {
         self.flush().await;
-        let balances = self.store.ledger.balances().await.unwrap();
-        balances.into_iter().find(|balance| balance.user == self.user).unwrap()
+        self.store.ledger.balances_of(&[self.user]).await.unwrap().remove(0)
     }
 
     async fn assert_books_are_right(&self) {

@@ -83,7 +83,7 @@ async fn of_all_who_race_for_a_code_as_many_get_it_as_it_is_for() {
     let results = racers.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 3);
     assert!(results.iter().all(|result| result.is_ok() || refused(result)), "{results:?}");
-    let batch = rig.store.ledger.code_batches().await.unwrap().remove(0);
+    let batch = rig.store.ledger.find_code_batches(None, 9).await.unwrap().remove(0);
     assert_eq!((batch.codes, batch.redeemed), (1, 3));
     rig.assert_books_are_right().await;
 }
@@ -94,7 +94,7 @@ async fn a_code_is_redeemed_once_by_a_user_in_its_time_while_it_is_enabled() {
     rig.code(10).await;
     assert!(refused(&rig.store.ledger.redeem(rig.user, [6; 32], NOW).await), "it is none");
     assert!(refused(&rig.store.ledger.redeem(rig.user, CODE, NOW.plus_ms(100)).await), "it is over");
-    let batch = rig.store.ledger.code_batches().await.unwrap().remove(0).id;
+    let batch = rig.store.ledger.find_code_batches(None, 9).await.unwrap().remove(0).id;
     rig.store.ledger.set_codes_enabled(batch, false, NOW).await.unwrap();
     assert!(refused(&rig.store.ledger.redeem(rig.user, CODE, NOW).await), "it is disabled");
     rig.store.ledger.set_codes_enabled(batch, true, NOW).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_rate_is_set_for_all_of_them_or_for_none() {
     assert_eq!(set(Payers::Some(&[bob]), 5).await.unwrap(), 1);
     assert_eq!(changed_since(&rig.store, before).await, [Changed::User(bob)], "a server hears of it");
     assert_eq!(set(Payers::All, 1_200_000).await.unwrap(), 2);
-    let rates = rig.store.catalogue.price_rates().await.unwrap();
+    let rates = rig.store.feed.load(NOW).await.unwrap().price_rates;
     assert_eq!((rates.get(&bob), rates.len()), (Some(&rate(1_200_000)), 2));
     rig.assert_books_are_right().await;
 }
@@ -185,7 +185,7 @@ async fn a_version_to_come_is_loaded_ahead_and_can_be_withdrawn_until_then() {
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
     let past = NewPrices { models: &models(1), effective_at: Some(NOW), actor: "root", note: None };
     assert!(rig.store.catalogue.schedule_prices(&past, NOW.plus_ms(1)).await.is_err());
-    assert_eq!(rig.store.catalogue.price_versions().await.unwrap().len(), 3);
+    assert_eq!(rig.store.catalogue.find_price_versions(None, 9).await.unwrap().len(), 3);
     let mut raw = rig.raw().await;
     for sql in ["UPDATE price SET input = 0", "DELETE FROM price"] {
         assert!(sqlx::raw_sql(sql).execute(&mut raw).await.is_err(), "{sql}");

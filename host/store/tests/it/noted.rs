@@ -60,7 +60,7 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
     seen("code.create", store.ledger.create_codes(&new, NOW).await.map(drop));
     let codes = [(CODE, "tgc_5".to_owned())];
     rig.store.ledger.create_codes(&NewBatch { codes: &codes, ..new }, NOW).await.unwrap();
-    let batch = rig.store.ledger.code_batches().await.unwrap().pop().unwrap().id;
+    let batch = rig.store.ledger.find_code_batches(None, 9).await.unwrap().pop().unwrap().id;
     seen("code.redeem", store.ledger.redeem(rig.user, CODE, NOW).await.map(drop));
     seen("code.change", store.ledger.set_codes_enabled(batch, false, NOW).await);
     let (secret, master) =
@@ -115,17 +115,17 @@ async fn what_cannot_be_noted_does_not_happen() {
     })
     .await;
     // The data so far was made without an actor, so nothing is noted.
-    let versions = rig.store.catalogue.price_versions().await.unwrap();
+    let versions = rig.store.catalogue.find_price_versions(None, 9).await.unwrap();
     assert!(versions.len() == 1 && versions[0].withdrawn_at.is_none(), "{versions:?}");
-    let batches = rig.store.ledger.code_batches().await.unwrap();
+    let batches = rig.store.ledger.find_code_batches(None, 9).await.unwrap();
     assert!(
         batches.len() == 1 && batches[0].redeemed == 0 && batches[0].disabled_at.is_none(),
         "{batches:?}"
     );
-    let credentials = rig.store.catalogue.list_credentials().await.unwrap();
+    let credentials = rig.store.feed.load(NOW).await.unwrap().credentials;
     assert_eq!(credentials.len(), 1);
     assert_eq!((credentials[0].label.as_str(), credentials[0].enabled), ("main", true));
-    assert!(rig.store.catalogue.price_rates().await.unwrap().is_empty());
+    assert!(rig.store.feed.load(NOW).await.unwrap().price_rates.is_empty());
     // 75 were paid for the request that was not refunded.
     assert_eq!(rig.balance().await.posted, points(GRANTED.get() - 75));
     rig.assert_books_are_right().await;

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tollgate_core::id::{SessionId, UserId};
-use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_store::{
     Digest, Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, MasterKey, Rotated, Sessions, StoreError,
-    User, WrongTries,
+    WrongTries,
 };
 
 use crate::{NOW, Rig};
@@ -21,7 +20,6 @@ struct Memory(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    users: HashMap<UserId, User>,
     sessions: HashMap<SessionId, Session>,
     wrong: HashMap<(i64, Digest), (u32, Timestamp)>,
     calls: HashMap<(String, String), Call>,
@@ -50,9 +48,9 @@ impl Memory {
 }
 
 impl State {
-    fn open(&self, session: SessionId, now: Timestamp) -> Option<User> {
+    fn open(&self, session: SessionId, now: Timestamp) -> Option<UserId> {
         let session = self.sessions.get(&session).filter(|it| !it.ended && it.expires_at > now)?;
-        self.users.get(&session.user).filter(|user| user.enabled).cloned()
+        Some(session.user)
     }
 }
 
@@ -73,7 +71,7 @@ impl Logins for Memory {
         Ok(id)
     }
 
-    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<User>, StoreError> {
+    async fn session_user(&self, session: SessionId, now: Timestamp) -> Result<Option<UserId>, StoreError> {
         Ok(self.state().open(session, now))
     }
 
@@ -172,17 +170,11 @@ impl KeyedCalls for Memory {
 
 impl Sessions for Memory {}
 
-fn user(id: UserId) -> User {
-    User { id, name: "alice".to_owned(), enabled: true, role: Role::User, created_at: NOW }
-}
-
-/// A database and a memory that know the same user. The third value keeps the files.
+/// A database and a memory, and a user. The first value keeps the files.
 async fn both() -> (Rig, UserId, [Arc<dyn Sessions>; 2]) {
     let rig = Rig::new().await;
-    let memory = Memory::default();
-    memory.state().users.insert(rig.user, user(rig.user));
     let (id, database) = (rig.user, Arc::clone(&rig.store.sessions));
-    (rig, id, [database, Arc::new(memory)])
+    (rig, id, [database, Arc::new(Memory::default())])
 }
 
 #[tokio::test]
@@ -193,11 +185,11 @@ async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
         let session = sessions.begin_session(user, [1; 32], NOW, until).await.unwrap();
         let other = sessions.begin_session(user, [9; 32], NOW, until).await.unwrap();
         let known = sessions.session_user(session, NOW).await.unwrap();
-        assert_eq!(known.map(|known| known.id), Some(user));
+        assert_eq!(known, Some(user));
         assert_eq!(sessions.session_user(session, until).await.unwrap(), None, "its time is over");
         let rotate =
             async |token, next| sessions.rotate_session(session, token, next, NOW, until).await.unwrap();
-        assert!(matches!(rotate([1; 32], [2; 32]).await, Rotated::Replaced(it) if it.id == user));
+        assert!(matches!(rotate([1; 32], [2; 32]).await, Rotated::Replaced(it) if it == user));
         assert_eq!(rotate([1; 32], [3; 32]).await, Rotated::Reused);
         assert_eq!(rotate([2; 32], [3; 32]).await, Rotated::Unknown);
         assert_eq!(sessions.session_user(session, NOW).await.unwrap(), None);

@@ -8,8 +8,8 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, Retention, UsageBy, UsageOf,
-    UsageQuery,
+    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, Retention, UsageAfter, UsageBy,
+    UsageOf, UsageQuery,
 };
 
 use crate::{NOW, Rig, points};
@@ -70,7 +70,7 @@ async fn counters_are_what_the_records_add_up_to() {
     let rig = Rig::new().await;
     let (keys, records) = filled(&rig, 200).await;
     let check = async |of: UsageOf, mine: &dyn Fn(&RequestRecord) -> bool| {
-        let query = |by| UsageQuery { of, from_day: 0, until_day: u64::MAX, by };
+        let query = |by| UsageQuery::all(of, by);
         let mine: Vec<_> = records.iter().filter(|record| mine(record)).collect();
         let total = rig.store.log.usage(&query(UsageBy::Total)).await.unwrap()[0].used;
         let billed = mine.iter().filter(|record| record.operation.is_some_and(Operation::billed));
@@ -89,16 +89,43 @@ async fn counters_are_what_the_records_add_up_to() {
     check(UsageOf::User(rig.user), &|_| true).await;
     check(UsageOf::Key(rig.user, keys[1]), &|record| record.api_key == Some(keys[1])).await;
     check(UsageOf::Credential(CREDENTIAL), &|record| record.credential.is_some()).await;
-    let day = UsageQuery {
-        of: UsageOf::User(rig.user),
-        from_day: NOW.day(),
-        until_day: NOW.day(),
-        by: UsageBy::Total,
-    };
+    let all = UsageQuery::all(UsageOf::User(rig.user), UsageBy::Total);
+    let day = UsageQuery { from_day: NOW.day(), until_day: NOW.day(), ..all };
     let today = records.iter().filter(|record| record.started_at.day() == NOW.day()).count();
     assert_eq!(rig.store.log.usage(&day).await.unwrap()[0].used.requests, today as u64);
     assert_eq!(rig.store.ledger.verify_usage().await.unwrap(), []);
     rig.assert_books_are_right().await;
+}
+
+#[tokio::test]
+async fn pages_of_usage_add_up_to_all_of_it() {
+    let rig = Rig::new().await;
+    filled(&rig, 200).await;
+    for (of, by) in [
+        (UsageOf::User(rig.user), UsageBy::Day),
+        (UsageOf::User(rig.user), UsageBy::Model),
+        (UsageOf::User(rig.user), UsageBy::Key),
+        (UsageOf::Everyone, UsageBy::Day),
+        (UsageOf::Everyone, UsageBy::Model),
+        (UsageOf::Credential(CREDENTIAL), UsageBy::Model),
+    ] {
+        let mut query = UsageQuery::all(of, by);
+        let all = rig.store.log.usage(&query).await.unwrap();
+        assert!(all.len() > 1, "{of:?} {by:?}");
+        let mut rows = Vec::new();
+        query.limit = 1;
+        while let [row] = rig.store.log.usage(&query).await.unwrap().as_slice() {
+            rows.push(row.clone());
+            match by {
+                UsageBy::Model => {
+                    query.after = Some(UsageAfter::Model(row.model.clone().unwrap_or_default()))
+                }
+                UsageBy::Key => query.after = Some(UsageAfter::Key(row.api_key)),
+                UsageBy::Day | UsageBy::Total => query.from_day = row.day.unwrap() + 1,
+            }
+        }
+        assert_eq!(rows, all, "{of:?} {by:?}");
+    }
 }
 
 #[tokio::test]
@@ -122,7 +149,7 @@ async fn what_is_written_twice_is_counted_once() {
         rig.writer.post(Entry::Record(Box::new(record.clone()))).unwrap();
     }
     rig.flush().await;
-    let query = UsageQuery { of: UsageOf::Everyone, from_day: 0, until_day: u64::MAX, by: UsageBy::Total };
+    let query = UsageQuery::all(UsageOf::Everyone, UsageBy::Total);
     assert_eq!(rig.store.log.usage(&query).await.unwrap()[0].used.requests, 4);
     rig.assert_books_are_right().await;
 }
@@ -256,8 +283,7 @@ async fn retention_takes_the_oldest_records_and_nothing_from_the_counters() {
     let rig = Rig::new().await;
     let (_, mut records) = filled(&rig, 100).await;
     records.reverse();
-    let query =
-        UsageQuery { of: UsageOf::User(rig.user), from_day: 0, until_day: u64::MAX, by: UsageBy::Day };
+    let query = UsageQuery::all(UsageOf::User(rig.user), UsageBy::Day);
     let before = rig.store.log.usage(&query).await.unwrap();
     let horizon = records[20].started_at;
     assert_eq!(prune(&rig, Retention { before: Some(horizon), records_max: None }).await, records[..20]);

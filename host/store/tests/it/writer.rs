@@ -196,5 +196,10 @@ async fn plugin_events_are_kept() {
     };
     rig.writer.post(Entry::Event(event.clone())).unwrap();
     rig.flush().await;
-    assert_eq!(rig.store.log.plugin_events(10).await.unwrap(), [event]);
+    rig.writer.post(Entry::Event(PluginEvent { event: "loaded".into(), ..event.clone() })).unwrap();
+    rig.flush().await;
+    let all = rig.store.log.plugin_events(None, 10).await.unwrap();
+    assert_eq!((all.len(), &all[1].1), (2, &event));
+    assert_eq!(rig.store.log.plugin_events(None, 1).await.unwrap(), all[..1]);
+    assert_eq!(rig.store.log.plugin_events(Some(all[0].0), 9).await.unwrap(), all[1..]);
 }

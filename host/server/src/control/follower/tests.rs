@@ -14,7 +14,7 @@ use tollgate_core::protocol::Owner;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::seal::Place;
+use tollgate_store::seal::SealContext;
 use tollgate_store::{
     ApiKey, Balance, Change, Changed, Credential, CredentialState, Credit, Feed, Loan, MasterKey, News, Part,
     Snapshot, StoreError, User, Wanted,
@@ -27,7 +27,7 @@ use crate::state::directory::Directory;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// Stands for the tables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tables {
     users: BTreeMap<UserId, User>,
     api_keys: BTreeMap<ApiKeyId, ApiKey>,
@@ -36,6 +36,21 @@ struct Tables {
     balances: BTreeMap<UserId, Balance>,
     credits: Vec<Credit>,
     changes: Vec<Change>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            users: BTreeMap::new(),
+            api_keys: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            rates: HashMap::new(),
+            balances: BTreeMap::new(),
+            credits: Vec::new(),
+            // A feed has a first change, after which others can be asked for.
+            changes: vec![Change { seq: 1, what: Changed::Everything }],
+        }
+    }
 }
 
 impl Tables {
@@ -123,7 +138,7 @@ impl Feed for Rows {
             api_keys,
             credentials,
             prices: wanted.prices.then(PriceSchedule::default),
-            routes: wanted.routes.then(Vec::new),
+            routes: Vec::new(),
         })
     }
 
@@ -214,7 +229,7 @@ impl Tables {
     fn put_credential(&mut self, number: u32, of: Option<u32>, enabled: bool, lent: Option<u64>) {
         let id = CredentialId::from_bytes(id(number));
         let owner = if of.is_some() { Owner::User } else { Owner::Platform };
-        let place = Place { id, owner, provider: "openai" };
+        let place = SealContext { id, owner, provider: "openai" };
         let loan = lent.filter(|_| of.is_some()).map(|number| Loan {
             number,
             requests_per_day: 5,
@@ -253,6 +268,65 @@ impl Tables {
         self.credits.push(Credit { seq, user, amount });
         self.changed(Changed::Points(user));
     }
+}
+
+/// What every feed promises, wherever it is kept; `create` makes a user.
+async fn keeps_its_promises(feed: &dyn Feed, create: impl AsyncFn() -> UserId) {
+    let changes = async |after, limit| match feed.changes_since(after, limit).await.unwrap() {
+        News::Changes(changes) => changes,
+        News::Gap => panic!("the feed does not go back to {after}"),
+    };
+    let before = feed.load(NOW).await.unwrap();
+    assert_eq!(changes(before.change, 9).await, [], "nothing has changed");
+    let users = [create().await, create().await];
+    let all = changes(before.change, 99).await;
+    let numbers: Vec<u64> = all.iter().map(|change| change.seq).collect();
+    assert_eq!(numbers, (before.change + 1..).take(all.len()).collect::<Vec<_>>(), "one after the other");
+    assert!(users.iter().all(|user| all.iter().any(|change| change.what == Changed::User(*user))));
+    let (mut paged, mut last) = (Vec::new(), before.change);
+    while let [change] = changes(last, 1).await.as_slice() {
+        (last, paged) = (change.seq, [paged, vec![*change]].concat());
+    }
+    let after = feed.load(NOW).await.unwrap();
+    assert_eq!((paged, last), (all, after.change), "pages add up to all");
+    assert_eq!(
+        feed.changes_since(after.change + 1, 9).await.unwrap(),
+        News::Gap,
+        "from a feed that is behind"
+    );
+
+    let nobody = UserId::from_bytes([9; 16]);
+    let wanted = Wanted { users: BTreeSet::from([users[0], nobody]), ..Wanted::default() };
+    let part = feed.read(&wanted, NOW).await.unwrap();
+    assert_eq!(part.users, after.users.into_iter().filter(|it| it.id == users[0]).collect::<Vec<_>>());
+    assert_eq!(
+        part.balances,
+        after.balances.into_iter().filter(|it| it.user == users[0]).collect::<Vec<_>>()
+    );
+    assert_eq!((part.seq, part.api_keys, part.prices.is_none()), (after.seq, Vec::new(), true));
+    assert_eq!(feed.transfers_since(after.seq).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn both_feeds_keep_their_promises() {
+    let rows = Rows::default();
+    let number = AtomicUsize::new(0);
+    let next = || u32::try_from(number.fetch_add(1, Ordering::Relaxed)).unwrap();
+    let in_memory = async || {
+        let number = next();
+        rows.tables().put_user(number, true);
+        user(number)
+    };
+    keeps_its_promises(&rows, in_memory).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = tollgate_store::Options { sync: tollgate_store::Durability::Normal };
+    let store = tollgate_store::Store::open(&folder.path().join("t.db"), options).await.unwrap();
+    let in_database = async || {
+        let at = NOW.plus_ms(next().into());
+        store.catalogue.create_user(&at.millis().to_string(), at).await.unwrap()
+    };
+    keeps_its_promises(store.feed.as_ref(), in_database).await;
 }
 
 /// A follower with what it holds.
@@ -416,7 +490,7 @@ async fn a_gap_too_many_changes_and_one_that_nobody_can_name_are_answered_by_rea
     // The feed was trimmed while it was not followed.
     rig.rows.tables().put_key(1, 1, true, None);
     rig.rows.tables().changed(Changed::Prices);
-    rig.rows.tables().changes.drain(..6001);
+    rig.rows.tables().changes.drain(..6002);
     assert!(rig.follow().await && loads(&rig) == 4);
     assert!(rig.directory.caller(&digest(1)).is_some());
     assert!(!rig.follow().await && loads(&rig) == 4);

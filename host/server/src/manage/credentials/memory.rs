@@ -2,7 +2,7 @@
 
 use tollgate_core::id::CredentialId;
 use tollgate_core::secret::Secret;
-use tollgate_store::seal::Place as SealedAt;
+use tollgate_store::seal::SealContext;
 use tollgate_store::{Credential, CredentialPlace, CredentialState, MasterKey, NewCredential};
 
 use crate::auth::memory_keys::MemoryKeys;
@@ -10,7 +10,7 @@ use crate::clock::{now, random};
 use crate::manage::ManageError;
 use crate::manage::error::Which;
 
-/// Seals a provider key and takes it in.
+/// Seals a provider key and adds it.
 pub(super) fn add(
     memory: &MemoryKeys,
     master: &MasterKey,
@@ -19,7 +19,7 @@ pub(super) fn add(
 ) -> Result<CredentialId, ManageError> {
     let at = now();
     let id = CredentialId::new(at, random());
-    let sealed = master.seal(&SealedAt { id, owner: new.owner, provider: new.provider }, new.secret)?;
+    let sealed = master.seal(&SealContext { id, owner: new.owner, provider: new.provider }, new.secret)?;
     memory.add(Credential {
         id,
         owner: new.owner,
@@ -43,14 +43,14 @@ pub(super) fn add(
     Ok(id)
 }
 
-/// Puts another secret in the place of a credential's.
+/// Replaces the secret of a credential.
 pub(super) fn renew(
     memory: &MemoryKeys,
     master: &MasterKey,
     row: &Credential,
     secret: &Secret,
 ) -> Result<(), ManageError> {
-    let at = SealedAt { id: row.id, owner: row.owner, provider: &row.provider };
+    let at = SealContext { id: row.id, owner: row.owner, provider: &row.provider };
     let sealed = master.seal(&at, secret)?;
     memory.edit(row.id, |row| row.sealed = sealed).which(row.id)
 }

@@ -1,4 +1,4 @@
-//! What a check of a credential found is kept, and who brought a good one is rewarded.
+//! Keeps what a check of a credential found, and rewards the user who brought a good one.
 
 use tollgate_core::id::CredentialId;
 use tollgate_core::points::Micropoints;
@@ -10,8 +10,8 @@ use crate::manage::{ManageError, Management};
 use crate::upstream::check::{FirstCredential, Found};
 
 impl Management {
-    /// Keeps what a check of a credential found, and rewards whoever brought it where it is the first good one of its
-    /// account. Returns what was granted.
+    /// Keeps what a check of a credential found, and rewards its owner if it is the first good one of its account.
+    /// Returns what was granted.
     ///
     /// # Errors
     /// When the database fails.
@@ -27,7 +27,7 @@ impl Management {
             return Ok(None);
         }
         let credential = self.sealed_credential(id).await?;
-        // Of another platform's accounts nothing tells one from the next: many keys would be worth many rewards.
+        // Accounts of other platforms cannot be distinguished: many keys would be worth many rewards.
         if credential.platform.is_some() {
             return Ok(None);
         }
@@ -44,7 +44,7 @@ impl Management {
         Ok(self.store.ledger.reward(&reward, now()).await?.map(|_| reward.amount))
     }
 
-    /// Keeps what a check found. A credential that is gone meanwhile needs nothing kept.
+    /// Keeps what a check found. For a credential that is gone meanwhile, nothing is kept.
     pub(crate) async fn keep_check(&self, id: CredentialId, check: &CheckResult) -> Result<(), ManageError> {
         let Some(memory) = &self.memory else { return Ok(self.store.catalogue.save_check(id, check).await?) };
         match memory.edit(id, |row| row.check = Some(*check)) {

@@ -112,10 +112,15 @@ pub(super) async fn connect(connector: &Connector, origin: &Origin) -> Result<Op
         return Ok(None);
     }
     match timeout_at(until, begin(TokioIo::new(io), LIVENESS)).await {
-        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, error)),
+        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, NotSpoken(error))),
         Err(_) => Err(SendError::ConnectTimeout { authority: origin.authority.clone() }),
     }
 }
+
+/// A peer that was to speak HTTP/2 does not, or not as it should.
+#[derive(Debug, thiserror::Error)]
+#[error("no HTTP/2 is spoken there, which `http2 = true` of the provider asks for")]
+struct NotSpoken(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Begins to speak HTTP/2 on a connection.
 pub(super) async fn begin<T: AsyncRead + AsyncWrite + Unpin + 'static>(

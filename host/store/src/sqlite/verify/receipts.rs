@@ -29,7 +29,7 @@ struct Recorded {
 
 /// Decodes every receipt and compares.
 pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Violation>, StoreError> {
-    let mut found = Found::default();
+    let mut found = Violations::default();
     let mut published: HashMap<u64, HashSet<Rates>> = HashMap::new();
     let mut after = [0; 16];
     loop {
@@ -63,9 +63,9 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<Viola
 
 /// The violations so far, at most [`VIOLATIONS_MAX`] per rule.
 #[derive(Default)]
-struct Found(Vec<Violation>);
+struct Violations(Vec<Violation>);
 
-impl Found {
+impl Violations {
     fn add(&mut self, rule: &'static str, recorded: &Recorded, what: &str) {
         if self.0.iter().filter(|violation| violation.rule == rule).count() < VIOLATIONS_MAX {
             let request: String = recorded.request.iter().map(|byte| format!("{byte:02X}")).collect();
