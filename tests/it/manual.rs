@@ -61,6 +61,7 @@ fn furnish(dir: &Path, upstream: &Upstream) {
     for name in ["discount-points.wasm", "new.wasm"] {
         put(name, component.bytes);
     }
+    put("lumen.wasm", tollgate_components::find("openai").expect("a built-in adapter").bytes);
     fs::create_dir(dir.join("bin")).expect("a folder");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tollgate-under-test"), dir.join("bin/tollgate"))
         .expect("a link");
