@@ -70,7 +70,7 @@ impl Lending {
     /// Uses since midnight UTC.
     #[must_use]
     pub const fn used(&self, now: Timestamp) -> u64 {
-        if now.day() > self.day { 0 } else { self.used }
+        if now.is_another_day(self.day) { 0 } else { self.used }
     }
 
     /// Whether there is a use left.
@@ -93,8 +93,11 @@ impl Lending {
     /// As for [`Self::check`]: it is not counted then.
     pub fn take(&mut self, now: Timestamp) -> Result<(), NotLent> {
         self.check(now)?;
-        // A clock that went back goes on with the later day.
-        (self.day, self.used) = (self.day.max(now.day()), self.used(now) + 1);
+        let used = self.used(now) + 1;
+        if now.is_another_day(self.day) {
+            self.day = now.day();
+        }
+        self.used = used;
         Ok(())
     }
 

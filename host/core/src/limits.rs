@@ -5,10 +5,13 @@
 //! estimate is taken at once; what it really used replaces the estimate when it has ended. A bucket may therefore go
 //! below zero, by what the calls under way have used beyond their estimates, and fills from there.
 
+use crate::line::is_unruly;
 use crate::protocol::Protocol;
 use crate::time::Timestamp;
 
 const MINUTE_MS: i128 = 60_000;
+/// A clock that is behind by more than this was set back.
+const SET_BACK_MS: u64 = 60_000;
 /// The wait that is advised where it is not known when a call under way ends.
 const CONCURRENCY_RETRY_MS: u64 = 1000;
 /// The largest number that a limit may be: what is more is no limit.
@@ -109,7 +112,7 @@ impl KeyLimits {
         let is_word = |word: &String| {
             !word.is_empty()
                 && word.len() <= PATTERN_BYTES_MAX
-                && !word.chars().any(|sign| sign.is_control() || sign.is_whitespace())
+                && !word.chars().any(|sign| is_unruly(sign) || sign.is_whitespace())
         };
         if !self.providers.iter().all(is_word) {
             return Err("a provider is named as the configuration names it".to_owned());
@@ -167,11 +170,13 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes up the time since the last look. A clock that went back changes nothing.
+    /// Takes up the time since the last look. A clock that was set back costs what the bucket would have gained
+    /// meanwhile, and no more; threads that look a moment apart are no such clock.
     fn fill(&mut self, per_minute: u64, now: Timestamp) {
         let come_back = i128::from(now.since_ms(self.filled_at)) * i128::from(per_minute);
         self.missing = (self.missing - come_back).max(0);
-        self.filled_at = self.filled_at.max(now);
+        let is_set_back = now.plus_ms(SET_BACK_MS) < self.filled_at;
+        self.filled_at = if is_set_back { now } else { self.filled_at.max(now) };
     }
 
     fn take(&mut self, count: i128) {
@@ -243,7 +248,15 @@ impl RateMeter {
     /// # Errors
     /// [`Refused`], with the limit that takes longest to lift.
     pub fn admit(&mut self, rates: &RateLimits, now: Timestamp) -> Result<(), Refused> {
-        self.pass(rates, now);
+        self.admit_by(rates, now, now)
+    }
+
+    /// The same by two clocks: days are the calendar's, and minutes are those of a clock that nobody sets.
+    ///
+    /// # Errors
+    /// As for [`Self::admit`].
+    pub fn admit_by(&mut self, rates: &RateLimits, now: Timestamp, steady: Timestamp) -> Result<(), Refused> {
+        self.pass(rates, now, steady);
         let waits = [
             (Limit::RequestsPerMinute, rates.requests_per_minute.map(|limit| self.requests.wait_ms(limit))),
             (Limit::TokensPerMinute, rates.tokens_per_minute.map(|limit| self.tokens.wait_ms(limit))),
@@ -270,10 +283,10 @@ impl RateMeter {
     }
 
     /// Takes up the time: buckets fill, days end.
-    fn pass(&mut self, rates: &RateLimits, now: Timestamp) {
-        self.requests.fill(rates.requests_per_minute.unwrap_or(LIMIT_MAX), now);
-        self.tokens.fill(rates.tokens_per_minute.unwrap_or(LIMIT_MAX), now);
-        if now.day() > self.day {
+    fn pass(&mut self, rates: &RateLimits, now: Timestamp, steady: Timestamp) {
+        self.requests.fill(rates.requests_per_minute.unwrap_or(LIMIT_MAX), steady);
+        self.tokens.fill(rates.tokens_per_minute.unwrap_or(LIMIT_MAX), steady);
+        if now.is_another_day(self.day) {
             (self.day, self.tokens_today) = (now.day(), 0);
         }
     }
@@ -407,6 +420,38 @@ mod tests {
         KeyLimits { models: vec!["*".to_owned()], rates: requests(1), ..KeyLimits::default() }
             .check()
             .unwrap();
+    }
+
+    #[test]
+    fn a_minute_passes_whatever_the_calendar_says() {
+        let (mut meter, rates) = (RateMeter::new(0, NOW), requests(1));
+        let hour = 3_600_000;
+        meter.admit_by(&rates, NOW, NOW).unwrap();
+        // Set back by a day, and ahead by one: neither lets a call in, nor keeps one out.
+        for date in [NOW.millis() - 24 * hour, NOW.millis() + 24 * hour, 0, u64::MAX] {
+            let refused = meter.admit_by(&rates, Timestamp::from_millis(date), NOW.plus_ms(1)).unwrap_err();
+            assert_eq!(refused.retry_after_ms, 59_999, "{date}");
+        }
+        meter.admit_by(&rates, Timestamp::from_millis(0), NOW.plus_ms(60_000)).unwrap();
+        // One clock for both, set back: a minute is lost, and not the hour.
+        let (mut meter, back) = (RateMeter::new(0, NOW), Timestamp::from_millis(NOW.millis() - hour));
+        meter.admit(&rates, NOW).unwrap();
+        meter.admit(&rates, back).unwrap_err();
+        meter.admit(&rates, back.plus_ms(60_000)).unwrap();
+    }
+
+    #[test]
+    fn a_day_that_the_calendar_was_set_back_from_is_over() {
+        let rates = RateLimits { tokens_per_day: Some(10), ..RateLimits::default() };
+        let mut meter = RateMeter::new(10, NOW);
+        meter.admit(&rates, NOW).unwrap_err();
+        // A moment before midnight is still today, as threads see it that look a moment apart.
+        let midnight = Timestamp::from_millis(NOW.day() * DAY_MS);
+        meter.admit(&rates, Timestamp::from_millis(midnight.millis() - 1000)).unwrap_err();
+        meter.admit(&rates, Timestamp::from_millis(midnight.millis() - DAY_MS)).unwrap();
+        meter.expect(10, Timestamp::from_millis(midnight.millis() - DAY_MS));
+        meter.admit(&rates, Timestamp::from_millis(midnight.millis() - DAY_MS)).unwrap_err();
+        meter.admit(&rates, NOW).unwrap();
     }
 
     #[test]

@@ -52,19 +52,30 @@ pub fn shortened(text: &str, bytes_max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}… ({} bytes in all)", text.len()))
 }
 
-fn is_unruly(sign: char) -> bool {
+/// The first sign of a text that nobody sees as what it is, if any.
+#[must_use]
+pub fn unruly(text: &str) -> Option<char> {
+    text.chars().find(|sign| is_unruly(*sign))
+}
+
+/// Whether a sign begins a line, moves a cursor, turns the direction of writing, or is not seen at all.
+#[must_use]
+pub fn is_unruly(sign: char) -> bool {
     sign.is_control()
         || matches!(
             sign,
-            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fdd0}'..='\u{fdef}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}'
+                | '\u{fffe}' | '\u{ffff}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, plain_json, shortened};
+    use super::{plain, plain_json, shortened, unruly};
 
     #[test]
     fn nothing_that_a_stranger_says_begins_a_line_of_its_own() {
@@ -95,5 +106,27 @@ mod tests {
     fn a_long_text_is_cut_between_two_signs() {
         assert_eq!(shortened("short", 5), "short");
         assert_eq!(shortened("äöü", 3), "ä… (6 bytes in all)");
+    }
+
+    #[test]
+    fn what_people_call_each_other_is_seen() {
+        for name in [
+            "alice",
+            "Ana María",
+            "李小龙",
+            "فاطمة",
+            "Ελένη",
+            "नेहा",
+            "한국어",
+            "o'brien-2 (dev) 🚀",
+            "a\u{301}",
+        ] {
+            assert_eq!(unruly(name), None, "{name}");
+        }
+        for sign in
+            ['\0', '\t', '\u{7f}', '\u{ad}', '\u{34f}', '\u{200d}', '\u{202e}', '\u{2800}', '\u{3164}']
+        {
+            assert_eq!(unruly(&format!("ali{sign}ce")), Some(sign));
+        }
     }
 }

@@ -371,6 +371,13 @@ impl PriceSchedule {
         come.checked_sub(1).and_then(|at| self.tables.get(at)).unwrap_or(&self.none)
     }
 
+    /// The moment of the first prices, where it has not come at `now`: then nothing has a price, as by a clock that was
+    /// never set.
+    #[must_use]
+    pub fn still_to_come(&self, now: Timestamp) -> Option<Timestamp> {
+        self.tables.first().map(|table| table.effective_at).filter(|first| *first > now)
+    }
+
     /// Those that are not in force yet at `now`, the next one first.
     pub fn after(&self, now: Timestamp) -> impl Iterator<Item = &Arc<PriceTable>> {
         self.tables.iter().filter(move |table| table.effective_at > now)
@@ -433,6 +440,16 @@ mod tests {
         }
         let next = schedule.after(Timestamp::from_millis(50)).map(|table| table.version());
         assert_eq!(next.collect::<Vec<_>>(), [3, 5]);
+        // A clock that was never set is before all of them.
+        let first = Some(Timestamp::from_millis(10));
+        assert_eq!(schedule.still_to_come(Timestamp::from_millis(0)), first);
+        assert_eq!(schedule.still_to_come(Timestamp::from_millis(9)), first);
+        assert_eq!(schedule.still_to_come(Timestamp::from_millis(10)), None);
+        assert_eq!(
+            PriceSchedule::default().still_to_come(Timestamp::from_millis(0)),
+            None,
+            "there are no prices"
+        );
     }
 
     #[test]

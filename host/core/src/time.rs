@@ -37,6 +37,13 @@ impl Timestamp {
         self.0 / DAY_MS
     }
 
+    /// Whether this is after the day `day`, or so long before it that the clock was set back meanwhile. A moment before
+    /// midnight is none: threads ask a moment apart.
+    #[must_use]
+    pub const fn is_another_day(self, day: u64) -> bool {
+        self.day() > day || self.plus_ms(60_000).day() < day
+    }
+
     /// Milliseconds until the next midnight UTC: 1 to a whole day.
     #[must_use]
     pub const fn ms_to_midnight(self) -> u64 {
