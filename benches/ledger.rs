@@ -118,7 +118,7 @@ impl Requests {
 /// A database in a directory of its own, with a user who can pay.
 async fn open(sync: Durability) -> Result<(TempDir, Store, Arc<Requests>), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let store = Store::open(&dir.path().join("ledger.db"), Options { sync }).await?;
+    let store = Store::open(&dir.path().join("ledger.db"), Options { sync, ..Options::default() }).await?;
     let now = Timestamp::from_millis(1_700_000_000_000);
     let user = store.catalogue.create_user("bench", now).await?;
     store.ledger.grant(user, Micropoints::from_points(1_000_000), "bench", "bench", now).await?;

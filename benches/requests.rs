@@ -58,7 +58,11 @@ struct Log {
 
 impl Log {
     async fn open(dir: &TempDir, count: u64) -> Result<Self, Failure> {
-        let store = Store::open(&dir.path().join("log.db"), Options { sync: Durability::Normal }).await?;
+        let store = Store::open(
+            &dir.path().join("log.db"),
+            Options { sync: Durability::Normal, ..Options::default() },
+        )
+        .await?;
         let (mut users, mut keys) = (Vec::new(), Vec::new());
         for number in 0..USERS {
             let user = store.catalogue.create_user(&format!("user-{number}"), START).await?;

@@ -28,6 +28,8 @@ GET /audit admin
 GET /codes admin
 POST /codes admin
 PATCH /codes/{batch} admin
+GET /configuration admin
+POST /configuration/reload admin
 GET /credentials owner
 POST /credentials owner
 DELETE /credentials/{credential} owner

@@ -339,6 +339,7 @@ fn a_provider_key_comes_by_standard_input_or_file_and_is_never_shown_again() {
 #[test]
 fn prices_are_published_whole_or_refused_with_the_reason() {
     let desk = Management::new();
+    desk.ok(&["user", "add", "alice"]);
     assert!(desk.json(&["price", "list"]).as_array().expect("a list").len() > 40, "shipped");
     let classes = [
         "input",

@@ -39,7 +39,9 @@ fn streamed() -> Request {
 
 async fn store(rig: &Rig) -> Store {
     let path = rig.config.server.data_dir.join("tollgate.db");
-    Store::open(&path, Options { sync: Durability::Normal }).await.expect("the database opens")
+    Store::open(&path, Options { sync: Durability::Normal, ..Options::default() })
+        .await
+        .expect("the database opens")
 }
 
 /// Item 1: a client that leaves ends the upstream call, so that no one pays for unread tokens.

@@ -98,7 +98,8 @@ async fn a_key_of_the_environment_is_followed_by_the_next_one_there() {
     let config = config_file(dir.path(), &upstream, "");
     let (one, other) = ("1".repeat(64), "2".repeat(64));
     let list = |key: &str| command(&config, &["credential", "list"], &[("TOLLGATE_MASTER_KEY", key)]);
-    assert!(list(&one).status.success());
+    let made = command(&config, &["user", "add", "alice"], &[("TOLLGATE_MASTER_KEY", one.as_str())]);
+    assert!(made.status.success() && list(&one).status.success());
     let alone = command(&config, &["credential", "reseal"], &[("TOLLGATE_MASTER_KEY", one.as_str())]);
     assert!(String::from_utf8_lossy(&alone.stderr).contains("TOLLGATE_MASTER_KEY_NEW"), "{alone:?}");
     let both = [("TOLLGATE_MASTER_KEY", one.as_str()), ("TOLLGATE_MASTER_KEY_NEW", other.as_str())];

@@ -57,9 +57,22 @@ impl Process {
     /// # Panics
     /// When it does not come to serve.
     pub async fn start_with(binary: &str, config: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::run(binary, config, &[], variables).await
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// When it does not come to serve.
+    pub async fn start_more(binary: &str, config: &Path, more: &[&str]) -> Self {
+        Self::run(binary, config, more, &[]).await
+    }
+
+    async fn run(binary: &str, config: &Path, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(config)
+            .args(more)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -94,6 +107,18 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// Ends it as an operator does, and waits until it has ended well.
+    ///
+    /// # Panics
+    /// When it ends badly.
+    pub async fn end(mut self) {
+        let id = self.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(told.expect("kill runs").success());
+        let ended = patiently("the end of the gateway", self.child.wait()).await.expect("it is our child");
+        assert!(ended.success(), "{ended}");
     }
 
     /// Kills it as a power cut would: by SIGKILL, without warning.

@@ -22,22 +22,25 @@ use crate::admin::{self, Admin};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
-use crate::config::{BaseUrl, Config, Tls};
+use crate::config::{BaseUrl, Config, FILE_BYTES_MAX, Tls, file};
+use crate::control::config_watch::ConfigWatch;
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart, SyncError};
-use crate::control::{bodies as kept_bodies, config_watch, lease, retention, tokens};
+use crate::control::{bodies as kept_bodies, lease, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept;
 use crate::listen::listener::{Doors, ListenError};
 use crate::listen::terms::{Door, Handler};
 use crate::listen::tls::{Certificates, TlsError};
 use crate::listen::worker;
+use crate::manage::Opening;
 use crate::routing::components;
 use crate::routing::table::Upstreams;
 use crate::shared::Shared;
 use crate::state::accounts::Accounts;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
+use crate::state::configuration::{FileInForce, Look};
 use crate::state::credentials::Credentials;
 use crate::state::deciders::Deciders;
 use crate::state::limiter::Limiter;
@@ -62,6 +65,8 @@ pub struct Options {
     pub config_path: Option<PathBuf>,
     /// Whether to start the simulated provider and a user to try it with.
     pub demo: bool,
+    /// Whether to go on with what is left where something of the data is missing.
+    pub accept_loss: bool,
     /// Deciders for several nodes; without any, this node decides alone.
     pub deciders: Deciders,
 }
@@ -156,6 +161,7 @@ impl Gateway {
         let control = event_loop()?;
         let opened = control.block_on(directory_sync::open(
             &config,
+            if options.accept_loss { Opening::AcceptLoss } else { Opening::Make },
             options.demo,
             environment::keys(|name| std::env::var(name).ok()),
         ))?;
@@ -167,7 +173,9 @@ impl Gateway {
         let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
+        let (configuration, looks) = FileInForce::new();
         let shared = Arc::new(Shared {
+            configuration,
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
             upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes, &opened.granted)),
@@ -203,7 +211,10 @@ impl Gateway {
             tokens_wanted,
             ledger: Arc::clone(&opened.store.ledger),
             copies,
-            config_file: options.config_path.filter(|_| !options.demo).map(known),
+            config_watch: options
+                .config_path
+                .filter(|_| !options.demo)
+                .map(|path| followed(Arc::clone(&shared), path, looks)),
             certificates,
             end: control_ending,
         };
@@ -274,8 +285,8 @@ struct Control {
     ledger: Arc<dyn Ledger>,
     /// Bodies that wait to be stored.
     copies: mpsc::Receiver<Copied>,
-    /// With its content, read before anything is served, so that no later change goes unseen.
-    config_file: Option<(PathBuf, Vec<u8>)>,
+    /// Follows the configuration file, from its content before anything is served, so that no later change goes unseen.
+    config_watch: Option<ConfigWatch>,
     certificates: Certificates,
     end: watch::Receiver<bool>,
 }
@@ -296,8 +307,8 @@ impl Control {
             let management = self.admin.logins.management();
             tokio::spawn(tokens::serve(management.clone(), shared.transport.clone(), self.tokens_wanted));
             tokio::spawn(self.nurse.run());
-            if let Some((path, known)) = self.config_file.take() {
-                tokio::spawn(config_watch::watch(Arc::clone(&shared), path, known));
+            if let Some(watch) = self.config_watch.take() {
+                tokio::spawn(watch.run());
             }
             tokio::spawn(lease::keep(self.ledger));
             tokio::spawn(retention::watch(
@@ -349,9 +360,11 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(body)
 }
 
-fn known(path: PathBuf) -> (PathBuf, Vec<u8>) {
-    let bytes = std::fs::read(&path).unwrap_or_default();
-    (path, bytes)
+/// Who follows the configuration file, from what it holds now.
+fn followed(shared: Arc<Shared>, path: PathBuf, looks: mpsc::Receiver<Look>) -> ConfigWatch {
+    let known = file::read(&path, FILE_BYTES_MAX).unwrap_or_default();
+    let in_force = Config::parse(&path, &known).map(|(_, written)| written).unwrap_or_default();
+    ConfigWatch { shared, path, known: Some(known), in_force, looks }
 }
 
 fn url(tls: Option<&Tls>, address: SocketAddr) -> String {

@@ -13,6 +13,7 @@ use crate::routing::table::Upstreams;
 use crate::state::accounts::Accounts;
 use crate::state::affinity::Conversations;
 use crate::state::concurrency::Gates;
+use crate::state::configuration::FileInForce;
 use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;
 use crate::state::limiter::Limiter;
@@ -26,6 +27,8 @@ use crate::upstream::check::{Check, Found, Subject};
 pub(crate) struct Shared {
     /// The configuration as it was at the start.
     pub(crate) settings: Config,
+    /// What became of the file since.
+    pub(crate) configuration: FileInForce,
     /// Components.
     pub(crate) runtime: Runtime,
     /// Callers, credentials, prices.

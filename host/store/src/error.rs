@@ -42,6 +42,18 @@ pub enum StoreError {
     /// Another process serves from this database.
     #[error("another process serves from {}", .0.display())]
     InUse(PathBuf),
+    /// Nothing there can be locked, so a second process would go unnoticed.
+    #[error(
+        "the file system of {} has no locks, so nothing would keep a second server out: \
+         the data directory belongs on a disk of this machine", .0.display()
+    )]
+    NoLocks(PathBuf),
+    /// What was kept is not all there any more.
+    #[error(
+        "{}; nothing was changed. Put back what is missing, or start with --accept-loss to go on with what is left",
+        .0.join("; ")
+    )]
+    Lost(Vec<String>),
     /// Nothing has this id or name.
     #[error("there is no such {0}")]
     NotFound(&'static str),

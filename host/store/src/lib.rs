@@ -12,6 +12,7 @@ mod catalogue;
 mod entry;
 mod error;
 mod feed;
+pub mod file;
 mod ledger;
 mod log;
 mod options;

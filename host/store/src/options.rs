@@ -15,4 +15,6 @@ pub enum Durability {
 pub struct Options {
     /// When a commit counts as durable.
     pub sync: Durability,
+    /// Whether to go on with what is left where something of the data is missing.
+    pub accept_loss: bool,
 }

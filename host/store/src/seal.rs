@@ -3,9 +3,7 @@
 //! The nonce is random (24 bytes need no counter), and the row's identity is authenticated with the text: so a sealed
 //! key that is copied to another row, owner or provider does not open.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -18,6 +16,10 @@ use tollgate_core::secret::Secret;
 
 pub use crate::error::SealError;
 use crate::error::StoreError;
+use crate::file;
+
+/// Far more than a key takes.
+const FILE_BYTES_MAX: u64 = 4096;
 
 /// The key that seals all credentials. Losing it loses them.
 #[derive(Clone)]
@@ -90,45 +92,67 @@ impl MasterKey {
         Secret::new(hex(&made.into_bytes()))
     }
 
-    /// Reads the key from `path`; where there is no file, makes a key and writes it, readable by its owner only.
+    /// Reads the key from `path`; `None` where there is no file.
     ///
     /// # Errors
-    /// When the file cannot be read or written, holds no key, or others may read it.
+    /// When the file cannot be read, holds no key, or others may read it.
+    pub fn load(path: &Path) -> Result<Option<Self>, StoreError> {
+        let failed = |source| file_error("reading the master key in", path, source);
+        let is = match std::fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            is => is.map_err(failed)?,
+        };
+        let text = file::read_text(path, FILE_BYTES_MAX).map(Secret::new).map_err(failed)?;
+        if file::is_open(&is) {
+            return Err(failed(io::Error::other("others may read it; set its mode to 0600")));
+        }
+        match text.expose().trim().len() {
+            0 => Err(failed(io::Error::other("it is empty"))),
+            count => Self::from_hex(&text).map(Some).map_err(|error| {
+                failed(io::Error::other(format!("{error}, and {count} characters are in it")))
+            }),
+        }
+    }
+
+    /// The same; where there is no file, makes a key and writes it, readable by its owner only.
+    ///
+    /// # Errors
+    /// As for [`MasterKey::load`], and when the file cannot be written.
     pub fn load_or_create(path: &Path) -> Result<Self, StoreError> {
-        match File::open(path) {
-            Ok(file) => Self::load(file, path),
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::create(path),
-            Err(source) => Err(file_error("opening", path, source)),
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
         }
+        let failed = |source| file_error("writing the master key to", path, source);
+        Self::create(path).map_err(failed)?;
+        // Of two processes that make one at the same moment, one was first.
+        Self::load(path)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))
     }
 
-    fn load(mut file: File, path: &Path) -> Result<Self, StoreError> {
-        let read = |source| file_error("reading", path, source);
-        if file.metadata().map_err(read)?.permissions().mode() & 0o077 != 0 {
-            return Err(file_error(
-                "reading",
-                path,
-                std::io::Error::other("others may read it; set its mode to 0600"),
-            ));
-        }
-        let mut text = String::with_capacity(80);
-        let outcome = file.read_to_string(&mut text);
-        let text = Secret::new(text);
-        outcome.map_err(read)?;
-        Ok(Self::from_hex(&text)?)
-    }
-
-    fn create(path: &Path) -> Result<Self, StoreError> {
+    /// Writes a new key, whole or not at all, where there is none.
+    fn create(path: &Path) -> io::Result<()> {
         let mut key = zeroize::Zeroizing::new([0_u8; 32]);
-        getrandom::fill(&mut *key).map_err(|_| SealError::Random)?;
+        getrandom::fill(&mut *key).map_err(|_| io::Error::other(SealError::Random))?;
         let text = Secret::new(hex(&*key));
-        let written =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
-                file.write_all(text.expose().as_bytes())?;
-                file.sync_all()
-            });
-        written.map_err(|source| file_error("writing", path, source))?;
-        Ok(Self::from_hex(&text)?)
+        let new = path.with_extension(format!("{}.new", std::process::id()));
+        let write = || {
+            let mut file = file::private().write(true).create(true).truncate(true).open(&new)?;
+            file.write_all(text.expose().as_bytes())?;
+            file.sync_all()?;
+            match std::fs::hard_link(&new, path) {
+                // Not every file system has more than one name for a file.
+                Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => {
+                    std::fs::copy(&new, path).map(drop)
+                }
+                linked => linked,
+            }
+        };
+        let written = write();
+        // What is left of it would hold the key too.
+        let removed = std::fs::remove_file(&new);
+        match written {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => removed,
+            written => written.and(removed),
+        }
     }
 
     /// Seals a secret for its row.

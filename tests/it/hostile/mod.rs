@@ -1,7 +1,10 @@
 //! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
 
 mod bodies;
+mod config;
+mod data;
 mod hidden;
+mod install;
 mod keys;
 mod numbers;
 mod plugins;

@@ -197,6 +197,7 @@ impl From<ManageError> for Problem {
                 };
             }
             ManageError::Serving(_)
+            | ManageError::NoData(_)
             | ManageError::MasterKey(_)
             | ManageError::File { .. }
             | ManageError::Open { .. }

@@ -9,6 +9,7 @@ mod answer;
 mod ask;
 mod audit;
 mod bodies;
+mod configuration;
 mod credentials;
 mod dispatch;
 mod dry_run;
@@ -93,6 +94,7 @@ fn ready(admin: &Admin) -> Answer {
         0 => {}
         count => words += &format!("ledger: {count} movements cannot be, and no balance counts them\n"),
     }
+    words += &file_and_clock(admin);
     let status = if words.starts_with("ready") { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     words += &keys_kept(admin);
     for component in runtime.status() {
@@ -120,6 +122,23 @@ fn keys_kept(admin: &Admin) -> String {
         missing.map(|permission| format!("{}: may not send keys to {}\n", adapter.name(), permission.host))
     });
     missing.collect()
+}
+
+/// What the configuration file and the clock lack, line by line.
+fn file_and_clock(admin: &Admin) -> String {
+    let (standing, at) = (admin.shared.configuration.standing(), now());
+    let mut words = String::new();
+    if !standing.held_back.is_empty() {
+        words += &format!("configuration: held back, for it removes {}\n", standing.held_back.join(", "));
+    }
+    if standing.refused.is_some() {
+        words += "configuration: refused, the one before it is in force\n";
+    }
+    if let Some(first) = admin.shared.directory.load().prices.still_to_come(at) {
+        let (at, first) = (at.rfc3339(), first.rfc3339());
+        words += &format!("clock: it says {at}, before the first prices ({first}): no model can be priced\n");
+    }
+    words
 }
 
 async fn managed(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {

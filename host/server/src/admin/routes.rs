@@ -32,7 +32,7 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, credentials, dry_run, keys, lending, models, plugin_events, plugins, points,
+    accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugins, points,
     prices, receipts, requests, usage, users,
 };
 
@@ -142,6 +142,10 @@ fn records() -> Vec<Route> {
         route(GET,    Admin,  "/models/routes/{route}", models::show,   "Shows a model route."),
         route(PATCH,  Admin,  "/models/routes/{route}", models::change, "Changes what is given of a model route; the rest stays. One of the configuration file is refused.").changes("model_route.change"),
         route(DELETE, Admin,  "/models/routes/{route}", models::remove, "Forgets a model route. One of the configuration file is refused.").changes("model_route.delete"),
+
+        // The configuration file.
+        route(GET,    Admin,  "/configuration",  configuration::show, "Tells what became of the configuration file when it was last looked at."),
+        route(POST,   Admin,  "/configuration/reload", configuration::reload, "Looks at the configuration file now. One that removes what is in force is taken up only where that is accepted.").changes("configuration.reload"),
 
         // Components.
         route(GET,    Admin,  "/plugins",        plugins::list,     "Lists the components that run, with their health."),

@@ -30,10 +30,16 @@ pub enum MasterKeyError {
         #[source]
         source: SealError,
     },
-    /// The database is sealed with another key.
-    #[error("loading the master key: the database is sealed with another master key")]
-    Other,
-    /// The environment gives the key in force, but not the one that is to replace it.
+    /// The key is another than the one that the database is sealed with.
+    #[error("loading the master key: the database is sealed with another master key than the one in {0}")]
+    Other(String),
+    /// The file of the key is gone.
+    #[error(
+        "loading the master key: there is no {}, and what the database holds is sealed with it. Put it back, or give \
+         the key in {VARIABLE}; no new one was made", .0.display()
+    )]
+    Missing(PathBuf),
+    /// The environment gives the key in force, and not the one that is to take its place.
     #[error("the key comes from {VARIABLE}: set {NEXT_VARIABLE} to the one that is to take its place")]
     NoNext,
     /// The file of the key could not be replaced.
@@ -71,17 +77,26 @@ fn given(variable: &'static str) -> Result<Option<MasterKey>, MasterKeyError> {
 /// When the key cannot be read, or is not the database's.
 pub(crate) async fn load(dir: &Path, store: &Store) -> Result<MasterKey, MasterKeyError> {
     if let Some(key) = given(VARIABLE)? {
-        return fitting(store, key).await?.ok_or(MasterKeyError::Other);
+        return fitting(store, key).await?.ok_or_else(|| MasterKeyError::Other(VARIABLE.to_owned()));
     }
-    let known = MasterKey::load_or_create(&path(dir))?;
-    if let Some(key) = fitting(store, known).await? {
+    let file = path(dir);
+    let known = MasterKey::load(&file)?;
+    let is_there = known.is_some();
+    if let Some(known) = known
+        && let Some(key) = fitting(store, known).await?
+    {
         return Ok(key);
     }
-    if !next_path(dir).exists() {
-        return Err(MasterKeyError::Other);
-    }
-    let next = MasterKey::load_or_create(&next_path(dir))?;
-    let next = fitting(store, next).await?.ok_or(MasterKeyError::Other)?;
+    let other = || MasterKeyError::Other(file.display().to_string());
+    let Some(next) = MasterKey::load(&next_path(dir))? else {
+        return match (is_there, store.catalogue.is_sealed().await?) {
+            (true, _) => Err(other()),
+            (false, true) => Err(MasterKeyError::Missing(file)),
+            // Another start may make it at the same moment.
+            (false, false) => fitting(store, MasterKey::load_or_create(&file)?).await?.ok_or_else(other),
+        };
+    };
+    let next = fitting(store, next).await?.ok_or_else(other)?;
     tracing::warn!("completing a change of the master key that was interrupted");
     replace(dir)?;
     Ok(next)

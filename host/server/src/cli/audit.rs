@@ -9,7 +9,7 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 use super::output::Output;
 use crate::clock::now;
 use crate::config::Config;
-use crate::manage::{AuditFilter, Management};
+use crate::manage::{AuditFilter, Management, Opening};
 
 /// What was changed, by whom, newest first.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ impl Audit {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         const COLUMNS: [&str; 8] =
             ["at", "actor", "action", "target_kind", "target", "detail", "address", "request_id"];
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         let ago = |days: u64| now().millis().saturating_sub(days.saturating_mul(DAY_MS));
         let filter = AuditFilter {
             actor: self.actor,

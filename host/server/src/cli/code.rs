@@ -14,7 +14,7 @@ use super::output::{Output, line};
 use super::{all, shown};
 use crate::clock::now;
 use crate::config::Config;
-use crate::manage::{CodeOrder, Management};
+use crate::manage::{CodeOrder, Management, Opening};
 
 /// Codes that are worth points.
 #[derive(Debug, Subcommand)]
@@ -59,7 +59,8 @@ pub(super) enum Code {
 
 impl Code {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let opening = if matches!(self, Self::Create { .. }) { Opening::Make } else { Opening::Find };
+        let management = Management::open_as(config, opening).await?;
         match self {
             Self::Create { points, count, uses, expires_in, label } => {
                 let expires_at = expires_in.map(|days| now().plus_ms(days.saturating_mul(DAY_MS)));

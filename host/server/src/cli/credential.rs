@@ -17,14 +17,17 @@ use tollgate_runtime::Runtime;
 use super::all;
 use super::output::Output;
 use crate::config::environment::{self, KeyStorage};
-use crate::config::{Config, Grants};
+use crate::config::{Config, Grants, file};
 use crate::manage::{
-    CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Place, Resealed, WhichCredentials,
+    CONSENT_TEXT, CONSENT_VERSION, Management, NewCredential, Opening, Place, Resealed, WhichCredentials,
 };
 use crate::routing::components;
 use crate::state::secret;
 use crate::transport::Settings;
 use crate::upstream::check::{Check, FirstCredential, Found, Subject};
+
+/// Bytes of a file that holds a key: those of service accounts are the longest.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Provider keys.
 #[derive(Debug, Subcommand)]
@@ -128,7 +131,8 @@ impl Credential {
                 "with KEY_STORAGE_MODE=memory the running server has the keys: use /management/v1/credentials"
             );
         }
-        let management = Management::open(config).await?;
+        let opening = if matches!(self, Self::Add(_)) { Opening::Make } else { Opening::Find };
+        let management = Management::open_as(config, opening).await?;
         match self {
             Self::Add(add) => add.run(&management, config, output).await?,
             Self::List => {
@@ -273,9 +277,8 @@ impl Add {
 
     fn secret(&self) -> anyhow::Result<Secret> {
         let text = match self.secret_file.as_deref().filter(|path| path.as_os_str() != "-") {
-            Some(path) => {
-                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
-            }
+            Some(path) => file::read_text(path, SECRET_BYTES_MAX)
+                .with_context(|| format!("reading {}", path.display()))?,
             None => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text).context("reading the key from standard input")?;

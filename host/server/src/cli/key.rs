@@ -13,7 +13,7 @@ use super::all;
 use super::output::Output;
 use crate::clock::now;
 use crate::config::Config;
-use crate::manage::{KeyEdit, KeyRow, Management};
+use crate::manage::{KeyEdit, KeyRow, Management, Opening};
 
 /// The word that lifts a limit.
 const NONE: &str = "none";
@@ -165,7 +165,7 @@ impl Limits {
 
 impl Key {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         match self {
             Self::Create { user, name, expires_in, limits } => {
                 let limits = limits.onto(KeyLimits::default());

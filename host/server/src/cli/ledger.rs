@@ -12,7 +12,7 @@ use super::output::{Output, line};
 use super::requests::last;
 use super::{all, shown};
 use crate::config::Config;
-use crate::manage::{Granted, Management, RequestFilter, StatementLine, UserRow, Window, owner};
+use crate::manage::{Granted, Management, Opening, RequestFilter, StatementLine, UserRow, Window, owner};
 
 /// The ledger.
 #[derive(Debug, Subcommand)]
@@ -92,7 +92,7 @@ pub(super) enum Ledger {
 
 impl Ledger {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         let mut code = ExitCode::SUCCESS;
         match self {
             Self::Grant { user, points, reason } => {

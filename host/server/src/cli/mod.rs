@@ -11,6 +11,7 @@ mod output;
 mod plugin;
 mod price;
 mod receipt;
+mod reload;
 mod requests;
 mod serve;
 mod usage;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 
@@ -69,6 +71,8 @@ enum Command {
     /// Components: check a file, see what runs, reload.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Have the running server look at its configuration file now.
+    Reload(reload::Reload),
     /// What models cost.
     #[command(subcommand)]
     Price(price::Price),
@@ -99,6 +103,8 @@ const UNREAD: u8 = 128 + 13;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Whatever is made is for its owner alone: the database, keys, logs, archives, and what commands make of them.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
@@ -125,6 +131,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Key(key) => key.run(&config, &output).await,
             Command::Credential(credential) => credential.run(&config, &output).await,
             Command::Plugin(plugin) => plugin.run(&config, &output).await,
+            Command::Reload(reload) => reload.run(&config, &output).await,
             Command::Price(price) => price.run(&config, &output).await,
             Command::Receipt(receipt) => receipt.run(&config, &output).await,
             Command::Code(code) => code.run(&config, &output).await,
@@ -141,7 +148,7 @@ impl Common {
     /// The configuration, and the file that it came from.
     fn read(&self) -> anyhow::Result<(Option<PathBuf>, Config)> {
         let standard = PathBuf::from("tollgate.toml");
-        let path = self.config.clone().or_else(|| standard.is_file().then_some(standard));
+        let path = self.config.clone().or_else(|| standard.symlink_metadata().is_ok().then_some(standard));
         let mut config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         if let Some(dir) = &self.data_dir {
             config.server.data_dir.clone_from(dir);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,9 +19,9 @@ use tollgate_core::line::plain;
 use tollgate_runtime::{Binding, KeyPlace, Kind, Runtime, Variant};
 
 use super::output::Output;
-use crate::config::{Config, Grants};
+use crate::config::{Config, Grants, file};
 use crate::listen::pinned::connector;
-use crate::manage::Management;
+use crate::manage::{Management, Opening};
 use crate::routing::components;
 use crate::telemetry::chain;
 use crate::upstream::permission::permissions;
@@ -86,6 +86,9 @@ pub(super) struct Running {
     /// The admin secret that the first start printed.
     #[arg(long, env = "TOLLGATE_ADMIN_SECRET", hide_env_values = true)]
     admin_secret: String,
+    /// Where the server listens for operators, over what the configuration says.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -113,28 +116,28 @@ impl Plugin {
             Self::Check(check) => check.run(config, output).await,
             Self::Forget(forget) => {
                 let path = format!("/management/v1/plugins/{}/forget", segment(&forget.component));
-                let answer = forget.running.ask(config, Method::POST, &path).await?;
+                let answer = forget.running.ask(config, Method::POST, &path, None).await?;
                 print(&answer, output)
             }
             Self::Grant(host) => {
-                let management = Management::open(config).await?;
+                let management = Management::open_as(config, Opening::Make).await?;
                 management.grant_host(&host.component, &host.host).await?;
                 management.close().await;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Revoke(host) => {
-                let management = Management::open(config).await?;
+                let management = Management::open_as(config, Opening::Find).await?;
                 management.revoke_host(&host.component, &host.host).await?;
                 management.close().await;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Grants => grants(config, output).await,
             Self::List(running) => {
-                let answer = running.ask(config, Method::GET, "/management/v1/plugins").await?;
+                let answer = running.ask(config, Method::GET, "/management/v1/plugins", None).await?;
                 print(&answer, output)
             }
             Self::Reload(running) => {
-                let answer = running.ask(config, Method::POST, "/management/v1/plugins/reload").await?;
+                let answer = running.ask(config, Method::POST, "/management/v1/plugins/reload", None).await?;
                 print(&answer, output)
             }
         }
@@ -146,12 +149,8 @@ impl Check {
     async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         let dir = tempfile::tempdir()?;
         let copy = dir.path().join("checked.wasm");
-        let file = std::fs::metadata(&self.file);
-        let file = file.with_context(|| format!("reading {}", self.file.display()))?;
-        if !file.is_file() || file.len() > config.plugins.file_bytes_max {
-            bail!("{} is no regular file, or larger than a component may be", self.file.display());
-        }
-        std::fs::copy(&self.file, &copy).with_context(|| format!("reading {}", self.file.display()))?;
+        let bytes = file::read(&self.file, config.plugins.file_bytes_max);
+        std::fs::write(&copy, bytes.with_context(|| format!("reading {}", self.file.display()))?)?;
         let mut settings = components::settings(config, 1);
         settings.plugins_dir = Some(dir.path().to_owned());
         settings.cache_dir = None;
@@ -186,19 +185,26 @@ impl Check {
 }
 
 impl Running {
-    async fn ask(&self, config: &Config, method: Method, path: &str) -> anyhow::Result<Value> {
-        let address = config.server.admin_listen;
+    /// Sends a call to the management API of the running server; its answer.
+    pub(super) async fn ask(
+        &self,
+        config: &Config,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let address = self.admin_listen.unwrap_or(config.server.admin_listen);
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("no server answers at {address} ([server] admin_listen)"))?;
         let Some(tls) = &config.server.admin_tls else {
-            return self.send(stream, address, method, path).await;
+            return self.send(stream, address, (method, path), body).await;
         };
         let stream = connector(tls)?.connect(ServerName::IpAddress(address.ip().into()), stream).await;
         let stream = stream.with_context(|| {
             format!("{address} does not prove itself with {}", tls.certificate_file.display())
         })?;
-        self.send(stream, address, method, path).await
+        self.send(stream, address, (method, path), body).await
     }
 
     /// Asks over a connection to `address`.
@@ -206,8 +212,8 @@ impl Running {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         address: SocketAddr,
-        method: Method,
-        path: &str,
+        (method, path): (Method, &str),
+        body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -216,7 +222,7 @@ impl Running {
             .uri(path)
             .header(header::HOST, address.to_string())
             .header(header::AUTHORIZATION, format!("Bearer {}", self.admin_secret))
-            .body(Empty::<bytes::Bytes>::new())?;
+            .body(Full::new(bytes::Bytes::from(body.map(Value::to_string).unwrap_or_default())))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
@@ -238,7 +244,7 @@ async fn granted(config: &Config) -> anyhow::Result<Grants> {
     if !config.server.data_dir.join("tollgate.db").is_file() {
         return Ok(config.plugins.grants.clone());
     }
-    let management = Management::open(config).await?;
+    let management = Management::open_as(config, Opening::Find).await?;
     let granted = management.grants().await?;
     management.close().await;
     Ok(config.plugins.grants.and(&granted))

@@ -12,7 +12,7 @@ use tollgate_core::time::Timestamp;
 use super::ago;
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::manage::Management;
+use crate::manage::{Management, Opening};
 use crate::prices::diff;
 use crate::prices::replay::{Policies, Priced};
 
@@ -42,7 +42,7 @@ pub(super) enum Receipt {
 
 impl Receipt {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         let code = match self {
             Self::Show { request } => {
                 show(&management.receipt(request).await?, output)?;

@@ -15,7 +15,7 @@ use super::points;
 use crate::config::Config;
 use crate::control::{bodies, retention};
 use crate::manage::{
-    Body, LogEntry, LogShape, ManageError, Management, RequestFilter, RequestRecord, moment,
+    Body, LogEntry, LogShape, ManageError, Management, Opening, RequestFilter, RequestRecord, moment,
 };
 
 /// Records that are read at once.
@@ -135,7 +135,7 @@ impl Filter {
 
 impl Requests {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         match self {
             Self::List { filter, limit } => {
                 let records = last(&management, filter.find(&management).await?, limit).await?;

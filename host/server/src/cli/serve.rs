@@ -21,6 +21,9 @@ pub(super) struct Serve {
     /// Start a simulated provider as well, and a user with points to try the gateway with. Needs no provider key.
     #[arg(long)]
     demo: bool,
+    /// Go on with what is left where a part of the data is missing: a journal, a write-ahead log, rows of the database.
+    #[arg(long)]
+    accept_loss: bool,
     /// Where clients connect, over what the configuration says.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -58,8 +61,13 @@ impl Serve {
             let _entered = runtime.enter();
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
-        let gateway =
-            Gateway::start(Options { config, config_path: path, demo: self.demo, ..Options::default() })?;
+        let gateway = Gateway::start(Options {
+            config,
+            config_path: path,
+            demo: self.demo,
+            accept_loss: self.accept_loss,
+            ..Options::default()
+        })?;
         if let Err(error) = announce(&gateway) {
             tracing::warn!("the greeting could not be printed, and is not repeated: {error:#}");
         }

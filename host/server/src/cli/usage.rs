@@ -10,7 +10,7 @@ use tollgate_core::usage::Class;
 
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::manage::{Days, Management, Slice, UsageOf, Used};
+use crate::manage::{Days, Management, Opening, Slice, UsageOf, Used};
 
 /// What was used.
 #[derive(Debug, Subcommand)]
@@ -66,7 +66,7 @@ impl Of {
 
 impl Usage {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let management = Management::open_as(config, Opening::Find).await?;
         let mut code = ExitCode::SUCCESS;
         match self {
             Self::Summary { of } => {

@@ -10,7 +10,7 @@ use tollgate_core::secret::Secret;
 use super::all;
 use super::output::Output;
 use crate::config::Config;
-use crate::manage::{ManageError, Management, NewUser, UserEdit};
+use crate::manage::{ManageError, Management, NewUser, Opening, UserEdit};
 
 /// People and teams.
 #[derive(Debug, Subcommand)]
@@ -58,7 +58,8 @@ pub(super) enum User {
 
 impl User {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let opening = if matches!(self, Self::Add { .. }) { Opening::Make } else { Opening::Find };
+        let management = Management::open_as(config, opening).await?;
         match self {
             Self::Add { name, points, role, password_stdin } => {
                 let password = password_stdin.then(password).transpose()?;

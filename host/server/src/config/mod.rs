@@ -10,12 +10,14 @@ mod log;
 mod model;
 mod policy;
 mod provider;
+pub(crate) mod removals;
 mod server;
 mod value;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+pub(crate) use tollgate_store::file;
 
 pub use self::grant::Grants;
 pub use self::log::{KeepBodies, Log, LogFiles, LogFormat, Requests, Rotate};
@@ -24,6 +26,9 @@ pub use self::policy::{OnError, Plugins, Policies, Policy};
 pub use self::provider::{Provider, Providers};
 pub use self::server::{Lending, Limits, Server, Store, Sync, Tls};
 pub use self::value::{Attempts, BaseUrl, BodyBytes, HeadBytes, LogFilter, Millis};
+
+/// A file is shorter by far.
+pub(crate) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -82,12 +87,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Read`] when it cannot be read, [`ConfigError::Parse`] with line and reason when it is invalid.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let read = file::read(path, FILE_BYTES_MAX);
+        let bytes = read.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &bytes).map(|(config, _)| config)
+    }
+
+    /// What the bytes of the file at `path` say: as settings, and as it was written.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] with line and reason when it is not right.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<(Self, toml::Table), ConfigError> {
         let refuse = |reason| ConfigError::Parse { path: path.to_owned(), reason };
-        let config: Self = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| refuse("it is no text (UTF-8)".to_owned()))?;
+        let config: Self = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
         config.check().map_err(refuse)?;
-        Ok(config)
+        let written = text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+        Ok((config, written))
     }
 
     /// Checks what concerns several lines.

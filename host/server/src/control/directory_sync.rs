@@ -20,7 +20,7 @@ use crate::control::follower::{FollowError, Follower};
 use crate::control::permissions::Permissions;
 use crate::demo;
 use crate::manage::login::Logins;
-use crate::manage::{GATEWAY, ManageError, Management, NewCredential, NewUser};
+use crate::manage::{GATEWAY, ManageError, Management, NewCredential, NewUser, Opening};
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::telemetry::chain;
@@ -88,8 +88,14 @@ pub(crate) struct DirectorySync {
 ///
 /// # Errors
 /// When the database or the master key cannot be used, or another process serves from them.
-pub(crate) async fn open(config: &Config, demo: bool, keys: Keys) -> Result<Opened, SyncError> {
-    let mut management = Management::open(config).await?.acting(Act::new(GATEWAY, None, None));
+pub(crate) async fn open(
+    config: &Config,
+    opening: Opening,
+    demo: bool,
+    keys: Keys,
+) -> Result<Opened, SyncError> {
+    let management = Management::open_as(config, opening).await?;
+    let mut management = management.acting(Act::new(GATEWAY, None, None));
     keep_keys(&mut management, config, keys).await?;
     let swept = management.store().ledger.sweep(now()).await.map_err(SyncError::Sweep)?;
     if swept.released > 0 {

@@ -17,7 +17,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Server, Tls};
+use crate::config::{FILE_BYTES_MAX, Server, Tls, file};
 use crate::telemetry::chain;
 
 /// ALPN's name for HTTP/2.
@@ -134,15 +134,22 @@ impl Certificate {
                 () = tokio::time::sleep(LOOK) => false,
                 _ = hangup.recv() => true,
             };
-            let look = Look::at(&self.files);
+            let look = self.look().await;
             // While new files are written, certificate and key may not match: they are read when they have stopped
             // changing.
             let rested = look == std::mem::replace(&mut last, look);
             if told || rested && look != tried {
                 tried = look;
-                self.take_up();
+                // Nobody else waits for files that are read slowly.
+                let own = Arc::clone(&self);
+                let _panicked = tokio::task::spawn_blocking(move || own.take_up()).await;
             }
         }
+    }
+
+    async fn look(&self) -> Look {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || Look::at(&files)).await.unwrap_or(self.read)
     }
 
     fn take_up(&self) {
@@ -197,7 +204,7 @@ fn config(files: &Tls) -> Result<ServerConfig, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    file::read(path, FILE_BYTES_MAX).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 /// The certificates in a file, at least one.

@@ -52,6 +52,12 @@ pub enum ManageError {
     /// The request makes sense but cannot be done as things are; the text says why.
     #[error("{0}")]
     Refused(String),
+    /// There is no database, and nobody asked for one to be made.
+    #[error(
+        "there is no database in {}: a first start of the server makes one, or `tollgate user add`; \
+         --data-dir names another directory", .0.display()
+    )]
+    NoData(PathBuf),
     /// A server runs on the data directory, and this must be done without one.
     #[error("another process serves from {}", .0.display())]
     Serving(PathBuf),

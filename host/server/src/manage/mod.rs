@@ -30,7 +30,8 @@ mod usage;
 mod users;
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -72,7 +73,31 @@ pub(crate) const GATEWAY: &str = "gateway";
 /// The sealed setting with the key by which provider keys are recognised.
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 
-/// The opened database, and the actor.
+/// What to do where the data directory holds no database, or not all of what it held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Make one.
+    Make,
+    /// Say so: nobody who just asks is given a new one.
+    Find,
+    /// Make one, and go on with what is left where something was lost.
+    AcceptLoss,
+}
+
+/// Makes the data directory. It is nobody else's business: the database holds what was called, and the master key lies
+/// beside it.
+fn make_folder(dir: &Path) -> Result<(), ManageError> {
+    let failed = |source| ManageError::File { doing: "creating", path: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        let (dir, mode) = (dir.display(), format!("{mode:03o}"));
+        tracing::warn!(%dir, mode, "others may replace what is in the data directory; take their right to write");
+    }
+    Ok(())
+}
+
+/// The opened database, and whom it is managed for.
 #[derive(Clone)]
 pub struct Management {
     /// Notes who changes what.
@@ -93,16 +118,28 @@ impl Management {
     /// # Errors
     /// When the data directory, the database or the master key cannot be used.
     pub async fn open(config: &Config) -> Result<Self, ManageError> {
+        Self::open_as(config, Opening::Make).await
+    }
+
+    /// The same where there may be none, or not all of it.
+    ///
+    /// # Errors
+    /// As for [`Management::open`], and [`ManageError::NoData`] where nothing is to be made.
+    pub async fn open_as(config: &Config, opening: Opening) -> Result<Self, ManageError> {
         let dir = &config.server.data_dir;
-        // Private: the database says who called what, and the master key lies beside it.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|source| ManageError::File { doing: "creating", path: dir.clone(), source })?;
+        // What is left of a server tells where its database is missing.
+        let is_there = || ["tollgate.db", "tollgate.db.node"].iter().any(|name| dir.join(name).exists());
+        if opening == Opening::Find && !is_there() {
+            return Err(ManageError::NoData(dir.clone()));
+        }
+        make_folder(dir)?;
+        let accept_loss = opening == Opening::AcceptLoss;
         let sync = match config.store.sync {
             config::Sync::Full => Durability::Full,
             config::Sync::Normal => Durability::Normal,
         };
         let path = dir.join("tollgate.db");
-        let store = Store::open(&path, Options { sync }).await;
+        let store = Store::open(&path, Options { sync, accept_loss }).await;
         let store = store.map_err(|source| ManageError::Open { path, source })?;
         let master = master::load(dir, &store).await?;
         // Kept sealed, so that a change of the master key leaves it as it is.

@@ -215,7 +215,7 @@ mod tests {
     impl Rig {
         async fn new(posted: i64) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let options = Options { sync: Durability::Normal };
+            let options = Options { sync: Durability::Normal, ..Options::default() };
             let store = Store::open(&folder.path().join("t.db"), options).await.unwrap();
             let durable = DurableWaiters::new(store.ledger.writer().await.unwrap());
             let account = SharedAccount::new(Account::new(Micropoints::new(posted), Micropoints::ZERO));

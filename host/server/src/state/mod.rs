@@ -5,6 +5,7 @@
 pub(crate) mod accounts;
 pub(crate) mod affinity;
 pub(crate) mod concurrency;
+pub(crate) mod configuration;
 pub(crate) mod credentials;
 pub mod deciders;
 pub(crate) mod directory;

@@ -9,13 +9,19 @@ use crate::seal::MasterKey;
 /// The master key that everything is sealed with.
 #[async_trait]
 pub trait Sealing: Send + Sync {
-    /// Whether the database is sealed with this key; `None` where that was never noted.
+    /// Whether the database is sealed with this key; `None` where nothing is sealed yet.
     ///
     /// # Errors
     /// When the database fails.
     async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError>;
 
-    /// Notes that the database is sealed with this key, where that was never noted.
+    /// Whether something in the database is sealed, with whatever key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn is_sealed(&self) -> Result<bool, StoreError>;
+
+    /// Notes that the database is sealed with this key, where nothing says so yet.
     ///
     /// # Errors
     /// When the database fails.

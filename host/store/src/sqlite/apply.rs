@@ -21,6 +21,8 @@ use crate::sqlite::commit::Tables;
 /// How long entries may wait for the tables.
 const APPLY_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How often the journal notes what others have changed in the tables.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause between tries at a database that fails.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Failed tries after which a writer that is closing gives up.
@@ -32,7 +34,7 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Serves until the writer is closed and the tables hold everything.
 pub(crate) async fn run(ledger: Arc<Ledger>, options: SqliteConnectOptions, pool: SqlitePool, node: i64) {
-    let mut applier = Applier { ledger: Arc::clone(&ledger), options, pool, node, tables: None };
+    let mut applier = Applier { ledger: Arc::clone(&ledger), options, pool, node, tables: None, version: 0 };
     let given_up = tokio::select! {
         given_up = applier.run() => given_up,
         () = ledger.write_lingering() => None,
@@ -47,6 +49,8 @@ struct Applier {
     /// The number of the node, which transfers carry.
     node: i64,
     tables: Option<Tables>,
+    /// The database as it was when the journal noted last what it holds.
+    version: i64,
 }
 
 impl Applier {
@@ -67,11 +71,17 @@ impl Applier {
                 return Some(batch);
             }
             self.ledger.applied(batch);
+            self.note().await;
             if unsummed >= SNAPSHOT_ENTRIES || summed_at.elapsed() >= SNAPSHOT_INTERVAL {
                 tokio::spawn(refresh_balances(self.pool.clone()));
                 (unsummed, summed_at) = (0, Instant::now());
             }
             self.next().await;
+        }
+        // All of the journal is in the tables: a start needs nothing of it.
+        let end = Batch::nothing(self.ledger.end().after_restart());
+        if !self.apply(&end).await {
+            return Some(end);
         }
         if let Some(tables) = self.tables.take() {
             refresh_balances(self.pool.clone()).await;
@@ -81,13 +91,16 @@ impl Applier {
     }
 
     /// Waits for entries, and then for more of them or for a caller who cannot wait.
-    async fn next(&self) {
+    async fn next(&mut self) {
         if self.ledger.is_closed() {
             return;
         }
-        tokio::select! {
-            () = self.ledger.urgent.notified() => return,
-            () = self.ledger.arrived.notified() => {}
+        loop {
+            tokio::select! {
+                () = self.ledger.urgent.notified() => return,
+                () = self.ledger.arrived.notified() => break,
+                () = sleep(NOTE_INTERVAL) => self.note_others().await,
+            }
         }
         // Whether late or early, there is work to do.
         let _urgent = timeout(APPLY_INTERVAL, self.ledger.urgent.notified()).await;
@@ -114,11 +127,49 @@ impl Applier {
         false
     }
 
-    async fn try_apply(&mut self, batch: &Batch, in_doubt: bool) -> Result<(), sqlx::Error> {
-        let tables = match &mut self.tables {
+    /// Has the journal say what the last commit left in the tables.
+    async fn note(&mut self) {
+        let Some(tables) = &mut self.tables else { return };
+        if let Some(held) = tables.last {
+            self.ledger.note(held);
+        }
+        self.version = tables.version().await.unwrap_or_default();
+    }
+
+    /// The same where somebody else has changed them: management books points too, and nothing of it is in the journal.
+    async fn note_others(&mut self) {
+        match self.commit_nothing().await {
+            Ok(true) => self.note().await,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(%error, "what the tables hold is noted later");
+                self.tables = None;
+            }
+        }
+    }
+
+    /// An empty commit, after which the disk has what others have committed before; none where they have not.
+    async fn commit_nothing(&mut self) -> Result<bool, sqlx::Error> {
+        let known = self.version;
+        let tables = self.open().await?;
+        let changed = tables.version().await? != known;
+        if changed {
+            let position = tables.position().await?;
+            tables.write(&[], position).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn open(&mut self) -> Result<&mut Tables, sqlx::Error> {
+        let tables = match self.tables.take() {
             Some(tables) => tables,
-            None => self.tables.insert(Tables::open(&self.options, Some(self.node)).await?),
+            None => Tables::open(&self.options, Some(self.node)).await?,
         };
+        Ok(self.tables.insert(tables))
+    }
+
+    async fn try_apply(&mut self, batch: &Batch, in_doubt: bool) -> Result<(), sqlx::Error> {
+        let tables = self.open().await?;
         if in_doubt && tables.position().await? == batch.position {
             return Ok(());
         }

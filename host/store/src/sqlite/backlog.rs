@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
-use crate::sqlite::journal::{Journal, Position};
+use crate::sqlite::journal::{Held, Journal, Position};
 
 /// Entries that may wait for the tables; beyond, holds are refused.
 const BACKLOG_MAX: usize = 65_536;
@@ -72,6 +72,13 @@ pub(crate) struct Batch {
     upto: u64,
     /// How many are not in the journal, because it could not be written.
     unwritten: usize,
+}
+
+impl Batch {
+    /// No entries: it moves the position alone.
+    pub(crate) const fn nothing(position: Position) -> Self {
+        Self { entries: Vec::new(), position, upto: 0, unwritten: 0 }
+    }
 }
 
 impl Ledger {
@@ -144,6 +151,20 @@ impl Ledger {
         }
         self.accept(&mut state, entry);
         Ok(())
+    }
+
+    /// Has the journal say what the tables hold. Nobody waits for it: what cannot be written now is said the next time.
+    pub(crate) fn note(&self, held: Held) {
+        let mut state = self.lock();
+        let before = state.journal.note(held);
+        if !state.write() {
+            state.journal.retract(before);
+        }
+    }
+
+    /// Up to where the journal is written.
+    pub(crate) fn end(&self) -> Position {
+        self.lock().journal.end()
     }
 
     fn accept(&self, state: &mut State, entry: Entry) {
@@ -298,7 +319,7 @@ mod tests {
     use super::{BACKLOG_MAX, Ledger};
     use crate::entry::{Entry, RequestRecord};
     use crate::error::WriteError;
-    use crate::sqlite::journal::{Journal, Position};
+    use crate::sqlite::journal::{Held, Journal, Position};
     use tollgate_core::id::{NodeId, RequestId, UserId};
     use tollgate_core::points::Micropoints;
     use tollgate_core::time::Timestamp;
@@ -343,7 +364,7 @@ mod tests {
     #[test]
     fn too_long_a_backlog_refuses_holds_first_and_settlements_never() {
         let folder = tempfile::tempdir().unwrap();
-        let start = Position { sequence: 1, offset: 0 };
+        let start = Held { position: Position { sequence: 1, offset: 0 }, changes: 0, transfers: 0 };
         let ledger =
             Ledger::new(Journal::open(&folder.path().join("t.db"), start, false, NODE).unwrap(), false);
         for _ in 0..BACKLOG_MAX {
@@ -362,7 +383,7 @@ mod tests {
     #[test]
     fn a_disk_that_failed_is_trusted_again_in_the_other_segment_only() {
         let folder = tempfile::tempdir().unwrap();
-        let start = Position { sequence: 1, offset: 0 };
+        let start = Held { position: Position { sequence: 1, offset: 0 }, changes: 0, transfers: 0 };
         let ledger =
             Ledger::new(Journal::open(&folder.path().join("t.db"), start, false, NODE).unwrap(), true);
         ledger.append(hold()).unwrap();

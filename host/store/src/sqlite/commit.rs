@@ -18,7 +18,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use crate::entry::{Attempt, Components, Entry, PluginEvent, RequestRecord};
 use crate::error::WriteError;
 use crate::sqlite::error::{is_duplicate, is_refusal};
-use crate::sqlite::journal::Position;
+use crate::sqlite::journal::{Held, Position};
 use crate::sqlite::node;
 use crate::sqlite::row::{loaded, stored};
 use crate::sqlite::sql::{Known, Rows, Texts};
@@ -41,6 +41,8 @@ pub(crate) struct Tables {
     accounts: HashMap<UserId, i64>,
     component_sets: HashMap<Components, i64>,
     shapes: HashMap<Shape, i64>,
+    /// What the last commit left in the tables.
+    pub(crate) last: Option<Held>,
 }
 
 /// The few values that most records have in common: see migration 11.
@@ -75,7 +77,7 @@ impl Tables {
         // One text per pair of powers of two up to 1,024 transfers and 512 records.
         let connection = options.clone().statement_cache_capacity(256).connect().await?;
         let (accounts, component_sets, shapes) = Default::default();
-        Ok(Self { connection, texts: Texts::new(node), accounts, component_sets, shapes })
+        Ok(Self { connection, texts: Texts::new(node), accounts, component_sets, shapes, last: None })
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
@@ -87,6 +89,23 @@ impl Tables {
         let (sequence, offset): (i64, i64) =
             sqlx::query_as("SELECT sequence, position FROM journal").fetch_one(&mut self.connection).await?;
         Ok(Position { sequence: loaded(sequence), offset: loaded(offset) })
+    }
+
+    /// What the tables hold at this moment.
+    pub(crate) async fn held(&mut self) -> Result<Held, sqlx::Error> {
+        let (sequence, offset, changes, transfers): (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT sequence, position, (SELECT COALESCE(MAX(seq), 0) FROM change), \
+             (SELECT COALESCE(MAX(seq), 0) FROM transfer) FROM journal",
+        )
+        .fetch_one(&mut self.connection)
+        .await?;
+        let position = Position { sequence: loaded(sequence), offset: loaded(offset) };
+        Ok(Held { position, changes: loaded(changes), transfers: loaded(transfers) })
+    }
+
+    /// A number that is another one when somebody else has changed the database.
+    pub(crate) async fn version(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await
     }
 
     /// Writes entries of another run: that of a node, or of one that had no id yet.
@@ -130,7 +149,10 @@ impl Tables {
             .bind(stored(position.offset))
             .execute(&mut self.connection)
             .await?;
+        // Within the transaction: whatever it sees is on the disk once this commit is.
+        let held = self.held().await?;
         self.statement("COMMIT").await?;
+        self.last = Some(held);
         Ok(answers)
     }
 

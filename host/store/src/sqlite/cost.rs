@@ -16,7 +16,7 @@ const PAGE: usize = 101;
 
 async fn open(folder: &tempfile::TempDir) -> (Store, SqliteConnection) {
     let path = folder.path().join("t.db");
-    let store = Store::open(&path, Options { sync: Durability::Normal }).await.unwrap();
+    let store = Store::open(&path, Options { sync: Durability::Normal, ..Options::default() }).await.unwrap();
     (store, SqliteConnectOptions::new().filename(path).connect().await.unwrap())
 }
 

@@ -1,7 +1,8 @@
 //! The store in SQLite, with a journal in front of it. Nothing outside this folder names SQLite.
 //!
 //! `open.rs` opens the database and migrates it. Entries come through `writer.rs` and `backlog.rs` into `journal/`: the
-//! hot path. `apply.rs` and `commit.rs` bring them into the tables, `recover.rs` brings those that a crash left.
+//! hot path. `apply.rs` and `commit.rs` bring them into the tables, `recover.rs` brings those that a crash left, and
+//! `damage.rs` tells a crash from worse.
 //! `balance.rs`, `sweep.rs` and `verify.rs` keep the ledger right; the rest is one file per resource.
 
 mod amounts;
@@ -16,12 +17,14 @@ mod commit;
 #[cfg(test)]
 mod cost;
 mod credential;
+mod damage;
 mod error;
 mod feed;
 mod grant;
 mod idempotency;
 mod journal;
 mod lending;
+mod lock;
 mod lockout;
 mod log;
 mod model_route;

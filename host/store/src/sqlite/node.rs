@@ -13,9 +13,13 @@ use tollgate_core::id::NodeId;
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
+use crate::file;
 use crate::ledger::account::LEASE_MS;
 use crate::sqlite::error::Doing;
 use crate::sqlite::row::{Row, fields, stored};
+
+/// More than an id in a file takes.
+const BYTES_MAX: u64 = 4096;
 
 /// A node as the tables know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub(crate) struct Node {
 /// else a new one. The caller holds the lock of the database.
 pub(crate) async fn own(database: &Path, pool: &SqlitePool) -> Result<Node, StoreError> {
     let path = path(database);
+    file::tighten(&path);
     let id = match read(&path)? {
         Some(id) => id,
         None => {
@@ -54,6 +59,11 @@ pub(crate) async fn number(connection: &mut SqliteConnection, id: NodeId) -> Res
     .bind(id.as_bytes().as_slice())
     .fetch_one(connection)
     .await
+}
+
+/// The id that is kept beside the database: there is none where no server ran.
+pub(crate) fn kept(database: &Path) -> Result<Option<NodeId>, StoreError> {
+    read(&path(database))
 }
 
 fn random() -> Result<[u8; 16], StoreError> {
@@ -129,7 +139,7 @@ fn path(database: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<Option<NodeId>, StoreError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match file::read_text(path, BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|source| file_error("reading", path, source))?,
     };
@@ -140,7 +150,7 @@ fn read(path: &Path) -> Result<Option<NodeId>, StoreError> {
 /// Written whole or not at all, and before anything carries it.
 fn keep(path: &Path, id: impl Display) -> io::Result<()> {
     let new = path.with_extension("node.new");
-    let mut file = std::fs::File::create(&new)?;
+    let mut file = file::private().write(true).create(true).truncate(true).open(&new)?;
     writeln!(file, "{id}")?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

@@ -3,7 +3,6 @@
 //! The holder of the lock may write to the journal, and read what a crashed run left in it. A server holds it for as
 //! long as it lives; other processes only while they catch up with a journal that nobody writes to.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tollgate_core::id::UserId;
 use crate::catalogue::Catalogue;
 use crate::catalogue::audit::Act;
 use crate::error::StoreError;
+use crate::file;
 use crate::ledger::Ledger;
 use crate::ledger::account::Balance;
 use crate::ledger::writer::{EntryWriter, Writer};
@@ -26,9 +26,10 @@ use crate::options::{Durability, Options};
 use crate::sessions::Sessions;
 use crate::sqlite::balance;
 use crate::sqlite::error::Doing;
+use crate::sqlite::lock::{self, Lock};
 use crate::sqlite::node::{self, Node};
-use crate::sqlite::recover;
 use crate::sqlite::writer::JournalWriter;
+use crate::sqlite::{damage, recover};
 use crate::store::Store;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
@@ -53,9 +54,10 @@ struct Inner {
     pool: SqlitePool,
     options: SqliteConnectOptions,
     durability: Durability,
+    accept_loss: bool,
     path: PathBuf,
     /// Held from the first use of the writer on, by the process that serves.
-    lock: OnceCell<File>,
+    lock: OnceCell<Lock>,
     serving: OnceCell<Serving>,
 }
 
@@ -73,7 +75,8 @@ impl Store {
     /// bringing all of its journal into the tables, that is done now.
     ///
     /// # Errors
-    /// When the file cannot be opened, SQLite is older than 3.51.3, or a newer Tollgate migrated the database.
+    /// When the file cannot be opened, SQLite is older than 3.51.3, a newer Tollgate migrated the database, or the
+    /// database is gone from beside the files of a server.
     pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         let database = Arc::new(Database::open(path, options).await?);
         Ok(Self {
@@ -129,7 +132,8 @@ impl Sessions for Database {}
 
 impl Database {
     async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let durability = options.sync;
+        let Options { sync: durability, accept_loss } = options;
+        make_private(path, accept_loss)?;
         let options = connect_options(path, durability);
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
@@ -142,9 +146,10 @@ impl Database {
         check_version(&pool).await?;
         migrate(&pool).await?;
         let (lock, serving) = Default::default();
-        let inner = Arc::new(Inner { pool, options, durability, path: path.to_owned(), lock, serving });
+        let inner =
+            Arc::new(Inner { pool, options, durability, accept_loss, path: path.to_owned(), lock, serving });
         let store = Self { inner, act: None };
-        if let Some(_lock) = store.try_lock()? {
+        if let Some(_lock) = lock::take(path)? {
             recover::catch_up(path, &store.ledger_options()).await?;
         }
         Ok(store)
@@ -154,10 +159,11 @@ impl Database {
     pub(crate) async fn serving(&self) -> Result<&Serving, StoreError> {
         self.lock().await?;
         let started = self.inner.serving.get_or_try_init(async || {
-            let Inner { path, durability, pool, .. } = &*self.inner;
-            let (options, node) = (self.ledger_options(), node::own(path, pool).await?);
-            let start = recover::begin(path, &options).await?;
-            let writer = JournalWriter::start(path, *durability, options, pool.clone(), start, node)
+            let Inner { path, durability, pool, accept_loss, .. } = &*self.inner;
+            let options = self.ledger_options();
+            let held = recover::begin(path, pool, &options, *accept_loss).await?;
+            let node = node::own(path, pool).await?;
+            let writer = JournalWriter::start(path, *durability, options, pool.clone(), held, node)
                 .map_err(|source| self.file_error("starting the writer of", source))?;
             Ok(Serving { writer, node })
         });
@@ -185,8 +191,8 @@ impl Database {
         let locked = self.inner.lock.get_or_try_init(async || {
             let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
             loop {
-                match self.try_lock()? {
-                    Some(file) => return Ok(file),
+                match lock::take(&self.inner.path)? {
+                    Some(lock) => return Ok(lock),
                     None if tokio::time::Instant::now() >= deadline => {
                         return Err(StoreError::InUse(self.inner.path.clone()));
                     }
@@ -197,21 +203,32 @@ impl Database {
         locked.await.map(drop)
     }
 
-    /// The lock, unless another process has it. It is held as long as the file is open.
-    fn try_lock(&self) -> Result<Option<File>, StoreError> {
-        let mut name = self.inner.path.clone().into_os_string();
-        name.push(".lock");
-        let file = File::create(PathBuf::from(name)).map_err(|source| self.file_error("locking", source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(source)) => Err(self.file_error("locking", source)),
-        }
-    }
-
     fn file_error(&self, doing: &'static str, source: std::io::Error) -> StoreError {
         StoreError::File { doing, path: self.inner.path.clone(), source }
     }
+}
+
+/// Sees to it that nobody else may open the database, nor what SQLite puts beside it with the same rights.
+///
+/// An existing one is not opened for it: whoever closes a database gives up what SQLite has locked in it.
+fn make_private(path: &Path, accept_loss: bool) -> Result<(), StoreError> {
+    if let Some(missing) = damage::of_missing(path)? {
+        if !accept_loss {
+            return Err(StoreError::Lost(vec![missing]));
+        }
+        tracing::error!("accepted as lost: {missing}");
+    }
+    match file::private().write(true).create_new(true).open(path) {
+        Ok(_made) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(StoreError::File { doing: "making", path: path.to_owned(), source }),
+    }
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        file::tighten(Path::new(&name));
+    }
+    Ok(())
 }
 
 fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions {

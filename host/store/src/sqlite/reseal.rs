@@ -5,6 +5,7 @@
 //! same transaction, so a later start can tell which of two keys is the right one, whenever the change was interrupted.
 
 use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
 use tollgate_core::secret::Secret;
 
 use crate::catalogue::credential::Resealed;
@@ -21,12 +22,29 @@ use crate::sqlite::{body, credential, idempotency};
 const KEY_CHECK: &str = "master_key_check";
 const WORD: &str = "sealed";
 const DOING: &str = "resealing";
+const KNOWING: &str = "finding what is sealed";
 
 #[async_trait]
 impl Sealing for Database {
     async fn fits(&self, key: &MasterKey) -> Result<Option<bool>, StoreError> {
-        let sealed = self.setting(KEY_CHECK).await?;
-        Ok(sealed.map(|sealed| key.open_setting(KEY_CHECK, &sealed).is_ok()))
+        if let Some(sealed) = self.setting(KEY_CHECK).await? {
+            return Ok(Some(key.open_setting(KEY_CHECK, &sealed).is_ok()));
+        }
+        // Early databases hold no such word, and credentials all the same.
+        let query = [credential::COLUMNS, " LIMIT 1"].concat();
+        let row = sqlx::query(AssertSqlSafe(query)).fetch_optional(self.pool()).await.doing(KNOWING)?;
+        let known = row.map(|row| fields("credential", &row, credential::credential)).transpose()?;
+        Ok(known.map(|known| known.open(key).is_ok()))
+    }
+
+    async fn is_sealed(&self) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM setting WHERE name = ?) OR EXISTS (SELECT 1 FROM credential)",
+        )
+        .bind(KEY_CHECK)
+        .fetch_one(self.pool())
+        .await
+        .doing(KNOWING)
     }
 
     async fn note_key(&self, key: &MasterKey) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ use crate::ledger::writer::EntryWriter;
 use crate::options::Durability;
 use crate::sqlite::apply;
 use crate::sqlite::backlog::Ledger;
-use crate::sqlite::journal::{Journal, Position};
+use crate::sqlite::journal::{Held, Journal};
 use crate::sqlite::node::Node;
 
 /// Hands entries to the journal. Its threads end with the last clone.
@@ -44,18 +44,21 @@ impl Drop for End {
 }
 
 impl JournalWriter {
-    /// Starts the threads. `database` is the file that `options` open, `start` the first free place of its journal, and
-    /// `pool` serves the sums of balances, which must not delay commits. Entries are written as those of `node`.
+    /// Starts the threads. `database` is the file that `options` open, `held` what it holds, up to the first free place
+    /// of its journal, and `pool` serves the sums of balances, which must not delay commits. Entries are written as
+    /// those of `node`.
     pub(crate) fn start(
         database: &Path,
         durability: Durability,
         options: SqliteConnectOptions,
         pool: SqlitePool,
-        start: Position,
+        held: Held,
         node: Node,
     ) -> io::Result<Self> {
         let full = durability == Durability::Full;
-        let ledger = Arc::new(Ledger::new(Journal::open(database, start, full, node.id)?, full));
+        let ledger = Arc::new(Ledger::new(Journal::open(database, held, full, node.id)?, full));
+        // A start that finds tables which know nothing of this turn knows by this that they have lost something.
+        ledger.note(held);
         let (applying, syncing) = (Arc::clone(&ledger), Arc::clone(&ledger));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new()

@@ -128,8 +128,8 @@ impl Rig {
 }
 
 fn options() -> Options {
-    // No test loses power, and they are several times as fast this way.
-    Options { sync: Durability::Normal }
+    // Nothing here loses power, and the tests are several times as fast.
+    Options { sync: Durability::Normal, ..Options::default() }
 }
 
 fn points(value: i64) -> Micropoints {

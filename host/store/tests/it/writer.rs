@@ -164,7 +164,7 @@ async fn a_closed_writer_takes_nothing_and_closes_again() {
 #[tokio::test]
 async fn with_full_durability_a_hold_is_on_the_disk_before_it_is_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { sync: Durability::Full };
+    let options = Options { sync: Durability::Full, ..Options::default() };
     let store = Store::open(&folder.path().join("t.db"), options).await.unwrap();
     let user = store.catalogue.create_user("alice", crate::NOW).await.unwrap();
     store.ledger.grant(user, GRANTED, "welcome", "test", crate::NOW).await.unwrap();

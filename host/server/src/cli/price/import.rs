@@ -6,9 +6,10 @@ use anyhow::Context;
 use clap::Args;
 use tollgate_core::price::ModelPrice;
 
-use super::Publishing;
+use super::{LIST_BYTES_MAX, Publishing};
 use crate::cli::output::{Output, line};
 use crate::clock::now;
+use crate::config::file::read_text;
 use crate::manage::Management;
 use crate::prices::import::{self, Selection};
 
@@ -36,7 +37,7 @@ pub(crate) struct Import {
 
 impl Import {
     pub(super) async fn run(self, management: &Management, output: &Output) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(&self.file)
+        let text = read_text(&self.file, LIST_BYTES_MAX)
             .with_context(|| format!("reading {}", self.file.display()))?;
         let pair = |text: &String| {
             let (listed, ours) = text.split_once('=').unwrap_or((text, text));

@@ -19,7 +19,8 @@ use super::output::Output;
 use super::{all, moment, shown};
 use crate::clock::now;
 use crate::config::Config;
-use crate::manage::{Management, PriceList};
+use crate::config::file::read_text;
+use crate::manage::{Management, Opening, PriceList};
 use crate::prices::diff::{self, PriceChange};
 use crate::prices::file;
 
@@ -57,6 +58,9 @@ pub(super) enum Price {
     Rate(rate::Rate),
 }
 
+/// Bytes of a list of prices.
+const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// How a version is published.
 #[derive(Debug, Args)]
 pub(super) struct Publishing {
@@ -73,7 +77,12 @@ pub(super) struct Publishing {
 
 impl Price {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let management = Management::open(config).await?;
+        let opening = if matches!(self, Self::Publish { .. } | Self::Import(_)) {
+            Opening::Make
+        } else {
+            Opening::Find
+        };
+        let management = Management::open_as(config, opening).await?;
         match self {
             Self::List { version } => match version {
                 Some(version) => list(&management.prices(version).await?, output)?,
@@ -81,8 +90,8 @@ impl Price {
             },
             Self::History => history(&management, output).await?,
             Self::Publish { file, publishing } => {
-                let text =
-                    std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+                let text = read_text(&file, LIST_BYTES_MAX)
+                    .with_context(|| format!("reading {}", file.display()))?;
                 let prices = file::parse(&text)
                     .map_err(anyhow::Error::msg)
                     .with_context(|| format!("{} is refused", file.display()))?;

@@ -4,12 +4,13 @@
 //! payload, and the payload: a format byte and the entry. Segments are written over again and again, so what ends the
 //! entries of one is not the end of the file but the first frame whose checksum is not of this sequence.
 //!
-//! The first frame of a segment is its header: it names the node whose entries follow. Segments of 0.1.0 have no
-//! header.
+//! The first frame of a segment is its header: it names the node whose entries follow. One that 0.1.0 wrote has none.
+//! Behind it, and here and there between entries, a mark says what the tables held.
 
 use tollgate_core::id::NodeId;
 
 use super::bytes::{self, EntryError};
+use super::held::Mark;
 use super::v0;
 use crate::entry::Entry;
 
@@ -20,6 +21,8 @@ const FORMAT_1: u8 = 1;
 const HEADER_BYTES: usize = 8;
 /// Stands in a header's payload in place of an entry's kind; the node follows.
 const NODE: u8 = 0;
+/// What that of a mark has.
+const MARK: u8 = 255;
 
 /// A frame that is whole, but holds nothing that this build can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +56,14 @@ pub(crate) fn push_node(out: &mut Vec<u8>, sequence: u64, node: NodeId) {
     });
 }
 
+/// Appends a note of what the tables held.
+pub(crate) fn push_mark(out: &mut Vec<u8>, mark: &Mark) {
+    framed(out, mark.sequence, |out| {
+        out.push(MARK);
+        out.extend_from_slice(&mark.bytes());
+    });
+}
+
 fn framed(out: &mut Vec<u8>, sequence: u64, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -79,16 +90,28 @@ pub(crate) struct Found {
 /// # Errors
 /// See [`Unreadable`]: a whole frame is read or refused, and never skipped.
 pub(crate) fn read(segment: &[u8], from: usize, sequence: u64) -> Result<Found, Unreadable> {
-    let node = next(segment, sequence).and_then(|(payload, _)| node(payload));
-    let mut found = Found { node, entries: Vec::new() };
+    let mut found = Found { node: node_of(segment, sequence), entries: Vec::new() };
     let mut rest = segment.get(from..).unwrap_or_default();
     while let Some((payload, behind)) = next(rest, sequence) {
-        if self::node(payload).is_none() {
+        if node(payload).is_none() && mark(payload).is_none() {
             found.entries.push(entry(payload)?);
         }
         rest = behind;
     }
     Ok(found)
+}
+
+/// The node that the header of a segment names, where it has one of this sequence.
+pub(super) fn node_of(segment: &[u8], sequence: u64) -> Option<NodeId> {
+    next(segment, sequence).and_then(|(payload, _)| node(payload))
+}
+
+/// What a mark says; `None` for everything else.
+pub(super) fn mark(payload: &[u8]) -> Option<Mark> {
+    match payload {
+        [FORMAT, MARK, mark @ ..] => Mark::read(mark),
+        _ => None,
+    }
 }
 
 /// The node that a header names; `None` for an entry.
@@ -109,14 +132,26 @@ fn entry(payload: &[u8]) -> Result<Entry, Unreadable> {
     read.map_err(|error| Unreadable::Entry { format: *format, error })
 }
 
-fn next(bytes: &[u8], sequence: u64) -> Option<(&[u8], &[u8])> {
+/// The payload of the frame that begins here, where it is whole and of this sequence, and what follows it.
+pub(super) fn next(bytes: &[u8], sequence: u64) -> Option<(&[u8], &[u8])> {
+    let (payload, rest) = unchecked(bytes)?;
+    let sum = bytes.get(4..HEADER_BYTES)?;
+    (checksum(sequence, payload).to_le_bytes() == sum).then_some((payload, rest))
+}
+
+/// The same whatever its checksum says.
+pub(super) fn unchecked(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let (_, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (payload, rest) = rest.split_at_checked(length)?;
-    // Zeros, as in a file that was never written, have the checksum of an empty payload, so that is not a frame.
-    let whole = !payload.is_empty() && checksum(sequence, payload) == u32::from_le_bytes(*sum);
-    whole.then_some((payload, rest))
+    // Zeros, as in a file that was never written, have the checksum of nothing: an empty payload is no frame.
+    rest.split_at_checked(length).filter(|(payload, _)| !payload.is_empty())
+}
+
+/// Whether a frame may begin here, before any checksum is computed.
+pub(super) fn is_plausible(bytes: &[u8]) -> bool {
+    bytes.get(HEADER_BYTES).is_some_and(|format| [FORMAT, FORMAT_1].contains(format))
+        && unchecked(bytes).is_some()
 }
 
 fn checksum(sequence: u64, payload: &[u8]) -> u32 {

@@ -11,29 +11,38 @@
 mod bytes;
 mod code;
 mod frame;
+mod held;
 #[cfg(test)]
 mod samples;
+mod survey;
 mod v0;
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate_core::id::NodeId;
 
 pub(crate) use self::frame::{Found, Unreadable};
+use self::held::Mark;
+pub(crate) use self::held::{Held, boot};
+pub(crate) use self::survey::{Survey, salvage, survey, turn};
 use crate::entry::Entry;
+use crate::file;
 
 /// Bytes after which the other segment's turn begins.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Sequence numbers that a run of the process may have used beyond the one that the tables know.
 pub(crate) const SEQUENCES_AHEAD: u64 = 2;
 
+/// No segment is longer by far: what waits for the tables is bounded.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 /// A place in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     /// Which turn.
     pub(crate) sequence: u64,
@@ -62,20 +71,20 @@ pub(crate) struct Journal {
     left: Option<Arc<File>>,
     /// The node whose entries these are.
     node: NodeId,
+    /// What the tables are known to hold.
+    held: Held,
+    /// Which start of the machine this is.
+    boot: u64,
 }
 
 impl Journal {
-    /// Opens the segments beside `database` to write from `start` on. `allocate` reserves their space now, so that a
-    /// sync has to write only their bytes.
-    pub(crate) fn open(database: &Path, start: Position, allocate: bool, node: NodeId) -> io::Result<Self> {
+    /// Opens the segments beside `database` to write from where the tables hold it. `allocate` takes their room now, so
+    /// that the disk has no more to keep track of than their bytes when it is told to keep them.
+    pub(crate) fn open(database: &Path, held: Held, allocate: bool, node: NodeId) -> io::Result<Self> {
         let open = |index| -> io::Result<_> {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(segment_path(database, index))?;
+            let path = segment_path(database, index);
+            file::tighten(&path);
+            let file = file::private().read(true).write(true).create(true).truncate(false).open(path)?;
             if allocate && file.metadata()?.len() < SEGMENT_BYTES {
                 file.write_all_at(&vec![0; usize::try_from(SEGMENT_BYTES).unwrap_or(0)], 0)?;
                 file.sync_all()?;
@@ -87,7 +96,8 @@ impl Journal {
             // After a loss of power, files without an entry in their folder would be lost.
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { segments, end: start, buffer: Vec::new(), written: 0, left: None, node })
+        let (end, boot) = (held.position, held::boot());
+        Ok(Self { segments, end, buffer: Vec::new(), written: 0, left: None, node, held, boot })
     }
 
     /// A journal on a disk that accepts nothing.
@@ -98,17 +108,41 @@ impl Journal {
         let segments = [File::open(&file).unwrap(), File::open(&file).unwrap()].map(Arc::new);
         let end = Position { sequence: 1, offset: 0 };
         let node = NodeId::from_bytes([0; 16]);
-        Self { segments, end, buffer: Vec::new(), written: 0, left: None, node }
+        let held = Held { position: end, changes: 0, transfers: 0 };
+        Self { segments, end, buffer: Vec::new(), written: 0, left: None, node, held, boot: 0 }
     }
 
     /// Adds an entry to what is written next. Returns how long the buffer was, for [`Journal::retract`].
     pub(crate) fn push(&mut self, entry: &Entry) -> usize {
         let before = self.buffer.len();
-        if self.end.offset == 0 && before == 0 {
-            frame::push_node(&mut self.buffer, self.end.sequence, self.node);
-        }
+        self.head();
         frame::push(&mut self.buffer, self.end.sequence, entry);
         before
+    }
+
+    /// Adds a note of what the tables hold. Returns how long the buffer was.
+    pub(crate) fn note(&mut self, held: Held) -> usize {
+        self.held = held;
+        let before = self.buffer.len();
+        if !self.head() {
+            self.push_mark();
+        }
+        before
+    }
+
+    /// Begins a segment: whose it is, and what the tables hold. Says whether it did.
+    fn head(&mut self) -> bool {
+        let begins = self.end.offset == 0 && self.buffer.is_empty();
+        if begins {
+            frame::push_node(&mut self.buffer, self.end.sequence, self.node);
+            self.push_mark();
+        }
+        begins
+    }
+
+    fn push_mark(&mut self) {
+        let Self { boot, held, .. } = *self;
+        frame::push_mark(&mut self.buffer, &Mark { sequence: self.end.sequence, boot, held });
     }
 
     /// Forgets what was added since [`Journal::push`] returned `length`.
@@ -168,36 +202,41 @@ impl Journal {
     }
 }
 
-/// Why the journal that a run left behind cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReplayError {
-    /// The system refused.
-    #[error(transparent)]
-    File(#[from] io::Error),
-    /// It holds something that this build cannot read.
-    #[error(transparent)]
-    Format(#[from] Unreadable),
-}
+/// What the files of the journal hold; `None` for one that is not there.
+#[derive(Debug)]
+pub(crate) struct Segments([Option<Vec<u8>>; 2]);
 
-/// What the journal beside `database` holds from `start` on: the rest of one segment, and the other one if it
-/// had its next turn.
-pub(crate) fn replay(database: &Path, start: Position) -> Result<[Found; 2], ReplayError> {
-    let from = usize::try_from(start.offset).unwrap_or(usize::MAX);
-    let rest = frame::read(&segment(database, start.sequence)?, from, start.sequence)?;
-    let next = start.sequence + 1;
-    Ok([rest, frame::read(&segment(database, next)?, 0, next)?])
-}
+impl Segments {
+    /// Reads the journal beside `database`.
+    pub(crate) fn read(database: &Path) -> io::Result<Self> {
+        let read = |index| match file::read(&segment_path(database, index), SEGMENT_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        };
+        Ok(Self([read(0)?, read(1)?]))
+    }
 
-/// The bytes of the segment that has a turn; none where there is no file.
-fn segment(database: &Path, sequence: u64) -> io::Result<Vec<u8>> {
-    match std::fs::read(segment_path(database, u8::from(sequence % 2 == 1))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read,
+    /// Whether there is a file of the journal at all.
+    pub(crate) fn any(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
+    /// The bytes of the segment that has a turn; `None` where there is no file.
+    pub(crate) fn of(&self, sequence: u64) -> Option<&[u8]> {
+        self.0[usize::from(sequence % 2 == 1)].as_deref()
+    }
+
+    /// What they hold from `start` on: the rest of one segment, and the other one if it had its next turn.
+    pub(crate) fn replay(&self, start: Position) -> Result<[Found; 2], Unreadable> {
+        let from = usize::try_from(start.offset).unwrap_or(usize::MAX);
+        let next = start.sequence + 1;
+        let rest = frame::read(self.of(start.sequence).unwrap_or_default(), from, start.sequence)?;
+        Ok([rest, frame::read(self.of(next).unwrap_or_default(), 0, next)?])
     }
 }
 
 /// `tollgate.db` has `tollgate.db.journal-0` and `tollgate.db.journal-1` beside it.
-fn segment_path(database: &Path, index: u8) -> PathBuf {
+pub(crate) fn segment_path(database: &Path, index: u8) -> PathBuf {
     let mut name = OsString::from(database);
     name.push(format!(".journal-{index}"));
     name.into()
@@ -205,14 +244,14 @@ fn segment_path(database: &Path, index: u8) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Journal, Position, replay};
+    use super::{Held, Journal, Position, Segments};
     use crate::entry::{Entry, PluginEvent};
     use std::path::Path;
     use tollgate_core::id::NodeId;
     use tollgate_core::time::Timestamp;
 
     const NODE: NodeId = NodeId::from_bytes([9; 16]);
-    const START: Position = Position { sequence: 4, offset: 0 };
+    const START: Held = Held { position: Position { sequence: 4, offset: 0 }, changes: 0, transfers: 0 };
 
     fn event(detail: &str) -> Entry {
         Entry::Event(PluginEvent {
@@ -226,7 +265,7 @@ mod tests {
     }
 
     fn entries(database: &Path, from: Position) -> Vec<Entry> {
-        let found = replay(database, from).unwrap();
+        let found = Segments::read(database).unwrap().replay(from).unwrap();
         assert!(found.iter().all(|found| found.entries.is_empty() || found.node == Some(NODE)));
         found.into_iter().flat_map(|found| found.entries).collect()
     }
@@ -279,6 +318,6 @@ mod tests {
         journal.retract(before);
         journal.push(&event("c"));
         journal.write().unwrap();
-        assert_eq!(entries(&database, START), [event("a"), event("c")]);
+        assert_eq!(entries(&database, START.position), [event("a"), event("c")]);
     }
 }
