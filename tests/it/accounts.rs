@@ -163,10 +163,10 @@ async fn guessing_is_slowed_down_by_name_whether_or_not_there_is_such_a_user() {
     tokens(&log_in(&rig, "root", PASSWORD).await);
     let store = Store::open(&rig.config.server.data_dir.join("tollgate.db"), Options::default()).await;
     let store = store.expect("the database opens");
-    let carol: [u8; 32] = Sha256::digest("carol").into();
+    let carol: [u8; 32] = Sha256::digest("127.0.0.1 carol").into();
     let known = store.sessions.lockouts(Guessed::Name, Timestamp::default()).await.expect("lock-outs");
     assert_eq!(known.iter().find(|tries| tries.0 == carol).map(|tries| tries.1), Some(5));
-    // Enough wrong tries for a wait that is longer than any test.
+    // So many that the wait is the longest.
     let last = Timestamp::from_millis(known[0].2.millis());
     store.sessions.keep_lockout(Guessed::Name, (carol, 30, last)).await.expect("a lock-out");
     store.close().await;

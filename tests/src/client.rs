@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
@@ -140,6 +140,20 @@ impl Connection {
     /// When nobody listens.
     pub async fn open(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("a server that listens");
+        Self::over(stream, addr)
+    }
+
+    /// Connects from an address of this machine.
+    ///
+    /// # Panics
+    /// When the address is not this machine's, or nobody listens.
+    pub async fn open_from(from: SocketAddr, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(from).expect("an address of this machine");
+        Self::over(socket.connect(addr).await.expect("a server that listens"), addr)
+    }
+
+    fn over(stream: TcpStream, addr: SocketAddr) -> Self {
         stream.set_nodelay(true).expect("a socket option of a fresh connection");
         let (read, writer) = stream.into_split();
         Self { reader: Reader::responses(read), writer, host: addr.to_string() }

@@ -10,8 +10,6 @@ use crate::time::{DAY_MS, Timestamp};
 
 /// Wait after the first try that was one too many.
 pub const WAIT_MS_MIN: u64 = 1000;
-/// The longest wait.
-pub const WAIT_MS_MAX: u64 = 15 * 60 * 1000;
 /// Most names that are remembered: those with the fewest wrong tries are forgotten first.
 const NAMES_MAX: usize = 10_000;
 
@@ -20,6 +18,7 @@ const NAMES_MAX: usize = 10_000;
 pub struct Lockout<K> {
     tries: HashMap<K, Tries>,
     free: u32,
+    wait_ms_max: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,22 +29,20 @@ struct Tries {
 
 impl Tries {
     /// When the next try may be made.
-    fn open_at(self, free: u32) -> Timestamp {
+    fn open_at(self, free: u32, wait_ms_max: u64) -> Timestamp {
         match self.wrong.checked_sub(free) {
             None => self.last,
-            Some(beyond) => {
-                // Twenty doublings are far beyond the longest wait.
-                self.last.plus_ms((WAIT_MS_MIN << beyond.min(20)).min(WAIT_MS_MAX))
-            }
+            // Twenty doublings are far beyond the longest wait.
+            Some(beyond) => self.last.plus_ms((WAIT_MS_MIN << beyond.min(20)).min(wait_ms_max)),
         }
     }
 }
 
 impl<K: Eq + Hash + Clone> Lockout<K> {
-    /// Allows `free` wrong tries before the first wait.
+    /// Allows `free` wrong tries before the first wait, and has nobody wait for longer than `wait_ms_max`.
     #[must_use]
-    pub fn new(free: u32) -> Self {
-        Self { tries: HashMap::new(), free }
+    pub fn new(free: u32, wait_ms_max: u64) -> Self {
+        Self { tries: HashMap::new(), free, wait_ms_max }
     }
 
     /// Counts a try as wrong before it is known to be: tries that run at one time are all counted.
@@ -55,7 +52,7 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
     pub fn begin(&mut self, name: &K, now: Timestamp) -> Result<(), u64> {
         let known = self.tries.get(name).copied().filter(|tries| now.since_ms(tries.last) < DAY_MS);
         let tries = known.unwrap_or_default();
-        let wait = tries.open_at(self.free).since_ms(now);
+        let wait = tries.open_at(self.free, self.wait_ms_max).since_ms(now);
         if tries.wrong >= self.free && wait > 0 {
             return Err(wait);
         }
@@ -97,21 +94,27 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
             self.tries.retain(|_, tries| tries.wrong >= free);
         }
         if self.tries.len() >= NAMES_MAX {
-            self.tries.clear();
+            // Nobody can make the worst forgotten by many others that are not as bad.
+            let mut worst: Vec<(u32, Timestamp)> =
+                self.tries.values().map(|tries| (tries.wrong, tries.last)).collect();
+            let (_, middle, _) = worst.select_nth_unstable(NAMES_MAX / 2);
+            let middle = *middle;
+            self.tries.retain(|_, tries| (tries.wrong, tries.last) > middle);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lockout, NAMES_MAX, WAIT_MS_MAX};
+    use super::{Lockout, NAMES_MAX};
     use crate::time::{DAY_MS, Timestamp};
 
+    const WAIT_MS_MAX: u64 = 900_000;
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     #[test]
     fn each_wrong_try_beyond_the_free_ones_waits_twice_as_long() {
-        let mut lockout = Lockout::new(3);
+        let mut lockout = Lockout::new(3, WAIT_MS_MAX);
         let mut now = NOW;
         for _ in 0..3 {
             lockout.begin(&"alice", now).unwrap();
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_right_try_and_a_day_of_rest_forget_the_wrong_ones() {
-        let mut lockout = Lockout::new(1);
+        let mut lockout = Lockout::new(1, WAIT_MS_MAX);
         lockout.begin(&"alice", NOW).unwrap();
         lockout.begin(&"alice", NOW).unwrap_err();
         lockout.succeed(&"alice");
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_right_try_that_is_forgiven_leaves_the_wrong_ones() {
-        let mut lockout = Lockout::new(2);
+        let mut lockout = Lockout::new(2, WAIT_MS_MAX);
         for _ in 0..9 {
             lockout.begin(&"office", NOW).unwrap();
             lockout.forgive(&"office");
@@ -156,10 +159,22 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut lockout = Lockout::new(2);
+        let mut lockout = Lockout::new(2, WAIT_MS_MAX);
         for name in 0..3 * NAMES_MAX {
             lockout.begin(&name, NOW).unwrap();
         }
         assert!(lockout.tries.len() <= NAMES_MAX);
+        // However many come, whoever is locked stays so.
+        for _ in 0..5 {
+            lockout.begin(&usize::MAX, NOW).ok();
+            let wait = lockout.begin(&usize::MAX, NOW).err().unwrap_or_default();
+            lockout.begin(&usize::MAX, NOW.plus_ms(wait)).ok();
+        }
+        for name in 0..2 * NAMES_MAX {
+            for _ in 0..2 {
+                lockout.begin(&name, NOW).ok();
+            }
+        }
+        assert!(lockout.tries.len() <= NAMES_MAX && lockout.begin(&usize::MAX, NOW).is_err());
     }
 }

@@ -6,6 +6,7 @@ mod data;
 mod hidden;
 mod install;
 mod keys;
+mod lockouts;
 mod numbers;
 mod plugins;
 mod refusals;

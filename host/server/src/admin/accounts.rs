@@ -106,7 +106,10 @@ pub(super) async fn me(ask: Ask) -> Result<Me, Problem> {
 pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> Result<Nothing, Problem> {
     let (visitor, logins) = (ask.caller.actor.visitor()?, &ask.caller.admin.logins);
     let (old, new) = (Secret::new(ask.body.old_password), Secret::new(ask.body.new_password));
-    let changed = logins.change_password(visitor, &ask.caller.management, old, new, now()).await;
+    let changed = {
+        let (management, address) = (&ask.caller.management, ask.caller.from);
+        logins.change_password(visitor, (management, address), old, new, now()).await
+    };
     changed.map_err(|error| match error {
         LoginError::Wrong => Problem::wrong_password(),
         error => error.into(),

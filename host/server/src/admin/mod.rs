@@ -49,6 +49,7 @@ use self::answer::bytes;
 pub(crate) use self::answer::{Answer, Body};
 pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
+use crate::config::client_address;
 use crate::manage::login::Logins;
 use crate::shared::Shared;
 use crate::upstream::permission::{Word, permissions};
@@ -77,7 +78,12 @@ pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: 
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
         (&Method::GET, "/readyz") => ready(admin),
         (&Method::GET, "/metrics") => metrics(admin),
-        _ => managed(admin, from, head, body).await,
+        _ => {
+            let server = &admin.shared.settings.server;
+            let (trusted, header) = (&server.trusted_proxies, &server.client_address_header);
+            let from = client_address(trusted, header, from, &head.headers);
+            managed(admin, from, head, body).await
+        }
     }
 }
 

@@ -18,6 +18,9 @@ const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 /// How long an access token is valid.
 pub(crate) const ACCESS_MS: u64 = 15 * 60 * 1000;
 
+/// How far a clock may be ahead of another, or of itself.
+const AHEAD_SECONDS_MAX: u64 = 60;
+
 /// The key that signs access tokens.
 pub(crate) struct TokenKey(Hmac<Sha256>);
 
@@ -60,7 +63,9 @@ impl TokenKey {
         let payload = signed.strip_prefix(HEADER)?.strip_prefix('.')?;
         self.mac(signed).verify_slice(&URL_SAFE_NO_PAD.decode(tag).ok()?).ok()?;
         let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        (now.millis() / 1000 < claims.exp).then_some(claims)
+        // One that is yet to be made was made before the clock was set back: it would be good for too long.
+        let second = now.millis() / 1000;
+        (second < claims.exp && claims.iat <= second + AHEAD_SECONDS_MAX).then_some(claims)
     }
 
     fn mac(&self, text: &str) -> Hmac<Sha256> {
@@ -86,6 +91,9 @@ mod tests {
         let read = key.read(&token, NOW.plus_ms(ACCESS_MS - 1)).unwrap();
         assert_eq!((read.sub, read.sid), (user, session));
         assert_eq!(key.read(&token, NOW.plus_ms(ACCESS_MS)), None);
+        let before = |ms| Timestamp::from_millis(NOW.millis() - ms);
+        assert!(key.read(&token, before(60_000)).is_some());
+        assert_eq!(key.read(&token, before(61_000)), None, "the clock was set back");
         assert_eq!(TokenKey::new(&[2; 32]).read(&token, NOW), None);
         assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
         for at in 0..token.len() {

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use http::header::HeaderName;
 use serde::Deserialize;
 
+use super::network::{AddressHeader, Network};
 use super::value::{Attempts, HeadBytes, Millis};
 
 /// Listeners and directories.
@@ -27,6 +29,10 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// With it, operators must speak TLS.
     pub admin_tls: Option<Tls>,
+    /// Proxies that are believed when they say who they heard from.
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    pub client_address_header: AddressHeader,
 }
 
 impl Default for Server {
@@ -39,6 +45,8 @@ impl Default for Server {
             drain_timeout_ms: Millis(30_000),
             tls: None,
             admin_tls: None,
+            trusted_proxies: Vec::new(),
+            client_address_header: AddressHeader(HeaderName::from_static("x-forwarded-for")),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and
 //! names the user; the refresh token is good once, and the session that it stands for is a row of the database.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_core::id::{SessionId, UserId};
+use tokio::sync::Semaphore;
+use tollgate_core::id::SessionId;
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
@@ -22,17 +24,51 @@ use crate::clock;
 const TOKEN_KEY: &str = "token_key";
 /// How long a session lasts after its last refresh.
 const SESSION_MS: u64 = 30 * DAY_MS;
-/// Wrong passwords for one name before the first wait.
-const FREE_BY_NAME: u32 = 5;
-/// Wrong passwords from one address before the first wait: many people may share one.
-const FREE_BY_ADDRESS: u32 = 20;
+/// Wrong passwords for one name from one address before the first wait, and the longest wait: whoever shares an address
+/// with somebody who guesses is not shut out for long.
+const BY_BOTH: (u32, u64) = (5, 60_000);
+/// The same from one address, whatever the names: many people may share one.
+const BY_ADDRESS: (u32, u64) = (20, 60_000);
+/// The same for one name, from wherever it has not logged in of late. It slows down those who come from many addresses.
+const BY_NAME: (u32, u64) = (100, 2_000);
+/// Pairs of a name and an address at which it has logged in that are remembered.
+const KNOWN_MAX: usize = 10_000;
+/// Passwords that are looked at together: each takes 19 MiB and some milliseconds of a processor.
+const AT_ONE_TIME: usize = 4;
 
 /// Who may manage what, by password or token.
 pub(crate) struct Logins {
     management: Management,
     key: TokenKey,
+    both: Guesses,
     names: Guesses,
     addresses: Guesses,
+    /// Where names have logged in of late.
+    known: Mutex<HashSet<[u8; 32]>>,
+    looking: Semaphore,
+}
+
+/// Who tries, and from where.
+struct Try<'a> {
+    name: &'a str,
+    address: String,
+    both: String,
+}
+
+impl<'a> Try<'a> {
+    fn new(name: &'a str, address: IpAddr) -> Self {
+        let address = neighbourhood(address).to_string();
+        let both = format!("{address} {name}");
+        Self { name, address, both }
+    }
+}
+
+/// What stands for one household or machine: of IPv6, anybody has as many addresses as there are in a /64.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 /// What a client gets for a password or a refresh token.
@@ -95,9 +131,11 @@ impl Logins {
         let made = keys::admin_secret().map_err(|_| ManageError::Randomness)?;
         let secret = management.store.catalogue.secret_setting(&management.master, TOKEN_KEY, &made).await?;
         let key = TokenKey::new(&keys::digest(&secret));
-        let names = Guesses::open(&management, Guessed::Name, FREE_BY_NAME).await?;
-        let addresses = Guesses::open(&management, Guessed::Address, FREE_BY_ADDRESS).await?;
-        Ok(Self { management, key, names, addresses })
+        let both = Guesses::open(&management, Guessed::Name, BY_BOTH).await?;
+        let names = Guesses::open(&management, Guessed::Name, BY_NAME).await?;
+        let addresses = Guesses::open(&management, Guessed::Address, BY_ADDRESS).await?;
+        let (known, looking) = (Mutex::default(), Semaphore::new(AT_ONE_TIME));
+        Ok(Self { management, key, both, names, addresses, known, looking })
     }
 
     /// The database that the logins are in.
@@ -116,22 +154,63 @@ impl Logins {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Tokens, LoginError> {
-        let address = address.to_string();
-        self.addresses.begin(&self.management, &address, now).await?;
-        self.names.begin(&self.management, name, now).await?;
-        let known = self.management.store.catalogue.password(name).await?;
-        let user = right(password, known).await.ok_or(LoginError::Wrong)?;
-        self.names.change(&self.management, name, now, Lockout::succeed).await?;
-        // The owner of one account must not be able to erase their guesses at others.
-        self.addresses.change(&self.management, &address, now, Lockout::forgive).await?;
+        let user = self.checked(&Try::new(name, address), password).await?;
         let secret = fresh()?;
         let (token, expires_at) = (keys::digest(&secret), now.plus_ms(SESSION_MS));
         let session = self.management.store.sessions.begin_session(user.id, token, now, expires_at).await?;
         Ok(self.tokens(user, session, &secret, now))
     }
 
-    /// Takes a refresh token. A token that was used before ends its session, because it or its successor has been
-    /// stolen.
+    /// The user whose password this is, if anybody may try it now. Times of tries are the steady clock's.
+    async fn checked(&self, tried: &Try<'_>, password: Secret) -> Result<User, LoginError> {
+        let (management, at) = (&self.management, clock::steady());
+        self.addresses.begin(management, &tried.address, at).await?;
+        let begun = self.begin(tried, at).await;
+        if begun.is_err() {
+            // A try that is not made says nothing of its address.
+            self.addresses.change(management, &tried.address, at, Lockout::forgive).await?;
+        }
+        begun?;
+        let known = management.store.catalogue.password(tried.name).await?;
+        let looked = {
+            let _place = self.looking.acquire().await;
+            right(password, known).await
+        };
+        let user = looked.ok_or(LoginError::Wrong)?;
+        self.both.change(management, &tried.both, at, Lockout::succeed).await?;
+        self.names.change(management, tried.name, at, Lockout::forgive).await?;
+        // Whoever has one account must not wipe out their guesses at others.
+        self.addresses.change(management, &tried.address, at, Lockout::forgive).await?;
+        self.know(tried);
+        Ok(user)
+    }
+
+    async fn begin(&self, tried: &Try<'_>, at: Timestamp) -> Result<(), LoginError> {
+        self.both.begin(&self.management, &tried.both, at).await?;
+        if self.is_known(tried) {
+            return Ok(());
+        }
+        let begun = self.names.begin(&self.management, tried.name, at).await;
+        if begun.is_err() {
+            self.both.change(&self.management, &tried.both, at, Lockout::forgive).await?;
+        }
+        begun
+    }
+
+    fn is_known(&self, tried: &Try<'_>) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest(&tried.both))
+    }
+
+    fn know(&self, tried: &Try<'_>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(digest(&tried.both));
+    }
+
+    /// Takes a refresh token. One that was used before ends its session, because somebody has stolen it or its
+    /// successor.
     ///
     /// # Errors
     /// [`LoginError`].
@@ -190,16 +269,12 @@ impl Logins {
     pub(crate) async fn change_password(
         &self,
         visitor: &Visitor,
-        management: &Management,
+        (management, address): (&Management, IpAddr),
         old: Secret,
         new: Secret,
         now: Timestamp,
     ) -> Result<(), LoginError> {
-        let name = &visitor.user.name;
-        self.names.begin(&self.management, name, now).await?;
-        let known = self.management.store.catalogue.password(name).await?;
-        right(old, known).await.ok_or(LoginError::Wrong)?;
-        self.names.change(&self.management, name, now, Lockout::succeed).await?;
+        self.checked(&Try::new(&visitor.user.name, address), old).await?;
         let hash = hashed(new).await?;
         Ok(management
             .store
@@ -222,10 +297,15 @@ struct Guesses {
 }
 
 impl Guesses {
-    async fn open(management: &Management, kind: Guessed, free: u32) -> Result<Self, ManageError> {
-        let mut known = Lockout::new(free);
-        for (guessed, wrong, last) in management.store.sessions.lockouts(kind, clock::now()).await? {
-            known.restore(guessed, wrong, last);
+    async fn open(
+        management: &Management,
+        kind: Guessed,
+        (free, wait_ms_max): (u32, u64),
+    ) -> Result<Self, ManageError> {
+        let (mut known, now) = (Lockout::new(free, wait_ms_max), clock::now());
+        for (guessed, wrong, last) in management.store.sessions.lockouts(kind, now).await? {
+            // The clock may have been ahead then.
+            known.restore(guessed, wrong, last.min(now));
         }
         Ok(Self { kind, known: Mutex::new(known) })
     }
@@ -245,7 +325,7 @@ impl Guesses {
         now: Timestamp,
         change: impl FnOnce(&mut Lockout<[u8; 32]>, &[u8; 32]) -> T,
     ) -> Result<T, LoginError> {
-        let digest = keys::digest(&Secret::new(guessed.to_owned()));
+        let digest = digest(guessed);
         let (result, before, after) = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let before = known.tries(&digest);
@@ -260,7 +340,11 @@ impl Guesses {
     }
 }
 
-/// The user whose password this is. Takes equally long without one.
+fn digest(guessed: &str) -> [u8; 32] {
+    keys::digest(&Secret::new(guessed.to_owned()))
+}
+
+/// The user whose password this is. Takes as long where there is none.
 async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> {
     let stored = known.as_ref().map(|(_, hash)| hash.clone());
     let right = tokio::task::spawn_blocking(move || password::verify(&password, stored.as_deref())).await;
@@ -269,4 +353,22 @@ async fn right(password: Secret, known: Option<(User, String)>) -> Option<User> 
 
 fn fresh() -> Result<Secret, LoginError> {
     keys::refresh_token().map_err(|_| ManageError::Randomness.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::neighbourhood;
+
+    #[test]
+    fn an_address_stands_for_all_that_its_owner_has() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(neighbourhood(address.parse().unwrap()).to_string(), expected);
+        };
+        check("192.0.2.7", "192.0.2.7");
+        check("::ffff:192.0.2.7", "192.0.2.7");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+        check("2001:db8:1:2:ffff::1", "2001:db8:1:2::");
+        check("2001:db8:1:3::1", "2001:db8:1:3::");
+        check("::1", "::");
+    }
 }

@@ -9,6 +9,9 @@ use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, loaded, readable, stored};
 
+/// Rows of one kind that are kept.
+const KEPT_MAX: i64 = 20_000;
+
 #[async_trait]
 impl LockOuts for Database {
     async fn lockouts(&self, kind: Guessed, now: Timestamp) -> Result<Vec<WrongTries>, StoreError> {
@@ -28,6 +31,10 @@ impl LockOuts for Database {
     async fn keep_lockout(&self, kind: Guessed, tries: WrongTries) -> Result<(), StoreError> {
         const DOING: &str = "keeping a lock-out";
         let (guessed, wrong, last) = tries;
+        if guessed[0] == 0 {
+            // Now and then: there may be as many addresses as somebody likes.
+            self.trim_lockouts(kind).await?;
+        }
         sqlx::query("DELETE FROM lockout WHERE (kind = ? AND guessed = ?) OR last_at <= ?")
             .bind(kind as i64)
             .bind(guessed.as_slice())
@@ -47,5 +54,21 @@ impl LockOuts for Database {
             .await
             .doing(DOING)?;
         Ok(())
+    }
+}
+
+impl Database {
+    /// Forgets the oldest of too many.
+    async fn trim_lockouts(&self, kind: Guessed) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM lockout WHERE kind = ?1 AND last_at < \
+             (SELECT last_at FROM lockout WHERE kind = ?1 ORDER BY last_at DESC LIMIT 1 OFFSET ?2)",
+        )
+        .bind(kind as i64)
+        .bind(KEPT_MAX)
+        .execute(self.pool())
+        .await
+        .doing("trimming lock-outs")
+        .map(drop)
     }
 }
