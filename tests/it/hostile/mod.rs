@@ -1,5 +1,6 @@
 //! What strangers try, by kind: providers, users, components and accidents cannot take money, keys or service.
 
+mod accidents;
 mod bodies;
 mod config;
 mod data;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use serde_json::{Map, Value};
+use tollgate_core::line;
 
 /// The reader of standard output has left, as `head` does when it has seen enough. That is no failure of the command.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         // Names, models and errors are strangers' words, and this may be a terminal.
-        Value::String(text) => tollgate_core::line::plain(text).into_owned(),
+        Value::String(text) => line::plain(text).into_owned(),
         other => other.to_string(),
     }
 }
@@ -91,8 +92,10 @@ pub(super) fn write(bytes: &[u8]) -> anyhow::Result<()> {
 /// An error with its causes, to standard error.
 pub(super) fn complain(error: &anyhow::Error) {
     // There is nowhere left to say that standard error is gone.
-    let text = format!("{error:#}");
-    // A wrong line of a configuration is shown below its error; nothing else is any text's to do.
-    let lines: Vec<_> = text.lines().map(tollgate_core::line::plain).collect();
-    let _told = writeln!(std::io::stderr().lock(), "tollgate: {}", lines.join("\n"));
+    let _told = writeln!(std::io::stderr().lock(), "tollgate: {}", lines(&format!("{error:#}")));
+}
+
+/// Lines as they may be shown: those of a configuration that is refused are several.
+fn lines(text: &str) -> String {
+    text.split('\n').map(line::plain).collect::<Vec<_>>().join("\n")
 }

@@ -18,6 +18,7 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tollgate_core::line;
 pub(crate) use tollgate_store::file;
 
 pub use self::grant::Grants;
@@ -115,6 +116,11 @@ impl Config {
         }
         if self.pool.is_some() && self.lending != Lending::default() {
             return Err("[pool]: this is the old name of [lending], which is given too".to_owned());
+        }
+        if let Some(name) = self.providers.keys().find(|name| line::unruly(name).is_some() || name.is_empty())
+        {
+            let name = line::plain(name);
+            return Err(format!("[providers]: the name `{name}` is empty, or holds a sign that nobody sees"));
         }
         for model in &self.models {
             if let Some(provider) = model.stranger(|name| self.providers.contains_key(name)) {

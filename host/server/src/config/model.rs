@@ -1,6 +1,7 @@
 //! An entry of `[[models]]`, and its equivalent in the management API: what clients call a model, and who serves it.
 
 use serde::{Deserialize, Serialize};
+use tollgate_core::line::{is_unruly, plain};
 
 use super::value::BaseUrl;
 
@@ -120,7 +121,7 @@ impl Model {
     /// What is invalid with any providers.
     fn check(&self) -> Result<(), String> {
         let Self { name, aliases, targets, fallbacks } = self;
-        let said = |what: &str| Err(format!("model `{name}` {what}"));
+        let said = |what: &str| Err(format!("model `{}` {what}", plain(name)));
         if !self.names().chain(fallbacks.iter().map(String::as_str)).all(is_name) {
             return said("has a name that is empty, too long, or holds spaces");
         }
@@ -166,7 +167,7 @@ impl Model {
 }
 
 fn is_name(name: &str) -> bool {
-    let odd = |sign: char| sign.is_control() || sign.is_whitespace();
+    let odd = |sign: char| is_unruly(sign) || sign.is_whitespace();
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(odd)
 }
 

@@ -9,9 +9,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use tollgate_core::time::{DAY_MS, Timestamp};
 
@@ -26,6 +27,13 @@ const BATCH: u32 = 250;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often a server looks.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// How long the operator's command may take for one file.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(600);
+/// How often it is looked after.
+const COMMAND_LOOK: Duration = Duration::from_millis(20);
+/// What the command is told of the gateway's environment.
+const KEPT: [&str; 10] =
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE"];
 /// The ending of an incomplete file.
 const PART: &str = "part";
 
@@ -199,7 +207,9 @@ fn completed(part: &Path, command: &[String]) -> Result<PathBuf, RetentionError>
     let path = part.with_extension("");
     std::fs::rename(part, &path).map_err(file("completing", &path))?;
     if let Some((program, arguments)) = command.split_first() {
-        let status = Command::new(program).args(arguments).arg(&path).status();
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&path);
+        let status = run(command, COMMAND_PATIENCE);
         let program = program.clone();
         let status = status.map_err(|source| RetentionError::Command { program: program.clone(), source })?;
         if !status.success() {
@@ -207,4 +217,61 @@ fn completed(part: &Path, command: &[String]) -> Result<PathBuf, RetentionError>
         }
     }
     Ok(path)
+}
+
+/// Runs an operator's command: without the secrets that the environment of the gateway holds, with nothing to read, in
+/// a group of its own, and for so long at most.
+fn run(mut command: Command, patience: Duration) -> io::Result<ExitStatus> {
+    command.env_clear();
+    command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    let until = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            break;
+        }
+        std::thread::sleep(COMMAND_LOOK);
+    }
+    // What it has started goes with it.
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+    }
+    child.wait()?;
+    let told = format!("it was not done within {} s", patience.as_secs());
+    Err(io::Error::new(io::ErrorKind::TimedOut, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+    use std::process::Command;
+    use std::time::Duration;
+
+    #[test]
+    fn a_command_that_hangs_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut patience = Duration::from_millis(100);
+        // Until it has come so far as to start something.
+        let started = loop {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("sleep 600 & echo $! > {}; sleep 600", file.display()));
+            assert_eq!(run(command, patience).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+            match std::fs::read_to_string(&file).unwrap_or_default().trim().parse::<u32>() {
+                Ok(started) => break started,
+                Err(_) => patience *= 2,
+            }
+        };
+        let is_alive = || {
+            let state = std::fs::read_to_string(format!("/proc/{started}/stat")).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        while is_alive() {
+            std::thread::yield_now();
+        }
+    }
 }

@@ -9,6 +9,7 @@ use tollgate_store::{CODES_MAX, Granted, NewBatch};
 pub use tollgate_store::CodeBatch;
 
 use super::error::Which;
+use super::words::seen;
 use super::{ManageError, Management, Page, Window};
 use crate::auth::keys;
 use crate::clock::now;
@@ -43,6 +44,7 @@ impl Management {
                 format!("a batch has between 1 and {CODES_MAX} codes"),
             ));
         }
+        seen("label", &order.label)?;
         let make = |_| keys::redeem_code().map_err(|_| ManageError::Randomness);
         let codes: Vec<Secret> = (0..order.count).map(make).collect::<Result<_, _>>()?;
         let hint = |code: &Secret| code.expose().get(..CODE_HINT_LENGTH).unwrap_or_default().to_owned();

@@ -16,6 +16,7 @@ use tollgate_store::{Credential, CredentialChange, CredentialFilter, CredentialP
 pub use tollgate_store::{CheckResult, CredentialState, Loan};
 
 use super::error::Which;
+use super::words::seen;
 use super::{ManageError, Management, Page, Window};
 use crate::auth::memory_keys::MemoryKeys;
 use crate::clock::now;
@@ -109,6 +110,8 @@ impl Management {
     /// Without such a user, and for an invalid weight, limit or platform.
     pub async fn add_credential(&self, new: NewCredential) -> Result<CredentialId, ManageError> {
         let NewCredential { provider, user, label, weight, secret, limits, place } = new;
+        seen("label", &label)?;
+        seen("provider", &provider)?;
         if let Some(place) = &place {
             place.check(user.is_none()).map_err(|reason| ManageError::invalid("platform", reason))?;
         }
@@ -206,6 +209,7 @@ impl Management {
     /// # Errors
     /// Without such a credential, or for an invalid weight or limit.
     pub async fn change_credential(&self, id: CredentialId, edit: CredentialEdit) -> Result<(), ManageError> {
+        seen("label", edit.label.as_deref().unwrap_or_default())?;
         let known = self.sealed_credential(id).await?;
         let change = CredentialChange {
             label: edit.label.as_deref().unwrap_or(&known.label),

@@ -7,6 +7,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_store::{ApiKey, KeyChange, KeyFilter, NewApiKey};
 
 use super::error::Which;
+use super::words::seen;
 use super::{ManageError, Management, Page, Window};
 use crate::auth::keys;
 use crate::clock::now;
@@ -66,6 +67,7 @@ impl Management {
         expires_at: Option<Timestamp>,
         limits: KeyLimits,
     ) -> Result<(ApiKeyId, Secret), ManageError> {
+        seen("name", name)?;
         let user = self.find_user(user).await?;
         let key = keys::api_key().map_err(|_| ManageError::Randomness)?;
         let hint = key.expose().get(..KEY_HINT_LENGTH).unwrap_or_default();
@@ -125,6 +127,7 @@ impl Management {
     /// # Errors
     /// Without such a key, when it would be one more than its user may have, or for invalid limits.
     pub async fn change_key(&self, id: ApiKeyId, edit: KeyEdit) -> Result<(), ManageError> {
+        seen("name", edit.name.as_deref().unwrap_or_default())?;
         let key = self.store.catalogue.api_key(id).await.which(id)?;
         let change = KeyChange {
             name: edit.name.as_deref().unwrap_or(&key.name),

@@ -10,6 +10,7 @@
 mod amounts;
 mod audit;
 mod bodies;
+mod cells;
 mod codes;
 mod credentials;
 mod dry_run;
@@ -28,6 +29,7 @@ mod receipts;
 mod requests;
 mod usage;
 mod users;
+mod words;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

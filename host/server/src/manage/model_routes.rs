@@ -6,6 +6,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_store::ModelRoute;
 
 use super::error::Which;
+use super::words::all_seen;
 use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 use crate::config::Model;
@@ -47,6 +48,7 @@ impl Management {
     /// # Errors
     /// When a route has one of its names.
     pub async fn add_route(&self, model: &Model) -> Result<RouteId, ManageError> {
+        named(model)?;
         self.check_names(model, None).await?;
         let definition = definition(model)?;
         let names: Vec<&str> = model.names().collect();
@@ -61,6 +63,7 @@ impl Management {
     /// # Errors
     /// Without such a route, or when another has one of the names.
     pub async fn change_route(&self, id: RouteId, model: &Model) -> Result<(), ManageError> {
+        named(model)?;
         self.check_names(model, Some(id)).await?;
         let definition = definition(model)?;
         let names: Vec<&str> = model.names().collect();
@@ -100,4 +103,17 @@ fn read(row: &ModelRoute) -> Result<RouteRow, ManageError> {
 /// A route as it is stored and noted.
 fn definition(model: &Model) -> Result<Value, ManageError> {
     serde_json::to_value(model).map_err(|error| ManageError::unwritable("a model route", error))
+}
+
+/// Refuses a route that names something which nobody could see.
+fn named(model: &Model) -> Result<(), ManageError> {
+    let texts = |list: &[String]| list.to_vec();
+    let Model { name, aliases, targets, fallbacks } = model;
+    let mut names = [vec![name.clone()], texts(aliases), texts(fallbacks)].concat();
+    for target in targets {
+        names.push(target.provider.clone());
+        names.extend(target.model.clone());
+        names.extend(target.credentials.iter().cloned());
+    }
+    all_seen("name", names.iter().map(String::as_str))
 }

@@ -7,6 +7,7 @@ use tollgate_store::Refund;
 pub use tollgate_store::{Granted, StatementLine, VerifyReport, Violation};
 
 use super::error::Which;
+use super::words::seen;
 use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 
@@ -21,6 +22,7 @@ impl Management {
         points: Micropoints,
         reason: &str,
     ) -> Result<Granted, ManageError> {
+        seen("reason", reason)?;
         self.store.ledger.grant(user, points, reason, self.actor(), now()).await.which(user)
     }
 
@@ -35,6 +37,8 @@ impl Management {
         reference: &str,
         reason: &str,
     ) -> Result<Granted, ManageError> {
+        seen("reason", reason)?;
+        seen("reference", reference)?;
         self.store.ledger.top_up(user, points, reference, reason, self.actor(), now()).await.which(user)
     }
 
@@ -50,6 +54,8 @@ impl Management {
         reason: &str,
         key: Option<&str>,
     ) -> Result<Granted, ManageError> {
+        seen("reason", reason)?;
+        seen("key", key.unwrap_or_default())?;
         let refund = Refund { request, amount, reason, actor: self.actor(), key };
         self.store.ledger.refund(&refund, now()).await.which(request)
     }

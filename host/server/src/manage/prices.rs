@@ -10,6 +10,7 @@ use tollgate_store::{NewPrices, Payers};
 pub use tollgate_store::PriceVersion;
 
 use super::error::Which;
+use super::words::{all_seen, seen};
 use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
 use crate::prices::file;
@@ -96,6 +97,9 @@ impl Management {
     /// When it is not complete, or its moment has passed.
     pub async fn publish_prices(&self, list: &PriceList) -> Result<u64, ManageError> {
         let PriceList { models, effective_at, note } = list;
+        seen("note", note.as_deref().unwrap_or_default())?;
+        all_seen("model", models.keys().map(String::as_str))?;
+        all_seen("provider", models.values().map(|model| model.provider.as_str()))?;
         let new =
             NewPrices { models, effective_at: *effective_at, actor: self.actor(), note: note.as_deref() };
         Ok(self.store.catalogue.schedule_prices(&new, now()).await?)

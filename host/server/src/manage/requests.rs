@@ -13,6 +13,7 @@ use tollgate_store::{Attempt, Digest};
 pub use tollgate_store::{RequestFilter, RequestRecord, Retention};
 
 use super::amounts::Units;
+use super::cells;
 use super::error::Which;
 use super::{ManageError, Management, Page};
 
@@ -211,9 +212,10 @@ impl LogShape {
                 }
             }
             Self::Csv => {
-                let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(&mut lines);
-                entries.iter().try_for_each(|entry| writer.serialize(entry)).map_err(unwritable)?;
-                writer.flush().map_err(unwritable)?;
+                let mut plain = csv::WriterBuilder::new().has_headers(first).from_writer(Vec::new());
+                entries.iter().try_for_each(|entry| plain.serialize(entry)).map_err(unwritable)?;
+                let plain = plain.into_inner().map_err(unwritable)?;
+                cells::harmless(&plain, &mut lines).map_err(unwritable)?;
             }
         }
         Ok(lines)

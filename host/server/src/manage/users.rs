@@ -10,6 +10,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_store::{Balance, StoreError, User, UserChange};
 
 use super::error::Which;
+use super::words::seen;
 use super::{ManageError, Management, Page, Window};
 use crate::auth::password::{self, PasswordError};
 use crate::clock::now;
@@ -69,6 +70,7 @@ impl Management {
     /// # Errors
     /// When the name is taken or not a name, the password is not one, or the floor is above 0; nothing is added then.
     pub async fn create_user(&self, new: NewUser) -> Result<UserId, ManageError> {
+        seen("name", &new.name)?;
         let edit = UserEdit {
             role: Some(new.role).filter(|role| *role != Role::default()),
             floor: Some(new.floor).filter(|floor| *floor != Micropoints::ZERO),
