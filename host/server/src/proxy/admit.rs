@@ -287,7 +287,10 @@ fn destination<'r>(
 ) -> Result<Destination<'r>, ProxyError> {
     let Request { caller, call, at, .. } = request;
     let found = Destination::find(snapshot, directory.prices.at(*at), *call, model);
-    let mut destination = found.map_err(|unserved| unserved_error(unserved, *call, model))?;
+    let mut destination = found.map_err(|unserved| match directory.prices.still_to_come(*at) {
+        Some(first) => ProxyError::BeforePrices { now: *at, first },
+        None => unserved_error(unserved, *call, model),
+    })?;
     destination.tiers.retain(|tier| limit::model(caller, &tier.model).is_ok());
     limit::providers(caller, &mut destination)?;
     if destination.tiers.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }

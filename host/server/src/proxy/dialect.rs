@@ -102,6 +102,9 @@ impl ProxyError {
                 words(504, "server_error", Some("upstream_timeout"), "timeout_error", "DEADLINE_EXCEEDED")
             }
             Self::Policy(_) => words(503, "server_error", Some("policy_failed"), "api_error", "UNAVAILABLE"),
+            Self::BeforePrices { .. } => {
+                words(503, "server_error", Some("clock_is_wrong"), "api_error", "UNAVAILABLE")
+            }
             Self::Unavailable => words(503, "server_error", Some("unavailable"), "api_error", "UNAVAILABLE"),
             Self::Translated { status, .. } => words(*status, INVALID, None, INVALID, "INVALID_ARGUMENT"),
             Self::Internal => words(500, "server_error", None, "api_error", "INTERNAL"),
@@ -264,6 +267,7 @@ mod tests {
     use super::ErrorDialect;
     use crate::proxy::error::ProxyError;
     use tollgate_core::protocol::{Operation, Protocol};
+    use tollgate_core::time::Timestamp;
 
     #[test]
     fn every_protocol_gets_its_own_shape() {
@@ -276,6 +280,17 @@ mod tests {
         assert_eq!(parse(Protocol::AnthropicMessages)["error"]["type"], "not_found_error");
         assert_eq!(parse(Protocol::Gemini)["error"]["status"], "NOT_FOUND");
         assert_eq!(parse(Protocol::Gemini)["error"]["code"], 404);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_said_in_every_protocol() {
+        let [now, first] = [0, 1_800_000_000_000].map(Timestamp::from_millis);
+        let error = ProxyError::BeforePrices { now, first };
+        for protocol in Protocol::ALL {
+            assert_eq!(error.status(protocol), 503);
+            let body = error.body(protocol.into(), "r1");
+            assert!(body.contains("1970-01-01T00:00:00Z") && body.contains("2027-01-15T08:00:00Z"), "{body}");
+        }
     }
 
     #[test]

@@ -273,7 +273,7 @@ fn note_attempt(
 async fn token(lane: &Lane, lease: &Lease) -> Token {
     // Where the secret may not go for a token, no attempt is made either.
     let Some(Ok(scheme)) = lease.upstream.terms.as_ref().map(|terms| terms.scheme()) else { return Ok(None) };
-    lane.shared.tokens.bearer(lease.credential(), scheme, lane.now()).await
+    lane.shared.tokens.bearer(lease.credential(), scheme, lane.date()).await
 }
 
 /// What a secret that makes no request of an envelope means to the caller.

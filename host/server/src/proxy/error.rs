@@ -76,6 +76,13 @@ pub(crate) enum ProxyError {
     Policy(&'static str),
     /// The ledger cannot take the request on now.
     Unavailable,
+    /// The clock says a moment before the first prices: nothing can be priced, whatever the model.
+    BeforePrices {
+        /// What it says.
+        now: Timestamp,
+        /// The first prices' moment.
+        first: Timestamp,
+    },
     /// An adapter's answer in the caller's own protocol: to a request that cannot be said in its provider's, or in
     /// place of the provider's own.
     Translated {
@@ -175,6 +182,11 @@ impl ProxyError {
             Self::UpstreamTimeout => "The provider did not answer in time.".to_owned(),
             Self::Policy(kind) => format!("The {kind} policy failed, so the request was not sent."),
             Self::Unavailable => "The gateway cannot take requests now. Try again shortly.".to_owned(),
+            Self::BeforePrices { now, first } => format!(
+                "The gateway's clock says {}, which is before its first prices ({}): it has to be set.",
+                now.rfc3339(),
+                first.rfc3339()
+            ),
             Self::Translated { .. } => "The request does not suit the model's provider.".to_owned(),
             Self::TooMuch => {
                 "The request is too large to be translated for this model's provider.".to_owned()

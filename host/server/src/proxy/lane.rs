@@ -16,7 +16,7 @@ use tollgate_core::time::Timestamp;
 use super::states::Ended;
 use super::ticket::Endings;
 use super::{Arrival, on_behalf_of, settle};
-use crate::clock::{now, random};
+use crate::clock::{now, random, steady};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::durable::DurableWaiters;
@@ -77,9 +77,15 @@ impl Lane {
         Arrival { id: RequestId::new(at, random()), started: Instant::now(), at }
     }
 
-    /// The time by the calendar.
+    /// The time by a clock that nobody sets: for how long things last, which are waits, rests and windows.
     #[expect(clippy::unused_self, reason = "a request asks its lane for everything that is not data")]
     pub(crate) fn now(&self) -> Timestamp {
+        steady()
+    }
+
+    /// The time by the calendar.
+    #[expect(clippy::unused_self, reason = "a request asks its lane for everything that is not data")]
+    pub(crate) fn date(&self) -> Timestamp {
         now()
     }
 }

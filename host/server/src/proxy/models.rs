@@ -46,7 +46,10 @@ pub(crate) fn answer(
                 .find(|known| *known == name)
                 .and_then(listed)
                 .map(|model| entry(protocol, &model))
-                .ok_or(ProxyError::UnknownModel(name)),
+                .ok_or_else(|| match directory.prices.still_to_come(now) {
+                    Some(first) => ProxyError::BeforePrices { now, first },
+                    None => ProxyError::UnknownModel(name),
+                }),
         }
     });
     (protocol, listed.map(|body| respond(&body)))

@@ -7,6 +7,7 @@ use tollgate_core::limits::{KeyLimits, RateMeter, RateStatus, Refused};
 use tollgate_core::time::Timestamp;
 
 use super::deciders::SharedLimiter;
+use crate::clock::steady;
 
 /// The limits of one API key, with what was used of them.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Limiter {
         let (counter, left) = match &self.shared {
             None => {
                 let mut meter = limited.meter.lock();
-                let admitted = meter.admit(rates, now);
+                let admitted = meter.admit_by(rates, now, steady());
                 let left = meter.standing(rates);
                 admitted.map_err(|refused| (refused, left))?;
                 (Counter::Local(Arc::clone(&limited.meter)), left)
