@@ -10,6 +10,7 @@ pub mod context;
 pub mod ending;
 pub mod eventstream;
 pub mod failure;
+pub mod fold;
 pub mod health;
 pub mod hold;
 pub mod host;

@@ -64,6 +64,8 @@ pub struct Extract {
     pub text: String,
     /// Where they come from, in the order of `text`.
     pub parts: Vec<Part>,
+    /// Places of separators in `text` between parts of one turn of a conversation, which are read as one.
+    pub joins: Vec<usize>,
 }
 
 /// Takes the text out of a JSON document of any kind.
@@ -73,12 +75,10 @@ pub struct Extract {
 pub fn extract(body: &[u8], scope: Scope) -> Result<Extract, JsonError> {
     let body = json::check_utf8(body)?;
     let mut scanner = Scanner::new(body.as_bytes());
-    let text = String::with_capacity(body.len().min(TEXT_BYTES_USUAL));
-    let mut walk =
-        Walk { body, scope, extract: Extract { text, parts: Vec::with_capacity(8) }, held: Vec::new() };
+    let mut walk = Walk::new(body, scope);
     walk.value(&mut scanner, Place { name: "", zone: Zone::Schema })?;
     scanner.end()?;
-    Ok(walk.extract)
+    Ok(walk.joined())
 }
 
 /// Replacements of ranges of `body`, in order and apart from each other, that put one `*` in place of each character
@@ -210,9 +210,24 @@ struct Walk<'a> {
     extract: Extract,
     /// Strings of the objects around the scanner that are bytes, unless their object turns out to hold text.
     held: Vec<Range<usize>>,
+    /// How many objects are around the scanner.
+    depth: usize,
+    /// The turn of the conversation that each part is prose of; 0 for none.
+    turns: Vec<usize>,
+    /// The turn at hand.
+    turn: usize,
+    /// Who has spoken last, and in which turn.
+    spoke: Option<(&'a str, usize)>,
 }
 
 impl<'a> Walk<'a> {
+    fn new(body: &'a str, scope: Scope) -> Self {
+        let text = String::with_capacity(body.len().min(TEXT_BYTES_USUAL));
+        let extract = Extract { text, parts: Vec::with_capacity(8), joins: Vec::new() };
+        let held = Vec::new();
+        Self { body, scope, extract, held, depth: 0, turns: Vec::new(), turn: 1, spoke: None }
+    }
+
     fn value(&mut self, scanner: &mut Scanner<'a>, place: Place<'_>) -> Result<(), JsonError> {
         match scanner.kind()? {
             Kind::Object => self.object(scanner, place.zone),
@@ -229,24 +244,64 @@ impl<'a> Walk<'a> {
     /// A document of plain text looks like one of bytes but for its `type`, which may come after the data.
     fn object(&mut self, scanner: &mut Scanner<'a>, zone: Zone) -> Result<(), JsonError> {
         let held_before = self.held.len();
+        let (first, mut role) = (self.extract.parts.len(), None);
         let mut holds_text = false;
         let mut more = scanner.open(Kind::Object)?;
+        self.depth += 1;
         while more {
+            if self.depth == 1 {
+                // What stands under two names of the body is not one text.
+                self.turn += 1;
+                self.spoke = None;
+            }
             let name = unescaped(self.slice(&scanner.key()?));
             let kind = scanner.kind()?;
             let start = scanner.at();
             self.value(scanner, Place { name: &name, zone: self.zone_of(&name, kind, zone) })?;
             let literal = self.slice(&(start..scanner.at()));
             holds_text |= name == "type" && kind == Kind::String && unescaped(literal) == "\"text\"";
+            if name == "role" {
+                role = Some(literal);
+            }
             more = scanner.more(Kind::Object)?;
+        }
+        self.depth -= 1;
+        if let Some(role) = role {
+            self.spoken(role, first);
         }
         if holds_text {
             for raw in self.held.split_off(held_before) {
-                self.add(raw);
+                self.add(raw, false);
             }
         }
         self.held.truncate(held_before);
         Ok(())
+    }
+
+    /// The parts from `first` on were said by `role`: in the turn of what came before, or in one of their own.
+    fn spoken(&mut self, role: &'a str, first: usize) {
+        let turn = match self.spoke {
+            Some((before, turn)) if before == role => turn,
+            _ => {
+                self.turn += 1;
+                self.turn
+            }
+        };
+        self.spoke = Some((role, turn));
+        self.turns.iter_mut().skip(first).filter(|part| **part > 0).for_each(|part| *part = turn);
+    }
+
+    /// The extract, with the places at which parts of one turn meet.
+    fn joined(mut self) -> Extract {
+        let Extract { parts, joins, .. } = &mut self.extract;
+        if self.scope == Scope::Request {
+            let meet = self.turns.windows(2).zip(parts.iter().skip(1));
+            joins.extend(
+                meet.filter(|(two, _)| two[0] > 0 && two[0] == two[1])
+                    .map(|(_, part)| part.at.saturating_sub(1)),
+            );
+        }
+        self.extract
     }
 
     fn array(&mut self, scanner: &mut Scanner<'a>, place: Place<'_>) -> Result<(), JsonError> {
@@ -260,7 +315,9 @@ impl<'a> Walk<'a> {
 
     fn string(&mut self, raw: Range<usize>, place: Place<'_>) {
         match self.usage(self.slice(&raw), place) {
-            Use::Text => self.add(raw),
+            Use::Text => {
+                self.add(raw, place.zone == Zone::Schema && matches!(place.name, "text" | "content"))
+            }
             Use::Bytes => self.held.push(raw),
             Use::Nothing => {}
         }
@@ -288,11 +345,12 @@ impl<'a> Walk<'a> {
         if leaves { Zone::Free } else { around }
     }
 
-    fn add(&mut self, raw: Range<usize>) {
+    fn add(&mut self, raw: Range<usize>, is_prose: bool) {
         let text = &mut self.extract.text;
         if !self.extract.parts.is_empty() {
             text.push_str(self.scope.separator());
         }
+        self.turns.push(if is_prose { self.turn } else { 0 });
         let at = text.len();
         json::unescape_into(text, self.body.get(raw.clone()).unwrap_or_default());
         self.extract.parts.push(Part { at, raw });

@@ -4,6 +4,7 @@ mod accidents;
 mod bodies;
 mod config;
 mod data;
+mod folding;
 mod hidden;
 mod install;
 mod keys;

@@ -221,3 +221,30 @@ fn the_text_of_an_event_is_what_people_and_tools_read() {
     );
     check(json!({"error": {"message": "no"}}), "");
 }
+
+#[test]
+fn parts_of_one_turn_are_read_as_one() {
+    let joined = |body: &str| {
+        let Extract { text, joins, .. } = extract(body.as_bytes(), Scope::Request).unwrap();
+        joins.iter().map(|&at| format!("{}|{}", &text[at - 1..at], &text[at + 1..at + 2])).collect::<Vec<_>>()
+    };
+    let parts = r#"[{"type":"text","text":"ab"},{"type":"text","text":"cd"}]"#;
+    assert_eq!(joined(&format!(r#"{{"messages":[{{"role":"user","content":{parts}}}]}}"#)), ["b|c"]);
+    let messages = |roles: [&str; 2]| {
+        format!(
+            r#"{{"messages":[{{"role":"{}","content":"ab"}},{{"role":"{}","content":"cd"}}]}}"#,
+            roles[0], roles[1]
+        )
+    };
+    assert_eq!(joined(&messages(["user", "user"])), ["b|c"]);
+    assert!(joined(&messages(["user", "assistant"])).is_empty());
+    // Whoever speaks may be named behind what they say.
+    let after = r#"{"messages":[{"content":"ab","role":"A"},{"content":"cd","role":"B"},{"content":"ef","role":"B"}]}"#;
+    assert_eq!(joined(after), ["d|e"]);
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":"ab"},{"text":"cd"}]}]}"#;
+    assert_eq!(joined(gemini), ["b|c"]);
+    // Two texts of two kinds, and what is no prose.
+    assert!(joined(r#"{"system":[{"text":"ab"}],"messages":[{"role":"user","content":"cd"}]}"#).is_empty());
+    assert!(joined(r#"{"input":["ab","cd"]}"#).is_empty());
+    assert!(joined(r#"{"tools":[{"description":"ab"},{"description":"cd"}]}"#).is_empty());
+}

@@ -26,7 +26,7 @@ pub use self::log::{KeepBodies, Log, LogFiles, LogFormat, Requests, Rotate};
 pub use self::model::{Model, Target};
 pub(crate) use self::network::client_address;
 pub use self::network::{AddressHeader, Network};
-pub use self::policy::{OnError, Plugins, Policies, Policy};
+pub use self::policy::{ContentFilter, OnError, Plugins, Policies, Policy};
 pub use self::provider::{Provider, Providers};
 pub use self::server::{Lending, Limits, Server, Store, Sync, Tls};
 pub use self::value::{Attempts, BaseUrl, BodyBytes, HeadBytes, LogFilter, Millis};
@@ -61,6 +61,8 @@ pub struct Config {
     pub pool: Option<Lending>,
     /// The policies.
     pub policies: Policies,
+    /// How the content filter reads.
+    pub content_filter: ContentFilter,
 }
 
 /// Why a configuration was refused. The text names the file, and the line where there is one.
@@ -170,6 +172,7 @@ impl Default for Config {
             lending: Lending::default(),
             pool: None,
             policies: Policies::default(),
+            content_filter: ContentFilter::default(),
         }
     }
 }

@@ -66,6 +66,20 @@ impl Default for Policies {
     }
 }
 
+/// How the content filter reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContentFilter {
+    /// Whether texts are searched as a person reads them, too, and not only as they are spelled.
+    pub fold: bool,
+}
+
+impl Default for ContentFilter {
+    fn default() -> Self {
+        Self { fold: true }
+    }
+}
+
 /// One policy binding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {

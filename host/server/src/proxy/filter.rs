@@ -33,13 +33,14 @@ pub(crate) struct Refusal {
 /// # Errors
 /// [`Refusal`] when the policy blocks, or when it fails and its binding does not say `open`.
 pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<(), Refusal> {
-    let Some(Screen { filter, matcher }) = screen else { return Ok(()) };
+    let Some(screen) = screen else { return Ok(()) };
+    let Screen { filter, matcher, .. } = screen;
     if matcher.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Ok(());
     }
     // The body was validated when it was read, so its text can be found.
     let Ok(extract) = text::extract(&inbound.body, Scope::Request) else { return Ok(()) };
-    let found = matcher.find(&extract.text);
+    let found = screen.find(&extract.text, &extract.joins);
     match decide(filter, Direction::Request, &extract.text, &found) {
         Decision::Pass => Ok(()),
         Decision::Mask(ranges) => {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use tollgate_core::fold::is_unread;
 use tollgate_core::sse::{self, Framer, SseError};
 use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Direction, Found};
@@ -14,6 +15,9 @@ use crate::transport::body::Splice;
 
 /// Longest event that is looked into.
 const EVENT_BYTES_MAX: usize = 32 << 20;
+
+/// Text that may be held; characters are at most four bytes, and few of them take no room.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// What of a push may go to the client.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct Window {
     screen: Screen,
     framer: Framer,
     held: VecDeque<Held>,
+    /// Bytes of them all.
+    held_bytes: usize,
     /// Text of the held events, in order.
     text: String,
     /// Matches that end up to here have been decided.
@@ -59,6 +65,7 @@ impl Window {
             screen: screen.clone(),
             framer: Framer::new(EVENT_BYTES_MAX),
             held: VecDeque::new(),
+            held_bytes: 0,
             text: String::new(),
             decided: 0,
             width_chars,
@@ -68,10 +75,17 @@ impl Window {
     /// Takes bytes of the stream in.
     pub(crate) fn push(&mut self, chunk: &Bytes) -> Passed {
         match self.take_in(chunk) {
+            // What has no text, or text that takes no room, fills no window, and is held behind what has some.
+            Ok(_) if self.held_bytes > EVENT_BYTES_MAX || self.decided > self.text_bytes_max() => UNSCREENED,
             Ok(0) => Passed::On(Bytes::new()),
             Ok(_) => self.release(tail_start(&self.text, self.width_chars)),
             Err(_) => UNSCREENED,
         }
+    }
+
+    /// Most text that is looked at again with each event.
+    fn text_bytes_max(&self) -> usize {
+        TEXT_BYTES_MAX.max(self.width_chars.saturating_mul(8))
     }
 
     /// Holds the events that a chunk completes, and counts them.
@@ -118,6 +132,7 @@ impl Window {
     fn hold(&mut self, event: Bytes) {
         let text = extract(&event).map(|(_, extract)| extract.text).unwrap_or_default();
         self.text.push_str(&text);
+        self.held_bytes += event.len();
         self.held.push_back(Held { bytes: event, text_bytes: text.len() });
     }
 
@@ -173,6 +188,7 @@ impl Window {
             held.text_bytes = text.len();
             self.text.push_str(&text);
         }
+        self.held_bytes = self.held.iter().map(|held| held.bytes.len()).sum();
     }
 
     fn let_go(&mut self, keep: usize) -> Passed {
@@ -185,6 +201,7 @@ impl Window {
             }
             gone += held.text_bytes;
             out.extend_from_slice(&held.bytes);
+            self.held_bytes = self.held_bytes.saturating_sub(held.bytes.len());
             self.held.pop_front();
         }
         self.text.drain(..gone);
@@ -195,7 +212,7 @@ impl Window {
 
 /// Asks about what ends after `decided`: what the window holds from before has been judged.
 fn judge(screen: &Screen, text: &str, decided: usize) -> Decision {
-    let mut found = screen.matcher.find(text);
+    let mut found = screen.find(text, &[]);
     found.retain(|found: &Found| found.end as usize > decided);
     decide(&screen.filter, Direction::Response, text, &found)
 }
@@ -221,7 +238,9 @@ fn apply(bytes: &Bytes, splices: &mut [Splice]) -> Bytes {
     out.freeze()
 }
 
-/// Where the last `chars` characters of a text begin.
+/// Where the last `chars` characters of a text begin. What takes no room does not count: it would push a word out of
+/// the window.
 fn tail_start(text: &str, chars: usize) -> usize {
-    text.char_indices().rev().nth(chars.saturating_sub(1)).map_or(0, |(at, _)| at)
+    let read = text.char_indices().rev().filter(|(_, c)| c.is_ascii() || !is_unread(*c));
+    read.skip(chars.saturating_sub(1)).map(|(at, _)| at).next().unwrap_or(0)
 }

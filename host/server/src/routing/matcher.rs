@@ -6,10 +6,11 @@ use aho_corasick::packed::Searcher;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use tollgate_core::fold;
 use tollgate_runtime::{FilterPlan, FilterRule, Found, Syntax};
 
 /// Most matches that a component is shown.
-const FOUND_MAX: usize = 256;
+pub(super) const FOUND_MAX: usize = 256;
 /// Bytes that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Bytes of all words of a list that is compiled to the fastest form, which takes most memory.
@@ -123,7 +124,13 @@ impl Matcher {
     pub(crate) fn new(plan: &FilterPlan) -> Result<Self, String> {
         let mut literals = Vec::new();
         let mut regexes = Vec::new();
-        for rule in &plan.rules {
+        // A word of a list is read as a text is.
+        let read = plan.rules.iter().filter(|rule| rule.syntax == Syntax::Literal).filter_map(|rule| {
+            let pattern = fold::read(&rule.pattern).filter(|pattern| !pattern.is_empty())?;
+            Some(FilterRule { pattern, ..rule.clone() })
+        });
+        let read: Vec<FilterRule> = read.collect();
+        for rule in plan.rules.iter().chain(&read) {
             if rule.pattern.is_empty() {
                 return Err(format!("rule {} is empty and would match everywhere", rule.id));
             }

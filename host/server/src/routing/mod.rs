@@ -4,5 +4,6 @@
 pub(crate) mod components;
 pub(crate) mod matcher;
 pub(crate) mod plan;
+mod reading;
 pub(crate) mod snapshot;
 pub(crate) mod table;

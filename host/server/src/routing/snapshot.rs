@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::id::CredentialId;
-use tollgate_runtime::{Filter, Generation, Policies};
+use tollgate_runtime::{Filter, Found, Generation, Policies};
 
 use crate::routing::matcher::{self, Matcher};
+use crate::routing::reading;
 use crate::routing::table::{ModelRoutes, Site, Upstreams};
 use crate::state::credentials::Credential;
 use crate::state::platform::Place;
@@ -41,6 +42,15 @@ pub(crate) struct Screen {
     pub(crate) filter: Arc<Filter>,
     /// Finds the matches to decide about.
     pub(crate) matcher: Arc<Matcher>,
+    /// Whether it looks at texts as a person reads them, too.
+    pub(crate) folds: bool,
+}
+
+impl Screen {
+    /// What the rules find in a text; see [`reading::find`].
+    pub(crate) fn find(&self, text: &str, joins: &[usize]) -> Vec<Found> {
+        reading::find(&self.matcher, text, joins, self.folds)
+    }
 }
 
 /// An upstream on a platform; `None` where that is impossible, which has been logged.
@@ -75,7 +85,8 @@ impl RoutingSnapshot {
         let sites = configured.routes.sites().iter().map(site).collect();
         // The rules were compiled when the generation was loaded, which would have failed with them.
         let screen = |filter: &Arc<Filter>| {
-            Some(Screen { filter: Arc::clone(filter), matcher: matcher::compiled(filter.plan()).ok()? })
+            let matcher = matcher::compiled(filter.plan()).ok()?;
+            Some(Screen { filter: Arc::clone(filter), matcher, folds: configured.folds })
         };
         let screens = generation.filters().filter_map(screen).collect();
         Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), screens })

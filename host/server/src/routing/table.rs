@@ -24,6 +24,8 @@ pub(crate) struct Upstreams {
     pub(crate) stored: Vec<Model>,
     /// Both, compiled.
     pub(crate) routes: ModelRoutes,
+    /// Whether the content filter looks at texts as a person reads them, too.
+    pub(crate) folds: bool,
     /// Where components may send keys: by the file, and by the database.
     pub(crate) grants: Arc<Grants>,
     /// By the file alone.
@@ -36,7 +38,8 @@ impl Upstreams {
     /// What the file says, with the routes and the grants of the database.
     pub(crate) fn new(config: &Config, stored: Vec<Model>, granted: &Grants) -> Arc<Self> {
         let (providers, models) = (config.providers.clone(), config.models.clone());
-        Self { of_file: config.plugins.grants.clone(), ..Self::of(providers, models, stored) }
+        let folds = config.content_filter.fold;
+        Self { of_file: config.plugins.grants.clone(), folds, ..Self::of(providers, models, stored) }
             .granting(granted)
     }
 
@@ -63,7 +66,7 @@ impl Upstreams {
 
     fn again(&self, stored: Vec<Model>) -> Self {
         let made = Self::of(self.providers.clone(), self.models.clone(), stored);
-        Self { of_file: self.of_file.clone(), ..made }
+        Self { of_file: self.of_file.clone(), folds: self.folds, ..made }
     }
 
     fn granting(self, granted: &Grants) -> Arc<Self> {
@@ -83,7 +86,7 @@ impl Upstreams {
         by_precision(&mut stored);
         let routes = ModelRoutes::new(models.iter().chain(&stored));
         let (grants, of_file, granted) = (Arc::default(), Grants::default(), Grants::default());
-        Self { providers, models, stored, routes, grants, of_file, granted }
+        Self { providers, models, stored, routes, folds: true, grants, of_file, granted }
     }
 }
 
