@@ -29,6 +29,7 @@ use crate::control::directory_sync::{self, FirstStart, SyncError};
 use crate::control::{bodies as kept_bodies, lease, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept;
+use crate::listen::descriptors::{self, Shares};
 use crate::listen::listener::{Doors, ListenError};
 use crate::listen::terms::{Door, Handler};
 use crate::listen::tls::{Certificates, TlsError};
@@ -156,6 +157,7 @@ impl Gateway {
         let _frugal = Frugal::begin();
         let simulator = simulate(&mut options)?;
         let (config, deciders) = (options.config, options.deciders);
+        let shares = Shares::of(descriptors::raise(), &config.limits);
         let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
         let control = event_loop()?;
@@ -168,9 +170,10 @@ impl Gateway {
         let writer = control.block_on(opened.store.ledger.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
         let Doors { clients, admin: admin_door, address, admin_address, visits } =
-            Doors::open(&config, workers, &certificates)?;
+            Doors::open(&config, workers, &certificates, &shares)?;
         let (tokens, tokens_wanted) = Tokens::new();
-        let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
+        let connect_timeout = config.limits.upstream_connect_timeout_ms.duration();
+        let transport = Settings::new(connect_timeout, shares.providers);
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
         let (configuration, looks) = FileInForce::new();
@@ -350,6 +353,10 @@ impl Handler for Operators {
 
     fn answer(&self, from: IpAddr, head: Parts, body: &mut Incoming) -> impl Future<Output = admin::Answer> {
         admin::answer(&self.0, from, head, body)
+    }
+
+    fn refuse(&self, _: &Parts, words: &'static str) -> admin::Answer {
+        admin::refuse(words)
     }
 }
 

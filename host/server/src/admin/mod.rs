@@ -147,6 +147,12 @@ fn file_and_clock(admin: &Admin) -> String {
     words
 }
 
+/// Refuses a request whose head is not as it should be.
+pub(crate) fn refuse(words: &'static str) -> Answer {
+    let id = RequestId::new(now(), random());
+    error::Problem::bad_request(words).answer(&id.to_string())
+}
+
 async fn managed(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {
     let id = RequestId::new(now(), random());
     let answer = dispatch::call(admin, from, id, head, body).await;

@@ -307,7 +307,7 @@ async fn check_once(
     let bindings = components::bindings(config);
     let starting = tokio::task::spawn_blocking(move || Runtime::serve(settings, bindings, |_| {}));
     let provider = config.providers.get(&subject.provider).cloned();
-    let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration());
+    let transport = Settings::new(config.limits.upstream_connect_timeout_ms.duration(), 16);
     let runtime = starting.await??;
     let reward = FirstCredential::of(&runtime);
     let grants = Arc::new(config.plugins.grants.and(granted));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use http::header::HeaderName;
@@ -80,6 +80,13 @@ pub struct Limits {
     pub head_read_timeout_ms: Millis,
     /// Time between two pieces of a request body.
     pub body_read_timeout_ms: Millis,
+    /// Bytes a second that a client must send of a body, and take of an answer that waits for it, once the times above
+    /// are used up; 0 for any.
+    pub client_rate_bytes_min: u64,
+    /// Connections of clients at one time; 0 for half of the descriptors that the system gives.
+    pub connections_max: usize,
+    /// Connections of operators at one time.
+    pub admin_connections_max: NonZeroUsize,
     /// Bytes that are read and dropped of a body that was refused before it was read.
     pub refused_body_bytes_max: u64,
     /// Time for that.
@@ -96,6 +103,10 @@ pub struct Limits {
     pub upstream_idle_timeout_ms: Millis,
     /// Silence after which a client's event stream gets a comment; 0 for never.
     pub stream_keep_alive_ms: u64,
+    /// Bytes of an answer that must be seen whole before the client sees any of it.
+    pub answer_bytes_max: usize,
+    /// Bytes of requests and answers that all exchanges together may hold; 0 for any number.
+    pub memory_bytes_max: usize,
     /// Attempts per request.
     pub attempts_max: Attempts,
     /// Output tokens reserved where the request names no limit.
@@ -119,6 +130,9 @@ impl Default for Limits {
             request_head_bytes_max: HeadBytes(64 * 1024),
             head_read_timeout_ms: Millis(30_000),
             body_read_timeout_ms: Millis(30_000),
+            client_rate_bytes_min: 512,
+            connections_max: 0,
+            admin_connections_max: const { NonZeroUsize::new(256).unwrap() },
             refused_body_bytes_max: 64 * 1024 * 1024,
             refused_body_timeout_ms: Millis(30_000),
             client_write_timeout_ms: Millis(60_000),
@@ -127,6 +141,8 @@ impl Default for Limits {
             upstream_first_byte_timeout_ms: Millis(300_000),
             upstream_idle_timeout_ms: Millis(120_000),
             stream_keep_alive_ms: 15_000,
+            answer_bytes_max: 64 * 1024 * 1024,
+            memory_bytes_max: 1024 * 1024 * 1024,
             attempts_max: Attempts(3),
             default_output_tokens_max: 4096,
             api_keys_per_user: 10,

@@ -7,16 +7,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
+use super::head;
 use super::leftover::{self, Unread};
+use super::seats::{Seat, Served, Turn};
 use super::socket::Socket;
 use super::stream::{Paced, Streams};
+use super::strict::Strict;
 use super::terms::{Guards, Handler, Terms};
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
@@ -29,19 +34,20 @@ pub(super) async fn http1<H: Handler>(
     terms: &Rc<Terms<H>>,
     mut socket: Socket,
     from: IpAddr,
+    seat: &Rc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) {
     let unread = Unread::default();
     // In a box, and no `async` block around it: hyper moves the future, and keeps room for one in each connection.
     let service = service_fn(|request| {
-        Box::pin(answer(Rc::clone(terms), from, request, unread.clone())).map(Ok::<_, Infallible>)
+        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), unread.clone())).map(Ok::<_, Infallible>)
     });
     let serving = http1::Builder::new()
         // hyper's header timeout does nothing without a timer.
         .timer(TokioTimer::new())
         .header_read_timeout(terms.guards.head_read)
         .max_buf_size(terms.guards.head_bytes_max)
-        .serve_connection(TokioIo::new(&mut socket), service);
+        .serve_connection(TokioIo::new(Strict::new(&mut socket, terms.guards.head_bytes_max)), service);
     let ended = {
         let mut serving = pin!(serving);
         tokio::select! {
@@ -67,13 +73,17 @@ async fn answer<H: Handler>(
     terms: Rc<Terms<H>>,
     from: IpAddr,
     request: Request<Incoming>,
+    turn: Turn,
     unread: Unread,
-) -> Response<H::Body> {
+) -> Response<Served<H::Body>> {
     let (head, mut body) = request.into_parts();
     let asks_first = leftover::asks_first(&head);
-    let answer = terms.handler.answer(from, head, &mut body).await;
+    let answer = match head::refused(&head) {
+        None => terms.handler.answer(from, head, &mut body).await,
+        Some(words) => refused(&terms.handler, &head, words),
+    };
     leftover::take(body, asks_first, &terms.guards, &unread);
-    answer
+    answer.map(|body| Served::new(body, turn))
 }
 
 /// Serves HTTP/2. A connection without a request is closed in time, as hyper's HTTP/1.1 does: first by telling the
@@ -82,14 +92,15 @@ pub(super) async fn http2<H: Handler>(
     terms: &Rc<Terms<H>>,
     socket: Socket,
     from: IpAddr,
+    seat: &Rc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) {
     let guards = &terms.guards;
     let streams = Streams::new(guards.write);
     let service = service_fn(|request| {
         let progress = streams.begin();
-        let paced = |answer: Response<H::Body>| answer.map(|body| Paced::new(body, progress));
-        answer(Rc::clone(terms), from, request, Unread::default())
+        let paced = |answer: Response<Served<H::Body>>| answer.map(|body| Paced::new(body, progress));
+        answer(Rc::clone(terms), from, request, seat.turn(), Unread::default())
             .map(|answer| Ok::<_, Infallible>(paced(answer)))
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);
@@ -115,6 +126,15 @@ pub(super) async fn http2<H: Handler>(
         patience = guards.head_read.min(FAREWELL);
         serving.as_mut().graceful_shutdown();
     }
+}
+
+/// The answer to a head that is refused, behind which nothing of the connection is believed.
+fn refused<H: Handler>(handler: &H, head: &Parts, words: &'static str) -> Response<H::Body> {
+    let mut answer = handler.refuse(head, words);
+    if head.version < Version::HTTP_2 {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn builder(guards: &Guards, streams: &Streams) -> http2::Builder<super::stream::Spawn> {

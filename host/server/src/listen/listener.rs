@@ -3,12 +3,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
+use super::descriptors::Shares;
 use super::terms::{Door, Guards};
 use super::tls::Certificates;
 use crate::config::Config;
@@ -52,6 +54,7 @@ impl Doors {
         config: &Config,
         workers: usize,
         certificates: &Certificates,
+        shares: &Shares,
     ) -> Result<Self, ListenError> {
         let server = &config.server;
         let (address, sockets) = bind(server.listen, workers)?;
@@ -61,6 +64,7 @@ impl Doors {
         let door = |socket| Door {
             socket,
             certificate: certificates.clients.clone(),
+            places: Arc::clone(&shares.clients),
             visitors: visitors.take(),
             guards: Guards::new(config, server.tls.as_ref()),
         };
@@ -68,7 +72,8 @@ impl Doors {
         let mut guards = Guards::new(config, server.admin_tls.as_ref());
         guards.drain = guards.drain.min(ADMIN_DRAIN_MAX);
         let certificate = certificates.admin.clone();
-        let admin = Door { socket: admin_socket, certificate, visitors: None, guards };
+        let places = Arc::clone(&shares.operators);
+        let admin = Door { socket: admin_socket, certificate, places, visitors: None, guards };
         Ok(Self { clients, admin, address, admin_address, visits })
     }
 }

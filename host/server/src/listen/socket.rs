@@ -89,21 +89,28 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A TCP stream whose writes fail once the peer has taken nothing for `limit`. It stands below TLS, which buffers.
+/// A TCP stream whose writes fail once the peer has taken nothing for `limit`, or has kept them waiting for longer than
+/// what it took excuses. It stands below TLS, which buffers.
 pub(super) struct StallGuard {
     stream: TcpStream,
     limit: Duration,
+    /// Bytes that excuse a second of waiting; 0 where any number excuses all of it.
+    rate: u64,
     /// What was read to find out what the peer speaks.
     first: Bytes,
     /// Set while a write is pending. Made on the first stall: most connections never have one.
     timer: Option<Pin<Box<Sleep>>>,
-    stalled: bool,
+    /// Since when a write is pending.
+    stalled: Option<Instant>,
+    /// How long writes were pending before, less what the peer has taken since.
+    owed: Duration,
 }
 
 impl StallGuard {
     /// Watches `stream`.
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, first: Bytes::new(), timer: None, stalled: false }
+    pub(super) fn new(stream: TcpStream, limit: Duration, rate: u64) -> Self {
+        let (timer, stalled, owed) = (None, None, Duration::ZERO);
+        Self { stream, limit, rate, first: Bytes::new(), timer, stalled, owed }
     }
 
     /// Whether the peer's first bytes are those of HTTP/2; they stay unread. Waits until they tell, so the caller sets
@@ -127,22 +134,32 @@ impl StallGuard {
         Ok(self.first.starts_with(PREFACE))
     }
 
-    /// Passes on a write's result, and limits the time that it is pending.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.stalled = false;
+    /// Passes a write's result on, keeping the time while it is pending.
+    fn watch(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(ended) = &result {
+            if self.stalled.is_some() || !self.owed.is_zero() {
+                self.account(*ended.as_ref().unwrap_or(&0));
+            }
             return result;
         }
-        let deadline = Instant::now() + self.limit;
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let deadline = since + self.limit.saturating_sub(self.owed);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.stalled {
+        if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
-            self.stalled = true;
         }
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// A write has ended in which the peer took so many bytes.
+    fn account(&mut self, bytes: usize) {
+        let waited = self.stalled.take().map_or(Duration::ZERO, |since| since.elapsed());
+        let excused = (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.rate);
+        self.owed = excused
+            .map_or(Duration::ZERO, |nanos| (self.owed + waited).saturating_sub(Duration::from_nanos(nanos)));
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
+use super::seats::Places;
 use super::tls::Certificate;
 use crate::config::Config;
 
@@ -27,6 +28,8 @@ pub(crate) trait Handler: Clone + 'static {
         head: Parts,
         body: &mut Incoming,
     ) -> impl Future<Output = Response<Self::Body>>;
+    /// Refuses one whose head is not as it should be, in these words.
+    fn refuse(&self, head: &Parts, words: &'static str) -> Response<Self::Body>;
 }
 
 /// Time limits and size limits for a peer.
@@ -36,6 +39,8 @@ pub(crate) struct Guards {
     pub(crate) head_read: Duration,
     /// Time in which a peer must take some bytes.
     pub(crate) write: Duration,
+    /// Bytes a second that a peer must take, as long as it keeps an answer waiting; 0 for any.
+    pub(crate) write_rate: u64,
     /// Time for a TLS handshake.
     pub(crate) handshake: Duration,
     /// Time for what is under way when the listener stops.
@@ -58,6 +63,7 @@ impl Guards {
         Self {
             head_read,
             write: limits.client_write_timeout_ms.duration(),
+            write_rate: limits.client_rate_bytes_min,
             handshake: tls.map_or(head_read, |tls| tls.handshake_timeout_ms.duration()),
             drain: config.server.drain_timeout_ms.duration(),
             head_bytes_max: limits.request_head_bytes_max.0,
@@ -74,6 +80,8 @@ pub(crate) struct Door {
     pub(crate) socket: std::net::TcpListener,
     /// With it, peers must speak TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
+    /// How many connections there may be.
+    pub(crate) places: Arc<Places>,
     /// Connections from within this process, which need no socket and no TLS.
     pub(crate) visitors: Option<mpsc::Receiver<DuplexStream>>,
     /// What a peer may do.

@@ -33,6 +33,10 @@ impl Handler for Clients {
     ) -> impl Future<Output = Response<Outgoing>> {
         proxy::handle(&self.0, head, body)
     }
+
+    fn refuse(&self, head: &Parts, words: &'static str) -> Response<Outgoing> {
+        proxy::refuse(&self.0, head, words)
+    }
 }
 
 /// Serves until `stop` turns true and every request has ended or the drain's time is over; then settles what is left.

@@ -10,6 +10,7 @@ use http::Response;
 use http::response::Parts;
 use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
+use tollgate_core::health::Penalty;
 use tollgate_core::id::UserId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::retry::{self, Decision, Next, Phase};
@@ -207,7 +208,11 @@ impl Dispatch<'_> {
         if class == FailureClass::InvalidCredential && self.is_stale(&lease, &token) {
             phase = Phase::StaleToken;
         }
-        let Decision { next, penalty } = retry::decide(class, retry_after, phase, attempts.budget());
+        let Decision { next, penalty } = match failed.error {
+            // The gateway itself had no room: nobody else is to blame, and there is none for another either.
+            ProxyError::Busy => Decision { next: Next::Nowhere, penalty: Penalty::None },
+            _ => retry::decide(class, retry_after, phase, attempts.budget()),
+        };
         attempts.follow(next);
         lease.fail(penalty, self.lane.now());
         note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);

@@ -75,6 +75,9 @@ pub(crate) async fn send(
     let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
     let Answer { mut head, mut body } = match timeout_at(deadline, request.send(transports)).await {
         Ok(Ok(answer)) => answer,
+        Ok(Err(error @ SendError::NoRoom { .. })) => {
+            return Err(Failed { error: ProxyError::Busy, ..transient(error.to_string()) });
+        }
         Ok(Err(error)) => return Err(unsent(&error)),
         Err(_) => return Err(silent()),
     };

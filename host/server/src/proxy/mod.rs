@@ -106,16 +106,39 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
         }
         Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
     };
-    let mut response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id));
+    let response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id));
+    let response = signed(lane, response, dialect, id);
+    match copying {
+        None => response,
+        Some(copying) => copied(response, copying),
+    }
+}
+
+/// Refuses a request whose head is not as it should be, in these words.
+pub(crate) fn refuse(lane: &Lane, head: &Parts, words: &'static str) -> Response<Outgoing> {
+    let id = lane.arrival().id.to_string();
+    let dialect = match router::route(&head.method, head.uri.path()) {
+        Route::Call(call) => ErrorDialect::of(call.protocol, call.operation),
+        Route::Models(_) => models::listing_protocol(head).into(),
+        Route::WrongMethod { protocol, .. } | Route::Unknown(protocol) => protocol.into(),
+    };
+    let response = answer::refusal(&ProxyError::bad_request(words, None), dialect, &id);
+    signed(lane, response, dialect, id)
+}
+
+/// The same answer with the request's id, counted.
+fn signed(
+    lane: &Lane,
+    mut response: Response<Outgoing>,
+    dialect: ErrorDialect,
+    id: String,
+) -> Response<Outgoing> {
     lane.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    match copying {
-        None => response,
-        Some(copying) => copied(response, copying),
-    }
+    response
 }
 
 /// Works on a request. Whatever components are called meanwhile say so by its id. The work stays where it is pinned: a

@@ -131,7 +131,7 @@ fn respond(body: &Value) -> Response<Outgoing> {
 }
 
 /// The protocol of a model list, by what the client's headers show.
-fn listing_protocol(parts: &Parts) -> Protocol {
+pub(super) fn listing_protocol(parts: &Parts) -> Protocol {
     let has = |name: &str| parts.headers.contains_key(name);
     let query_key =
         parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));

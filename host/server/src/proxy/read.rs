@@ -6,7 +6,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::ops::Range;
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
@@ -124,14 +125,17 @@ async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyErr
     if announced > max as u64 {
         return Err(ProxyError::BodyTooLarge(max));
     }
-    let patience = limits.body_read_timeout_ms.duration();
+    let pace = Pace::new(limits);
     let mut first = Bytes::new();
     let mut joined: Option<BytesMut> = None;
-    while let Some(frame) = timeout(patience, body.frame()).await.map_err(|_| ProxyError::BodyTimeout)? {
+    let mut length = 0;
+    loop {
+        let frame = timeout_at(pace.deadline(length), body.frame()).await;
+        let Some(frame) = frame.map_err(|_| ProxyError::BodyTimeout)? else { break };
         let frame = frame
             .map_err(|_| ProxyError::bad_request("The body ended before its announced length.", None))?;
         let Ok(data) = frame.into_data() else { continue };
-        let length = joined.as_ref().map_or(first.len(), BytesMut::len) + data.len();
+        length += data.len();
         if length > max {
             return Err(ProxyError::BodyTooLarge(max));
         }
@@ -148,6 +152,31 @@ async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyErr
         }
     }
     Ok(joined.map_or(first, BytesMut::freeze))
+}
+
+/// How slowly a body may come.
+struct Pace {
+    begun: Instant,
+    /// Between two pieces, and beyond what the rate allows.
+    patience: Duration,
+    /// Bytes a second; 0 for any.
+    rate: u64,
+}
+
+impl Pace {
+    fn new(limits: &Limits) -> Self {
+        let patience = limits.body_read_timeout_ms.duration();
+        Self { begun: Instant::now(), patience, rate: limits.client_rate_bytes_min }
+    }
+
+    /// Until when the next piece must come, after so many bytes.
+    fn deadline(&self, bytes: usize) -> Instant {
+        let next = Instant::now() + self.patience;
+        match (bytes as u64).saturating_mul(1000).checked_div(self.rate) {
+            Some(ms) => next.min(self.begun + self.patience + Duration::from_millis(ms)),
+            None => next,
+        }
+    }
 }
 
 /// Checks that the body is a JSON object and finds in it what decides something.

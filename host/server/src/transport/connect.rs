@@ -10,7 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Origin, SendError, Wire};
+use super::room::{Place, Room, is_starved};
+use super::{Origin, SendError, Settings, Wire};
 
 /// A connection.
 pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -19,24 +20,26 @@ pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
     timeout: Duration,
+    room: Arc<Room>,
 }
 
 impl Connector {
-    /// Gives up after `timeout`.
-    pub(super) fn new(wire: Wire, timeout: Duration) -> Self {
+    /// Gives up in time, and where there is no room.
+    pub(super) fn new(wire: Wire, settings: &Settings) -> Self {
         let https = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
         let https = match wire {
             Wire::Http1 => https.wrap_connector(tcp()),
             Wire::Http2 => https.enable_http2().wrap_connector(tcp()),
         };
-        Self { https, timeout }
+        Self { https, timeout: settings.connect_timeout, room: Arc::clone(&settings.room) }
     }
 
     /// Speaks HTTP/2 with servers that `config` trusts.
     #[cfg(test)]
     pub(super) fn trusting(config: rustls::ClientConfig, timeout: Duration) -> Self {
         let https = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-        Self { https: https.enable_http1().enable_http2().wrap_connector(tcp()), timeout }
+        let https = https.enable_http1().enable_http2().wrap_connector(tcp());
+        Self { https, timeout, room: Room::new(16) }
     }
 
     /// How long a connection may take.
@@ -44,11 +47,13 @@ impl Connector {
         self.timeout
     }
 
-    /// Connects.
+    /// Connects. The place is to be kept for as long as the connection.
     ///
     /// # Errors
-    /// [`SendError::Connect`] and [`SendError::ConnectTimeout`].
-    pub(super) async fn connect(&self, origin: &Origin) -> Result<Io, SendError> {
+    /// [`SendError::Connect`], [`SendError::ConnectTimeout`] and [`SendError::NoRoom`].
+    pub(super) async fn connect(&self, origin: &Origin) -> Result<(Io, Place), SendError> {
+        let no_room = || SendError::NoRoom { authority: origin.authority.clone() };
+        let place = self.room.take().ok_or_else(no_room)?;
         let uri = Uri::builder()
             .scheme(origin.scheme.clone())
             .authority(origin.authority.clone())
@@ -56,7 +61,9 @@ impl Connector {
             .build()
             .map_err(|error| failed(origin, error))?;
         match tokio::time::timeout(self.timeout, self.https.clone().call(uri)).await {
-            Ok(connected) => connected.map_err(|error| failed(origin, error)),
+            Ok(Ok(io)) => Ok((io, place)),
+            Ok(Err(error)) if is_starved(error.as_ref()) => Err(no_room()),
+            Ok(Err(error)) => Err(failed(origin, error)),
             Err(_) => Err(SendError::ConnectTimeout { authority: origin.authority.clone() }),
         }
     }

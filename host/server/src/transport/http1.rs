@@ -30,7 +30,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use super::body::Chained;
 use super::broken::AnswerError;
 use super::connect::{Connector, Io, broken, failed};
-use super::{Origin, Request, SendError, Wire};
+use super::room::Place;
+use super::{Origin, Request, SendError, Settings, Wire};
 
 /// Idle connections kept per upstream and worker.
 const IDLE_MAX: usize = 256;
@@ -50,13 +51,15 @@ struct Link {
     waking: Arc<Waking>,
     /// Of `waking`.
     waker: Waker,
+    _place: Place,
 }
 
 impl Link {
-    fn new(sender: SendRequest<Chained>, connection: Connection) -> Self {
+    fn new(sender: SendRequest<Chained>, connection: Connection, place: Place) -> Self {
         let waking = Arc::new(Waking::default());
         let waker = Waker::from(Arc::clone(&waking));
-        Self { sender, connection: Box::pin(connection), ended: false, waking, waker }
+        let connection = Box::pin(connection);
+        Self { sender, connection, ended: false, waking, waker, _place: place }
     }
 
     /// Drives the connection until `step`, which takes what it brings, is ready, or the connection brings no more now.
@@ -169,8 +172,8 @@ pub(super) struct Incoming {
 
 impl Pool {
     /// An empty pool.
-    pub(super) fn new(connect_timeout: Duration) -> Rc<Self> {
-        Rc::new(Self { connector: Connector::new(Wire::Http1, connect_timeout), idle: RefCell::default() })
+    pub(super) fn new(settings: &Settings) -> Rc<Self> {
+        Rc::new(Self { connector: Connector::new(Wire::Http1, settings), idle: RefCell::default() })
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -222,10 +225,17 @@ impl Pool {
     }
 
     async fn connect(&self, origin: &Origin) -> Result<Link, SendError> {
-        let io = self.connector.connect(origin).await?;
+        let (io, place) = match self.connector.connect(origin).await {
+            Err(SendError::NoRoom { .. }) => {
+                // Those that wait for nothing make room.
+                self.idle.borrow_mut().clear();
+                self.connector.connect(origin).await?
+            }
+            connected => connected?,
+        };
         let (sender, connection) =
             http1::Builder::new().handshake(io).await.map_err(|error| failed(origin, error))?;
-        Ok(Link::new(sender, connection))
+        Ok(Link::new(sender, connection, place))
     }
 
     fn keep(&self, origin: &Origin, link: Link) {

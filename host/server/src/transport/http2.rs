@@ -32,7 +32,7 @@ use self::exchange::Broken;
 pub(super) use self::incoming::Incoming;
 use self::peer::{Peer, Slot};
 use super::connect::{Connector, broken};
-use super::{Origin, Request, SendError, Wire};
+use super::{Origin, Request, SendError, Settings, Wire};
 
 /// Most requests that one connection carries at a time, whatever the other side allows.
 const STREAMS_MAX: u16 = 100;
@@ -82,8 +82,8 @@ enum Next {
 
 impl Pool {
     /// An empty pool.
-    pub(super) fn new(connect_timeout: Duration) -> Rc<Self> {
-        Self::with(Connector::new(Wire::Http2, connect_timeout))
+    pub(super) fn new(settings: &Settings) -> Rc<Self> {
+        Self::with(Connector::new(Wire::Http2, settings))
     }
 
     fn with(connector: Connector) -> Rc<Self> {

@@ -11,6 +11,7 @@ mod connect;
 mod frames;
 mod http1;
 mod http2;
+mod room;
 mod veil;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use self::answer::Source;
 pub use self::answer::{Answer, AnswerBody};
 pub use self::body::Chained;
 pub use self::broken::AnswerError;
+use self::room::Room;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,6 +88,12 @@ pub enum SendError {
         /// Host and port.
         authority: Authority,
     },
+    /// There is no descriptor for another connection: nothing was tried, and the upstream is not to blame.
+    #[error("no room for another connection to {authority}")]
+    NoRoom {
+        /// Host and port.
+        authority: Authority,
+    },
     /// The exchange broke after the request may have been seen.
     #[error("waiting for an answer of {authority}")]
     Exchange {
@@ -102,14 +110,16 @@ pub enum SendError {
 pub(crate) struct Settings {
     /// How long a connection may take to be made.
     pub(crate) connect_timeout: Duration,
+    /// How many there may be at one time.
+    pub(crate) room: Arc<Room>,
     /// What carries everything, in place of connections from here.
     pub(crate) instead: Option<Arc<dyn Transport>>,
 }
 
 impl Settings {
-    /// Connections from here.
-    pub(crate) const fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, instead: None }
+    /// Connections from here, at most so many at one time.
+    pub(crate) fn new(connect_timeout: Duration, connections_max: usize) -> Self {
+        Self { connect_timeout, room: Room::new(connections_max), instead: None }
     }
 }
 
@@ -124,8 +134,8 @@ impl Transports {
     /// No connection yet.
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            http1: http1::Pool::new(settings.connect_timeout),
-            http2: http2::Pool::new(settings.connect_timeout),
+            http1: http1::Pool::new(settings),
+            http2: http2::Pool::new(settings),
             instead: settings.instead.clone(),
         }
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::STREAMS_MAX;
 use crate::transport::connect::{Connector, agrees_on_http2, failed};
+use crate::transport::room::Place;
 use crate::transport::{Origin, SendError};
 
 /// Bytes that may wait for the reader of one stream.
@@ -49,6 +50,7 @@ pub(super) struct Peer {
     /// The requests that it carries.
     carried: Cell<usize>,
     idle_since: Cell<Instant>,
+    _place: Option<Place>,
 }
 
 impl Peer {
@@ -107,12 +109,12 @@ impl Drop for Slot {
 /// [`SendError::Connect`] and [`SendError::ConnectTimeout`].
 pub(super) async fn connect(connector: &Connector, origin: &Origin) -> Result<Option<Rc<Peer>>, SendError> {
     let until = Instant::now() + connector.timeout();
-    let io = connector.connect(origin).await?;
+    let (io, place) = connector.connect(origin).await?;
     if !agrees_on_http2(&io) {
         return Ok(None);
     }
-    match timeout_at(until, begin(TokioIo::new(io), LIVENESS)).await {
-        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, NotSpoken(error))),
+    match timeout_at(until, begin(TokioIo::new(io), LIVENESS, Some(place))).await {
+        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, error)),
         Err(_) => Err(SendError::ConnectTimeout { authority: origin.authority.clone() }),
     }
 }
@@ -126,6 +128,7 @@ struct NotSpoken(#[source] Box<dyn std::error::Error + Send + Sync>);
 pub(super) async fn begin<T: AsyncRead + AsyncWrite + Unpin + 'static>(
     io: T,
     liveness: Liveness,
+    place: Option<Place>,
 ) -> Result<Rc<Peer>, Box<dyn std::error::Error + Send + Sync>> {
     let heard = Rc::new(Cell::new(Instant::now()));
     let io = Heard { io, at: Rc::clone(&heard) };
@@ -135,7 +138,7 @@ pub(super) async fn begin<T: AsyncRead + AsyncWrite + Unpin + 'static>(
     tokio::task::spawn_local(drive(connection, pulse, settled));
     agreed.await.map_err(|_| "the connection ended before it was agreed on")?;
     let (carried, idle_since) = (Cell::new(0), Cell::new(Instant::now()));
-    Ok(Rc::new(Peer { sender, carried, idle_since }))
+    Ok(Rc::new(Peer { sender, carried, idle_since, _place: place }))
 }
 
 fn builder() -> Builder {

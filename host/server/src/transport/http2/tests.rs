@@ -124,7 +124,7 @@ fn a_connection_lives_while_anything_is_heard_of_it() {
         let answered = Rc::new(Cell::new(0));
         let serving = tokio::task::spawn_local(answer_then_fall_silent(theirs, 3, Rc::clone(&answered)));
         let (silence, patience) = (Duration::from_millis(5), Duration::from_millis(200));
-        let peer = begin(ours, Liveness { silence, patience }).await.unwrap();
+        let peer = begin(ours, Liveness { silence, patience }, None).await.unwrap();
         // The server sees its end when the driving task has given it up, though this side could still send on it.
         serving.await.unwrap();
         assert_eq!(answered.get(), 3);
