@@ -20,6 +20,9 @@ use crate::state::State;
 use crate::unit::Unit;
 use crate::vitals::Vitals;
 
+/// Growth over a request from which on its instance is not kept for the answer.
+const HEAVY_BYTES: usize = 4 << 20;
+
 /// An error answer in the client's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -186,6 +189,26 @@ impl Exchange {
     /// When the component failed.
     pub fn end(&mut self) -> Result<Vec<u8>, CallError> {
         self.call(0, |adapter, store| Ok(Ok(adapter.call_translate_end(store)?)))
+    }
+
+    /// Bytes of memory of its instance.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
+    }
+
+    /// Whether its instance has grown by more than a request of usual length makes it.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.growth_bytes() > HEAVY_BYTES)
+    }
+
+    /// Goes on in a fresh instance, which is given `body` in place of the request that it has translated: memory never
+    /// shrinks. One that does not take it leaves all as it was.
+    pub fn relieve(&mut self, adapter: &Adapter, terms: &Terms<'_>, body: &[u8]) {
+        if let Ok((instance, Ok(_))) = adapter.translate(terms, body) {
+            self.instance = Some(instance);
+        }
     }
 
     /// Whether no call has failed.

@@ -119,6 +119,16 @@ impl<W: World> Instance<W> {
         vitals.bury(self);
     }
 
+    /// Bytes of its memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes
+    }
+
+    /// By how much that has grown since it was configured.
+    pub(crate) fn growth_bytes(&self) -> usize {
+        self.memory_bytes().saturating_sub(self.baseline_bytes)
+    }
+
     /// Whether it has served long enough, or grown too much, to be replaced.
     pub(crate) fn worn_out(&self) -> bool {
         let memory = self.store.data().limiter.memory_bytes;

@@ -45,6 +45,7 @@ use crate::state::configuration::{FileInForce, Look};
 use crate::state::credentials::Credentials;
 use crate::state::deciders::Deciders;
 use crate::state::limiter::Limiter;
+use crate::state::memory::Memory;
 use crate::state::metrics::Metrics;
 use crate::state::tokens::{Slot, Tokens};
 use crate::state::trace::DryRuns;
@@ -187,6 +188,7 @@ impl Gateway {
             limiter: Limiter::new(deciders.limiter),
             credentials: Credentials::new(deciders.credentials),
             gates: Gates::new(&config.limits, deciders.gates),
+            memory: Memory::new(config.limits.memory_bytes_max),
             conversations: Conversations::new(deciders.affinity),
             metrics,
             dry_runs: DryRuns::default(),

@@ -17,6 +17,7 @@ use crate::state::configuration::FileInForce;
 use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;
 use crate::state::limiter::Limiter;
+use crate::state::memory::Memory;
 use crate::state::metrics::Metrics;
 use crate::state::tokens::Tokens;
 use crate::state::trace::DryRuns;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     /// How many requests may be under way.
     pub(crate) gates: Gates,
+    /// How many bytes they may hold.
+    pub(crate) memory: Arc<Memory>,
     /// Which credential a conversation began with.
     pub(crate) conversations: Conversations,
     /// Counters.

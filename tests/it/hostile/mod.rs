@@ -11,6 +11,7 @@ mod hidden;
 mod install;
 mod keys;
 mod lockouts;
+mod memory;
 mod numbers;
 mod plugins;
 mod refusals;

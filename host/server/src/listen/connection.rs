@@ -40,7 +40,8 @@ pub(super) async fn http1<H: Handler>(
     let unread = Unread::default();
     // In a box, and no `async` block around it: hyper moves the future, and keeps room for one in each connection.
     let service = service_fn(|request| {
-        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), unread.clone())).map(Ok::<_, Infallible>)
+        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), unread.clone()))
+            .map(Ok::<_, Infallible>)
     });
     let serving = http1::Builder::new()
         // hyper's header timeout does nothing without a timer.

@@ -4,6 +4,7 @@
 //! what the adapter's plan lets pass ([`carried`](super::carried)). Otherwise the adapter translates the body.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
@@ -11,14 +12,16 @@ use http::header::HeaderMap;
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::{Begun, Exchange, Terms};
+use tollgate_runtime::Exchange;
 
 use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
+use super::exchange::{self, Asked};
 use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
 use crate::routing::plan::Target;
+use crate::state::memory::{Memory, Share, Spent};
 use crate::transport::body::{Chained, Splice};
 use crate::upstream::envelope::{Envelope, EnvelopeError};
 use crate::upstream::{CallKind, StreamOption, envelope};
@@ -27,6 +30,8 @@ use crate::upstream::{CallKind, StreamOption, envelope};
 pub(crate) struct Outbound {
     /// The call.
     pub(crate) envelope: Envelope,
+    /// Room for its body until it is sent, where it needs some.
+    pub(crate) sending: Option<Share>,
     /// How its answer comes back.
     pub(crate) response_path: ResponsePath,
 }
@@ -38,6 +43,8 @@ pub(crate) struct ResponsePath {
     pub(crate) withhold: Option<String>,
     /// What translates it, where client and upstream speak different protocols.
     pub(crate) exchange: Option<Exchange>,
+    /// Room for what that holds.
+    pub(crate) held: Option<Share>,
 }
 
 /// What an attempt sends, but for what every attempt sends.
@@ -45,6 +52,8 @@ struct Message {
     headers: HeaderMap,
     query: Cow<'static, str>,
     body: Chained,
+    /// Room for the body, where it is not the client's own.
+    sending: Option<Share>,
     response_path: ResponsePath,
 }
 
@@ -53,7 +62,8 @@ struct Message {
 /// # Errors
 /// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can
 /// translate it now, and [`ProxyError::Internal`] when the adapter's templates give no valid request.
-pub(crate) fn request(
+pub(crate) async fn request(
+    memory: &Arc<Memory>,
     inbound: &Inbound,
     target: &Target<'_>,
     lease: &Lease,
@@ -62,15 +72,12 @@ pub(crate) fn request(
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
     let model = target.model.as_deref().unwrap_or(&inbound.model);
-    if matches!(model, "." | "..") {
-        // As a segment of a path, these lead to another one.
-        return Err(ProxyError::bad_request("The model's name is not valid.", Some("model")));
-    }
-    let Message { mut headers, query, mut body, response_path } = if lease.upstream_call == target.call {
-        passed(inbound, target, lease)
-    } else {
-        translated(inbound, lease, model, id, now)?
-    };
+    let Message { mut headers, query, mut body, sending, response_path } =
+        if lease.upstream_call == target.call {
+            passed(inbound, target, lease)
+        } else {
+            translated(memory, inbound, lease, (model, id, now)).await?
+        };
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
     }
@@ -87,7 +94,7 @@ pub(crate) fn request(
         }
         EnvelopeError::Header(_) => ProxyError::Internal,
     })?;
-    Ok(Outbound { envelope, response_path })
+    Ok(Outbound { envelope, sending, response_path })
 }
 
 /// The client's own bytes.
@@ -106,43 +113,41 @@ fn passed(inbound: &Inbound, target: &Target<'_>, lease: &Lease) -> Message {
         headers: carried::headers(&inbound.headers, lease.upstream.client_headers(), inbound.accepted()),
         query: carried::query(&inbound.query, lease.upstream.client_parameters(inbound.operation)).into(),
         body,
+        sending: None,
         response_path,
     }
 }
 
 /// The same request in the upstream's protocol.
-fn translated(
+async fn translated(
+    memory: &Arc<Memory>,
     inbound: &Inbound,
     lease: &Lease,
-    model: &str,
-    id: RequestId,
-    now: Timestamp,
+    (model, id, now): (&str, RequestId, Timestamp),
 ) -> Result<Message, ProxyError> {
     let CallKind { protocol, streaming, .. } = lease.upstream_call;
-    let terms = Terms {
+    let asked = Asked {
         client: inbound.protocol,
         upstream: protocol,
         operation: inbound.operation,
-        model,
-        request_id: &id.to_string(),
+        model: model.to_owned(),
+        id,
         now_s: now.millis() / 1000,
         streaming,
         json_array: inbound.wants_array(),
     };
     let body = Chained::spliced(&inbound.body, &mut inbound.splices.clone()).joined();
-    // What went wrong with the component has been logged where it happened.
-    let begun = lease.upstream.adapter.begin(&terms, &body).map_err(|_| ProxyError::Unavailable)?;
-    let (exchange, body) = match begun {
-        Begun::Translated(exchange, body) => (exchange, body),
-        Begun::Refused(reply) => return Err(reply.into()),
-        Begun::TooMuch => return Err(ProxyError::TooMuch),
-    };
+    let (exchange, body) = exchange::begin(&lease.upstream.adapter, asked, body).await?;
+    let (mut held, mut sending) = (memory.share(), memory.share());
+    let weight = if exchange.is_heavy() { exchange.memory_bytes() } else { 0 };
+    held.grow_to(weight).and_then(|()| sending.grow_to(body.len())).map_err(|Spent| ProxyError::Full)?;
     let accepted = if streaming { EVENTS } else { JSON };
-    let response_path = ResponsePath { withhold: None, exchange: Some(exchange) };
+    let response_path = ResponsePath { withhold: None, exchange: Some(exchange), held: Some(held) };
     Ok(Message {
         headers: carried::headers(&inbound.headers, &[], accepted),
         query: own_query(protocol, streaming).into(),
-        body: Bytes::from(body).into(),
+        body: body.into(),
+        sending: Some(sending),
         response_path,
     })
 }

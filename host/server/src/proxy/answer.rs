@@ -2,6 +2,7 @@
 //! whole, at once; or the client is told why there is none.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
@@ -13,7 +14,8 @@ use tollgate_runtime::Exchange;
 use super::adapt::ResponsePath;
 use super::dialect::ErrorDialect;
 use super::error::ProxyError;
-use super::flow::{Flow, UPSTREAM_BROKE};
+use super::exchange;
+use super::flow::Flow;
 use super::forward::{self, Reply};
 use super::limit;
 use super::meter::Meter;
@@ -24,6 +26,7 @@ use super::states::{Answered, Attempting};
 use super::ticket::Ticket;
 use super::window::{Passed, Window};
 use crate::config::Limits;
+use crate::state::memory::Memory;
 
 /// Clients that wait for as long as they are told would seem to hang for longer than this.
 const PATIENCE_MS_MAX: u64 = 60_000;
@@ -33,7 +36,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
-    limits: &Limits,
+    (limits, memory): (&Limits, &Arc<Memory>),
     inbound: &Inbound,
     response_path: ResponsePath,
     reply: Reply,
@@ -41,7 +44,7 @@ pub(super) async fn begin(
     ticket: Ticket<Attempting>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body } = reply;
-    let ResponsePath { withhold, mut exchange } = response_path;
+    let ResponsePath { withhold, mut exchange, held } = response_path;
     let events = forward::is_event_stream(&head.headers);
     let mut window = ticket.request().screen().and_then(Window::new);
     let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
@@ -49,18 +52,21 @@ pub(super) async fn begin(
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let meter = meter(inbound, &lease, events, withhold);
+    let meter = meter(inbound, &lease, events, withhold).within(memory.share());
     let ticket = ticket.answer(lease, head.status, meter);
     let mut flow = Flow::new(body, first, ticket, told_events, limits);
     if inbound.streaming {
-        flow.translate(exchange.take());
+        flow.translate(exchange.take(), held);
     }
     if told_events {
         flow.screen(window.take());
     }
     // What is left needs the answer as a whole.
     let collects = exchange.is_some() || window.is_some();
-    let outgoing = if collects { collected(flow, exchange, window).await? } else { Relay::new(flow).into() };
+    let outgoing = match collects {
+        true => collected(flow, (limits.answer_bytes_max, memory), exchange, window).await?,
+        false => Relay::new(flow).into(),
+    };
     let mut response = Response::new(outgoing);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
@@ -79,14 +85,18 @@ fn meter(inbound: &Inbound, lease: &Lease, events: bool, withhold: Option<String
 /// An answer that must be seen as a whole, to be translated or told apart by the filter before the client sees a byte.
 async fn collected(
     flow: Flow,
+    (bytes_max, memory): (usize, &Arc<Memory>),
     exchange: Option<Exchange>,
     window: Option<Window>,
 ) -> Result<Outgoing, ProxyError> {
-    let (answer, ticket) = flow.collect().await?;
-    let answer = match exchange.map(|exchange| translated_whole(exchange, &answer)) {
+    let mut share = memory.share();
+    let (answer, ticket) = flow.collect(bytes_max, &mut share).await?;
+    let answer = match exchange {
         None => answer,
-        Some(Ok(answer)) => answer,
-        Some(Err(error)) => return Err(replaced(ticket, error)),
+        Some(exchange) => match exchange::whole(exchange, answer, ticket.request().id).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(replaced(ticket, error)),
+        },
     };
     let passed = match window {
         None => Passed::On(answer),
@@ -109,16 +119,6 @@ async fn collected(
 fn replaced(ticket: Ticket<Answered>, error: ProxyError) -> ProxyError {
     ticket.replace(&error, Outcome::Partial);
     error
-}
-
-/// A whole answer in the client's protocol.
-fn translated_whole(mut exchange: Exchange, answer: &[u8]) -> Result<Bytes, ProxyError> {
-    // What went wrong with the component has been logged where it happened.
-    let translated = exchange.answer(answer).map_err(|_| ProxyError::Internal)?;
-    translated.map(Bytes::from).map_err(|words| {
-        tracing::warn!(words, "an upstream's answer is not of its protocol");
-        UPSTREAM_BROKE
-    })
 }
 
 /// The answer to a client that gets none of a provider.

@@ -89,6 +89,10 @@ impl ProxyError {
             Self::Busy => {
                 words(503, "server_error", Some("server_is_overloaded"), "overloaded_error", "UNAVAILABLE")
             }
+            Self::Full => {
+                words(503, "server_error", Some("server_is_overloaded"), "api_error", "UNAVAILABLE")
+            }
+            Self::AnswerTooLarge(_) => upstream_words(FailureClass::Transient, false),
             Self::AllCooling(_) | Self::LimitReached(_) => words(
                 429,
                 "rate_limit_error",

@@ -106,8 +106,8 @@ impl Dispatch<'_> {
                         conversations.note(conversation, attempt.lease.credential().id, self.lane.now());
                     }
                     let Attempt { lease, .. } = attempt;
-                    return answer::begin(self.limits(), self.inbound, response_path, reply, lease, ticket)
-                        .await;
+                    let bounds = (self.limits(), &self.lane.shared.memory);
+                    return answer::begin(bounds, self.inbound, response_path, reply, lease, ticket).await;
                 }
                 Err(failed) => match self.failed(&mut attempts, attempt, failed, response_path, ticket) {
                     ControlFlow::Break(told) => return told,
@@ -176,8 +176,9 @@ impl Dispatch<'_> {
             Err(error) => return Ok((Err(forward::tokenless(*error)), ResponsePath::default())),
         };
         let now = self.lane.now();
-        let Outbound { envelope, response_path } =
-            adapt::request(self.inbound, target, lease, request.id, now)?;
+        let memory = &self.lane.shared.memory;
+        let Outbound { envelope, sending: _sending, response_path } =
+            adapt::request(memory, self.inbound, target, lease, request.id, now).await?;
         trace::note(request.trace(), "adapt", || {
             detail!({
                 "provider": &*lease.upstream.name, "model": &*tier.model, "upstream_model": envelope.model,

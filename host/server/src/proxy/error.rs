@@ -61,6 +61,10 @@ pub(crate) enum ProxyError {
     AllDown(Option<u64>),
     /// The gateway has as many requests under way as it may, and none ended in time.
     Busy,
+    /// All exchanges together hold as many bytes as they may.
+    Full,
+    /// The provider's answer is longer than this limit in bytes, and must be seen whole.
+    AnswerTooLarge(usize),
     /// Every attempt failed; the last one for this reason.
     Upstream {
         /// Why.
@@ -175,6 +179,12 @@ impl ProxyError {
             }
             Self::AllDown(_) => "All provider credentials for this request are out of service.".to_owned(),
             Self::Busy => "The gateway is at its limit of requests under way. Try again shortly.".to_owned(),
+            Self::Full => {
+                "The gateway holds as many bytes of requests as it may. Try again shortly.".to_owned()
+            }
+            Self::AnswerTooLarge(limit) => {
+                format!("The provider's answer is larger than {limit} bytes, and cannot be translated.")
+            }
             Self::AllCooling(_) => {
                 "All provider credentials are at their limits. Try again later.".to_owned()
             }
@@ -203,7 +213,7 @@ impl ProxyError {
             Self::LimitReached(reached) => Some(reached.refused.retry_after_ms),
             Self::Upstream { retry_after_ms, .. } => *retry_after_ms,
             Self::AllDown(until) => *until,
-            Self::Unavailable | Self::Busy => Some(1000),
+            Self::Unavailable | Self::Busy | Self::Full => Some(1000),
             _ => None,
         }
     }

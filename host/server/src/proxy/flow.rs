@@ -21,6 +21,7 @@ use super::taps::any_failure;
 use super::ticket::Ticket;
 use super::window::{Passed, Window};
 use crate::config::Limits;
+use crate::state::memory::{Share, Spent};
 use crate::transport::{AnswerBody, AnswerError};
 
 /// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event
@@ -35,6 +36,8 @@ pub(crate) struct Flow {
     ticket: Ticket<Answered>,
     /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
     exchange: Option<Exchange>,
+    /// Room for what the translation holds.
+    held: Option<Share>,
     window: Option<Window>,
     /// Whether the client reads a stream of events.
     events: bool,
@@ -74,11 +77,22 @@ impl Flow {
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
-        Self { upstream, first, ticket, exchange: None, window: None, events, silence, rest: None }
+        Self {
+            upstream,
+            first,
+            ticket,
+            exchange: None,
+            held: None,
+            window: None,
+            events,
+            silence,
+            rest: None,
+        }
     }
 
-    /// Puts a translation of the stream into its way, where there is one.
-    pub(crate) fn translate(&mut self, exchange: Option<Exchange>) {
+    /// Puts a translation of the stream into its way, where there is one, with the room that it needs.
+    pub(crate) fn translate(&mut self, exchange: Option<Exchange>, held: Option<Share>) {
+        self.held = held;
         self.exchange = exchange;
     }
 
@@ -87,22 +101,39 @@ impl Flow {
         self.window = window;
     }
 
-    /// All of the answer, for a client that has yet to see a byte. Whoever gets it says how it ended.
+    /// All of the answer, for a client that has yet to see a byte, as far as there is room for it. Whoever gets it says
+    /// how it ended.
     ///
     /// # Errors
-    /// When the upstream breaks off. The request has ended then.
-    pub(crate) async fn collect(mut self) -> Result<(Bytes, Ticket<Answered>), ProxyError> {
+    /// When the upstream breaks off, and when there is no room. The request has ended then.
+    pub(crate) async fn collect(
+        mut self,
+        bytes_max: usize,
+        share: &mut Share,
+    ) -> Result<(Bytes, Ticket<Answered>), ProxyError> {
         let mut collected = BytesMut::new();
+        let announced = self.upstream.size_hint().lower();
+        if announced > bytes_max as u64 {
+            return Err(self.spoilt(ProxyError::AnswerTooLarge(bytes_max)));
+        }
         loop {
-            match poll_fn(|cx| self.poll(cx)).await {
-                Piece::Bytes(bytes) => collected.extend_from_slice(&bytes),
-                Piece::Last(bytes) => {
-                    collected.extend_from_slice(&bytes);
-                    return Ok((collected.freeze(), self.ticket));
-                }
+            let (bytes, last) = match poll_fn(|cx| self.poll(cx)).await {
+                Piece::Bytes(bytes) => (bytes, false),
+                Piece::Last(bytes) => (bytes, true),
                 // No window stands in the way of an answer that is collected: it is screened as a whole.
                 Piece::Blocked { .. } => return Err(self.spoilt(ProxyError::Internal)),
                 Piece::Broken(error) => return Err(self.spoilt(error)),
+            };
+            let length = collected.len() + bytes.len();
+            if length > bytes_max {
+                return Err(self.spoilt(ProxyError::AnswerTooLarge(bytes_max)));
+            }
+            if share.grow_to(length).is_err() {
+                return Err(self.spoilt(ProxyError::Full));
+            }
+            collected.extend_from_slice(&bytes);
+            if last {
+                return Ok((collected.freeze(), self.ticket));
             }
         }
     }
@@ -202,6 +233,11 @@ impl Flow {
         let Some(exchange) = &mut self.exchange else { return Ok(data) };
         // What went wrong with the component has been logged where it happened.
         let told = work(exchange, &data).map_err(|_| ProxyError::Internal)?;
+        if exchange.is_heavy()
+            && let Some(held) = &mut self.held
+        {
+            held.grow_to(exchange.memory_bytes()).map_err(|Spent| ProxyError::Full)?;
+        }
         if any_failure(&told) {
             self.ticket.meter.fail();
         }

@@ -11,6 +11,7 @@ use tollgate_core::json;
 use tollgate_core::sse::{self, Frame, Framer};
 
 use super::taps::{self, EVENT_BYTES_MAX};
+use crate::state::memory::Share;
 use crate::upstream::Taps;
 
 /// Most bytes of an unstreamed answer that are kept until its end to look for the usage.
@@ -29,6 +30,8 @@ pub(crate) struct Meter {
     failed: bool,
     /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
     ending: Option<Ending>,
+    /// Room for what is kept.
+    share: Option<Share>,
     form: Form,
 }
 
@@ -44,14 +47,14 @@ enum Form {
 struct Withhold {
     member: String,
     /// Bytes of an unfinished event, not yet passed on.
-    held: Bytes,
+    held: BytesMut,
 }
 
 impl Meter {
     /// For a stream of events. `withhold` names the member that is an empty array in the event that the client did not
     /// ask for.
     pub(crate) fn events(taps: Rc<Taps>, withhold: Option<String>) -> Self {
-        let withhold = withhold.map(|member| Withhold { member, held: Bytes::new() });
+        let withhold = withhold.map(|member| Withhold { member, held: BytesMut::new() });
         Self::new(taps, Form::Events { framer: Framer::new(EVENT_BYTES_MAX), withhold })
     }
 
@@ -62,7 +65,8 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        Self { taps, samples, text_bytes: 0, bytes: 0, failed: false, ending: None, form }
+        let (text_bytes, bytes) = (0, 0);
+        Self { taps, samples, text_bytes, bytes, failed: false, ending: None, share: None, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -70,10 +74,16 @@ impl Meter {
         Self { ending, ..self }
     }
 
+    /// The same, which keeps no more than there is room for.
+    pub(crate) fn within(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
         self.bytes += chunk.len() as u64;
-        let Self { taps, samples, text_bytes, failed, ending, form, .. } = self;
+        let Self { taps, samples, text_bytes, failed, ending, share, form, .. } = self;
+        let mut fits = |bytes| share.as_mut().is_none_or(|share| share.grow_to(bytes).is_ok());
         let mut see = |event: &[u8]| {
             *failed |= taps::tells_of_failure(event);
             if let Some(ending) = ending {
@@ -85,7 +95,7 @@ impl Meter {
             Form::Opaque => chunk,
             Form::Whole { pieces, bytes } => {
                 *bytes += chunk.len();
-                if *bytes > WHOLE_BYTES_MAX {
+                if *bytes > WHOLE_BYTES_MAX || !fits(*bytes) {
                     *form = Form::Opaque;
                 } else {
                     pieces.push(chunk.clone());
@@ -96,7 +106,7 @@ impl Meter {
                 let read = framer.push(&chunk, |frame| {
                     see(frame.bytes());
                 });
-                if read.is_err() {
+                if read.is_err() || !fits(carried(framer)) {
                     *form = Form::Opaque;
                 }
                 chunk
@@ -107,12 +117,12 @@ impl Meter {
                     let usage = see(frame.bytes());
                     passing.event(&frame, usage);
                 });
-                let held = std::mem::take(&mut passing.withhold.held);
                 match read {
-                    Ok(unfinished) => passing.finish(unfinished),
-                    Err(_) => {
+                    Ok(unfinished) if fits(2 * carried(framer)) => passing.finish(unfinished),
+                    _ => {
+                        let passed = passing.rest();
                         *form = Form::Opaque;
-                        [held, chunk].concat().into()
+                        passed
                     }
                 }
             }
@@ -150,7 +160,7 @@ impl Meter {
                     }
                     taps::tap(taps, samples, text_bytes, event)
                 });
-                withhold.filter(|_| !usage).map(|withhold| withhold.held).unwrap_or_default()
+                withhold.filter(|_| !usage).map(|withhold| withhold.held.freeze()).unwrap_or_default()
             }
         }
     }
@@ -207,7 +217,7 @@ struct Passing<'a> {
 
 impl<'a> Passing<'a> {
     fn new(withhold: &'a mut Withhold, chunk: &'a Bytes) -> Self {
-        let copied = (!withhold.held.is_empty()).then(|| BytesMut::from(withhold.held.as_ref()));
+        let copied = (!withhold.held.is_empty()).then(|| std::mem::take(&mut withhold.held));
         Self { withhold, chunk, copied, run: 0..0 }
     }
 
@@ -241,26 +251,35 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// All that is left, where no more events can be told apart.
+    fn rest(mut self) -> Bytes {
+        self.run.end = self.chunk.len();
+        self.flush_run();
+        self.copied.take().unwrap_or_default().freeze()
+    }
+
     /// Holds the unfinished end back and returns what passes.
     fn finish(mut self, unfinished: usize) -> Bytes {
         let whole_events = self.chunk.len() - unfinished;
         if self.run.end == 0 && whole_events == 0 {
             // No event ended in this chunk: all of it joins what is held.
-            let held = self.copied.take().unwrap_or_default();
-            self.withhold.held = if held.is_empty() {
-                self.chunk.clone()
-            } else {
-                [&held, self.chunk.as_ref()].concat().into()
-            };
+            let mut held = self.copied.take().unwrap_or_default();
+            held.extend_from_slice(self.chunk);
+            self.withhold.held = held;
             return Bytes::new();
         }
-        self.withhold.held = self.chunk.slice(whole_events..);
+        self.withhold.held = BytesMut::from(&self.chunk[whole_events..]);
         if self.copied.is_none() {
             return self.chunk.slice(self.run);
         }
         self.flush_run();
         self.copied.take().unwrap_or_default().freeze()
     }
+}
+
+/// Bytes of the event that has not ended.
+fn carried(framer: &Framer) -> usize {
+    framer.finish().map_or(0, <[u8]>::len)
 }
 
 fn join(pieces: &[Bytes]) -> Bytes {

@@ -19,6 +19,7 @@
 pub(crate) mod adapt;
 mod admit;
 mod answer;
+mod aside;
 pub(crate) mod attempts;
 pub(crate) mod authenticate;
 mod carried;
@@ -26,10 +27,12 @@ pub(crate) mod context;
 pub(crate) mod dialect;
 mod dispatch;
 pub(crate) mod error;
+mod exchange;
 pub(crate) mod filter;
 mod flow;
 pub(crate) mod forward;
 pub(crate) mod lane;
+mod lean;
 pub(crate) mod limit;
 pub(crate) mod members;
 pub(crate) mod meter;
@@ -185,7 +188,7 @@ async fn proxy(
     // What do they ask for?
     carried::strip(&mut headers);
     carried::check_query(&query)?;
-    let inbound = read::inbound(call, headers, query, body, limits).await?;
+    let inbound = read::inbound(call, headers, query, body, (limits, &shared.memory), id).await?;
     if caller.keep_bodies {
         *copying = Some(shared.bodies.begin(id, caller.api_key, &inbound.body));
     }

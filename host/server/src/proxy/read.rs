@@ -6,20 +6,26 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::aside::aside;
 use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::router::Call;
 use crate::config::Limits;
+use crate::state::memory::{Memory, Share, Spent};
 use crate::state::trace::{Detail, detail};
 use crate::transport::body::Splice;
 use crate::upstream::CallKind;
 
+/// Bodies from this length on are looked into on a thread of their own.
+const LARGE_BYTES: usize = 1024 * 1024;
 /// Asks Gemini for a stream of events.
 const EVENTS_QUERY: &str = "alt=sse";
 /// What Tollgate's own Gemini envelope has beside a Gemini body.
@@ -50,6 +56,8 @@ pub(crate) struct Inbound {
     pub(crate) output_tokens_max: Option<u64>,
     /// Whether it asks to be served in another tier than most, as far as that may cost more.
     pub(crate) hurried: bool,
+    /// Room for the body among all that is held.
+    pub(crate) share: Option<Share>,
     /// Top-level members by name and place, for splices that an adapter declares.
     pub(crate) members: Vec<Member>,
 }
@@ -109,17 +117,23 @@ pub(crate) async fn inbound(
     headers: HeaderMap,
     query: String,
     body: &mut Incoming,
-    limits: &Limits,
+    (limits, memory): (&Limits, &Arc<Memory>),
+    id: RequestId,
 ) -> Result<Inbound, ProxyError> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
         return Err(ProxyError::UnsupportedEncoding);
     }
-    let body = collect(body, limits).await?;
-    peek(call, headers, query, body)
+    let mut share = memory.share();
+    let body = collect(body, limits, &mut share).await?;
+    let large = body.len() >= LARGE_BYTES;
+    let peek = move || peek(call, headers, query, body);
+    let mut inbound = if large { aside(id, peek).await?? } else { peek()? };
+    inbound.share = Some(share);
+    Ok(inbound)
 }
 
 /// Collects a body of bounded size and slowness. One piece is taken as it is; several are joined once.
-async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyError> {
+async fn collect(body: &mut Incoming, limits: &Limits, share: &mut Share) -> Result<Bytes, ProxyError> {
     let max = limits.request_body_bytes_max;
     let announced = body.size_hint().lower();
     if announced > max as u64 {
@@ -139,6 +153,7 @@ async fn collect(body: &mut Incoming, limits: &Limits) -> Result<Bytes, ProxyErr
         if length > max {
             return Err(ProxyError::BodyTooLarge(max));
         }
+        share.grow_to(length).map_err(|Spent| ProxyError::Full)?;
         match &mut joined {
             Some(joined) => joined.extend_from_slice(&data),
             None if first.is_empty() => first = data,
@@ -203,6 +218,7 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
         output_tokens_max,
         hurried: hurried(&body, &members),
+        share: None,
         members,
         body,
     })

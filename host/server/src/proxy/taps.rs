@@ -13,6 +13,9 @@ use crate::upstream::{EACH, Taps, UsageTap};
 /// Longest event of a stream; pictures travel inside events.
 pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 
+/// Longest value that a tap keeps: what states usage is short.
+const SAMPLE_BYTES_MAX: usize = 256 * 1024;
+
 /// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a
 /// response that carries one.
 pub(super) fn tells_of_failure(event: &[u8]) -> bool {
@@ -59,7 +62,7 @@ fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
     let path = || tap.path.iter().map(String::as_str).collect::<Vec<&str>>();
     if tap.many {
         let list = list(json, &path());
-        if list.len() > b"[]".len() {
+        if (b"[]".len() + 1..=SAMPLE_BYTES_MAX).contains(&list.len()) {
             *sample = list;
         }
         return false;
@@ -71,9 +74,10 @@ fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
     keep(sample, json, found) && found.is_some_and(|value| value.kind == Kind::Object)
 }
 
-/// Keeps a value that was found and is not null; says whether it did.
+/// Keeps a value that was found, is not null and not too long; says whether it did.
 fn keep(sample: &mut Vec<u8>, json: &[u8], found: Option<Value>) -> bool {
-    let Some(value) = found.filter(|value| value.kind != Kind::Null) else { return false };
+    let fits = |value: &Value| value.kind != Kind::Null && value.range().len() <= SAMPLE_BYTES_MAX;
+    let Some(value) = found.filter(fits) else { return false };
     sample.clear();
     // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
     sample.extend(json[value.range()].iter().map(on_one_line));

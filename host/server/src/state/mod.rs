@@ -11,6 +11,7 @@ pub mod deciders;
 pub(crate) mod directory;
 pub(crate) mod durable;
 pub(crate) mod limiter;
+pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod platform;
 pub(crate) mod secret;
