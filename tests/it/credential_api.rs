@@ -265,8 +265,15 @@ async fn a_key_that_a_check_finds_good_again_serves_at_once() {
         client::call(office.rig.addr(), &request).await.status
     };
     patiently("the key to serve", async { while chat().await != 200 {} }).await;
+    // The call is refused, and so is the check that it gives cause for.
+    office.rig.upstream.enqueue(Script::json(401, INVALID));
     office.rig.upstream.enqueue(Script::json(401, INVALID));
     assert_ne!(chat().await, 200);
+    patiently("the check", async {
+        let state = async || office.ask("GET", &target(&platform), &office.root, &Value::Null).await.json();
+        while state().await["reason"] != json!("invalid-key") {}
+    })
+    .await;
     assert_eq!(chat().await, 503, "all that there is was refused");
     let shown = office.ask("GET", &target(&platform), &office.root, &Value::Null).await.json();
     assert_eq!((&shown["state"], &shown["reason"]), (&json!("disabled"), &json!("invalid-key")));

@@ -7,6 +7,7 @@ use tollgate_core::outcome::Outcome;
 use tollgate_server::config::{Attempts, BaseUrl, Config, Millis, Provider};
 use tollgate_tests::client::{Reply, Request};
 use tollgate_tests::gateway::Rig;
+use tollgate_tests::patiently;
 use tollgate_tests::upstream::{self, Script};
 
 const ANSWER: &str =
@@ -50,9 +51,10 @@ fn secret(request: &upstream::Request) -> String {
     value.trim_start_matches("Bearer ").to_owned()
 }
 
-/// The secrets of all upstream requests so far, in their order.
+/// The secrets of all calls so far, in their order, without those of checks.
 fn secrets(rig: &Rig) -> Vec<String> {
-    rig.upstream.requests().iter().map(|request| secret(request)).collect()
+    let requests = rig.upstream.requests();
+    requests.iter().filter(|request| request.method == "POST").map(|request| secret(request)).collect()
 }
 
 fn sorted(mut secrets: Vec<String>) -> Vec<String> {
@@ -234,7 +236,17 @@ async fn a_platform_key_that_the_provider_refuses_is_never_the_callers_fault_and
     assert_eq!(reply.status, 502);
     assert!(!reply.text().contains("sk-***") && !reply.text().contains("key"), "{}", reply.text());
     assert_eq!(secrets(&rig).len(), 2);
-    // Both are disabled now, which is no rate limit, and nobody knows until when.
+    // Checks confirm it: both are disabled then, which is no rate limit, and nobody knows until when.
+    patiently("the checks", async {
+        let disabled = |row: &Value| row["provider"] != "openai" || row["state"] == "disabled";
+        while !rig.admin("GET", "/management/v1/credentials").await.json()["data"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().all(disabled))
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     rig.upstream.respond(|_| Script::json(200, ANSWER));
     let reply = rig.call(chat()).await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, None), "{}", reply.text());

@@ -191,7 +191,11 @@ async fn a_fallback_serves_while_all_credentials_of_the_model_rest() {
     rig.upstream.enqueue(Script::json(401, r#"{"error":{"code":"invalid_api_key"}}"#));
     let message = json!({"type": "message", "id": "m", "role": "assistant", "model": "x", "stop_reason": "end_turn",
         "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
-    rig.upstream.respond(move |_| Script::json(200, message.to_string()));
+    // The check that the refusal gives cause for finds nothing out.
+    rig.upstream.respond(move |request| match request.method.as_str() {
+        "GET" => Script::json(500, "{}"),
+        _ => Script::json(200, message.to_string()),
+    });
     let ask = || {
         let messages = json!([{"role": "user", "content": "hi"}]);
         rig.call(Request::post(
@@ -201,10 +205,11 @@ async fn a_fallback_serves_while_all_credentials_of_the_model_rest() {
     };
     assert_eq!(ask().await.status, 200);
     assert_eq!(ask().await.status, 200, "without an attempt at the credential that rests");
-    let targets: Vec<_> = rig.upstream.requests().iter().map(|request| request.target.clone()).collect();
+    let mut calls = rig.upstream.requests();
+    calls.retain(|request| request.method == "POST");
+    let targets: Vec<_> = calls.iter().map(|request| request.target.clone()).collect();
     assert_eq!(targets, ["/v1/chat/completions", "/v1/messages", "/v1/messages"]);
-    let models: Vec<_> =
-        rig.upstream.requests().iter().map(|request| request.json()["model"].clone()).collect();
+    let models: Vec<_> = calls.iter().map(|request| request.json()["model"].clone()).collect();
     assert_eq!(models, ["gpt-4o-mini", "claude-haiku-4-5", "claude-haiku-4-5"]);
     rig.stop().await;
 }

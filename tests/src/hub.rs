@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tollgate_core::affinity::Affinities;
-use tollgate_core::health::{Health, Lease, Penalty, Standing};
+use tollgate_core::health::{Asked, Health, Lease, Penalty, Standing};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::{Account, Settlement};
 use tollgate_core::limits::{RateLimits, RateMeter, RateStatus, Refused};
@@ -136,8 +136,8 @@ impl Credential {
     }
 
     fn take(&mut self, wanted: Wanted) -> Result<u64, Ineligible> {
-        let Wanted { limits, tokens, now, lease_ms } = wanted;
-        match self.health.standing(now) {
+        let Wanted { asked, limits, tokens, now, lease_ms } = wanted;
+        match self.health.standing_for(&asked, now) {
             Standing::Available | Standing::HalfOpen => {}
             Standing::Cooling { remaining_ms, .. } => return Err(Ineligible::Limited(remaining_ms)),
             Standing::Disabled { recheck_ms, .. } => return Err(Ineligible::Down(Some(recheck_ms))),
@@ -150,7 +150,7 @@ impl Credential {
         meter.admit(&rates, now).map_err(|refused| Ineligible::Limited(refused.retry_after_ms))?;
         meter.leave();
         meter.expect(tokens, now);
-        let lease = self.health.begin(now, lease_ms);
+        let lease = self.health.begin(&asked, now, lease_ms);
         self.last_use += 1;
         self.uses.insert(self.last_use, lease);
         Ok(self.last_use)
@@ -251,15 +251,15 @@ impl SharedCredentials for Hub {
         )
     }
 
-    fn succeeded(&self, credential: CredentialId) {
+    fn succeeded(&self, credential: CredentialId, asked: Asked) {
         self.tell(move |state| {
-            state.credential(credential).health.succeed();
+            state.credential(credential).health.succeed(&asked);
         });
     }
 
-    fn failed(&self, credential: CredentialId, penalty: Penalty, now: Timestamp) {
+    fn failed(&self, credential: CredentialId, asked: Asked, penalty: Penalty, now: Timestamp) {
         self.tell(move |state| {
-            state.credential(credential).health.fail(penalty, now, 0);
+            state.credential(credential).health.fail(penalty, &asked, now, 0);
         });
     }
 

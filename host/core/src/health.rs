@@ -1,22 +1,27 @@
 //! The state of one credential: available, in use, cooling, half-open, or disabled with a reason.
 //!
+//! A request alone disables nothing: what it meets may be its own doing. A provider that refuses the key is a reason
+//! to have the key *checked*, by a call that contains nothing of a caller's, and only that disables it. What rests
+//! after failures is a part of the credential (`parts.rs`): an operation of a model, for the caller whose attempts
+//! failed, and for everyone where a second caller meets the same.
+//!
 //! ```text
-//!              fails                    rest is over              one attempt
-//!  available ────────▶ cooling (until) ─────────────▶ half-open ──────────────▶ probing
-//!      ▲                  ▲                                                        │
-//!      │                  └──────────────────── it fails ◀────────────────────────┤
-//!      ├────────────────────────────────────── it succeeds ◀───────────────────────┘
-//!      │
-//!      └── a check succeeds ── disabled (invalid key, quota gone; checked again when due)
+//!  a part:    available ──fails──▶ cooling (until) ──rest is over──▶ half-open ──▶ probing ──▶ available, or cooling
+//!  the whole: good ──a check finds it refused──▶ disabled (invalid key, quota gone; checked again when due) ──▶ good
 //! ```
 //!
 //! Pure: the caller passes the time and, for jitter, a random number. The selector sees only what [`Health::standing`]
 //! says, so a credential that rests or is disabled is never a candidate. What an attempt takes is a *lease* that ends
 //! by itself: one that is never given back stops counting after a while.
 
+mod parts;
+
 use std::collections::BTreeMap;
 
+use self::parts::Parts;
 use crate::failure::FailureClass;
+use crate::id::UserId;
+use crate::protocol::Operation;
 use crate::time::Timestamp;
 use crate::wait::RetryAfter;
 
@@ -28,6 +33,10 @@ pub const INVALID_RECHECK_MS: u64 = 10 * 60 * 1000;
 pub const QUOTA_RECHECK_MS: u64 = 30 * 60 * 1000;
 /// Longest pause between two checks of a disabled credential.
 pub const RECHECK_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Shortest time between two checks that requests give cause for.
+pub const CHECK_EVERY_MS: u64 = 30 * 1000;
+/// Checks that find nothing out before a suspicion is dropped.
+const CHECKS_IN_VAIN_MAX: u32 = 5;
 /// Transient faults in a row before a credential rests: fewer are more likely the provider's fault than the key's.
 const STRIKES_TOLERATED: u32 = 2;
 /// First pause of the exponential back-off.
@@ -70,11 +79,13 @@ pub enum Rest {
     RateLimited,
     /// The provider failed, or was busy.
     Faults,
+    /// The provider refused the key, or said that its quota is gone; no check has confirmed it.
+    Refused,
 }
 
 impl Rest {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::RateLimited, Self::Faults];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::RateLimited, Self::Faults, Self::Refused];
 
     /// The name that is stored and shown.
     #[must_use]
@@ -82,8 +93,40 @@ impl Rest {
         match self {
             Self::RateLimited => "rate-limited",
             Self::Faults => "faults",
+            Self::Refused => "refused",
         }
     }
+}
+
+/// What an attempt asks, as far as a provider's limits part it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    operation: Operation,
+    /// The model's name, hashed: compared often, and never shown.
+    model: u64,
+}
+
+impl Call {
+    /// A call of this operation to the model that the provider calls so.
+    #[must_use]
+    pub fn new(operation: Operation, model: &str) -> Self {
+        let operation = match operation {
+            Operation::EmbedBatch => Operation::Embed,
+            other => other,
+        };
+        // FNV-1a: nobody gains by two names that meet.
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Self { operation, model: model.bytes().fold(0xcbf2_9ce4_8422_2325, step) }
+    }
+}
+
+/// Who asks for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Whose request it is.
+    pub caller: UserId,
+    /// What it asks.
+    pub call: Call,
 }
 
 /// What a failed attempt means to its credential.
@@ -91,7 +134,7 @@ impl Rest {
 pub enum Penalty {
     /// Nothing: it is not at fault.
     None,
-    /// It rests after the third in a row, for as long as its failures demand.
+    /// It rests after the third in a row: for the caller, or for everyone where several callers met them.
     Strike,
     /// It rests at once, for as long as the provider asks, or as its failures demand.
     Rest {
@@ -100,8 +143,8 @@ pub enum Penalty {
         /// How long the provider asked to wait.
         told: Option<RetryAfter>,
     },
-    /// It serves nobody until a check finds it good.
-    Disable {
+    /// It rests for the caller and is checked: what the check finds counts for everyone.
+    Suspect {
         /// Why.
         why: Disabled,
         /// How long the provider asked to wait.
@@ -119,8 +162,8 @@ impl Penalty {
             | FailureClass::ContentRefused
             | FailureClass::NotFound
             | FailureClass::Permission => Self::None,
-            FailureClass::InvalidCredential => Self::Disable { why: Disabled::InvalidKey, told: None },
-            FailureClass::QuotaExhausted => Self::Disable { why: Disabled::QuotaGone, told },
+            FailureClass::InvalidCredential => Self::Suspect { why: Disabled::InvalidKey, told: None },
+            FailureClass::QuotaExhausted => Self::Suspect { why: Disabled::QuotaGone, told },
             FailureClass::RateLimited => Self::Rest { why: Rest::RateLimited, told },
             // A provider that says how long it is busy is believed; one that just fails is given another chance.
             FailureClass::Overloaded if told.is_some() => Self::Rest { why: Rest::Faults, told },
@@ -135,7 +178,7 @@ impl Penalty {
             Self::None => "nothing",
             Self::Strike => "a strike",
             Self::Rest { .. } => "rests",
-            Self::Disable { .. } => "disabled",
+            Self::Suspect { .. } => "checked",
         }
     }
 }
@@ -199,6 +242,19 @@ pub struct Health {
     leases: BTreeMap<Lease, Timestamp>,
     next_lease: u64,
     probe: Option<Lease>,
+    parts: Parts,
+    suspicion: Option<Suspicion>,
+    /// When it was last checked.
+    checked_at: Option<Timestamp>,
+}
+
+/// What a request gave cause to suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Suspicion {
+    why: Disabled,
+    check_at: Timestamp,
+    /// Checks that found nothing out.
+    in_vain: u32,
 }
 
 impl Health {
@@ -217,10 +273,16 @@ impl Health {
         u32::try_from(self.leases.len() - expired).unwrap_or(u32::MAX)
     }
 
-    /// Failures in a row.
+    /// Failures in a row, whatever was asked.
     #[must_use]
-    pub const fn failures(&self) -> u32 {
-        self.failures
+    pub fn failures(&self) -> u32 {
+        self.failures.max(self.parts.failures_max())
+    }
+
+    /// Failures in a row, as far as they concern `asked`.
+    #[must_use]
+    pub fn failures_for(&self, asked: &Asked, now: Timestamp) -> u32 {
+        self.failures.max(self.parts.failures(asked, now))
     }
 
     /// When it was last taken.
@@ -235,9 +297,30 @@ impl Health {
         self.condition
     }
 
-    /// What it can be used for at `now`.
+    /// What can be done with it at `now`, whatever is asked: the worst of what is known.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
+        match self.whole(now) {
+            Standing::Available => self.parts.overview(now, self.live(now)).unwrap_or(Standing::Available),
+            other => other,
+        }
+    }
+
+    /// What can be done with it at `now` for who asks.
+    #[must_use]
+    pub fn standing_for(&self, asked: &Asked, now: Timestamp) -> Standing {
+        match (self.whole(now), self.parts.standing(asked, now, self.live(now))) {
+            (whole @ (Standing::Disabled { .. } | Standing::Cooling { .. }), _) | (whole, None) => whole,
+            (_, Some(part)) => part,
+        }
+    }
+
+    fn live(&self, now: Timestamp) -> impl Fn(Lease) -> bool {
+        move |lease| self.leases.get(&lease).is_some_and(|until| *until > now)
+    }
+
+    /// What can be done with all that no part says anything of.
+    fn whole(&self, now: Timestamp) -> Standing {
         match self.condition {
             Condition::Good => Standing::Available,
             Condition::Disabled { why, recheck_at } => {
@@ -258,16 +341,17 @@ impl Health {
     }
 
     /// An attempt takes it for at most `lease_ms`. Where the credential is half-open, this attempt is the probe.
-    pub fn begin(&mut self, now: Timestamp, lease_ms: u64) -> Lease {
+    pub fn begin(&mut self, asked: &Asked, now: Timestamp, lease_ms: u64) -> Lease {
         // Expired ones are dropped from the front, so that stuck attempts do not use memory for ever.
         while self.leases.first_key_value().is_some_and(|(_, until)| *until <= now) {
             self.leases.pop_first();
         }
         let lease = Lease(self.next_lease);
         self.next_lease += 1;
-        if self.standing(now) == Standing::HalfOpen {
+        if self.whole(now) == Standing::HalfOpen {
             self.probe = Some(lease);
         }
+        self.parts.begin(asked, lease, now);
         self.leases.insert(lease, now.plus_ms(lease_ms));
         self.last_used = Some(now);
         lease
@@ -278,85 +362,106 @@ impl Health {
         self.leases.remove(&lease);
     }
 
-    /// The attempt, or a check, succeeded. Says whether the condition changed.
-    pub fn succeed(&mut self) -> bool {
+    /// An attempt worked. Says whether the condition changed.
+    pub fn succeed(&mut self, asked: &Asked) -> bool {
         self.failures = 0;
+        self.parts.succeed(asked);
+        if self.suspicion.is_some_and(|suspicion| suspicion.why == Disabled::InvalidKey) {
+            self.suspicion = None;
+        }
         self.enter(Condition::Good)
     }
 
-    /// An attempt failed. `jitter` is any random number. Says whether the condition changed.
+    /// A check found it good, or nobody knows how to check it: it has another chance. Parts that rest for another
+    /// reason than that it was refused go on resting. Says whether the condition changed.
+    pub fn acquit(&mut self, now: Timestamp) -> bool {
+        self.failures = 0;
+        self.checked_at = Some(now);
+        // A check seldom sees that a quota is gone: what rests for that goes on resting.
+        if self.suspicion.take().is_none_or(|suspicion| suspicion.why == Disabled::InvalidKey) {
+            self.parts.acquit();
+        }
+        self.enter(Condition::Good)
+    }
+
+    /// An attempt failed. `jitter` is any random number. Says whether the condition changed or a check became due.
     ///
-    /// Attempts that began together fail together: those that come back while it rests or is disabled already say
-    /// nothing new, but for a longer pause that the provider names.
-    pub fn fail(&mut self, penalty: Penalty, now: Timestamp, jitter: u64) -> bool {
-        if penalty == Penalty::None {
+    /// Attempts that began together fail together: those that come back while it rests already say nothing new, but for
+    /// a longer pause that the provider names.
+    pub fn fail(&mut self, penalty: Penalty, asked: &Asked, now: Timestamp, jitter: u64) -> bool {
+        if matches!(self.condition, Condition::Disabled { .. }) {
             return false;
         }
-        let known = match self.condition {
-            Condition::Good => false,
-            Condition::Resting { until, .. } => until > now,
-            Condition::Disabled { .. } => return false,
-        };
-        if !known {
-            self.failures = self.failures.saturating_add(1);
-        }
         match penalty {
-            Penalty::Disable { why, told } => self.disable(why, told, now, jitter),
+            Penalty::None => false,
             Penalty::Rest { why, told } => {
-                self.rest(why, told.map_or_else(|| self.backoff_ms(jitter), RetryAfter::ms), now)
+                self.parts.strike(asked, (why, 0), told, now, jitter);
+                false
             }
-            Penalty::Strike if self.condition != Condition::Good || self.failures > STRIKES_TOLERATED => {
-                self.rest(Rest::Faults, self.backoff_ms(jitter), now)
+            Penalty::Strike => {
+                self.parts.strike(asked, (Rest::Faults, STRIKES_TOLERATED), None, now, jitter);
+                false
             }
-            Penalty::None | Penalty::Strike => false,
+            Penalty::Suspect { why, told } => {
+                self.parts.strike(asked, (Rest::Refused, 0), told, now, jitter);
+                self.suspect(why, now)
+            }
         }
     }
 
-    /// A check of a disabled credential found that it is still refused, or found nothing out. Says whether the
-    /// condition changed, which it does where the next check is due at another time.
-    pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
-        let Condition::Disabled { why, .. } = self.condition else {
-            return self.fail(Penalty::of(class, None), now, jitter);
-        };
-        // The provider knows the key, but does not allow this call: the key may be meant for others.
-        if class == FailureClass::Permission {
-            return self.succeed();
+    /// Asks for a check, but not for one after the other.
+    fn suspect(&mut self, why: Disabled, now: Timestamp) -> bool {
+        if self.suspicion.is_some() {
+            return false;
         }
+        let earliest = self.checked_at.map_or(now, |at| at.plus_ms(CHECK_EVERY_MS));
+        self.suspicion = Some(Suspicion { why, check_at: earliest.max(now), in_vain: 0 });
+        true
+    }
+
+    /// A check found it refused, or found nothing out. Says whether the condition changed, which it does where the next
+    /// check is due at another time.
+    pub fn fail_check(&mut self, class: FailureClass, now: Timestamp, jitter: u64) -> bool {
+        let suspicion = self.suspicion.take();
+        self.checked_at = Some(now);
         let refused = match class {
             FailureClass::InvalidCredential => Some(Disabled::InvalidKey),
             FailureClass::QuotaExhausted => Some(Disabled::QuotaGone),
+            // The provider knows the key, though not for this call: others may be all that it is for.
+            FailureClass::Permission => return self.acquit(now),
             // The provider's fault: it says nothing of the key, so ask again soon.
             _ => None,
+        };
+        let known = match self.condition {
+            Condition::Disabled { why, .. } => Some(why),
+            Condition::Good | Condition::Resting { .. } => None,
+        };
+        let Some(why) = refused.or(known) else {
+            self.ask_again(suspicion, now);
+            return false;
         };
         let pause =
             refused.map_or(COOLDOWN_MS_MAX, |why| doubled(why.recheck_ms(), self.failures, RECHECK_MS_MAX));
         self.failures = self.failures.saturating_add(refused.is_some().into());
-        let (why, recheck_at) = (refused.unwrap_or(why), now.plus_ms(moved(pause, jitter)));
-        self.enter(Condition::Disabled { why, recheck_at })
+        self.enter(Condition::Disabled { why, recheck_at: now.plus_ms(moved(pause, jitter)) })
     }
 
-    /// When its next check is due. Only a disabled credential has one: the others come back by themselves.
+    /// A check found nothing out about what was suspected: it is made again, a few times.
+    fn ask_again(&mut self, suspicion: Option<Suspicion>, now: Timestamp) {
+        self.suspicion = suspicion.filter(|it| it.in_vain < CHECKS_IN_VAIN_MAX).map(|it| Suspicion {
+            check_at: now.plus_ms(doubled(CHECK_EVERY_MS, it.in_vain, COOLDOWN_MS_MAX)),
+            in_vain: it.in_vain + 1,
+            ..it
+        });
+    }
+
+    /// When its next check is due: of one that is disabled or suspected alone.
     #[must_use]
-    pub const fn recheck_at(&self) -> Option<Timestamp> {
+    pub fn check_at(&self) -> Option<Timestamp> {
         match self.condition {
             Condition::Disabled { recheck_at, .. } => Some(recheck_at),
-            Condition::Good | Condition::Resting { .. } => None,
+            Condition::Good | Condition::Resting { .. } => self.suspicion.map(|suspicion| suspicion.check_at),
         }
-    }
-
-    fn rest(&mut self, why: Rest, pause_ms: u64, now: Timestamp) -> bool {
-        let until = now.plus_ms(pause_ms);
-        match self.condition {
-            Condition::Disabled { .. } => false,
-            Condition::Resting { until: earlier, .. } if earlier > until => false,
-            Condition::Good | Condition::Resting { .. } => self.enter(Condition::Resting { why, until }),
-        }
-    }
-
-    fn disable(&mut self, why: Disabled, told: Option<RetryAfter>, now: Timestamp, jitter: u64) -> bool {
-        self.failures = 1;
-        let recheck_at = now.plus_ms(moved(told.map_or(why.recheck_ms(), RetryAfter::ms), jitter));
-        self.enter(Condition::Disabled { why, recheck_at })
     }
 
     fn enter(&mut self, condition: Condition) -> bool {
@@ -364,11 +469,11 @@ impl Health {
         self.condition = condition;
         changed
     }
+}
 
-    /// 1 s, 2 s, 4 s … up to [`COOLDOWN_MS_MAX`], with jitter.
-    fn backoff_ms(&self, jitter: u64) -> u64 {
-        moved(doubled(BACKOFF_MS_BASE, self.failures.saturating_sub(1), COOLDOWN_MS_MAX), jitter)
-    }
+/// 1 s, 2 s, 4 s … up to [`COOLDOWN_MS_MAX`], with jitter, after so many failures in a row.
+fn backoff_ms(failures: u32, jitter: u64) -> u64 {
+    moved(doubled(BACKOFF_MS_BASE, failures.saturating_sub(1), COOLDOWN_MS_MAX), jitter)
 }
 
 /// `base`, doubled this many times, up to `max`.

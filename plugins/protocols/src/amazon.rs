@@ -3,6 +3,8 @@
 
 use tollgate_plugin::adapter::FailureClass;
 
+use crate::failure;
+
 /// What a failure means by its name, or by its status where nothing names it. `None` where neither tells.
 ///
 /// `name` may come with a namespace before it (`com.amazon.coral.service#ThrottlingException`), with an address after
@@ -35,26 +37,39 @@ pub(crate) fn classify(status: u16, name: &str, message: &str) -> Option<Failure
     Some(class)
 }
 
-/// Tells a key that lacks a model from one that is wrong.
+/// Sentences that say that a key is none.
+const NO_KEY: [&str; 6] = [
+    "The security token included in the request is",
+    "The request signature we calculated does not match",
+    "Authentication failed: Please make sure your API Key is valid",
+    "Authentication failed",
+    "Invalid API Key",
+    "Bearer Token has expired",
+];
+
+/// A key may lack a model, or not be a key at all. Words may be the client's, so that it is none only whole sentences
+/// say.
 fn denied(message: &str) -> FailureClass {
-    let no_key = ["security token", "API Key", "Bearer Token", "Authentication failed"];
-    if no_key.iter().any(|words| message.contains(words)) {
+    if is_clock(message) {
+        FailureClass::Transient
+    } else if NO_KEY.iter().any(|words| failure::is_sentence(message, words)) {
         FailureClass::InvalidCredential
-    } else if message.contains("ignature") {
-        signature(message)
     } else {
         FailureClass::Permission
     }
 }
 
-/// A signature is wrong because of its key, or because of the signer's clock: then the key is good.
+/// A signature is wrong because of its key, or because of the clock of whoever made it: then the key is fine.
 fn signature(message: &str) -> FailureClass {
-    let clock = message.contains("Signature expired") || message.contains("Signature not yet current");
-    if clock { FailureClass::Transient } else { FailureClass::InvalidCredential }
+    if is_clock(message) { FailureClass::Transient } else { FailureClass::InvalidCredential }
+}
+
+fn is_clock(message: &str) -> bool {
+    message.starts_with("Signature expired") || message.starts_with("Signature not yet current")
 }
 
 fn throttled(message: &str) -> FailureClass {
-    if message.contains("per day") {
+    if failure::is_sentence(message, "Too many tokens per day") {
         FailureClass::QuotaExhausted
     } else if message.contains("not ready") {
         FailureClass::Overloaded

@@ -185,7 +185,10 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, name: &str, body: &[u8
     let name = if name.is_empty() { said.shape.as_deref().unwrap_or_default() } else { name };
     if !name.is_empty() || (said.error.is_none() && said.message.is_some()) {
         let class = amazon::classify(status, name, said.message.as_deref().unwrap_or_default());
-        return Failure { class: class.unwrap_or_else(|| failure::by_status(status)), retry_after_ms };
+        return Failure {
+            class: class.unwrap_or_else(|| failure::by_status_of(status, !name.is_empty())),
+            retry_after_ms,
+        };
     }
     let error = said.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default();
     let class = own_class(status, &error);
@@ -197,36 +200,48 @@ fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
     let kind = error.kind.as_deref().unwrap_or("");
     let message = error.message.as_deref().unwrap_or("");
     let code = error.details.as_ref().and_then(|details| details.error_code.as_deref());
+    if let Some(class) = by_message(status, message) {
+        return class;
+    }
     match (status, kind) {
         (_, "overloaded_error") => FailureClass::Overloaded,
         (_, "billing_error") => FailureClass::QuotaExhausted,
         (429, _) if code == Some("enforced_spend_limit_reached") => FailureClass::QuotaExhausted,
-        (400 | 401 | 403 | 404, _) => {
-            by_message(status, message).unwrap_or_else(|| failure::by_status(status))
-        }
+        (_, "authentication_error") => FailureClass::InvalidCredential,
+        (401 | 403, "permission_error") => FailureClass::Permission,
         // There is no status within a stream.
         (0, "rate_limit_error") => FailureClass::RateLimited,
         (0, "invalid_request_error") => FailureClass::BadRequest,
         (0, "api_error" | "timeout_error") => FailureClass::Transient,
-        _ => failure::by_status(status),
+        _ => failure::by_status_of(status, !kind.is_empty()),
     }
 }
 
-/// Anthropic distinguishes several failures in words only.
+/// Sentences that say that there is no money left.
+const GONE: [&str; 3] = [
+    "Your credit balance is too low to access",
+    "This request would exceed the spend limit you set",
+    "You have reached your specified API usage limits",
+];
+
+/// Anthropic tells several failures apart in words only. Words may be the client's, so they only take blame off a key,
+/// but for whole sentences of Anthropic's own.
 fn by_message(status: u16, message: &str) -> Option<FailureClass> {
     let says = |words: &str| message.contains(words);
     let class = match status {
-        400 if says("credit balance is too low") || says("spend limit") || says("API usage limits") => {
-            FailureClass::QuotaExhausted
+        400 if GONE.iter().any(|words| failure::is_sentence(message, words)) => FailureClass::QuotaExhausted,
+        400 if failure::is_sentence(message, "This organization has been disabled") => {
+            FailureClass::InvalidCredential
         }
-        400 if says("organization has been disabled") => FailureClass::InvalidCredential,
         // A subscription's token, used for what its terms do not allow: the token is good, the request is not.
         400 if says("only authorized for use with Claude Code") => FailureClass::BadRequest,
         400 if says("prompt is too long") || says("exceed context limit") => FailureClass::ContextTooLong,
         400 if says("content filtering policy") => FailureClass::ContentRefused,
         // An `Origin` header was forwarded: no key is wrong.
         401 if says("CORS requests are not allowed") => FailureClass::BadRequest,
-        403 if says("token has been revoked") => FailureClass::InvalidCredential,
+        403 if failure::is_sentence(message, "OAuth token has been revoked") => {
+            FailureClass::InvalidCredential
+        }
         404 if message.starts_with("model:") => FailureClass::Permission,
         _ => return None,
     };

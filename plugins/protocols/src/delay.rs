@@ -41,7 +41,7 @@ fn times(number: &str, unit: u64) -> Option<u64> {
 /// milliseconds.
 #[must_use]
 pub fn find_in_sentence(message: &str) -> Option<u64> {
-    if let Some((_, after)) = message.split_once("try again in ") {
+    if let Some((_, after)) = message.rsplit_once("try again in ") {
         let word = after.split_whitespace().next()?;
         return parse_duration_ms(word.trim_end_matches(['.', ',']));
     }

@@ -265,8 +265,10 @@ struct Violation<'a> {
 #[must_use]
 pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
     let error = parse(body).unwrap_or_default();
-    let class =
-        by_reason(&error).or_else(|| by_words(status, &error)).unwrap_or_else(|| failure::by_status(status));
+    let own = !error.status.is_empty();
+    let class = by_reason(&error)
+        .or_else(|| by_words(status, &error))
+        .unwrap_or_else(|| failure::by_status_of(status, own));
     let retry_after_ms = match class {
         // The delay beside a daily quota is the minute quota's: the day is not over then.
         FailureClass::QuotaExhausted => None,
@@ -314,8 +316,15 @@ fn by_reason(error: &Status<'_>) -> Option<FailureClass> {
     })
 }
 
+/// Sentences that say that there is no money left.
+const GONE: [&str; 2] =
+    ["Your prepayment credits are depleted", "Your project has exceeded its monthly spending cap"];
+
+/// What is told in words only. Words may be the client's, so they only take blame off a key, but for whole sentences of
+/// Google's own.
 fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
     let says = |words: &str| error.message.contains(words);
+    let is = |words: &str| failure::is_sentence(&error.message, words);
     match (status, &*error.status) {
         (400, "FAILED_PRECONDITION") => Some(FailureClass::Permission),
         (400, _) if says("exceeds the maximum number of tokens") || says("model only supports up to") => {
@@ -324,13 +333,11 @@ fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
         (400, _) if says("Responsible AI") => Some(FailureClass::ContentRefused),
         // `Your API key was reported as leaked.` A file that the key may not see is 403 too, and that is not the key's
         // fault.
-        (403, _) if says("API key") => Some(FailureClass::InvalidCredential),
+        (403, _) if is("Your API key was reported as leaked") => Some(FailureClass::InvalidCredential),
         // A project may lack a model that others have.
         (404, _) if says("does not have access to it") => Some(FailureClass::Permission),
         (429, _) if error.daily_quota_is_gone() => Some(FailureClass::QuotaExhausted),
-        (429, _) if says("credits are depleted") || says("spending cap") => {
-            Some(FailureClass::QuotaExhausted)
-        }
+        (429, _) if GONE.iter().any(|words| is(words)) => Some(FailureClass::QuotaExhausted),
         _ => None,
     }
 }

@@ -207,15 +207,27 @@ struct ErrorDetail<'a> {
     /// A string at OpenAI; other servers put a number here.
     #[serde(borrow, default)]
     code: Option<&'a RawValue>,
+    /// Azure's, in place of an `error`.
+    #[serde(borrow, default, rename = "statusCode")]
+    status_code: Option<&'a RawValue>,
+    /// Whether it stood in an `error`.
+    #[serde(skip)]
+    is_error: bool,
 }
 
 impl<'a> ErrorDetail<'a> {
+    /// Whether it has the shape of such an error: many a network in between has JSON with a message, too.
+    const fn is_own(&self) -> bool {
+        self.is_error || self.kind.is_some() || self.code.is_some() || self.status_code.is_some()
+    }
+
     /// The `error` of a body: an object or, at other servers, a sentence. Some have its members at the top.
     fn of(body: &'a [u8]) -> Option<Self> {
         let error = serde_json::from_slice::<ErrorBody<'a>>(body).ok()?.error;
         let Some(error) = error else { return serde_json::from_slice(body).ok() };
         let sentence = || Some(Self { message: serde_json::from_str(error.get()).ok()?, ..Self::default() });
-        serde_json::from_str(error.get()).ok().or_else(sentence)
+        let detail: Self = serde_json::from_str(error.get()).ok().or_else(sentence)?;
+        Some(Self { is_error: true, ..detail })
     }
 }
 
@@ -229,7 +241,7 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failur
     let class = by_message(status, message)
         .or_else(|| by_code(code))
         .or_else(|| by_code(kind))
-        .unwrap_or_else(|| failure::by_status(status));
+        .unwrap_or_else(|| failure::by_status_of(status, error.is_own()));
     let told = || delay::find_in_sentence(message);
     let retry_after_ms = match class {
         FailureClass::RateLimited => retry_after_ms.or_else(told),
@@ -272,13 +284,17 @@ pub(crate) fn by_code(code: &str) -> Option<FailureClass> {
 }
 
 /// Failures that only the words tell, or where the words say more than the code.
+/// What is told in words only, or in words that say more than the code beside them. Words may be the client's, so they
+/// only take blame off a key, but for a whole sentence of the provider's.
 fn by_message(status: u16, message: &str) -> Option<FailureClass> {
     let says = |words: &str| message.contains(words);
     match status {
         400 if says("maximum context length") => Some(FailureClass::ContextTooLong),
         401 | 403 if says("insufficient permissions") => Some(FailureClass::Permission),
         // Azure, about a quota that is refilled after days.
-        403 if says("call volume quota") => Some(FailureClass::QuotaExhausted),
+        403 if failure::is_sentence(message, "Out of call volume quota") => {
+            Some(FailureClass::QuotaExhausted)
+        }
         // The request is larger than this account may ever send in a minute: a rest would not help, another account
         // may.
         429 if message.starts_with("Request too large") => Some(FailureClass::Permission),

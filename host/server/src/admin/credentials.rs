@@ -155,7 +155,7 @@ pub(super) struct Credential {
     /// `available`, `in-use`, `cooling`, `half-open` (its rest is over, and one call at a time tries it), `disabled` by
     /// what the provider said, or `off` by its owner.
     state: &'static str,
-    /// Why it cools or is disabled: `rate-limited`, `faults`, `invalid-key`, `quota-gone`.
+    /// Why it cools or is disabled: `rate-limited`, `faults`, `refused`, `invalid-key`, `quota-gone`.
     reason: Option<&'static str>,
     /// When its rest ends, or when it is checked again.
     until_ms: Option<u64>,

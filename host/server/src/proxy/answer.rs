@@ -52,7 +52,8 @@ pub(super) async fn begin(
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let meter = meter(inbound, &lease, events, withhold).within(memory.share());
+    let legible = forward::is_legible(&head.headers);
+    let meter = meter(inbound, &lease, (events, legible), withhold).within(memory.share());
     let ticket = ticket.answer(lease, head.status, meter);
     let mut flow = Flow::new(body, first, ticket, told_events, limits);
     if inbound.streaming {
@@ -74,12 +75,18 @@ pub(super) async fn begin(
 }
 
 /// What looks at the bytes of an answer.
-fn meter(inbound: &Inbound, lease: &Lease, events: bool, withhold: Option<String>) -> Meter {
+fn meter(
+    inbound: &Inbound,
+    lease: &Lease,
+    (events, legible): (bool, bool),
+    withhold: Option<String>,
+) -> Meter {
     let call = lease.upstream_call;
     let taps = Rc::clone(lease.upstream.taps(call.protocol));
     let streams = inbound.streaming && inbound.operation.generates();
     let ending = streams.then(|| Ending::new(call.protocol, call.operation));
-    if events { Meter::events(taps, withhold) } else { Meter::whole(taps) }.until(ending)
+    let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
+    if legible { meter.until(ending) } else { meter.until(ending).illegible() }
 }
 
 /// An answer that must be seen as a whole, to be translated or told apart by the filter before the client sees a byte.

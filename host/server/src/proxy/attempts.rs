@@ -83,7 +83,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
         credentials: &Credentials,
         directory: &Directory,
         request: &Request,
-        query: &AttemptQuery,
+        query: &AttemptQuery<'_>,
     ) -> Result<Chosen<'d, 'a>, ProxyError> {
         while let Some(tier) = self.destination.tiers.get(self.tier) {
             if let Some(at) = self.open(tier)

@@ -72,6 +72,7 @@ impl Dispatch<'_> {
         let deadline = ticket.request().started + self.limits().request_timeout_ms.duration();
         let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
         let mut query = AttemptQuery {
+            model: &self.inbound.model,
             known: match conversation {
                 Some(known) => conversations.recall(known, self.lane.now()).await,
                 None => None,
@@ -139,7 +140,7 @@ impl Dispatch<'_> {
     async fn next<'d>(
         &'d self,
         attempts: &mut Attempts<'d, 'd>,
-        query: &AttemptQuery,
+        query: &AttemptQuery<'_>,
         attempting: &mut Attempting,
         deadline: Instant,
     ) -> Result<Chosen<'d, 'd>, ProxyError> {

@@ -130,6 +130,14 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     kind(headers).get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
 }
 
+/// Whether an answer is of a kind in which text can be found, and not encoded in another way.
+pub(crate) fn is_legible(headers: &HeaderMap) -> bool {
+    let kind = kind(headers).trim_start();
+    let named = |name: &str| kind.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    plain && (kind.is_empty() || ["application/json", "text/"].into_iter().any(named))
+}
+
 fn kind(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
 }

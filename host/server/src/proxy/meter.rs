@@ -26,6 +26,8 @@ pub(crate) struct Meter {
     text_bytes: u64,
     /// Bytes of the answer.
     bytes: u64,
+    /// Whether it is encoded so that no text can be found in them.
+    illegible: bool,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
     failed: bool,
     /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
@@ -65,8 +67,8 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        let (text_bytes, bytes) = (0, 0);
-        Self { taps, samples, text_bytes, bytes, failed: false, ending: None, share: None, form }
+        let (text_bytes, bytes, illegible) = (0, 0, false);
+        Self { taps, samples, text_bytes, bytes, illegible, failed: false, ending: None, share: None, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -77,6 +79,11 @@ impl Meter {
     /// The same, which keeps no more than there is room for.
     pub(crate) fn within(self, share: Share) -> Self {
         Self { share: Some(share), ..self }
+    }
+
+    /// The same, for an answer in an encoding in which no text can be found.
+    pub(crate) fn illegible(self) -> Self {
+        Self { illegible: true, ..self }
     }
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
@@ -196,6 +203,11 @@ impl Meter {
     /// Output tokens by the text that passed, at four bytes a token.
     pub(crate) const fn estimated_output(&self) -> u64 {
         self.text_bytes.div_ceil(BYTES_PER_TOKEN)
+    }
+
+    /// Output tokens by all that passed, where no text can be found in it: one a byte, in whatever it is encoded.
+    pub(crate) const fn illegible_output(&self) -> u64 {
+        if self.illegible { self.bytes } else { 0 }
     }
 
     /// What `read-usage` is given: the tapped values, one per line. `None` when no tap saw anything.

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tollgate_core::health::{Asked, Call};
 use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
@@ -86,9 +87,11 @@ pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, calle
 
 /// What an attempt is for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AttemptQuery {
+pub(crate) struct AttemptQuery<'q> {
     /// The credential that the conversation began with, and what that is worth.
     pub(crate) known: Option<(CredentialId, u32)>,
+    /// The model, as the client names it.
+    pub(crate) model: &'q str,
     /// Prompt tokens, by estimate.
     pub(crate) tokens: u64,
     /// Longest that the request may take.
@@ -150,11 +153,19 @@ pub(crate) async fn next(
     directory: &Directory,
     request: &Request,
     tried: &[CredentialId],
-    query: &AttemptQuery,
+    query: &AttemptQuery<'_>,
 ) -> Result<Lease, ProxyError> {
     let mut unavailable = Unavailable::default();
     // Those that somebody else was faster to take.
     let mut lost: Vec<CredentialId> = Vec::new();
+    let model = target.model.as_deref().unwrap_or(query.model);
+    let caller = request.caller.user;
+    // Nearly all are asked the same.
+    let usual = Call::new(target.call.operation, model);
+    let asks = |call: CallKind| {
+        let same = call.operation == target.call.operation;
+        Asked { caller, call: if same { usual } else { Call::new(call.operation, model) } }
+    };
     for _ in 0..RACES_MAX {
         let mut found: Vec<(Candidate, &Arc<Credential>, Rc<Upstream>, CallKind)> = Vec::with_capacity(8);
         for credential in directory.credentials(&request.caller) {
@@ -162,7 +173,7 @@ pub(crate) async fn next(
             if tried.contains(&credential.id) || lost.contains(&credential.id) {
                 continue;
             }
-            match candidate(credentials, credential, query) {
+            match candidate(credentials, credential, &asks(upstream_call), query) {
                 Ok(candidate) => found.push((candidate, credential, upstream, upstream_call)),
                 Err(ineligible) => unavailable.add(ineligible),
             }
@@ -189,7 +200,8 @@ pub(crate) async fn next(
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
         let lease_ms = query.request_ms.saturating_add(LEASE_SLACK_MS);
-        match credentials.take(credential, query.tokens, lease_ms, query.now).await {
+        let asks = asks(*upstream_call);
+        match credentials.take(credential, asks, query.tokens, lease_ms, query.now).await {
             Ok(granted) => {
                 let (upstream, upstream_call) = (Rc::clone(upstream), *upstream_call);
                 return Ok(Lease { granted, upstream, upstream_call, permit: Permit::default() });
@@ -231,9 +243,10 @@ const fn rank(owner: Owner) -> u8 {
 fn candidate(
     credentials: &Credentials,
     credential: &Credential,
-    query: &AttemptQuery,
+    asked: &Asked,
+    query: &AttemptQuery<'_>,
 ) -> Result<Candidate, Ineligible> {
-    let View { half_open, in_flight, failures, idle_ms } = credentials.look(credential, query.now)?;
+    let View { half_open, in_flight, failures, idle_ms } = credentials.look(credential, asked, query.now)?;
     let affinity = query.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
     Ok(Candidate {
         handle: 0,

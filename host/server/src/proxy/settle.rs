@@ -113,9 +113,11 @@ fn usage(answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage 
     match stated {
         Some(usage) if !cut => with_both_sides(usage, meter, request),
         Some(usage) => at_least_what_passed(with_both_sides(usage, meter, request), meter),
-        // Nothing of what passed was an answer: nothing is known, and nothing is made up. Embeddings have no text to
-        // tell by, and Gemini states no usage for them: what came back for them was paid by its input.
-        None if request.call.operation.generates() && meter.estimated_output() == 0 => Usage::default(),
+        None if request.call.operation.generates() && meter.estimated_output() == 0 => {
+            unread(answered, outcome)
+        }
+        // Embeddings have no text to tell by, and Gemini states no usage for them: what came back for them was paid by
+        // its input.
         None => Usage::of(
             Quality::Estimated,
             &[(Class::Input, request.input_estimate), (Class::Output, meter.estimated_output())],
@@ -134,6 +136,18 @@ fn with_both_sides(mut usage: Usage, meter: &Meter, request: &Request) -> Usage 
         }
     }
     usage
+}
+
+/// The usage of an answer that states none and in which no text was found. It was an answer all the same: its prompt
+/// was taken, and in an encoding in which no text can be found its bytes bound its output. Of one that failed, or was
+/// left, nothing is known, and nothing is made up.
+fn unread(answered: &Answered, outcome: Outcome) -> Usage {
+    let (meter, request) = (&answered.meter, answered.request());
+    if !matches!(outcome, Outcome::Ok | Outcome::Partial) || meter.failed() {
+        return Usage::default();
+    }
+    let output = (Class::Output, meter.illegible_output());
+    Usage::of(Quality::Estimated, &[(Class::Input, request.input_estimate), output])
 }
 
 /// A stream that was cut may have stated its output before it grew.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::{Disabled, Health, Lease, Penalty, Rest, Standing};
+use tollgate_core::health::{Asked, Disabled, Health, Lease, Penalty, Rest, Standing};
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{RateLimits, RateMeter};
@@ -128,7 +128,7 @@ impl Live {
     /// Takes in what a check found at `at`: that the credential is good, or why it is not.
     pub(crate) fn learn(&self, failure: Option<FailureClass>, at: Timestamp) {
         match failure {
-            None => self.succeed(),
+            None => self.acquit(at),
             Some(class) => {
                 let changed = self.lock().health.fail_check(class, at, fastrand::u64(..));
                 self.tell(changed);
@@ -137,14 +137,24 @@ impl Live {
     }
 
     /// It works, or deserves another chance.
-    pub(crate) fn succeed(&self) {
-        let changed = self.lock().health.succeed();
+    pub(crate) fn acquit(&self, at: Timestamp) {
+        let changed = self.lock().health.acquit(at);
         self.tell(changed);
     }
 
-    fn fail(&self, penalty: Penalty, now: Timestamp) {
-        let changed = self.lock().health.fail(penalty, now, fastrand::u64(..));
+    fn succeed(&self, asked: &Asked) {
+        let changed = self.lock().health.succeed(asked);
         self.tell(changed);
+    }
+
+    fn fail(&self, penalty: Penalty, asked: &Asked, now: Timestamp) {
+        let changed = self.lock().health.fail(penalty, asked, now, fastrand::u64(..));
+        self.tell(changed);
+    }
+
+    /// When it is to be checked, if it is.
+    pub(crate) fn check_at(&self) -> Option<Timestamp> {
+        self.lock().health.check_at()
     }
 
     fn tell(&self, changed: bool) {
@@ -157,14 +167,14 @@ impl Live {
 
 impl State {
     /// Whether it may serve, and as what: half-open where the next attempt is a probe.
-    fn fit(&self, credential: &Credential, now: Timestamp) -> Result<bool, Ineligible> {
-        let half_open = match self.health.standing(now) {
+    fn fit(&self, credential: &Credential, asked: &Asked, now: Timestamp) -> Result<bool, Ineligible> {
+        let half_open = match self.health.standing_for(asked, now) {
             Standing::Available => false,
             Standing::HalfOpen => true,
             Standing::Cooling { why: Rest::RateLimited, remaining_ms } => {
                 return Err(Ineligible::Limited(remaining_ms));
             }
-            Standing::Cooling { why: Rest::Faults, remaining_ms } => {
+            Standing::Cooling { why: Rest::Faults | Rest::Refused, remaining_ms } => {
                 return Err(Ineligible::Down(Some(remaining_ms)));
             }
             Standing::Disabled { why: Disabled::QuotaGone, recheck_ms } => {
@@ -226,15 +236,20 @@ impl Credentials {
         clippy::unused_self,
         reason = "who looks at a credential asks the decider, whatever that looks at"
     )]
-    pub(crate) fn look(&self, credential: &Credential, now: Timestamp) -> Result<View, Ineligible> {
+    pub(crate) fn look(
+        &self,
+        credential: &Credential,
+        asked: &Asked,
+        now: Timestamp,
+    ) -> Result<View, Ineligible> {
         let state = credential.live.lock();
-        let half_open = state.fit(credential, now)?;
+        let half_open = state.fit(credential, asked, now)?;
         admit(&credential.limits, &mut state.meter.clone(), now)?;
         let health = &state.health;
         Ok(View {
             half_open,
             in_flight: health.in_flight(now),
-            failures: health.failures(),
+            failures: health.failures_for(asked, now),
             idle_ms: health.last_used().map_or(u64::MAX, |last| now.since_ms(last)),
         })
     }
@@ -246,14 +261,15 @@ impl Credentials {
     pub(crate) async fn take(
         &self,
         credential: &Arc<Credential>,
+        asked: Asked,
         tokens: u64,
         lease_ms: u64,
         now: Timestamp,
     ) -> Result<Use, Ineligible> {
-        let mut granted = Use::begin(credential, tokens, lease_ms, now)?;
+        let mut granted = Use::begin(credential, asked, tokens, lease_ms, now)?;
         if let Some(shared) = &self.shared {
-            let wanted = Wanted { limits: credential.limits, tokens, now, lease_ms };
-            // In any case, dropping takes back this node's own count.
+            let wanted = Wanted { asked, limits: credential.limits, tokens, now, lease_ms };
+            // Whatever comes of it, this node's own count is taken back with what is dropped.
             let number = shared.take(credential.id, wanted).await?;
             granted.shared = Some((Arc::clone(shared), number));
         }
@@ -264,6 +280,7 @@ impl Credentials {
 /// One use of a credential. Dropping it gives the credential back.
 pub(crate) struct Use {
     credential: Arc<Credential>,
+    asked: Asked,
     lease: Lease,
     taken_at: Timestamp,
     /// Tokens that were counted ahead; `None` once it is known what was used.
@@ -278,22 +295,24 @@ pub(crate) struct Use {
 impl Use {
     fn begin(
         credential: &Arc<Credential>,
+        asked: Asked,
         tokens: u64,
         lease_ms: u64,
         now: Timestamp,
     ) -> Result<Self, Ineligible> {
         let mut state = credential.live.lock();
-        state.fit(credential, now)?;
+        state.fit(credential, &asked, now)?;
         admit(&credential.limits, &mut state.meter, now)?;
         let lent = credential.lender.is_some();
         if lent {
             state.lending.take(now)?;
         }
-        let lease = state.health.begin(now, lease_ms);
+        let lease = state.health.begin(&asked, now, lease_ms);
         state.meter.expect(tokens, now);
         drop(state);
         let credential = Arc::clone(credential);
-        Ok(Self { credential, lease, taken_at: now, expected: Some(tokens), lent, shared: None, left: false })
+        let expected = Some(tokens);
+        Ok(Self { credential, asked, lease, taken_at: now, expected, lent, shared: None, left: false })
     }
 
     /// The credential.
@@ -313,17 +332,17 @@ impl Use {
 
     /// The attempt worked.
     pub(crate) fn succeed(&self) {
-        self.credential.live.succeed();
+        self.credential.live.succeed(&self.asked);
         if let Some((shared, _)) = &self.shared {
-            shared.succeeded(self.credential.id);
+            shared.succeeded(self.credential.id, self.asked);
         }
     }
 
     /// The attempt failed.
     pub(crate) fn fail(&self, penalty: Penalty, now: Timestamp) {
-        self.credential.live.fail(penalty, now);
+        self.credential.live.fail(penalty, &self.asked, now);
         if let Some((shared, _)) = &self.shared {
-            shared.failed(self.credential.id, penalty, now);
+            shared.failed(self.credential.id, self.asked, penalty, now);
         }
     }
 

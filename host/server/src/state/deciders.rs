@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_core::health::Penalty;
+use tollgate_core::health::{Asked, Penalty};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::{Insufficient, Settlement};
 use tollgate_core::lending::NotLent;
@@ -131,6 +131,8 @@ impl From<NotLent> for Ineligible {
 /// One use of a credential, as it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
+    /// By whom, and for what.
+    pub asked: Asked,
     /// What its owner or the operator limits it to.
     pub limits: RateLimits,
     /// Tokens that the request is expected to use.
@@ -148,10 +150,10 @@ pub trait SharedCredentials: Send + Sync {
     fn take(&self, credential: CredentialId, wanted: Wanted) -> Deciding<'_, Result<u64, Ineligible>>;
 
     /// An attempt worked.
-    fn succeeded(&self, credential: CredentialId);
+    fn succeeded(&self, credential: CredentialId, asked: Asked);
 
     /// An attempt failed.
-    fn failed(&self, credential: CredentialId, penalty: Penalty, now: Timestamp);
+    fn failed(&self, credential: CredentialId, asked: Asked, penalty: Penalty, now: Timestamp);
 
     /// The use of this number has ended.
     fn leave(&self, credential: CredentialId, number: u64);

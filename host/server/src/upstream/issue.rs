@@ -73,6 +73,13 @@ pub(crate) struct Made {
     expires_in: Option<u64>,
 }
 
+/// Its error.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(rename = "error")]
+    _error: serde::de::IgnoredAny,
+}
+
 impl Made {
     /// The token itself.
     pub(crate) fn token(&self) -> Secret {
@@ -101,11 +108,12 @@ async fn make(transports: &Transports, scheme: &Scheme, secret: &Secret) -> Resu
     let request = authorize(envelope, secret, now()).map_err(|_| TokenError::Refused)?;
     let answer = request.buy(transports).await.map_err(|_| TokenError::Unavailable)?;
     let status = answer.head.status;
-    if matches!(status.as_u16(), 400 | 401 | 403) {
-        return Err(TokenError::Refused);
-    }
     let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|_| TokenError::Unavailable)?.to_bytes();
+    // Only an authorization server's own word (RFC 6749, section 5.2) counts, not a page of a network in between.
+    if matches!(status.as_u16(), 400 | 401 | 403) && serde_json::from_slice::<Refusal>(&body).is_ok() {
+        return Err(TokenError::Refused);
+    }
     let made = status.is_success().then(|| serde_json::from_slice(&body).ok()).flatten();
     made.ok_or(TokenError::Unavailable)
 }

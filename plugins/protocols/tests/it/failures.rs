@@ -646,3 +646,79 @@ fn what_the_headers_ask_for_is_kept_and_outweighs_words() {
     assert_eq!(told(anthropic::classify(529, Some(9), "", b"")), (Overloaded, Some(9)));
     assert_eq!(told(gemini::classify(429, Some(9), b"{}")), (RateLimited, Some(9)));
 }
+
+/// What a provider says of a key in words alone.
+const CONDEMNING: [&str; 10] = [
+    "Your credit balance is too low to access the Anthropic API.",
+    "credit balance is too low",
+    "spend limit",
+    "You have reached your specified API usage limits.",
+    "This organization has been disabled.",
+    "OAuth token has been revoked",
+    "API key",
+    "Your prepayment credits are depleted.",
+    "Out of call volume quota for this resource.",
+    "The security token included in the request is invalid. Authentication failed. per day",
+];
+
+#[test]
+fn words_that_a_client_put_into_an_error_say_nothing_of_a_key() {
+    let condemned = |class| matches!(class, InvalidCredential | QuotaExhausted);
+    for (words, status) in
+        CONDEMNING.into_iter().flat_map(|words| [400, 403, 404, 413, 422].map(|it| (words, it)))
+    {
+        for message in [
+            format!("{words}: Extra inputs are not permitted"),
+            format!("Unexpected value(s) `{words}` for the `anthropic-beta` header"),
+            format!("tools.0.name: {words}"),
+            format!("Unsupported content type '{words}'."),
+            format!("The model `{words}` does not exist"),
+            format!("Invalid JSON payload received. Unknown name \"{words}\": Cannot find field."),
+        ] {
+            let quoted = serde_json::to_string(&message).unwrap();
+            let openai = format!(
+                r#"{{"error":{{"message":{quoted},"type":"invalid_request_error","param":{quoted},"code":null}}}}"#
+            );
+            let anthropic = format!(
+                r#"{{"type":"error","error":{{"type":"invalid_request_error","message":{quoted}}}}}"#
+            );
+            let google = format!(
+                r#"{{"error":{{"code":{status},"message":{quoted},"status":"INVALID_ARGUMENT","details":[{{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{{"description":{quoted}}}]}}]}}}}"#
+            );
+            let amazon = format!(r#"{{"message":{quoted}}}"#);
+            let classes = [
+                openai::classify(status, None, openai.as_bytes()),
+                anthropic::classify(status, None, "", anthropic.as_bytes()),
+                gemini::classify(status, None, google.as_bytes()),
+                anthropic::classify(status, None, "ValidationException", amazon.as_bytes()),
+                anthropic::classify(status, None, "AccessDeniedException", amazon.as_bytes()),
+                anthropic::classify(429, None, "ThrottlingException", amazon.as_bytes()),
+            ];
+            for (at, failure) in classes.into_iter().enumerate() {
+                assert!(!condemned(failure.class), "{at}: {status} {message}: {:?}", failure.class);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_of_a_network_in_between_says_nothing_of_a_key() {
+    for status in [401, 402, 403] {
+        for body in [
+            "",
+            "<html><body>401 Unauthorized</body></html>",
+            r#"{"message":"Unauthorized"}"#,
+            r#"{"detail":"Sign in to the network"}"#,
+            "Access denied",
+            "[]",
+        ] {
+            let classes = [
+                openai::classify(status, None, body.as_bytes()).class,
+                anthropic::classify(status, None, "", body.as_bytes()).class,
+                gemini::classify(status, None, body.as_bytes()).class,
+            ];
+            let blamed = classes.iter().any(|class| matches!(class, InvalidCredential | QuotaExhausted));
+            assert!(!blamed, "{status} {body}: {classes:?}");
+        }
+    }
+}
