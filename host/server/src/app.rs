@@ -25,7 +25,7 @@ use crate::config::environment;
 use crate::config::{BaseUrl, Config, FILE_BYTES_MAX, Tls, file};
 use crate::control::config_watch::ConfigWatch;
 use crate::control::credential_monitor::CredentialMonitor;
-use crate::control::directory_sync::{self, FirstStart, SyncError};
+use crate::control::directory_sync::{self, FirstStart, Opened, SyncError};
 use crate::control::{bodies as kept_bodies, lease, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept;
@@ -162,19 +162,14 @@ impl Gateway {
         let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
         let control = event_loop()?;
-        let opened = control.block_on(directory_sync::open(
-            &config,
-            if options.accept_loss { Opening::AcceptLoss } else { Opening::Make },
-            options.demo,
-            environment::keys(|name| std::env::var(name).ok()),
-        ))?;
+        let opened = open(&control, &config, options.accept_loss, options.demo)?;
         let writer = control.block_on(opened.store.ledger.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
         let Doors { clients, admin: admin_door, address, admin_address, visits } =
             Doors::open(&config, workers, &certificates, &shares)?;
         let (tokens, tokens_wanted) = Tokens::new();
         let connect_timeout = config.limits.upstream_connect_timeout_ms.duration();
-        let transport = Settings::new(connect_timeout, shares.providers);
+        let transport = Settings { instead, ..Settings::new(connect_timeout, shares.providers) };
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
         let (configuration, looks) = FileInForce::new();
@@ -193,7 +188,7 @@ impl Gateway {
             metrics,
             dry_runs: DryRuns::default(),
             tokens: Arc::new(tokens),
-            transport: Settings { instead, ..transport },
+            transport,
             bodies,
             writer,
             quarantined: opened.quarantined,
@@ -207,6 +202,8 @@ impl Gateway {
             clients: visits,
             ready: AtomicBool::new(true),
         });
+        let path = options.config_path.filter(|_| !options.demo);
+        let config_watch = path.map(|path| followed(Arc::clone(&shared), path, looks));
         let (stop, stopping) = watch::channel(false);
         let (end_control, control_ending) = watch::channel(false);
         let tasks = Control {
@@ -216,10 +213,7 @@ impl Gateway {
             tokens_wanted,
             ledger: Arc::clone(&opened.store.ledger),
             copies,
-            config_watch: options
-                .config_path
-                .filter(|_| !options.demo)
-                .map(|path| followed(Arc::clone(&shared), path, looks)),
+            config_watch,
             certificates,
             end: control_ending,
         };
@@ -370,6 +364,17 @@ fn spawn<T: Send + 'static>(
 }
 
 /// Who follows the configuration file, from what it holds now.
+fn open(
+    control: &tokio::runtime::Runtime,
+    config: &Config,
+    accept_loss: bool,
+    demo: bool,
+) -> Result<Opened, StartError> {
+    let opening = if accept_loss { Opening::AcceptLoss } else { Opening::Make };
+    let keys = environment::keys(|name| std::env::var(name).ok());
+    Ok(control.block_on(directory_sync::open(config, opening, demo, keys))?)
+}
+
 fn followed(shared: Arc<Shared>, path: PathBuf, looks: mpsc::Receiver<Look>) -> ConfigWatch {
     let known = file::read(&path, FILE_BYTES_MAX).unwrap_or_default();
     let in_force = Config::parse(&path, &known).map(|(_, written)| written).unwrap_or_default();

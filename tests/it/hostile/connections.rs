@@ -172,8 +172,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// A head that HPACK says in few bytes: `POST /` with `:scheme http` and an authority.
 const TINY_HEAD: &[u8] = b"\x83\x84\x86\x41\x01x";
 
+/// The bytes of the piece of a number.
+type Frames = Box<dyn Fn(u32) -> Vec<u8>>;
+
 /// What floods a peer with little on the wire, each a piece that is sent again and again.
-fn floods() -> Vec<(&'static str, Box<dyn Fn(u32) -> Vec<u8>>)> {
+fn floods() -> Vec<(&'static str, Frames)> {
     let stream = |n: u32| n * 2 + 1;
     vec![
         (

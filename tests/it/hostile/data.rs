@@ -78,6 +78,8 @@ async fn of_servers_that_start_at_one_moment_one_serves_and_a_lock_of_the_dead_h
     call(&last, &key, 1).await;
 }
 
+type Change<'a> = Box<dyn Fn() + 'a>;
+
 #[tokio::test]
 async fn a_master_key_that_is_lost_or_wrong_is_said_and_no_new_one_is_made() {
     let (install, key) = Install::with_alice("").await;
@@ -91,7 +93,7 @@ async fn a_master_key_that_is_lost_or_wrong_is_said_and_no_new_one_is_made() {
     let bytes = |digit: u8, count: usize| vec![digit; count];
     let is_written =
         |what: &str| !["removed", "a directory", "a pipe", "a device", "a link to nothing"].contains(&what);
-    let cases: Vec<(&str, Box<dyn Fn()>, &str)> = vec![
+    let cases: Vec<(&str, Change<'_>, &str)> = vec![
         ("removed", Box::new(|| ()), "there is no"),
         ("empty", Box::new(|| put(b"")), "it is empty"),
         ("blank", Box::new(|| put(b" \n")), "it is empty"),
@@ -169,40 +171,43 @@ async fn crashed() -> (Install, String, PathBuf) {
     (install, key, older)
 }
 
-#[tokio::test]
-async fn what_is_missing_is_said_and_served_only_when_its_loss_is_accepted() {
-    let (install, key, older) = crashed().await;
+type Spoil<'a> = Box<dyn Fn(&Install) + 'a>;
+
+/// Bytes of a segment that are written.
+fn written(segment: &Path) -> usize {
+    fs::read(segment).map_or(0, |bytes| bytes.iter().filter(|byte| **byte != 0).count())
+}
+
+/// What may be lost of a data directory, and the word that says so.
+fn losses<'a>(install: &Install, older: &'a Path) -> Vec<(&'static str, Spoil<'a>, &'static str)> {
     let file = |install: &Install, name: &str| install.file(name);
     let busy = ["tollgate.db.journal-0", "tollgate.db.journal-1"]
         .into_iter()
-        .max_by_key(|name| {
-            fs::read(install.file(name)).map_or(0, |it| it.iter().filter(|b| **b != 0).count())
-        })
+        .max_by_key(|name| written(&install.file(name)))
         .expect("two segments");
-    type Spoil<'a> = Box<dyn Fn(&Install) + 'a>;
-    let cases: Vec<(&str, Spoil<'_>, &str)> = vec![
-        ("no write-ahead log", Box::new(|it| remove(it, &["tollgate.db-wal"])), "write-ahead log"),
+    vec![
+        ("no write-ahead log", Box::new(move |it| remove(it, &["tollgate.db-wal"])), "write-ahead log"),
         (
             "an empty write-ahead log",
-            Box::new(|it| fs::write(file(it, "tollgate.db-wal"), "").expect("emptied")),
+            Box::new(move |it| fs::write(file(it, "tollgate.db-wal"), "").expect("emptied")),
             "write-ahead log",
         ),
         (
             "a write-ahead log of garbage",
-            Box::new(|it| change(&file(it, "tollgate.db-wal"), |bytes| bytes.fill(0x5a))),
+            Box::new(move |it| change(&file(it, "tollgate.db-wal"), |bytes| bytes.fill(0x5a))),
             "write-ahead log",
         ),
         (
             "an older database",
-            Box::new(|it| {
+            Box::new(move |it| {
                 remove(it, &["tollgate.db-wal", "tollgate.db-shm"]);
-                fs::copy(&older, file(it, DATABASE)).expect("replaced");
+                fs::copy(older, file(it, DATABASE)).expect("replaced");
             }),
             "older",
         ),
         (
             "half a database",
-            Box::new(|it| {
+            Box::new(move |it| {
                 remove(it, &["tollgate.db-wal", "tollgate.db-shm"]);
                 change(&file(it, DATABASE), |bytes| bytes.truncate(bytes.len() / 2));
             }),
@@ -210,51 +215,56 @@ async fn what_is_missing_is_said_and_served_only_when_its_loss_is_accepted() {
         ),
         (
             "an empty database",
-            Box::new(|it| fs::write(file(it, DATABASE), "").expect("emptied")),
+            Box::new(move |it| fs::write(file(it, DATABASE), "").expect("emptied")),
             "empty or gone",
         ),
-        ("no database", Box::new(|it| remove(it, &[DATABASE])), "empty or gone"),
-        ("no journal", Box::new(|it| remove(it, &[busy])), "is gone"),
+        ("no database", Box::new(move |it| remove(it, &[DATABASE])), "empty or gone"),
+        ("no journal", Box::new(move |it| remove(it, &[busy])), "is gone"),
         (
             "no journal at all",
-            Box::new(|it| remove(it, &["tollgate.db.journal-0", "tollgate.db.journal-1"])),
+            Box::new(move |it| remove(it, &["tollgate.db.journal-0", "tollgate.db.journal-1"])),
             "is gone",
         ),
         (
             "an empty journal",
-            Box::new(|it| fs::write(file(it, busy), "").expect("emptied")),
+            Box::new(move |it| fs::write(file(it, busy), "").expect("emptied")),
             "ends or is damaged",
         ),
         (
             "a shorter journal",
-            Box::new(|it| change(&file(it, busy), |bytes| bytes.truncate(600))),
+            Box::new(move |it| change(&file(it, busy), |bytes| bytes.truncate(600))),
             "ends or is damaged",
         ),
         (
             "a flipped bit",
-            Box::new(|it| change(&file(it, busy), |bytes| bytes[900] ^= 1)),
+            Box::new(move |it| change(&file(it, busy), |bytes| bytes[900] ^= 1)),
             "is damaged between",
         ),
         (
             "a flipped bit at its beginning",
-            Box::new(|it| change(&file(it, busy), |bytes| bytes[3] ^= 0x40)),
+            Box::new(move |it| change(&file(it, busy), |bytes| bytes[3] ^= 0x40)),
             "is damaged between",
         ),
         (
             "zeros in its middle",
-            Box::new(|it| change(&file(it, busy), |bytes| bytes[512..1536].fill(0))),
+            Box::new(move |it| change(&file(it, busy), |bytes| bytes[512..1536].fill(0))),
             "is damaged between",
         ),
         (
             "a journal that is a pipe",
-            Box::new(|it| {
+            Box::new(move |it| {
                 remove(it, &[busy]);
                 pipe(&file(it, busy));
             }),
             "a pipe",
         ),
-    ];
-    for (what, spoil, reason) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_and_served_only_when_its_loss_is_accepted() {
+    let (install, key, older) = crashed().await;
+    for (what, spoil, reason) in losses(&install, &older) {
         let copy = install.copied().await;
         spoil(&copy);
         let said = copy.refused_start().await;

@@ -3,8 +3,8 @@
 mod accidents;
 mod bodies;
 mod config;
-mod data;
 mod connections;
+mod data;
 mod folding;
 mod framing;
 mod hidden;

@@ -32,8 +32,8 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugins, points,
-    prices, receipts, requests, usage, users,
+    accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugin_events,
+    plugins, points, prices, receipts, requests, usage, users,
 };
 
 /// What all paths begin with.

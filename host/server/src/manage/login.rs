@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
-use tollgate_core::id::SessionId;
+use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};

@@ -72,6 +72,10 @@ pub(crate) async fn request(
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
     let model = target.model.as_deref().unwrap_or(&inbound.model);
+    if matches!(model, "." | "..") {
+        // As a segment of a path, these lead to another one.
+        return Err(ProxyError::bad_request("The model's name is not valid.", Some("model")));
+    }
     let Message { mut headers, query, mut body, sending, response_path } =
         if lease.upstream_call == target.call {
             passed(inbound, target, lease)

@@ -109,7 +109,7 @@ pub(crate) enum Ended {
     /// It got no answer to relay.
     Unanswered {
         /// How far it had come.
-        attempting: Attempting,
+        attempting: Box<Attempting>,
         /// The status that the client saw, if it still was there.
         status: Option<StatusCode>,
         /// What the client was told, where no attempt says more.
@@ -120,7 +120,7 @@ pub(crate) enum Ended {
     /// Its answer had begun.
     Answered {
         /// What is known of the answer.
-        answered: Answered,
+        answered: Box<Answered>,
         /// How it ended.
         outcome: Outcome,
     },
@@ -191,14 +191,14 @@ impl Attempting {
         let status = error.map(|error| error.status(self.admitted.request.call.protocol));
         let error = error.filter(|_| self.last.is_none()).map(ProxyError::message);
         self.leave();
-        Ended::Unanswered { attempting: self, status, error, outcome }
+        Ended::Unanswered { attempting: Box::new(self), status, error, outcome }
     }
 
     /// It ends with the provider's own refusal, whose status the client saw.
     pub(crate) fn ended_with(mut self, status: StatusCode) -> Ended {
         self.leave();
         let (status, error, outcome) = (Some(status), None, Outcome::UpstreamError);
-        Ended::Unanswered { attempting: self, status, error, outcome }
+        Ended::Unanswered { attempting: Box::new(self), status, error, outcome }
     }
 
     fn leave(&mut self) {
@@ -257,7 +257,7 @@ impl Answered {
         if outcome == Outcome::Ok && self.meter.ended_early() {
             self.error.get_or_insert_with(|| ENDED_EARLY.to_owned());
         }
-        Ended::Answered { answered: self, outcome }
+        Ended::Answered { answered: Box::new(self), outcome }
     }
 }
 
@@ -355,10 +355,12 @@ impl Ended {
     pub(crate) fn used(&mut self, usage: &Usage) {
         let (request, lease) = match self {
             Self::Refused(refused) => (&mut refused.request, None),
-            Self::Unanswered { attempting: Attempting { admitted, last, .. }, .. } => {
+            Self::Unanswered { attempting, .. } => {
+                let Attempting { admitted, last, .. } = &mut **attempting;
                 (&mut admitted.request, last.as_mut().map(|missed| &mut missed.lease))
             }
-            Self::Answered { answered: Answered { admitted, lease, .. }, .. } => {
+            Self::Answered { answered, .. } => {
+                let Answered { admitted, lease, .. } = &mut **answered;
                 (&mut admitted.request, Some(lease))
             }
         };

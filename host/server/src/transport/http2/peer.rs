@@ -114,7 +114,7 @@ pub(super) async fn connect(connector: &Connector, origin: &Origin) -> Result<Op
         return Ok(None);
     }
     match timeout_at(until, begin(TokioIo::new(io), LIVENESS, Some(place))).await {
-        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, error)),
+        Ok(begun) => begun.map(Some).map_err(|error| failed(origin, NotSpoken(error))),
         Err(_) => Err(SendError::ConnectTimeout { authority: origin.authority.clone() }),
     }
 }
