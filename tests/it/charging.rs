@@ -167,13 +167,13 @@ async fn counting_tokens_is_free_and_recorded() {
 }
 
 #[tokio::test]
-async fn an_answer_without_content_is_free() {
+async fn an_answer_without_content_costs_its_prompt() {
     let rig = Rig::start().await;
-    let before = rig.balance("alice").await;
+    let before = rig.balance("alice").await.get();
     let empty = json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 0}});
     let record = bill(&rig, 1, chat(), &empty).await;
-    assert_eq!((record.outcome, record.charge), (Outcome::Empty, Micropoints::ZERO));
-    assert_eq!(rig.balance("alice").await, before);
+    assert_eq!((record.outcome, record.charge.get()), (Outcome::Empty, 10 * 2_500));
+    assert_eq!(before - rig.balance("alice").await.get(), 10 * 2_500);
     rig.stop().await;
 }
 
@@ -226,7 +226,9 @@ async fn a_hold_is_what_the_request_may_cost_at_most() {
     let rig = Rig::start().await;
     // Three bytes of a request stand for a prompt token. Claude's dearest prompt is one written to the long cache.
     let cases = [
-        (CHAT, r#"{"model":"gpt-4o"}"#, 6 * 2_500 + 4_096 * 10_000),
+        // No limit: all that the model can say, and that for each answer.
+        (CHAT, r#"{"model":"gpt-4o"}"#, 6 * 2_500 + 16_384 * 10_000),
+        (CHAT, r#"{"model":"gpt-4o","n":2}"#, 8 * 2_500 + 2 * 16_384 * 10_000),
         (CHAT, r#"{"model":"gpt-4o","max_tokens":7}"#, 11 * 2_500 + 7 * 10_000),
         (CHAT, r#"{"model":"gpt-4o","max_completion_tokens":7,"n":3}"#, 17 * 2_500 + 21 * 10_000),
         (RESPONSES, r#"{"model":"gpt-4o","max_output_tokens":7}"#, 14 * 2_500 + 7 * 10_000),

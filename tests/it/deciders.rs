@@ -85,7 +85,8 @@ impl Nodes {
     }
 
     fn request(&self, text: &str) -> Request {
-        let body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": text}]});
+        let messages = [json!({"role": "user", "content": text})];
+        let body = json!({"model": "gpt-4o", "max_tokens": 100, "messages": messages});
         Request::post(CHAT, &body).bearer(&self.key)
     }
 
@@ -273,4 +274,24 @@ async fn two_nodes_that_spend_one_balance_never_take_it_below_its_floor() {
         (account.posted().get(), account.pending()),
         (points.get() - (paid - before), Micropoints::ZERO)
     );
+}
+
+/// A hold that grows asks the balance that both nodes spend, and an answer that it carries no further ends in order.
+#[tokio::test]
+async fn an_answer_grows_no_further_than_the_balance_that_two_nodes_share() {
+    let nodes = Nodes::start(Setup { points: Micropoints::from_points(12), ..Setup::default() }).await;
+    let said = json!({"id": "c1", "choices": [{"index": 0, "delta": {"content": "word".repeat(100)}}]});
+    let piece = format!("data: {said}\n\n");
+    nodes.upstream.respond(move |_| (0..400).fold(Script::sse(), |script, _| script.chunk(&piece)).hang());
+    let body = json!({"model": "gpt-4o", "max_tokens": 16_000, "stream": true, "messages": []});
+    let reply = client::call(nodes.address(1), &Request::post(CHAT, &body).bearer(&nodes.key)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(reply.text().contains("\"finish_reason\":\"length\"") && reply.text().ends_with("[DONE]\n\n"));
+    let record = nodes.records(1, 1).await.remove(0);
+    let account = nodes.hub.account(nodes.alice).await;
+    assert_eq!(account.pending(), Micropoints::ZERO);
+    let left = account.posted();
+    assert!(left >= Micropoints::ZERO && left < Micropoints::from_points(3), "{left}");
+    assert!(record.charge.get() > 9_000_000, "{}", record.charge);
+    nodes.stop().await;
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
+use tollgate_core::usage::Class;
 use tollgate_server::config::{HeadBytes, Millis};
 use tollgate_tests::client::{self, Connection};
 use tollgate_tests::curl::curl;
@@ -172,9 +173,9 @@ async fn a_request_that_is_taken_back_leaves_the_upstream_within_50_ms_and_distu
 }
 
 #[tokio::test]
-async fn a_request_that_is_taken_back_before_the_first_byte_costs_nothing() {
+async fn a_request_that_is_taken_back_before_the_first_byte_costs_its_prompt() {
     let rig = Rig::start().await;
-    let before = rig.balance("alice").await;
+    let before = rig.balance("alice").await.get();
     rig.upstream.enqueue(Script::silence());
     let mut client = Http2::open(rig.addr()).await;
     let mut stream = client.send(request(&rig)).await;
@@ -182,8 +183,10 @@ async fn a_request_that_is_taken_back_before_the_first_byte_costs_nothing() {
     stream.reset();
     upstream.closed().await;
     let record = rig.record().await;
-    assert_eq!((record.outcome, record.charge.get()), (Outcome::CancelledBeforeFirstByte, 0));
-    assert_eq!(rig.balance("alice").await, before);
+    assert_eq!(record.outcome, Outcome::CancelledBeforeFirstByte);
+    assert_eq!(record.charge.get(), i64::try_from(record.usage[Class::Input]).unwrap() * 2_500);
+    assert!(record.charge.get() > 0 && record.usage.output_total() == 0);
+    assert_eq!(before - rig.balance("alice").await.get(), record.charge.get());
     rig.stop().await;
 }
 

@@ -96,7 +96,7 @@ async fn calls_and_streams_are_served_and_billed_over_one_connection() {
 #[tokio::test]
 async fn a_hundred_requests_share_a_connection_and_the_next_has_its_own() {
     let provider = Provider::start().await;
-    let rich = |setup: &mut Setup| setup.users = vec![("alice", Micropoints::from_points(10_000))];
+    let rich = |setup: &mut Setup| setup.users = vec![("alice", Micropoints::from_points(100_000))];
     let rig = rig_with(&provider, rich).await;
     let mut clients = Vec::new();
     for _ in 0..100 {

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tollgate_core::affinity::Affinities;
 use tollgate_core::health::{Asked, Health, Lease, Penalty, Standing};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
-use tollgate_core::ledger::{Account, Settlement};
+use tollgate_core::ledger::{Account, Claim, Held, Settlement};
 use tollgate_core::limits::{RateLimits, RateMeter, RateStatus, Refused};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
@@ -164,34 +164,39 @@ impl Credential {
 }
 
 impl SharedAccounts for Hub {
-    fn hold(
-        &self,
-        user: UserId,
-        _request: RequestId,
-        amount: Micropoints,
-    ) -> Deciding<'_, Result<(), HoldRefused>> {
+    fn hold(&self, user: UserId, _request: RequestId, claim: Claim) -> Deciding<'_, Result<(), HoldRefused>> {
+        let Claim { amount, unsecured, .. } = claim;
         self.ask(
-            move |state| state.account(user).hold(amount).map_err(HoldRefused::Insufficient),
+            move |state| state.account(user).claim(&claim).map_err(HoldRefused::Insufficient),
             move |state, held| {
                 if held.is_ok() {
-                    state.account(user).void(amount);
+                    state.account(user).void_held(Held { amount, unsecured });
                 }
             },
         )
+    }
+
+    fn grow(
+        &self,
+        user: UserId,
+        request: RequestId,
+        more: Micropoints,
+    ) -> Deciding<'_, Result<(), HoldRefused>> {
+        self.hold(user, request, Claim::of(more))
     }
 
     fn settle(
         &self,
         user: UserId,
         _request: RequestId,
-        held: Micropoints,
+        held: Held,
         charge: Micropoints,
     ) -> Deciding<'_, Settlement> {
-        self.ask(move |state| state.account(user).settle(held, charge), |_, _| {})
+        self.ask(move |state| state.account(user).settle_held(held, charge), |_, _| {})
     }
 
-    fn void(&self, user: UserId, _request: RequestId, held: Micropoints) {
-        self.tell(move |state| state.account(user).void(held));
+    fn void(&self, user: UserId, _request: RequestId, held: Held) {
+        self.tell(move |state| state.account(user).void_held(held));
     }
 
     fn credit(&self, user: UserId, amount: Micropoints) {

@@ -279,6 +279,13 @@ impl Script {
         Self::raw(format!("HTTP/1.1 {status} Scripted\r\n{lines}\r\n"))
     }
 
+    /// Does what another script says after this one.
+    #[must_use]
+    pub fn followed_by(mut self, other: Self) -> Self {
+        self.steps.extend(other.steps);
+        self
+    }
+
     /// Writes bytes as they are, in one write.
     #[must_use]
     pub fn write(self, bytes: impl AsRef<[u8]>) -> Self {

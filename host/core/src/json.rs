@@ -84,6 +84,32 @@ pub fn members(body: &[u8], mut visit: impl FnMut(&[u8], Value)) -> Result<(), J
     scanner.end()
 }
 
+/// Is told of the members of the objects inside a value, each when its own value has been read.
+pub trait Nested {
+    /// A member of an object that lies `depth` deep: the outermost one of the body is at 1.
+    fn member(&mut self, depth: usize, name: &[u8], value: Value);
+}
+
+/// Nobody listens.
+impl Nested for () {
+    fn member(&mut self, _: usize, _: &[u8], _: Value) {}
+}
+
+/// As [`members`], and tells `nested` of the members inside of each, before the one that they are in: all on one pass.
+///
+/// # Errors
+/// As [`members`].
+pub fn members_with(
+    body: &[u8],
+    nested: &mut impl Nested,
+    mut visit: impl FnMut(&[u8], Value),
+) -> Result<(), JsonError> {
+    check_utf8(body)?;
+    let mut scanner = Scanner::new(body);
+    scanner.members_with(nested, &mut visit)?;
+    scanner.end()
+}
+
 /// Calls `visit` for each member of `object`, a value that [`members`] or [`find`] found in `body`.
 ///
 /// # Errors

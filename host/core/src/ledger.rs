@@ -12,6 +12,45 @@ pub struct Account {
     posted: Micropoints,
     pending: Micropoints,
     floor: Micropoints,
+    /// What open calls may cost beyond their holds.
+    unsecured: Micropoints,
+    /// Charges that could not be paid since the account was taken in.
+    lost: Micropoints,
+}
+
+/// For each point that is available, so many may stay unsecured.
+const UNSECURED_PER_POINT: i128 = 10;
+
+/// What is asked of an account before a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Claim {
+    /// What is to be kept back.
+    pub amount: Micropoints,
+    /// What must be left beside it.
+    pub leave: Micropoints,
+    /// What the call may cost beyond `amount` by a bill that nobody can foretell: a prompt that no cache has after all.
+    pub unsecured: Micropoints,
+    /// The most that all open calls of the account, and what it could not pay before, may come to in that way. It is
+    /// less for an account that has little: ten times what is available.
+    pub unsecured_max: Micropoints,
+}
+
+impl Claim {
+    /// Of so much, and nothing else.
+    #[must_use]
+    pub const fn of(amount: Micropoints) -> Self {
+        let none = Micropoints::ZERO;
+        Self { amount, leave: none, unsecured: none, unsecured_max: none }
+    }
+}
+
+/// What is kept back for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// All of it.
+    pub amount: Micropoints,
+    /// What the call may cost beyond that.
+    pub unsecured: Micropoints,
 }
 
 /// The account cannot cover a hold.
@@ -47,6 +86,15 @@ impl Settlement {
         Micropoints::new(self.paid().get().saturating_add(self.bad_debt.get()))
     }
 
+    /// The same charge where the books know of a hold of `booked` alone: what was kept back later is an overrun to
+    /// them.
+    #[must_use]
+    pub fn within(self, booked: Micropoints) -> Self {
+        let posted = self.posted.min(booked);
+        let beyond = Micropoints::new(self.posted.get() - posted.get());
+        Self { posted, overrun: self.overrun.checked_add(beyond).unwrap_or(self.overrun), ..self }
+    }
+
     /// What left the account.
     #[must_use]
     pub fn paid(&self) -> Micropoints {
@@ -58,7 +106,13 @@ impl Account {
     /// An account without open holds. `floor` is the least balance that holds may leave: 0, or a negative overdraft.
     #[must_use]
     pub const fn new(posted: Micropoints, floor: Micropoints) -> Self {
-        Self { posted, pending: Micropoints::ZERO, floor }
+        Self {
+            posted,
+            floor,
+            pending: Micropoints::ZERO,
+            unsecured: Micropoints::ZERO,
+            lost: Micropoints::ZERO,
+        }
     }
 
     /// Credits minus debits, open holds not counted.
@@ -111,6 +165,56 @@ impl Account {
         Ok(())
     }
 
+    /// Reserves what a claim asks for.
+    ///
+    /// # Errors
+    /// [`Insufficient`] where the account does not carry it, with what must be left, or where too much would be
+    /// unsecured; nothing changes then.
+    ///
+    /// # Panics
+    /// When an amount is negative.
+    pub fn claim(&mut self, claim: &Claim) -> Result<(), Insufficient> {
+        let available = self.available();
+        let refused = Insufficient { needed: claim.amount, available };
+        let needed = claim.amount.checked_add(claim.leave).ok_or(refused)?;
+        if needed > available || claim.unsecured > self.securable(claim.unsecured_max) {
+            return Err(refused);
+        }
+        self.hold(claim.amount)?;
+        self.unsecured = self.unsecured.checked_add(claim.unsecured).ok_or(refused)?;
+        Ok(())
+    }
+
+    /// What another call may cost beyond its hold, where `most` is what the account may be let have.
+    fn securable(&self, most: Micropoints) -> Micropoints {
+        let most = i128::from(most.get()).min(i128::from(self.available().get()) * UNSECURED_PER_POINT);
+        let left = most - i128::from(self.unsecured.get()) - i128::from(self.lost.get());
+        Micropoints::new(i64::try_from(left.max(0)).unwrap_or(i64::MAX))
+    }
+
+    /// A call has ended that could have cost so much beyond its hold.
+    fn secure(&mut self, unsecured: Micropoints) {
+        self.unsecured = less(self.unsecured, unsecured.min(self.unsecured));
+    }
+
+    /// As [`Account::settle`], for what a claim was granted.
+    ///
+    /// # Panics
+    /// As [`Account::settle`].
+    pub fn settle_held(&mut self, held: Held, charge: Micropoints) -> Settlement {
+        self.secure(held.unsecured);
+        self.settle(held.amount, charge)
+    }
+
+    /// As [`Account::void`], for what a claim was granted.
+    ///
+    /// # Panics
+    /// As [`Account::void`].
+    pub fn void_held(&mut self, held: Held) {
+        self.secure(held.unsecured);
+        self.void(held.amount);
+    }
+
     /// Charges `charge` against a hold of `held` and gives the rest of the hold back.
     ///
     /// # Panics
@@ -124,7 +228,9 @@ impl Account {
         let rest = less(charge, posted);
         let overrun = rest.min(self.available());
         self.posted = less(self.posted, overrun);
-        Settlement { posted, overrun, bad_debt: less(rest, overrun) }
+        let bad_debt = less(rest, overrun);
+        self.lost = self.lost.checked_add(bad_debt).unwrap_or(Micropoints::new(i64::MAX));
+        Settlement { posted, overrun, bad_debt }
     }
 
     /// Releases a hold of `held` without a charge.
@@ -159,7 +265,7 @@ fn less(a: Micropoints, b: Micropoints) -> Micropoints {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Insufficient, Settlement};
+    use super::{Account, Claim, Held, Insufficient, Settlement};
     use crate::points::Micropoints;
     use proptest::prelude::*;
 
@@ -193,6 +299,49 @@ mod tests {
         account.hold(points(30)).unwrap();
         assert_eq!(account.settle(points(30), points(7)).charge(), points(7));
         assert_eq!(account.available(), points(93));
+    }
+
+    #[test]
+    fn what_is_unsecured_is_bounded_by_what_there_is_and_by_what_was_lost() {
+        let of = |amount, unsecured| Claim {
+            amount: points(amount),
+            unsecured: points(unsecured),
+            unsecured_max: points(500),
+            ..Claim::default()
+        };
+        let mut account = Account::new(points(100), Micropoints::ZERO);
+        account.claim(&of(60, 501)).unwrap_err();
+        account.claim(&of(60, 400)).unwrap();
+        account.claim(&of(10, 101)).unwrap_err();
+        // Ten times the 40 that are left come to 400, all of which is taken.
+        account.claim(&of(10, 1)).unwrap_err();
+        account.void_held(Held { amount: points(60), unsecured: points(400) });
+        account.claim(&of(10, 500)).unwrap();
+        let settled = account.settle_held(Held { amount: points(10), unsecured: points(500) }, points(300));
+        assert_eq!(settled.bad_debt, points(200));
+        account.credit(points(1_000)).unwrap();
+        account.claim(&of(10, 301)).unwrap_err();
+        account.claim(&of(10, 300)).unwrap();
+    }
+
+    #[test]
+    fn a_claim_leaves_what_it_is_told_to() {
+        let mut account = Account::new(points(100), Micropoints::ZERO);
+        let claim = |amount, leave| Claim { leave: points(leave), ..Claim::of(points(amount)) };
+        assert_eq!(
+            account.claim(&claim(60, 41)),
+            Err(Insufficient { needed: points(60), available: points(100) })
+        );
+        account.claim(&claim(60, 40)).unwrap();
+        assert_eq!(account.pending(), points(60));
+    }
+
+    #[test]
+    fn what_the_books_know_of_a_hold_is_posted_and_the_rest_is_an_overrun() {
+        let settled = Settlement { posted: points(50), overrun: points(3), bad_debt: points(4) };
+        let booked = settled.within(points(20));
+        assert_eq!(booked, Settlement { posted: points(20), overrun: points(33), bad_debt: points(4) });
+        assert_eq!((settled.within(points(60)), booked.charge()), (settled, settled.charge()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod health;
 pub mod hold;
 pub mod host;
+pub mod hosted;
 pub mod id;
 pub mod json;
 pub mod ledger;

@@ -44,6 +44,7 @@ use crate::state::concurrency::Gates;
 use crate::state::configuration::{FileInForce, Look};
 use crate::state::credentials::Credentials;
 use crate::state::deciders::Deciders;
+use crate::state::habits::Habits;
 use crate::state::limiter::Limiter;
 use crate::state::memory::Memory;
 use crate::state::metrics::Metrics;
@@ -168,8 +169,7 @@ impl Gateway {
         let Doors { clients, admin: admin_door, address, admin_address, visits } =
             Doors::open(&config, workers, &certificates, &shares)?;
         let (tokens, tokens_wanted) = Tokens::new();
-        let connect_timeout = config.limits.upstream_connect_timeout_ms.duration();
-        let transport = Settings { instead, ..Settings::new(connect_timeout, shares.providers) };
+        let transport = transport(&config, instead, &shares);
         let metrics = Metrics::new();
         let (bodies, copies) = Bodies::new(&config.requests.bodies, metrics.bodies_lost());
         let (configuration, looks) = FileInForce::new();
@@ -185,6 +185,7 @@ impl Gateway {
             gates: Gates::new(&config.limits, deciders.gates),
             memory: Memory::new(config.limits.memory_bytes_max),
             conversations: Conversations::new(deciders.affinity),
+            habits: Habits::default(),
             metrics,
             dry_runs: DryRuns::default(),
             tokens: Arc::new(tokens),
@@ -363,7 +364,13 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(body)
 }
 
-/// Who follows the configuration file, from what it holds now.
+/// How requests reach providers, unless something is `instead` of connections.
+fn transport(config: &Config, instead: Option<Arc<dyn Transport>>, shares: &Shares) -> Settings {
+    let connect_timeout = config.limits.upstream_connect_timeout_ms.duration();
+    Settings { instead, ..Settings::new(connect_timeout, shares.providers) }
+}
+
+/// Opens the database, and what a server follows of it.
 fn open(
     control: &tokio::runtime::Runtime,
     config: &Config,
@@ -375,6 +382,7 @@ fn open(
     Ok(control.block_on(directory_sync::open(config, opening, demo, keys))?)
 }
 
+/// Who follows the configuration file, from what it holds now.
 fn followed(shared: Arc<Shared>, path: PathBuf, looks: mpsc::Receiver<Look>) -> ConfigWatch {
     let known = file::read(&path, FILE_BYTES_MAX).unwrap_or_default();
     let in_force = Config::parse(&path, &known).map(|(_, written)| written).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::state::concurrency::Gates;
 use crate::state::configuration::FileInForce;
 use crate::state::credentials::Credentials;
 use crate::state::directory::Directory;
+use crate::state::habits::Habits;
 use crate::state::limiter::Limiter;
 use crate::state::memory::Memory;
 use crate::state::metrics::Metrics;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Memory>,
     /// Which credential a conversation began with.
     pub(crate) conversations: Conversations,
+    /// What the answers of each model have been like.
+    pub(crate) habits: Habits,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// Test requests that an admin is about to make.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `platform_ppm` | `1000000` | millionths of the table's price on a platform or shared credential |
 //! | `own_credential_ppm` | `100000` | the same on the caller's own credential: a tenth of the price |
-//! | `free_outcomes` | `["empty", "upstream-error", "cancelled-before-first-byte"]` | outcomes that cost nothing |
+//! | `free_outcomes` | `["upstream-error"]` | outcomes that cost nothing |
 //! | `minimum_charge` | `0` | least charge of a request that is not free, in micro-points, after the discount |
 //! | `first_credential_reward` | `0` | micro-points granted once for the first own credential of a provider account |
 //! | `lender_ppm` | `500000` | millionths of a call's charge at the table's prices that the owner of the shared credential behind it earns |
@@ -45,11 +45,7 @@ impl Default for DiscountPoints {
         Self {
             platform_ppm: 1_000_000,
             own_credential_ppm: 100_000,
-            free_outcomes: vec![
-                FreeOutcome::Empty,
-                FreeOutcome::UpstreamError,
-                FreeOutcome::CancelledBeforeFirstByte,
-            ],
+            free_outcomes: vec![FreeOutcome::UpstreamError],
             minimum_charge: 0,
             first_credential_reward: 0,
             lender_ppm: 500_000,

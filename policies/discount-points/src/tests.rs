@@ -166,15 +166,25 @@ fn an_estimate_is_charged_like_an_exact_figure() {
 }
 
 #[test]
-fn outcomes_that_delivered_nothing_are_free_and_the_list_is_the_operators() {
+fn a_failure_of_the_provider_is_free_and_the_list_is_the_operators() {
     let usage = Usage::of(Quality::Exact, &[(Class::Input, 1_000)]);
     let settle = |config, outcome| policy(config).settle(Bill { outcome, ..bill(SONNET, usage) });
-    for outcome in [Outcome::Empty, Outcome::UpstreamError, Outcome::CancelledBeforeFirstByte] {
-        assert_eq!(settle("{}", outcome), Charge { amount: 0, reason: Reason::Free });
-        assert_eq!(settle(r#"{"free_outcomes":[]}"#, outcome).amount, 2_000);
-    }
-    for outcome in [Outcome::Ok, Outcome::Partial, Outcome::CancelledAfterFirstByte, Outcome::Unknown] {
+    assert_eq!(settle("{}", Outcome::UpstreamError), Charge { amount: 0, reason: Reason::Free });
+    assert_eq!(settle(r#"{"free_outcomes":[]}"#, Outcome::UpstreamError).amount, 2_000);
+    // A provider bills the prompt of these, whatever came of it.
+    let billed = [
+        Outcome::Ok,
+        Outcome::Empty,
+        Outcome::Partial,
+        Outcome::CancelledBeforeFirstByte,
+        Outcome::CancelledAfterFirstByte,
+        Outcome::Unknown,
+    ];
+    let given_away = r#"{"free_outcomes":["empty","cancelled-before-first-byte"]}"#;
+    for outcome in billed {
         assert_eq!(settle("{}", outcome).amount, 2_000);
+        let free = matches!(outcome, Outcome::Empty | Outcome::CancelledBeforeFirstByte);
+        assert_eq!(settle(given_away, outcome).amount, if free { 0 } else { 2_000 });
     }
     let all =
         r#"{"free_outcomes":["ok","partial","cancelled-after-first-byte","unknown"],"minimum_charge":7}"#;
@@ -187,7 +197,7 @@ fn the_minimum_is_charged_for_what_is_not_free() {
     let config = r#"{"minimum_charge":50}"#;
     assert_eq!(amount(config, bill(SONNET, Usage::of(Quality::Exact, &[(Class::Output, 1)]))), 50);
     assert_eq!(amount(config, bill(SONNET, Usage::of(Quality::Exact, &[(Class::Output, 6)]))), 60);
-    assert_eq!(amount(config, Bill { outcome: Outcome::Empty, ..bill(SONNET, EXACT) }), 0);
+    assert_eq!(amount(config, Bill { outcome: Outcome::UpstreamError, ..bill(SONNET, EXACT) }), 0);
     assert_eq!(policy(config).hold(quote(SONNET, 0, 0)), 50);
 }
 

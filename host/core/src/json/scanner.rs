@@ -1,7 +1,8 @@
 //! The one pass over the bytes that all reading of JSON is made of.
 
-use super::{JsonError, Kind, MAX_DEPTH, Value, code_unit, unescape};
+use super::{JsonError, Kind, MAX_DEPTH, Nested, Value, code_unit, unescape};
 use memchr::memchr;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// A position in a body that moves over checked JSON.
@@ -14,12 +15,14 @@ pub(crate) struct Scanner<'a> {
     /// Never past the end of `body`.
     at: usize,
     depth: usize,
+    /// Escapes that it has read over.
+    escapes: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// Stands before the first byte of `body`.
     pub(crate) const fn new(body: &'a [u8]) -> Self {
-        Self { body, at: 0, depth: 0 }
+        Self { body, at: 0, depth: 0, escapes: 0 }
     }
 
     /// Stands inside of the outermost object, before byte `at` of the body.
@@ -54,11 +57,16 @@ impl<'a> Scanner<'a> {
 
     /// Reads over a value of any kind.
     pub(crate) fn value(&mut self) -> Result<Value, JsonError> {
+        self.value_with(&mut ())
+    }
+
+    /// Reads over a value of any kind, and tells `nested` of the members inside it.
+    pub(super) fn value_with(&mut self, nested: &mut impl Nested) -> Result<Value, JsonError> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
-            Kind::Object => self.members(&mut |_, _| ())?,
-            Kind::Array => self.elements()?,
+            Kind::Object => self.nested_members(nested)?,
+            Kind::Array => self.elements(nested)?,
             Kind::String => {
                 self.string()?;
             }
@@ -141,27 +149,55 @@ impl<'a> Scanner<'a> {
 
     /// Reads over the object that begins here, as [`members_of`](super::members_of) says.
     pub(super) fn members(&mut self, visit: &mut impl FnMut(&[u8], Value)) -> Result<(), JsonError> {
-        let body = self.body;
+        self.members_with(&mut (), visit)
+    }
+
+    /// The same, and tells `nested` of the members inside of each, before the one that they are in.
+    pub(super) fn members_with(
+        &mut self,
+        nested: &mut impl Nested,
+        visit: &mut impl FnMut(&[u8], Value),
+    ) -> Result<(), JsonError> {
         let mut more = self.open(Kind::Object)?;
         while more {
-            let key = body.get(self.key()?).unwrap_or_default();
-            let value = self.value()?;
-            match memchr(b'\\', key) {
-                None => visit(key, value),
-                Some(_) => visit(unescape(key).as_bytes(), value),
-            }
+            let name = self.name()?;
+            let value = self.value_with(nested)?;
+            visit(&name, value);
             more = self.more(Kind::Object)?;
         }
         Ok(())
     }
 
-    fn elements(&mut self) -> Result<(), JsonError> {
+    fn nested_members(&mut self, nested: &mut impl Nested) -> Result<(), JsonError> {
+        let mut more = self.open(Kind::Object)?;
+        while more {
+            let name = self.name()?;
+            let value = self.value_with(nested)?;
+            nested.member(self.depth, &name, value);
+            more = self.more(Kind::Object)?;
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, nested: &mut impl Nested) -> Result<(), JsonError> {
         let mut more = self.open(Kind::Array)?;
         while more {
-            self.value()?;
+            self.value_with(nested)?;
             more = self.more(Kind::Array)?;
         }
         Ok(())
+    }
+
+    /// Reads a member's name and its colon: the name as it is meant, without quotes and escapes.
+    fn name(&mut self) -> Result<Cow<'a, [u8]>, JsonError> {
+        let escapes = self.escapes;
+        let body = self.body;
+        let name = body.get(self.key()?).unwrap_or_default();
+        Ok(if self.escapes == escapes {
+            Cow::Borrowed(name)
+        } else {
+            Cow::Owned(unescape(name).into_owned().into_bytes())
+        })
     }
 
     /// Moves to the value of the first member called `name` of the object that begins here.
@@ -225,6 +261,7 @@ impl<'a> Scanner<'a> {
             escape if code_unit(escape).is_some() => 6,
             _ => return Err(self.expected("unknown escape")),
         };
+        self.escapes += 1;
         self.at += length;
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(crate) use self::network::client_address;
 pub use self::network::{AddressHeader, Network};
 pub use self::policy::{ContentFilter, OnError, Plugins, Policies, Policy};
 pub use self::provider::{Provider, Providers};
-pub use self::server::{Lending, Limits, Server, Store, Sync, Tls};
+pub use self::server::{Lending, Limits, OnLeave, Server, Store, Sync, Tls};
 pub use self::value::{Attempts, BaseUrl, BodyBytes, HeadBytes, LogFilter, Millis};
 
 /// A file is shorter by far.

@@ -109,8 +109,22 @@ pub struct Limits {
     pub memory_bytes_max: usize,
     /// Attempts per request.
     pub attempts_max: Attempts,
-    /// Output tokens reserved where the request names no limit.
+    /// Output limit of a request that names none; 0 for that of its model.
     pub default_output_tokens_max: u64,
+    /// Output tokens of a typical answer, of a model that has not answered here yet.
+    pub typical_output_tokens: u64,
+    /// Prompt tokens of what a request only names: a file, a conversation, a cache.
+    pub unseen_prompt_tokens: u64,
+    /// What a user's open calls may cost beyond their holds, in points.
+    pub unsecured_points_max: u64,
+    /// What is served without a price of its own, by name; `*` at the end stands for the rest of it.
+    pub unpriced_allowed: Vec<String>,
+    /// What becomes of an answer whose client has left, by the name of the provider.
+    pub on_leave: BTreeMap<String, OnLeave>,
+    /// How long the rest of it is read for what was used, where that is known to be more than what was seen.
+    pub leave_grace_ms: u64,
+    /// How long it is read at most, where it is to be read to its end.
+    pub leave_drain_ms: Millis,
     /// API keys that work, per user.
     pub api_keys_per_user: u32,
     /// Requests under way at one time; 0 for any number.
@@ -144,7 +158,14 @@ impl Default for Limits {
             answer_bytes_max: 64 * 1024 * 1024,
             memory_bytes_max: 1024 * 1024 * 1024,
             attempts_max: Attempts(3),
-            default_output_tokens_max: 4096,
+            default_output_tokens_max: 0,
+            typical_output_tokens: 1_024,
+            unseen_prompt_tokens: 200_000,
+            unsecured_points_max: 250,
+            unpriced_allowed: Vec::new(),
+            on_leave: BTreeMap::new(),
+            leave_grace_ms: 1_000,
+            leave_drain_ms: Millis(30_000),
             api_keys_per_user: 10,
             concurrency_max: 0,
             provider_concurrency_max: BTreeMap::new(),
@@ -152,6 +173,20 @@ impl Default for Limits {
             request_timeout_ms: Millis(3_600_000),
         }
     }
+}
+
+/// What becomes of an answer whose client has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLeave {
+    /// It is ended at once, but for a moment in which a provider may still state what was used, where a part of the
+    /// answer is hidden or may be.
+    #[default]
+    Settle,
+    /// It is ended at once.
+    Cancel,
+    /// It is read to its end: for a provider that bills all of it whoever listens.
+    Drain,
 }
 
 /// What users may lend to each other.

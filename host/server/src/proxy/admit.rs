@@ -4,31 +4,34 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::hold::Quote;
-use tollgate_core::ledger::Insufficient;
-use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::{ModelPrice, PriceRate, TierFactors};
+use tollgate_core::price::{ModelPrice, PriceRate, rounded_up};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Kind, Pricing};
 
 use super::error::ProxyError;
-use super::filter::{self, TextHash};
+use super::extras::Extras;
+use super::filter;
 use super::lane::Lane;
 use super::limit;
 use super::read::Inbound;
-use super::request::{Hold, Priced, Request};
+use super::refusal::{Refusal, refuse};
+use super::request::{Priced, Request};
+use super::reserve::{self, Cost, Output};
 use super::select::{self, Owners};
-use super::states::{Admitted, Refused};
-use super::ticket::{self, Ticket};
+use super::states::Admitted;
+use super::ticket::Ticket;
 use crate::routing::plan::{Destination, Unserved};
 use crate::routing::snapshot::RoutingSnapshot;
-use crate::state::accounts::{NotHeld, Order};
-use crate::state::deciders::HoldRefused;
+use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::state::trace::{self, detail};
 use crate::upstream::CallKind;
 
+/// In this header a client is told of an output limit that the gateway has put in, in tokens.
+const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-tollgate-output-limit");
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too
 /// large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
@@ -38,6 +41,8 @@ pub(super) struct Admission<'r> {
     pub(super) inbound: Inbound,
     pub(super) destination: Destination<'r>,
     pub(super) ticket: Ticket<Box<Admitted>>,
+    /// The output limit that the gateway has put in.
+    pub(super) output_limit: Option<u64>,
 }
 
 /// Decides about a request, and writes down what is reserved for it.
@@ -51,98 +56,25 @@ pub(super) async fn admit<'r>(
     request: Request,
     mut inbound: Inbound,
 ) -> Result<Admission<'r>, ProxyError> {
-    let default_output_max = lane.shared.settings.limits.default_output_tokens_max;
-    let decided = decide(snapshot, directory, &request, &mut inbound, default_output_max);
+    let decided = decide(&lane.shared, snapshot, directory, &request, &mut inbound);
     let (destination, model, cost) = match decided {
         Ok(decided) => decided,
         Err(refusal) => return Err(refuse(lane, request, &inbound.model, refusal)),
     };
-    let ticket = match cost {
-        None => Ticket::new(Admitted { request, model, hold: None }, lane.endings.clone()),
-        Some(cost) => hold(lane, request, model, cost).await?,
+    let (ticket, output_limit) = match cost {
+        None => (Ticket::new(Admitted { request, model, hold: None }, lane.endings.clone()), None),
+        Some(cost) => reserve::hold(lane, request, model, &cost).await?,
     };
-    Ok(Admission { inbound, destination, ticket })
+    if let Some(tokens) = output_limit {
+        inbound.limit_output(tokens);
+    }
+    Ok(Admission { inbound, destination, ticket, output_limit })
 }
 
-/// What a request may cost at most, and by what that is priced.
-struct Cost {
-    amount: Micropoints,
-    priced: Priced,
-}
-
-/// Keeps back what a request may cost. Its ticket exists before the wait for the disk: a client that leaves during it
-/// gets its hold voided.
-///
-/// # Errors
-/// 402 when the balance does not carry it, 503 when it could not be written. The request has ended then.
-async fn hold(
-    lane: &Lane,
-    request: Request,
-    model: Arc<str>,
-    Cost { amount, priced }: Cost,
-) -> Result<Ticket<Box<Admitted>>, ProxyError> {
-    let order = Order {
-        request: request.id,
-        user: request.caller.user,
-        account: Arc::clone(&request.caller.account),
-        amount,
-        model: Arc::clone(&model),
-        at: request.at,
-    };
-    let own = |(mut request, model, priced): (Request, _, _), granted| {
-        note_reserved(&request, amount, true);
-        if let Some(key_permit) = &mut request.key_permit {
-            key_permit.expect(request.input_estimate);
-        }
-        let hold = Some(Hold { granted, priced });
-        Ticket::new(Admitted { request, model, hold }, lane.endings.clone())
-    };
-    let held = lane.shared.accounts.hold(order, &lane.durable, (request, model, priced), own).await;
-    held.map_err(|not_held| match not_held {
-        NotHeld::Refused((request, model, priced), refused) => {
-            note_reserved(&request, amount, false);
-            let error = match refused {
-                HoldRefused::Insufficient(Insufficient { needed, available }) => {
-                    ProxyError::InsufficientPoints { needed, available }
-                }
-                HoldRefused::Unavailable => ProxyError::Unavailable,
-            };
-            let (model, price_version) = (Some(model), Some(priced.version));
-            refuse(lane, request, "", Refusal { error, model, price_version, filter_hash: None })
-        }
-        NotHeld::Unwritten(ticket, error) => {
-            tracing::error!(%error, request = %ticket.request.id, "a hold could not be written");
-            ticket.attempt().fail(&ProxyError::Unavailable, Outcome::Refused);
-            ProxyError::Unavailable
-        }
-    })
-}
-
-fn note_reserved(request: &Request, amount: Micropoints, granted: bool) {
-    let told = || detail!({"points": amount.to_string(), "granted": granted});
-    trace::note(request.trace(), "reserve", told);
-}
-
-/// Ends a request that is not sent: `asked` is the model that it named.
-fn refuse(lane: &Lane, request: Request, asked: &str, refusal: Refusal) -> ProxyError {
-    let Refusal { error, model, price_version, filter_hash } = refusal;
-    let model = model.unwrap_or_else(|| asked.into());
-    let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
-    ticket::refuse(&lane.endings, refused);
-    error
-}
-
-/// Why a request is not sent, and what was known of it by then.
-struct Refusal {
-    error: ProxyError,
-    model: Option<Arc<str>>,
-    price_version: Option<u64>,
-    filter_hash: Option<TextHash>,
-}
-
-impl From<ProxyError> for Refusal {
-    fn from(error: ProxyError) -> Self {
-        Self { error, model: None, price_version: None, filter_hash: None }
+/// Tells the client of an output limit that the gateway has put in.
+pub(super) fn tell(headers: &mut HeaderMap, output_limit: Option<u64>) {
+    if let Some(tokens) = output_limit {
+        headers.insert(OUTPUT_LIMIT, HeaderValue::from(tokens));
     }
 }
 
@@ -150,11 +82,11 @@ type Decided<'r> = (Destination<'r>, Arc<str>, Option<Cost>);
 
 /// Who serves the request, which model is paid, and what it may cost.
 fn decide<'r>(
+    shared: &Shared,
     snapshot: &'r RoutingSnapshot,
     directory: &'r Directory,
     request: &Request,
     inbound: &mut Inbound,
-    default_output_max: u64,
 ) -> Result<Decided<'r>, Refusal> {
     limit::model(&request.caller, &inbound.model)?;
     if let Some(kind) = request.policies.lacks {
@@ -175,9 +107,8 @@ fn decide<'r>(
     let cost = match priced {
         None => None,
         Some(priced) => {
-            let amount = dearest(request, directory, &destination, inbound, default_output_max);
-            let amount = amount.map_err(|error| refused(error, None))?;
-            Some(Cost { amount, priced })
+            let cost = dearest(shared, request, directory, &destination, inbound, priced);
+            Some(cost.map_err(|error| refused(error, None))?)
         }
     };
     Ok((destination, model, cost))
@@ -193,29 +124,38 @@ const fn words(kind: Kind) -> &'static str {
     }
 }
 
-/// The most that a request may cost, whoever serves it.
+/// What a request may cost, at the dearest price of those who may serve it.
 ///
 /// # Errors
-/// What the pricing policy's failure means.
+/// 400 for what has no price where it is asked for, and what the pricing policy's failure means.
 fn dearest(
+    shared: &Shared,
     request: &Request,
     directory: &Directory,
     destination: &Destination<'_>,
     inbound: &Inbound,
-    default_output_max: u64,
-) -> Result<Micropoints, ProxyError> {
+    priced: Priced,
+) -> Result<Cost, ProxyError> {
     let pricing = request.policies.pricing.as_deref().ok_or(ProxyError::Policy("pricing"))?;
+    let limits = &shared.settings.limits;
+    for target in destination.targets().filter(|target| target.is_in_own_words()) {
+        let Some(price) = target.price else { continue };
+        inbound.extras.check(&inbound.model, price, &limits.unpriced_allowed)?;
+    }
+    let prices = || destination.targets().filter_map(|target| target.price);
+    let model_max = prices().map(|price| price.output_tokens_max).max().unwrap_or(0);
+    let output = Output::of(inbound, model_max, limits, shared.habits.expected(&inbound.model));
     let pricer = Pricer {
-        pricing,
         rate: request.caller.price_rate,
         owners: select::owners(destination, directory, &request.caller),
-        input_tokens: request.input_estimate,
-        output_tokens_asked: inbound.output_tokens_max,
-        hurried: inbound.hurried,
-        default_output_max,
+        input_tokens: request
+            .input_estimate
+            .saturating_add(inbound.extras.unseen_tokens(limits.unseen_prompt_tokens)),
+        output_tokens_max: output.most.saturating_mul(output.answers),
+        extras: &inbound.extras,
         at: request.at,
     };
-    pricer.dearest(destination)
+    Ok(Cost { priced, quote: pricer.dearest(pricing, prices())?, output })
 }
 
 /// Prompt tokens by the size of the body.
@@ -225,52 +165,59 @@ pub(super) fn input_estimate(inbound: &Inbound) -> u64 {
 
 /// What a hold follows from, but for the price.
 struct Pricer<'a> {
-    pricing: &'a Pricing,
     rate: PriceRate,
     owners: Owners,
     input_tokens: u64,
-    output_tokens_asked: Option<u64>,
-    /// Whether a dearer service tier is asked for.
-    hurried: bool,
-    default_output_max: u64,
+    output_tokens_max: u64,
+    extras: &'a Extras,
     at: Timestamp,
 }
 
 impl Pricer<'_> {
-    /// The most that a request may cost whoever serves it: the hold of the dearest.
+    /// The quote of which most is held: by the rule that the pricing policy has declared; it is called only where it
+    /// has none.
     ///
     /// # Errors
-    /// As [`Pricer::quote`].
-    fn dearest(&self, destination: &Destination<'_>) -> Result<Micropoints, ProxyError> {
+    /// As [`reserve::quoted`].
+    fn dearest<'p>(
+        &self,
+        pricing: &Pricing,
+        prices: impl Iterator<Item = &'p ModelPrice>,
+    ) -> Result<Quote, ProxyError> {
         let mut seen: Vec<&ModelPrice> = Vec::with_capacity(1);
-        let mut most = Micropoints::ZERO;
-        for price in destination.targets().filter_map(|target| target.price) {
-            if !seen.iter().any(|known| std::ptr::eq(*known, price)) {
-                seen.push(price);
-                most = most.max(self.quote(price)?);
+        let mut dearest: Option<(Micropoints, Quote)> = None;
+        for price in prices {
+            if seen.iter().any(|known| std::ptr::eq(*known, price)) {
+                continue;
             }
+            seen.push(price);
+            let quote = self.quote(price);
+            // Of one alone nothing has to be compared.
+            let amount =
+                if dearest.is_none() { Micropoints::ZERO } else { reserve::quoted(pricing, &quote)? };
+            dearest = match dearest {
+                Some((known, first)) if amount <= known.max(reserve::quoted(pricing, &first)?) => {
+                    Some((known, first))
+                }
+                _ => Some((amount, quote)),
+            };
         }
-        Ok(most)
+        dearest.map(|(_, quote)| quote).ok_or(ProxyError::NoCredential)
     }
 
-    /// The most that a request may cost at one price, by the rule that the pricing policy has declared; it is called
-    /// only where it has none.
-    ///
-    /// # Errors
-    /// A pricing fault always refuses, and so does a policy at rest after faults: what cannot be priced is not sent.
-    fn quote(&self, price: &ModelPrice) -> Result<Micropoints, ProxyError> {
-        // A model without output (embeddings) says so with 0.
-        let unasked = self.default_output_max.min(price.output_tokens_max);
-        let factor = if self.hurried { price.tiers.dearest() } else { TierFactors::STANDARD_PPM };
-        let quote = Quote {
-            rates: price.rates(self.input_tokens).at_factor(factor).charged_at(self.rate),
+    /// The most that a request may cost at one price.
+    fn quote(&self, price: &ModelPrice) -> Quote {
+        let mut rates = *price.rates(self.input_tokens);
+        let tools = rounded_up(self.extras.cost(&rates));
+        rates.request = rates.request.saturating_add(tools.get());
+        Quote {
+            rates: rates.at_factor(self.extras.tier_ppm(price)).charged_at(self.rate),
             input_tokens: self.input_tokens,
-            output_tokens_max: self.output_tokens_asked.unwrap_or(unasked),
+            output_tokens_max: self.output_tokens_max,
             own_credential: self.owners.own,
             platform_credential: self.owners.platform,
             at: self.at,
-        };
-        self.pricing.hold(&quote).map_err(|_| ProxyError::Policy("pricing"))
+        }
     }
 }
 

@@ -22,6 +22,11 @@ impl ErrorDialect {
     pub(crate) fn of(protocol: Protocol, operation: Operation) -> Self {
         Self { protocol, interaction: operation == Operation::Interact }
     }
+
+    /// Whether it is that of Gemini's interactions.
+    pub(crate) const fn is_interaction(self) -> bool {
+        self.interaction
+    }
 }
 
 impl From<Protocol> for ErrorDialect {

@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::Response;
@@ -27,7 +28,6 @@ use super::lane::Lane;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
-use super::request::Request;
 use super::select::{AttemptQuery, Lease};
 use super::states::{Admitted, Attempting, Tried};
 use super::ticket::Ticket;
@@ -94,12 +94,15 @@ impl Dispatch<'_> {
                     Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
                 };
             let token = token(self.lane, &lease).await;
-            let mut attempt = Attempt { lease, token, begun: Instant::now() };
-            let (sent, response_path) =
-                match self.attempt((tier, target), &attempt, ticket.request(), deadline).await {
-                    Ok(made) => made,
-                    Err(error) => return Err(unmade(ticket, error)),
-                };
+            let begun = Instant::now();
+            let sent = ticket.carry(lease);
+            let made = self.attempt((tier, target), &token, &ticket, sent, deadline).await;
+            let Some(lease) = ticket.land() else { return Err(give_up(ticket, ProxyError::Internal)) };
+            let mut attempt = Attempt { lease, token, begun };
+            let (sent, response_path) = match made {
+                Ok(made) => made,
+                Err(error) => return Err(unmade(ticket, error)),
+            };
             match sent {
                 Ok(reply) => {
                     attempt.succeed(&mut ticket, &reply);
@@ -164,11 +167,12 @@ impl Dispatch<'_> {
     async fn attempt(
         &self,
         (tier, target): (&Tier<'_>, &Target<'_>),
-        attempt: &Attempt,
-        request: &Request,
+        token: &Token,
+        attempting: &Attempting,
+        sent: Arc<AtomicBool>,
         deadline: Instant,
     ) -> Result<(Result<Reply, Failed>, ResponsePath), ProxyError> {
-        let Attempt { lease, token, .. } = attempt;
+        let (request, lease) = (attempting.request(), attempting.carried().ok_or(ProxyError::Internal)?);
         if let Some(missing) = lease.upstream.missing() {
             return Ok((Err(forward::not_permitted(&missing)), ResponsePath::default()));
         }
@@ -178,8 +182,9 @@ impl Dispatch<'_> {
         };
         let now = self.lane.now();
         let memory = &self.lane.shared.memory;
-        let Outbound { envelope, sending: _sending, response_path } =
+        let Outbound { mut envelope, sending: _sending, response_path } =
             adapt::request(memory, self.inbound, target, lease, request.id, now).await?;
+        envelope.body.tell(sent);
         trace::note(request.trace(), "adapt", || {
             detail!({
                 "provider": &*lease.upstream.name, "model": &*tier.model, "upstream_model": envelope.model,

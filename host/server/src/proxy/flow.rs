@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,13 +12,17 @@ use tokio::time::{Instant, Sleep};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::protocol::Protocol;
 use tollgate_runtime::{CallError, Exchange};
 
 use super::error::ProxyError;
 use super::filter::TextHash;
+use super::grow::Coverage;
+use super::leave::Patience;
+use super::request::Hold;
 use super::states::Answered;
 use super::taps::any_failure;
-use super::ticket::Ticket;
+use super::ticket::{Endings, Ticket};
 use super::window::{Passed, Window};
 use crate::config::Limits;
 use crate::state::memory::{Share, Spent};
@@ -42,6 +46,10 @@ pub(crate) struct Flow {
     /// Whether the client reads a stream of events.
     events: bool,
     silence: Silence,
+    coverage: Coverage,
+    patience: Patience,
+    /// The first bytes that the client got, where the end of a stream needs them.
+    begun: Bytes,
     /// What was held back until the upstream's end; there once it has ended.
     rest: Option<Bytes>,
 }
@@ -56,6 +64,8 @@ pub(super) enum Piece {
     Blocked { before: Bytes, hash: Option<TextHash> },
     /// The upstream broke off, or took too long.
     Broken(ProxyError),
+    /// The balance carries no more: the last bytes, with words that end the answer in order.
+    Spent(Bytes),
 }
 
 impl Flow {
@@ -77,6 +87,8 @@ impl Flow {
         let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
+        let coverage = Coverage::of(ticket.hold(), events && ticket.request().call.streaming);
+        let patience = Patience::new(limits, &ticket.lease().upstream.name);
         Self {
             upstream,
             first,
@@ -86,6 +98,9 @@ impl Flow {
             window: None,
             events,
             silence,
+            coverage,
+            patience,
+            begun: Bytes::new(),
             rest: None,
         }
     }
@@ -120,8 +135,9 @@ impl Flow {
             let (bytes, last) = match poll_fn(|cx| self.poll(cx)).await {
                 Piece::Bytes(bytes) => (bytes, false),
                 Piece::Last(bytes) => (bytes, true),
-                // No window stands in the way of an answer that is collected: it is screened as a whole.
-                Piece::Blocked { .. } => return Err(self.spoilt(ProxyError::Internal)),
+                // No window stands in the way of an answer that is collected: it is screened as a whole. None of its
+                // end is told in events either.
+                Piece::Blocked { .. } | Piece::Spent(_) => return Err(self.spoilt(ProxyError::Internal)),
                 Piece::Broken(error) => return Err(self.spoilt(error)),
             };
             let length = collected.len() + bytes.len();
@@ -143,6 +159,47 @@ impl Flow {
         self.ticket.finish(outcome);
     }
 
+    /// What is reserved for its request.
+    pub(super) fn hold(&self) -> Option<&Hold> {
+        self.ticket.hold()
+    }
+
+    /// How long it is read after its client has left.
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Where its request goes when it ends.
+    pub(super) fn endings(&self) -> Endings {
+        self.ticket.endings()
+    }
+
+    /// Looks at what had come before anyone asked for it.
+    pub(super) fn catch_up(&mut self) {
+        if let Some(first) = self.first.take() {
+            self.ticket.meter.pass(first);
+        }
+    }
+
+    /// Reads on for nobody: bytes that came, or `None` where nothing more does, or nothing more is covered.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        let frame = match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return Poll::Ready(None),
+            None => {
+                self.ticket.meter.end();
+                return Poll::Ready(None);
+            }
+        };
+        let Ok(data) = frame.into_data() else { return Poll::Ready(Some(0)) };
+        let length = data.len();
+        self.ticket.meter.pass(data);
+        self.coverage.poll(cx, self.ticket.hold());
+        let due = self.coverage.is_due(self.ticket.meter.text_bytes());
+        let spent = due && matches!(self.cover(&Bytes::new()), Some(Piece::Spent(_)));
+        Poll::Ready(Some(length).filter(|_| !spent))
+    }
+
     fn spoilt(mut self, error: ProxyError) -> ProxyError {
         self.upstream.close();
         self.ticket.replace(&error, Outcome::UpstreamError);
@@ -154,6 +211,10 @@ impl Flow {
         loop {
             if let Some(rest) = self.rest.take() {
                 return Poll::Ready(self.drain(&rest));
+            }
+            self.coverage.poll(cx, self.ticket.hold());
+            if self.coverage.waits(self.ticket.meter.text_bytes()) {
+                return self.poll_silence(cx);
             }
             let frame = match self.first.take() {
                 Some(first) => Some(Ok(Frame::data(first))),
@@ -206,6 +267,10 @@ impl Flow {
                 return Ok(Some(Piece::Last(passed)));
             }
             self.rest = Some(rest);
+        } else if self.coverage.is_due(self.ticket.meter.text_bytes())
+            && let Some(last) = self.cover(&passed)
+        {
+            return Ok(Some(last));
         }
         if passed.is_empty() {
             return Ok(None);
@@ -214,10 +279,40 @@ impl Flow {
         Ok(Some(Piece::Bytes(passed)))
     }
 
+    /// Sees that what comes next is covered; or the answer's end, where the balance carries no more.
+    fn cover(&mut self, passed: &Bytes) -> Option<Piece> {
+        let Self { ticket, coverage, .. } = self;
+        let (hold, request) = (ticket.hold()?, ticket.request());
+        let spent = coverage.advance(hold, request.policies.pricing.as_deref(), ticket.meter.text_bytes());
+        coverage.see(request.call.protocol, passed);
+        if !spent {
+            return None;
+        }
+        // What is translated or screened is whole events; of other bytes a half one must not be the last.
+        let passes = self.exchange.is_none() && self.window.is_none();
+        let whole = passed.len().saturating_sub(if passes { self.ticket.meter.unfinished() } else { 0 });
+        (whole > 0 || self.between_events()).then(|| self.spent(&passed.slice(..whole)))
+    }
+
+    /// The end of an answer of which the balance carries no more.
+    fn spent(&mut self, passed: &Bytes) -> Piece {
+        let words = self.coverage.last_words(self.ticket.request(), self.ticket.hold(), &self.begun);
+        let last = match self.drain(&words) {
+            Piece::Last(words) => [passed.as_ref(), &words].concat(),
+            other => return other,
+        };
+        self.upstream.close();
+        self.ticket.spent();
+        Piece::Spent(last.into())
+    }
+
     /// What of a piece may go on now.
     fn pass(&mut self, data: Bytes) -> Result<Passed, ProxyError> {
         let data = self.ticket.meter.pass(data);
         let data = self.translated(data, Exchange::part)?;
+        if self.begun.is_empty() && self.ticket.request().call.protocol == Protocol::OpenaiResponses {
+            self.begun = data.clone();
+        }
         Ok(match &mut self.window {
             None => Passed::On(data),
             Some(window) => window.push(&data),

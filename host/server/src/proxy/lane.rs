@@ -13,8 +13,7 @@ use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 
-use super::states::Ended;
-use super::ticket::Endings;
+use super::ticket::{Ending, Endings};
 use super::{Arrival, on_behalf_of, settle};
 use crate::clock::{now, random, steady};
 use crate::routing::snapshot::RoutingSnapshot;
@@ -40,7 +39,7 @@ pub(crate) struct Lane {
 
 /// The tasks that work for a lane's requests beside them.
 pub(crate) struct Background {
-    ended: UnboundedReceiver<Ended>,
+    ended: UnboundedReceiver<Ending>,
     shared: Arc<Shared>,
     transports: Rc<Transports>,
     durable: DurableWaiters,
@@ -97,8 +96,17 @@ impl Background {
         let (transports, durable) = (self.transports, self.durable);
         let pruning = tokio::task::spawn_local(async move { prune(&transports).await });
         let acknowledging = tokio::task::spawn_local(async move { durable.run().await });
-        let mut settling = JoinSet::new();
-        while let Some(ended) = self.ended.recv().await {
+        let (mut settling, mut draining) = (JoinSet::new(), JoinSet::new());
+        while let Some(ending) = self.ended.recv().await {
+            while draining.try_join_next().is_some() {}
+            let ended = match ending {
+                Ending::Ended(ended) => ended,
+                // It holds a ticket, so that this loop does not end before it.
+                Ending::Draining(reading) => {
+                    draining.spawn_local(reading);
+                    continue;
+                }
+            };
             let id = ended.facts().request.id;
             let shared = Arc::clone(&self.shared);
             if self.shared.accounts.are_local() {

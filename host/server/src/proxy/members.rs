@@ -4,7 +4,7 @@
 //! `maxTokens` or `max_token\u017f` for the name that they look for. What the road decides by it must read as every
 //! provider does, so those few members stand in a body once, in their own spelling. All others are the client's affair.
 
-use tollgate_core::json::{self, Value};
+use tollgate_core::json::{self, Nested, Value};
 
 use super::error::ProxyError;
 
@@ -21,7 +21,7 @@ pub(crate) struct Member {
 type Decisive = (&'static [u8], &'static [&'static str]);
 
 /// Those at the top of a body, of all protocols together.
-const TOP: [Decisive; 25] = [
+const TOP: [Decisive; 32] = [
     (b"model", &["model"]),
     (b"stream", &["stream"]),
     (b"messages", &["messages"]),
@@ -47,6 +47,13 @@ const TOP: [Decisive; 25] = [
     (b"prompt", &["prompt"]),
     (b"conversation", &["conversation"]),
     (b"requests", &["requests"]),
+    (b"bestof", &["best_of"]),
+    (b"thinking", &["thinking"]),
+    (b"maxtoolcalls", &["max_tool_calls"]),
+    (b"websearchoptions", &["web_search_options"]),
+    (b"searchparameters", &["search_parameters"]),
+    (b"plugins", &["plugins"]),
+    (b"inferencegeo", &["inference_geo"]),
 ];
 
 /// Those of `generationConfig`.
@@ -61,14 +68,14 @@ pub(super) const STREAMED: [Decisive; 1] = [(b"includeusage", &["include_usage"]
 /// Longest name of those above, without underscores.
 const FOLDED_BYTES_MAX: usize = 24;
 
-/// The members of a body, in order.
+/// The members of a body, in order; `nested` is told of those below them.
 ///
 /// # Errors
 /// 400 where the body is no JSON object, and where one that is decided by stands there twice or in another spelling.
-pub(super) fn members_of(body: &[u8]) -> Result<Vec<Member>, ProxyError> {
+pub(super) fn members_of(body: &[u8], nested: &mut impl Nested) -> Result<Vec<Member>, ProxyError> {
     let mut members = Vec::with_capacity(16);
     let mut once = Once::new(&TOP);
-    json::members(body, |name, value| {
+    json::members_with(body, nested, |name, value| {
         once.see(name);
         members.push(Member { name: name.into(), value });
     })
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_decided_by_stands_once_and_in_its_own_spelling() {
-        let faults = |body: &str, name: &str| match members_of(body.as_bytes()) {
+        let faults = |body: &str, name: &str| match members_of(body.as_bytes(), &mut ()) {
             Err(ProxyError::BadRequest { field, .. }) => assert_eq!(field, Some(name), "{body}"),
             other => panic!("{body}: {other:?}"),
         };
@@ -189,7 +196,7 @@ mod tests {
             r#"{"generation_config":{}}"#,
             r#"{"model":"m","models":[],"mode":1,"modelling_of_something_with_a_long_name":2,"_":0,"":1}"#,
         ] {
-            assert!(members_of(fine.as_bytes()).is_ok(), "{fine}");
+            assert!(members_of(fine.as_bytes(), &mut ()).is_ok(), "{fine}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::upstream::Taps;
 /// Most bytes of an unstreamed answer that are kept until its end to look for the usage.
 const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of text that stand for one token where nothing better is known.
-const BYTES_PER_TOKEN: u64 = 4;
+pub(super) const BYTES_PER_TOKEN: u64 = 4;
 
 /// Watches the bytes of one answer.
 pub(crate) struct Meter {
@@ -28,6 +28,8 @@ pub(crate) struct Meter {
     bytes: u64,
     /// Whether it is encoded so that no text can be found in them.
     illegible: bool,
+    /// Bytes of the last piece that are of an event which has not ended.
+    unfinished: usize,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
     failed: bool,
     /// The last word that a streamed answer owes; `None` where it owes none, or cannot be read.
@@ -67,8 +69,9 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        let (text_bytes, bytes, illegible) = (0, 0, false);
-        Self { taps, samples, text_bytes, bytes, illegible, failed: false, ending: None, share: None, form }
+        let (text_bytes, bytes, unfinished, illegible) = (0, 0, 0, false);
+        let (failed, ending, share) = (false, None, None);
+        Self { taps, samples, text_bytes, bytes, illegible, unfinished, failed, ending, share, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -89,7 +92,7 @@ impl Meter {
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
         self.bytes += chunk.len() as u64;
-        let Self { taps, samples, text_bytes, failed, ending, share, form, .. } = self;
+        let Self { taps, samples, text_bytes, unfinished: rest, failed, ending, share, form, .. } = self;
         let mut fits = |bytes| share.as_mut().is_none_or(|share| share.grow_to(bytes).is_ok());
         let mut see = |event: &[u8]| {
             *failed |= taps::tells_of_failure(event);
@@ -113,8 +116,9 @@ impl Meter {
                 let read = framer.push(&chunk, |frame| {
                     see(frame.bytes());
                 });
-                if read.is_err() || !fits(carried(framer)) {
-                    *form = Form::Opaque;
+                match read {
+                    Ok(unfinished) if fits(carried(framer)) => *rest = unfinished,
+                    _ => *form = Form::Opaque,
                 }
                 chunk
             }
@@ -198,6 +202,21 @@ impl Meter {
     /// Bytes that passed.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether it said that it was whole.
+    pub(crate) fn ended(&self) -> bool {
+        self.ending.is_some_and(|ending| ending.said())
+    }
+
+    /// Bytes of text that passed.
+    pub(super) const fn text_bytes(&self) -> u64 {
+        self.text_bytes
+    }
+
+    /// Bytes at the end of the piece that passed last which belong to an event that has not ended.
+    pub(super) const fn unfinished(&self) -> usize {
+        self.unfinished
     }
 
     /// Output tokens by the text that passed, at four bytes a token.

@@ -4,14 +4,16 @@
 //!    now.
 //! 2. [`read`] takes the body in and finds the [`members`] that decide something, and [`context`] shortens a
 //!    conversation where the key has a window.
-//! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, and the account
-//!    carries what it may cost. From here on the request has a [`ticket`], which ends once, and goes from one of its
-//!    [`states`] to the next.
+//! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, all of its
+//!    [`extras`] have a price, and the account carries what [`reserve`] claims of it, with a limit to its [`output`]
+//!    where it carries less than all. From here on the request has a [`ticket`], which ends once, and goes from one of
+//!    its [`states`] to the next.
 //! 4. [`dispatch`] makes attempts until one is answered: [`attempts`] names the target, [`select`] the credential,
 //!    [`adapt`] makes the request, with what may be [`carried`] of the client's own and what its [`platform`] wants,
 //!    and [`forward`] sends it and waits for the first byte.
 //! 5. [`answer`] begins the client's answer and [`relay`] carries it, past the [`meter`] and through the filter's
-//!    [`window`].
+//!    [`window`]; holds [`grow`] with it. Where the client
+//!    [`leave`]s, what it used is still asked for.
 //! 6. [`settle`] says what was used and what it costs, and [`record`] writes it down, after the connection.
 //!
 //! Nothing here reads a database or knows a provider by name.
@@ -28,20 +30,27 @@ pub(crate) mod dialect;
 mod dispatch;
 pub(crate) mod error;
 mod exchange;
+pub(crate) mod extras;
 pub(crate) mod filter;
 mod flow;
 pub(crate) mod forward;
+mod grow;
+mod guess;
 pub(crate) mod lane;
 mod lean;
+mod leave;
 pub(crate) mod limit;
 pub(crate) mod members;
 pub(crate) mod meter;
 pub(crate) mod models;
+mod output;
 pub(crate) mod platform;
 pub(crate) mod read;
 pub(crate) mod record;
+mod refusal;
 pub(crate) mod relay;
 pub(crate) mod request;
+mod reserve;
 pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod settle;
@@ -214,7 +223,7 @@ async fn proxy(
         policies,
         trace,
     };
-    let admit::Admission { inbound, destination, ticket } =
+    let admit::Admission { inbound, destination, ticket, output_limit } =
         admit::admit(lane, &snapshot, &directory, request, inbound).await?;
     // Who does?
     let dispatch = Dispatch { lane, directory: &directory, inbound: &inbound, destination: &destination };
@@ -223,5 +232,6 @@ async fn proxy(
         limit::tell(answer.headers_mut(), &standing, protocol, at);
     }
     context::tell(answer.headers_mut(), turns_dropped);
+    admit::tell(answer.headers_mut(), output_limit);
     Ok(answer)
 }

@@ -16,6 +16,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use super::aside::aside;
 use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
+use super::extras::{Below, Extras};
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::router::Call;
 use crate::config::Limits;
@@ -52,10 +53,12 @@ pub(crate) struct Inbound {
     pub(crate) headers: HeaderMap,
     /// The client's query, without a key.
     pub(crate) query: String,
-    /// The most output tokens that the request allows, all its choices together.
+    /// The most output tokens that the request allows, all its answers together.
     pub(crate) output_tokens_max: Option<u64>,
-    /// Whether it asks to be served in another tier than most, as far as that may cost more.
-    pub(crate) hurried: bool,
+    /// Answers that it asks for at once.
+    pub(crate) answers: u64,
+    /// What it asks for beside text.
+    pub(crate) extras: Extras,
     /// Room for the body among all that is held.
     pub(crate) share: Option<Share>,
     /// Top-level members by name and place, for splices that an adapter declares.
@@ -95,7 +98,7 @@ impl Inbound {
     /// # Errors
     /// 400 when it is none after all.
     pub(crate) fn with_body(mut self, body: Bytes) -> Result<Self, ProxyError> {
-        self.members = members_of(&body)?;
+        self.members = members_of(&body, &mut ())?;
         if !self.splices.is_empty() {
             self.splices = without(&body, &self.members, &OWN_MEMBERS);
         }
@@ -195,8 +198,15 @@ impl Pace {
 }
 
 /// Checks that the body is a JSON object and finds in it what decides something.
-fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
-    let members = members_of(&body)?;
+pub(super) fn peek(
+    call: Call,
+    headers: HeaderMap,
+    query: String,
+    body: Bytes,
+) -> Result<Inbound, ProxyError> {
+    let mut below = Below::new(&body, call.protocol, call.operation);
+    let members = members_of(&body, &mut below)?;
+    let extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
     let streaming = match call.streaming {
         Some(streaming) => streaming,
         None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?
@@ -207,7 +217,7 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
     stated_once(&body, &members)?;
     let model = model(call.protocol, call.model, &body, &members)?;
     let splices = if call.gemini_chat { without(&body, &members, &OWN_MEMBERS) } else { Vec::new() };
-    let output_tokens_max = output_tokens_max(call.protocol, &body, &members)?;
+    let (limit, answers) = output_limit(call.protocol, &body, &members)?;
     Ok(Inbound {
         protocol: call.protocol,
         operation: call.operation,
@@ -216,8 +226,9 @@ fn peek(call: Call, headers: HeaderMap, query: String, body: Bytes) -> Result<In
         splices,
         headers,
         query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
-        output_tokens_max,
-        hurried: hurried(&body, &members),
+        output_tokens_max: limit.map(|limit| limit.saturating_mul(answers)),
+        answers,
+        extras,
         share: None,
         members,
         body,
@@ -309,22 +320,15 @@ fn optional<'a, T>(
     }
 }
 
-/// Whether a request names a service tier, or a speed, that is none of those which cost no more than the standard one.
-/// What it is served in, and pays for, the answer says.
-fn hurried(body: &[u8], members: &[Member]) -> bool {
-    let cheap = ["auto", "default", "standard", "standard_only", "flex", "batch"];
-    let dear = |name| {
-        let named = last(members, name).and_then(|value| json::string(body, value));
-        named.is_some_and(|name| !cheap.iter().any(|known| name.eq_ignore_ascii_case(known)))
-    };
-    ["service_tier", "serviceTier", "speed"].into_iter().any(dear)
-}
-
-/// The most output tokens that the request allows: its limit times the number of answers it asks for.
-fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Result<Option<u64>, ProxyError> {
+/// The most output tokens that the request allows for an answer, and the number of answers it asks for.
+fn output_limit(
+    protocol: Protocol,
+    body: &[u8],
+    members: &[Member],
+) -> Result<(Option<u64>, u64), ProxyError> {
     let number =
         |value, name| optional(body, value, json::unsigned, name, "a whole number that is not negative");
-    let (limit, choices) = match protocol {
+    let (limit, answers) = match protocol {
         Protocol::OpenaiChat => {
             let newer = number(last(members, "max_completion_tokens"), "max_completion_tokens")?;
             let older = number(last(members, "max_tokens"), "max_tokens")?;
@@ -332,7 +336,8 @@ fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Res
                 let words = "`max_tokens` and `max_completion_tokens` are not the same: send one of them.";
                 return Err(ProxyError::bad_request(words, Some("max_tokens")));
             }
-            (newer.or(older), number(last(members, "n"), "n")?)
+            let answers = number(last(members, "n"), "n")?.max(number(last(members, "best_of"), "best_of")?);
+            (newer.or(older), answers)
         }
         Protocol::OpenaiResponses => (number(last(members, "max_output_tokens"), "max_output_tokens")?, None),
         Protocol::AnthropicMessages => (number(last(members, "max_tokens"), "max_tokens")?, None),
@@ -341,7 +346,7 @@ fn output_tokens_max(protocol: Protocol, body: &[u8], members: &[Member]) -> Res
             (number(limit, "maxOutputTokens")?, number(candidates, "candidateCount")?)
         }
     };
-    Ok(limit.map(|limit| limit.saturating_mul(choices.unwrap_or(1).max(1))))
+    Ok((limit, answers.unwrap_or(1).max(1)))
 }
 
 /// Gemini's limits, in either spelling that proto JSON takes.
@@ -488,20 +493,6 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_that_may_cost_more_is_noticed() {
-        let hurried = |member: &str| {
-            read("/v1/chat/completions", &format!(r#"{{"model":"m"{member}}}"#)).unwrap().hurried
-        };
-        for cheap in ["", r#","service_tier":"auto""#, r#","service_tier":"flex""#, r#","service_tier":null"#]
-        {
-            assert!(!hurried(cheap), "{cheap}");
-        }
-        for dear in [r#","service_tier":"priority""#, r#","speed":"fast""#, r#","serviceTier":"PRIORITY""#] {
-            assert!(hurried(dear), "{dear}");
-        }
-    }
-
-    #[test]
     fn the_output_limit_counts_every_choice() {
         let limit = |path: &str, body: &str| read(path, body).unwrap().output_tokens_max;
         assert_eq!(limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"n":3}"#), Some(27));
@@ -509,6 +500,12 @@ mod tests {
         assert_eq!(limit("/v1/chat/completions", twice), Some(9));
         assert_eq!(limit("/v1/responses", r#"{"model":"m","max_output_tokens":7}"#), Some(7));
         assert_eq!(limit("/v1/messages", r#"{"model":"m","max_tokens":null}"#), None);
+        assert_eq!(
+            limit("/v1/chat/completions", r#"{"model":"m","max_tokens":9,"best_of":4,"n":2}"#),
+            Some(36)
+        );
+        let unnamed = read("/v1/chat/completions", r#"{"model":"m","n":5}"#).unwrap();
+        assert_eq!((unnamed.output_tokens_max, unnamed.answers), (None, 5));
         let gemini = r#"{"generation_config":{"max_output_tokens":4,"candidateCount":2}}"#;
         assert_eq!(limit("/v1/models/m:generateContent", gemini), Some(8));
     }

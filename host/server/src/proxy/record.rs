@@ -52,8 +52,8 @@ pub(crate) enum Money {
 
 /// The charge for a call.
 pub(crate) struct Charged {
-    /// What was reserved.
-    pub(crate) held: Micropoints,
+    /// What was reserved first, which is what the books know of.
+    pub(crate) booked: Micropoints,
     /// What is charged.
     pub(crate) amount: Micropoints,
     /// How the account bore it.
@@ -92,7 +92,7 @@ pub(super) fn close(
     let entry = match money {
         Money::Free => Entry::Record(record),
         Money::Voided(held) => Entry::Void { request, user, held, at, record },
-        Money::Charged(Charged { held, settlement, earned, .. }) => {
+        Money::Charged(Charged { booked: held, settlement, earned, .. }) => {
             let settle = Entry::Settle { request, user, held, settlement, at, record };
             match earned {
                 Some((lender, earned)) => Entry::Lent { settle: Box::new(settle), lender, earned },

@@ -2,18 +2,25 @@
 //! speaks another protocol than the upstream they are translated on the way, after the meter and before the filter.
 //!
 //! The relay is the response body that hyper polls: there is no task and no channel between the two connections. It
-//! ends in one of three ways, and each ends the [`Ticket`]: the upstream ended, the upstream broke, or hyper dropped
-//! the relay because the client left.
+//! ends in one of four ways, and each ends the [`Ticket`]: the upstream ended, the upstream broke, the balance carried
+//! no more of it, or hyper dropped the relay because the client left.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
 use tollgate_core::outcome::Outcome;
 
 use super::flow::{Flow, Piece};
+use super::ticket::{self, Ending};
 use crate::bodies::Copying;
+
+/// Most bytes of an answer that are read for nobody.
+const UNREAD_BYTES_MAX: usize = 32 << 20;
 
 /// The body of an answer.
 pub(crate) enum Outgoing {
@@ -100,6 +107,38 @@ impl From<Relay> for Outgoing {
     }
 }
 
+/// Ends an answer whose client has left.
+fn leave(mut flow: Flow) {
+    flow.catch_up();
+    let Some(hold) = flow.hold() else { return };
+    let patience = flow.patience().with(hold.cover.shown);
+    if !patience.is_zero() {
+        let endings = flow.endings();
+        ticket::hand_over(&endings, Ending::Draining(Box::pin(drain(flow, patience))));
+    }
+}
+
+/// Reads on for so long. Dropped in the end, the answer is one whose client left.
+async fn drain(mut flow: Flow, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    let mut left = UNREAD_BYTES_MAX;
+    while let Ok(Some(bytes)) = timeout_at(deadline, poll_fn(|cx| flow.poll_rest(cx))).await {
+        left = left.saturating_sub(bytes);
+        if left == 0 {
+            break;
+        }
+    }
+}
+
+/// The client has left.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(flow) = self.flow.take() {
+            leave(flow);
+        }
+    }
+}
+
 impl Relay {
     /// Relays a flow.
     pub(crate) const fn new(flow: Flow) -> Self {
@@ -120,6 +159,10 @@ impl Relay {
             Piece::Last(bytes) => {
                 self.end(Outcome::Ok);
                 bytes
+            }
+            Piece::Spent(last) => {
+                self.end(Outcome::Partial);
+                last
             }
             Piece::Blocked { before, hash } => {
                 let last = flow.blocked(&before, hash);

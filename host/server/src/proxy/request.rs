@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tollgate_core::hold::Quote;
 use tollgate_core::id::RequestId;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
@@ -17,6 +18,7 @@ use crate::routing::snapshot::{RoutingSnapshot, Screen};
 use crate::state::accounts;
 use crate::state::concurrency::Permit;
 use crate::state::directory::{Caller, Directory};
+use crate::state::habits::Shown;
 use crate::state::trace::Trace;
 use crate::upstream::CallKind;
 
@@ -111,8 +113,27 @@ impl Priced {
 
 /// What is reserved for a billed request, and by what it is priced.
 pub(crate) struct Hold {
-    /// The most that it may cost, kept back on the caller's account.
+    /// What is kept back on the caller's account.
     pub(crate) granted: accounts::Hold,
     /// By what it is priced: by the target that serves, so far as one is known.
     pub(crate) priced: Priced,
+    /// What of the answer is covered.
+    pub(crate) cover: Cover,
+}
+
+/// How much of an answer a hold covers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cover {
+    /// What the hold follows from, but for the length of the answer.
+    pub(crate) quote: Quote,
+    /// Output tokens that are covered.
+    pub(crate) tokens: u64,
+    /// Tokens that are covered at a time where more pass: those of a typical answer.
+    pub(crate) slice: u64,
+    /// Whether less is covered than what may come.
+    pub(crate) grows: bool,
+    /// Answers that come at once.
+    pub(crate) answers: u64,
+    /// How much of it shows.
+    pub(crate) shown: Shown,
 }

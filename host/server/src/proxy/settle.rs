@@ -15,6 +15,7 @@ use tollgate_core::receipt::Receipt;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
+use super::guess;
 use super::meter::Meter;
 use super::record::{self, Charged, Money};
 use super::request::{Hold, Request};
@@ -27,8 +28,9 @@ const SETTLE_TRIES: usize = 3;
 
 /// Settles a request that has ended: usage, charge, accounts, record, counters.
 pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
-    let Measured { outcome, usage, beyond } = measured(&ended);
+    let Measured { outcome, usage, beyond } = measured(shared, &ended);
     ended.used(&usage);
+    learn(shared, &ended, outcome, &usage);
     let mut facts = ended.facts();
     if let Some(stated) = beyond {
         tell_of(shared, &mut facts, &stated, &usage);
@@ -41,6 +43,17 @@ pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
     closed.post(shared, tried);
 }
 
+/// Remembers how long a finished answer was, and how much of that showed.
+fn learn(shared: &Shared, ended: &Ended, outcome: Outcome, usage: &Usage) {
+    if let Ended::Answered { answered, .. } = ended
+        && outcome == Outcome::Ok
+        && usage.quality == Quality::Exact
+        && answered.request().call.operation.generates()
+    {
+        shared.habits.note(answered.model(), usage.output_total(), answered.meter.estimated_output());
+    }
+}
+
 /// What a request came to.
 struct Measured {
     outcome: Outcome,
@@ -51,17 +64,19 @@ struct Measured {
 }
 
 /// How a request ended, and what it used: by what its answer said or, where it was cut, by what passed.
-fn measured(ended: &Ended) -> Measured {
-    let unanswered = |outcome| Measured { outcome, usage: Usage::default(), beyond: None };
+fn measured(shared: &Shared, ended: &Ended) -> Measured {
+    let unanswered = |outcome, usage| Measured { outcome, usage, beyond: None };
     match ended {
-        Ended::Refused(_) => unanswered(Outcome::Refused),
-        Ended::Unanswered { outcome, .. } => unanswered(*outcome),
+        Ended::Refused(_) => unanswered(Outcome::Refused, Usage::default()),
+        Ended::Unanswered { attempting, outcome, .. } => {
+            unanswered(*outcome, guess::unawaited(shared, attempting, *outcome))
+        }
         Ended::Answered { answered, outcome } => {
             let cut = *outcome == Outcome::Ok && (answered.meter.failed() || answered.meter.ended_early());
             let outcome = if cut { Outcome::Partial } else { *outcome };
             let stated = stated(answered);
             let bounded = stated.and_then(|stated| ceiling(answered).bounded(&stated));
-            let usage = usage(answered, bounded.or(stated), outcome);
+            let usage = usage(shared, answered, bounded.or(stated), outcome);
             let beyond = bounded.and(stated);
             Measured { outcome: refined(outcome, answered.request().call.operation, &usage), usage, beyond }
         }
@@ -107,20 +122,32 @@ fn tell_of(shared: &Shared, facts: &mut Facts<'_>, stated: &Usage, charged: &Usa
     }));
 }
 
-fn usage(answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage {
+fn usage(shared: &Shared, answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage {
     let (meter, request) = (&answered.meter, answered.request());
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
         Some(usage) if !cut => with_both_sides(usage, meter, request),
-        Some(usage) => at_least_what_passed(with_both_sides(usage, meter, request), meter),
-        None if request.call.operation.generates() && meter.estimated_output() == 0 => {
+        Some(usage) => {
+            // Where it said that it was whole, or what was hidden, what it stated is all of it.
+            let all = meter.ended() || usage[Class::Reasoning] > 0;
+            let hidden = if all { 0 } else { guess::unshown(shared, answered, outcome) };
+            at_least_what_passed(with_both_sides(usage, meter, request), meter, hidden)
+        }
+        None if request.call.operation.generates()
+            && meter.estimated_output() == 0
+            && outcome != Outcome::CancelledAfterFirstByte =>
+        {
             unread(answered, outcome)
         }
         // Embeddings have no text to tell by, and Gemini states no usage for them: what came back for them was paid by
         // its input.
         None => Usage::of(
             Quality::Estimated,
-            &[(Class::Input, request.input_estimate), (Class::Output, meter.estimated_output())],
+            &[
+                (Class::Input, request.input_estimate),
+                (Class::Output, meter.estimated_output()),
+                (Class::Reasoning, guess::unshown(shared, answered, outcome)),
+            ],
         ),
     }
 }
@@ -150,13 +177,15 @@ fn unread(answered: &Answered, outcome: Outcome) -> Usage {
     Usage::of(Quality::Estimated, &[(Class::Input, request.input_estimate), output])
 }
 
-/// A stream that was cut may have stated its output before it grew.
-fn at_least_what_passed(usage: Usage, meter: &Meter) -> Usage {
+/// A stream that was cut may have stated its output before it grew, and before what of it was `hidden`.
+fn at_least_what_passed(usage: Usage, meter: &Meter, hidden: u64) -> Usage {
     let missing = meter.estimated_output().saturating_sub(usage.output_total());
-    if missing == 0 {
+    if missing == 0 && hidden == 0 {
         return usage;
     }
-    let mut usage = usage.with(Class::Output, usage[Class::Output] + missing);
+    let output = usage[Class::Output].saturating_add(missing);
+    let reasoning = usage[Class::Reasoning].saturating_add(hidden);
+    let mut usage = usage.with(Class::Output, output).with(Class::Reasoning, reasoning);
     usage.quality = Quality::Estimated;
     usage
 }
@@ -177,7 +206,7 @@ fn refined(outcome: Outcome, operation: Operation, usage: &Usage) -> Outcome {
 /// Charges what a provider was asked for; all else is given back.
 async fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usage) -> Money {
     match (facts.hold, facts.lease) {
-        (Some(hold), Some(lease)) if outcome != Outcome::Refused => {
+        (Some(hold), Some(lease)) if was_asked(outcome, &usage) => {
             let owner = lease.credential().owner;
             let rates = hold.priced.rates(&usage);
             let bill = Bill { rates, usage, outcome, owner, at: facts.request.at };
@@ -185,9 +214,18 @@ async fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usag
         }
         (Some(hold), _) => {
             hold.granted.void();
-            Money::Voided(hold.granted.amount())
+            Money::Voided(hold.granted.booked())
         }
         (None, _) => Money::Free,
+    }
+}
+
+/// Whether a provider was asked for anything that may cost something.
+fn was_asked(outcome: Outcome, usage: &Usage) -> bool {
+    match outcome {
+        Outcome::Refused => false,
+        Outcome::CancelledBeforeFirstByte => usage.quality != Quality::Missing,
+        _ => true,
     }
 }
 
@@ -216,7 +254,7 @@ async fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease,
     };
     let settlement = hold.granted.settle(charge.amount).await;
     Charged {
-        held,
+        booked: hold.granted.booked(),
         amount: charge.amount,
         settlement,
         component,

@@ -11,10 +11,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
 use tollgate_core::outcome::Outcome;
@@ -76,6 +78,16 @@ pub(crate) struct Attempting {
     tried: Vec<Tried>,
     /// What the last one met, where it has failed.
     last: Option<Missed>,
+    /// The one that is under way.
+    current: Option<Underway>,
+}
+
+/// An attempt under way.
+struct Underway {
+    lease: Lease,
+    begun: Instant,
+    /// Set when the provider has all of the request.
+    sent: Arc<AtomicBool>,
 }
 
 /// An attempt that failed.
@@ -141,7 +153,7 @@ impl Admitted {
 
 impl From<Box<Admitted>> for Attempting {
     fn from(admitted: Box<Admitted>) -> Self {
-        Self { admitted, attempts: 0, tried: Vec::new(), last: None }
+        Self { admitted, attempts: 0, tried: Vec::new(), last: None, current: None }
     }
 }
 
@@ -151,6 +163,29 @@ impl Attempting {
         self.attempts += 1;
         self.admitted.serve_by(directory, tier, target);
         self.attempts
+    }
+
+    /// The attempt is made with this credential. Returns what has to be set once the provider has the request.
+    pub(crate) fn carry(&mut self, lease: Lease) -> Arc<AtomicBool> {
+        let sent = Arc::new(AtomicBool::new(false));
+        self.current = Some(Underway { lease, begun: Instant::now(), sent: Arc::clone(&sent) });
+        sent
+    }
+
+    /// The credential of the attempt under way.
+    pub(crate) fn carried(&self) -> Option<&Lease> {
+        self.current.as_ref().map(|underway| &underway.lease)
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn land(&mut self) -> Option<Lease> {
+        self.current.take().map(|underway| underway.lease)
+    }
+
+    /// For how long a provider has been at work on the request; `None` where none has it.
+    pub(crate) fn worked(&self) -> Option<Duration> {
+        let underway = self.current.as_ref().filter(|underway| underway.sent.load(Ordering::Relaxed))?;
+        Some(underway.begun.elapsed())
     }
 
     /// An attempt has met its first byte, or failed.
@@ -168,6 +203,11 @@ impl Attempting {
         &self.admitted.request
     }
 
+    /// What is reserved, where it is billed.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.admitted.hold.as_ref()
+    }
+
     /// Attempts that have begun.
     pub(crate) const fn attempts(&self) -> u32 {
         self.attempts
@@ -180,7 +220,7 @@ impl Attempting {
 
     /// The answer begins.
     pub(crate) fn answered(self, lease: Lease, status: StatusCode, meter: Meter) -> Answered {
-        let Self { admitted, attempts, tried, last } = self;
+        let Self { admitted, attempts, tried, last, .. } = self;
         let first_byte = admitted.request.started.elapsed();
         let error = last.map(|missed| missed.detail);
         Answered { admitted, attempts, tried, lease, status, first_byte, meter, error, filter_hash: None }
@@ -203,8 +243,9 @@ impl Attempting {
 
     fn leave(&mut self) {
         self.admitted.request.leave();
-        if let Some(missed) = &mut self.last {
-            missed.lease.leave();
+        let missed = self.last.as_mut().map(|missed| &mut missed.lease);
+        for lease in missed.into_iter().chain(self.current.as_mut().map(|underway| &mut underway.lease)) {
+            lease.leave();
         }
     }
 }
@@ -215,14 +256,24 @@ impl Answered {
         &self.admitted.request
     }
 
+    /// The model that is paid.
+    pub(crate) const fn model(&self) -> &Arc<str> {
+        &self.admitted.model
+    }
+
     /// The credential that serves.
     pub(crate) const fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    /// What is reserved, and by what it is priced.
-    pub(crate) const fn hold(&self) -> Option<&Hold> {
+    /// What is reserved, where it is billed.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
         self.admitted.hold.as_ref()
+    }
+
+    /// The balance carries no more of the answer.
+    pub(crate) fn spent(&mut self) {
+        self.error = Some("the balance carried no more of the answer".to_owned());
     }
 
     /// An error that the client is told in other words; noted for the record.
@@ -329,7 +380,7 @@ impl Ended {
             },
             Self::Unanswered { attempting, status, error, .. } => Facts {
                 attempts: attempting.attempts,
-                lease: attempting.last.as_ref().map(|missed| &missed.lease),
+                lease: attempting.carried().or(attempting.last.as_ref().map(|missed| &missed.lease)),
                 status: *status,
                 error: attempting
                     .last
@@ -356,8 +407,10 @@ impl Ended {
         let (request, lease) = match self {
             Self::Refused(refused) => (&mut refused.request, None),
             Self::Unanswered { attempting, .. } => {
-                let Attempting { admitted, last, .. } = &mut **attempting;
-                (&mut admitted.request, last.as_mut().map(|missed| &mut missed.lease))
+                let Attempting { admitted, last, current, .. } = &mut **attempting;
+                let current = current.as_mut().map(|underway| &mut underway.lease);
+                let lease = current.or(last.as_mut().map(|missed| &mut missed.lease));
+                (&mut admitted.request, lease)
             }
             Self::Answered { answered, .. } => {
                 let Answered { admitted, lease, .. } = &mut **answered;

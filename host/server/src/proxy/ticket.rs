@@ -6,6 +6,7 @@
 //! by that task.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 
 use http::StatusCode;
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,7 +18,15 @@ use super::select::Lease;
 use super::states::{Admitted, Answered, Attempting, Ended, Refused};
 
 /// Where requests go when they end.
-pub(crate) type Endings = UnboundedSender<Ended>;
+pub(crate) type Endings = UnboundedSender<Ending>;
+
+/// What the settling task is handed.
+pub(crate) enum Ending {
+    /// A request that has ended.
+    Ended(Ended),
+    /// The reading of an answer whose client has left; the request ends with it.
+    Draining(Pin<Box<dyn Future<Output = ()>>>),
+}
 
 /// A state in which a request can end.
 pub(crate) trait State {
@@ -59,6 +68,12 @@ impl<S: State> Ticket<S> {
         send(&endings, end(state));
     }
 
+    /// Where it goes when it ends.
+    pub(super) fn endings(&self) -> Endings {
+        let live = self.live.as_ref();
+        live.map_or_else(|| unreachable!("a ticket that was taken is gone"), |(_, endings)| endings.clone())
+    }
+
     fn become_with<T: State>(self, next: impl FnOnce(S) -> T) -> Ticket<T> {
         let (state, endings) = self.take();
         Ticket { live: Some((next(state), endings)) }
@@ -89,8 +104,13 @@ impl<S: State> Drop for Ticket<S> {
 }
 
 fn send(endings: &Endings, ended: Ended) {
+    hand_over(endings, Ending::Ended(ended));
+}
+
+/// Hands something to the settling task.
+pub(super) fn hand_over(endings: &Endings, ending: Ending) {
     // The settling task ends after all tickets: nobody is left to tell if it is gone.
-    let _gone = endings.send(ended);
+    let _gone = endings.send(ending);
 }
 
 /// Hands on a request that was refused. It never had a ticket: nothing was reserved for it.

@@ -78,6 +78,11 @@ impl Target<'_> {
         self.upstream.is_some() || self.snapshot.upstreams.iter().any(|upstream| upstream.takes(self.call))
     }
 
+    /// Whether the client's own words go there.
+    pub(crate) fn is_in_own_words(&self) -> bool {
+        self.upstream.is_none_or(|(_, call)| call.protocol == self.call.protocol)
+    }
+
     /// The provider's name, where it is a certain one.
     pub(crate) fn provider(&self) -> Option<&str> {
         self.upstream.map(|(upstream, _)| &*upstream.name)

@@ -3,17 +3,21 @@
 //! A [`Hold`] is one request's. It is granted on the balance that decides (this node's own, or one that several nodes
 //! have in common) and is durable before [`Accounts::hold`] returns; from the grant on it has an owner, so an
 //! interrupted wait voids it. A hold that is dropped without a settlement is void.
+//!
+//! A hold may [grow](Hold::grow) while its request is served. That is decided by the balance alone and written nowhere:
+//! the journal knows the first hold, and what a crash leaves of a request is released as a whole. In the books a charge
+//! beyond the first hold is an overrun.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_core::id::{RequestId, UserId};
-use tollgate_core::ledger::{Account, BalanceOverflow, Settlement};
+use tollgate_core::ledger::{Account, BalanceOverflow, Claim, Held, Settlement};
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_store::{Entry, WriteError};
 
-use super::deciders::{HoldRefused, SharedAccounts};
+use super::deciders::{Deciding, HoldRefused, SharedAccounts};
 use super::durable::DurableWaiters;
 
 /// A balance of this node, used by several workers.
@@ -64,8 +68,8 @@ pub(crate) struct Order {
     pub(crate) user: UserId,
     /// The user's account on this node.
     pub(crate) account: Arc<SharedAccount>,
-    /// The most that the request may cost.
-    pub(crate) amount: Micropoints,
+    /// What is to be kept back.
+    pub(crate) claim: Claim,
     /// The model that is charged.
     pub(crate) model: Arc<str>,
     /// When the request came.
@@ -104,17 +108,19 @@ impl Accounts {
         subject: S,
         own: impl FnOnce(S, Hold) -> T,
     ) -> Result<T, NotHeld<S, T>> {
-        let Order { request, user, account, amount, model, at } = order;
+        let Order { request, user, account, claim, model, at } = order;
+        let Claim { amount, unsecured, .. } = claim;
         let granted = match &self.shared {
-            None => account.lock().hold(amount).map_err(HoldRefused::Insufficient),
-            Some(shared) => shared.hold(user, request, amount).await,
+            None => account.lock().claim(&claim).map_err(HoldRefused::Insufficient),
+            Some(shared) => shared.hold(user, request, claim).await,
         };
         if let Err(refused) = granted {
             return Err(NotHeld::Refused(subject, refused));
         }
         let books =
             self.shared.as_ref().map_or(Books::Local(account), |shared| Books::Shared(Arc::clone(shared)));
-        let owner = own(subject, Hold { request, user, amount, books, open: Cell::new(true) });
+        let held = Cell::new(Held { amount, unsecured });
+        let owner = own(subject, Hold { request, user, booked: amount, held, books, open: Cell::new(true) });
         match durable.commit(Entry::Hold { request, user, amount, model, at }).await {
             Ok(()) => Ok(owner),
             Err(error) => Err(NotHeld::Unwritten(owner, error)),
@@ -151,16 +157,53 @@ enum Books {
 pub(crate) struct Hold {
     request: RequestId,
     user: UserId,
-    amount: Micropoints,
+    /// What the books know of: the first hold.
+    booked: Micropoints,
+    /// All of it.
+    held: Cell<Held>,
     books: Books,
     /// Whether nothing has resolved it.
     open: Cell<bool>,
 }
 
+/// Whether a hold has grown.
+pub(crate) enum Growth {
+    /// This node's own balance has said.
+    Decided(Result<(), HoldRefused>),
+    /// Those who keep the balance were asked. Dropped, it has asked for nothing.
+    Asked(Deciding<'static, Result<(), HoldRefused>>),
+}
+
 impl Hold {
-    /// The reserved amount.
-    pub(crate) const fn amount(&self) -> Micropoints {
-        self.amount
+    /// How much is kept back.
+    pub(crate) fn amount(&self) -> Micropoints {
+        self.held.get().amount
+    }
+
+    /// How much the books know to be kept back.
+    pub(crate) const fn booked(&self) -> Micropoints {
+        self.booked
+    }
+
+    /// Asks for more. Where it is granted, [`Hold::grown`] has to be told.
+    pub(crate) fn grow(&self, more: Micropoints) -> Growth {
+        match &self.books {
+            Books::Local(account) => {
+                Growth::Decided(account.lock().claim(&Claim::of(more)).map_err(HoldRefused::Insufficient))
+            }
+            Books::Shared(shared) => {
+                let (shared, user, request) = (Arc::clone(shared), self.user, self.request);
+                Growth::Asked(Box::pin(async move { shared.grow(user, request, more).await }))
+            }
+        }
+    }
+
+    /// More was granted.
+    pub(crate) fn grown(&self, more: Micropoints) {
+        let Held { amount, unsecured } = self.held.get();
+        // Both were granted by one balance, which 64 bits hold.
+        let amount = amount.checked_add(more).unwrap_or(amount);
+        self.held.set(Held { amount, unsecured });
     }
 
     /// Charges the account, and gives the rest of the hold back. Call it once: a resolved hold pays nothing.
@@ -168,18 +211,20 @@ impl Hold {
         if !self.open.replace(false) {
             return Settlement::default();
         }
-        match &self.books {
-            Books::Local(account) => account.lock().settle(self.amount, charge),
-            Books::Shared(shared) => shared.settle(self.user, self.request, self.amount, charge).await,
-        }
+        let held = self.held.get();
+        let settlement = match &self.books {
+            Books::Local(account) => account.lock().settle_held(held, charge),
+            Books::Shared(shared) => shared.settle(self.user, self.request, held, charge).await,
+        };
+        settlement.within(self.booked)
     }
 
     /// Gives it back without a charge. Later calls change nothing.
     pub(crate) fn void(&self) {
         if self.open.replace(false) {
             match &self.books {
-                Books::Local(account) => account.lock().void(self.amount),
-                Books::Shared(shared) => shared.void(self.user, self.request, self.amount),
+                Books::Local(account) => account.lock().void_held(self.held.get()),
+                Books::Shared(shared) => shared.void(self.user, self.request, self.held.get()),
             }
         }
     }
@@ -193,11 +238,11 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accounts, Hold, NotHeld, Order, SharedAccount};
+    use super::{Accounts, Growth, Hold, NotHeld, Order, SharedAccount};
     use crate::state::durable::DurableWaiters;
     use std::sync::Arc;
     use tollgate_core::id::{RequestId, UserId};
-    use tollgate_core::ledger::Account;
+    use tollgate_core::ledger::{Account, Claim, Settlement};
     use tollgate_core::points::Micropoints;
     use tollgate_core::time::Timestamp;
     use tollgate_store::{Durability, Options, Store};
@@ -227,7 +272,7 @@ mod tests {
                 request: RequestId::new(NOW, [1; 10]),
                 user: UserId::new(NOW, [2; 10]),
                 account: Arc::clone(&self.account),
-                amount: Micropoints::new(amount),
+                claim: Claim::of(Micropoints::new(amount)),
                 model: Arc::clone(&self.model),
                 at: NOW,
             };
@@ -250,6 +295,25 @@ mod tests {
         hold.void();
         drop(hold);
         assert_eq!(rig.available(), 90);
+    }
+
+    #[tokio::test]
+    async fn a_hold_grows_as_far_as_the_balance_carries_and_goes_back_as_a_whole() {
+        let rig = Rig::new(100).await;
+        let points = Micropoints::new;
+        let hold = rig.hold(60).await.ok().unwrap();
+        assert!(matches!(hold.grow(points(30)), Growth::Decided(Ok(()))));
+        hold.grown(points(30));
+        assert_eq!((hold.amount(), hold.booked(), rig.available()), (points(90), points(60), 10));
+        assert!(matches!(hold.grow(points(11)), Growth::Decided(Err(_))));
+        let settled = hold.settle(points(85)).await;
+        assert_eq!(settled, Settlement { posted: points(60), overrun: points(25), bad_debt: points(0) });
+        assert_eq!(rig.available(), 15);
+        let hold = rig.hold(5).await.ok().unwrap();
+        hold.grow(points(10));
+        hold.grown(points(10));
+        drop(hold);
+        assert_eq!(rig.available(), 15);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tollgate_core::health::{Asked, Penalty};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
-use tollgate_core::ledger::{Insufficient, Settlement};
+use tollgate_core::ledger::{Claim, Held, Insufficient, Settlement};
 use tollgate_core::lending::NotLent;
 use tollgate_core::limits::{RateLimits, RateStatus, Refused};
 use tollgate_core::points::Micropoints;
@@ -62,26 +62,30 @@ pub enum HoldRefused {
 
 /// Keeps the balances that several nodes spend. Each node writes the decisions to its own journal.
 pub trait SharedAccounts: Send + Sync {
-    /// Reserves `amount` for a request. Each hold that was granted is settled or voided once.
-    fn hold(
+    /// Keeps back what a request claims, by the rules of [`tollgate_core::ledger::Account::claim`]. Each hold that was
+    /// granted is settled or voided once.
+    fn hold(&self, user: UserId, request: RequestId, claim: Claim) -> Deciding<'_, Result<(), HoldRefused>>;
+
+    /// Keeps back `more` for a request that has a hold. What is granted is part of that hold from then on.
+    fn grow(
         &self,
         user: UserId,
         request: RequestId,
-        amount: Micropoints,
+        more: Micropoints,
     ) -> Deciding<'_, Result<(), HoldRefused>>;
 
-    /// Charges a request against its hold of `held`, gives the rest back, and says where the charge came from. It must
-    /// answer eventually: a settlement is never dropped.
+    /// Charges a request against all that is held for it, gives the rest back, and says where the charge came from. It
+    /// has to answer in the end: a settlement is never dropped.
     fn settle(
         &self,
         user: UserId,
         request: RequestId,
-        held: Micropoints,
+        held: Held,
         charge: Micropoints,
     ) -> Deciding<'_, Settlement>;
 
     /// Gives back what was held for a request, without a charge.
-    fn void(&self, user: UserId, request: RequestId, held: Micropoints);
+    fn void(&self, user: UserId, request: RequestId, held: Held);
 
     /// A user has earned this much.
     fn credit(&self, user: UserId, amount: Micropoints);

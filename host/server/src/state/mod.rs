@@ -1,6 +1,6 @@
 //! What a node decides from and keeps in memory: callers and accounts, credentials and their access tokens,
-//! limits, concurrency, affinity, durable holds, counters, and the trace of a dry run. Each part is safe to
-//! touch from several threads; [`crate::shared`] puts them together.
+//! limits, concurrency, affinity, durable holds, what answers are like, counters, and the trace of a dry run. Each part
+//! is safe to touch from several threads; [`crate::shared`] puts them together.
 
 pub(crate) mod accounts;
 pub(crate) mod affinity;
@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub mod deciders;
 pub(crate) mod directory;
 pub(crate) mod durable;
+pub(crate) mod habits;
 pub(crate) mod limiter;
 pub(crate) mod memory;
 pub(crate) mod metrics;

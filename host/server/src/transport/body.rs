@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,6 +25,8 @@ pub(crate) struct Splice {
 #[derive(Debug, Clone, Default)]
 pub struct Chained {
     pieces: VecDeque<Bytes>,
+    /// Told when the last piece is on its way.
+    sent: Option<Arc<AtomicBool>>,
 }
 
 impl From<Bytes> for Chained {
@@ -31,7 +35,7 @@ impl From<Bytes> for Chained {
         if !bytes.is_empty() {
             pieces.push_back(bytes);
         }
-        Self { pieces }
+        Self { pieces, sent: None }
     }
 }
 
@@ -60,7 +64,7 @@ impl Chained {
             at = splice.range.end;
         }
         push(original.slice(at..));
-        Self { pieces }
+        Self { pieces, sent: None }
     }
 
     /// All pieces as one.
@@ -78,7 +82,18 @@ impl Chained {
 
     /// The next piece.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        self.pieces.pop_front()
+        let piece = self.pieces.pop_front();
+        if self.pieces.is_empty()
+            && let Some(sent) = &self.sent
+        {
+            sent.store(true, Ordering::Relaxed);
+        }
+        piece
+    }
+
+    /// Has `sent` set when the last piece is on its way to a provider.
+    pub(crate) fn tell(&mut self, sent: Arc<AtomicBool>) {
+        self.sent = Some(sent);
     }
 
     /// Bytes in all.
@@ -95,7 +110,7 @@ impl Body for Chained {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+        Poll::Ready(self.pop().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
