@@ -64,7 +64,8 @@ async fn no_lender_earns_more_than_a_part_of_what_was_paid() {
         ("three times as much", 3_000_000, POINTS, ANSWER, 225_000, 37_500),
         ("less than was charged", 1_000_000, 80_000, LONG, 80_000, 40_000),
         ("a tenth, and less than that", 100_000, 80_000, LONG, 80_000, 40_000),
-        ("an empty answer", 1_000_000, POINTS, EMPTY, 0, 0),
+        // Its prompt is paid for.
+        ("an empty answer", 1_000_000, POINTS, EMPTY, 25_000, 12_500),
     ] {
         let rig = lent(points, ppm).await;
         assert_eq!(paid_and_earned(rig, points, answer).await, (paid, earned), "{name}");
