@@ -35,12 +35,13 @@ pub struct Folded {
     spots: Vec<Range<usize>>,
 }
 
-/// A run of the folded text, and the run of the original that it stands for. Runs of one length are the same, or one
-/// character.
+/// A run of the folded text, and the run of the original that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece {
     folded: Range<usize>,
     original: Range<usize>,
+    /// Whether each byte stands for one: the run is the same as there, or one character for one of its length.
+    is_linear: bool,
 }
 
 /// A place where a text reads otherwise than it is spelled.
@@ -99,23 +100,17 @@ impl Folded {
             return None;
         }
         let (first, last) = (pieces.first()?, pieces.last()?);
-        let start = match first.is_linear() {
+        let start = match first.is_linear {
             true => first.original.start + range.start.saturating_sub(first.folded.start),
             false => first.original.start,
         };
-        let end = match last.is_linear() {
+        let end = match last.is_linear {
             true => last.original.start + (range.end - last.folded.start).min(last.folded.len()),
             false => last.original.end,
         };
         let spot = self.spots.partition_point(|spot| spot.end <= start);
         let is_folded = self.spots.get(spot).is_some_and(|spot| spot.start < end);
         is_folded.then_some(start..end)
-    }
-}
-
-impl Piece {
-    fn is_linear(&self) -> bool {
-        self.folded.len() == self.original.len()
     }
 }
 
@@ -211,14 +206,20 @@ impl Builder<'_> {
 
     fn same(&mut self, range: Range<usize>) {
         if let Some(run) = self.source.get(range.clone()).filter(|run| !run.is_empty()) {
-            self.put(run, range);
+            self.put_run(run, range, true);
         }
     }
 
     fn put(&mut self, run: &str, original: Range<usize>) {
+        self.put_run(run, original, false);
+    }
+
+    fn put_run(&mut self, run: &str, original: Range<usize>, is_same: bool) {
         let start = self.text.len();
         self.text.push_str(run);
-        self.pieces.push(Piece { folded: start..self.text.len(), original });
+        // A ligature may be as long as its letters, and yet is none of them.
+        let is_linear = run.len() == original.len() && (run.chars().nth(1).is_none() || is_same);
+        self.pieces.push(Piece { folded: start..self.text.len(), original, is_linear });
     }
 
     fn other(&mut self, range: &Range<usize>, reads: &Reading) {
@@ -235,7 +236,7 @@ impl Builder<'_> {
         let Some(base) = self.text.chars().next_back() else { return };
         let Some(made) = reading::made_of(base, mark) else { return };
         let Some(piece) = self.pieces.last_mut() else { return };
-        let original = match piece.is_linear() {
+        let original = match piece.is_linear {
             true => piece.original.end - base.len_utf8()..range.end,
             false => piece.original.start..range.end,
         };
