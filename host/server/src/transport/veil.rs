@@ -11,30 +11,42 @@ use tollgate_core::mask::Mask;
 
 use super::broken::AnswerError;
 
+/// An end that is shorter goes on at once, and is remembered: nearly every text ends in what may begin something.
+const HELD_MIN: usize = 4;
+
 /// Covers one body.
 pub(super) struct Veil {
     mask: Arc<Mask>,
+    /// The end of what came, which may be the beginning of what is looked for.
     held: Bytes,
+    /// Bytes of it that have gone on.
+    gone: usize,
 }
 
 impl Veil {
     /// Nothing has come yet.
     pub(super) const fn new(mask: Arc<Mask>) -> Self {
-        Self { mask, held: Bytes::new() }
+        Self { mask, held: Bytes::new(), gone: 0 }
     }
 
     /// What of a piece may go on. After the `last` one nothing is held.
     #[inline]
     pub(super) fn pass(&mut self, piece: Bytes, last: bool) -> Bytes {
-        let mut bytes = match std::mem::take(&mut self.held) {
+        let bytes = match std::mem::take(&mut self.held) {
             held if held.is_empty() => piece,
             held => [held, piece].concat().into(),
         };
+        let gone = std::mem::take(&mut self.gone);
         let held = if last { 0 } else { self.mask.begins_in(&bytes) };
+        let certain = bytes.len() - held;
+        let end = if held < HELD_MIN { bytes.len() } else { certain };
         if held > 0 {
-            self.held = bytes.split_off(bytes.len() - held);
+            self.held = bytes.slice(certain..);
+            self.gone = end.max(gone) - certain;
         }
-        if self.mask.is_in(&bytes) { self.covered(&bytes) } else { bytes }
+        let passed =
+            if self.mask.is_in(&bytes[..end]) { self.covered(&bytes[..end]) } else { bytes.slice(..end) };
+        passed.slice(gone.min(end)..)
     }
 
     /// What was held: the body has ended.
@@ -44,7 +56,7 @@ impl Veil {
 
     /// Bytes that wait for the next piece.
     pub(super) const fn held(&self) -> usize {
-        self.held.len()
+        self.held.len() - self.gone
     }
 
     /// What an upstream says of a failure, covered.
@@ -101,6 +113,19 @@ mod tests {
         assert_eq!(veil.pass(Bytes::from_static(b"456789abcdef."), false), "[redacted*********].");
         assert_eq!(veil.pass(Bytes::from_static(b"sk-01"), false), "");
         assert_eq!(veil.rest(), "sk-01");
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_wait_and_are_not_forgotten() {
+        let mut veil = veil();
+        assert_eq!(veil.pass(Bytes::from_static(b"a sk"), false), "a sk");
+        assert_eq!(veil.held(), 0);
+        assert_eq!(veil.pass(Bytes::from_static(b"-0"), false), "");
+        assert_eq!(veil.pass(Bytes::from_static(b"123456789abcdef."), false), "edacted*********].");
+        assert_eq!(veil.pass(Bytes::from_static(b"s"), false), "s");
+        assert_eq!(veil.pass(Bytes::from_static(b"k-"), false), "k-");
+        assert_eq!(veil.pass(Bytes::from_static(b"no"), false), "no");
+        assert_eq!(veil.rest(), "");
     }
 
     #[test]
