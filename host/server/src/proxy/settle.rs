@@ -128,8 +128,9 @@ fn usage(shared: &Shared, answered: &Answered, stated: Option<Usage>, outcome: O
     match stated {
         Some(usage) if !cut => with_both_sides(usage, meter, request),
         Some(usage) => {
-            // Where it said that it was whole, or what was hidden, what it stated is all of it.
-            let all = meter.ended() || usage[Class::Reasoning] > 0;
+            // Where it said that it was whole, or what was hidden, what it stated is all of it; so is what stands in an
+            // answer that is none of events.
+            let all = !request.call.streaming || meter.ended() || usage[Class::Reasoning] > 0;
             let hidden = if all { 0 } else { guess::unshown(shared, answered, outcome) };
             at_least_what_passed(with_both_sides(usage, meter, request), meter, hidden)
         }
