@@ -12,6 +12,7 @@ mod holds;
 mod install;
 mod keys;
 mod leaving;
+mod lies;
 mod lockouts;
 mod memory;
 mod numbers;
