@@ -248,26 +248,8 @@ async fn a_model_without_a_price_and_a_limit_past_all_points_are_refused_before_
     assert_eq!((reply.status, &reply.json()["error"]["status"]), (404, &json!("NOT_FOUND")));
     let most = json!({"model": "gpt-4o", "max_tokens": u64::MAX, "n": u64::MAX});
     check(&rig, "all tokens", CHAT, &rig.call(Request::post(CHAT, &most)).await, 402, "insufficient_quota");
-    let most = json!({"model": "claude-sonnet-4-5", "max_tokens": u64::MAX});
-    check(
-        &rig,
-        "all tokens",
-        MESSAGES,
-        &rig.call(Request::post(MESSAGES, &most)).await,
-        402,
-        "billing_error",
-    );
-    let most = json!({"generationConfig": {"maxOutputTokens": u64::MAX}});
-    check(
-        &rig,
-        "all tokens",
-        GEMINI,
-        &rig.call(Request::post(GEMINI, &most)).await,
-        402,
-        "RESOURCE_EXHAUSTED",
-    );
     assert!(rig.upstream.requests().is_empty(), "nothing went up");
-    unharmed(rig, 0, 8).await;
+    unharmed(rig, 0, 6).await;
 }
 
 #[tokio::test]

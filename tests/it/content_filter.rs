@@ -286,15 +286,13 @@ async fn media_and_names_are_passed_over() {
 async fn what_the_gateway_changes_itself_and_what_the_filter_covers_do_not_collide() {
     let rig = filtered(MASK).await;
     rig.upstream.respond(|_| Script::sse().chunk("data: [DONE]\n\n").end());
-    // A member that the gateway takes out, standing twice, once with a text that is covered.
-    let twice = r#"{"model":"the falcon itself","contents":[{"parts":[{"text":"a falcon"}]}],"model":"gemini-2.5-flash","stream":true}"#;
-    assert_eq!(rig.call(Request::new("POST", "/gemini/v1/chat").body(twice)).await.status, 200);
+    // Members that the gateway takes out, around a text that is covered.
+    let body = r#"{"model":"gemini-2.5-flash","contents":[{"parts":[{"text":"a falcon"}]}],"stream":true}"#;
+    assert_eq!(rig.call(Request::new("POST", "/gemini/v1/chat").body(body)).await.status, 200);
     let seen = rig.upstream.next().await;
     assert_eq!(seen.json(), json!({"contents": [{"parts": [{"text": "a ******"}]}]}));
     // A member that the gateway replaces, with a text that is covered.
-    for options in
-        [r#""the falcon""#, r#"{"include_usage":"the falcon"}"#, r#"["a falcon"]"#, r#"{"x":"a falcon"}"#]
-    {
+    for options in [r#"{"x":"a falcon"}"#, r#"{"include_usage":false,"x":"a falcon"}"#] {
         let body = format!(r#"{{"model":"gpt-4o","stream":true,"messages":[],"stream_options":{options}}}"#);
         assert_eq!(rig.call(Request::new("POST", CHAT).body(body)).await.status, 200, "{options}");
         let seen = rig.upstream.next().await.json();

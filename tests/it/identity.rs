@@ -82,7 +82,7 @@ impl Case {
         let mut odd = Odd::new(seed);
         let shape = Shape::of(&mut odd, protocol);
         let members = question(&mut odd, protocol, model, shape.streams());
-        let request = odd.object(&members, DEPTH);
+        let request = odd.plain_object(&members, DEPTH);
         let request = odd.document(request);
         let answer = match shape {
             Shape::Whole => whole(&mut odd, protocol),
@@ -149,7 +149,7 @@ fn question(odd: &mut Odd, protocol: Protocol, model: &str, streams: bool) -> Ve
         OpenaiResponses => ("input", "max_output_tokens"),
         AnthropicMessages => ("messages", "max_tokens"),
         Gemini => {
-            let config = odd.object(&[member("maxOutputTokens", limit)], DEPTH).text;
+            let config = odd.plain_object(&[member("maxOutputTokens", limit)], DEPTH).text;
             return vec![member("contents", turns), member("generationConfig", config)];
         }
     };
@@ -160,7 +160,7 @@ fn question(odd: &mut Odd, protocol: Protocol, model: &str, streams: bool) -> Ve
     }
     if streams && protocol == OpenaiChat {
         // Without it the gateway asks for the usage itself, and removes the event that this causes.
-        let options = odd.object(&[member("include_usage", "true")], DEPTH).text;
+        let options = odd.plain_object(&[member("include_usage", "true")], DEPTH).text;
         members.push(member("stream_options", options));
     }
     members

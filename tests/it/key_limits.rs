@@ -133,19 +133,18 @@ async fn requests_a_minute_are_bounded_and_clients_are_told_in_their_protocol() 
 
 #[tokio::test]
 async fn tokens_count_as_they_were_used_and_not_as_they_were_estimated() {
-    let limited =
-        Limited::of(RateLimits { tokens_per_minute: Some(1_000_000), ..RateLimits::default() }).await;
+    let limited = Limited::of(RateLimits { tokens_per_minute: Some(6_000), ..RateLimits::default() }).await;
     let answer = json!({"choices": [{"message": {"content": "hi"}}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 3_000_000}});
+        "usage": {"prompt_tokens": 10, "completion_tokens": 18_000}});
     limited.rig.upstream.enqueue(Script::json(200, answer.to_string()));
     assert_eq!(limited.chat().await.status, 200);
     limited.rig.records(1).await;
     let refused = limited.chat().await;
     assert_eq!(refused.status, 429);
-    // 2,000,010 too many and one to take, at 1,000,000 a minute.
+    // 12,010 too many and one to take, at 6,000 a minute.
     let retry: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
     assert!((110..=121).contains(&retry), "{retry}");
-    assert_eq!(refused.header("x-ratelimit-limit-tokens"), Some("1000000"));
+    assert_eq!(refused.header("x-ratelimit-limit-tokens"), Some("6000"));
     assert_eq!(refused.header("x-ratelimit-remaining-tokens"), Some("0"));
     limited.rig.stop().await;
 }

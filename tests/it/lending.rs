@@ -114,7 +114,8 @@ impl Lending {
 
     async fn call_with(&self, key: &str) -> Reply {
         let word = self.rig.upstream.count().to_string();
-        let body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": word}]});
+        let body =
+            json!({"model": "gpt-4o", "max_tokens": 100, "messages": [{"role": "user", "content": word}]});
         client::call(self.rig.addr(), &Request::post(CHAT, &body).bearer(key)).await
     }
 

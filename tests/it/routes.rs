@@ -131,7 +131,7 @@ async fn a_models_name_keeps_its_signs_on_the_way_up() {
     ] {
         let path = format!("/v1beta/models/{asked}:countTokens?x=%20&y");
         assert_eq!(rig.call(Request::post(&path, &json!({}))).await.status, 200, "{asked}");
-        assert_eq!(rig.upstream.next().await.target, format!("/v1beta/models/{sent}:countTokens?x=%20&y"));
+        assert_eq!(rig.upstream.next().await.target, format!("/v1beta/models/{sent}:countTokens"));
     }
     rig.stop().await;
 }

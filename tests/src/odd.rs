@@ -160,16 +160,26 @@ impl Odd {
     /// An object with these members in any order, among others. A name may stand more than once: the last is the one
     /// that was asked for.
     pub fn object(&mut self, members: &[Member], depth: usize) -> Object {
+        self.any_object(members, depth, true)
+    }
+
+    /// The same, in which each of these members stands once and is spelled plainly: one that decides something must.
+    pub fn plain_object(&mut self, members: &[Member], depth: usize) -> Object {
+        self.any_object(members, depth, false)
+    }
+
+    fn any_object(&mut self, members: &[Member], depth: usize, is_odd: bool) -> Object {
         let mut order: Vec<usize> = (0..members.len()).collect();
         self.0.shuffle(&mut order);
         let mut entries: Vec<(Option<usize>, String, String)> = Vec::new();
         for at in order {
             let Member { name, value } = &members[at];
-            if self.once_in(3) {
+            if is_odd && self.once_in(3) {
                 let place = self.below(entries.len() + 1);
                 entries.insert(place, (None, self.name(name), self.value(depth)));
             }
-            entries.push((Some(at), self.name(name), value.clone()));
+            let spelled = if is_odd { self.name(name) } else { format!("\"{name}\"") };
+            entries.push((Some(at), spelled, value.clone()));
         }
         for _ in 0..self.below(5) {
             let place = self.below(entries.len() + 1);

@@ -472,7 +472,9 @@ mod tests {
         let uncoded = r#"{"error":{"message":"Gone","type":"insufficient_quota","code":null}}"#;
         assert_eq!(class(429, uncoded), FailureClass::QuotaExhausted);
         assert_eq!(class(400, &coded("x", "billing_hard_limit_reached")), FailureClass::QuotaExhausted);
-        assert_eq!(class(402, ""), FailureClass::QuotaExhausted);
+        assert_eq!(class(402, &coded("billing_error", "none")), FailureClass::QuotaExhausted);
+        // Whatever stands in between may say so, too.
+        assert_eq!(class(402, ""), FailureClass::Unknown);
     }
 
     #[test]
@@ -510,10 +512,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_or_a_broken_body_does_not_hide_the_status() {
+    fn what_is_no_error_of_the_provider_says_nothing_of_a_key() {
+        assert_eq!(class(401, r#"{"error":{"message":"cut of"#), FailureClass::Unknown);
+    }
+
+    #[test]
+    fn a_number_or_a_broken_body_does_not_hide_a_rate_limit() {
         assert_eq!(class(429, r#"{"error":{"code":429,"message":"slow"}}"#), FailureClass::RateLimited);
-        assert_eq!(class(401, r#"{"error":"no such key"}"#), FailureClass::InvalidCredential);
-        assert_eq!(class(401, r#"{"error":{"message":"cut of"#), FailureClass::InvalidCredential);
         assert_eq!(class(429, "[]"), FailureClass::RateLimited);
     }
 }

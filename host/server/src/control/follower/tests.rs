@@ -490,7 +490,8 @@ async fn a_gap_too_many_changes_and_one_that_nobody_can_name_are_answered_by_rea
     // The feed was trimmed while it was not followed.
     rig.rows.tables().put_key(1, 1, true, None);
     rig.rows.tables().changed(Changed::Prices);
-    rig.rows.tables().changes.drain(..6001);
+    let all = rig.rows.tables().changes.len();
+    rig.rows.tables().changes.drain(..all - 1);
     assert!(rig.follow().await && loads(&rig) == 4);
     assert!(rig.directory.caller(&digest(1)).is_some());
     assert!(!rig.follow().await && loads(&rig) == 4);
