@@ -1,7 +1,7 @@
 //! What a secret looks like in bytes that come back from where it was sent, and a mark in its place.
 //!
 //! A provider may repeat what it was sent, in a header, an error or an answer, and not always as it stood: within JSON,
-//! within an address, in base64 or hexadecimal digits. Each of these is a [`Shape`]. One search looks for a piece from
+//! within an address, in base64 or hexadecimal digits. Each of these is a shape. One search looks for a piece from
 //! the middle of each; where it is found, the rest is compared sign by sign, an escape of JSON or of an address
 //! standing for the sign that it means. As many bytes stand in its place, so that no length changes.
 
