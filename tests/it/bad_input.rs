@@ -144,7 +144,7 @@ async fn a_body_that_is_no_json_object_is_refused_in_every_protocol() {
         ("UTF-8 cut in two", b"{\"model\":\"gpt-4o\",\"a\":\"\xe6\x95\"}"),
         ("an overlong slash", b"{\"model\":\"gpt-4o\",\"a\":\"\xc0\xaf\"}"),
         ("a surrogate in UTF-8", b"{\"model\":\"gpt-4o\",\"a\":\"\xed\xa0\x80\"}"),
-        ("a byte order mark", b"\xef\xbb\xbf{\"model\":\"gpt-4o\"}"),
+        ("two byte order marks", b"\xef\xbb\xbf\xef\xbb\xbf{\"model\":\"gpt-4o\"}"),
         ("UTF-16", b"\xff\xfe{\0\"\0m\0\"\0"),
         ("nesting past every bound", deep.as_bytes()),
         ("brackets that do not match", br#"{"model":"gpt-4o","a":[}]"#),
@@ -315,14 +315,7 @@ async fn every_bad_key_is_refused_alike_wherever_it_is_sent() {
 #[tokio::test]
 async fn unknown_paths_wrong_methods_and_encodings_have_their_statuses() {
     let rig = rig(|_| {}).await;
-    for path in [
-        "/",
-        "/v1",
-        "/v2/chat/completions",
-        "/v1/chat/completionsx",
-        "//v1/chat/completions",
-        "/V1/responses",
-    ] {
+    for path in ["/", "/v1", "/v2/chat/completions", "/v1/chat/completionsx", "/V1/responses"] {
         let reply = rig.call(Request::new("POST", path).body(GOOD)).await;
         check(&rig, "an unknown path", path, &reply, 404, "unknown_url");
     }
@@ -336,7 +329,7 @@ async fn unknown_paths_wrong_methods_and_encodings_have_their_statuses() {
             GEMINI | GEMINI_CHAT => "UNIMPLEMENTED",
             _ => "method_not_supported",
         };
-        for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW", "post"] {
+        for method in ["GET", "PUT", "DELETE", "PATCH", "BREW", "post"] {
             let reply = rig.call(Request::new(method, path).body(GOOD)).await;
             check(&rig, method, path, &reply, 405, word);
             assert_eq!(reply.header("allow"), Some("POST"), "{method} {path}");
@@ -347,7 +340,7 @@ async fn unknown_paths_wrong_methods_and_encodings_have_their_statuses() {
         }
     }
     let reply = rig.call(Request::new("DELETE", "/v1/models").body("")).await;
-    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")));
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")));
     assert!(rig.upstream.requests().is_empty(), "nothing went up");
     unharmed(rig, 0, 0).await;
 }

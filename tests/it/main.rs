@@ -58,3 +58,4 @@ mod translation;
 mod transport;
 mod upgrade;
 mod upstream_http2;
+mod world;

@@ -187,14 +187,30 @@ pub fn string(body: &[u8], value: Value) -> Option<Cow<'_, str>> {
     Some(unescape(raw))
 }
 
-/// A whole number without sign, fraction or exponent, up to 64 bits; `None` for anything else.
+/// A whole number without a sign, up to 64 bits, however it is spelt (`1000`, `1000.0`, `1e3`); `None` for anything
+/// else.
 #[must_use]
 pub fn unsigned(body: &[u8], value: Value) -> Option<u64> {
-    let digits = value.bytes(body);
-    if value.kind != Kind::Number || !digits.iter().all(u8::is_ascii_digit) {
+    if value.kind != Kind::Number {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let text = std::str::from_utf8(value.bytes(body)).ok()?;
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { whole(text) }
+}
+
+/// The number that a fraction or a power of ten is, where it is a whole one.
+fn whole(text: &str) -> Option<u64> {
+    let (digits, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (before, after) = digits.split_once('.').unwrap_or((digits, ""));
+    let after = after.trim_end_matches('0');
+    let digits = [before, after].concat();
+    let mut number: u64 = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let mut power = power.parse::<i64>().ok()?.checked_sub(i64::try_from(after.len()).ok()?)?;
+    while power < 0 && number > 0 {
+        number = Some(number / 10).filter(|_| number.is_multiple_of(10))?;
+        power += 1;
+    }
+    if number == 0 { Some(0) } else { number.checked_mul(10_u64.checked_pow(u32::try_from(power).ok()?)?) }
 }
 
 /// `true` or `false`; `None` for anything else.

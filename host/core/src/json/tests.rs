@@ -236,8 +236,22 @@ fn values_read_as_their_kind_and_no_other() {
         "s":"1","t":true,"e":[ ],"l":[0]}"#;
     let at = |name| find(body, &[name]).unwrap();
     assert_eq!(unsigned(body, at("n")), Some(u64::MAX));
-    for name in ["big", "f", "neg", "s", "t"] {
+    for name in ["big", "neg", "s", "t"] {
         assert_eq!(unsigned(body, at(name)), None, "{name}");
+    }
+    assert_eq!(unsigned(body, at("f")), Some(1));
+    let spelt = [("256.0", 256), ("1e3", 1000), ("2.56E+2", 256), ("1200e-2", 12), ("0.0e-9", 0)];
+    for (text, number) in &spelt {
+        let body = format!("{{\"n\":{text}}}");
+        assert_eq!(
+            unsigned(body.as_bytes(), find(body.as_bytes(), &["n"]).unwrap()),
+            Some(*number),
+            "{text}"
+        );
+    }
+    for text in ["1.5", "1e-1", "-1.0", "1e400", "1e20", "1e99999999999999999999", "18446744073709551616.0"] {
+        let body = format!("{{\"n\":{text}}}");
+        assert_eq!(unsigned(body.as_bytes(), find(body.as_bytes(), &["n"]).unwrap()), None, "{text}");
     }
     assert_eq!((boolean(body, at("t")), boolean(body, at("s"))), (Some(true), None));
     assert_eq!((string(body, at("s")).as_deref(), string(body, at("n"))), (Some("1"), None));

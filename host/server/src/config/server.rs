@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use serde::Deserialize;
 
 use super::network::{AddressHeader, Network};
+use super::origin::Origin;
 use super::value::{Attempts, HeadBytes, Millis};
 
 /// Listeners and directories.
@@ -33,6 +34,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// Where they say it.
     pub client_address_header: AddressHeader,
+    /// Web pages that may call, by their origin.
+    pub cors_origins: Vec<Origin>,
 }
 
 impl Default for Server {
@@ -47,6 +50,7 @@ impl Default for Server {
             admin_tls: None,
             trusted_proxies: Vec::new(),
             client_address_header: AddressHeader(HeaderName::from_static("x-forwarded-for")),
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -104,7 +104,8 @@ pub(crate) async fn request(
 /// The client's own bytes.
 fn passed(inbound: &Inbound, target: &Target<'_>, lease: &Lease) -> Message {
     let mut splices = inbound.splices.clone();
-    splices.extend(target.model.as_deref().and_then(|model| rename(inbound, model)));
+    let other = target.model.as_deref().or(inbound.renamed.then_some(&*inbound.model));
+    splices.extend(other.and_then(|model| rename(inbound, model)));
     let mut response_path = ResponsePath::default();
     if let Some(option) = lease.upstream.stream_option(inbound.protocol).filter(|_| inbound.streaming)
         && let Some(splice) = splice_option(inbound, option)

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::Body as _;
 use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
 use tollgate_runtime::Exchange;
@@ -152,6 +153,31 @@ pub(super) fn refusal(error: &ProxyError, dialect: ErrorDialect, request_id: &st
     response
 }
 
+/// The answer to whoever wants to know whether anybody is here.
+pub(super) fn greeting() -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::from(Bytes::from_static(b"ok\n")));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// The answer to whoever asks what a path takes.
+pub(super) fn options(allowed: &'static str) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::from(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The same answer, of which the client wants the head alone.
+pub(super) fn without_body(response: Response<Outgoing>) -> Response<Outgoing> {
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Outgoing::from(Bytes::new()));
+    if let Some(length) = length.filter(|_| response.status() != StatusCode::NO_CONTENT) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
 /// Headers of an answer that was translated: none of the provider's fits it.
 fn translated_headers(events: bool) -> HeaderMap {
     let kind = if events { "text/event-stream" } else { "application/json" };
@@ -186,7 +212,8 @@ fn stopped(name: &HeaderName, unchanged: bool) -> bool {
             // Few names have a `z` or a `j`: to look for one letter is a fifth of the work.
             let operators = memchr::memchr2(b'z', b'j', name.as_bytes()).is_some()
                 && (name.contains("organization") || name.contains("project"));
-            name == "keep-alive" || operators
+            // Which pages may read an answer is not the provider's to say.
+            name == "keep-alive" || name.starts_with("access-control-") || operators
         }
     }
 }

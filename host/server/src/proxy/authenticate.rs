@@ -9,45 +9,80 @@ use super::error::ProxyError;
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::{Detail, detail};
 
-const HEADERS: [HeaderName; 3] = [
+static HEADERS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
     HeaderName::from_static("api-key"),
 ];
 
-/// Takes the API key out of headers and query, wherever it stands, and leaves neither with one.
+/// The keys that came with a request, each once, in the order of their places.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    first: Option<Sent>,
+    /// Others than the first: a stale one that a client's settings have left in another place.
+    others: Vec<Sent>,
+}
+
+/// A key, and where it stood.
+#[derive(Debug, PartialEq, Eq)]
+struct Sent {
+    key: String,
+    place: &'static str,
+}
+
+impl Keys {
+    fn add(&mut self, key: String, place: &'static str) {
+        let known = self.first.iter().chain(&self.others).any(|sent| sent.key == key);
+        if key.is_empty() || known || self.others.len() >= KEYS_MAX {
+            return;
+        }
+        match &mut self.first {
+            Some(_) => self.others.push(Sent { key, place }),
+            first => *first = Some(Sent { key, place }),
+        }
+    }
+}
+
+/// As many keys beside the first are looked at.
+const KEYS_MAX: usize = 7;
+
+/// Takes the API keys out of headers and query, wherever they stand, and leaves neither with one.
 ///
 /// `Authorization: Bearer` comes first, then `x-api-key`, `x-goog-api-key`, `api-key` and `?key=`. All of them are
 /// removed whichever is used, so that none can go upstream.
-pub(crate) fn take_key(headers: &mut HeaderMap, query: &mut String) -> Option<String> {
-    let bearer =
-        headers.remove(header::AUTHORIZATION).and_then(|value| value.to_str().ok().and_then(bearer_token));
-    let mut found = bearer;
-    for name in HEADERS {
-        if let Some(value) = headers.remove(name) {
-            found = found.or_else(|| value.to_str().ok().map(str::to_owned));
+pub(crate) fn take_keys(headers: &mut HeaderMap, query: &mut String) -> Keys {
+    let mut keys = Keys::default();
+    for name in &HEADERS {
+        for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
+            let key = if *name == header::AUTHORIZATION { bearer_token(text) } else { Some(text.trim()) };
+            keys.add(key.unwrap_or_default().to_owned(), name.as_str());
         }
+        headers.remove(name);
     }
-    let from_query = take_query_key(query);
-    found.or(from_query).filter(|key| !key.is_empty())
+    take_query_keys(query, &mut keys);
+    keys
 }
 
-fn bearer_token(value: &str) -> Option<String> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+/// The token behind `Bearer`; one that stands there alone is taken for it.
+fn bearer_token(value: &str) -> Option<&str> {
+    match value.trim().split_once(' ') {
+        Some((scheme, token)) => scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()),
+        None => Some(value.trim()),
+    }
 }
 
-/// Removes `key=…` from a query and returns its value.
-fn take_query_key(query: &mut String) -> Option<String> {
+/// Removes `key=…` from a query.
+fn take_query_keys(query: &mut String, keys: &mut Keys) {
     if query.is_empty() {
-        return None;
+        return;
     }
-    let mut key = None;
     let mut kept = String::with_capacity(query.len());
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if percent_encoding::percent_decode_str(name).eq(b"key".iter().copied()) {
-            key = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+            let key = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+            keys.add(key, "?key=");
             continue;
         }
         if !kept.is_empty() {
@@ -56,26 +91,31 @@ fn take_query_key(query: &mut String) -> Option<String> {
         kept.push_str(pair);
     }
     *query = kept;
-    key
 }
 
-/// The caller whose key this is.
+/// The caller whose key this is. Of several the one that is valid counts, whatever stands beside it.
 ///
 /// # Errors
 /// [`ProxyError::MissingKey`] without one; [`ProxyError::InvalidKey`] for every other reason, so that an answer tells
-/// nothing about which keys exist.
-pub(crate) fn caller(
-    directory: &Directory,
-    key: Option<&str>,
-    now: Timestamp,
-) -> Result<Arc<Caller>, ProxyError> {
-    let key = key.ok_or(ProxyError::MissingKey)?;
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let caller = directory.caller(&digest).ok_or(ProxyError::InvalidKey)?;
-    if caller.expires_at.is_some_and(|at| at <= now) {
-        return Err(ProxyError::InvalidKey);
+/// nothing about which keys exist; 400 where two are valid: who pays is not to be guessed.
+pub(crate) fn caller(directory: &Directory, keys: &Keys, now: Timestamp) -> Result<Arc<Caller>, ProxyError> {
+    let first = keys.first.as_ref().ok_or(ProxyError::MissingKey)?;
+    let mut found = valid(directory, first, now).map(|caller| (caller, first));
+    for other in &keys.others {
+        match (valid(directory, other, now), found) {
+            (Some(_), Some((_, known))) => {
+                return Err(ProxyError::TwoKeys(known.place, other.place));
+            }
+            (Some(caller), None) => found = Some((caller, other)),
+            (None, _) => {}
+        }
     }
-    Ok(Arc::clone(caller))
+    found.map(|(caller, _)| Arc::clone(caller)).ok_or(ProxyError::InvalidKey)
+}
+
+fn valid<'d>(directory: &'d Directory, sent: &Sent, now: Timestamp) -> Option<&'d Arc<Caller>> {
+    let digest: [u8; 32] = Sha256::digest(sent.key.as_bytes()).into();
+    directory.caller(&digest).filter(|caller| caller.expires_at.is_none_or(|at| at > now))
 }
 
 /// What an admin is told of a caller.
@@ -85,31 +125,42 @@ pub(crate) fn told(caller: &Caller) -> Detail {
 
 #[cfg(test)]
 mod tests {
-    use super::take_key;
+    use super::take_keys;
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    fn check(headers: &[(&'static str, &'static str)], query: &str, key: Option<&str>, query_left: &str) {
+    fn check(headers: &[(&'static str, &'static str)], query: &str, keys: &[&str], query_left: &str) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let mut left = query.to_owned();
-        assert_eq!(take_key(&mut map, &mut left).as_deref(), key);
+        let taken = take_keys(&mut map, &mut left);
+        let taken: Vec<&str> = taken.first.iter().chain(&taken.others).map(|sent| &*sent.key).collect();
+        assert_eq!(taken, keys);
         assert_eq!(left, query_left);
         assert!(map.is_empty(), "a key stayed behind: {map:?}");
     }
 
     #[test]
-    fn a_key_is_found_wherever_a_client_puts_it_and_never_stays() {
-        check(&[("authorization", "Bearer tg_a")], "", Some("tg_a"), "");
-        check(&[("authorization", "bearer  tg_a")], "", Some("tg_a"), "");
-        check(&[("x-api-key", "tg_b")], "", Some("tg_b"), "");
-        check(&[("x-goog-api-key", "tg_c")], "alt=sse", Some("tg_c"), "alt=sse");
-        check(&[("api-key", "tg_d")], "", Some("tg_d"), "");
-        check(&[], "alt=sse&key=tg_e&x=1", Some("tg_e"), "alt=sse&x=1");
-        check(&[], "k%65y=tg%5Fe", Some("tg_e"), "");
-        check(&[("authorization", "Bearer tg_a"), ("x-api-key", "tg_b")], "key=tg_e", Some("tg_a"), "");
-        check(&[("authorization", "Basic dXNlcg==")], "", None, "");
-        check(&[("x-api-key", "")], "keys=1", None, "keys=1");
+    fn keys_are_found_wherever_a_client_puts_them_and_never_stay() {
+        check(&[("authorization", "Bearer tg_a")], "", &["tg_a"], "");
+        check(&[("authorization", "bearer  tg_a")], "", &["tg_a"], "");
+        check(&[("authorization", "tg_a")], "", &["tg_a"], "");
+        check(&[("x-api-key", "tg_b")], "", &["tg_b"], "");
+        check(&[("x-goog-api-key", "tg_c")], "alt=sse", &["tg_c"], "alt=sse");
+        check(&[("api-key", "tg_d")], "", &["tg_d"], "");
+        check(&[], "alt=sse&key=tg_e&x=1", &["tg_e"], "alt=sse&x=1");
+        check(&[], "k%65y=tg%5Fe", &["tg_e"], "");
+        let all = [("authorization", "Bearer tg_a"), ("x-api-key", "tg_b")];
+        check(&all, "key=tg_e&key=tg_f", &["tg_a", "tg_b", "tg_e", "tg_f"], "");
+        check(&[("authorization", "Bearer tg_a"), ("x-api-key", "tg_a")], "key=tg_a", &["tg_a"], "");
+        check(
+            &[("authorization", "Bearer tg_a"), ("authorization", "Bearer tg_b")],
+            "",
+            &["tg_a", "tg_b"],
+            "",
+        );
+        check(&[("authorization", "Basic dXNlcg==")], "", &[], "");
+        check(&[("x-api-key", "")], "keys=1", &[], "keys=1");
     }
 }

@@ -64,14 +64,16 @@ impl ProxyError {
             Self::ProtocolNotAllowed | Self::ModelNotAllowed(_) | Self::ProviderNotAllowed => {
                 words(403, INVALID, Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
             }
-            Self::UnknownPath => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
+            Self::UnknownPath(_) => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
             Self::MethodNotAllowed(_) => {
                 words(405, INVALID, Some("method_not_supported"), INVALID, "UNIMPLEMENTED")
             }
             Self::UnknownModel(_) => {
                 words(404, INVALID, Some("model_not_found"), "not_found_error", "NOT_FOUND")
             }
-            Self::BadRequest { .. } => words(400, INVALID, None, INVALID, "INVALID_ARGUMENT"),
+            Self::BadRequest { .. } | Self::TwoKeys(..) => {
+                words(400, INVALID, None, INVALID, "INVALID_ARGUMENT")
+            }
             Self::BodyTooLarge(_) | Self::TooMuch => {
                 words(413, INVALID, None, "request_too_large", "INVALID_ARGUMENT")
             }

@@ -23,8 +23,10 @@ pub(crate) enum ProxyError {
     ProviderNotAllowed,
     /// The API key has reached one of its limits.
     LimitReached(Box<LimitReached>),
-    /// No such path.
-    UnknownPath,
+    /// Two API keys came along that are both valid: in these two places.
+    TwoKeys(&'static str, &'static str),
+    /// No such path; this one was probably meant.
+    UnknownPath(Option<String>),
     /// The path exists with other methods: these.
     MethodNotAllowed(&'static str),
     /// The model has no price, so nobody can say what it would cost.
@@ -158,7 +160,13 @@ impl ProxyError {
             Self::ModelNotAllowed(model) => format!("This API key may not call the model `{model}`."),
             Self::ProviderNotAllowed => "This API key may not use any provider of this model.".to_owned(),
             Self::LimitReached(reached) => limit_message(reached.refused.limit).to_owned(),
-            Self::UnknownPath => "There is nothing at this path.".to_owned(),
+            Self::TwoKeys(one, other) => {
+                format!("Two API keys were sent, in `{one}` and in `{other}`: send one of them.")
+            }
+            Self::UnknownPath(None) => "There is nothing at this path.".to_owned(),
+            Self::UnknownPath(Some(meant)) => {
+                format!("There is nothing at this path. `{meant}` was probably meant.")
+            }
             Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
             Self::UnknownModel(model) => {
                 format!("The model `{model}` does not exist or is not offered here.")

@@ -1,9 +1,9 @@
 //! The way of a request; [`proxy`] is the walk itself, in these steps:
 //!
-//! 1. [`router`] finds the call that a path stands for, [`authenticate`] who calls, and [`limit`] whether they may,
-//!    now.
-//! 2. [`read`] takes the body in and finds the [`members`] that decide something, and [`context`] shortens a
-//!    conversation where the key has a window.
+//! 1. [`router`] finds the call that a path stands for, or which of the [`doors`] was meant, [`authenticate`] who
+//!    calls, and [`limit`] whether they may, now. What the browser of a web page is told of all that is [`cors`].
+//! 2. [`read`] takes the body in and finds the [`members`] that decide something (numbers in their plain [`spelling`]),
+//!    and [`context`] shortens a conversation where the key has a window.
 //! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, all of its
 //!    [`extras`] have a price, and the account carries what [`reserve`] claims of it, with a limit to its [`output`]
 //!    where it carries less than all. From here on the request has a [`ticket`], which ends once, and goes from one of
@@ -26,8 +26,10 @@ pub(crate) mod attempts;
 pub(crate) mod authenticate;
 mod carried;
 pub(crate) mod context;
+mod cors;
 pub(crate) mod dialect;
 mod dispatch;
+mod doors;
 pub(crate) mod error;
 mod exchange;
 pub(crate) mod extras;
@@ -54,6 +56,7 @@ mod reserve;
 pub(crate) mod router;
 pub(crate) mod select;
 pub(crate) mod settle;
+mod spelling;
 pub(crate) mod states;
 pub(crate) mod taps;
 mod ticket;
@@ -63,17 +66,19 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use http::Response;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{Method, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
+use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Choice;
 
 pub(crate) use self::relay::Outgoing;
 
+use self::cors::Page;
 use self::dialect::ErrorDialect;
 use self::dispatch::Dispatch;
 use self::error::ProxyError;
@@ -101,6 +106,11 @@ pub(crate) struct Arrival {
 pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incoming) -> Response<Outgoing> {
     let arrival = lane.arrival();
     let id = arrival.id.to_string();
+    let bodiless = parts.method == Method::HEAD;
+    let page = cors::page(&lane.shared.settings.server.cors_origins, &parts.headers);
+    if let Some(response) = page.preflight(&parts) {
+        return signed(lane, response, Protocol::OpenaiChat.into(), (id, &page));
+    }
     let mut copying = None;
     let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
         Route::Call(call) => {
@@ -109,17 +119,22 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
             let answer = pin!(proxy(lane, arrival, dry_run, call, parts, body, &mut copying));
             (dialect, on_behalf_of(arrival.id, answer).await)
         }
-        Route::Models(name) => {
-            let (protocol, answer) = models::answer(lane, arrival.at, parts, name);
+        Route::Models(listing) => {
+            let (protocol, answer) = models::answer(lane, arrival.at, parts, listing);
             (protocol.into(), answer)
         }
+        Route::Greeting => (Protocol::OpenaiChat.into(), Ok(answer::greeting())),
+        Route::Options { protocol, allowed } => (protocol.into(), Ok(answer::options(allowed))),
         Route::WrongMethod { protocol, allowed } => {
             (protocol.into(), Err(ProxyError::MethodNotAllowed(allowed)))
         }
-        Route::Unknown(protocol) => (protocol.into(), Err(ProxyError::UnknownPath)),
+        Route::Unknown { protocol, meant } => (protocol.into(), Err(ProxyError::UnknownPath(meant))),
     };
     let response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id));
-    let response = signed(lane, response, dialect, id);
+    let response = signed(lane, response, dialect, (id, &page));
+    if bodiless {
+        return answer::without_body(response);
+    }
     match copying {
         None => response,
         Some(copying) => copied(response, copying),
@@ -131,25 +146,30 @@ pub(crate) fn refuse(lane: &Lane, head: &Parts, words: &'static str) -> Response
     let id = lane.arrival().id.to_string();
     let dialect = match router::route(&head.method, head.uri.path()) {
         Route::Call(call) => ErrorDialect::of(call.protocol, call.operation),
-        Route::Models(_) => models::listing_protocol(head).into(),
-        Route::WrongMethod { protocol, .. } | Route::Unknown(protocol) => protocol.into(),
+        Route::Models(listing) => models::listing_protocol(head, &listing).into(),
+        Route::Greeting => Protocol::OpenaiChat.into(),
+        Route::Options { protocol, .. }
+        | Route::WrongMethod { protocol, .. }
+        | Route::Unknown { protocol, .. } => protocol.into(),
     };
     let response = answer::refusal(&ProxyError::bad_request(words, None), dialect, &id);
-    signed(lane, response, dialect, id)
+    let page = cors::page(&lane.shared.settings.server.cors_origins, &head.headers);
+    signed(lane, response, dialect, (id, &page))
 }
 
-/// The same answer with the request's id, counted.
+/// The same answer with the request's id and what the browser of a page is told, counted.
 fn signed(
     lane: &Lane,
     mut response: Response<Outgoing>,
     dialect: ErrorDialect,
-    id: String,
+    (id, page): (String, &Page),
 ) -> Response<Outgoing> {
     lane.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    page.tell(response.headers_mut());
     response
 }
 
@@ -184,9 +204,9 @@ async fn proxy(
     let directory = shared.directory.load_full();
     let (mut headers, mut query) = (parts.headers, parts.uri.query().unwrap_or_default().to_owned());
     // Who calls?
-    let key = authenticate::take_key(&mut headers, &mut query);
+    let keys = authenticate::take_keys(&mut headers, &mut query);
     let (caller, trace) = match dry_run {
-        None => (authenticate::caller(&directory, key.as_deref(), at)?, None),
+        None => (authenticate::caller(&directory, &keys, at)?, None),
         Some(DryRun { caller, trace }) => (caller, Some(trace)),
     };
     trace::note(trace.as_deref(), "authenticate", || authenticate::told(&caller));
@@ -207,6 +227,9 @@ async fn proxy(
     trace::note(trace.as_deref(), "read", || inbound.told());
     // May it be sent, and who may serve it?
     let snapshot = lane.snapshot();
+    let inbound = inbound.unmarked(|name| {
+        snapshot.routes().find(name).is_some() || directory.prices.at(at).find(name).is_some()
+    });
     let policies = snapshot.generation.choose(Choice::of(caller.user.as_bytes()));
     let request = Request {
         id,

@@ -1,7 +1,7 @@
 //! Takes the request in: collects its body, and peeks at the few members that decide something. Everything else stays
 //! as the client wrote it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -19,6 +19,7 @@ use super::error::ProxyError;
 use super::extras::{Below, Extras};
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::router::Call;
+use super::spelling;
 use crate::config::Limits;
 use crate::state::memory::{Memory, Share, Spent};
 use crate::state::trace::{Detail, detail};
@@ -31,6 +32,10 @@ const LARGE_BYTES: usize = 1024 * 1024;
 const EVENTS_QUERY: &str = "alt=sse";
 /// What Tollgate's own Gemini envelope has beside a Gemini body.
 const OWN_MEMBERS: [&str; 2] = ["model", "stream"];
+/// Behind the name of a model, Claude Code's wish for a context of a million tokens.
+const LONG_CONTEXT: &str = "[1m]";
+/// What begins a text in UTF-8 that says so, as some editors and shells write it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Longest name of a model: it is recorded, whoever asks for it.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -43,6 +48,8 @@ pub(crate) struct Inbound {
     pub(crate) operation: Operation,
     /// The model's name, without a `models/` prefix.
     pub(crate) model: String,
+    /// Whether the body names it in another way.
+    pub(crate) renamed: bool,
     /// Whether the answer is to be streamed.
     pub(crate) streaming: bool,
     /// The client's bytes.
@@ -105,6 +112,16 @@ impl Inbound {
         Ok(Self { body, ..self })
     }
 
+    /// The same request for the model without its mark, where none is `known` by the name with it: Claude Code marks
+    /// the model of which a long context is wanted, and says so in a header too.
+    pub(crate) fn unmarked(mut self, known: impl Fn(&str) -> bool) -> Self {
+        if let Some(plain) = unmarked(&self.model).filter(|_| !known(&self.model)) {
+            self.model = plain.to_owned();
+            self.renamed = true;
+        }
+        self
+    }
+
     /// The last top-level member of that name; those that anything is decided by stand there once.
     pub(crate) fn member(&self, name: &str) -> Option<Value> {
         last(&self.members, name)
@@ -127,7 +144,10 @@ pub(crate) async fn inbound(
         return Err(ProxyError::UnsupportedEncoding);
     }
     let mut share = memory.share();
-    let body = collect(body, limits, &mut share).await?;
+    let mut body = collect(body, limits, &mut share).await?;
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.advance(BYTE_ORDER_MARK.len());
+    }
     let large = body.len() >= LARGE_BYTES;
     let peek = move || peek(call, headers, query, body);
     let mut inbound = if large { aside(id, peek).await?? } else { peek()? };
@@ -206,6 +226,9 @@ pub(super) fn peek(
 ) -> Result<Inbound, ProxyError> {
     let mut below = Below::new(&body, call.protocol, call.operation);
     let members = members_of(&body, &mut below)?;
+    if let Some(plain) = spelling::plain(&body, &members) {
+        return peek(call, headers, query, plain);
+    }
     let extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
     let streaming = match call.streaming {
         Some(streaming) => streaming,
@@ -222,6 +245,7 @@ pub(super) fn peek(
         protocol: call.protocol,
         operation: call.operation,
         model,
+        renamed: false,
         streaming,
         splices,
         headers,
@@ -260,6 +284,12 @@ fn model(
         1..=MODEL_BYTES_MAX => Ok(model),
         _ => Err(wrong("`model` is too long.")),
     }
+}
+
+/// The name of a model without the mark that Claude Code puts behind it.
+pub(super) fn unmarked(model: &str) -> Option<&str> {
+    let (plain, mark) = model.split_at_checked(model.len().checked_sub(LONG_CONTEXT.len())?)?;
+    (mark.eq_ignore_ascii_case(LONG_CONTEXT) && !plain.is_empty()).then_some(plain)
 }
 
 /// Checks what is read in more than one place, and has to be of one type in all of them.

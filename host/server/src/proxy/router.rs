@@ -1,15 +1,27 @@
-//! Paths to calls. Exact matches only: a prefix match would run `/v1/messages/count_tokens` as a message.
+//! Paths to calls. Exact matches only: a prefix match would run `/v1/messages/count_tokens` as a message. A path that
+//! matches nothing as it stands is looked up once more as [`doors`] spells it.
 
 use http::Method;
 use tollgate_core::protocol::{Operation, Protocol};
+
+use super::doors;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// A call to a provider.
     Call(Call),
-    /// The model list, or one model of it. The protocol shows in the headers.
-    Models(Option<String>),
+    /// The model list, or one model of it.
+    Models(Listing),
+    /// Somebody wants to know whether anybody is here.
+    Greeting,
+    /// What a path takes.
+    Options {
+        /// For the error's shape.
+        protocol: Protocol,
+        /// What it takes.
+        allowed: &'static str,
+    },
     /// The path exists with another method.
     WrongMethod {
         /// For the error's shape.
@@ -18,7 +30,21 @@ pub(crate) enum Route {
         allowed: &'static str,
     },
     /// There is nothing there.
-    Unknown(Protocol),
+    Unknown {
+        /// For the error's shape.
+        protocol: Protocol,
+        /// The path that was probably meant.
+        meant: Option<String>,
+    },
+}
+
+/// What is asked of the model list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// One model of it.
+    pub(crate) name: Option<String>,
+    /// The protocol in whose shape it is, where the path says so; else the headers do.
+    pub(crate) protocol: Option<Protocol>,
 }
 
 /// A call to a provider, as far as the path tells.
@@ -36,24 +62,78 @@ pub(crate) struct Call {
     pub(crate) gemini_chat: bool,
 }
 
+/// What stands at a path.
+enum Place {
+    Call(Call),
+    Models(Listing),
+    Greeting,
+}
+
 /// Finds the route of a request.
 pub(crate) fn route(method: &Method, path: &str) -> Route {
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let Some(place) = find(method, path) else {
+        return Route::Unknown { protocol: protocol_of(path), meant: doors::meant(path) };
+    };
+    let (protocol, allowed) = match &place {
+        Place::Call(call) => (call.protocol, "POST"),
+        Place::Models(listing) => (listing.protocol.unwrap_or(Protocol::OpenaiChat), "GET, HEAD"),
+        Place::Greeting => (Protocol::OpenaiChat, "GET, HEAD"),
+    };
+    match place {
+        Place::Call(call) if method == Method::POST => Route::Call(call),
+        Place::Models(listing) if is_read(method) => Route::Models(listing),
+        Place::Greeting if is_read(method) => Route::Greeting,
+        _ if method == Method::OPTIONS => Route::Options { protocol, allowed },
+        _ => Route::WrongMethod { protocol, allowed },
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn find(method: &Method, path: &str) -> Option<Place> {
+    if let Some(place) = exact(method, path) {
+        return Some(place);
+    }
+    let plain = doors::plain(path)?;
+    let mut place = exact(method, &plain.path)?;
+    if let Place::Models(listing) = &mut place {
+        listing.protocol = listing.protocol.or(plain.family);
+    }
+    Some(place)
+}
+
+fn exact(method: &Method, path: &str) -> Option<Place> {
     if let Some(call) = fixed(path) {
-        return post_only(method, call);
+        return Some(Place::Call(call));
     }
-    for prefix in ["/v1beta/models", "/v1/models"] {
-        let Some(rest) = path.strip_prefix(prefix) else { continue };
-        if rest.is_empty() {
-            return get_only(method, None);
+    match path {
+        "/" | "/health" | "*" if is_read(method) || method == Method::OPTIONS => {
+            return Some(Place::Greeting);
         }
-        let Some(name) = rest.strip_prefix('/') else { continue };
-        return match name.rsplit_once(':') {
-            Some((model, action)) => gemini(method, model, action),
-            None => get_only(method, Some(decode(name))),
-        };
+        "/v1/models" => return Some(Place::Models(Listing { name: None, protocol: None })),
+        _ => {}
     }
-    Route::Unknown(protocol_of(path))
+    let (rest, protocol) = match path.strip_prefix("/v1beta/models") {
+        Some(rest) => (rest, Some(Protocol::Gemini)),
+        None => (path.strip_prefix("/v1/models")?, None),
+    };
+    if rest.is_empty() {
+        return Some(Place::Models(Listing { name: None, protocol }));
+    }
+    let name = rest.strip_prefix('/').filter(|name| !name.ends_with('/') && !name.contains("//"))?;
+    let place = || Place::Models(Listing { name: Some(decode(name)), protocol });
+    match name.rsplit_once(':') {
+        Some((model, action)) => match gemini(model, action) {
+            Some(call) => Some(Place::Call(call)),
+            // A model's own name may have a colon, and what is only read has no action behind it.
+            None => is_read(method).then(place),
+        },
+        // The colon of an action may be escaped.
+        None if !is_read(method) && name.contains('%') => None,
+        None => Some(place()),
+    }
 }
 
 /// Paths without parameters.
@@ -75,40 +155,24 @@ fn fixed(path: &str) -> Option<Call> {
     Some(Call { protocol, operation, model: None, streaming, gemini_chat: path == "/gemini/v1/chat" })
 }
 
-fn gemini(method: &Method, model: &str, action: &str) -> Route {
+fn gemini(model: &str, action: &str) -> Option<Call> {
     let (operation, streaming) = match action {
         "generateContent" => (Operation::Generate, false),
         "streamGenerateContent" => (Operation::Generate, true),
         "countTokens" => (Operation::CountTokens, false),
         "embedContent" => (Operation::Embed, false),
         "batchEmbedContents" => (Operation::EmbedBatch, false),
-        _ => return Route::Unknown(Protocol::Gemini),
+        _ => return None,
     };
     let (model, streaming) = (Some(decode(model)), Some(streaming));
-    post_only(method, Call { protocol: Protocol::Gemini, operation, model, streaming, gemini_chat: false })
-}
-
-fn post_only(method: &Method, call: Call) -> Route {
-    if method == Method::POST {
-        Route::Call(call)
-    } else {
-        Route::WrongMethod { protocol: call.protocol, allowed: "POST" }
-    }
-}
-
-fn get_only(method: &Method, model: Option<String>) -> Route {
-    if method == Method::GET {
-        Route::Models(model)
-    } else {
-        Route::WrongMethod { protocol: Protocol::OpenaiChat, allowed: "GET" }
-    }
+    Some(Call { protocol: Protocol::Gemini, operation, model, streaming, gemini_chat: false })
 }
 
 /// The protocol whose error shape suits a path that does not exist.
 fn protocol_of(path: &str) -> Protocol {
     if ["/v1beta", "/gemini", "/v1/interactions"].iter().any(|begin| path.starts_with(begin)) {
         Protocol::Gemini
-    } else if path.starts_with("/v1/messages") || path.starts_with("/api/v1/messages") {
+    } else if ["/v1/messages", "/api/v1/messages", "/anthropic"].iter().any(|begin| path.starts_with(begin)) {
         Protocol::AnthropicMessages
     } else {
         Protocol::OpenaiChat
@@ -122,7 +186,7 @@ fn decode(segment: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Route, route};
+    use super::{Listing, Route, route};
     use http::Method;
     use tollgate_core::protocol::{Operation, Protocol};
 
@@ -165,13 +229,26 @@ mod tests {
 
     #[test]
     fn no_path_is_matched_by_its_beginning() {
-        for path in
-            ["/v1/messages/batches", "/v1/chat/completions/x", "/v1/models/m:runForever", "/v1/modelsx", "/"]
-        {
-            assert!(matches!(route(&Method::POST, path), Route::Unknown(_)), "{path}");
+        for path in [
+            "/v1/messages/batches",
+            "/v1/chat/completions/x",
+            "/v1/models/m:runForever",
+            "/v1/modelsx",
+            "/v1",
+        ] {
+            assert!(matches!(route(&Method::POST, path), Route::Unknown { .. }), "{path}");
         }
-        assert_eq!(route(&Method::GET, "/v1beta/models"), Route::Models(None));
-        assert_eq!(route(&Method::GET, "/v1/models/gpt-4o"), Route::Models(Some("gpt-4o".into())));
+        let listing = |path: &str, name: Option<&str>, protocol| {
+            let expected = Route::Models(Listing { name: name.map(str::to_owned), protocol });
+            assert_eq!(route(&Method::GET, path), expected, "{path}");
+        };
+        listing("/v1beta/models", None, Some(Protocol::Gemini));
+        listing("/v1beta/models/m", Some("m"), Some(Protocol::Gemini));
+        listing("/v1/models/gpt-4o", Some("gpt-4o"), None);
+        listing("/v1/models/llama3:8b", Some("llama3:8b"), None);
+        listing("/anthropic/v1/models/m", Some("m"), Some(Protocol::AnthropicMessages));
         assert!(matches!(route(&Method::GET, "/v1/messages"), Route::WrongMethod { allowed: "POST", .. }));
+        assert!(matches!(route(&Method::OPTIONS, "/v1/messages"), Route::Options { allowed: "POST", .. }));
+        assert_eq!(route(&Method::HEAD, "/"), Route::Greeting);
     }
 }

@@ -73,11 +73,6 @@ impl Target<'_> {
         Some((upstream, upstream_call))
     }
 
-    /// Whether any provider takes the call, regardless of credentials.
-    fn exists(&self) -> bool {
-        self.upstream.is_some() || self.snapshot.upstreams.iter().any(|upstream| upstream.takes(self.call))
-    }
-
     /// Whether the client's own words go there.
     pub(crate) fn is_in_own_words(&self) -> bool {
         self.upstream.is_none_or(|(_, call)| call.protocol == self.call.protocol)
@@ -133,11 +128,6 @@ impl<'a> Destination<'a> {
     /// All targets, in the order of the tiers.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &Target<'a>> {
         self.tiers.iter().flat_map(|tier| &tier.targets)
-    }
-
-    /// Whether any provider takes the call, regardless of credentials.
-    pub(crate) fn exists(&self) -> bool {
-        self.targets().any(Target::exists)
     }
 }
 

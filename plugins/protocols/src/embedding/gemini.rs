@@ -28,7 +28,7 @@ pub(super) fn parse<'a>(document: &Node<'a, '_>) -> Result<Inputs<'a>, Refused> 
         return Ok(Inputs { texts: vec![text], dimensions, form: Form::One });
     };
     body.leave_out(&["model"]);
-    let inputs = requests.list(|request| input(&request.object()?, &request))?;
+    let inputs = requests.list_or_one(|request| input(&request.object()?, &request))?;
     body.finish()?;
     let mut texts = Vec::with_capacity(inputs.len());
     let mut dimensions: Option<At<Number<'a>>> = None;
@@ -70,7 +70,7 @@ fn text<'a>(node: &Node<'a, '_>) -> Result<Text<'a>, Refused> {
     let content = node.object()?;
     content.leave_out(&["role"]);
     let parts = content.need("parts")?;
-    let texts = parts.list(|part| {
+    let texts = parts.list_or_one(|part| {
         let part = part.object()?;
         let text = part.need("text")?.text()?;
         part.finish()?;

@@ -168,6 +168,28 @@ impl<'a, 'p> Node<'a, 'p> {
         Ok(list)
     }
 
+    /// As [`Node::items`], and takes what is no array for the only element of one, as Google's servers do.
+    ///
+    /// # Errors
+    /// `each` refuses an element.
+    pub(crate) fn items_or_one(
+        &self,
+        mut each: impl FnMut(Node<'a, '_>) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        if self.raw.starts_with('[') { self.items(each) } else { each(*self) }
+    }
+
+    /// As [`Node::list`], and takes what is no array for the only element of one.
+    ///
+    /// # Errors
+    /// As [`Node::items_or_one`].
+    pub(crate) fn list_or_one<T>(
+        &self,
+        mut parse: impl FnMut(Node<'a, '_>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
+        if self.raw.starts_with('[') { self.list(parse) } else { Ok(vec![parse(*self)?]) }
+    }
+
     fn elements(&self) -> Result<Vec<&'a RawValue>, Refused> {
         serde_json::Deserializer::from_str(self.raw)
             .deserialize_seq(Elements)

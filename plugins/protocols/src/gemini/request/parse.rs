@@ -25,18 +25,18 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
         request.turns.push(system_turn(&system)?);
     }
     let mut calls = Calls::default();
-    body.need_field("contents")?.items(|content| {
+    body.need_field("contents")?.items_or_one(|content| {
         request.turns.push(turn(&content, &mut calls)?);
         Ok(())
     })?;
     if let Some(tools) = body.field("tools") {
-        tools.items(|node| tool(&node, &mut request.tools))?;
+        tools.items_or_one(|node| tool(&node, &mut request.tools))?;
     }
     if let Some(config) = body.field("toolConfig") {
         tool_config(&config, &mut request)?;
     }
     if let Some(settings) = body.field("safetySettings") {
-        settings.items(no_filter)?;
+        settings.items_or_one(no_filter)?;
     }
     if let Some(config) = body.field("generationConfig") {
         generation_config(&config, &mut request)?;
@@ -73,7 +73,7 @@ fn system_turn<'a>(node: &Node<'a, '_>) -> Result<Turn<'a>, Refused> {
     }
     let content = node.object()?;
     content.leave_out(&["role"]);
-    let parts = content.need("parts")?.list(|node| part(&node, &mut Calls::default()))?;
+    let parts = content.need("parts")?.list_or_one(|node| part(&node, &mut Calls::default()))?;
     content.finish()?;
     Ok(Turn { role: Role::System, parts })
 }
@@ -89,7 +89,7 @@ fn turn<'a>(node: &Node<'a, '_>, calls: &mut Calls) -> Result<Turn<'a>, Refused>
         },
     };
     let parts = match content.take("parts") {
-        Some(parts) => parts.list(|node| part(&node, calls))?,
+        Some(parts) => parts.list_or_one(|node| part(&node, calls))?,
         None => Vec::new(),
     };
     content.finish()?;
@@ -210,7 +210,7 @@ fn outcome<'a>(node: &Node<'a, '_>, calls: &mut Calls) -> Result<Body<'a>, Refus
     let (text, failed) = outcome_text(&value)?;
     let mut parts = vec![Part { body: Body::text(text), cache: None, path: value.place() }];
     if let Some(more) = response.take("parts") {
-        more.items(|node| {
+        more.items_or_one(|node| {
             let object = node.object()?;
             let data = object.need_field("inlineData")?;
             parts.push(Part { body: inline_data(&data)?, cache: None, path: node.place() });
@@ -235,7 +235,7 @@ fn outcome_text<'a>(node: &Node<'a, '_>) -> Result<(Text<'a>, bool), Refused> {
 fn tool<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<(), Refused> {
     let tool = node.object()?;
     if let Some(declarations) = tool.field("functionDeclarations") {
-        declarations.items(|node| {
+        declarations.items_or_one(|node| {
             tools.push(declaration(&node)?);
             Ok(())
         })?;
@@ -283,7 +283,7 @@ fn tool_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(),
 fn tool_choice<'a>(node: &Node<'a, '_>) -> Result<ToolChoice<'a>, Refused> {
     let calling = node.object()?;
     let names = calling.field("allowedFunctionNames");
-    let mut names = names.map_or(Ok(Vec::new()), |names| names.list(|name| name.string()))?;
+    let mut names = names.map_or(Ok(Vec::new()), |names| names.list_or_one(|name| name.string()))?;
     let mode = calling.take("mode");
     let choice = match mode.map_or(Ok(Cow::Borrowed("AUTO")), |mode| mode.string())?.as_ref() {
         "NONE" => ToolChoice::None,
@@ -306,7 +306,7 @@ fn generation_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Resu
     }
     request.format = format(&config)?;
     if let Some(modalities) = config.field("responseModalities") {
-        modalities.items(|modality| match &*modality.string()?.to_ascii_uppercase() {
+        modalities.items_or_one(|modality| match &*modality.string()?.to_ascii_uppercase() {
             "TEXT" => Ok(()),
             _ => Err(modality.refuse("only text can be answered in the upstream's protocol")),
         })?;
@@ -327,7 +327,7 @@ fn sampling<'a>(config: &Object<'a, '_>, sampling: &mut Sampling<'a>) -> Result<
     sampling.frequency_penalty = number("frequencyPenalty")?.filter(unless(0.0));
     sampling.candidates = number("candidateCount")?.filter(unless(1.0));
     sampling.seed = number("seed")?;
-    let stop = option(config.field("stopSequences"), |node| node.list(|stop| stop.text()))?;
+    let stop = option(config.field("stopSequences"), |node| node.list_or_one(|stop| stop.text()))?;
     sampling.stop = stop.filter(|stop| !stop.value.is_empty());
     let top = config.field("logprobs").map(|top| top.whole()).transpose()?.unwrap_or(0);
     let wanted = option(config.field("responseLogprobs"), Node::boolean)?.filter(|wanted| wanted.value);

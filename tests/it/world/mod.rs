@@ -1,0 +1,4 @@
+//! What real clients send and real providers answer, by kind: relays, local servers, browsers, coding agents.
+
+mod browsers;
+mod doors;
