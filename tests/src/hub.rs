@@ -136,8 +136,8 @@ impl Credential {
     }
 
     fn take(&mut self, wanted: Wanted) -> Result<u64, Ineligible> {
-        let Wanted { asked, limits, tokens, now, lease_ms } = wanted;
-        match self.health.standing_for(&asked, now) {
+        let Wanted { asked, among, limits, tokens, now, lease_ms } = wanted;
+        match self.health.standing_among(among, &asked, now) {
             Standing::Available | Standing::HalfOpen => {}
             Standing::Cooling { remaining_ms, .. } => return Err(Ineligible::Limited(remaining_ms)),
             Standing::Disabled { recheck_ms, .. } => return Err(Ineligible::Down(Some(recheck_ms))),

@@ -129,6 +129,17 @@ pub struct Asked {
     pub call: Call,
 }
 
+/// Who else could serve in a credential's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Among {
+    /// Others may be able to.
+    #[default]
+    Others,
+    /// Nobody is left: it rests shortly after faults, and whoever asks may try it then. A fault may be the fault of the
+    /// request that met it, and no other credential is there for the rest of them.
+    Nobody,
+}
+
 /// What a failed attempt means to its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Penalty {
@@ -309,7 +320,13 @@ impl Health {
     /// What can be done with it at `now` for who asks.
     #[must_use]
     pub fn standing_for(&self, asked: &Asked, now: Timestamp) -> Standing {
-        match (self.whole(now), self.parts.standing(asked, now, self.live(now))) {
+        self.standing_among(Among::Others, asked, now)
+    }
+
+    /// The same, given who else could serve.
+    #[must_use]
+    pub fn standing_among(&self, among: Among, asked: &Asked, now: Timestamp) -> Standing {
+        match (self.whole(now), self.parts.standing(asked, among, now, self.live(now))) {
             (whole @ (Standing::Disabled { .. } | Standing::Cooling { .. }), _) | (whole, None) => whole,
             (_, Some(part)) => part,
         }

@@ -17,7 +17,7 @@ mod lockouts;
 mod memory;
 mod numbers;
 mod plugins;
-mod refusals;
+pub(crate) mod refusals;
 mod rewards;
 mod secrets;
 mod unpriced;

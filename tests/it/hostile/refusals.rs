@@ -19,14 +19,21 @@ use tollgate_tests::{managed, patiently};
 use crate::bad_input::{ANSWER_COSTS, CHAT, GOOD, rig, unharmed};
 
 /// What a call of a coding agent has, and what pictures make of it.
-const SIZES: [usize; 4] = [30 << 10, 125 << 10, 2 << 20, 8 << 20];
+pub(crate) const SIZES: [usize; 4] = [30 << 10, 125 << 10, 2 << 20, 8 << 20];
 
-/// A call that is refused before its body is read.
-struct Refusal {
-    what: &'static str,
-    to: SocketAddr,
-    head: String,
-    status: u16,
+/// A call that is refused, mostly before its body is read.
+pub(crate) struct Refusal {
+    pub(crate) what: &'static str,
+    pub(crate) to: SocketAddr,
+    pub(crate) head: String,
+    /// Makes the body of that many bytes.
+    pub(crate) body: fn(usize) -> Vec<u8>,
+    pub(crate) status: u16,
+}
+
+/// Bytes that are no JSON.
+pub(crate) fn junk(size: usize) -> Vec<u8> {
+    vec![b'x'; size]
 }
 
 /// One of each kind, of both listeners.
@@ -35,6 +42,7 @@ fn refusals(rig: &Rig, busy: &str) -> Vec<Refusal> {
         what,
         to,
         head: format!("{line} HTTP/1.1\r\nhost: x\r\n{key}"),
+        body: junk,
         status,
     };
     let good = format!("authorization: Bearer {}\r\n", rig.key("alice"));
@@ -104,14 +112,14 @@ fn in_chunks(body: &[u8]) -> Vec<u8> {
 }
 
 /// Calls that did not see their status, of `times` for each kind, size and framing.
-async fn lost(refusals: Vec<Refusal>, times: usize) -> String {
+pub(crate) async fn lost(refusals: Vec<Refusal>, times: usize) -> String {
     let lost = tokio::task::spawn_blocking(move || {
         let mut lost = String::new();
         for size in SIZES {
-            let body = vec![b'x'; size];
-            let chunks = in_chunks(&body);
-            for Refusal { what, to, head, status } in &refusals {
-                let length = format!("content-length: {size}");
+            for Refusal { what, to, head, body, status } in &refusals {
+                let body = body(size);
+                let chunks = in_chunks(&body);
+                let length = format!("content-length: {}", body.len());
                 for (framing, body) in [(length.as_str(), &body), ("transfer-encoding: chunked", &chunks)] {
                     for _ in 0..times {
                         let seen = status_of(*to, head, framing, body);
@@ -139,7 +147,7 @@ async fn no_refusal_of_a_large_body_is_lost() {
 async fn a_body_past_its_bound_is_told_that_and_not_reset() {
     let (rig, _) = refusing(|_| {}).await;
     let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", rig.key("alice"));
-    let too_large = Refusal { what: "a body past its bound", to: rig.addr(), head, status: 413 };
+    let too_large = Refusal { what: "a body past its bound", to: rig.addr(), head, body: junk, status: 413 };
     // The first size is within the bound, and is no JSON.
     let within = status_of(rig.addr(), &too_large.head, "content-length: 1000", &[b'x'; 1000]);
     assert_eq!(within, 400);

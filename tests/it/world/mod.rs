@@ -1,4 +1,7 @@
 //! What real clients send and real providers answer, by kind: relays, local servers, browsers, coding agents.
 
 mod browsers;
+mod credentials;
 mod doors;
+mod keepalive;
+mod refusals;

@@ -5,7 +5,7 @@
 //! from anybody else. A caller's own failures rest it for them alone; it rests for everyone when two callers in a row
 //! meet the same, which costs an attempt more where the provider means everyone.
 
-use super::{Asked, Call, Lease, Rest, Standing, backoff_ms};
+use super::{Among, Asked, Call, Lease, Rest, Standing, backoff_ms};
 use crate::id::UserId;
 use crate::time::Timestamp;
 use crate::wait::RetryAfter;
@@ -14,6 +14,8 @@ use crate::wait::RetryAfter;
 const PARTS_MAX: usize = 64;
 /// After so long a rest that is over counts no more: neither for the length of the next one nor for who may try.
 const FORGET_MS: u64 = 10 * 60 * 1000;
+/// Longest rest, after faults, of a credential in whose place there is no other.
+const ALONE_MS_MAX: u64 = 1_000;
 /// Longest that others wait for the attempt that tries a part after its rest.
 const PROBE_MS_MAX: u64 = 10_000;
 
@@ -29,6 +31,8 @@ struct Part {
     why: Rest,
     /// When its rest is or was over; `None` before the first.
     until: Option<Timestamp>,
+    /// When it may serve already where nobody else is left.
+    alone_from: Timestamp,
     /// When something was last learnt of it.
     touched: Timestamp,
     /// Failures in a row of a caller; rests in a row where it is for everyone.
@@ -46,19 +50,21 @@ impl Parts {
     pub(super) fn standing(
         &self,
         asked: &Asked,
+        among: Among,
         now: Timestamp,
         live: impl Fn(Lease) -> bool,
     ) -> Option<Standing> {
-        self.worst(now, live, |part| part.concerns(asked))
+        self.worst(among, now, live, |part| part.concerns(asked))
     }
 
     /// The worst of all.
     pub(super) fn overview(&self, now: Timestamp, live: impl Fn(Lease) -> bool) -> Option<Standing> {
-        self.worst(now, live, |_| true)
+        self.worst(Among::Others, now, live, |_| true)
     }
 
     fn worst(
         &self,
+        among: Among,
         now: Timestamp,
         live: impl Fn(Lease) -> bool,
         counts: impl Fn(&Part) -> bool,
@@ -68,7 +74,7 @@ impl Parts {
             _ => None,
         };
         let parts = self.0.iter().filter(|part| counts(part));
-        parts.filter_map(|part| part.standing(now, &live)).max_by_key(rank)
+        parts.filter_map(|part| part.standing(among, now, &live)).max_by_key(rank)
     }
 
     /// Failures in a row, as far as they concern `asked`.
@@ -122,6 +128,7 @@ impl Parts {
         }
         let all = self.part(None, asked.call, why, now);
         if all.is_resting(now) {
+            all.rest_alone(now);
             return;
         }
         all.strikes = all.strikes.saturating_add(1);
@@ -170,6 +177,7 @@ impl Part {
             call,
             why,
             until: None,
+            alone_from: now,
             touched: now,
             failures: 0,
             strikes: 0,
@@ -190,13 +198,15 @@ impl Part {
         self.until.unwrap_or(self.touched).max(self.touched).plus_ms(FORGET_MS) <= now
     }
 
-    fn standing(&self, now: Timestamp, live: impl Fn(Lease) -> bool) -> Option<Standing> {
+    fn standing(&self, among: Among, now: Timestamp, live: impl Fn(Lease) -> bool) -> Option<Standing> {
         let until = self.until.filter(|_| !self.is_forgotten(now))?;
+        let last = among == Among::Nobody && self.why == Rest::Faults;
+        let until = if last { until.min(self.alone_from) } else { until };
         if until > now {
             return Some(Standing::Cooling { why: self.why, remaining_ms: until.since_ms(now) });
         }
         // Whose fault it was is not known where callers failed: all may try then, at once.
-        let alone = self.caller.is_some() || self.why == Rest::RateLimited;
+        let alone = !last && (self.caller.is_some() || self.why == Rest::RateLimited);
         let probing = self.probe.is_some_and(|(lease, until)| until > now && live(lease));
         if alone && probing {
             return Some(Standing::Cooling { why: self.why, remaining_ms: 0 });
@@ -208,12 +218,21 @@ impl Part {
         let pause = match told {
             Some(told) => told.ms(),
             // Attempts that began together fail together.
-            None if self.is_resting(now) => return,
+            None if self.is_resting(now) => return self.rest_alone(now),
             None => backoff_ms(self.failures, jitter),
         };
         let until = now.plus_ms(pause);
         if self.until.is_none_or(|known| known < until) {
             (self.why, self.until, self.probe) = (why, Some(until), None);
+            let short = why == Rest::Faults && told.is_none();
+            self.alone_from = if short { until.min(now.plus_ms(ALONE_MS_MAX)) } else { until };
+        }
+    }
+
+    /// An attempt failed that was made because nobody else was left.
+    fn rest_alone(&mut self, now: Timestamp) {
+        if self.alone_from <= now {
+            self.alone_from = now.plus_ms(ALONE_MS_MAX);
         }
     }
 }

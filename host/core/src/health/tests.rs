@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Asked, CHECK_EVERY_MS, COOLDOWN_MS_MAX, Call, Condition, Disabled, Health, INVALID_RECHECK_MS, Penalty,
-    QUOTA_RECHECK_MS, RECHECK_MS_MAX, Rest, Standing,
+    Among, Asked, CHECK_EVERY_MS, COOLDOWN_MS_MAX, Call, Condition, Disabled, Health, INVALID_RECHECK_MS,
+    Penalty, QUOTA_RECHECK_MS, RECHECK_MS_MAX, Rest, Standing,
 };
 use crate::failure::FailureClass::{
     self, BadRequest, InvalidCredential, Overloaded, Permission, QuotaExhausted, RateLimited, Transient,
@@ -179,6 +179,49 @@ fn what_two_callers_meet_in_a_row_rests_it_for_everyone_and_not_for_long() {
         health.fail(penalty(Transient, None), &alice(), later, 0);
     }
     assert_eq!(health.standing_for(&carol, later), Standing::Available);
+}
+
+#[test]
+fn the_last_one_left_rests_shortly_after_faults_and_may_be_tried_by_all_then() {
+    let mut health = Health::default();
+    let mut now = T0;
+    // Long rests: for alice, and for everyone.
+    for _ in 0..8 {
+        for caller in [alice(), bob(), alice()] {
+            health.fail(penalty(Transient, None), &caller, now, 0);
+        }
+        if let Standing::Cooling { remaining_ms, .. } = health.standing(now) {
+            now = now.plus_ms(remaining_ms);
+        }
+    }
+    for caller in [alice(), bob(), alice()] {
+        health.fail(penalty(Transient, None), &caller, now, 0);
+    }
+    let carol = asks(3, Operation::Generate, "m");
+    let alone = |health: &Health, asked, now| health.standing_among(Among::Nobody, &asked, now);
+    let short = |remaining_ms| Standing::Cooling { why: Rest::Faults, remaining_ms };
+    assert!(matches!(health.standing_for(&carol, now), Standing::Cooling { remaining_ms: 10_000.., .. }));
+    assert_eq!(alone(&health, carol, now), short(1_000));
+    let soon = now.plus_ms(1_000);
+    for caller in [alice(), bob(), carol] {
+        assert_eq!(alone(&health, caller, soon), Standing::HalfOpen);
+        health.begin(&caller, soon, LEASE_MS);
+        assert_eq!(alone(&health, caller, soon), Standing::HalfOpen, "one that tries blocks nobody");
+    }
+    // What fails then rests it shortly once more, and no longer for that.
+    health.fail(penalty(Transient, None), &alice(), soon, 0);
+    assert_eq!(alone(&health, alice(), soon), short(1_000));
+    assert_eq!(alone(&health, alice(), soon.plus_ms(1_000)), Standing::HalfOpen);
+}
+
+#[test]
+fn what_a_provider_asks_for_is_kept_though_nobody_else_is_left() {
+    for (class, why) in [(Overloaded, Rest::Faults), (RateLimited, Rest::RateLimited)] {
+        let mut health = Health::default();
+        health.fail(penalty(class, Some(9_000)), &alice(), T0, 0);
+        let rest = Standing::Cooling { why, remaining_ms: 9_000 };
+        assert_eq!(health.standing_among(Among::Nobody, &alice(), T0), rest);
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub struct Limits {
     pub upstream_first_byte_timeout_ms: Millis,
     /// Time between two pieces of an answer.
     pub upstream_idle_timeout_ms: Millis,
-    /// Silence after which a client's event stream gets a comment; 0 for never.
+    /// Silence after which a client's event stream gets a sign of life; 0 for never.
     pub stream_keep_alive_ms: u64,
     /// Bytes of an answer that must be seen whole before the client sees any of it.
     pub answer_bytes_max: usize,

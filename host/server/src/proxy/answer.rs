@@ -14,7 +14,7 @@ use tollgate_runtime::Exchange;
 
 use super::adapt::ResponsePath;
 use super::dialect::ErrorDialect;
-use super::error::ProxyError;
+use super::error::{ProxyError, is_final};
 use super::exchange;
 use super::flow::Flow;
 use super::forward::{self, Reply};
@@ -34,6 +34,8 @@ const PATIENCE_MS_MAX: u64 = 60_000;
 
 /// By this header, OpenAI and Anthropic tell their clients whether to try again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+const NO: HeaderValue = HeaderValue::from_static("false");
 
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
@@ -135,17 +137,24 @@ pub(super) fn refusal(error: &ProxyError, dialect: ErrorDialect, request_id: &st
     *response.status_mut() = error.status(dialect.protocol);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(ms) = error.retry_after_ms() {
+    let wait = error.try_again_ms();
+    if let Some(ms) = wait {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
-        if ms > PATIENCE_MS_MAX {
-            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
+    }
+    if wait.is_none_or(|ms| ms > PATIENCE_MS_MAX) {
+        headers.insert(SHOULD_RETRY, NO);
     }
     if let ProxyError::LimitReached(reached) = error {
         limit::tell(headers, &reached.standing, dialect.protocol, reached.at);
     }
-    if let ProxyError::MethodNotAllowed(allowed) = error {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    match error {
+        ProxyError::MethodNotAllowed(allowed) => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        ProxyError::UpgradeNotServed => {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        }
+        _ => {}
     }
     if matches!(error, ProxyError::MissingKey | ProxyError::InvalidKey) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -176,6 +185,16 @@ pub(super) fn without_body(response: Response<Outgoing>) -> Response<Outgoing> {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
+}
+
+/// The headers of a provider's own refusal, which says whether another try can fare better: as the provider does, or
+/// by its status where that is certain.
+pub(super) fn refusal_headers(upstream: &HeaderMap, status: StatusCode) -> HeaderMap {
+    let mut headers = client_headers(upstream, false);
+    if is_final(status.as_u16()) {
+        headers.entry(SHOULD_RETRY).or_insert(NO);
+    }
+    headers
 }
 
 /// Headers of an answer that was translated: none of the provider's fits it.

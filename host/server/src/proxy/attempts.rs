@@ -1,6 +1,7 @@
 //! The order in which a request tries who may serve it: one target after the other, each with its credentials, then the
 //! next priority, then the models that stand in.
 
+use tollgate_core::health::Among;
 use tollgate_core::id::CredentialId;
 use tollgate_core::retry::{Budget, Next};
 
@@ -23,6 +24,10 @@ pub(crate) struct Attempts<'d, 'a> {
     /// Attempts at the model at hand, and the most that there may be.
     made: u32,
     attempts_max: u32,
+    /// Attempts at any model.
+    any: bool,
+    /// Whether nobody was left, so that who rests after faults is asked too.
+    among: Among,
     /// Why those could not serve who were asked.
     unavailable: Unavailable,
 }
@@ -58,6 +63,8 @@ impl<'d, 'a> Attempts<'d, 'a> {
             last: 0,
             made: 0,
             attempts_max,
+            any: false,
+            among: Among::Others,
             unavailable: Unavailable::default(),
         };
         attempts.enter(0);
@@ -73,12 +80,35 @@ impl<'d, 'a> Attempts<'d, 'a> {
         }
     }
 
-    /// Takes the credential of the next attempt.
+    /// Takes the credential of the next attempt: of one that rests after faults where nobody else is left for the
+    /// first.
     ///
     /// # Errors
     /// 503 when nobody is left or in service, 429 when one is only at its limit, and what the policy's binding says
     /// when the policy fails.
     pub(crate) async fn next(
+        &mut self,
+        credentials: &Credentials,
+        directory: &Directory,
+        request: &Request,
+        query: &AttemptQuery<'_>,
+    ) -> Result<Chosen<'d, 'a>, ProxyError> {
+        loop {
+            let query = AttemptQuery { among: self.among, ..*query };
+            let chosen = self.choose(credentials, directory, request, &query).await;
+            let again = !self.any && self.among == Among::Others && self.unavailable.rests();
+            match chosen {
+                Err(error) if !again || matches!(error, ProxyError::Policy(_)) => return Err(error),
+                Err(_) => {
+                    (self.among, self.unavailable) = (Among::Nobody, Unavailable::default());
+                    self.enter(0);
+                }
+                chosen => return chosen,
+            }
+        }
+    }
+
+    async fn choose(
         &mut self,
         credentials: &Credentials,
         directory: &Directory,
@@ -94,6 +124,7 @@ impl<'d, 'a> Attempts<'d, 'a> {
                         state.tried.push(lease.credential().id);
                         self.last = at;
                         self.made += 1;
+                        self.any = true;
                         return Ok(Chosen { tier, target, lease });
                     }
                     Err(error @ ProxyError::Policy(_)) => return Err(error),

@@ -68,6 +68,9 @@ impl ProxyError {
             Self::MethodNotAllowed(_) => {
                 words(405, INVALID, Some("method_not_supported"), INVALID, "UNIMPLEMENTED")
             }
+            Self::UpgradeNotServed => {
+                words(426, INVALID, Some("upgrade_not_supported"), INVALID, "UNIMPLEMENTED")
+            }
             Self::UnknownModel(_) => {
                 words(404, INVALID, Some("model_not_found"), "not_found_error", "NOT_FOUND")
             }

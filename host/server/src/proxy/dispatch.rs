@@ -11,7 +11,7 @@ use http::Response;
 use http::response::Parts;
 use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::Penalty;
+use tollgate_core::health::{Among, Penalty};
 use tollgate_core::id::UserId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::retry::{self, Decision, Next, Phase};
@@ -73,6 +73,7 @@ impl Dispatch<'_> {
         let mut attempts = Attempts::new(self.destination, self.limits().attempts_max.0);
         let mut query = AttemptQuery {
             model: &self.inbound.model,
+            among: Among::Others,
             known: match conversation {
                 Some(known) => conversations.recall(known, self.lane.now()).await,
                 None => None,
@@ -315,7 +316,7 @@ fn refusal_of_upstream(head: &Parts, body: Bytes, ticket: Ticket<Attempting>) ->
     ticket.pass_refusal(head.status);
     let mut response = Response::new(Outgoing::from(body));
     *response.status_mut() = head.status;
-    *response.headers_mut() = answer::client_headers(&head.headers, false);
+    *response.headers_mut() = answer::refusal_headers(&head.headers, head.status);
     response
 }
 

@@ -8,6 +8,14 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Reply;
 
+/// The wait that is advised where nobody knows a better one.
+const SOON_MS: u64 = 1000;
+
+/// Whether a refusal of this status is the request's own: no other try of it fares better.
+pub(crate) const fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 408 | 409 | 425 | 429)
+}
+
 /// Why a request gets no answer of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProxyError {
@@ -29,6 +37,8 @@ pub(crate) enum ProxyError {
     UnknownPath(Option<String>),
     /// The path exists with other methods: these.
     MethodNotAllowed(&'static str),
+    /// The client asks for another protocol on this connection, which is not spoken there.
+    UpgradeNotServed,
     /// The model has no price, so nobody can say what it would cost.
     UnknownModel(String),
     /// The request is not what the protocol asks for.
@@ -168,6 +178,9 @@ impl ProxyError {
                 format!("There is nothing at this path. `{meant}` was probably meant.")
             }
             Self::MethodNotAllowed(allowed) => format!("This path takes {allowed}."),
+            Self::UpgradeNotServed => {
+                "No WebSocket is served at this path: send the request over HTTP.".to_owned()
+            }
             Self::UnknownModel(model) => {
                 format!("The model `{model}` does not exist or is not offered here.")
             }
@@ -221,7 +234,32 @@ impl ProxyError {
             Self::LimitReached(reached) => Some(reached.refused.retry_after_ms),
             Self::Upstream { retry_after_ms, .. } => *retry_after_ms,
             Self::AllDown(until) => *until,
-            Self::Unavailable | Self::Busy | Self::Full => Some(1000),
+            Self::Unavailable | Self::Busy | Self::Full => Some(SOON_MS),
+            _ => None,
+        }
+    }
+
+    /// After how long another try of the same request may fare better; `None` where none can.
+    pub(crate) fn try_again_ms(&self) -> Option<u64> {
+        match self {
+            Self::AllCooling(_) | Self::LimitReached(_) | Self::AllDown(_) => self.retry_after_ms(),
+            Self::Upstream { class, own, .. } => {
+                let final_for = match class {
+                    FailureClass::Permission => true,
+                    FailureClass::InvalidCredential => *own,
+                    FailureClass::QuotaExhausted => *own && self.retry_after_ms().is_none(),
+                    class => class.blames_request(),
+                };
+                (!final_for).then(|| self.retry_after_ms().unwrap_or(SOON_MS))
+            }
+            Self::Translated { status, .. } => (!is_final(*status)).then_some(SOON_MS),
+            Self::Unavailable
+            | Self::Busy
+            | Self::Full
+            | Self::BodyTimeout
+            | Self::UpstreamTimeout
+            | Self::Policy(_)
+            | Self::Internal => Some(SOON_MS),
             _ => None,
         }
     }

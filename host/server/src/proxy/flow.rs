@@ -28,9 +28,16 @@ use crate::config::Limits;
 use crate::state::memory::{Share, Spent};
 use crate::transport::{AnswerBody, AnswerError};
 
-/// What a client's stream gets in a long silence. A comment line without a blank line: some clients choke on an event
-/// that is nothing but a comment.
-const KEEP_ALIVE: &[u8] = b": ping\n";
+/// What a client's stream gets in a long silence, in its protocol's own words. OpenAI's clients get a comment line
+/// without a blank line: some choke on an event that is nothing but a comment. Google's get nothing, because its SDK
+/// for Go takes each line that is no data for a broken stream.
+const fn keep_alive(protocol: Protocol) -> Option<&'static [u8]> {
+    match protocol {
+        Protocol::AnthropicMessages => Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        Protocol::OpenaiChat | Protocol::OpenaiResponses => Some(b": ping\n"),
+        Protocol::Gemini => None,
+    }
+}
 
 /// What an upstream sends, as it passes the meter, the translation and the filter.
 pub(crate) struct Flow {
@@ -46,6 +53,8 @@ pub(crate) struct Flow {
     /// Whether the client reads a stream of events.
     events: bool,
     silence: Silence,
+    /// What the client gets in a long silence.
+    keep_alive: &'static [u8],
     coverage: Coverage,
     patience: Patience,
     /// The first bytes that the client got, where the end of a stream needs them.
@@ -83,10 +92,14 @@ impl Flow {
         events: bool,
         limits: &Limits,
     ) -> Self {
-        let keep_alive = Duration::from_millis(limits.stream_keep_alive_ms);
-        let keep_alive = Some(keep_alive).filter(|every| events && !every.is_zero());
+        let words = keep_alive(ticket.request().call.protocol).filter(|_| events);
+        let every = Duration::from_millis(limits.stream_keep_alive_ms);
+        let every = words.map(|_| every).filter(|every| !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
-        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), keep_alive, deadline);
+        let mut silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline);
+        if first.is_none() {
+            silence.has_lasted();
+        }
         let coverage = Coverage::of(ticket.hold(), events && ticket.request().call.streaming);
         let patience = Patience::new(limits, &ticket.lease().upstream.name);
         Self {
@@ -98,6 +111,7 @@ impl Flow {
             window: None,
             events,
             silence,
+            keep_alive: words.unwrap_or_default(),
             coverage,
             patience,
             begun: Bytes::new(),
@@ -234,7 +248,7 @@ impl Flow {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         let between_events = self.between_events();
         self.silence.poll(cx, between_events).map(|told| match told {
-            Told::KeepAlive => Piece::Bytes(Bytes::from_static(KEEP_ALIVE)),
+            Told::KeepAlive => Piece::Bytes(Bytes::from_static(self.keep_alive)),
             Told::TooLong => Piece::Broken(ProxyError::UpstreamTimeout),
         })
     }
@@ -339,9 +353,9 @@ impl Flow {
         Ok(told.into())
     }
 
-    /// Whether the last byte that the client got ended an event: a translation says whole events only.
+    /// Whether the last byte that the client got ended an event: what is translated or screened is whole events.
     fn between_events(&self) -> bool {
-        self.exchange.is_some() || self.ticket.meter.between_events()
+        self.exchange.is_some() || self.window.is_some() || self.ticket.meter.between_events()
     }
 
     /// The upstream has ended: what was held back until then, in the client's protocol.
@@ -417,6 +431,13 @@ impl Silence {
     fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant) -> Self {
         let now = Instant::now();
         Self { deadline, limit, keep_alive, since: now, told: now, timer: None }
+    }
+
+    /// The client has waited for as long as it does in silence before this began.
+    fn has_lasted(&mut self) {
+        if let Some(begun) = self.keep_alive.and_then(|every| self.told.checked_sub(every)) {
+            self.told = begun;
+        }
     }
 
     /// The upstream has sent something. Says whether the request's time is over all the same.

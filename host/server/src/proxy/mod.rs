@@ -60,6 +60,7 @@ mod spelling;
 pub(crate) mod states;
 pub(crate) mod taps;
 mod ticket;
+mod upgrade;
 pub(crate) mod window;
 
 use std::future::poll_fn;
@@ -113,6 +114,8 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
     }
     let mut copying = None;
     let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
+        // Who asks for a WebSocket goes on over HTTP as soon as there is none.
+        route if upgrade::asks(&parts) => (route.dialect(), Err(ProxyError::UpgradeNotServed)),
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
@@ -145,12 +148,8 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
 pub(crate) fn refuse(lane: &Lane, head: &Parts, words: &'static str) -> Response<Outgoing> {
     let id = lane.arrival().id.to_string();
     let dialect = match router::route(&head.method, head.uri.path()) {
-        Route::Call(call) => ErrorDialect::of(call.protocol, call.operation),
         Route::Models(listing) => models::listing_protocol(head, &listing).into(),
-        Route::Greeting => Protocol::OpenaiChat.into(),
-        Route::Options { protocol, .. }
-        | Route::WrongMethod { protocol, .. }
-        | Route::Unknown { protocol, .. } => protocol.into(),
+        route => route.dialect(),
     };
     let response = answer::refusal(&ProxyError::bad_request(words, None), dialect, &id);
     let page = cors::page(&lane.shared.settings.server.cors_origins, &head.headers);

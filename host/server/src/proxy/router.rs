@@ -4,6 +4,7 @@
 use http::Method;
 use tollgate_core::protocol::{Operation, Protocol};
 
+use super::dialect::ErrorDialect;
 use super::doors;
 
 /// Where a request goes.
@@ -45,6 +46,19 @@ pub(crate) struct Listing {
     pub(crate) name: Option<String>,
     /// The protocol in whose shape it is, where the path says so; else the headers do.
     pub(crate) protocol: Option<Protocol>,
+}
+
+impl Route {
+    /// In whose words an error is told there.
+    pub(crate) fn dialect(&self) -> ErrorDialect {
+        match self {
+            Self::Call(call) => ErrorDialect::of(call.protocol, call.operation),
+            Self::Models(_) | Self::Greeting => Protocol::OpenaiChat.into(),
+            Self::Options { protocol, .. }
+            | Self::WrongMethod { protocol, .. }
+            | Self::Unknown { protocol, .. } => (*protocol).into(),
+        }
+    }
 }
 
 /// A call to a provider, as far as the path tells.

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tollgate_core::health::{Asked, Call};
+use tollgate_core::health::{Among, Asked, Call};
 use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
@@ -17,7 +17,7 @@ use crate::routing::plan::{Destination, Target};
 use crate::state::concurrency::Permit;
 use crate::state::credentials::Credential;
 use crate::state::credentials::{Credentials, Use, View};
-use crate::state::deciders::Ineligible;
+use crate::state::deciders::{Ineligible, Wanted};
 use crate::state::directory::{Caller, Directory};
 use crate::state::trace::{self, Detail, detail};
 use crate::upstream::{CallKind, Upstream};
@@ -92,6 +92,8 @@ pub(crate) struct AttemptQuery<'q> {
     pub(crate) known: Option<(CredentialId, u32)>,
     /// The model, as the client names it.
     pub(crate) model: &'q str,
+    /// Who else could serve.
+    pub(crate) among: Among,
     /// Prompt tokens, by estimate.
     pub(crate) tokens: u64,
     /// Longest that the request may take.
@@ -130,6 +132,11 @@ impl Unavailable {
             ProxyError::AllDown(until) => self.add(Ineligible::Down(*until)),
             _ => {}
         }
+    }
+
+    /// Whether one is out of service that may soon be back.
+    pub(crate) const fn rests(self) -> bool {
+        self.down_ms.is_some()
     }
 
     /// What the client is told.
@@ -200,8 +207,9 @@ pub(crate) async fn next(
             detail!({"chosen": credential.id.to_string(), "candidates": seen.collect::<Vec<_>>()})
         });
         let lease_ms = query.request_ms.saturating_add(LEASE_SLACK_MS);
-        let asks = asks(*upstream_call);
-        match credentials.take(credential, asks, query.tokens, lease_ms, query.now).await {
+        let AttemptQuery { among, tokens, now, .. } = *query;
+        let (asked, limits) = (asks(*upstream_call), credential.limits);
+        match credentials.take(credential, Wanted { asked, among, limits, tokens, now, lease_ms }).await {
             Ok(granted) => {
                 let (upstream, upstream_call) = (Rc::clone(upstream), *upstream_call);
                 return Ok(Lease { granted, upstream, upstream_call, permit: Permit::default() });
@@ -246,7 +254,8 @@ fn candidate(
     asked: &Asked,
     query: &AttemptQuery<'_>,
 ) -> Result<Candidate, Ineligible> {
-    let View { half_open, in_flight, failures, idle_ms } = credentials.look(credential, asked, query.now)?;
+    let View { half_open, in_flight, failures, idle_ms } =
+        credentials.look(credential, (asked, query.among), query.now)?;
     let affinity = query.known.filter(|(known, _)| *known == credential.id).map_or(0, |(_, worth)| worth);
     Ok(Candidate {
         handle: 0,

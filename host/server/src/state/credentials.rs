@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tollgate_core::failure::FailureClass;
-use tollgate_core::health::{Asked, Disabled, Health, Lease, Penalty, Rest, Standing};
+use tollgate_core::health::{Among, Asked, Disabled, Health, Lease, Penalty, Rest, Standing};
 use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{RateLimits, RateMeter};
@@ -167,8 +167,13 @@ impl Live {
 
 impl State {
     /// Whether it may serve, and as what: half-open where the next attempt is a probe.
-    fn fit(&self, credential: &Credential, asked: &Asked, now: Timestamp) -> Result<bool, Ineligible> {
-        let half_open = match self.health.standing_for(asked, now) {
+    fn fit(
+        &self,
+        credential: &Credential,
+        (asked, among): (&Asked, Among),
+        now: Timestamp,
+    ) -> Result<bool, Ineligible> {
+        let half_open = match self.health.standing_among(among, asked, now) {
             Standing::Available => false,
             Standing::HalfOpen => true,
             Standing::Cooling { why: Rest::RateLimited, remaining_ms } => {
@@ -239,11 +244,11 @@ impl Credentials {
     pub(crate) fn look(
         &self,
         credential: &Credential,
-        asked: &Asked,
+        (asked, among): (&Asked, Among),
         now: Timestamp,
     ) -> Result<View, Ineligible> {
         let state = credential.live.lock();
-        let half_open = state.fit(credential, asked, now)?;
+        let half_open = state.fit(credential, (asked, among), now)?;
         admit(&credential.limits, &mut state.meter.clone(), now)?;
         let health = &state.health;
         Ok(View {
@@ -258,17 +263,9 @@ impl Credentials {
     ///
     /// # Errors
     /// Why it cannot serve now: it may have reached a limit, or its probe may have begun, since it was looked at.
-    pub(crate) async fn take(
-        &self,
-        credential: &Arc<Credential>,
-        asked: Asked,
-        tokens: u64,
-        lease_ms: u64,
-        now: Timestamp,
-    ) -> Result<Use, Ineligible> {
-        let mut granted = Use::begin(credential, asked, tokens, lease_ms, now)?;
+    pub(crate) async fn take(&self, credential: &Arc<Credential>, wanted: Wanted) -> Result<Use, Ineligible> {
+        let mut granted = Use::begin(credential, &wanted)?;
         if let Some(shared) = &self.shared {
-            let wanted = Wanted { asked, limits: credential.limits, tokens, now, lease_ms };
             // Whatever comes of it, this node's own count is taken back with what is dropped.
             let number = shared.take(credential.id, wanted).await?;
             granted.shared = Some((Arc::clone(shared), number));
@@ -293,15 +290,10 @@ pub(crate) struct Use {
 }
 
 impl Use {
-    fn begin(
-        credential: &Arc<Credential>,
-        asked: Asked,
-        tokens: u64,
-        lease_ms: u64,
-        now: Timestamp,
-    ) -> Result<Self, Ineligible> {
+    fn begin(credential: &Arc<Credential>, wanted: &Wanted) -> Result<Self, Ineligible> {
+        let Wanted { asked, among, tokens, now, lease_ms, .. } = *wanted;
         let mut state = credential.live.lock();
-        state.fit(credential, &asked, now)?;
+        state.fit(credential, (&asked, among), now)?;
         admit(&credential.limits, &mut state.meter, now)?;
         let lent = credential.lender.is_some();
         if lent {

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_core::health::{Asked, Penalty};
+use tollgate_core::health::{Among, Asked, Penalty};
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::{Claim, Held, Insufficient, Settlement};
 use tollgate_core::lending::NotLent;
@@ -137,6 +137,8 @@ impl From<NotLent> for Ineligible {
 pub struct Wanted {
     /// By whom, and for what.
     pub asked: Asked,
+    /// Who else could serve.
+    pub among: Among,
     /// What its owner or the operator limits it to.
     pub limits: RateLimits,
     /// Tokens that the request is expected to use.
