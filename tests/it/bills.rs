@@ -429,21 +429,21 @@ async fn what_providers_document_is_billed_to_the_micropoint_streamed_or_not() {
 #[tokio::test]
 async fn a_stream_that_is_cut_is_billed_by_what_passed_and_marked_as_an_estimate() {
     for (protocol, model, begun, usage, charge) in [
-        // Nothing was stated: 32 bytes asked are 11 tokens, eight bytes of text are 2. 11 x 2,500 + 2 x 10,000.
+        // Nothing was stated: four tokens around no text, eight bytes of text are 2. 4 x 2,500 + 2 x 10,000.
         (
             "chat",
             "gpt-4o",
             json!(null),
-            Usage::of(Quality::Estimated, &[(Class::Input, 11), (Class::Output, 2)]),
-            47_500,
+            Usage::of(Quality::Estimated, &[(Class::Input, 4), (Class::Output, 2)]),
+            30_000,
         ),
-        // 33 bytes: 11 x 4,000 + 2 x 20,000.
+        // 4 x 4,000 + 2 x 20,000.
         (
             "responses",
             "gpt-5.6",
             json!(null),
-            Usage::of(Quality::Estimated, &[(Class::Input, 11), (Class::Output, 2)]),
-            84_000,
+            Usage::of(Quality::Estimated, &[(Class::Input, 4), (Class::Output, 2)]),
+            56_000,
         ),
         // The prompt was stated, and of the output its first token: 25 x 3,000 + 7 x 300 + 2 x 15,000.
         (

@@ -71,8 +71,8 @@ async fn who_leaves_pays_for_what_came_and_nothing_else() {
     drop(client);
     upstream.closed().await;
     let before = rig.records(1).await.remove(0);
-    // 32 bytes of request are 11 tokens at 2,500.
-    assert_eq!((before.outcome, before.charge.get()), (Outcome::CancelledBeforeFirstByte, 11 * 2_500));
+    // A prompt without a text has four tokens around it, at 2,500.
+    assert_eq!((before.outcome, before.charge.get()), (Outcome::CancelledBeforeFirstByte, 4 * 2_500));
 
     rig.upstream.enqueue(Script::sse().chunk(EVENT).hang());
     let mut client = Connection::open(rig.addr()).await;
@@ -83,9 +83,9 @@ async fn who_leaves_pays_for_what_came_and_nothing_else() {
     drop(client);
     upstream.closed().await;
     let after = rig.records(2).await.pop().expect("a record");
-    // 32 bytes of request are 11 tokens at 2,500, two came at 10,000.
-    assert_eq!((after.usage[Class::Input], after.usage[Class::Output]), (11, 2));
-    assert_eq!((after.usage.quality, after.charge.get()), (Quality::Estimated, 11 * 2_500 + 2 * 10_000));
+    // Those four at 2,500, and two came at 10,000.
+    assert_eq!((after.usage[Class::Input], after.usage[Class::Output]), (4, 2));
+    assert_eq!((after.usage.quality, after.charge.get()), (Quality::Estimated, 4 * 2_500 + 2 * 10_000));
     rig.stop().await;
 }
 

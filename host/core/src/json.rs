@@ -84,10 +84,16 @@ pub fn members(body: &[u8], mut visit: impl FnMut(&[u8], Value)) -> Result<(), J
     scanner.end()
 }
 
-/// Is told of the members of the objects inside a value, each when its own value has been read.
+/// Is told of what is inside a body: of the members of the objects in it, each when its own value has been read.
 pub trait Nested {
     /// A member of an object that lies `depth` deep: the outermost one of the body is at 1.
     fn member(&mut self, depth: usize, name: &[u8], value: Value);
+
+    /// The value of a member of the outermost object begins.
+    fn begins(&mut self, _name: &[u8]) {}
+
+    /// A string that is a value stands for so many bytes of text.
+    fn string(&mut self, _bytes: usize) {}
 }
 
 /// Nobody listens.

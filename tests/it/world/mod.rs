@@ -3,5 +3,6 @@
 mod browsers;
 mod credentials;
 mod doors;
+mod estimates;
 mod keepalive;
 mod refusals;

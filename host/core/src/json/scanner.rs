@@ -17,12 +17,14 @@ pub(crate) struct Scanner<'a> {
     depth: usize,
     /// Escapes that it has read over.
     escapes: usize,
+    /// Bytes by which those are longer than what they stand for.
+    surplus: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// Stands before the first byte of `body`.
     pub(crate) const fn new(body: &'a [u8]) -> Self {
-        Self { body, at: 0, depth: 0, escapes: 0 }
+        Self { body, at: 0, depth: 0, escapes: 0, surplus: 0 }
     }
 
     /// Stands inside of the outermost object, before byte `at` of the body.
@@ -68,7 +70,9 @@ impl<'a> Scanner<'a> {
             Kind::Object => self.nested_members(nested)?,
             Kind::Array => self.elements(nested)?,
             Kind::String => {
-                self.string()?;
+                let surplus = self.surplus;
+                let raw = self.string()?;
+                nested.string(raw.len() - (self.surplus - surplus));
             }
             Kind::Number => self.number()?,
             Kind::Bool => self.word(if self.peek() == Some(b't') { b"true" } else { b"false" })?,
@@ -161,6 +165,7 @@ impl<'a> Scanner<'a> {
         let mut more = self.open(Kind::Object)?;
         while more {
             let name = self.name()?;
+            nested.begins(&name);
             let value = self.value_with(nested)?;
             visit(&name, value);
             more = self.more(Kind::Object)?;
@@ -256,12 +261,13 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_escape(&mut self) -> Result<(), JsonError> {
-        let length = match self.rest() {
-            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            escape if code_unit(escape).is_some() => 6,
+        let (length, stands_for) = match (self.rest(), code_unit(self.rest())) {
+            ([_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..], _) => (2, 1),
+            (_, Some(unit)) => (6, utf8_bytes(unit)),
             _ => return Err(self.expected("unknown escape")),
         };
         self.escapes += 1;
+        self.surplus += length - stands_for;
         self.at += length;
         Ok(())
     }
@@ -292,6 +298,15 @@ impl<'a> Scanner<'a> {
 
     const fn expected(&self, reason: &'static str) -> JsonError {
         JsonError { offset: self.at, reason }
+    }
+}
+
+/// How many bytes of UTF-8 a unit of UTF-16 stands for; of a character of two, each half has two.
+const fn utf8_bytes(unit: u16) -> usize {
+    match unit {
+        0..=0x7f => 1,
+        0x80..=0x7ff | 0xd800..=0xdfff => 2,
+        _ => 3,
     }
 }
 

@@ -15,6 +15,7 @@ use tollgate_core::usage::Class;
 
 use super::error::ProxyError;
 use super::members::Member;
+use super::prompt::{Part, Prompt};
 
 /// Uses of a hosted tool that a hold covers where the request sets no bound of its own.
 const TOOL_USES: u64 = 3;
@@ -228,6 +229,11 @@ impl Extras {
         if tiered { price.tiers.dearest() } else { TierFactors::STANDARD_PPM }
     }
 
+    /// Whether the prompt has more than what the body shows.
+    pub(super) const fn hides_of_prompt(&self) -> bool {
+        self.unseen || self.added_tokens > 0
+    }
+
     /// Prompt tokens that the body does not show; `named` stands for a file, a conversation or a cache.
     pub(super) const fn unseen_tokens(&self, named: u64) -> u64 {
         self.added_tokens.saturating_add(if self.unseen { named } else { 0 })
@@ -261,13 +267,27 @@ pub(super) struct Below<'a> {
     /// Addresses from which the provider fetches something.
     remote: u64,
     documents: bool,
+    /// What the model reads of it.
+    pub(super) prompt: Prompt,
+    /// What the member at hand is to the prompt.
+    part: Part,
 }
 
 impl<'a> Below<'a> {
     /// For a body of a call in this protocol.
     pub(super) const fn new(body: &'a [u8], protocol: Protocol, operation: Operation) -> Self {
         let typed = !matches!(protocol, Protocol::Gemini) || matches!(operation, Operation::Interact);
-        Self { body, typed, hosted: Vec::new(), files: 0, remote: 0, documents: false }
+        let prompt = Prompt::EMPTY;
+        Self {
+            body,
+            typed,
+            hosted: Vec::new(),
+            files: 0,
+            remote: 0,
+            documents: false,
+            prompt,
+            part: Part::None,
+        }
     }
 
     fn any_in(&self, range: Range<usize>) -> bool {
@@ -287,7 +307,20 @@ impl<'a> Below<'a> {
 }
 
 impl Nested for Below<'_> {
+    fn begins(&mut self, name: &[u8]) {
+        self.part = Part::of(name);
+    }
+
+    fn string(&mut self, bytes: usize) {
+        if self.part == Part::Said {
+            self.prompt.say(bytes);
+        }
+    }
+
     fn member(&mut self, depth: usize, name: &[u8], value: Value) {
+        if self.part == Part::Said {
+            self.prompt.look_at(self.body, name, value);
+        }
         match name {
             b"type" => self.kind(depth, value),
             b"file_id" | b"file_uri" | b"fileUri" | b"file_url" if value.kind == Kind::String => {

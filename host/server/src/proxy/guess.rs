@@ -1,4 +1,5 @@
-//! What a call used that nobody stated, because its client left before: what answers of its model usually have.
+//! What a call used that nobody stated, because its client left before: what its prompt has by its text and by what the
+//! last ones had, and what answers of its model usually have.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::state::habits::Expected;
 /// Output tokens that a model makes in a second, at most: no more was made by the time at which a client left.
 const TOKENS_PER_SECOND: u64 = 60;
 
+/// Tokens that a provider puts around any prompt.
+const AROUND: u64 = 4;
+
 /// What a request used whose client left before its answer began: its prompt, once a provider had it, and what that may
 /// have made of it by then.
 pub(super) fn unawaited(shared: &Shared, attempting: &Attempting, outcome: Outcome) -> Usage {
@@ -23,7 +27,19 @@ pub(super) fn unawaited(shared: &Shared, attempting: &Attempting, outcome: Outco
     let output = likely.min(made_in(worked)).min(covered(attempting.hold()));
     // Nothing of a stream has shown: whatever was made is hidden.
     let class = if request.call.streaming { Class::Reasoning } else { Class::Output };
-    Usage::of(Quality::Estimated, &[(Class::Input, request.input_estimate), (class, output)])
+    Usage::of(
+        Quality::Estimated,
+        &[(Class::Input, prompt(shared, request, attempting.model())), (class, output)],
+    )
+}
+
+/// Prompt tokens that nobody stated: four bytes of text a token, or as many as the last prompts of this caller or to
+/// this model had.
+pub(super) fn prompt(shared: &Shared, request: &Request, model: &str) -> u64 {
+    let Request { prompt, caller, .. } = request;
+    let tokens = shared.habits.prompt_tokens(caller.user, model, prompt.text_tokens());
+    let around = if request.call.operation.generates() { AROUND } else { 0 };
+    tokens.saturating_add(prompt.blob_tokens()).saturating_add(around)
 }
 
 /// Output tokens of an answer whose client left amid of it, beside those that showed.

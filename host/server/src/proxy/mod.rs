@@ -2,8 +2,8 @@
 //!
 //! 1. [`router`] finds the call that a path stands for, or which of the [`doors`] was meant, [`authenticate`] who
 //!    calls, and [`limit`] whether they may, now. What the browser of a web page is told of all that is [`cors`].
-//! 2. [`read`] takes the body in and finds the [`members`] that decide something (numbers in their plain [`spelling`]),
-//!    and [`context`] shortens a conversation where the key has a window.
+//! 2. [`read`] takes the body in and finds the [`members`] that decide something (numbers in their plain [`spelling`])
+//!    and the [`prompt`], and [`context`] shortens a conversation where the key has a window.
 //! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, all of its
 //!    [`extras`] have a price, and the account carries what [`reserve`] claims of it, with a limit to its [`output`]
 //!    where it carries less than all. From here on the request has a [`ticket`], which ends once, and goes from one of
@@ -47,6 +47,7 @@ pub(crate) mod meter;
 pub(crate) mod models;
 mod output;
 pub(crate) mod platform;
+pub(crate) mod prompt;
 pub(crate) mod read;
 pub(crate) mod record;
 mod refusal;
@@ -237,6 +238,7 @@ async fn proxy(
         caller,
         call: inbound.call(),
         input_estimate: admit::input_estimate(&inbound),
+        prompt: inbound.prompt,
         body_bytes: inbound.body.len() as u64,
         output_limit: inbound.output_tokens_max,
         key_permit,

@@ -18,6 +18,7 @@ use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
 use super::extras::{Below, Extras};
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
+use super::prompt::Prompt;
 use super::router::Call;
 use super::spelling;
 use crate::config::Limits;
@@ -66,6 +67,8 @@ pub(crate) struct Inbound {
     pub(crate) answers: u64,
     /// What it asks for beside text.
     pub(crate) extras: Extras,
+    /// What of it the model reads.
+    pub(crate) prompt: Prompt,
     /// Room for the body among all that is held.
     pub(crate) share: Option<Share>,
     /// Top-level members by name and place, for splices that an adapter declares.
@@ -109,7 +112,8 @@ impl Inbound {
         if !self.splices.is_empty() {
             self.splices = without(&body, &self.members, &OWN_MEMBERS);
         }
-        Ok(Self { body, ..self })
+        let prompt = self.prompt.left(body.len(), self.body.len());
+        Ok(Self { body, prompt, ..self })
     }
 
     /// The same request for the model without its mark, where none is `known` by the name with it: Claude Code marks
@@ -230,6 +234,7 @@ pub(super) fn peek(
         return peek(call, headers, query, plain);
     }
     let extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
+    let prompt = below.prompt.with(&members, extras.hides_of_prompt());
     let streaming = match call.streaming {
         Some(streaming) => streaming,
         None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?
@@ -253,6 +258,7 @@ pub(super) fn peek(
         output_tokens_max: limit.map(|limit| limit.saturating_mul(answers)),
         answers,
         extras,
+        prompt,
         share: None,
         members,
         body,

@@ -13,6 +13,7 @@ use tollgate_runtime::Policies;
 
 use super::dialect::ErrorDialect;
 use super::limit::KeyPermit;
+use super::prompt::Prompt;
 use crate::routing::plan::Target;
 use crate::routing::snapshot::{RoutingSnapshot, Screen};
 use crate::state::accounts;
@@ -34,8 +35,10 @@ pub(crate) struct Request {
     pub(crate) caller: Arc<Caller>,
     /// What the client asks for.
     pub(crate) call: CallKind,
-    /// Prompt tokens by the size of the request.
+    /// Prompt tokens by the size of the request: rather too many, for what is kept back.
     pub(crate) input_estimate: u64,
+    /// What of it the model reads.
+    pub(crate) prompt: Prompt,
     /// Bytes of its body.
     pub(crate) body_bytes: u64,
     /// The most output tokens that it allows, all its answers together.

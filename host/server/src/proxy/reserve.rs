@@ -290,6 +290,10 @@ fn priced<T>(
 }
 
 /// Why nothing is held.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a claim that is refused is made again with the request as it was"
+)]
 enum Unheld {
     /// The account does not carry it; the request is as it was.
     Refused(Request, HoldRefused),

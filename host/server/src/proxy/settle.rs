@@ -43,14 +43,19 @@ pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
     closed.post(shared, tried);
 }
 
-/// Remembers how long a finished answer was, and how much of that showed.
+/// Remembers how long a finished answer was, and how much of that showed, and how many tokens its prompt had.
 fn learn(shared: &Shared, ended: &Ended, outcome: Outcome, usage: &Usage) {
     if let Ended::Answered { answered, .. } = ended
         && outcome == Outcome::Ok
         && usage.quality == Quality::Exact
         && answered.request().call.operation.generates()
     {
-        shared.habits.note(answered.model(), usage.output_total(), answered.meter.estimated_output());
+        let (model, request) = (answered.model(), answered.request());
+        shared.habits.note(model, usage.output_total(), answered.meter.estimated_output());
+        if request.prompt.is_all_text() {
+            let (text, stated) = (request.prompt.text_tokens(), usage.prompt_total());
+            shared.habits.note_prompt(request.caller.user, model, text, stated);
+        }
     }
 }
 
@@ -124,28 +129,29 @@ fn tell_of(shared: &Shared, facts: &mut Facts<'_>, stated: &Usage, charged: &Usa
 
 fn usage(shared: &Shared, answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage {
     let (meter, request) = (&answered.meter, answered.request());
+    let prompt = || guess::prompt(shared, request, answered.model());
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
-        Some(usage) if !cut => with_both_sides(usage, meter, request),
+        Some(usage) if !cut => with_both_sides(usage, meter, prompt),
         Some(usage) => {
             // Where it said that it was whole, or what was hidden, what it stated is all of it; so is what stands in an
             // answer that is none of events.
             let all = !request.call.streaming || meter.ended() || usage[Class::Reasoning] > 0;
             let hidden = if all { 0 } else { guess::unshown(shared, answered, outcome) };
-            at_least_what_passed(with_both_sides(usage, meter, request), meter, hidden)
+            at_least_what_passed(with_both_sides(usage, meter, prompt), meter, hidden)
         }
         None if request.call.operation.generates()
             && meter.estimated_output() == 0
             && outcome != Outcome::CancelledAfterFirstByte =>
         {
-            unread(answered, outcome)
+            unread(answered, outcome, prompt)
         }
         // Embeddings have no text to tell by, and Gemini states no usage for them: what came back for them was paid by
         // its input.
         None => Usage::of(
             Quality::Estimated,
             &[
-                (Class::Input, request.input_estimate),
+                (Class::Input, prompt()),
                 (Class::Output, meter.estimated_output()),
                 (Class::Reasoning, guess::unshown(shared, answered, outcome)),
             ],
@@ -154,10 +160,10 @@ fn usage(shared: &Shared, answered: &Answered, stated: Option<Usage>, outcome: O
 }
 
 /// A side that was not stated is what passed of it: a provider that counts one side bills for both.
-fn with_both_sides(mut usage: Usage, meter: &Meter, request: &Request) -> Usage {
+fn with_both_sides(mut usage: Usage, meter: &Meter, prompt: impl Fn() -> u64) -> Usage {
     if usage.quality == Quality::Estimated {
         if usage.prompt_total() == 0 {
-            usage[Class::Input] = request.input_estimate;
+            usage[Class::Input] = prompt();
         }
         if usage.output_total() == 0 {
             usage[Class::Output] = meter.estimated_output();
@@ -169,13 +175,13 @@ fn with_both_sides(mut usage: Usage, meter: &Meter, request: &Request) -> Usage 
 /// The usage of an answer that states none and in which no text was found. It was an answer all the same: its prompt
 /// was taken, and in an encoding in which no text can be found its bytes bound its output. Of one that failed, or was
 /// left, nothing is known, and nothing is made up.
-fn unread(answered: &Answered, outcome: Outcome) -> Usage {
-    let (meter, request) = (&answered.meter, answered.request());
+fn unread(answered: &Answered, outcome: Outcome, prompt: impl Fn() -> u64) -> Usage {
+    let meter = &answered.meter;
     if !matches!(outcome, Outcome::Ok | Outcome::Partial) || meter.failed() {
         return Usage::default();
     }
     let output = (Class::Output, meter.illegible_output());
-    Usage::of(Quality::Estimated, &[(Class::Input, request.input_estimate), output])
+    Usage::of(Quality::Estimated, &[(Class::Input, prompt()), output])
 }
 
 /// A stream that was cut may have stated its output before it grew, and before what of it was `hidden`.
