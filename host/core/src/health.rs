@@ -112,6 +112,7 @@ impl Call {
     pub fn new(operation: Operation, model: &str) -> Self {
         let operation = match operation {
             Operation::EmbedBatch => Operation::Embed,
+            Operation::Complete => Operation::Generate,
             other => other,
         };
         // FNV-1a: nobody gains by two names that meet.

@@ -45,14 +45,43 @@ pub enum Operation {
     ListModels,
     /// Run an interaction (Gemini `interactions`): billed as an answer is.
     Interact,
+    /// Go on with a text (OpenAI `completions`): billed as an answer is.
+    Complete,
+    /// Make images of words: billed by tokens or by the image.
+    MakeImages,
+    /// Make images of images: likewise.
+    EditImages,
+    /// Speak a text: billed by the character.
+    Speak,
+    /// Write down what is spoken: billed by tokens or by the second.
+    Transcribe,
+    /// Write it down in English: likewise.
+    TranslateSpeech,
+    /// Judge texts: billed by input.
+    Moderate,
+    /// Order documents by a question: billed by input.
+    Rerank,
 }
 
 impl Operation {
     /// All that a record may name: see [`Operation::recorded`].
-    pub const ALL: [Self; 5] =
-        [Self::Generate, Self::CountTokens, Self::Embed, Self::EmbedBatch, Self::ListModels];
+    pub const ALL: [Self; 12] = [
+        Self::Generate,
+        Self::CountTokens,
+        Self::Embed,
+        Self::EmbedBatch,
+        Self::ListModels,
+        Self::MakeImages,
+        Self::EditImages,
+        Self::Speak,
+        Self::Transcribe,
+        Self::TranslateSpeech,
+        Self::Moderate,
+        Self::Rerank,
+    ];
 
-    /// The operation as which it is recorded and counted: an interaction counts as an answer.
+    /// The operation as which it is recorded and counted: interactions and completions count as
+    /// answers.
     #[must_use]
     pub const fn recorded(self) -> Self {
         if self.generates() { Self::Generate } else { self }
@@ -68,19 +97,33 @@ impl Operation {
             Self::EmbedBatch => "embed-batch",
             Self::ListModels => "list-models",
             Self::Interact => "interact",
+            Self::Complete => "complete",
+            Self::MakeImages => "make-images",
+            Self::EditImages => "edit-images",
+            Self::Speak => "speak",
+            Self::Transcribe => "transcribe",
+            Self::TranslateSpeech => "translate-speech",
+            Self::Moderate => "moderate",
+            Self::Rerank => "rerank",
         }
     }
 
     /// Whether the operation costs points at all.
     #[must_use]
     pub const fn billed(self) -> bool {
-        matches!(self, Self::Generate | Self::Embed | Self::EmbedBatch | Self::Interact)
+        !matches!(self, Self::CountTokens | Self::ListModels)
     }
 
     /// Whether a model writes an answer.
     #[must_use]
     pub const fn generates(self) -> bool {
-        matches!(self, Self::Generate | Self::Interact)
+        matches!(self, Self::Generate | Self::Interact | Self::Complete)
+    }
+
+    /// Whether its request is a form with files in it.
+    #[must_use]
+    pub const fn is_form(self) -> bool {
+        matches!(self, Self::EditImages | Self::Transcribe | Self::TranslateSpeech)
     }
 }
 

@@ -76,8 +76,14 @@ macro_rules! same_cases {
 
 same_cases!(Protocol => types::Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
 same_cases!(types::Protocol => Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
-same_cases!(Operation => types::Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact });
-same_cases!(types::Operation => Operation { Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact });
+same_cases!(Operation => types::Operation {
+    Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact, Complete, MakeImages, EditImages, Speak,
+    Transcribe, TranslateSpeech, Moderate, Rerank,
+});
+same_cases!(types::Operation => Operation {
+    Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact, Complete, MakeImages, EditImages, Speak,
+    Transcribe, TranslateSpeech, Moderate, Rerank,
+});
 same_cases!(Owner => types::Owner { User, Platform, Shared });
 same_cases!(Quality => types::Quality { Exact, Estimated, Missing });
 same_cases!(types::Quality => Quality { Exact, Estimated, Missing });

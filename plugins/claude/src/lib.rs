@@ -14,7 +14,7 @@ use tollgate_protocols::anthropic::{self, MessageUsage};
 use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
-use tollgate_translator::{Model, counted_by, from_all_to, translate};
+use tollgate_translator::{Model, completed_by, counted_by, from_all_to, translate};
 
 const VERSION: &str = "/v1";
 const PROTOCOL: Protocol = Protocol::AnthropicMessages;
@@ -88,7 +88,7 @@ impl Adapter for Claude {
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
-            translates: [from_all_to(PROTOCOL), counted_by(PROTOCOL)].concat(),
+            translates: [from_all_to(PROTOCOL), completed_by(PROTOCOL), counted_by(PROTOCOL)].concat(),
             reset_headers: RESET_HEADERS.map(str::to_owned).to_vec(),
             error_header: Some(AMAZON_ERROR.to_owned()),
             platforms: platforms::all(),

@@ -15,7 +15,7 @@ use tollgate_protocols::connection::{Connection, Route, client_headers};
 use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
-use tollgate_translator::{Model, counted_by, embedded_by, from_all_to, translate};
+use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all_to, translate};
 
 const VERSION: &str = "/v1beta";
 const PROTOCOL: Protocol = Protocol::Gemini;
@@ -95,7 +95,13 @@ impl Adapter for Gemini {
             usage_taps: USAGE_TAPS.into_iter().map(usage_tap).collect(),
             text_taps: TEXT_TAPS.into_iter().map(text_tap).collect(),
             stream_options: Vec::new(),
-            translates: [from_all_to(PROTOCOL), counted_by(PROTOCOL), embedded_by(PROTOCOL)].concat(),
+            translates: [
+                from_all_to(PROTOCOL),
+                completed_by(PROTOCOL),
+                counted_by(PROTOCOL),
+                embedded_by(PROTOCOL),
+            ]
+            .concat(),
             reset_headers: Vec::new(),
             error_header: None,
             platforms: platforms::all(),

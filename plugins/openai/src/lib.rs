@@ -1,9 +1,9 @@
 //! Adapter for OpenAI and compatible servers: Chat Completions and Responses for clients of every protocol, and
 //! embeddings.
 //!
-//! Configuration: [`Connection`], and `protocol` for a server that speaks one of `openai-chat` and `openai-responses`
-//! only. A server that takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`,
-//! needs no separate adapter.
+//! Configuration: [`Connection`]; `protocol` for a server that speaks one of `openai-chat` and `openai-responses` only;
+//! `completions = true` for one that takes `/completions` as such, which are conversations elsewhere. A server that takes
+//! its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no separate adapter.
 
 mod platforms;
 
@@ -18,7 +18,7 @@ use tollgate_protocols::connection::{Connection, Route, client_headers_and_telem
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
-use tollgate_translator::{Model, counted_by, embedded_by, from_all_to, translate};
+use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all_to, translate};
 
 const VERSION: &str = "/v1";
 
@@ -30,6 +30,12 @@ const ROUTES: [Route; 7] = [
     route(Protocol::OpenaiResponses, Operation::Generate, false, "/responses"),
     route(Protocol::OpenaiResponses, Operation::Generate, true, "/responses"),
     route(Protocol::OpenaiResponses, Operation::CountTokens, false, "/responses/input_tokens"),
+];
+
+/// Completions of servers that have them: OpenAI's own serves them for a few old models alone.
+const COMPLETIONS: [Route; 2] = [
+    route(Protocol::OpenaiChat, Operation::Complete, false, "/completions"),
+    route(Protocol::OpenaiChat, Operation::Complete, true, "/completions"),
 ];
 
 const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: &'static str) -> Route {
@@ -64,8 +70,9 @@ const ACTIONS: usize = 10;
 const CONTAINERS: usize = 12;
 
 /// Members of stream events that hold output.
-const TEXT_TAPS: [(Protocol, &str); 5] = [
+const TEXT_TAPS: [(Protocol, &str); 6] = [
     (Protocol::OpenaiChat, "content"),
+    (Protocol::OpenaiChat, "text"),
     (Protocol::OpenaiChat, "arguments"),
     (Protocol::OpenaiChat, "reasoning_content"),
     (Protocol::OpenaiChat, "refusal"),
@@ -81,14 +88,23 @@ pub struct Openai {
     connection: Connection,
     /// The only protocol in which the server generates, unless it speaks both.
     only: Option<Protocol>,
+    /// Whether it takes completions as such.
+    completes: bool,
 }
 
 impl Adapter for Openai {
     fn configure(config: &str) -> Result<Self, String> {
         let mut options: serde_json::Map<String, serde_json::Value> = config::parse(config)?;
         let only = options.remove("protocol").map(|name| protocol(&name)).transpose()?;
+        let completes = match options.remove("completions") {
+            None => false,
+            Some(serde_json::Value::Bool(completes)) => completes,
+            Some(other) => {
+                return Err(format!("configuration: completions {other} is neither true nor false"));
+            }
+        };
         let connection = Connection::configure(&serde_json::Value::Object(options).to_string())?;
-        Ok(Self { connection, only })
+        Ok(Self { connection, only, completes })
     }
 
     fn plan(&self) -> Plan {
@@ -99,7 +115,8 @@ impl Adapter for Openai {
             let bound = matches!(route.operation, Operation::Generate | Operation::CountTokens);
             !bound || self.only.is_none_or(|only| only == route.protocol)
         };
-        let routes = ROUTES.iter().filter(spoken);
+        let completions = COMPLETIONS.iter().filter(|_| self.completes);
+        let routes = ROUTES.iter().filter(spoken).chain(completions);
         Plan {
             endpoints: routes.map(|route| self.connection.endpoint(VERSION, route)).collect(),
             auth: vec![self.connection.auth("authorization")],
@@ -116,6 +133,7 @@ impl Adapter for Openai {
             }],
             translates: [
                 from_all_to(self.only.unwrap_or(Protocol::OpenaiChat)),
+                completed_by(self.only.unwrap_or(Protocol::OpenaiChat)),
                 counted_by(Protocol::OpenaiResponses),
                 embedded_by(Protocol::OpenaiChat),
             ]

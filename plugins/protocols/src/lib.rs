@@ -12,6 +12,7 @@
 mod amazon;
 pub mod anthropic;
 mod chat;
+mod completion;
 pub mod connection;
 mod counting;
 pub mod delay;

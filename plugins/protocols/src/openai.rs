@@ -147,7 +147,7 @@ impl ResponsesUsage {
     /// Exact when everything that the operation bills was stated. Embeddings have no output.
     #[must_use]
     pub fn classes(&self, operation: Operation) -> Usage {
-        let generates = operation == Operation::Generate;
+        let generates = matches!(operation, Operation::Generate | Operation::Complete);
         let quality = match (self.input_tokens, self.output_tokens) {
             (None, None) => return Usage::MISSING,
             (Some(_), Some(_)) => Quality::Exact,

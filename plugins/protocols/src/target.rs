@@ -17,6 +17,8 @@ pub struct Target<'a> {
     pub streaming: bool,
     /// Whether such a client did not ask for events (`alt=sse`), so that its stream is one array in JSON.
     pub json_array: bool,
+    /// Whether it is one of OpenAI's older completions that is asked for.
+    pub completion: bool,
     /// The gateway's name for this request: what the upstream leaves without an id gets one that is made of it.
     pub request_id: &'a str,
     /// Seconds since 1970, for answers that must state when they were made.
@@ -50,6 +52,7 @@ impl<'a> Target<'a> {
             max_output_tokens: 8192,
             streaming: false,
             json_array: false,
+            completion: false,
             request_id: "",
             now_s: 0,
         }
@@ -69,6 +72,8 @@ pub struct Context {
     pub(crate) stream_usage: bool,
     /// Whether a Gemini client's stream is an array.
     pub(crate) json_array: bool,
+    /// Whether a client of OpenAI's older completions is answered.
+    pub(crate) completion: bool,
     /// What the answer to a Responses client repeats of its request: members, from the comma on.
     pub(crate) echo: String,
 }
@@ -84,6 +89,7 @@ impl Context {
             w.field("now_s", self.now_s);
             w.field("stream_usage", self.stream_usage);
             w.field("json_array", self.json_array);
+            w.field("completion", self.completion);
             w.field("echo", &self.echo);
         });
         writer.take()
@@ -102,6 +108,7 @@ impl Context {
             now_s: kept.need("now_s")?.whole()?,
             stream_usage: kept.need("stream_usage")?.boolean()?,
             json_array: kept.need("json_array")?.boolean()?,
+            completion: kept.take("completion").map_or(Ok(false), |it| it.boolean())?,
             echo: kept.need("echo")?.string()?.into_owned(),
         })
     }

@@ -17,7 +17,7 @@ use crate::json::{Node, Writer};
 use crate::model::{Event, Failed, Refused, Request, Response, Start, StreamReader, StreamWriter};
 use crate::sse::Framer;
 use crate::target::{Context, Target};
-use crate::{chat, gemini, messages, responses};
+use crate::{chat, completion, gemini, messages, responses};
 use tollgate_plugin::adapter::FailureClass;
 use tollgate_plugin::types::{Protocol, Usage};
 
@@ -59,7 +59,10 @@ impl Pair {
     /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn request(self, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
         let document = Node::document(body)?;
-        let mut request = parse_request(self.client, &document)?;
+        let mut request = match target.completion {
+            true => completion::parse_request(&document)?,
+            false => parse_request(self.client, &document)?,
+        };
         request.join_pieces();
         request.put_outcomes_first();
         request.stream |= target.streaming;
@@ -69,6 +72,7 @@ impl Pair {
             now_s: target.now_s,
             stream_usage: request.stream_usage,
             json_array: target.json_array,
+            completion: target.completion,
             echo: match self.client {
                 Protocol::OpenaiResponses => responses::echo(&document),
                 _ => String::new(),
@@ -87,7 +91,11 @@ impl Pair {
         let document = Node::document(body)?;
         let mut response = parse_response(self.upstream, &document)?;
         response.name_calls(&context.request_id);
-        Ok(print_response(self.client, response, context).into_bytes())
+        let printed = match context.completion {
+            true => completion::print_response(response, context),
+            false => print_response(self.client, response, context),
+        };
+        Ok(printed.into_bytes())
     }
 
     /// Translates an answer with a status of 400 or more. `request_id` is the gateway's name for the request.
@@ -126,6 +134,7 @@ impl Pair {
             Protocol::OpenaiResponses => Box::new(responses::StreamReader::default()),
         };
         let writer: Box<dyn StreamWriter> = match self.client {
+            _ if context.completion => Box::new(completion::StreamWriter::new(context)),
             Protocol::OpenaiChat => Box::new(chat::StreamWriter::new(context)),
             Protocol::AnthropicMessages => Box::new(messages::StreamWriter::new(context)),
             Protocol::Gemini => Box::new(gemini::StreamWriter::new(context)),

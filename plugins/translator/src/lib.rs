@@ -1,12 +1,12 @@
 //! How an adapter translates by `tollgate-protocols`: which pairs it offers, and one call per exchange.
 //!
-//! An adapter says what its provider speaks ([`from_all_to`], [`counted_by`] and [`embedded_by`] for its plan) and what
-//! the model can do ([`translate`]); the library does everything else.
+//! An adapter says what its provider speaks ([`from_all_to`], [`completed_by`], [`counted_by`] and [`embedded_by`] for
+//! its plan) and what the model can do ([`translate`]); the library does everything else.
 
 mod offers;
 mod whole;
 
-pub use offers::{counted_by, embedded_by, from_all_to};
+pub use offers::{completed_by, counted_by, embedded_by, from_all_to};
 
 use tollgate_plugin::adapter::{Answer, Exchange, Reply, Translated};
 use tollgate_plugin::types::Operation;
@@ -35,6 +35,7 @@ pub fn translate(exchange: &Exchange, body: &[u8], model: Model) -> Result<Trans
         max_output_tokens: model.output_tokens_max,
         streaming: exchange.streaming,
         json_array: exchange.json_array,
+        completion: exchange.operation == Operation::Complete,
         request_id: &exchange.request_id,
         now_s: exchange.now_s,
     };

@@ -13,6 +13,12 @@ pub fn from_all_to(upstream: Protocol) -> Vec<Translation> {
     others(upstream).map(|client| offer(client, upstream, operation, operation)).collect()
 }
 
+/// OpenAI's older completions, as conversations in `upstream`.
+#[must_use]
+pub fn completed_by(upstream: Protocol) -> Vec<Translation> {
+    vec![offer(Protocol::OpenaiChat, upstream, Operation::Complete, Operation::Generate)]
+}
+
 /// Token counts by a provider that counts in `upstream`. Clients of Chat Completions cannot ask for one.
 #[must_use]
 pub fn counted_by(upstream: Protocol) -> Vec<Translation> {

@@ -12,6 +12,10 @@ impl Inbound {
     pub(super) fn limit_output(&mut self, tokens: u64) {
         let mut splices = match self.protocol {
             Protocol::Gemini => self.in_generation_config(tokens),
+            // Completions know the older name alone.
+            Protocol::OpenaiChat if self.operation == Operation::Complete => {
+                self.in_members(&["max_tokens"], "max_tokens", tokens)
+            }
             Protocol::OpenaiChat => {
                 self.in_members(&["max_completion_tokens", "max_tokens"], "max_completion_tokens", tokens)
             }
@@ -99,6 +103,7 @@ mod tests {
             r#"{"max_tokens":null,"model":"m","max_completion_tokens":70}"#,
             r#"{"max_tokens":9,"model":"m","max_completion_tokens":9}"#,
         );
+        check("/v1/completions", r#"{"model":"m"}"#, r#"{"max_tokens":9,"model":"m"}"#);
         check("/v1/messages", r#"{"max_tokens":70,"model":"m"}"#, r#"{"max_tokens":9,"model":"m"}"#);
         check("/v1/responses", r#"{"model":"m"}"#, r#"{"max_output_tokens":9,"model":"m"}"#);
         let flash = "/v1beta/models/f:generateContent";

@@ -16,7 +16,7 @@ use tollgate_core::json;
 use tollgate_core::ledger::{Claim, Insufficient};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
-use tollgate_core::protocol::Protocol;
+use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::usage::{Class, Side};
 use tollgate_runtime::Pricing;
 
@@ -92,7 +92,8 @@ impl Output {
             expected.output.saturating_mul(TYPICAL_OVER_MEAN)
         });
         let shown = Shown::of(expected, inbound.extras.thinks);
-        let grows = shown == Shown::All && inbound.streaming && !inbound.wants_array();
+        let splits = inbound.operation != Operation::Complete && !inbound.wants_array();
+        let grows = shown == Shown::All && inbound.streaming && splits;
         let least = thought(inbound).unwrap_or(0).saturating_add(SHORT_ANSWER).min(most);
         let typical = typical.max(least).min(most);
         Self { answers, most, imposed: named.is_none() && own.is_some(), least, typical, grows, shown }

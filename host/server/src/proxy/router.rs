@@ -152,10 +152,11 @@ fn exact(method: &Method, path: &str) -> Option<Place> {
 
 /// Paths without parameters.
 fn fixed(path: &str) -> Option<Call> {
-    use Operation::{CountTokens, Embed, Generate, Interact};
+    use Operation::{Complete, CountTokens, Embed, Generate, Interact};
     use Protocol::{AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
     let (protocol, operation) = match path {
         "/v1/chat/completions" => (OpenaiChat, Generate),
+        "/v1/completions" => (OpenaiChat, Complete),
         "/v1/responses" => (OpenaiResponses, Generate),
         "/v1/responses/input_tokens" => (OpenaiResponses, CountTokens),
         "/v1/embeddings" => (OpenaiChat, Embed),
@@ -221,6 +222,7 @@ mod tests {
         use Operation::{CountTokens, Embed, EmbedBatch, Generate, Interact};
         use Protocol::{AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
         check("/v1/chat/completions", OpenaiChat, Generate, None, None);
+        check("/v1/completions", OpenaiChat, Operation::Complete, None, None);
         check("/v1/responses", OpenaiResponses, Generate, None, None);
         check("/v1/responses/input_tokens", OpenaiResponses, CountTokens, None, Some(false));
         check("/v1/embeddings", OpenaiChat, Embed, None, Some(false));

@@ -33,7 +33,7 @@ pub(crate) fn print(failed: &Failed<'_>) -> (u16, String) {
 }
 
 /// The members of a failure, in streams and outside.
-pub(in crate::chat) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
+pub(crate) fn print_members(w: &mut Writer, failed: &Failed<'_>) {
     w.object_at("error", |w| {
         w.field("message", failed.public_message());
         w.field("type", kind(failed));

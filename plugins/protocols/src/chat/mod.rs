@@ -9,7 +9,9 @@ mod request;
 mod response;
 mod stream;
 
-pub(crate) use error::{code as error_code, parse as parse_error, print as print_error};
+pub(crate) use error::{
+    code as error_code, parse as parse_error, print as print_error, print_members as print_error_members,
+};
 pub(crate) use request::{parse as parse_request, print as print_request};
-pub(crate) use response::{parse as parse_response, print as print_response};
+pub(crate) use response::{finish_name, parse as parse_response, print as print_response, print_usage};
 pub(crate) use stream::{StreamReader, StreamWriter};

@@ -155,7 +155,7 @@ pub(in crate::chat) fn print_content_logprobs(w: &mut Writer, tokens: &[TokenLog
 }
 
 /// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives.
-pub(in crate::chat) const fn finish_name(finish: &Finish<'_>, calls: bool) -> &'static str {
+pub(crate) const fn finish_name(finish: &Finish<'_>, calls: bool) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause if calls => "tool_calls",
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause => "stop",
@@ -290,7 +290,7 @@ pub(in crate::chat) fn print_signature(w: &mut Writer, signature: Option<&Signat
     });
 }
 
-pub(in crate::chat) fn print_usage(w: &mut Writer, usage: &Usage) {
+pub(crate) fn print_usage(w: &mut Writer, usage: &Usage) {
     let totals = Totals::of(usage);
     w.field("prompt_tokens", totals.input);
     w.field("completion_tokens", totals.output);

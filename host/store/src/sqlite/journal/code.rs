@@ -81,6 +81,14 @@ codes! {
     EmbedBatch = 3,
     ListModels = 4,
     Interact = 5,
+    Complete = 6,
+    MakeImages = 7,
+    EditImages = 8,
+    Speak = 9,
+    Transcribe = 10,
+    TranslateSpeech = 11,
+    Moderate = 12,
+    Rerank = 13,
 }
 
 codes! {
@@ -137,7 +145,7 @@ mod tests {
     fn each_value_has_a_number_of_its_own_and_is_found_by_it() {
         check::<EntryKind>(8);
         check::<Protocol>(4);
-        check::<Operation>(6);
+        check::<Operation>(14);
         check::<Outcome>(8);
         check::<Quality>(3);
         check::<FailureClass>(11);
