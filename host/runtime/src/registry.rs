@@ -2,7 +2,7 @@
 //! generation follows another is in `reload`.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -28,12 +28,35 @@ pub(crate) struct Registry {
     pub(crate) generations_live: Arc<AtomicUsize>,
     /// Held through a whole reload: one at a time.
     pub(crate) reload: Mutex<()>,
+    /// Which of how many components a reload is at.
+    pub(crate) progress: Progress,
     /// Held for moments only. Whoever publishes holds it.
     pub(crate) book: Mutex<Book>,
     /// Where the next process finds what is known of versions.
     pub(crate) versions_file: Option<PathBuf>,
     /// What that file holds; held while it is written.
     pub(crate) saved: Mutex<Versions>,
+}
+
+/// How far a reload has come: a first start compiles every component, which takes a while.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    at: AtomicUsize,
+    of: AtomicUsize,
+}
+
+impl Progress {
+    /// The next one is that at `at`, counted from 0.
+    pub(crate) fn reach(&self, at: usize, of: usize) {
+        self.at.store(at + 1, Ordering::Relaxed);
+        self.of.store(of, Ordering::Relaxed);
+    }
+
+    /// Says that a component is being compiled.
+    pub(crate) fn tell(&self, component: &str) {
+        let (at, of) = (self.at.load(Ordering::Relaxed), self.of.load(Ordering::Relaxed));
+        tracing::info!(component, "compiling component {at} of {of}");
+    }
 }
 
 impl Registry {

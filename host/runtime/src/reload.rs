@@ -73,7 +73,9 @@ impl Registry {
         check::check(&bindings, &self.host.limits)?;
         let mut plan = Vec::with_capacity(bindings.len());
         let mut refusal = None;
-        for (binding, variant) in variants(&bindings) {
+        let count = variants(&bindings).count();
+        for (at, (binding, variant)) in variants(&bindings).enumerate() {
+            self.progress.reach(at, count);
             let spec = Spec::new(binding, variant);
             let step = match self.step(&spec, occasion) {
                 Ok(step) => step,
@@ -190,7 +192,12 @@ impl Registry {
         let built_in = self.embedded.iter().any(|embedded| *embedded.bytes == *bytes);
         let component = match self.compiled(digest) {
             Some(component) => component,
-            None => self.compiler.compile(digest, bytes, patient)?,
+            None => {
+                if !self.compiler.has_kept(&digest) {
+                    self.progress.tell(&spec.name);
+                }
+                self.compiler.compile(digest, bytes, patient)?
+            }
         };
         let vitals = Vitals::new(Arc::clone(&self.host), spec.clone(), component, (digest, source), built_in);
         loader::load(vitals, self.filter_check)

@@ -21,7 +21,7 @@ use crate::error::{ReloadError, StartError};
 use crate::event::Event;
 use crate::generation::{Generation, Member};
 use crate::pricing::PricingWorld;
-use crate::registry::Registry;
+use crate::registry::{Progress, Registry};
 use crate::reload::Occasion;
 use crate::spec::Spec;
 use crate::status::ComponentStatus;
@@ -104,6 +104,7 @@ impl Runtime {
             current: ArcSwap::from_pointee(Generation::new(0, Vec::new(), Vec::new(), &generations_live)),
             generations_live,
             reload: Mutex::new(()),
+            progress: Progress::default(),
             book: Mutex::new(Book::remember(versions.clone())),
             versions_file: settings.versions_file,
             saved: Mutex::new(versions),

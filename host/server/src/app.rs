@@ -154,7 +154,7 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub fn start_with(mut options: Options, instead: Option<Arc<dyn Transport>>) -> Result<Self, StartError> {
-        telemetry::start(&options.config.log)?;
+        begin_log(&options)?;
         settle_config(&mut options.config);
         let _frugal = Frugal::begin();
         let simulator = simulate(&mut options)?;
@@ -403,6 +403,14 @@ fn worker_count(config: &Config) -> usize {
 /// The runtime of a thread that mostly waits.
 fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+/// Starts the log, with what is about to start.
+fn begin_log(options: &Options) -> Result<(), LogError> {
+    telemetry::start(&options.config.log)?;
+    let data_dir = options.config.server.data_dir.display();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %data_dir, demo = options.demo, "starting");
+    Ok(())
 }
 
 /// Applies the environment to the configuration, and logs what is wrong with either.

@@ -21,7 +21,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
 use tollgate_core::points::Micropoints;
 use tollgate_core::time::Timestamp;
@@ -105,8 +106,11 @@ const UNREAD: u8 = 128 + 13;
 pub fn main() -> ExitCode {
     // Whatever is made is for its owner alone: the database, keys, logs, archives, and what commands make of them.
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    let cli = Cli::parse();
-    match run(cli) {
+    let matches = Cli::command().get_matches();
+    // What the environment says is said of every command, so it is not what somebody wants of this one.
+    let dir_given = matches.value_source("data_dir") == Some(ValueSource::CommandLine);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match run(cli, dir_given) {
         Ok(code) => code,
         Err(error) if error.is::<output::Unread>() => ExitCode::from(UNREAD),
         Err(error) => {
@@ -116,12 +120,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli, dir_given: bool) -> anyhow::Result<ExitCode> {
     let (path, config) = cli.common.read()?;
     let output = Output::new(cli.common.json);
     let command = cli.command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
     if let Command::Serve(serve) = command {
-        return serve.run(path, config, cli.common.data_dir.is_some());
+        return serve.run(path, config, dir_given);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

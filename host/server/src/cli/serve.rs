@@ -1,7 +1,7 @@
 //! `tollgate serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,13 +12,16 @@ use crate::app::{Gateway, Options};
 use crate::config::{Config, LogFilter, LogFormat};
 use crate::telemetry;
 
-/// Where a demonstration keeps its data, apart from real data.
+/// Where a demonstration keeps its data, apart from real data: neither a configuration file nor the environment, which
+/// name the real ones, say otherwise.
 const DEMO_DATA_DIR: &str = "tollgate-demo-data";
 
 /// Serves clients until SIGTERM or SIGINT, then lets what is under way finish.
 #[derive(Debug, Default, Args)]
 pub(super) struct Serve {
-    /// Start a simulated provider as well, and a user with points to try the gateway with. Needs no provider key.
+    /// Start a simulated provider as well, and a user with points to try the gateway with. Needs no provider key. Its
+    /// data is kept in `tollgate-demo-data`, whatever the configuration says; only `--data-dir` beside it names another
+    /// directory.
     #[arg(long)]
     demo: bool,
     /// Go on with what is left where a part of the data is missing: a journal, a write-ahead log, rows of the database.
@@ -49,9 +52,10 @@ impl Serve {
         mut config: Config,
         dir_given: bool,
     ) -> anyhow::Result<ExitCode> {
-        if self.demo && !dir_given && path.is_none() {
+        if self.demo && !dir_given {
             config.server.data_dir = PathBuf::from(DEMO_DATA_DIR);
         }
+        let demo_dir = self.demo.then(|| absolute(&config.server.data_dir));
         config.server.listen = self.listen.unwrap_or(config.server.listen);
         config.server.admin_listen = self.admin_listen.unwrap_or(config.server.admin_listen);
         config.log.level = self.log_level.unwrap_or(config.log.level);
@@ -68,7 +72,7 @@ impl Serve {
             accept_loss: self.accept_loss,
             ..Options::default()
         })?;
-        if let Err(error) = announce(&gateway) {
+        if let Err(error) = announce(&gateway, demo_dir.as_deref()) {
             tracing::warn!("the greeting could not be printed, and is not repeated: {error:#}");
         }
         runtime.block_on(async {
@@ -85,14 +89,22 @@ impl Serve {
     }
 }
 
+/// A path that says where it is to whoever reads it elsewhere.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Says where the gateway is, and the secrets of a first start: they are printed here once and stored as hashes.
-fn announce(gateway: &Gateway) -> anyhow::Result<()> {
+fn announce(gateway: &Gateway, demo_dir: Option<&Path>) -> anyhow::Result<()> {
     line(&format!("Tollgate serves clients at {} and operators at {}", gateway.url(), gateway.admin_url()))?;
     if let Some(secret) = &gateway.first_start.admin_secret {
         line(&format!("Admin secret (shown once): {}", secret.expose()))?;
     }
     if let Some(key) = &gateway.first_start.demo_key {
         line(&format!("Demo API key (shown once): {}", key.expose()))?;
+    }
+    if let Some(dir) = demo_dir {
+        line(&format!("This is a demonstration: its data is kept in {}", dir.display()))?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tollgate_core::usage::Class;
 use tollgate_store::RequestRecord;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::DefaultFields;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -32,6 +32,8 @@ use crate::config::{Log, LogFiles, LogFormat};
 
 /// The target of the transaction stream's events.
 const TRANSACTION: &str = "tollgate::transaction";
+/// What the targets of Tollgate's own lines begin with, components' among them.
+const OWN: &str = "tollgate";
 /// Lines that a stream's queue holds.
 const QUEUE_LINES: usize = 16 * 1024;
 
@@ -186,10 +188,20 @@ fn lines(format: LogFormat, to: NonBlocking, filter: EnvFilter) -> BoxedLayer {
 }
 
 /// What the configuration asks for, without the transactions, which have a file of their own.
-fn application(level: &str) -> EnvFilter {
-    let filter = |text: &str| EnvFilter::try_new(format!("{text},{TRANSACTION}=off"));
-    // The configuration has checked the level.
-    filter(level).unwrap_or_else(|_| EnvFilter::new("info"))
+fn application(filter: &str) -> EnvFilter {
+    // The configuration has checked the filter.
+    EnvFilter::try_new(directives(filter)).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// A filter as it is meant: a level that names no target is Tollgate's own. Of what it is made of, one compiler alone
+/// would write a quarter of a million lines where a component is compiled; those who want to see them name it.
+fn directives(filter: &str) -> String {
+    let own = |part: &str| match part.trim().parse::<LevelFilter>() {
+        Ok(level) if level > LevelFilter::INFO => format!("info,{OWN}={level}"),
+        _ => part.trim().to_owned(),
+    };
+    let parts: Vec<String> = filter.split(',').map(own).chain([format!("{TRANSACTION}=off")]).collect();
+    parts.join(",")
 }
 
 fn open(
@@ -211,4 +223,25 @@ fn open(
     let dropped = writer.error_counter();
     streams.push(Stream { name, dropped, refused, guard: Some(guard) });
     Ok(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+
+    #[test]
+    fn a_level_is_of_tollgates_own_lines_and_a_target_of_what_it_names() {
+        let check = |filter: &str, expect: &str| {
+            assert_eq!(directives(filter), format!("{expect},tollgate::transaction=off"), "{filter}");
+        };
+        check("info", "info");
+        check("warn", "warn");
+        check("off", "off");
+        check("debug", "info,tollgate=debug");
+        check("TRACE", "info,tollgate=trace");
+        check("5", "info,tollgate=trace");
+        check("debug, hyper=debug", "info,tollgate=debug,hyper=debug");
+        check("cranelift_codegen=debug,debug", "cranelift_codegen=debug,info,tollgate=debug");
+        check("tollgate_server::proxy=trace", "tollgate_server::proxy=trace");
+    }
 }
