@@ -95,6 +95,7 @@ impl Requests {
 
     fn receipt(&self, request: RequestId, at: Timestamp, usage: Usage) -> Receipt {
         Receipt {
+            default_price: None,
             request,
             user: self.user,
             model: self.model.to_string(),

@@ -40,6 +40,12 @@ macro_rules! each_class {
             FileSearch = 13, file_search, Calls, Other, Free;
             /// Containers in which the provider ran code.
             CodeInterpreter = 14, code_interpreter, Calls, Other, Free;
+            /// Seconds of audio that were heard or spoken, where they are billed and no tokens of them.
+            AudioSecond = 15, audio_second, Seconds, Other, Free;
+            /// Characters that were spoken, where they are billed and no tokens of them.
+            Character = 16, character, Characters, Other, Free;
+            /// Searches of maps that the provider made.
+            MapSearch = 17, map_search, Calls, Other, Free;
         }
     };
 }
@@ -152,6 +158,8 @@ pub enum Unit {
     Images,
     /// Seconds.
     Seconds,
+    /// Characters of text.
+    Characters,
     /// Calls of a tool that the provider runs.
     Calls,
 }
@@ -164,15 +172,17 @@ impl Unit {
             Self::Tokens => "tokens",
             Self::Images => "images",
             Self::Seconds => "seconds",
+            Self::Characters => "characters",
             Self::Calls => "calls",
         }
     }
 
-    /// How many units a price is for where people write or read it: a million tokens, but one of anything else.
+    /// How many units a price is for where people write or read it: a million tokens or characters, but one of anything
+    /// else.
     #[must_use]
     pub const fn priced_units(self) -> i64 {
         match self {
-            Self::Tokens => 1_000_000,
+            Self::Tokens | Self::Characters => 1_000_000,
             Self::Images | Self::Seconds | Self::Calls => 1,
         }
     }
@@ -245,6 +255,18 @@ define_tiers! {
     Fast = 4, "fast";
     /// By the fastest one.
     Ultrafast = 5, "ultrafast";
+    /// In a region that was asked for, and not wherever there is room.
+    Regional = 6, "regional";
+    /// In a batch, in such a region.
+    BatchRegional = 7, "batch_regional";
+    /// When there is room, in such a region.
+    FlexRegional = 8, "flex_regional";
+    /// Before others, in such a region.
+    PriorityRegional = 9, "priority_regional";
+    /// By a faster configuration of the model, in such a region.
+    FastRegional = 10, "fast_regional";
+    /// By the fastest one, in such a region.
+    UltrafastRegional = 11, "ultrafast_regional";
 }
 
 impl ServiceTier {
@@ -258,5 +280,32 @@ impl ServiceTier {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tier| tier.name() == name)
+    }
+
+    /// The same in a region that was asked for.
+    #[must_use]
+    pub const fn in_region(self) -> Self {
+        match self {
+            Self::Standard | Self::Regional => Self::Regional,
+            Self::Batch | Self::BatchRegional => Self::BatchRegional,
+            Self::Flex | Self::FlexRegional => Self::FlexRegional,
+            Self::Priority | Self::PriorityRegional => Self::PriorityRegional,
+            Self::Fast | Self::FastRegional => Self::FastRegional,
+            Self::Ultrafast | Self::UltrafastRegional => Self::UltrafastRegional,
+        }
+    }
+
+    /// The same anywhere, of one in a region.
+    #[must_use]
+    pub const fn anywhere(self) -> Self {
+        match self {
+            Self::Regional => Self::Standard,
+            Self::BatchRegional => Self::Batch,
+            Self::FlexRegional => Self::Flex,
+            Self::PriorityRegional => Self::Priority,
+            Self::FastRegional => Self::Fast,
+            Self::UltrafastRegional => Self::Ultrafast,
+            Self::Standard | Self::Batch | Self::Flex | Self::Priority | Self::Fast | Self::Ultrafast => self,
+        }
     }
 }

@@ -76,9 +76,11 @@ GET /usage/summary owner
 GET /price-rates admin
 PUT /price-rates admin
 GET /prices admin
+PATCH /prices admin
 POST /prices admin
 DELETE /prices/{version} admin
 GET /prices/{version} admin
+GET /prices/{version}/list admin
 GET /receipts/{request} owner
 GET /receipts/{request}/inputs admin
 POST /redeem me

@@ -321,6 +321,7 @@ async fn a_receipt_says_what_the_record_says() {
         (2_500_000_000, 1_250_000_000, 10_000_000_000)
     );
     let of_record = Receipt {
+        default_price: None,
         request: record.request,
         user: record.user,
         model: "gpt-4o".to_owned(),

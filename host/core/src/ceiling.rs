@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | prompt | a token for each byte of the request, and [`BESIDE`] for what it names and does not hold (files, pictures, earlier turns, what a provider's tools read) | the estimate by its bytes, which the hold covers |
 //! | output | the request's own limit or the most that its model produces, whichever is more (some servers let thoughts pass a limit, or know none, and are paid for it), and an eighth more; or a token for each byte of the answer where that is more | the request's own limit, or else what the model produces; or the estimate by the text that passed where that is more |
+//! | seconds of audio | [`AUDIO_BYTES_A_SECOND_MIN`] of the request or of the answer each, and [`CALLS_MAX`] beside | by [`AUDIO_BYTES_A_SECOND`] |
+//! | characters spoken | a byte of the request each | a byte of it each |
 //! | anything else | [`CALLS_MAX`] of a class | one |
 //!
 //! What is believed is wide, so that no honest provider's count is cut. What is charged beyond it is narrow: who states
@@ -16,8 +18,12 @@ use crate::usage::{Class, Quality, Side, Unit, Usage};
 pub const BESIDE: u64 = 2 << 20;
 /// Output tokens of a model of which nothing is known, and the largest limit that is taken at its word.
 pub const OUTPUT_MAX: u64 = 16 << 20;
-/// Calls of a provider's tools, images or seconds of one request.
+/// Calls of a provider's tools, or images, of one request.
 pub const CALLS_MAX: u64 = 256;
+/// Bytes of a second of the most compressed speech.
+pub const AUDIO_BYTES_A_SECOND_MIN: u64 = 256;
+/// Bytes of a second of speech as it is usually sent.
+pub const AUDIO_BYTES_A_SECOND: u64 = 4_000;
 /// Output tokens that a limit may be passed by, beside an eighth of it: tokenizers differ, and answers are closed.
 const SLACK: u64 = 256;
 
@@ -45,9 +51,10 @@ impl Ceiling {
         let mut usage = *stated;
         self.bound_prompt(&mut usage);
         self.bound_output(&mut usage);
-        for class in Class::ALL.into_iter().filter(|class| class.unit() != Unit::Tokens) {
-            if usage[class] > CALLS_MAX {
-                usage[class] = 1;
+        for class in Class::ALL {
+            let (most, instead) = self.believed(class);
+            if usage[class] > most {
+                usage[class] = instead;
             }
         }
         if usage == *stated {
@@ -55,6 +62,20 @@ impl Ceiling {
         }
         usage.quality = Quality::Estimated;
         Some(usage)
+    }
+
+    /// How much of a class that counts no tokens is believed, and what is charged beyond.
+    fn believed(&self, class: Class) -> (u64, u64) {
+        let audio = self.request_bytes.max(self.answer_bytes);
+        match class.unit() {
+            Unit::Tokens => (u64::MAX, u64::MAX),
+            Unit::Seconds => (
+                (audio / AUDIO_BYTES_A_SECOND_MIN).saturating_add(CALLS_MAX),
+                (audio / AUDIO_BYTES_A_SECOND).max(1),
+            ),
+            Unit::Characters => (self.request_bytes, self.request_bytes),
+            Unit::Images | Unit::Calls => (CALLS_MAX, 1),
+        }
     }
 
     fn bound_prompt(&self, usage: &mut Usage) {

@@ -50,6 +50,8 @@ pub fn priced_type(name: &str) -> Option<PricedBy> {
         PricedBy::Class(Class::FileSearch)
     } else if named(&["code_interpreter", "code_execution", "shell"]) {
         PricedBy::Class(Class::CodeInterpreter)
+    } else if named(&["google_maps"]) {
+        PricedBy::Class(Class::MapSearch)
     } else if named(&["image_generation"]) {
         PricedBy::Class(Class::Image)
     } else {
@@ -69,6 +71,7 @@ pub fn priced_member(name: &[u8]) -> Option<PricedBy> {
         | b"urlContext"
         | b"url_context" => Some(PricedBy::Class(Class::WebSearch)),
         b"fileSearch" | b"file_search" => Some(PricedBy::Class(Class::FileSearch)),
+        b"googleMaps" | b"google_maps" => Some(PricedBy::Class(Class::MapSearch)),
         b"codeExecution" | b"code_execution" => Some(PricedBy::Class(Class::CodeInterpreter)),
         _ => Some(PricedBy::Nothing),
     }
@@ -85,9 +88,22 @@ pub fn priced_tier(name: &str) -> Option<PricedBy> {
     Some(known.map_or(PricedBy::Nothing, PricedBy::Tier))
 }
 
+/// What prices being served in this place; `None` for anywhere.
+#[must_use]
+pub fn priced_place(name: &str) -> Option<PricedBy> {
+    let anywhere = name.is_empty() || ["global", "not_available"].contains(&name);
+    (!anywhere).then_some(PricedBy::Tier(ServiceTier::Regional))
+}
+
+/// Whether each answer of a chat model begins with a search of the web, asked for or not.
+#[must_use]
+pub fn always_searches(model: &str) -> bool {
+    model.starts_with("gpt-") && ["-search-preview", "-search-api"].iter().any(|part| model.contains(part))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PricedBy, priced_member, priced_tier, priced_type};
+    use super::{PricedBy, always_searches, priced_member, priced_place, priced_tier, priced_type};
     use crate::usage::{Class, ServiceTier};
 
     #[test]
@@ -104,12 +120,14 @@ mod tests {
         assert_eq!(class("web_search_preview"), Some(Class::WebSearch));
         assert_eq!(class("code_execution_20250825"), Some(Class::CodeInterpreter));
         assert_eq!(class("image_generation"), Some(Class::Image));
-        for unknown in ["oracle", "functions", "custom_search", "google_maps", "", "web"] {
+        assert_eq!(class("google_maps"), Some(Class::MapSearch));
+        for unknown in ["oracle", "functions", "custom_search", "google_map", "", "web"] {
             assert_eq!(priced_type(unknown), Some(PricedBy::Nothing), "{unknown}");
         }
         assert_eq!(priced_member(b"functionDeclarations"), None);
         assert_eq!(priced_member(b"google_search"), Some(PricedBy::Class(Class::WebSearch)));
-        assert_eq!(priced_member(b"googleMaps"), Some(PricedBy::Nothing));
+        assert_eq!(priced_member(b"googleMaps"), Some(PricedBy::Class(Class::MapSearch)));
+        assert_eq!(priced_member(b"enterpriseWebSearch"), Some(PricedBy::Nothing));
     }
 
     #[test]
@@ -117,5 +135,14 @@ mod tests {
         assert_eq!([priced_tier("auto"), priced_tier("STANDARD")], [None, None]);
         assert_eq!(priced_tier("Priority"), Some(PricedBy::Tier(ServiceTier::Priority)));
         assert_eq!([priced_tier("scale"), priced_tier("")], [Some(PricedBy::Nothing); 2]);
+        assert_eq!([priced_place("global"), priced_place("")], [None, None]);
+        assert_eq!(priced_place("us"), Some(PricedBy::Tier(ServiceTier::Regional)));
+    }
+
+    #[test]
+    fn a_search_model_is_told_by_its_name() {
+        let searches = ["gpt-4o-search-preview-2025-03-11", "gpt-4o-mini-search-preview", "gpt-5-search-api"];
+        assert!(searches.into_iter().all(always_searches));
+        assert!(!["gpt-4o", "docs-search-api", "gpt-research", ""].into_iter().any(always_searches));
     }
 }

@@ -262,14 +262,33 @@ impl TierFactors {
     /// The factor of a tier that changes nothing.
     pub const STANDARD_PPM: u32 = 1_000_000;
 
-    /// These factors; that of the standard tier stays 1.
+    /// These factors; that of the standard tier stays 1. A tier in a region of which nothing is said costs what the
+    /// tier does, times what a region does.
     #[must_use]
     pub fn of(stated: &[(ServiceTier, u32)]) -> Self {
+        let said =
+            |tier: ServiceTier| stated.iter().rev().find(|(known, _)| *known == tier).map(|(_, ppm)| *ppm);
         let mut factors = Self::default();
-        for (tier, ppm) in stated.iter().filter(|(tier, _)| *tier != ServiceTier::Standard) {
-            factors.0[*tier as usize] = *ppm;
+        for tier in ServiceTier::ALL.into_iter().filter(|tier| *tier != ServiceTier::Standard) {
+            // What a tier is made of stands before it.
+            factors.0[tier as usize] = said(tier).unwrap_or_else(|| factors.composed(tier));
         }
         factors
+    }
+
+    /// The factor of a tier of which nothing is said.
+    fn composed(&self, tier: ServiceTier) -> u32 {
+        if tier == tier.anywhere() || tier == ServiceTier::Regional {
+            return Self::STANDARD_PPM;
+        }
+        let product = times(i64::from(self.ppm(tier.anywhere())), self.ppm(ServiceTier::Regional));
+        u32::try_from(product).unwrap_or(u32::MAX)
+    }
+
+    /// These factors, and over them what `other` states.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self::of(&self.stated().chain(other.stated()).collect::<Vec<_>>())
     }
 
     /// The factor of a tier.
@@ -284,9 +303,9 @@ impl TierFactors {
         self.0.into_iter().fold(Self::STANDARD_PPM, u32::max)
     }
 
-    /// The tiers with a factor that changes something.
+    /// The tiers with a factor that does not follow from the others.
     pub fn stated(&self) -> impl Iterator<Item = (ServiceTier, u32)> + '_ {
-        ServiceTier::ALL.into_iter().zip(self.0).filter(|(_, ppm)| *ppm != Self::STANDARD_PPM)
+        ServiceTier::ALL.into_iter().zip(self.0).filter(|(tier, ppm)| *ppm != self.composed(*tier))
     }
 }
 
@@ -307,19 +326,39 @@ impl ModelPrice {
     }
 }
 
+/// What ends the name of an entry that is the default of a provider: `local/*` prices all models of `local` that have
+/// no price of their own.
+const ALL_OF: &str = "/*";
+
+/// The name of the entry that prices all other models of a provider.
+#[must_use]
+pub fn default_name(provider: &str) -> String {
+    [provider, ALL_OF].concat()
+}
+
+/// The provider whose default an entry of this name is.
+#[must_use]
+pub fn defaulted_provider(name: &str) -> Option<&str> {
+    name.strip_suffix(ALL_OF)
+}
+
 /// One published version of the prices.
 #[derive(Debug, Clone, Default)]
 pub struct PriceTable {
     version: u64,
     effective_at: Timestamp,
     models: HashMap<String, ModelPrice>,
+    /// Entries that are a provider's default, by their names.
+    defaults: HashMap<String, ModelPrice>,
 }
 
 impl PriceTable {
-    /// A table of these models, in force from `effective_at` on. Names are the providers' own, without prefixes.
+    /// A table of these models, in force from `effective_at` on. Names are the providers' own, without prefixes, or
+    /// those of providers' [defaults](default_name).
     #[must_use]
     pub fn new(version: u64, effective_at: Timestamp, models: HashMap<String, ModelPrice>) -> Self {
-        Self { version, effective_at, models }
+        let (defaults, models) = models.into_iter().partition(|(name, _)| defaulted_provider(name).is_some());
+        Self { version, effective_at, models, defaults }
     }
 
     /// When it takes effect.
@@ -334,9 +373,23 @@ impl PriceTable {
         self.version
     }
 
-    /// All models with a price, in no order.
+    /// All models with a price of their own, in no order.
     pub fn models(&self) -> impl Iterator<Item = (&str, &ModelPrice)> {
         self.models.iter().map(|(name, price)| (name.as_str(), price))
+    }
+
+    /// The same with the defaults of providers: all that a list of prices holds.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &ModelPrice)> {
+        self.models.iter().chain(&self.defaults).map(|(name, price)| (name.as_str(), price))
+    }
+
+    /// The price of a provider's models that have none of their own: the name of the entry, and what it says.
+    #[must_use]
+    pub fn default_of(&self, provider: &str) -> Option<(&str, &ModelPrice)> {
+        let stems = || {
+            self.defaults.iter().filter_map(|(name, price)| Some((defaulted_provider(name)?, name, price)))
+        };
+        stems().find(|(stem, ..)| *stem == provider).map(|(_, name, price)| (name.as_str(), price))
     }
 
     /// The price of `model`: by its own name, or by that without a date (`-2026-08-06`, `-20260806`) or `-latest`.
@@ -403,7 +456,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::{PriceRate, PriceSchedule, PriceTable, Rates, TierFactors, rounded_up, undated};
+    use super::{ModelPrice, PriceRate, PriceSchedule, PriceTable, Rates, TierFactors, rounded_up, undated};
     use crate::time::Timestamp;
     use crate::usage::{Class, Quality, ServiceTier, Usage};
 
@@ -453,6 +506,24 @@ mod tests {
     }
 
     #[test]
+    fn a_default_is_no_model_and_prices_what_has_no_price() {
+        let price = |input| ModelPrice {
+            provider: "local".to_owned(),
+            base: Rates::of(0, &[(Class::Input, input)]),
+            long_prompt: None,
+            output_tokens_max: 9,
+            tiers: TierFactors::default(),
+        };
+        let models =
+            [("m".to_owned(), price(1)), ("local/*".to_owned(), price(2)), ("loc/*".to_owned(), price(3))];
+        let table = PriceTable::new(1, Timestamp::from_millis(0), models.into());
+        assert_eq!(table.default_of("local"), Some(("local/*", &price(2))));
+        assert_eq!((table.default_of("loca"), table.default_of("local/*")), (None, None));
+        assert_eq!((table.find("m"), table.find("local/*")), (Some(&price(1)), None));
+        assert_eq!((table.models().count(), table.entries().count()), (1, 3));
+    }
+
+    #[test]
     fn a_service_tier_is_a_factor_of_what_tokens_cost() {
         let base = Rates::of(9, &[(Class::Input, 3), (Class::Output, 1_000_000)]);
         let stated = [(ServiceTier::Flex, 500_000), (ServiceTier::Priority, 2_500_000)];
@@ -471,6 +542,26 @@ mod tests {
         check(ServiceTier::Flex, 2, 500_000);
         check(ServiceTier::Priority, 8, 2_500_000);
         check(ServiceTier::Batch, 3, 1_000_000);
+    }
+
+    #[test]
+    fn a_region_costs_beside_the_tier_unless_a_list_says_otherwise() {
+        let stated = [(ServiceTier::Fast, 2_000_000), (ServiceTier::Regional, 1_100_000)];
+        let tiers = TierFactors::of(&stated);
+        assert!(tiers.stated().eq(stated), "what follows is not said");
+        let ppm = |tier: ServiceTier| (tiers.ppm(tier), tiers.ppm(tier.in_region()));
+        assert_eq!(ppm(ServiceTier::Standard), (1_000_000, 1_100_000));
+        assert_eq!(ppm(ServiceTier::Fast), (2_000_000, 2_200_000));
+        assert_eq!(ppm(ServiceTier::Batch), (1_000_000, 1_100_000));
+        let said = TierFactors::of(&[(ServiceTier::FastRegional, 2_000_000)]);
+        let both = tiers.with(&said);
+        assert_eq!(
+            (both.ppm(ServiceTier::FastRegional), both.ppm(ServiceTier::Regional)),
+            (2_000_000, 1_100_000)
+        );
+        assert_eq!(TierFactors::of(&both.stated().collect::<Vec<_>>()), both);
+        let only = TierFactors::of(&[(ServiceTier::Fast, 2_000_000)]);
+        assert_eq!(only.ppm(ServiceTier::FastRegional), 2_000_000, "a region that costs nothing");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Receipt {
     pub user: UserId,
     /// The model that was priced.
     pub model: String,
+    /// The entry of the list that priced it, where that is the default of its provider; `None` for a price of its own.
+    pub default_price: Option<String>,
     /// The price table in force at admission.
     pub price_version: u64,
     /// SHA-256 of the pricing component; zeros where none worked and the gateway's own rule was used.
@@ -179,6 +181,7 @@ mod tests {
 
     fn receipt(usage: Usage, rates: Rates, charge: i64) -> Receipt {
         Receipt {
+            default_price: None,
             request: RequestId::from_bytes([1; 16]),
             user: UserId::from_bytes([2; 16]),
             model: "m".into(),

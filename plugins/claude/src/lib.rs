@@ -9,7 +9,7 @@ use tollgate_plugin::adapter::{
     Adapter, ClientParameter, Exchange, Failure, HeaderForm, HeaderTemplate, Plan, Refusal, Reply, TextTap,
     Translated, UsageTap,
 };
-use tollgate_plugin::types::{Operation, Protocol, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, Usage};
 use tollgate_protocols::anthropic::{self, MessageUsage};
 use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::sample;
@@ -43,11 +43,13 @@ const CLIENT_HEADERS: [(&str, HeaderForm); 5] = [
 ];
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [&str; 2] = ["message.usage", "usage"];
+const USAGE_TAPS: [&str; 4] = ["message.usage", "usage", "container.id", "delta.container.id"];
 /// `message_start` of a stream.
 const START: usize = 0;
 /// `message_delta` of a stream, or a whole message.
 const END: usize = 1;
+/// The container in which Anthropic ran code for a whole message; that of a stream stands on the next line.
+const CONTAINER: usize = 2;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [&str; 3] = ["text", "partial_json", "thinking"];
@@ -100,7 +102,11 @@ impl Adapter for Claude {
         let start: Option<MessageUsage> = sample::read(samples, START);
         let end: Option<MessageUsage> = sample::read(samples, END);
         let finished = end.is_some();
-        start.unwrap_or_default().overridden_by(end.unwrap_or_default()).classes(finished)
+        let mut usage = start.unwrap_or_default().overridden_by(end.unwrap_or_default()).classes(finished);
+        if sample::either::<String>(samples, CONTAINER).is_some() {
+            usage[Class::CodeInterpreter] = 1;
+        }
+        usage
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {
@@ -148,8 +154,8 @@ tollgate_plugin::export_adapter!(Claude);
 
 #[cfg(test)]
 mod tests {
-    use super::{Adapter, Claude, Operation, Protocol, Usage};
-    use tollgate_plugin::types::{Class, Quality};
+    use super::{Adapter, Class, Claude, Operation, Protocol, Usage};
+    use tollgate_plugin::types::Quality;
 
     fn read(samples: &str) -> Usage {
         let claude = Claude::configure("{}").unwrap();
@@ -187,6 +193,16 @@ mod tests {
             Claude::configure(r#"{"auth_header":"authorization","path_prefix":"/api/v1"}"#).unwrap().plan();
         assert_eq!(plan.endpoints[0].path, "/api/v1/messages");
         assert_eq!(plan.auth[0].value, "Bearer {credential}");
+    }
+
+    #[test]
+    fn a_container_is_counted_where_code_ran() {
+        let usage = r#"{"input_tokens":25,"output_tokens":15}"#;
+        let expected = Usage::of(Quality::Exact, &[(Class::Input, 25), (Class::Output, 15)]);
+        assert_eq!(read(&format!("\n{usage}\n\n")), expected);
+        let ran = expected.with(Class::CodeInterpreter, 1);
+        assert_eq!(read(&format!("\n{usage}\n\"container_1\"\n")), ran);
+        assert_eq!(read(&format!("{usage}\n{usage}\n\n\"container_1\"")), ran);
     }
 
     #[test]

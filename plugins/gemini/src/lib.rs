@@ -40,7 +40,7 @@ const INTERACTIONS: [Route; 2] =
     [route(Operation::Interact, false, "/interactions"), route(Operation::Interact, true, "/interactions")];
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [&str; 7] = [
+const USAGE_TAPS: [&str; 8] = [
     "usageMetadata",
     "usage",
     "interaction.usage",
@@ -48,6 +48,7 @@ const USAGE_TAPS: [&str; 7] = [
     "interaction.service_tier",
     "candidates[].groundingMetadata.webSearchQueries",
     "modelVersion",
+    "candidates[].groundingMetadata.groundingChunks[].maps.placeId",
 ];
 /// Stated by nearly every chunk of a stream; the last one, which the gateway keeps, holds the totals.
 const ANSWER: usize = 0;
@@ -62,6 +63,8 @@ const TIER_STREAM: usize = 4;
 /// What the candidates were searched for, and the model that did so.
 const QUERIES: usize = 5;
 const MODEL: usize = 6;
+/// Places on maps that the answer rests on.
+const PLACES: usize = 7;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [&str; 2] = ["text", "arguments"];
@@ -123,9 +126,13 @@ impl Adapter for Gemini {
             let tier: Option<String> =
                 sample::read(samples, TIER_STREAM).or_else(|| sample::read(samples, TIER));
             usage.tier = tier.map_or(ServiceTier::Standard, |name| gemini::tier(&name));
-        } else if let Some(queries) = sample::read::<Vec<Vec<String>>>(samples, QUERIES) {
+        } else {
+            let queries: Vec<Vec<String>> = sample::read(samples, QUERIES).unwrap_or_default();
             let model: String = sample::read(samples, MODEL).unwrap_or_default();
             usage[Class::WebSearch] = gemini::searches(&queries, &model);
+            // A prompt is billed once, where it found any place.
+            let places: Vec<String> = sample::read(samples, PLACES).unwrap_or_default();
+            usage[Class::MapSearch] = u64::from(!places.is_empty());
         }
         usage
     }
@@ -153,7 +160,7 @@ tollgate_plugin::export_adapter!(Gemini);
 #[cfg(test)]
 mod tests {
     use super::{Adapter, Gemini, Operation, Protocol, Usage};
-    use tollgate_plugin::types::{Class, Quality};
+    use tollgate_plugin::types::{Class, Quality, ServiceTier};
 
     #[test]
     fn every_method_has_its_address_and_leaves_the_query_to_the_client() {
@@ -192,6 +199,11 @@ mod tests {
         let samples = r#"{"promptTokenCount":12,"candidatesTokenCount":3,"totalTokenCount":15}"#;
         let expected = Usage::of(Quality::Exact, &[(Class::Input, 12), (Class::Output, 3)]);
         assert_eq!(read(samples, Operation::Generate), expected);
+        let beside = "\n\n\n\n\n[[\"a\",\"b\"]]\n\"gemini-2.5-flash\"\n[\"places/x\",\"places/y\"]";
+        let grounded = expected.with(Class::WebSearch, 1).with(Class::MapSearch, 1);
+        assert_eq!(read(&[samples, beside].concat(), Operation::Generate), grounded);
+        let on_vertex = samples.replace('{', r#"{"trafficType":"ON_DEMAND_PRIORITY","#);
+        assert_eq!(read(&on_vertex, Operation::Generate), expected.at_tier(ServiceTier::Priority));
         assert_eq!(read("", Operation::Generate), Usage::MISSING);
         assert_eq!(read("", Operation::Embed), Usage::MISSING);
         assert_eq!(read(samples, Operation::Interact), Usage::MISSING);

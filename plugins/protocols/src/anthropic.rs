@@ -35,6 +35,20 @@ pub struct MessageUsage {
     service_tier: Option<Served>,
     #[serde(default, deserialize_with = "member")]
     speed: Option<Served>,
+    #[serde(default, deserialize_with = "member")]
+    inference_geo: Option<Geo>,
+}
+
+/// Where the message says that it was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Geo {
+    Global,
+    /// By a model that is served in one way only.
+    NotAvailable,
+    /// In the region that is named: `us`.
+    #[serde(other)]
+    Region,
 }
 
 /// Calls of tools that Anthropic runs. Tools without a field cost only their tokens.
@@ -96,6 +110,7 @@ impl MessageUsage {
             server_tool_use: later.server_tool_use.or(self.server_tool_use),
             service_tier: later.service_tier.or(self.service_tier),
             speed: later.speed.or(self.speed),
+            inference_geo: later.inference_geo.or(self.inference_geo),
         }
     }
 
@@ -128,7 +143,8 @@ impl MessageUsage {
         );
         // The speed mode says more than the capacity that served the message.
         let speed = self.speed.filter(|speed| *speed != Served::Standard);
-        usage.at_tier(speed.or(self.service_tier).map_or(ServiceTier::Standard, Served::tier))
+        let tier = speed.or(self.service_tier).map_or(ServiceTier::Standard, Served::tier);
+        usage.at_tier(if self.inference_geo == Some(Geo::Region) { tier.in_region() } else { tier })
     }
 }
 
@@ -291,6 +307,11 @@ mod tests {
         assert_eq!(tier(r#","service_tier":"standard","speed":"fast""#), ServiceTier::Fast);
         assert_eq!(tier(r#","service_tier":"batch""#), ServiceTier::Batch);
         assert_eq!(tier(r#","service_tier":"sooner""#), ServiceTier::Standard);
+        assert_eq!(tier(r#","inference_geo":"us","service_tier":"standard""#), ServiceTier::Regional);
+        assert_eq!(tier(r#","inference_geo":"eu","speed":"fast""#), ServiceTier::FastRegional);
+        for anywhere in [r#""global""#, r#""not_available""#, "null", "7"] {
+            assert_eq!(tier(&format!(r#","inference_geo":{anywhere}"#)), ServiceTier::Standard, "{anywhere}");
+        }
     }
 
     #[test]

@@ -52,14 +52,21 @@ pub struct UsageMetadata {
     candidates_tokens_details: Option<Vec<ModalityCount>>,
     #[serde(default, deserialize_with = "member")]
     service_tier: Option<String>,
+    /// The same on Vertex AI: `ON_DEMAND_PRIORITY`.
+    #[serde(default, deserialize_with = "member")]
+    traffic_type: Option<String>,
     /// Only interactions count it; in other answers the sources tell.
     #[serde(skip)]
     searches: u64,
+    /// The same of maps.
+    #[serde(skip)]
+    map_searches: u64,
 }
 
-/// What `serviceTier` says, in whichever case.
+/// What `serviceTier` says, or `trafficType`, in whichever case. Capacity that was bought costs what it cost.
 #[must_use]
 pub fn tier(name: &str) -> ServiceTier {
+    let name = name.strip_prefix("ON_DEMAND_").unwrap_or(name);
     let tiers = [ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Batch];
     tiers.into_iter().find(|tier| name.eq_ignore_ascii_case(tier.name())).unwrap_or_default()
 }
@@ -124,9 +131,11 @@ impl UsageMetadata {
                 (Class::ImageInput, image_input),
                 (Class::ImageOutput, image_output),
                 (Class::WebSearch, self.searches),
+                (Class::MapSearch, self.map_searches),
             ],
         );
-        usage.at_tier(self.service_tier.as_deref().map(tier).unwrap_or_default())
+        let told = self.service_tier.as_deref().or(self.traffic_type.as_deref());
+        usage.at_tier(told.map(tier).unwrap_or_default())
     }
 }
 
@@ -188,6 +197,11 @@ impl From<InteractionUsage> for UsageMetadata {
         let details = |list: Option<Vec<InteractionModality>>| {
             Some(list?.into_iter().map(ModalityCount::from).collect())
         };
+        let tools = usage.grounding_tool_count.unwrap_or_default();
+        let grounded = |kind: &str| {
+            let counts = tools.iter().filter(|tool| tool.kind.as_deref() == Some(kind));
+            counts.fold(0, |sum: u64, tool| sum.saturating_add(tool.count.unwrap_or(0)))
+        };
         Self {
             prompt_token_count: usage.total_input_tokens,
             cached_content_token_count: usage.total_cached_tokens,
@@ -199,12 +213,9 @@ impl From<InteractionUsage> for UsageMetadata {
             cache_tokens_details: details(usage.cached_tokens_by_modality),
             candidates_tokens_details: details(usage.output_tokens_by_modality),
             service_tier: None,
-            searches: usage
-                .grounding_tool_count
-                .iter()
-                .flatten()
-                .filter(|tool| tool.kind.as_deref() == Some("google_search"))
-                .fold(0, |sum, tool| sum.saturating_add(tool.count.unwrap_or(0))),
+            traffic_type: None,
+            searches: grounded("google_search"),
+            map_searches: grounded("google_maps"),
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct ChatUsage {
     completion_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
     total_tokens: Option<u64>,
+    /// Of audio, where it is billed by its length.
+    #[serde(default, deserialize_with = "count")]
+    seconds: Option<u64>,
     #[serde(default, deserialize_with = "member")]
     prompt_tokens_details: Option<InputDetails>,
     #[serde(default, deserialize_with = "member")]
@@ -35,6 +38,9 @@ pub struct ResponsesUsage {
     output_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
     total_tokens: Option<u64>,
+    /// Of audio, where it is billed by its length.
+    #[serde(default, deserialize_with = "count")]
+    seconds: Option<u64>,
     #[serde(default, deserialize_with = "member")]
     input_tokens_details: Option<InputDetails>,
     #[serde(default, deserialize_with = "member")]
@@ -135,6 +141,7 @@ impl From<ChatUsage> for ResponsesUsage {
             input_tokens: usage.prompt_tokens,
             output_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens,
+            seconds: usage.seconds,
             input_tokens_details: usage.prompt_tokens_details,
             output_tokens_details: usage.completion_tokens_details,
         }
@@ -149,6 +156,7 @@ impl ResponsesUsage {
     pub fn classes(&self, operation: Operation) -> Usage {
         let generates = matches!(operation, Operation::Generate | Operation::Complete);
         let quality = match (self.input_tokens, self.output_tokens) {
+            (None, None) if self.seconds.is_some() => Quality::Exact,
             (None, None) => return Usage::MISSING,
             (Some(_), Some(_)) => Quality::Exact,
             (Some(_), None) if !generates => Quality::Exact,
@@ -178,6 +186,7 @@ impl ResponsesUsage {
                 (Class::AudioOutput, audio_output),
                 (Class::ImageInput, image_input),
                 (Class::ImageOutput, image_output),
+                (Class::AudioSecond, self.seconds.unwrap_or(0)),
             ],
         )
     }
@@ -404,6 +413,12 @@ mod tests {
             usage,
             Usage::of(Quality::Exact, &[(Class::Input, 10), (Class::Output, 5), (Class::Reasoning, 100)])
         );
+    }
+
+    #[test]
+    fn audio_may_be_stated_by_its_length() {
+        let heard = chat(r#"{"type":"duration","seconds":27}"#, Operation::Generate);
+        assert_eq!(heard, Usage::of(Quality::Exact, &[(Class::AudioSecond, 27)]));
     }
 
     #[test]

@@ -5,5 +5,7 @@ mod completions;
 mod credentials;
 mod doors;
 mod estimates;
+mod extras;
+mod first_hour;
 mod keepalive;
 mod refusals;

@@ -3,7 +3,8 @@
 //!
 //! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in
 //! order, and only those with units or with a rate of their own; it also has the tier in which the request was served,
-//! and what tokens cost there. What an older version lacks reads as `None`, or as what was true of all receipts then.
+//! and what tokens cost there. Version 4 is the same with the entry of the price list at its end, and is written where
+//! that is no price of the model's own. What an older version lacks reads as `None`, or as what was true of all receipts then.
 
 use super::{Reason, Receipt, ReceiptError};
 use crate::id::{RequestId, UserId};
@@ -14,10 +15,10 @@ use crate::protocol::Owner;
 use crate::time::Timestamp;
 use crate::usage::{Class, Quality, ServiceTier, Usage};
 
-/// The layout that is written; the first byte.
-const VERSION: u8 = 3;
-/// The layouts before it, still read.
-const VERSION_2: u8 = 2;
+/// The layouts that are written; the first byte.
+const VERSION_4: u8 = 4;
+const VERSION_3: u8 = 3;
+/// The first of the layouts before them, which are still read.
 const VERSION_1: u8 = 1;
 
 impl Receipt {
@@ -25,7 +26,7 @@ impl Receipt {
     #[must_use]
     pub fn canonical_bytes(&self) -> Vec<u8> {
         let mut out = Writer(Vec::with_capacity(280 + self.model.len()));
-        out.raw(&[VERSION]);
+        out.raw(&[if self.default_price.is_some() { VERSION_4 } else { VERSION_3 }]);
         out.raw(self.request.as_bytes());
         out.raw(self.user.as_bytes());
         out.text(&self.model);
@@ -46,6 +47,9 @@ impl Receipt {
         out.u64(u64::from(self.price_rate.ppm()));
         out.i64(self.held.map_or(UNKNOWN, Micropoints::get));
         out.raw(&[self.reason.map_or(NO_REASON, reason_code)]);
+        if let Some(entry) = &self.default_price {
+            out.text(entry);
+        }
         out.0
     }
 
@@ -56,20 +60,21 @@ impl Receipt {
     pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
         let mut from = Reader(bytes);
         let version = from.u8()?;
-        if !matches!(version, VERSION | VERSION_2 | VERSION_1) {
+        if !(VERSION_1..=VERSION_4).contains(&version) {
             return Err(ReceiptError::Version(version));
         }
         let mut receipt = Self {
             request: RequestId::from_bytes(from.array()?),
             user: UserId::from_bytes(from.array()?),
             model: from.text("model")?,
+            default_price: None,
             price_version: from.u64()?,
             pricing_component: from.array()?,
             config_digest: from.array()?,
             owner: owner_of(from.u8()?)?,
-            rates: if version == VERSION { from.rates()? } else { from.rates_2()? },
-            usage: if version == VERSION { from.usage()? } else { from.usage_2()? },
-            tier_ppm: if version == VERSION { from.u32()? } else { TierFactors::STANDARD_PPM },
+            rates: if version >= VERSION_3 { from.rates()? } else { from.rates_2()? },
+            usage: if version >= VERSION_3 { from.usage()? } else { from.usage_2()? },
+            tier_ppm: if version >= VERSION_3 { from.u32()? } else { TierFactors::STANDARD_PPM },
             outcome: outcome_of(from.u8()?)?,
             admitted_at: Timestamp::from_millis(from.u64()?),
             charge: Micropoints::new(from.i64()?),
@@ -81,6 +86,9 @@ impl Receipt {
             receipt.price_rate = from.price_rate()?;
             receipt.held = Some(from.i64()?).filter(|held| *held != UNKNOWN).map(Micropoints::new);
             receipt.reason = reason_of(from.u8()?)?;
+        }
+        if version == VERSION_4 {
+            receipt.default_price = Some(from.text("price")?);
         }
         if from.0.is_empty() { Ok(receipt) } else { Err(ReceiptError::Trailing) }
     }
@@ -338,6 +346,7 @@ mod tests {
     /// A different value in each field, so that two swapped fields change the bytes.
     fn receipt() -> Receipt {
         Receipt {
+            default_price: None,
             request: RequestId::from_bytes([0x11; 16]),
             user: UserId::from_bytes([0x22; 16]),
             model: "gpt-4o-é".into(),
@@ -417,6 +426,14 @@ mod tests {
     }
 
     #[test]
+    fn a_default_price_is_named_at_the_end() {
+        let named = Receipt { default_price: Some("local/*".to_owned()), ..receipt() };
+        let golden = ["04", &hex(&receipt().canonical_bytes())[2..], "0000000000000007", "6c6f63616c2f2a"];
+        assert_eq!(hex(&named.canonical_bytes()), golden.concat());
+        assert_eq!(Receipt::decode(&named.canonical_bytes()), Ok(named));
+    }
+
+    #[test]
     fn a_receipt_decodes_to_itself() {
         for outcome in Outcome::ALL {
             for owner in [Owner::User, Owner::Platform, Owner::Shared] {
@@ -452,7 +469,8 @@ mod tests {
             bytes[at] = byte;
             assert_eq!(Receipt::decode(&bytes), Err(expect), "{at}");
         };
-        check(0, 4, ReceiptError::Version(4));
+        check(0, 5, ReceiptError::Version(5));
+        check(0, 4, ReceiptError::Truncated);
         check(33, 0xff, ReceiptError::Truncated);
         check(41, 0xff, ReceiptError::Field("model"));
         check(bytes.len() - 34, 8, ReceiptError::Field("outcome"));

@@ -11,8 +11,12 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
-use crate::manage::{Payer, PriceList, PriceVersion, Prices};
-use crate::prices::file;
+use crate::manage::{Here, Payer, PriceList, PriceVersion, Prices};
+use crate::prices::set::Setting;
+use crate::prices::{export, file};
+
+/// Points for a dollar where nothing else is said, as in the shipped list.
+const POINTS_PER_USD: u32 = 1000;
 
 /// Which entries.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -35,6 +39,49 @@ pub(super) struct NewPrices {
     effective_at_ms: Option<u64>,
     /// What for.
     note: Option<String>,
+}
+
+/// An entry of the prices to give or to change. What is not said stays as it was; of a new entry, caches and audio cost
+/// what text does, and tools have no price.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"name": "m", "provider": "openai", "prices": {"input": "0.15", "output": "0.6"}}))]
+pub(super) struct NewPrice {
+    /// The model, or `provider/*` for all models of a provider that have no price of their own.
+    name: String,
+    /// The provider that serves it, where no route and no price says so yet.
+    provider: Option<String>,
+    /// Everything costs nothing that is not said beside this.
+    #[serde(default)]
+    free: bool,
+    /// US dollars, as decimal numbers, by class of usage: for a million tokens, or for one of anything else, or of the
+    /// `request`.
+    #[serde(default)]
+    prices: BTreeMap<String, String>,
+    /// Prompt tokens above which other prices apply.
+    long_prompt_above: Option<u64>,
+    /// Those prices.
+    #[serde(default)]
+    long_prompt_prices: BTreeMap<String, String>,
+    /// What tokens cost in other service tiers, as parts of the prices: `{"flex": "0.5"}`.
+    #[serde(default)]
+    service_tiers: BTreeMap<String, String>,
+    /// The most output tokens of an answer; 0 for embeddings.
+    output_tokens_max: Option<u64>,
+    /// Points for a dollar; 1000 without it.
+    points_per_usd: Option<u32>,
+    /// From when on it is in force; at once without it.
+    effective_at_ms: Option<u64>,
+    /// What for.
+    note: Option<String>,
+}
+
+/// A version of the prices as a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Exported {
+    version: u64,
+    /// The list as TOML, as it can be published.
+    list: String,
 }
 
 /// A version of the prices.
@@ -131,6 +178,35 @@ pub(super) async fn publish(ask: Ask<Nothing, Nothing, NewPrices>) -> Result<Ver
     let list = PriceList { models, effective_at, note: new.note };
     let number = caller.management.publish_prices(&list).await?;
     Ok(version(caller.management.price_version(number).await?))
+}
+
+/// `PATCH /management/v1/prices`
+pub(super) async fn set(ask: Ask<Nothing, Nothing, NewPrice>) -> Result<Version, Problem> {
+    let (caller, new) = (&ask.caller, ask.body);
+    let effective_at = new.effective_at_ms.map(Timestamp::from_millis);
+    let setting = Setting {
+        name: new.name,
+        provider: new.provider,
+        free: new.free,
+        prices: new.prices,
+        long_prompt_above: new.long_prompt_above,
+        long_prompt: new.long_prompt_prices,
+        service_tiers: new.service_tiers,
+        output_tokens_max: new.output_tokens_max,
+        points_per_usd: new.points_per_usd.unwrap_or(POINTS_PER_USD),
+    };
+    let upstreams = caller.admin.shared.upstreams.load_full();
+    let here = Here { providers: &upstreams.providers, models: &upstreams.models };
+    let changed = caller.management.with_price(setting, effective_at, here).await?;
+    let list = PriceList { models: changed.models, effective_at, note: new.note };
+    let number = caller.management.publish_changed(&list, changed.base).await?;
+    Ok(version(caller.management.price_version(number).await?))
+}
+
+/// `GET /management/v1/prices/{version}/list`
+pub(super) async fn list(ask: Ask<u64>) -> Result<Exported, Problem> {
+    let table = ask.caller.management.prices(ask.path).await?;
+    Ok(Exported { version: ask.path, list: export::list(&table, &[]) })
 }
 
 /// `DELETE /management/v1/prices/{version}`

@@ -29,6 +29,8 @@ pub(super) struct Charged {
     usage: Used,
     /// The version of the price table.
     price_version: u64,
+    /// The entry of that table, where it is the default of a provider (`local/*`) and no price of the model's own.
+    default_price: Option<String>,
     /// SHA-256 of the pricing component.
     pricing_component: String,
     /// What was charged for what. The points sum to the total.
@@ -112,6 +114,7 @@ fn charged(receipt: &Receipt) -> Charged {
         admitted_at_ms: Timestamp::millis(receipt.admitted_at),
         usage: used(&receipt.usage),
         price_version: receipt.price_version,
+        default_price: receipt.default_price.clone(),
         pricing_component: hex(&receipt.pricing_component),
         lines: receipt.lines().iter().map(line).collect(),
         total: receipt.charge.to_string(),

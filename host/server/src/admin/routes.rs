@@ -131,6 +131,8 @@ fn records() -> Vec<Route> {
         route(GET,    Admin,  "/receipts/{request}/inputs", receipts::inputs, "Every input of a charge, prices and price rate included."),
         route(GET,    Admin,  "/prices",         prices::versions,  "Lists the versions of the prices, the latest first."),
         route(POST,   Admin,  "/prices",         prices::publish,   "Publishes a price list, in force at once or from a moment on.").creates("price.publish"),
+        route(PATCH,  Admin,  "/prices",         prices::set,       "Gives one model its price, or all models of a provider, beside the others in force.").changes("price.publish"),
+        route(GET,    Admin,  "/prices/{version}/list", prices::list, "A version as a list that can be published."),
         route(GET,    Admin,  "/prices/{version}", prices::models,  "Lists what models cost in a version."),
         route(DELETE, Admin,  "/prices/{version}", prices::withdraw, "Takes back a version that is still to come.").changes("price.withdraw"),
         route(GET,    Admin,  "/price-rates",    prices::rates,     "Lists what each user pays of the prices. Users are never shown this."),

@@ -72,6 +72,7 @@ fn show(receipt: &Receipted, output: &Output) -> anyhow::Result<()> {
         ("owner", receipt.owner.name().into()),
         ("quality", receipt.usage.quality.name().into()),
         ("price_version", receipt.price_version.into()),
+        ("default_price", receipt.default_price.clone().map_or(Value::Null, Value::from)),
         ("prices", prices.join(", ").into()),
         ("service_tier", receipt.usage.tier.name().into()),
         ("service_tier_ppm", receipt.tier_ppm.into()),

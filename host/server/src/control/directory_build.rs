@@ -14,6 +14,7 @@ use tollgate_core::lending::{Lending, Terms};
 use tollgate_core::limits::{KeyLimits, RateMeter};
 use tollgate_core::price::PriceRate;
 use tollgate_core::protocol::Owner;
+use tollgate_core::role::Role;
 use tollgate_store::{ApiKey, Balance, MasterKey, Part, Wanted};
 
 use crate::clock::now;
@@ -75,6 +76,8 @@ impl Builder {
         lenders.extend(self.take_credentials(&mut new, old, &part.credentials, used));
         let enabled: HashSet<UserId> =
             part.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
+        let admins: HashSet<UserId> =
+            part.users.iter().filter(|user| user.role == Role::Admin).map(|user| user.id).collect();
         lend(&mut new, &lenders, &enabled);
         for key in part.api_keys {
             let meter = (!key.limits.is_empty()).then(|| meter(old, key.id, &used.keys));
@@ -83,11 +86,13 @@ impl Builder {
                 None => drop(new.meters.remove(&key.id)),
             }
             let rate = part.price_rates.get(&key.user).copied().unwrap_or_default();
+            let admin = admins.contains(&key.user);
             match new.accounts.get(&key.user).filter(|_| key.enabled && enabled.contains(&key.user)) {
                 Some(account) => {
                     let own = new.own.get(&key.user).map(Arc::clone).unwrap_or_default();
                     let digest = key.sha256;
-                    let caller = Caller { price_rate: rate, own, ..caller(key, Arc::clone(account), meter) };
+                    let caller =
+                        Caller { price_rate: rate, own, admin, ..caller(key, Arc::clone(account), meter) };
                     new.callers.insert(digest, Arc::new(caller));
                 }
                 None => drop(new.callers.remove(&key.sha256)),
@@ -271,6 +276,7 @@ fn caller(key: ApiKey, account: Arc<SharedAccount>, meter: Option<Arc<SharedMete
         price_rate: PriceRate::FULL,
         own: Arc::default(),
         expires_at: key.expires_at,
+        admin: false,
         keep_bodies: key.keep_bodies,
         limited: limited(key.limits),
         restriction: None,

@@ -60,7 +60,7 @@ impl JsonSchema for Prices {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let price = |text: String| json!({"description": text, "type": "string"});
         let per = |class: Class| match class.unit() {
-            Unit::Tokens => "For a million. ",
+            Unit::Tokens | Unit::Characters => "For a million. ",
             Unit::Images | Unit::Seconds | Unit::Calls => "For one. ",
         };
         let classes =

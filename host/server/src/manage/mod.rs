@@ -55,6 +55,7 @@ pub use self::lending::{CONSENT_TEXT, CONSENT_VERSION, LentUse};
 pub use self::model_routes::RouteRow;
 pub use self::page::{Page, Window};
 pub use self::points::{Granted, StatementLine, VerifyReport, Violation};
+pub(crate) use self::prices::Here;
 pub use self::prices::{Payer, PriceList, PriceVersion};
 pub(crate) use self::requests::owner;
 pub use self::requests::{

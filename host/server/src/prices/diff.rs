@@ -19,7 +19,7 @@ pub(crate) struct PriceChange {
 
 /// The changes from `old` to `new`, by the names of the models.
 pub(crate) fn changes(old: &PriceTable, new: &HashMap<String, ModelPrice>) -> Vec<PriceChange> {
-    let before: HashMap<&str, &ModelPrice> = old.models().collect();
+    let before: HashMap<&str, &ModelPrice> = old.entries().collect();
     let mut changes: Vec<PriceChange> = new
         .iter()
         .filter_map(|(model, price)| change(model, before.get(model.as_str()).copied(), price))

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
-use tollgate_core::points::{MICROPOINTS_PER_POINT, Micropoints};
-use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors, UNITS_PER_RATE};
+use tollgate_core::points::Micropoints;
+use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors};
 use tollgate_core::usage::{Class, ServiceTier, Unit, Unpriced};
 
+use super::decimal::Decimal;
+
 /// The name of the price of a request itself.
-const REQUEST: &str = "request";
+pub(super) const REQUEST: &str = "request";
 /// The prefix, in errors, of prices for long prompts.
-const LONG_PROMPT: &str = "long_prompt.";
+pub(super) const LONG_PROMPT: &str = "long_prompt.";
 /// The list that a new database starts with.
 const SHIPPED: &str = include_str!("../../prices.toml");
 
@@ -37,7 +39,7 @@ struct Model {
 }
 
 /// Decimal numbers of dollars.
-type Prices = BTreeMap<String, String>;
+pub(crate) type Prices = BTreeMap<String, String>;
 
 #[derive(Deserialize)]
 struct LongPrompt {
@@ -77,7 +79,7 @@ pub(crate) fn parse(text: &str) -> Result<HashMap<String, ModelPrice>, String> {
 
 fn price(model: Model, points_per_usd: u32) -> Result<ModelPrice, String> {
     let request = model.prices.get(REQUEST);
-    let request = request.map_or(Ok(0), |usd| rate(REQUEST, usd, points_per_usd))?;
+    let request = request.map_or(Ok(0), |usd| rate(REQUEST, usd, None, points_per_usd))?;
     let base = rates(&model.prices, "", request, None, points_per_usd)?;
     let tier = |tier: &LongPrompt| -> Result<Tier, String> {
         if tier.prices.contains_key(REQUEST) {
@@ -93,7 +95,7 @@ fn price(model: Model, points_per_usd: u32) -> Result<ModelPrice, String> {
 }
 
 /// The factors of service tiers.
-fn tiers(factors: &Prices) -> Result<TierFactors, String> {
+pub(super) fn tiers(factors: &Prices) -> Result<TierFactors, String> {
     let factor = |(name, part): (&String, &String)| {
         let wrong = || format!("`service_tiers.{name} = \"{part}\"` is no tier and its part of the price");
         let tier =
@@ -113,18 +115,11 @@ fn rates(
     base: Option<&Rates>,
     points_per_usd: u32,
 ) -> Result<Rates, String> {
-    if let Some(name) = prices.keys().find(|name| *name != REQUEST && Class::named(name).is_none()) {
-        return Err(format!("unknown field `{prefix}{name}`"));
-    }
+    known(prices, prefix)?;
     Rates::stated(request, |class| {
         let name = format!("{prefix}{}", class.name());
         match prices.get(class.name()) {
-            // A list states the price of a million tokens, and of one unit of anything else.
-            Some(usd) => {
-                let each = UNITS_PER_RATE / class.unit().priced_units();
-                let rate = rate(&name, usd, points_per_usd)?;
-                rate.checked_mul(each).map(Some).ok_or_else(|| format!("`{name} = \"{usd}\"` is too much"))
-            }
+            Some(usd) => rate(&name, usd, Some(class), points_per_usd).map(Some),
             None if class.unpriced() == Unpriced::Stated => Err(format!("missing field `{name}`")),
             None if class.unit() != Unit::Tokens => Ok(base.map(|base| base[class])),
             None if base.is_some_and(|base| !base.goes_without_saying(class)) => {
@@ -135,16 +130,30 @@ fn rates(
     })
 }
 
-/// Dollars to micro-points; the unit (per million tokens, or per request) stays.
-fn rate(class: &str, usd: &str, points_per_usd: u32) -> Result<i64, String> {
-    let wrong =
-        || format!("`{class} = \"{usd}\"` is not a price: give a decimal number with at most six places");
-    let millionths =
-        Micropoints::parse_points(usd).filter(|amount| amount.get() >= 0).ok_or_else(wrong)?.get();
-    // A dollar is a million millionths and `points_per_usd` points of a million micro-points each: the millions cancel
-    // out.
-    debug_assert_eq!(MICROPOINTS_PER_POINT, 1_000_000);
-    millionths.checked_mul(i64::from(points_per_usd)).ok_or_else(wrong)
+/// Refuses names that no class has.
+pub(super) fn known(prices: &Prices, prefix: &str) -> Result<(), String> {
+    let unknown = prices.keys().find(|name| *name != REQUEST && Class::named(name).is_none());
+    unknown.map_or(Ok(()), |name| Err(format!("unknown field `{prefix}{name}`")))
+}
+
+/// Dollars to micro-points: for a million units where it is the price of a class, which a list states for a million
+/// tokens, or for one unit of anything else; or for the request.
+pub(super) fn rate(name: &str, usd: &str, class: Option<Class>, points_per_usd: u32) -> Result<i64, String> {
+    let wrong = || {
+        format!(
+            "`{name} = \"{usd}\"` is not a price: give a decimal number of dollars that comes to whole micro-points"
+        )
+    };
+    let plain = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    let is_number =
+        usd.bytes().all(plain) && usd.starts_with(|sign: char| sign != '.') && !usd.ends_with('.');
+    let number = Decimal::read(usd).filter(|_| is_number).ok_or_else(wrong)?;
+    number.times_power_of_ten(power(class), points_per_usd).ok_or_else(wrong)
+}
+
+/// The power of ten between a point of the price and its rate.
+pub(super) fn power(class: Option<Class>) -> i32 {
+    if class.is_none_or(|class| class.unit().priced_units() > 1) { 6 } else { 12 }
 }
 
 #[cfg(test)]
@@ -210,7 +219,7 @@ mod tests {
         };
         assert!(parse(&model("input = \"1\"")).is_ok());
         assert!(parse(&model("")).unwrap_err().contains("missing field `input`"));
-        for bad in ["-1", "1e3", "", "0.0000001"] {
+        for bad in ["-1", "1e3", "", "0.0000001", ".5", "5.", "1.2.3", "+1"] {
             assert!(parse(&model(&format!("input = \"{bad}\""))).unwrap_err().contains("model `m`"), "{bad}");
         }
         assert!(parse("points_per_usd = 1\nmodel = []").unwrap_err().contains("no model"));

@@ -3,7 +3,7 @@
 //!
 //! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot express
 //! is not guessed but listed with its reason; what it has no field for (a tier with several factors, tools that nothing
-//! counts) is left out, and reported. A class that a provider does not price apart has the price that applies instead,
+//! counts, a second price of what has one) is left out, and reported. A class that a provider does not price apart has the price that applies instead,
 //! as in the shipped list: an absent cache or audio price is that of plain text.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use tollgate_core::limits::matches;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates, Tier, TierFactors};
 use tollgate_core::usage::{Class, ServiceTier};
+
+use super::decimal::Decimal;
 
 /// What to take from a list.
 #[derive(Debug, Clone)]
@@ -50,6 +52,27 @@ const NAMES: [(Class, &str, Option<Class>); 10] = [
     (Class::ImageInput, "input_cost_per_image_token", Some(Class::Input)),
     (Class::ImageOutput, "output_cost_per_image_token", Some(Class::Output)),
 ];
+/// The list's names for the price of something else than a token, its class (`None` for the request itself), and for
+/// how many as a power of ten.
+const UNITS: [(&str, Option<Class>, i32); 9] = [
+    ("output_cost_per_image", Some(Class::Image), 0),
+    ("input_cost_per_second", Some(Class::AudioSecond), 0),
+    ("output_cost_per_second", Some(Class::AudioSecond), 0),
+    ("input_cost_per_character", Some(Class::Character), 0),
+    ("google_maps_grounding_cost_per_query", Some(Class::MapSearch), 0),
+    ("code_interpreter_cost_per_session", Some(Class::CodeInterpreter), 0),
+    ("file_search_cost_per_1k_calls", Some(Class::FileSearch), 3),
+    ("input_cost_per_query", None, 0),
+    ("input_cost_per_request", None, 0),
+];
+/// Prices of what has another one already: the list's name, and the name of the price that is charged.
+const TWICE: [(&str, &str); 5] = [
+    ("output_cost_per_image", "output_cost_per_image_token"),
+    ("input_cost_per_image", "input_cost_per_token"),
+    ("input_cost_per_second", "input_cost_per_token"),
+    ("output_cost_per_second", "output_cost_per_token"),
+    ("output_cost_per_second", "input_cost_per_second"),
+];
 /// The price of a web search, by how much of the results the model reads.
 const SEARCHES: &str = "search_context_cost_per_query";
 /// The same price as one of [`NAMES`], where they are equal; else the table cannot express it.
@@ -71,6 +94,13 @@ const TOOLS: [&str; 6] =
     ["per_query", "per_session", "per_1k_calls", "per_gb_per_day", "1k_tokens", "per_1000_calls"];
 /// Modes whose calls are metered by tokens.
 const MODES: [&str; 4] = ["chat", "responses", "completion", "embedding"];
+/// Modes whose calls are metered by tokens or by something else, where the list prices that.
+const OTHER_MODES: [&str; 5] =
+    ["image_generation", "audio_transcription", "audio_speech", "moderation", "rerank"];
+/// The most output tokens of a call of those modes, where nothing is said: images of the largest kind.
+const OTHER_OUTPUT_MAX: u64 = 32_768;
+/// Factors of tiers that only some providers have.
+const PARTICULAR: &str = "provider_specific_entry";
 /// The entry that explains the format.
 const SAMPLE: &str = "sample_spec";
 
@@ -123,8 +153,8 @@ fn price(
     left_out: &mut Vec<String>,
 ) -> Result<ModelPrice, String> {
     let mode = text_of(entry, "mode").unwrap_or_default();
-    if !MODES.contains(&mode.as_str()) {
-        return Err(format!("calls of mode `{mode}` are not metered by tokens"));
+    if !MODES.contains(&mode.as_str()) && !is_metered(entry, &mode) {
+        return Err(format!("calls of mode `{mode}` are not metered by tokens, and it has no other price"));
     }
     let mut limits = Vec::new();
     for (name, raw) in entry.iter().filter(|(name, _)| name.contains("cost")) {
@@ -141,17 +171,44 @@ fn price(
         _ => return Err("it has several tiers of long prompts".to_owned()),
     };
     let base = base.ok_or("it has no price")?;
-    let output_tokens_max = match number(entry, "max_output_tokens")?.or(number(entry, "max_tokens")?) {
-        _ if mode == "embedding" => 0,
-        Some(max) => max,
-        None => return Err("it has no bound on its output".to_owned()),
-    };
+    let output_tokens_max = output_tokens_max(entry, &mode, &base)?;
     let long_prompt = match (tier, limits.first()) {
         (Some(rates), Some(limit)) => Some(Tier { above_tokens: *limit, rates }),
         _ => None,
     };
     let tiers = service_tiers(entry, points_per_usd, left_out)?;
     Ok(ModelPrice { provider: provider.to_owned(), base, long_prompt, output_tokens_max, tiers })
+}
+
+/// Whether the list prices what calls of another mode than those of tokens are billed by.
+fn is_metered(entry: &Entry<'_>, mode: &str) -> bool {
+    let has = |name: &str| entry.get(name).is_some_and(|raw| raw.get() != "null");
+    let by: &[&str] = match mode {
+        "image_generation" => &["output_cost_per_image", "output_cost_per_image_token"],
+        "audio_transcription" => {
+            &["input_cost_per_second", "output_cost_per_second", "output_cost_per_token"]
+        }
+        "audio_speech" => {
+            &["input_cost_per_character", "output_cost_per_audio_token", "output_cost_per_token"]
+        }
+        "moderation" => &["input_cost_per_token"],
+        "rerank" => &["input_cost_per_query"],
+        _ => &[],
+    };
+    by.iter().any(|name| has(name))
+}
+
+fn output_tokens_max(entry: &Entry<'_>, mode: &str, base: &Rates) -> Result<u64, String> {
+    match number(entry, "max_output_tokens")?.or(number(entry, "max_tokens")?) {
+        _ if mode == "embedding" => Ok(0),
+        Some(max) if max > 0 => Ok(max),
+        _ if OTHER_MODES.contains(&mode) => {
+            let writes = base[Class::Output] > 0 || base[Class::ImageOutput] > 0;
+            Ok(if writes { OTHER_OUTPUT_MAX } else { 0 })
+        }
+        Some(max) => Ok(max),
+        None => Err("it has no bound on its output".to_owned()),
+    }
 }
 
 /// Reads one price of an entry, and the limit of its tier, if it has one. Omissions are noted.
@@ -170,6 +227,16 @@ fn known(
         return Ok(None);
     }
     if SERVICE_TIERS.iter().any(|(end, _)| name.ends_with(end)) {
+        return Ok(None);
+    }
+    if TWICE.iter().any(|(second, charged)| *second == name && priced(entry, charged).is_some()) {
+        left_out.push(name.to_owned());
+        return Ok(None);
+    }
+    // Elsewhere a second is one of a machine or of a film.
+    let heard = text_of(entry, "mode").is_some_and(|mode| mode.starts_with("audio_"));
+    let unit = UNITS.iter().find(|(known, ..)| *known == name);
+    if unit.is_some_and(|(_, class, _)| *class != Some(Class::AudioSecond) || heard) {
         return Ok(None);
     }
     if TOOLS.iter().any(|part| name.contains(part)) {
@@ -193,13 +260,18 @@ fn known(
         .ok_or_else(|| format!("`{name}` prices what is not metered"))
 }
 
+/// A price as it is written, where there is one.
+fn priced<'e>(entry: &Entry<'e>, name: &str) -> Option<&'e str> {
+    entry.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null")
+}
+
 /// The rates of the ordinary tier, or of the one whose names end in `suffix`; `None` where the entry has no such input
 /// price.
 fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Result<Option<Rates>, String> {
+    let other = OTHER_MODES.contains(&mode);
     let priced = |name: &str| {
         let name = format!("{name}{suffix}");
-        let raw = entry.get(&name).map(|raw| raw.get()).filter(|raw| *raw != "null");
-        raw.map(|raw| rate(&name, raw, points_per_usd)).transpose()
+        priced(entry, &name).map(|raw| rate(&name, raw, points_per_usd)).transpose()
     };
     // Without the suffix: whether a class costs the same as the other one.
     let as_ever = |name: &str, other: Class| {
@@ -211,6 +283,7 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
     for (class, name, instead) in NAMES {
         rates[class] = match (priced(name)?, instead) {
             (Some(price), _) => price,
+            (None, None) if other && suffix.is_empty() => 0,
             (None, None) if class == Class::Input && suffix.is_empty() => return Ok(None),
             (None, None) if class == Class::Output && mode == "embedding" => 0,
             (None, None) => return Err(format!("it has no {} price{suffix}", class.name())),
@@ -228,7 +301,23 @@ fn rates(entry: &Entry<'_>, suffix: &str, mode: &str, points_per_usd: u32) -> Re
     let search = entry.get(SEARCHES).map(|raw| searches(raw)).transpose()?.flatten();
     // For a million searches, as for a million tokens.
     let search = search.map(|usd| rate(SEARCHES, &usd, points_per_usd)).transpose()?;
-    Ok(Some(Rates::of(0, &stated).with(Class::WebSearch, search.unwrap_or(0))))
+    let rates = Rates::of(0, &stated).with(Class::WebSearch, search.unwrap_or(0));
+    Ok(Some(with_units(entry, rates, points_per_usd)?))
+}
+
+/// The same with the prices of what is no token, which the length of a prompt does not change.
+fn with_units(entry: &Entry<'_>, mut rates: Rates, points_per_usd: u32) -> Result<Rates, String> {
+    let twice = |name: &str| {
+        TWICE.iter().any(|(second, charged)| *second == name && priced(entry, charged).is_some())
+    };
+    for (name, class, of) in UNITS {
+        let Some(raw) = priced(entry, name).filter(|_| !twice(name)) else { continue };
+        match class {
+            Some(class) => rates[class] = rate_of(name, raw, 12 - of, points_per_usd)?,
+            None => rates.request = rate_of(name, raw, 6, points_per_usd)?,
+        }
+    }
+    Ok(rates)
 }
 
 /// The price of a search; `None` where it differs by how much the model reads.
@@ -247,11 +336,8 @@ fn service_tiers(
     points_per_usd: u32,
     left_out: &mut Vec<String>,
 ) -> Result<TierFactors, String> {
-    let priced = |name: &str| {
-        let raw = entry.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null");
-        raw.map(|raw| rate(name, raw, points_per_usd)).transpose()
-    };
-    let mut factors = Vec::new();
+    let priced = |name: &str| priced(entry, name).map(|raw| rate(name, raw, points_per_usd)).transpose();
+    let mut factors = particular(entry);
     for (end, tier) in SERVICE_TIERS {
         let mut parts = Vec::new();
         let mut names = Vec::new();
@@ -269,6 +355,19 @@ fn service_tiers(
     Ok(TierFactors::of(&factors))
 }
 
+/// What tokens cost in the fast mode, and where a region is asked for: as parts of the prices.
+fn particular(entry: &Entry<'_>) -> Vec<(ServiceTier, u32)> {
+    let known: Option<BTreeMap<String, &RawValue>> =
+        entry.get(PARTICULAR).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let known = known.unwrap_or_default();
+    let names = [("fast", ServiceTier::Fast), ("us", ServiceTier::Regional)];
+    let factor = |(name, tier): (&str, ServiceTier)| {
+        let ppm = Decimal::read(known.get(name)?.get())?.times_power_of_ten(6, 1)?;
+        Some((tier, u32::try_from(ppm).ok().filter(|ppm| *ppm <= PriceRate::PPM_MAX)?))
+    };
+    names.into_iter().filter_map(factor).collect()
+}
+
 /// One price as a part of another, in millionths, rounded up.
 fn part(price: i64, whole: i64) -> Option<u32> {
     let scaled = i128::from(price).checked_mul(1_000_000)?;
@@ -279,9 +378,14 @@ fn part(price: i64, whole: i64) -> Option<u32> {
 
 /// Dollars per token to micro-points per million tokens: a million tokens, a million micro-points in a point.
 fn rate(name: &str, raw: &str, points_per_usd: u32) -> Result<i64, String> {
-    let price = Decimal::read(raw).filter(|price| !price.negative);
+    rate_of(name, raw, 12, points_per_usd)
+}
+
+/// Dollars to micro-points, for ten to the power of `power - 6` of what they are the price of.
+fn rate_of(name: &str, raw: &str, power: i32, points_per_usd: u32) -> Result<i64, String> {
+    let price = Decimal::read(raw).filter(Decimal::is_price);
     let price = price.ok_or_else(|| format!("`{name}` is {raw}, no price"))?;
-    let whole = price.times_power_of_ten(12, points_per_usd);
+    let whole = price.times_power_of_ten(power, points_per_usd);
     whole.ok_or_else(|| format!("`{name}` is {raw}, no whole number of micro-points for a million tokens"))
 }
 
@@ -298,62 +402,9 @@ fn number(entry: &Entry<'_>, name: &str) -> Result<Option<u64>, String> {
     whole.map(Some).ok_or_else(|| format!("`{name}` is {raw}, no count"))
 }
 
-/// A JSON number as it is written: digits times a power of ten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Decimal {
-    negative: bool,
-    /// Without zeros at its end.
-    digits: u128,
-    exponent: i32,
-}
-
-impl Decimal {
-    /// Reads a JSON number of at most 30 digits; `None` for anything else.
-    fn read(text: &str) -> Option<Self> {
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i16>().ok()?),
-            None => (text, 0),
-        };
-        let (negative, mantissa) = match mantissa.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, mantissa),
-        };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = format!("{whole}{fraction}");
-        if all.is_empty() || all.len() > 30 || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let mut digits: u128 = all.parse().ok()?;
-        let mut exponent = i32::from(exponent) - i32::try_from(fraction.len()).ok()?;
-        while digits != 0 && digits.is_multiple_of(10) {
-            (digits, exponent) = (digits / 10, exponent + 1);
-        }
-        Some(Self { negative, digits, exponent: if digits == 0 { 0 } else { exponent } })
-    }
-
-    const fn is_zero(&self) -> bool {
-        self.digits == 0
-    }
-
-    /// The number times `10^power` times `factor`, where that is whole and has 63 bits at most.
-    fn times_power_of_ten(self, power: i32, factor: u32) -> Option<i64> {
-        let digits = self.digits.checked_mul(u128::from(factor))?;
-        let exponent = self.exponent.checked_add(power)?;
-        let ten = 10_u128.checked_pow(exponent.unsigned_abs())?;
-        let whole = if exponent >= 0 {
-            digits.checked_mul(ten)?
-        } else if digits.is_multiple_of(ten) {
-            digits / ten
-        } else {
-            return None;
-        };
-        i64::try_from(whole).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Class, Decimal, Import, NAMES, Selection, ServiceTier, read};
+    use super::{Class, Import, NAMES, Selection, ServiceTier, read};
 
     fn import(text: &str) -> Import {
         let providers = [("openai", "openai"), ("gemini", "google")];
@@ -430,6 +481,55 @@ mod tests {
     }
 
     #[test]
+    fn what_is_billed_beside_tokens_is_taken_over() {
+        let priced = |fields: &str| {
+            let import = import(&format!(r#"{{"m":{{"litellm_provider":"openai",{fields}}}}}"#));
+            assert_eq!(import.refused, [], "{fields}");
+            import.models["m"].clone()
+        };
+        let points = |fields: &str, class| priced(fields).base.price_of(class).to_string();
+        let image = r#""mode":"image_generation","output_cost_per_image":0.04"#;
+        assert_eq!(points(image, Class::Image), "40");
+        let tokens = r#""mode":"image_generation","input_cost_per_token":5e-06,"input_cost_per_image_token":1e-05,
+            "output_cost_per_image_token":4e-05,"output_cost_per_image":0.134"#;
+        assert_eq!(
+            (points(tokens, Class::Image), points(tokens, Class::ImageOutput)),
+            ("0".into(), "40000".into())
+        );
+        assert_eq!(priced(tokens).output_tokens_max, 32_768);
+        let whisper =
+            r#""mode":"audio_transcription","input_cost_per_second":0.0001,"output_cost_per_second":0.0001"#;
+        assert_eq!(points(whisper, Class::AudioSecond), "0.1");
+        let heard = r#""mode":"audio_transcription","input_cost_per_second":0.0001,"input_cost_per_token":2.5e-06,
+            "output_cost_per_token":1e-05"#;
+        assert_eq!(
+            (points(heard, Class::AudioSecond), points(heard, Class::Output)),
+            ("0".into(), "10000".into())
+        );
+        let speech = r#""mode":"audio_speech","input_cost_per_character":1.5e-05"#;
+        assert_eq!(points(speech, Class::Character), "15000", "for a million, as the provider says it");
+        assert_eq!(
+            priced(r#""mode":"rerank","input_cost_per_query":0.002"#).base.price_of_request().to_string(),
+            "2"
+        );
+        assert_eq!(points(r#""mode":"moderation","input_cost_per_token":0"#, Class::Input), "0");
+        let chat =
+            r#""mode":"chat","max_tokens":9,"input_cost_per_token":1e-06,"output_cost_per_token":2e-06"#;
+        let tools = format!(
+            r#"{chat},"google_maps_grounding_cost_per_query":0.025,"code_interpreter_cost_per_session":0.03,
+            "file_search_cost_per_1k_calls":2.5"#
+        );
+        let tool = |class| points(&tools, class);
+        assert_eq!(
+            [Class::MapSearch, Class::CodeInterpreter, Class::FileSearch].map(tool),
+            ["25", "30", "2.5"].map(str::to_owned)
+        );
+        let factors =
+            priced(&format!(r#"{chat},"provider_specific_entry":{{"us":1.1,"fast":2.0,"x":{{}}}}"#)).tiers;
+        assert!(factors.stated().eq([(ServiceTier::Fast, 2_000_000), (ServiceTier::Regional, 1_100_000)]));
+    }
+
+    #[test]
     fn what_cannot_be_said_is_refused_with_its_reason() {
         let check = |fields: &str, words: &str| {
             let reason = refusal(fields);
@@ -443,7 +543,8 @@ mod tests {
         check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":1e-16"#, "no whole number");
         check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":-1e-6"#, "no price");
         check(r#""mode":"chat","max_tokens":9,"output_cost_per_token":"cheap""#, "no price");
-        check(&chat(r#""output_cost_per_image":0.01"#), "not metered");
+        check(&chat(r#""output_cost_per_pixel":0.01"#), "not metered");
+        check(r#""mode":"video_generation","output_cost_per_second":0.1"#, "not metered by tokens");
         check(&chat(r#""cache_read_input_audio_token_cost":2e-6"#), "differs");
         check(&chat(r#""input_cost_per_token_above_100k_tokens":2e-6"#), "no output price_above_100k");
         let both =
@@ -453,24 +554,5 @@ mod tests {
             "output_cost_per_token_above_100k_tokens":2e-6"#;
         check(&chat(cache), "and none_above_100k");
         assert!(read("[]", &Selection { providers: vec![], models: vec![], points_per_usd: 1 }).is_err());
-    }
-
-    #[test]
-    fn numbers_are_read_as_they_are_written() {
-        let check = |text: &str, power: i32, expect: Option<i64>| {
-            let found = Decimal::read(text).and_then(|number| number.times_power_of_ten(power, 1));
-            assert_eq!(found, expect, "{text}");
-        };
-        check("1.5e-07", 12, Some(150_000));
-        check("0.00000015", 12, Some(150_000));
-        check("15E-8", 12, Some(150_000));
-        check("1.0000000000000001e-07", 12, None);
-        check("1e400", 0, None);
-        check("0e-99", 0, Some(0));
-        check("9223372036854775807", 0, Some(i64::MAX));
-        check("9223372036854775808", 0, None);
-        for text in ["", "-", ".", "1..2", "1e", "0x1", "\"1\"", "1e+", "null"] {
-            assert_eq!(Decimal::read(text), None, "{text}");
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::hold::Quote;
+use tollgate_core::line::{plain, shortened};
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, rounded_up};
 use tollgate_core::time::Timestamp;
@@ -28,13 +29,15 @@ use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::state::trace::{self, detail};
-use crate::upstream::CallKind;
 
 /// In this header a client is told of an output limit that the gateway has put in, in tokens.
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-tollgate-output-limit");
 /// Bytes of a request that stand for one prompt token when a hold is estimated: low, so that the hold is rather too
 /// large.
 const BYTES_PER_PROMPT_TOKEN: u64 = 3;
+
+/// Bytes of a model's name that are shown to those who run the gateway.
+const MODEL_BYTES_SHOWN: usize = 256;
 
 /// A request that may be sent, and who may serve it.
 pub(super) struct Admission<'r> {
@@ -236,16 +239,21 @@ fn destination<'r>(
     let found = Destination::find(snapshot, directory.prices.at(*at), *call, model);
     let mut destination = found.map_err(|unserved| match directory.prices.still_to_come(*at) {
         Some(first) => ProxyError::BeforePrices { now: *at, first },
-        None => unserved_error(unserved, *call, model),
+        None => unserved_error(unserved, request, model),
     })?;
     destination.tiers.retain(|tier| limit::model(caller, &tier.model).is_ok());
     limit::providers(caller, &mut destination)?;
     if destination.tiers.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
 }
 
-fn unserved_error(unserved: Unserved, call: CallKind, model: &str) -> ProxyError {
+fn unserved_error(unserved: Unserved<'_>, request: &Request, model: &str) -> ProxyError {
+    let Request { id, caller, call, .. } = request;
     match unserved {
-        Unserved::Unpriced => ProxyError::UnknownModel(model.to_owned()),
+        Unserved::Unknown | Unserved::Unpriced(_) => {
+            let unpriced = unpriced(unserved, model);
+            tracing::warn!(request = %id, "{}", unpriced.message());
+            if caller.admin { unpriced } else { ProxyError::UnknownModel(model.to_owned()) }
+        }
         Unserved::SwitchedOff => ProxyError::NoCredential,
         Unserved::Foreign => {
             let operation = call.operation.name();
@@ -254,4 +262,13 @@ fn unserved_error(unserved: Unserved, call: CallKind, model: &str) -> ProxyError
             ProxyError::bad_request(words, Some("model"))
         }
     }
+}
+
+/// What those who run the gateway are told of a model that has no price: what would give it one.
+fn unpriced(unserved: Unserved<'_>, model: &str) -> ProxyError {
+    let provider = if let Unserved::Unpriced(provider) = unserved { Some(provider) } else { None };
+    // What goes to a provider by the prefix of its name is priced by what follows.
+    let rest = provider.and_then(|provider| model.strip_prefix(provider)?.strip_prefix('/'));
+    let model = shortened(&plain(rest.unwrap_or(model)), MODEL_BYTES_SHOWN).into_owned();
+    ProxyError::Unpriced { model, provider: provider.map(str::to_owned) }
 }

@@ -71,7 +71,7 @@ impl ProxyError {
             Self::UpgradeNotServed => {
                 words(426, INVALID, Some("upgrade_not_supported"), INVALID, "UNIMPLEMENTED")
             }
-            Self::UnknownModel(_) => {
+            Self::UnknownModel(_) | Self::Unpriced { .. } => {
                 words(404, INVALID, Some("model_not_found"), "not_found_error", "NOT_FOUND")
             }
             Self::BadRequest { .. } | Self::TwoKeys(..) => {
@@ -137,7 +137,10 @@ impl ProxyError {
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::BadRequest { field, .. } => *field,
-            Self::UnknownModel(_) | Self::ModelNotAllowed(_) | Self::ProviderNotAllowed => Some("model"),
+            Self::UnknownModel(_)
+            | Self::Unpriced { .. }
+            | Self::ModelNotAllowed(_)
+            | Self::ProviderNotAllowed => Some("model"),
             _ => None,
         }
     }

@@ -154,6 +154,9 @@ impl Dispatch<'_> {
         let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
         let permit = shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
         chosen.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
+        let model = chosen.target.model.as_deref().unwrap_or(&self.inbound.model);
+        let place = chosen.lease.credential().place.as_ref();
+        chosen.lease.regional = place.is_some_and(|place| place.is_regional(model));
         attempting.begin(self.directory, chosen.tier, chosen.target);
         if !record::borrow(&self.lane.shared, attempting, &mut chosen.lease) {
             return Err(ProxyError::Unavailable);

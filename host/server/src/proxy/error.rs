@@ -39,8 +39,15 @@ pub(crate) enum ProxyError {
     MethodNotAllowed(&'static str),
     /// The client asks for another protocol on this connection, which is not spoken there.
     UpgradeNotServed,
-    /// The model has no price, so nobody can say what it would cost.
+    /// The model is not offered here; whoever runs the gateway is told [`Self::Unpriced`].
     UnknownModel(String),
+    /// The model has no price, so nobody can say what it would cost.
+    Unpriced {
+        /// Its name, as the price list would have it.
+        model: String,
+        /// The provider that would serve it, where the configuration leads to one.
+        provider: Option<String>,
+    },
     /// The request is not what the protocol asks for.
     BadRequest {
         /// What is wrong.
@@ -184,6 +191,7 @@ impl ProxyError {
             Self::UnknownModel(model) => {
                 format!("The model `{model}` does not exist or is not offered here.")
             }
+            Self::Unpriced { model, provider } => unpriced_message(model, provider.as_deref()),
             Self::BadRequest { message, .. } => message.clone(),
             Self::BodyTooLarge(limit) => format!("The request body is larger than {limit} bytes."),
             Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
@@ -279,6 +287,24 @@ impl ProxyError {
             (Some(first), Some(last)) if first < last => earlier,
             _ => self,
         }
+    }
+}
+
+/// What those who run the gateway are told of a model without a price: what would give it one. Nothing that a client
+/// calls a model becomes a part of a command, unless it looks like a name.
+fn unpriced_message(model: &str, provider: Option<&str>) -> String {
+    let is_name = |sign: char| sign.is_ascii_alphanumeric() || "-._:/@+".contains(sign);
+    let name = if model.chars().all(is_name) { format!("'{model}'") } else { "NAME".to_owned() };
+    match provider {
+        Some(provider) => format!(
+            "The model `{model}` of `{provider}` has no price, so it is not offered to anyone. Give it one: \
+             `tollgate price set {name} --provider {provider} --input USD --output USD`, or `--free`; or all models of \
+             `{provider}` at once: `tollgate price set '{provider}/*' --free`."
+        ),
+        None => format!(
+            "The model `{model}` has no price, and no model route leads to it, so it is not offered to anyone. Name its \
+             provider: `tollgate price set {name} --provider NAME --input USD --output USD`, or `--free`."
+        ),
     }
 }
 

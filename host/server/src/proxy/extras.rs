@@ -11,7 +11,7 @@ use tollgate_core::hosted::{self, PricedBy};
 use tollgate_core::json::{self, Kind, Nested, Value};
 use tollgate_core::price::{ModelPrice, Rates, TierFactors};
 use tollgate_core::protocol::{Operation, Protocol};
-use tollgate_core::usage::Class;
+use tollgate_core::usage::{Class, ServiceTier};
 
 use super::error::ProxyError;
 use super::members::Member;
@@ -29,6 +29,8 @@ pub(crate) struct Extras {
     asked: Vec<Asked>,
     /// Files, conversations and caches that are named and not sent.
     unseen: bool,
+    /// Searches that a chat begins with: its answer does not state them.
+    searches: u64,
     /// Prompt tokens that pictures and the results of tools may have.
     added_tokens: u64,
     /// Whether it asks for thought, of which a part may not show.
@@ -92,21 +94,36 @@ impl Extras {
     /// Members that ask for something by being there.
     fn member(&mut self, name: &[u8], body: &[u8], value: Value) {
         let (name, priced) = match name {
-            b"web_search_options" => ("web_search_options", PricedBy::Class(Class::WebSearch)),
+            b"web_search_options" => {
+                self.first_search(is_set(body, value));
+                return;
+            }
+            b"model" => {
+                self.first_search(is_search_model(body, value));
+                return;
+            }
             b"search_parameters" => ("search_parameters", PricedBy::Nothing),
             b"enable_search" => ("enable_search", PricedBy::Nothing),
             b"plugins" => ("plugins", PricedBy::Nothing),
             b"inference_geo" => {
-                let named = json::string(body, value);
-                if named.is_none_or(|name| ["global", "not_available"].contains(&&*name)) {
-                    return;
+                match json::string(body, value).and_then(|name| hosted::priced_place(&name)) {
+                    Some(priced) => ("inference_geo", priced),
+                    None => return,
                 }
-                ("inference_geo", PricedBy::Nothing)
             }
             _ => return,
         };
         if is_set(body, value) {
             self.ask(name, name, priced, TOOL_USES);
+        }
+    }
+
+    /// A search that a chat begins with, whatever of it says so.
+    fn first_search(&mut self, asked: bool) {
+        if asked && self.searches == 0 {
+            self.searches = 1;
+            let priced = PricedBy::Class(Class::WebSearch);
+            self.ask("web_search_options", "web_search_options", priced, TOOL_USES);
         }
     }
 
@@ -223,10 +240,23 @@ impl Extras {
         costs.fold(0, i128::saturating_add)
     }
 
-    /// The dearest factor that a tier which was asked for may have.
+    /// The dearest factor that a tier which was asked for may have: a place is its own, and for the rest a provider may
+    /// take another one than what was asked for.
     pub(super) fn tier_ppm(&self, price: &ModelPrice) -> u32 {
-        let tiered = self.asked.iter().any(|asked| matches!(asked.priced, PricedBy::Tier(_)));
-        if tiered { price.tiers.dearest() } else { TierFactors::STANDARD_PPM }
+        let tiers = self.asked.iter().filter_map(|asked| match asked.priced {
+            PricedBy::Tier(tier) => Some(tier),
+            PricedBy::Class(_) | PricedBy::Nothing => None,
+        });
+        let ppm = |tier| match tier {
+            ServiceTier::Regional => price.tiers.ppm(tier),
+            _ => price.tiers.dearest(),
+        };
+        tiers.map(ppm).fold(TierFactors::STANDARD_PPM, u32::max)
+    }
+
+    /// Searches of the web that a chat begins with.
+    pub(super) const fn searches(&self) -> u64 {
+        self.searches
     }
 
     /// Whether the prompt has more than what the body shows.
@@ -243,11 +273,20 @@ impl Extras {
 impl Asked {
     fn has_price(&self, price: &ModelPrice) -> bool {
         match self.priced {
+            // Who makes images is paid by the image, or by their tokens.
+            PricedBy::Class(Class::Image) => {
+                [Class::Image, Class::ImageOutput].iter().any(|class| !price.base.goes_without_saying(*class))
+            }
             PricedBy::Class(class) => !price.base.goes_without_saying(class),
             PricedBy::Tier(tier) => price.tiers.ppm(tier) != TierFactors::STANDARD_PPM,
             PricedBy::Nothing => false,
         }
     }
+}
+
+/// Whether a model searches whatever it is asked.
+fn is_search_model(body: &[u8], value: Value) -> bool {
+    json::string(body, value).is_some_and(|name| hosted::always_searches(&name))
 }
 
 /// Whether a member asks for anything.
@@ -396,6 +435,14 @@ mod tests {
             &["web_search_options", "Priority"],
         );
         check(AnthropicMessages, r#"{"speed":"fast","inference_geo":"us"}"#, &["fast", "inference_geo"]);
+        check(AnthropicMessages, r#"{"inference_geo":"global"}"#, &[]);
+        check(OpenaiChat, r#"{"model":"gpt-5-search-api"}"#, &["web_search_options"]);
+        check(
+            OpenaiChat,
+            r#"{"model":"gpt-5-search-api","web_search_options":{"a":1}}"#,
+            &["web_search_options"],
+        );
+        check(OpenaiResponses, r#"{"model":"gpt-4o-search-preview"}"#, &["web_search_options"]);
     }
 
     #[test]

@@ -241,6 +241,7 @@ async fn proxy(
         prompt: inbound.prompt,
         body_bytes: inbound.body.len() as u64,
         output_limit: inbound.output_tokens_max,
+        searches: inbound.extras.searches(),
         key_permit,
         permit,
         snapshot: Rc::clone(&snapshot),

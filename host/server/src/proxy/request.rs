@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) body_bytes: u64,
     /// The most output tokens that it allows, all its answers together.
     pub(crate) output_limit: Option<u64>,
+    /// Searches of the web that its answer begins with, where no answer states them.
+    pub(crate) searches: u64,
     /// Its place among the calls of a limited key.
     pub(crate) key_permit: Option<KeyPermit>,
     /// Its place among all requests under way.
@@ -87,6 +89,8 @@ pub(crate) struct Priced {
     pub(crate) version: u64,
     /// The model's prices.
     pub(crate) price: ModelPrice,
+    /// The entry that they stand in, where it is the default of a provider.
+    pub(crate) default_price: Option<Arc<str>>,
     /// What the caller pays of them.
     pub(crate) rate: PriceRate,
 }
@@ -98,6 +102,7 @@ impl Priced {
         Some(Self {
             version: directory.prices.at(request.at).version(),
             price,
+            default_price: target.default_price.map(Arc::from),
             rate: request.caller.price_rate,
         })
     }

@@ -38,6 +38,8 @@ pub(crate) struct Lease {
     pub(crate) upstream_call: CallKind,
     /// The place among the provider's requests, once there is one.
     pub(crate) permit: Permit,
+    /// Whether it is served in a region that was chosen.
+    pub(crate) regional: bool,
 }
 
 impl Lease {
@@ -212,7 +214,8 @@ pub(crate) async fn next(
         match credentials.take(credential, Wanted { asked, among, limits, tokens, now, lease_ms }).await {
             Ok(granted) => {
                 let (upstream, upstream_call) = (Rc::clone(upstream), *upstream_call);
-                return Ok(Lease { granted, upstream, upstream_call, permit: Permit::default() });
+                let (permit, regional) = (Permit::default(), false);
+                return Ok(Lease { granted, upstream, upstream_call, permit, regional });
             }
             Err(ineligible) => {
                 unavailable.add(ineligible);

@@ -10,7 +10,7 @@ use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{PriceRate, Rates, rounded_up};
-use tollgate_core::protocol::Operation;
+use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::receipt::Receipt;
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
@@ -93,7 +93,19 @@ fn stated(answered: &Answered) -> Option<Usage> {
     let lease = answered.lease();
     let (adapter, call) = (&lease.upstream.adapter, lease.upstream_call);
     let read = |samples: Vec<u8>| adapter.read_usage(call.protocol, call.operation, &samples).ok();
-    answered.meter.samples().and_then(read).filter(|usage| usage.quality != Quality::Missing)
+    let stated = answered.meter.samples().and_then(read).filter(|usage| usage.quality != Quality::Missing)?;
+    Some(with_unstated(stated, answered))
+}
+
+/// The same with what no answer states: that a model which searches by itself has done so, and that a region was chosen
+/// with the credential.
+fn with_unstated(mut usage: Usage, answered: &Answered) -> Usage {
+    let (lease, searches) = (answered.lease(), answered.request().searches);
+    if lease.upstream_call.protocol == Protocol::OpenaiChat {
+        usage[Class::WebSearch] = usage[Class::WebSearch].max(searches);
+    }
+    let tier = if lease.regional { usage.tier.in_region() } else { usage.tier };
+    usage.at_tier(tier)
 }
 
 /// What can have been used, by what passed.
@@ -245,6 +257,7 @@ async fn charged(shared: &Shared, facts: &Facts<'_>, hold: &Hold, lease: &Lease,
         request: request.id,
         user: request.caller.user,
         model: model.to_string(),
+        default_price: hold.priced.default_price.as_deref().map(str::to_owned),
         price_version: hold.priced.version,
         pricing_component: component,
         config_digest: config,

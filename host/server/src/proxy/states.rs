@@ -144,6 +144,7 @@ impl Admitted {
         self.model = Arc::clone(&tier.model);
         if let Some(hold) = &mut self.hold
             && target.price.is_some_and(|price| *price != hold.priced.price)
+                | (target.default_price != hold.priced.default_price.as_deref())
             && let Some(priced) = Priced::of(&self.request, directory, target)
         {
             hold.priced = priced;

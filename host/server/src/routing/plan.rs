@@ -40,14 +40,21 @@ pub(crate) struct Target<'a> {
     pub(crate) model: Option<Arc<str>>,
     /// What the model costs, where it is billed.
     pub(crate) price: Option<&'a ModelPrice>,
+    /// The entry of the price list that says so, where it is the provider's default and no price of the model's own.
+    pub(crate) default_price: Option<&'a str>,
     configured: Option<&'a RouteTarget>,
 }
 
+/// What an entry of the price list says, with its name where it is a provider's default.
+type Price<'a> = (Option<&'a str>, &'a ModelPrice);
+
 /// Why no target may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Unserved {
-    /// Its price is not known.
-    Unpriced,
+pub(crate) enum Unserved<'a> {
+    /// It has no price, and nothing leads to a provider of it.
+    Unknown,
+    /// It has no price at this provider, to which it would go under this name.
+    Unpriced(&'a str),
     /// Its provider is switched off.
     SwitchedOff,
     /// Its provider does not take such calls in the client's protocol.
@@ -108,9 +115,9 @@ impl<'a> Destination<'a> {
         prices: &'a PriceTable,
         call: CallKind,
         model: &str,
-    ) -> Result<Self, Unserved> {
+    ) -> Result<Self, Unserved<'a>> {
         let mut search =
-            Search { snapshot, prices, call, tiers: Vec::with_capacity(1), missed: Unserved::Unpriced };
+            Search { snapshot, prices, call, tiers: Vec::with_capacity(1), missed: Unserved::Unknown };
         search.model(model, 0);
         let fallbacks = snapshot.routes().find(model).map_or(&[][..], |(route, _)| &route.fallbacks);
         for (fallback, order) in fallbacks.iter().zip(1..) {
@@ -136,7 +143,7 @@ struct Search<'a> {
     prices: &'a PriceTable,
     call: CallKind,
     tiers: Vec<Tier<'a>>,
-    missed: Unserved,
+    missed: Unserved<'a>,
 }
 
 impl<'a> Search<'a> {
@@ -150,11 +157,11 @@ impl<'a> Search<'a> {
             for group in &route.groups {
                 let targets = group.targets.iter().filter_map(|target| {
                     let there = target.model(star);
-                    let price = self.price(name, there.as_deref());
                     let Some(upstream) = snapshot.site(target.site) else {
                         self.missed = self.missed.max(Unserved::SwitchedOff);
                         return None;
                     };
+                    let price = self.price(name, there.as_deref(), upstream);
                     self.target(Some(upstream), there.or_else(|| renamed.clone()), price, Some(target))
                 });
                 let targets: Vec<_> = targets.collect();
@@ -168,30 +175,35 @@ impl<'a> Search<'a> {
             || name.split_once('/').and_then(|(provider, rest)| Some((snapshot.provider(provider)?, rest)));
         let target = match (price, of_price) {
             (None, _) if let Some((upstream, rest)) = prefixed() => {
-                self.target(Some(upstream), Some(rest.into()), self.prices.find(rest), None)
+                self.target(Some(upstream), Some(rest.into()), self.price(rest, None, upstream), None)
             }
-            (price, upstream) => self.target(upstream, renamed, price, None),
+            (price, upstream) => self.target(upstream, renamed, price.map(|price| (None, price)), None),
         };
         self.tier(&model, order, target.into_iter().collect(), None);
     }
 
-    /// The price of a model: by the client's name for it, or else by the provider's.
-    fn price(&self, name: &str, there: Option<&str>) -> Option<&'a ModelPrice> {
-        self.prices.find(name).or_else(|| self.prices.find(there?))
+    /// The price of a model: by the client's name for it, or by the provider's, or else the provider's default.
+    fn price(&self, name: &str, there: Option<&str>, upstream: &Upstream) -> Option<Price<'a>> {
+        let own = self.prices.find(name).or_else(|| self.prices.find(there?));
+        let default = || self.prices.default_of(&upstream.name).map(|(entry, price)| (Some(entry), price));
+        own.map(|price| (None, price)).or_else(default)
     }
 
     fn target(
         &mut self,
         upstream: Option<&'a Rc<Upstream>>,
         model: Option<Arc<str>>,
-        price: Option<&'a ModelPrice>,
+        price: Option<Price<'a>>,
         configured: Option<&'a RouteTarget>,
     ) -> Option<Target<'a>> {
         let &mut Self { snapshot, call, .. } = self;
         let price = price.filter(|_| call.operation.billed());
         if price.is_none() && call.operation.billed() {
+            let missed = upstream.map_or(Unserved::Unknown, |upstream| Unserved::Unpriced(&upstream.name));
+            self.missed = self.missed.max(missed);
             return None;
         }
+        let (default_price, price) = price.map_or((None, None), |(entry, price)| (entry, Some(price)));
         let upstream = match upstream.map(|upstream| Some((upstream, upstream.upstream_call(call)?))) {
             Some(None) => {
                 self.missed = self.missed.max(Unserved::Foreign);
@@ -199,7 +211,7 @@ impl<'a> Search<'a> {
             }
             found => found.flatten(),
         };
-        Some(Target { snapshot, call, upstream, model, price, configured })
+        Some(Target { snapshot, call, upstream, model, price, default_price, configured })
     }
 
     fn tier(

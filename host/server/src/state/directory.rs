@@ -51,6 +51,8 @@ pub(crate) struct Caller {
     pub(crate) own: Arc<[Arc<Credential>]>,
     /// When the key expires.
     pub(crate) expires_at: Option<Timestamp>,
+    /// Whether the user runs the gateway, and is told what is nobody else's business.
+    pub(crate) admin: bool,
     /// Whether the bodies of its calls are kept.
     pub(crate) keep_bodies: bool,
     /// What the key may do, where it is limited at all.
@@ -78,7 +80,8 @@ impl Caller {
             limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
         let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
         let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
-        Self { user, api_key, account, price_rate, own, expires_at, keep_bodies, limited, restriction }
+        let admin = true;
+        Self { user, api_key, account, price_rate, own, expires_at, admin, keep_bodies, limited, restriction }
     }
 }
 

@@ -125,7 +125,7 @@ impl Metrics {
         registry.register("tokens", "Tokens by usage class", metrics.tokens.clone());
         registry.register(
             "units",
-            "Calls of tools, images and seconds by usage class",
+            "Calls of tools, images, seconds and characters by usage class",
             metrics.units.clone(),
         );
         registry.register("charged_micropoints", "Micro-points charged", metrics.charged.clone());

@@ -45,6 +45,13 @@ impl Place {
         Ok(())
     }
 
+    /// Whether calls of a model there stay in a region, which some providers bill: a setting names it, and neither the
+    /// setting nor the model's name says that any would do (`global.anthropic.claude…`).
+    pub(crate) fn is_regional(&self, model: &str) -> bool {
+        let region = self.settings.get("region");
+        region.is_some_and(|region| region != "global") && !model.starts_with("global.")
+    }
+
     /// A text of the platform with this credential's settings in place of their names.
     ///
     /// # Errors
@@ -100,5 +107,13 @@ mod tests {
             assert!(place("region", value).check(true).is_err(), "{value}");
         }
         assert_eq!(place("region", "eu-central-1").check(false), Ok(()));
+    }
+
+    #[test]
+    fn a_region_is_one_unless_it_is_all_of_them() {
+        assert!(place("region", "eu-central-1").is_regional("anthropic.claude-opus-5"));
+        assert!(!place("region", "eu-central-1").is_regional("global.anthropic.claude-opus-5"));
+        assert!(!place("region", "global").is_regional("claude-opus-5"));
+        assert!(!place("resource", "eu").is_regional("claude-opus-5"));
     }
 }

@@ -14,6 +14,8 @@ use crate::error::StoreError;
 pub struct NewPrices<'a> {
     /// Prices by model.
     pub models: &'a HashMap<String, ModelPrice>,
+    /// The version that it changes a part of: it is refused where another one would be in force at its moment.
+    pub base: Option<u64>,
     /// From when on it is in force; at once where there is none.
     pub effective_at: Option<Timestamp>,
     /// Who publishes it.
@@ -67,7 +69,8 @@ pub trait Prices: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a moment that has passed, and for a table that would bill too little: an empty one,
-    /// a model without a provider or without a bound on its output, a negative price.
+    /// a model without a provider or without a bound on its output, a negative price. [`StoreError::Refused`] where
+    /// another version than [`NewPrices::base`] is in force at its moment.
     async fn schedule_prices(&self, new: &NewPrices<'_>, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Withdraws a version that is not yet in force: the one in force stays.

@@ -25,7 +25,7 @@ impl Prices for Database {
         models: &HashMap<String, ModelPrice>,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let new = NewPrices { models, effective_at: None, actor: "tollgate", note: None };
+        let new = NewPrices { models, base: None, effective_at: None, actor: "tollgate", note: None };
         self.schedule_prices(&new, now).await
     }
 
@@ -36,6 +36,7 @@ impl Prices for Database {
             return Err(StoreError::Invalid("prices cannot change what has been charged already".to_owned()));
         }
         let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing("publishing prices")?;
+        based(&mut tx, new.base, effective_at).await?;
         let version: i64 = sqlx::query_scalar(
             "INSERT INTO price_version (version, created_at, effective_at, actor, note) \
              SELECT COALESCE(MAX(version), 0) + 1, ?, ?, ?, ? FROM price_version RETURNING version",
@@ -155,6 +156,27 @@ impl Prices for Database {
         let mut connection = self.pool().acquire().await.doing("reading prices")?;
         schedule(&mut connection, now).await
     }
+}
+
+/// Refuses what changes another version than the one that would be in force at `moment`: somebody was faster.
+async fn based(
+    connection: &mut SqliteConnection,
+    base: Option<u64>,
+    moment: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(base) = base else { return Ok(()) };
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT version FROM price_version WHERE effective_at <= ? AND withdrawn_at IS NULL \
+         ORDER BY effective_at DESC, version DESC LIMIT 1",
+    )
+    .bind(stored(moment.millis()))
+    .fetch_optional(connection)
+    .await
+    .doing("publishing prices")?;
+    if found.map_or(0, loaded) == base {
+        return Ok(());
+    }
+    Err(StoreError::Refused("other prices have been published meanwhile: try again".to_owned()))
 }
 
 /// What is in force at `now`, and what is to come.

@@ -168,7 +168,7 @@ async fn a_version_to_come_is_loaded_ahead_and_can_be_withdrawn_until_then() {
     };
     let publish = async |output, at: u64| {
         let (models, effective_at) = (models(output), Some(NOW.plus_ms(at)));
-        let new = NewPrices { models: &models, effective_at, actor: "root", note: Some("plan") };
+        let new = NewPrices { models: &models, base: None, effective_at, actor: "root", note: Some("plan") };
         rig.store.catalogue.schedule_prices(&new, NOW).await.unwrap()
     };
     let (first, later, last) = (publish(1, 0).await, publish(2, 10).await, publish(3, 20).await);
@@ -183,7 +183,8 @@ async fn a_version_to_come_is_loaded_ahead_and_can_be_withdrawn_until_then() {
     assert_eq!(versions(0).await, [first, first, last]);
     let late = rig.store.catalogue.withdraw_prices(last, NOW.plus_ms(20)).await;
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
-    let past = NewPrices { models: &models(1), effective_at: Some(NOW), actor: "root", note: None };
+    let past =
+        NewPrices { models: &models(1), base: None, effective_at: Some(NOW), actor: "root", note: None };
     assert!(rig.store.catalogue.schedule_prices(&past, NOW.plus_ms(1)).await.is_err());
     assert_eq!(rig.store.catalogue.find_price_versions(None, 9).await.unwrap().len(), 3);
     let mut raw = rig.raw().await;

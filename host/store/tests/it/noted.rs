@@ -37,7 +37,13 @@ async fn changes(store: &Store, rig: &Rig, mut seen: impl FnMut(&'static str, Re
         tiers: TierFactors::default(),
     };
     let models = HashMap::from([("m".to_owned(), price)]);
-    let later = NewPrices { models: &models, effective_at: Some(NOW.plus_ms(9)), actor: "test", note: None };
+    let later = NewPrices {
+        models: &models,
+        base: None,
+        effective_at: Some(NOW.plus_ms(9)),
+        actor: "test",
+        note: None,
+    };
     seen("price.publish", store.catalogue.schedule_prices(&later, NOW).await.map(drop));
     let version = rig.store.catalogue.schedule_prices(&later, NOW).await.unwrap();
     seen("price.withdraw", store.catalogue.withdraw_prices(version, NOW).await);

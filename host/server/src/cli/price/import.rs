@@ -64,10 +64,10 @@ impl Import {
         if !self.replace {
             let moment = self.publishing.effective_at.unwrap_or_else(now);
             let schedule = management.price_schedule().await?;
-            for (model, price) in schedule.at(moment).models() {
+            for (model, price) in schedule.at(moment).entries() {
                 models.entry(model.to_owned()).or_insert_with(|| ModelPrice::clone(price));
             }
         }
-        self.publishing.publish(management, models, output).await
+        self.publishing.publish(management, models, None, &[], output).await
     }
 }

@@ -3,7 +3,9 @@
 mod import;
 mod rate;
 mod replay;
+mod set;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,18 +13,18 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use tollgate_core::points::Micropoints;
-use tollgate_core::price::PriceTable;
+use tollgate_core::price::{ModelPrice, PriceTable};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Class;
 
-use super::output::Output;
+use super::output::{Output, line};
 use super::{all, moment, shown};
 use crate::clock::now;
 use crate::config::Config;
 use crate::config::file::read_text;
 use crate::manage::{Management, Opening, PriceList};
 use crate::prices::diff::{self, PriceChange};
-use crate::prices::file;
+use crate::prices::{export, file};
 
 /// What models cost.
 #[derive(Debug, Subcommand)]
@@ -41,6 +43,17 @@ pub(super) enum Price {
         file: PathBuf,
         #[command(flatten)]
         publishing: Publishing,
+    },
+    /// Give a model its price, or all models of a provider at once, and publish it with the other prices in force.
+    Set(set::Set),
+    /// Write prices as a list that `publish` takes: those in force, or those of a version.
+    Export {
+        /// The version.
+        #[arg(long)]
+        version: Option<u64>,
+        /// Only models of this name, in which `*` stands for any characters; may be given several times.
+        #[arg(long = "model", value_name = "PATTERN")]
+        models: Vec<String>,
     },
     /// Take back a version that is still to come.
     Withdraw {
@@ -77,7 +90,7 @@ pub(super) struct Publishing {
 
 impl Price {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let opening = if matches!(self, Self::Publish { .. } | Self::Import(_)) {
+        let opening = if matches!(self, Self::Publish { .. } | Self::Import(_) | Self::Set(_)) {
             Opening::Make
         } else {
             Opening::Find
@@ -95,7 +108,15 @@ impl Price {
                 let prices = file::parse(&text)
                     .map_err(anyhow::Error::msg)
                     .with_context(|| format!("{} is refused", file.display()))?;
-                publishing.publish(&management, prices, output).await?;
+                publishing.publish(&management, prices, None, &[], output).await?;
+            }
+            Self::Set(set) => set.run(config, &management, output).await?,
+            Self::Export { version, models } => {
+                let text = match version {
+                    Some(version) => export::list(&management.prices(version).await?, &models),
+                    None => export::list(management.price_schedule().await?.at(now()), &models),
+                };
+                line(text.trim_end())?;
             }
             Self::Withdraw { version } => {
                 management.withdraw_prices(version).await?;
@@ -111,27 +132,39 @@ impl Price {
 }
 
 impl Publishing {
-    /// Publishes `models`, or shows what that would change.
+    /// Publishes `models`, or shows what that would change: unless another version than `base` is in force, where they
+    /// are a change of that one. What it is `about` is told first.
     async fn publish(
         self,
         management: &Management,
-        models: std::collections::HashMap<String, tollgate_core::price::ModelPrice>,
+        models: HashMap<String, ModelPrice>,
+        base: Option<u64>,
+        about: &[(&str, Value)],
         output: &Output,
     ) -> anyhow::Result<()> {
         let moment = self.effective_at.unwrap_or_else(now);
-        let changes = diff::changes(management.price_schedule().await?.at(moment), &models);
+        let schedule = management.price_schedule().await?;
+        let changes = diff::changes(schedule.at(moment), &models);
+        let next = schedule.after(moment).next().map(|next| next.version());
         if self.dry_run {
             return show(&changes, output);
         }
         let (count, effective_at) = (models.len(), self.effective_at);
         let list = PriceList { models, effective_at, note: self.note };
-        let version = management.publish_prices(&list).await?;
-        output.one(&[
+        let version = match base {
+            Some(base) => management.publish_changed(&list, base).await?,
+            None => management.publish_prices(&list).await?,
+        };
+        let mut told = about.to_vec();
+        told.extend([
             ("version", version.into()),
             ("models", count.into()),
             ("changes", changes.len().into()),
             ("effective_at", effective_at.map_or("now".into(), |at| shown(at).into())),
-        ])
+        ]);
+        // A list replaces the one before as a whole, so what is published now ends with the next one.
+        told.extend(next.map(|next| ("until_version", Value::from(next))));
+        output.one(&told)
     }
 }
 
@@ -145,7 +178,7 @@ fn show(changes: &[PriceChange], output: &Output) -> anyhow::Result<()> {
 fn list(table: &PriceTable, output: &Output) -> anyhow::Result<()> {
     let points = |price: Micropoints| Value::from(price.to_string());
     let mut rows: Vec<Vec<Value>> = table
-        .models()
+        .entries()
         .map(|(model, price)| {
             let mut row = vec![model.into(), price.provider.clone().into()];
             row.extend(Class::ALL.map(|class| points(price.base.price_of(class))));

@@ -118,7 +118,7 @@ fn recorded(row: &mut Row<'_>) -> Option<Recorded> {
 async fn rates(connection: &mut SqliteConnection, version: u64) -> Result<HashSet<Rates>, StoreError> {
     let table = crate::sqlite::price::table(connection, stored(version), 0).await?;
     Ok(table
-        .models()
+        .entries()
         .flat_map(|(_, price)| [Some(price.base), price.long_prompt.map(|tier| tier.rates)])
         .flatten()
         .collect())
@@ -140,6 +140,7 @@ mod tests {
     fn a_receipt_of_anything_else_than_its_record_is_noticed() {
         let (request, user) = ([1; 16], [2; 16]);
         let receipt = Receipt {
+            default_price: None,
             request: RequestId::from_bytes(request),
             user: UserId::from_bytes(user),
             model: "m".to_owned(),
