@@ -1,6 +1,8 @@
 //! What real clients send and real providers answer, by kind: relays, local servers, browsers, coding agents.
 
+mod agents;
 mod browsers;
+mod clients;
 mod completions;
 mod credentials;
 mod doors;
@@ -9,3 +11,4 @@ mod extras;
 mod first_hour;
 mod keepalive;
 mod refusals;
+mod scripted;
