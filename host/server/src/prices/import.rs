@@ -3,8 +3,8 @@
 //!
 //! Numbers are read as they are written, digit by digit: no float touches a price. What the price table cannot express
 //! is not guessed but listed with its reason; what it has no field for (a tier with several factors, tools that nothing
-//! counts, a second price of what has one) is left out, and reported. A class that a provider does not price apart has the price that applies instead,
-//! as in the shipped list: an absent cache or audio price is that of plain text.
+//! counts, a second price of what has one) is left out, and reported. A class that a provider does not price apart has
+//! the price that applies instead, as in the shipped list: an absent cache or audio price is that of plain text.
 
 use std::collections::{BTreeMap, HashMap};
 
