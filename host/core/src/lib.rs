@@ -5,6 +5,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod affinity;
+pub mod audio;
 pub mod ceiling;
 pub mod context;
 pub mod ending;

@@ -15,6 +15,7 @@ use tollgate_plugin::adapter::{
 use tollgate_plugin::config;
 use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
+use tollgate_protocols::media;
 use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
@@ -22,11 +23,18 @@ use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all
 
 const VERSION: &str = "/v1";
 
-const ROUTES: [Route; 7] = [
+const ROUTES: [Route; 14] = [
     route(Protocol::OpenaiChat, Operation::Generate, false, "/chat/completions"),
     route(Protocol::OpenaiChat, Operation::Generate, true, "/chat/completions"),
     route(Protocol::OpenaiChat, Operation::Embed, false, "/embeddings"),
     route(Protocol::OpenaiChat, Operation::ListModels, false, "/models"),
+    route(Protocol::OpenaiChat, Operation::MakeImages, false, "/images/generations"),
+    route(Protocol::OpenaiChat, Operation::EditImages, false, "/images/edits"),
+    route(Protocol::OpenaiChat, Operation::Speak, false, "/audio/speech"),
+    route(Protocol::OpenaiChat, Operation::Transcribe, false, "/audio/transcriptions"),
+    route(Protocol::OpenaiChat, Operation::TranslateSpeech, false, "/audio/translations"),
+    route(Protocol::OpenaiChat, Operation::Moderate, false, "/moderations"),
+    route(Protocol::OpenaiChat, Operation::Rerank, false, "/rerank"),
     route(Protocol::OpenaiResponses, Operation::Generate, false, "/responses"),
     route(Protocol::OpenaiResponses, Operation::Generate, true, "/responses"),
     route(Protocol::OpenaiResponses, Operation::CountTokens, false, "/responses/input_tokens"),
@@ -146,6 +154,9 @@ impl Adapter for Openai {
     }
 
     fn read_usage(&self, protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
+        if let Some(usage) = media::usage(operation, samples, CHAT) {
+            return usage;
+        }
         let (mut usage, tier) = if protocol == Protocol::OpenaiResponses {
             let usage: Option<ResponsesUsage> = sample::either(samples, RESPONSE);
             let mut usage = usage.map_or(Usage::MISSING, |usage| usage.classes(operation));

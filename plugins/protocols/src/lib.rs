@@ -23,6 +23,7 @@ mod halves;
 mod id;
 mod json;
 pub mod lenient;
+pub mod media;
 mod messages;
 mod model;
 mod nesting;

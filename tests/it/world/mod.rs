@@ -10,5 +10,6 @@ mod estimates;
 mod extras;
 mod first_hour;
 mod keepalive;
+mod media;
 mod refusals;
 mod scripted;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::time::Timestamp;
@@ -114,8 +114,12 @@ fn passed(inbound: &Inbound, target: &Target<'_>, lease: &Lease) -> Message {
         response_path.withhold = Some(option.withhold_when_empty.clone());
     }
     let body = Chained::spliced(&inbound.body, &mut splices);
+    let mut headers = carried::headers(&inbound.headers, lease.upstream.client_headers(), inbound.accepted());
+    if let Some(form) = &inbound.form {
+        headers.insert(header::CONTENT_TYPE, form.content_type.clone());
+    }
     Message {
-        headers: carried::headers(&inbound.headers, lease.upstream.client_headers(), inbound.accepted()),
+        headers,
         query: carried::query(&inbound.query, lease.upstream.client_parameters(inbound.operation)).into(),
         body,
         sending: None,
@@ -159,6 +163,10 @@ async fn translated(
 
 /// The splice that gives the model the provider's own name for it, where the body names it at all.
 fn rename(inbound: &Inbound, model: &str) -> Option<Splice> {
+    if let Some(form) = &inbound.form {
+        let (range, _) = form.text(&inbound.body, "model")?;
+        return Some(insertion(range, model.to_owned()));
+    }
     let value = inbound.member("model")?;
     Some(insertion(value.start..value.end, json::quote(model)))
 }

@@ -15,6 +15,7 @@ use tollgate_runtime::{Kind, Pricing};
 use super::error::ProxyError;
 use super::extras::Extras;
 use super::filter;
+use super::form::Form;
 use super::lane::Lane;
 use super::limit;
 use super::read::Inbound;
@@ -163,7 +164,9 @@ fn dearest(
 
 /// Prompt tokens by the size of the body.
 pub(super) fn input_estimate(inbound: &Inbound) -> u64 {
-    (inbound.body.len() as u64).div_ceil(BYTES_PER_PROMPT_TOKEN)
+    // Of a form, files are no text.
+    let bytes = inbound.form.as_ref().map_or(inbound.body.len(), Form::text_bytes);
+    (bytes as u64).div_ceil(BYTES_PER_PROMPT_TOKEN)
 }
 
 /// What a hold follows from, but for the price.

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use http_body::Body as _;
 use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
+use tollgate_core::protocol::Operation;
 use tollgate_runtime::Exchange;
 
 use super::adapt::ResponsePath;
@@ -49,7 +50,7 @@ pub(super) async fn begin(
     let Reply { head, first, body } = reply;
     let ResponsePath { withhold, mut exchange, held } = response_path;
     let events = forward::is_event_stream(&head.headers);
-    let mut window = ticket.request().screen().and_then(Window::new);
+    let mut window = ticket.request().screen().filter(|_| has_words(inbound)).and_then(Window::new);
     let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
     let headers = match exchange {
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
@@ -75,6 +76,11 @@ pub(super) async fn begin(
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+/// Whether an answer has any words in it: a picture has none, and neither has speech.
+fn has_words(inbound: &Inbound) -> bool {
+    !matches!(inbound.operation, Operation::MakeImages | Operation::EditImages | Operation::Speak)
 }
 
 /// What looks at the bytes of an answer.

@@ -68,7 +68,7 @@ pub(crate) fn take_keys(headers: &mut HeaderMap, query: &mut String) -> Keys {
 fn bearer_token(value: &str) -> Option<&str> {
     match value.trim().split_once(' ') {
         Some((scheme, token)) => scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()),
-        None => Some(value.trim()),
+        None => Some(value.trim()).filter(|value| !value.eq_ignore_ascii_case("bearer")),
     }
 }
 
@@ -146,6 +146,7 @@ mod tests {
         check(&[("authorization", "Bearer tg_a")], "", &["tg_a"], "");
         check(&[("authorization", "bearer  tg_a")], "", &["tg_a"], "");
         check(&[("authorization", "tg_a")], "", &["tg_a"], "");
+        check(&[("authorization", "Bearer ")], "", &[], "");
         check(&[("x-api-key", "tg_b")], "", &["tg_b"], "");
         check(&[("x-goog-api-key", "tg_c")], "alt=sse", &["tg_c"], "alt=sse");
         check(&[("api-key", "tg_d")], "", &["tg_d"], "");

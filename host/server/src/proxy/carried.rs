@@ -16,6 +16,9 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 /// A stream of events.
 pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
+/// Whatever it is.
+pub(super) const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+
 /// Headers of a client that mean the same to every provider.
 const COMMON: [(HeaderName, HeaderForm); 3] = [
     (header::USER_AGENT, HeaderForm::Product),

@@ -13,6 +13,7 @@ use tollgate_core::price::{ModelPrice, Rates, TierFactors};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::usage::{Class, ServiceTier};
 
+use super::counted::Counted;
 use super::error::ProxyError;
 use super::members::Member;
 use super::prompt::{Part, Prompt};
@@ -33,6 +34,8 @@ pub(crate) struct Extras {
     searches: u64,
     /// Prompt tokens that pictures and the results of tools may have.
     added_tokens: u64,
+    /// What the gateway counts itself.
+    counted: Option<Counted>,
     /// Whether it asks for thought, of which a part may not show.
     pub(super) thinks: bool,
 }
@@ -89,6 +92,16 @@ impl Extras {
         let results: u64 = extras.asked.iter().map(|asked| asked.uses).sum();
         extras.added_tokens = results.saturating_add(below.remote).saturating_mul(RESULT_TOKENS);
         extras
+    }
+
+    /// With what the gateway counts itself.
+    pub(super) const fn count(&mut self, counted: Option<Counted>) {
+        self.counted = counted;
+    }
+
+    /// What that is.
+    pub(super) const fn counted(&self) -> Option<Counted> {
+        self.counted
     }
 
     /// Members that ask for something by being there.
@@ -223,6 +236,9 @@ impl Extras {
         given_away: &[String],
     ) -> Result<(), ProxyError> {
         let free = |name: &str| given_away.iter().any(|pattern| hosted::fits(pattern, name));
+        if let Some(counted) = self.counted.filter(|counted| !free(counted.name())) {
+            counted.check(model, price)?;
+        }
         let unpriced = self.asked.iter().find(|asked| !asked.has_price(price) && !free(&asked.name));
         unpriced.map_or(Ok(()), |Asked { name, field, .. }| {
             let words =
@@ -237,7 +253,8 @@ impl Extras {
             PricedBy::Class(class) => rates.cost_of(class, asked.uses),
             PricedBy::Tier(_) | PricedBy::Nothing => 0,
         });
-        costs.fold(0, i128::saturating_add)
+        let counted = self.counted.map_or(0, |counted| counted.cost(rates));
+        costs.fold(counted, i128::saturating_add)
     }
 
     /// The dearest factor that a tier which was asked for may have: a place is its own, and for the rest a provider may

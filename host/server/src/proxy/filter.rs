@@ -39,10 +39,17 @@ pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<(
         return Ok(());
     }
     // The body was validated when it was read, so its text can be found.
-    let Ok(extract) = text::extract(&inbound.body, Scope::Request) else { return Ok(()) };
+    let words = inbound.form.as_ref().map(|form| form.words(&inbound.body));
+    let body = words.as_ref().unwrap_or(&inbound.body);
+    let Ok(extract) = text::extract(body, Scope::Request) else { return Ok(()) };
     let found = screen.find(&extract.text, &extract.joins);
     match decide(filter, Direction::Request, &extract.text, &found) {
         Decision::Pass => Ok(()),
+        // Words of a form are not covered: they do not pass.
+        Decision::Mask(_) if inbound.form.is_some() => {
+            let hash = Some(Sha256::digest(&extract.text).into());
+            Err(Refusal { error: ProxyError::Filtered, hash })
+        }
         Decision::Mask(ranges) => {
             inbound.splices.extend(masks(&inbound.body, &extract, &ranges));
             Ok(())

@@ -27,6 +27,7 @@ pub(crate) mod authenticate;
 mod carried;
 pub(crate) mod context;
 mod cors;
+mod counted;
 pub(crate) mod dialect;
 mod dispatch;
 mod doors;
@@ -35,6 +36,7 @@ mod exchange;
 pub(crate) mod extras;
 pub(crate) mod filter;
 mod flow;
+mod form;
 pub(crate) mod forward;
 mod grow;
 mod guess;
@@ -241,6 +243,7 @@ async fn proxy(
         prompt: inbound.prompt,
         body_bytes: inbound.body.len() as u64,
         output_limit: inbound.output_tokens_max,
+        counted: inbound.extras.counted(),
         searches: inbound.extras.searches(),
         key_permit,
         permit,

@@ -5,6 +5,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::aside::aside;
-use super::carried::{self, EVENTS, JSON};
+use super::carried::{self, ANYTHING, EVENTS, JSON};
+use super::counted::Counted;
 use super::error::ProxyError;
 use super::extras::{Below, Extras};
+use super::form::Form;
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::prompt::Prompt;
 use super::router::Call;
@@ -33,6 +36,8 @@ const LARGE_BYTES: usize = 1024 * 1024;
 const EVENTS_QUERY: &str = "alt=sse";
 /// What Tollgate's own Gemini envelope has beside a Gemini body.
 const OWN_MEMBERS: [&str; 2] = ["model", "stream"];
+/// The model that judges where a request names none.
+const JUDGE: &str = "omni-moderation-latest";
 /// Behind the name of a model, Claude Code's wish for a context of a million tokens.
 const LONG_CONTEXT: &str = "[1m]";
 /// What begins a text in UTF-8 that says so, as some editors and shells write it.
@@ -65,6 +70,8 @@ pub(crate) struct Inbound {
     pub(crate) output_tokens_max: Option<u64>,
     /// Answers that it asks for at once.
     pub(crate) answers: u64,
+    /// Its fields, where it is a form.
+    pub(super) form: Option<Form>,
     /// What it asks for beside text.
     pub(crate) extras: Extras,
     /// What of it the model reads.
@@ -100,7 +107,11 @@ impl Inbound {
 
     /// What the answer is to be, in the same protocol.
     pub(crate) fn accepted(&self) -> HeaderValue {
-        if self.streaming && !self.wants_array() { EVENTS } else { JSON }
+        match self.operation {
+            Operation::Speak | Operation::Transcribe | Operation::TranslateSpeech => ANYTHING,
+            _ if self.streaming && !self.wants_array() => EVENTS,
+            _ => JSON,
+        }
     }
 
     /// The same request with another body, which is a JSON object too.
@@ -153,7 +164,10 @@ pub(crate) async fn inbound(
         body.advance(BYTE_ORDER_MARK.len());
     }
     let large = body.len() >= LARGE_BYTES;
-    let peek = move || peek(call, headers, query, body);
+    let peek = move || match call.operation.is_form() {
+        true => peek_form(&call, headers, query, body),
+        false => peek(call, headers, query, body),
+    };
     let mut inbound = if large { aside(id, peek).await?? } else { peek()? };
     inbound.share = Some(share);
     Ok(inbound)
@@ -233,7 +247,7 @@ pub(super) fn peek(
     if let Some(plain) = spelling::plain(&body, &members) {
         return peek(call, headers, query, plain);
     }
-    let extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
+    let mut extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
     let prompt = below.prompt.with(&members, extras.hides_of_prompt());
     let streaming = match call.streaming {
         Some(streaming) => streaming,
@@ -243,9 +257,12 @@ pub(super) fn peek(
     no_background(&body, &members)?;
     no_agent(call.protocol, &members)?;
     stated_once(&body, &members)?;
-    let model = model(call.protocol, call.model, &body, &members)?;
+    let by_body = optional(&body, last(&members, "model"), json::string, "model", "a string")?;
+    let by_body = by_body.or((call.operation == Operation::Moderate).then_some(Cow::Borrowed(JUDGE)));
+    let model = model(call.protocol, call.model, by_body)?;
     let splices = if call.gemini_chat { without(&body, &members, &OWN_MEMBERS) } else { Vec::new() };
     let (limit, answers) = output_limit(call.protocol, &body, &members)?;
+    extras.count(Counted::of(call.operation, &body, &members, answers));
     Ok(Inbound {
         protocol: call.protocol,
         operation: call.operation,
@@ -257,6 +274,7 @@ pub(super) fn peek(
         query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
         output_tokens_max: limit.map(|limit| limit.saturating_mul(answers)),
         answers,
+        form: None,
         extras,
         prompt,
         share: None,
@@ -265,19 +283,51 @@ pub(super) fn peek(
     })
 }
 
+/// Finds in a form what decides something.
+fn peek_form(call: &Call, headers: HeaderMap, query: String, body: Bytes) -> Result<Inbound, ProxyError> {
+    let form = Form::read(&headers, &body)?;
+    let model = model(call.protocol, None, form.text(&body, "model").map(|(_, name)| name.into()))?;
+    let answers = match form.text(&body, "n") {
+        None => 1,
+        Some((_, n)) => n.trim().parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+            ProxyError::bad_request("`n` must be a whole number that is more than 0.", Some("n"))
+        })?,
+    };
+    let mut extras = Extras::default();
+    extras.count(Counted::of_form(call.operation, &body, &form, answers));
+    let mut prompt = Prompt::EMPTY;
+    prompt.say(form.text_bytes());
+    Ok(Inbound {
+        protocol: call.protocol,
+        operation: call.operation,
+        model,
+        renamed: false,
+        streaming: false,
+        splices: Vec::new(),
+        headers,
+        query,
+        output_tokens_max: None,
+        answers,
+        form: Some(form),
+        extras,
+        prompt,
+        share: None,
+        members: Vec::new(),
+        body,
+    })
+}
+
 /// The model that is asked, by the path or the body; where both name one, they have to agree.
 fn model(
     protocol: Protocol,
     by_path: Option<String>,
-    body: &[u8],
-    members: &[Member],
+    by_body: Option<Cow<'_, str>>,
 ) -> Result<String, ProxyError> {
     let wrong = |words: &str| ProxyError::bad_request(words, Some("model"));
     let plain = |name: &str| match name.strip_prefix("models/") {
         Some(name) if protocol == Protocol::Gemini => name.to_owned(),
         _ => name.to_owned(),
     };
-    let by_body = optional(body, last(members, "model"), json::string, "model", "a string")?;
     let model = match (by_path, by_body) {
         (None, None) => return Err(wrong("`model` is missing.")),
         (Some(name), None) => plain(&name),

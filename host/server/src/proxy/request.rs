@@ -11,6 +11,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::Policies;
 
+use super::counted::Counted;
 use super::dialect::ErrorDialect;
 use super::limit::KeyPermit;
 use super::prompt::Prompt;
@@ -45,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) output_limit: Option<u64>,
     /// Searches of the web that its answer begins with, where no answer states them.
     pub(crate) searches: u64,
+    /// What of it the gateway counts itself.
+    pub(crate) counted: Option<Counted>,
     /// Its place among the calls of a limited key.
     pub(crate) key_permit: Option<KeyPermit>,
     /// Its place among all requests under way.

@@ -85,6 +85,11 @@ impl Output {
     /// What bounds the answer to a request; `model_max` is the most that any model produces which may serve it.
     pub(super) fn of(inbound: &Inbound, model_max: u64, limits: &Limits, expected: Option<Expected>) -> Self {
         let answers = inbound.answers;
+        if inbound.extras.counted().is_some() {
+            // There is no limit that could be put in.
+            let (most, typical, least) = (model_max, model_max, model_max);
+            return Self { answers, most, imposed: false, least, typical, grows: false, shown: Shown::All };
+        }
         let named = inbound.output_tokens_max.map(|all| all / answers);
         let own = Some(limits.default_output_tokens_max).filter(|own| *own > 0 && *own < model_max);
         let most = named.or(own).unwrap_or(model_max).min(model_max);

@@ -136,7 +136,9 @@ fn exact(method: &Method, path: &str) -> Option<Place> {
     if rest.is_empty() {
         return Some(Place::Models(Listing { name: None, protocol }));
     }
-    let name = rest.strip_prefix('/').filter(|name| !name.ends_with('/') && !name.contains("//"))?;
+    let name = rest
+        .strip_prefix('/')
+        .filter(|name| !name.is_empty() && !name.ends_with('/') && !name.contains("//"))?;
     let place = || Place::Models(Listing { name: Some(decode(name)), protocol });
     match name.rsplit_once(':') {
         Some((model, action)) => match gemini(model, action) {
@@ -152,7 +154,10 @@ fn exact(method: &Method, path: &str) -> Option<Place> {
 
 /// Paths without parameters.
 fn fixed(path: &str) -> Option<Call> {
-    use Operation::{Complete, CountTokens, Embed, Generate, Interact};
+    use Operation::{
+        Complete, CountTokens, EditImages, Embed, Generate, Interact, MakeImages, Moderate, Rerank, Speak,
+        Transcribe, TranslateSpeech,
+    };
     use Protocol::{AnthropicMessages, Gemini, OpenaiChat, OpenaiResponses};
     let (protocol, operation) = match path {
         "/v1/chat/completions" => (OpenaiChat, Generate),
@@ -160,6 +165,13 @@ fn fixed(path: &str) -> Option<Call> {
         "/v1/responses" => (OpenaiResponses, Generate),
         "/v1/responses/input_tokens" => (OpenaiResponses, CountTokens),
         "/v1/embeddings" => (OpenaiChat, Embed),
+        "/v1/images/generations" => (OpenaiChat, MakeImages),
+        "/v1/images/edits" => (OpenaiChat, EditImages),
+        "/v1/audio/speech" => (OpenaiChat, Speak),
+        "/v1/audio/transcriptions" => (OpenaiChat, Transcribe),
+        "/v1/audio/translations" => (OpenaiChat, TranslateSpeech),
+        "/v1/moderations" => (OpenaiChat, Moderate),
+        "/v1/rerank" => (OpenaiChat, Rerank),
         "/v1/messages" | "/api/v1/messages" => (AnthropicMessages, Generate),
         "/v1/messages/count_tokens" | "/api/v1/messages/count_tokens" => (AnthropicMessages, CountTokens),
         "/gemini/v1/chat" => (Gemini, Generate),
@@ -259,6 +271,8 @@ mod tests {
             assert_eq!(route(&Method::GET, path), expected, "{path}");
         };
         listing("/v1beta/models", None, Some(Protocol::Gemini));
+        listing("/v1beta/models/", None, Some(Protocol::Gemini));
+        listing("/v1/models/", None, None);
         listing("/v1beta/models/m", Some("m"), Some(Protocol::Gemini));
         listing("/v1/models/gpt-4o", Some("gpt-4o"), None);
         listing("/v1/models/llama3:8b", Some("llama3:8b"), None);

@@ -82,6 +82,8 @@ fn measured(shared: &Shared, ended: &Ended) -> Measured {
             let stated = stated(answered);
             let bounded = stated.and_then(|stated| ceiling(answered).bounded(&stated));
             let usage = usage(shared, answered, bounded.or(stated), outcome);
+            let counted = answered.request().counted;
+            let usage = counted.map_or(usage, |counted| counted.add_to(usage, outcome));
             let beyond = bounded.and(stated);
             Measured { outcome: refined(outcome, answered.request().call.operation, &usage), usage, beyond }
         }

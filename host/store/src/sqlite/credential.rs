@@ -369,7 +369,7 @@ impl Database {
         let tokens = tokens_of_record();
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT credential, {} FROM (SELECT credential, \
-             CASE WHEN operation IN ('generate', 'embed', 'embed-batch') THEN {tokens} ELSE 0 END AS tokens \
+             CASE WHEN operation NOT IN ('', 'count-tokens', 'list-models') THEN {tokens} ELSE 0 END AS tokens \
              FROM request_record WHERE request >= ? AND credential IS NOT NULL) GROUP BY credential",
             sum!("tokens")
         )))
