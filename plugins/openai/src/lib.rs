@@ -2,8 +2,9 @@
 //! embeddings.
 //!
 //! Configuration: [`Connection`]; `protocol` for a server that speaks one of `openai-chat` and `openai-responses` only;
-//! `completions = true` for one that takes `/completions` as such, which are conversations elsewhere. A server that takes
-//! its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no separate adapter.
+//! `completions = true` for one that takes `/completions` as such, which are conversations elsewhere. A server that
+//! takes its key elsewhere or has its API below another path, such as `https://host/openai/v1`, needs no separate
+//! adapter.
 
 mod platforms;
 

@@ -28,6 +28,7 @@ impl Agent<'_> {
         let mut command = Command::new(self.bin.join(name));
         let home = self.street.dir.path().join(name);
         fs::create_dir_all(&home).expect("a directory");
+        fs::copy(manifests().join("agents/picture.png"), home.join(PICTURE)).expect("a picture");
         command.current_dir(&home);
         command
     }
@@ -54,10 +55,14 @@ struct Scene<'a> {
     ends_well: bool,
 }
 
-/// Questions of an agent without tools.
-const PLAIN: &[(&str, &str)] = &[("Moin", "Good morning")];
-/// Those of one that has a shell, too.
-const LOOP: &[(&str, &str)] = &[("Moin", "Good morning"), ("Which weather? Use your shell.", "It is mild")];
+/// A picture beside every agent.
+const PICTURE: &str = "picture.png";
+/// What each is asked.
+const MORNING: (&str, &str) = ("Moin", "Good morning");
+/// What one that has a shell is asked.
+const WEATHER: (&str, &str) = ("Which weather? Use your shell.", "It is mild");
+/// What one that takes pictures is asked.
+const SEEN: (&str, &str) = ("@picture.png What is this?", "A picture");
 
 async fn check(bin: Result<PathBuf, Outcome>, models: &[&str], questions: &[(&str, &str)], ask: Ask) {
     let bin = match bin {
@@ -99,7 +104,13 @@ fn claude(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command 
 
 #[tokio::test]
 async fn claude_code_works_with_models_of_every_provider() {
-    check(programs().await, &["claude-sonnet-4-6", "gpt-4.1", "gemini-2.5-flash"], LOOP, claude).await;
+    check(
+        programs().await,
+        &["claude-sonnet-4-6", "gpt-4.1", "gemini-2.5-flash"],
+        &[MORNING, WEATHER, SEEN],
+        claude,
+    )
+    .await;
 }
 
 fn codex(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
@@ -114,42 +125,67 @@ fn codex(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
     fs::write(home.join("config.toml"), config).expect("a file");
     command.env("CODEX_HOME", &home).env("TOLLGATE_KEY", key);
     command.args(["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", question]);
+    if question == SEEN.0 {
+        command.args(["--image", PICTURE]);
+    }
     command
 }
 
 #[tokio::test]
 async fn codex_works_with_models_of_every_provider() {
-    check(programs().await, &["gpt-5.6", "claude-sonnet-4-6", "gemini-2.5-flash"], LOOP, codex).await;
+    check(
+        programs().await,
+        &["gpt-5.6", "claude-sonnet-4-6", "gemini-2.5-flash"],
+        &[MORNING, WEATHER, SEEN],
+        codex,
+    )
+    .await;
 }
 
 fn gemini(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
     let mut command = agent.command("gemini");
     command.env("GOOGLE_GEMINI_BASE_URL", &agent.street.url).env("GEMINI_API_KEY", key);
-    command.env("GEMINI_CLI_TRUST_WORKSPACE", "true");
+    command.env("GEMINI_DEFAULT_AUTH_TYPE", "gemini-api-key").env("GEMINI_CLI_TRUST_WORKSPACE", "true");
     command.args(["--prompt", question, "--model", model, "--yolo"]);
     command
 }
 
 #[tokio::test]
 async fn gemini_cli_works_with_models_of_every_provider() {
-    check(programs().await, &["gemini-2.5-flash", "claude-haiku-4-5", "gpt-4o"], LOOP, gemini).await;
+    check(
+        programs().await,
+        &["gemini-2.5-flash", "claude-haiku-4-5", "gpt-4o"],
+        &[MORNING, WEATHER, SEEN],
+        gemini,
+    )
+    .await;
 }
 
 fn opencode(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
     let mut command = agent.command("opencode");
     let config = format!(
         r#"{{"provider": {{"tollgate": {{"npm": "@ai-sdk/openai-compatible", "name": "Tollgate",
-            "options": {{"baseURL": "{}/v1", "apiKey": "{{env:TOLLGATE_KEY}}"}}, "models": {{"{model}": {{}}}}}}}}}}"#,
+            "options": {{"baseURL": "{}/v1", "apiKey": "{{env:TOLLGATE_KEY}}"}}, "models": {{"{model}":
+                {{"attachment": true, "modalities": {{"input": ["text", "image"], "output": ["text"]}}}}}}}}}}}}"#,
         agent.street.url
     );
     fs::write(agent.street.dir.path().join("opencode/opencode.json"), config).expect("a file");
     command.env("TOLLGATE_KEY", key).args(["run", "--model", &format!("tollgate/{model}"), question]);
+    if question == SEEN.0 {
+        command.args(["--file", PICTURE]);
+    }
     command
 }
 
 #[tokio::test]
 async fn opencode_works_with_models_of_every_provider() {
-    check(programs().await, &["gpt-4o", "claude-haiku-4-5", "gemini-2.5-flash"], LOOP, opencode).await;
+    check(
+        programs().await,
+        &["gpt-4o", "claude-haiku-4-5", "gemini-2.5-flash"],
+        &[MORNING, WEATHER, SEEN],
+        opencode,
+    )
+    .await;
 }
 
 fn aider(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
@@ -172,5 +208,5 @@ async fn aider_works_with_models_of_every_provider() {
         let python = python("clients-aider", &manifests().join("agents/requirements.txt")).await?;
         Ok(python.with_file_name(""))
     };
-    check(bin.await, &["gpt-4o", "claude-haiku-4-5", "gemini-2.5-flash"], PLAIN, aider).await;
+    check(bin.await, &["gpt-4o", "claude-haiku-4-5", "gemini-2.5-flash"], &[MORNING], aider).await;
 }

@@ -72,8 +72,8 @@ impl Street {
         command.envs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
     }
 
-    /// Starts a client with a question whose answer has no end, and interrupts it, as a person does, once it has come to
-    /// the provider.
+    /// Starts a client with a question whose answer has no end, and interrupts it, as a person does, once it has come
+    /// to the provider.
     pub(super) async fn leave(&self, mut command: Command) {
         self.enclose(&mut command);
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

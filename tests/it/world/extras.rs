@@ -1,6 +1,6 @@
-//! What is billed beside tokens: searches, maps, containers, pictures and audio, the tier and the place that served, long
-//! prompts, fast modes. Each bill is worked out by hand beside its case, in micro-points, at the shipped prices (a dollar
-//! for a million tokens is 1,000 micro-points for one) or at those that the case sets.
+//! What is billed beside tokens: searches, maps, containers, pictures and audio, the tier and the place that served,
+//! long prompts, fast modes. Each bill is worked out by hand beside its case, in micro-points, at the shipped prices (a
+//! dollar for a million tokens is 1,000 micro-points for one) or at those that the case sets.
 
 use serde_json::{Value, json};
 use tollgate_core::points::Micropoints;

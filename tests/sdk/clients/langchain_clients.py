@@ -1,5 +1,5 @@
-"""LangChain with each of its providers, to a model of its own protocol and to one of another: every scenario of the table
-in docs/users.md. The provider is scripted; NO_POINTS is a key of somebody who has none."""
+"""LangChain with each of its providers, to a model of its own protocol and to one of another: every scenario of the
+table in docs/users.md. The provider is scripted; NO_POINTS is a key of somebody who has none."""
 
 import os
 

@@ -4,7 +4,8 @@
 //! Version 2 added the user's price rate, what was held and the reason. Version 3 names classes by their numbers, in
 //! order, and only those with units or with a rate of their own; it also has the tier in which the request was served,
 //! and what tokens cost there. Version 4 is the same with the entry of the price list at its end, and is written where
-//! that is no price of the model's own. What an older version lacks reads as `None`, or as what was true of all receipts then.
+//! that is no price of the model's own. What an older version lacks reads as `None`, or as what was true of all
+//! receipts then.
 
 use super::{Reason, Receipt, ReceiptError};
 use crate::id::{RequestId, UserId};

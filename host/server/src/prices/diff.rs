@@ -54,7 +54,9 @@ fn differences(old: &ModelPrice, new: &ModelPrice) -> Vec<String> {
     details.extend(rates("", Some(&old.base), Some(&new.base)));
     for tier in ServiceTier::ALL {
         let [before, after] = [old, new].map(|price| price.tiers.ppm(tier));
-        if before != after {
+        let said = [old, new].iter().any(|price| price.tiers.stated().any(|(known, _)| known == tier));
+        // What follows of the other factors changes with them.
+        if before != after && said {
             details.push(format!("service_tiers.{} {before} ppm -> {after} ppm", tier.name()));
         }
     }
