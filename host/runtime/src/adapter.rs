@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::usage::Usage;
+use wasmtime::Store;
 
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::digest::Digest;
 use crate::error::CallError;
 use crate::plan::adapter::{AdapterPlan, Failure, Refusal};
+use crate::state::State;
 use crate::unit::Unit;
 
 /// One provider adapter of a generation.
@@ -60,12 +62,15 @@ impl Adapter {
         operation: Operation,
         samples: &[u8],
     ) -> Result<Usage, CallError> {
-        self.unit.vitals.count_bytes(samples.len());
-        self.unit.call(|world, store| {
+        let read = |world: &ProviderAdapter, store: &mut Store<State>, samples: &[u8]| {
             let adapter = world.tollgate_plugin_adapter();
-            let usage = adapter.call_read_usage(store, protocol.into(), operation.into(), samples)?;
-            Ok(Ok(usage.into()))
-        })
+            adapter.call_read_usage(store, protocol.into(), operation.into(), samples)
+        };
+        self.unit.call_with(
+            samples.len(),
+            |world, store| Ok(Ok(read(world, store, samples)?.into())),
+            |world, store| read(world, store, b"{}").map(|_| Ok(())),
+        )
     }
 
     /// What an upstream answer with a status of 400 or more means.
@@ -73,10 +78,14 @@ impl Adapter {
     /// # Errors
     /// When the component failed.
     pub fn classify(&self, refusal: &Refusal<'_>) -> Result<Failure, CallError> {
-        self.unit.vitals.count_bytes(refusal.body.len());
-        self.unit.call(|world, store| {
-            let failure = world.tollgate_plugin_adapter().call_classify(store, &refusal.into())?;
-            Ok(Ok(failure.into()))
-        })
+        let classify = |world: &ProviderAdapter, store: &mut Store<State>, refusal: &Refusal<'_>| {
+            world.tollgate_plugin_adapter().call_classify(store, &refusal.into())
+        };
+        let ordinary = Refusal { status: refusal.status, retry_after_ms: None, kind: "", body: b"{}" };
+        self.unit.call_with(
+            refusal.body.len(),
+            |world, store| Ok(Ok(classify(world, store, refusal)?.into())),
+            |world, store| classify(world, store, &ordinary).map(|_| Ok(())),
+        )
     }
 }

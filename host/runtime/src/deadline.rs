@@ -1,8 +1,9 @@
 //! How long a call may run.
 //!
 //! A deadline by the clock on the wall would blame a component for the time in which the machine ran something else,
-//! and on a busy machine that is most of it. So the epoch's deadline comes at half of the budget; from there on the
-//! time counts that the thread itself has run, and the call ends when the other half is used up. A call that is over
+//! and on a busy machine that is most of it. So the epoch's deadline comes at half of the budget, by that clock; from
+//! there on the time counts that the thread itself has run, and the call ends when that is the whole budget. However
+//! busy the machine is, no call has less than its budget, and none more than one and a half of it. A call that is over
 //! in time, which is nearly every one, never asks.
 
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use crate::engine::Clock;
 /// The budget of the call under way.
 pub(crate) struct Deadline {
     clock: Arc<Clock>,
-    /// What is left after the first alarm.
-    second_half: Duration,
+    /// What the thread may run after the first alarm.
+    budget: Duration,
     /// The thread's own time at the first alarm, if there was one. The clock is held from then on.
     alarmed: Option<Duration>,
 }
 
 impl Deadline {
     pub(crate) const fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, second_half: Duration::ZERO, alarmed: None }
+        Self { clock, budget: Duration::ZERO, alarmed: None }
     }
 
     /// Epochs until the first alarm of a call of `ms` milliseconds. The tick under way does not count: hence one more.
@@ -35,7 +36,7 @@ impl Deadline {
     /// A call of `ms` milliseconds begins; its store has its epoch's deadline already.
     #[inline]
     pub(crate) fn begin(&mut self, ms: u32) {
-        self.second_half = Duration::from_millis((ms - ms / 2).into());
+        self.budget = Duration::from_millis(ms.into());
         self.clock.keep_running(Self::first_half(ms));
     }
 
@@ -55,7 +56,7 @@ impl Deadline {
             self.clock.hold();
             now
         });
-        let left = self.second_half.saturating_sub(now.saturating_sub(start));
+        let left = self.budget.saturating_sub(now.saturating_sub(start));
         if left.is_zero() {
             return UpdateDeadline::Interrupt;
         }
@@ -86,12 +87,12 @@ mod tests {
     #[test]
     fn time_in_which_the_thread_did_not_run_does_not_count() {
         let clock = Clock::start(Engine::default()).unwrap();
-        let half = Duration::from_millis(20);
+        let budget = Duration::from_millis(20);
         let mut deadline = Deadline::new(clock);
-        deadline.second_half = half;
+        deadline.budget = budget;
         for _ in 0..3 {
             assert!(matches!(deadline.alarm(), UpdateDeadline::Continue(1..=20)));
-            thread::sleep(half);
+            thread::sleep(budget);
         }
         while matches!(deadline.alarm(), UpdateDeadline::Continue(_)) {
             std::hint::spin_loop();

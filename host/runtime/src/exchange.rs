@@ -13,24 +13,16 @@ use crate::adapter::Adapter;
 use crate::bindings::adapter_world::ProviderAdapter;
 use crate::bindings::wit_adapter;
 use crate::error::{CallError, Fault};
-use crate::instance::Instance;
 use crate::plan::exchange::Terms;
+use crate::probe::{self, Work};
 use crate::slot;
 use crate::state::State;
-use crate::unit::Unit;
+use crate::translate::{Own, Reply, checked, translate};
+use crate::unit::{Judged, Unit};
 use crate::vitals::Vitals;
 
 /// Growth over a request from which on its instance is not kept for the answer.
 const HEAVY_BYTES: usize = 4 << 20;
-
-/// An error answer in the client's protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// HTTP status, 400 to 599.
-    pub status: u16,
-    /// JSON.
-    pub body: Vec<u8>,
-}
 
 /// What came of a request.
 #[derive(Debug)]
@@ -46,73 +38,29 @@ pub enum Begun {
 impl Adapter {
     /// Begins an exchange by translating its request.
     ///
-    /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: it counts
-    /// against the component only where a small request fails as well.
+    /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: see
+    /// [`probe`](crate::probe).
     ///
     /// # Errors
     /// When the component failed, and when as many exchanges as may be are under way.
     pub fn begin(&self, terms: &Terms<'_>, body: &[u8]) -> Result<Begun, CallError> {
         let vitals = &self.unit.vitals;
         let seat = Seat::take(vitals)?;
-        let begun = self.unit.attempt(|| match self.translate(terms, body) {
-            Ok(begun) => Ok(Ok(begun)),
-            Err(fault) if self.is_well(terms) => Ok(Err(fault)),
-            Err(fault) => Err(fault),
-        })?;
+        let work = || translate(&self.unit, terms, body);
+        let begun = self.unit.judge(work, || probe::translates(&self.unit, terms, Work::Request));
         match begun {
             Ok((instance, Ok(body))) => {
-                let unit = Arc::clone(&self.unit);
-                Ok(Begun::Translated(Exchange { unit, instance: Some(instance), _seat: seat }, body))
+                let (unit, instance) = (Arc::clone(&self.unit), Some(instance));
+                let kept = Kept { client: terms.client, upstream: terms.upstream, model: terms.model.into() };
+                Ok(Begun::Translated(Exchange { unit, instance, kept, _seat: seat }, body))
             }
             Ok((instance, Err(reply))) => {
                 slot::give_back(&self.unit, instance);
                 Ok(Begun::Refused(reply))
             }
-            Err(fault) => {
-                let exhausted = fault.kind.is_exhaustion();
-                let error = vitals.excuse(fault);
-                if exhausted { Ok(Begun::TooMuch) } else { Err(error) }
-            }
+            Err(Judged::Excused(error)) if error.kind.is_exhaustion() => Ok(Begun::TooMuch),
+            Err(Judged::Excused(error) | Judged::Blamed(error)) => Err(error),
         }
-    }
-
-    /// Calls the component for a request: the instance, and a body, or an answer for the client.
-    fn translate(&self, terms: &Terms<'_>, body: &[u8]) -> Result<(Kept, Result<Vec<u8>, Reply>), Fault> {
-        let mut instance = slot::take(&self.unit)?;
-        let answer = instance.enter_with(body.len(), |world, store| {
-            let adapter = world.tollgate_plugin_adapter();
-            match adapter.call_translate_request(store, &terms.into(), body)? {
-                Ok(body) => Ok(Ok(Ok(body))),
-                Err(reply) => Ok(checked(reply).map(Err)),
-            }
-        })?;
-        Ok((instance, answer))
-    }
-
-    /// Whether the component answers a request in which nothing can be wrong, be it with a refusal.
-    fn is_well(&self, terms: &Terms<'_>) -> bool {
-        let body = match terms.client {
-            Protocol::OpenaiChat | Protocol::AnthropicMessages => {
-                r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#
-            }
-            Protocol::OpenaiResponses => r#"{"model":"m","input":"hi"}"#,
-            Protocol::Gemini => r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#,
-        };
-        let terms = Terms { operation: Operation::Generate, streaming: false, json_array: false, ..*terms };
-        let answered = self.translate(&terms, body.as_bytes());
-        answered.map(|(instance, _)| slot::give_back(&self.unit, instance)).is_ok()
-    }
-}
-
-type Kept = Box<Instance<ProviderAdapter>>;
-
-/// Nothing but an error may stand in for an answer.
-fn checked(reply: wit_adapter::Reply) -> Result<Reply, Fault> {
-    let wit_adapter::Reply { status, body } = reply;
-    if (400..=599).contains(&status) {
-        Ok(Reply { status, body })
-    } else {
-        Err(Fault::guest(format!("it answered an error with status {status}")))
     }
 }
 
@@ -138,8 +86,31 @@ impl Drop for Seat {
 pub struct Exchange {
     unit: Arc<Unit<ProviderAdapter>>,
     /// `None` once it has faulted.
-    instance: Option<Box<Instance<ProviderAdapter>>>,
+    instance: Option<Own>,
+    kept: Kept,
     _seat: Seat,
+}
+
+/// What an exchange keeps of its terms.
+struct Kept {
+    client: Protocol,
+    upstream: Protocol,
+    model: Box<str>,
+}
+
+impl Kept {
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            client: self.client,
+            upstream: self.upstream,
+            operation: Operation::Generate,
+            model: &self.model,
+            request_id: "",
+            now_s: 0,
+            streaming: false,
+            json_array: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Exchange {
@@ -162,7 +133,9 @@ impl Exchange {
     /// # Errors
     /// When the component failed.
     pub fn answer(&mut self, body: &[u8]) -> Result<Result<Vec<u8>, String>, CallError> {
-        self.call(body.len(), |adapter, store| Ok(Ok(adapter.call_translate_answer(store, body)?)))
+        self.call(Work::Answer, body.len(), |adapter, store| {
+            Ok(Ok(adapter.call_translate_answer(store, body)?))
+        })
     }
 
     /// Translates a failure that blames the request.
@@ -170,7 +143,7 @@ impl Exchange {
     /// # Errors
     /// When the component failed.
     pub fn failure(&mut self, status: u16, body: &[u8]) -> Result<Reply, CallError> {
-        self.call(body.len(), |adapter, store| {
+        self.call(Work::Failure, body.len(), |adapter, store| {
             Ok(checked(adapter.call_translate_failure(store, status, body)?))
         })
     }
@@ -180,7 +153,9 @@ impl Exchange {
     /// # Errors
     /// When the component failed.
     pub fn part(&mut self, bytes: &[u8]) -> Result<Vec<u8>, CallError> {
-        self.call(bytes.len(), |adapter, store| Ok(Ok(adapter.call_translate_part(store, bytes)?)))
+        self.call(Work::Stream, bytes.len(), |adapter, store| {
+            Ok(Ok(adapter.call_translate_part(store, bytes)?))
+        })
     }
 
     /// Ends a stream, which may have broken off.
@@ -188,7 +163,7 @@ impl Exchange {
     /// # Errors
     /// When the component failed.
     pub fn end(&mut self) -> Result<Vec<u8>, CallError> {
-        self.call(0, |adapter, store| Ok(Ok(adapter.call_translate_end(store)?)))
+        self.call(Work::Stream, 0, |adapter, store| Ok(Ok(adapter.call_translate_end(store)?)))
     }
 
     /// Bytes of memory of its instance.
@@ -206,7 +181,7 @@ impl Exchange {
     /// Goes on in a fresh instance, which is given `body` in place of the request that it has translated: memory never
     /// shrinks. One that does not take it leaves all as it was.
     pub fn relieve(&mut self, adapter: &Adapter, terms: &Terms<'_>, body: &[u8]) {
-        if let Ok((instance, Ok(_))) = adapter.translate(terms, body) {
+        if let Ok((instance, Ok(_))) = translate(&adapter.unit, terms, body) {
             self.instance = Some(instance);
         }
     }
@@ -217,20 +192,24 @@ impl Exchange {
         self.instance.is_some()
     }
 
-    /// Calls the exchange's own instance. An open breaker does not stop what is under way; a fault ends it.
+    /// Calls the exchange's own instance. An open breaker does not stop what is under way; a fault ends it, and is the
+    /// component's only where it fails over what is ordinary too.
     fn call<R>(
         &mut self,
+        work: Work,
         bytes: usize,
         call: impl FnOnce(&wit_adapter::Guest, &mut wasmtime::Store<State>) -> wasmtime::Result<Result<R, Fault>>,
     ) -> Result<R, CallError> {
         let vitals = &self.unit.vitals;
         let Some(mut instance) = self.instance.take() else {
-            return Err(vitals.fail(Fault::guest("its exchange has ended by a fault".to_owned())));
+            return Err(vitals.ended());
         };
         vitals.count_call();
-        let answer = instance
-            .enter_with(bytes, |world, store| call(world.tollgate_plugin_adapter(), store))
-            .map_err(|fault| vitals.fail(fault))?;
+        let answer = instance.enter_with(bytes, |world, store| call(world.tollgate_plugin_adapter(), store));
+        let answer = answer.map_err(|fault| {
+            let excused = probe::translates(&self.unit, &self.kept.terms(), work);
+            if excused { vitals.excuse(fault) } else { vitals.fail(fault) }
+        })?;
         self.instance = Some(instance);
         Ok(answer)
     }

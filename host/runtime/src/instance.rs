@@ -18,8 +18,9 @@ use crate::world::World;
 const CALLS_MAX: u32 = 50_000;
 /// Growth since `configure` after which it is replaced, beside doubling: memory never shrinks.
 const GROWTH_BYTES_MIN: usize = 1 << 20;
-/// Bytes that lengthen the deadline of a translating call by a millisecond.
-const BYTES_PER_MS: usize = 64 << 10;
+/// Bytes that lengthen the deadline of a call that they go into by a millisecond: many times what reading the densest
+/// of them takes.
+const BYTES_PER_MS: usize = 8 << 10;
 /// What such a call may answer for each byte: JSON in a string of JSON has twice as many, a character escaped six.
 const ANSWER_BYTES_PER_BYTE: usize = 6;
 /// Longest list of functions in the text of a fault, in bytes.

@@ -193,13 +193,19 @@ impl Filter {
     /// # Errors
     /// When the component failed or its mask names matches that do not exist.
     pub fn inspect(&self, direction: Direction, text: &str, matches: &[Found]) -> Result<Verdict, CallError> {
-        self.unit.vitals.count_bytes(text.len());
-        self.unit.call(|world, store| {
+        let inspect = |world: &ContentFilter, store: &mut Store<State>, text: &str, matches: &[Found]| {
             let list: Vec<wit_filter::Found> = matches.iter().map(Into::into).collect();
             let verdict =
                 world.tollgate_plugin_filtering().call_inspect(store, direction.into(), text, &list)?;
             Ok(check_verdict(verdict, matches.len()))
-        })
+        };
+        // A small text in which the same rule matched.
+        let ordinary = matches.first().map(|first| Found { rule: first.rule, start: 0, end: 2 });
+        self.unit.call_with(
+            text.len(),
+            |world, store| inspect(world, store, text, matches),
+            |world, store| Ok(inspect(world, store, "hi", ordinary.as_slice())?.map(drop)),
+        )
     }
 }
 

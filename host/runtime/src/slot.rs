@@ -99,6 +99,24 @@ impl<W: Slotted> Unit<W> {
         self.attempt(|| run(self, call))
     }
 
+    /// Calls the component with so many bytes of strangers', which its time grows with. A fault over them counts
+    /// against it only where it is not well.
+    #[inline]
+    pub(crate) fn call_with<R>(
+        self: &Arc<Self>,
+        bytes: usize,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
+        well: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<(), Fault>>,
+    ) -> Result<R, CallError> {
+        let work = || {
+            let mut instance = take(self)?;
+            let answer = instance.enter_with(bytes, call)?;
+            give_back(self, instance);
+            Ok(answer)
+        };
+        Ok(self.judge(work, || run(self, well).is_ok())?)
+    }
+
     /// Calls the component away from traffic: its breaker is not asked and not told, so that a fault over one input
     /// says nothing about the next.
     pub(crate) fn consult<R>(

@@ -71,6 +71,22 @@ pub(crate) struct Unit<W: World> {
     pub(crate) vitals: Arc<Vitals>,
 }
 
+/// A fault over strangers' bytes.
+pub(crate) enum Judged {
+    /// Theirs.
+    Excused(CallError),
+    /// The component's, or it was not called.
+    Blamed(CallError),
+}
+
+impl From<Judged> for CallError {
+    fn from(judged: Judged) -> Self {
+        match judged {
+            Judged::Excused(error) | Judged::Blamed(error) => error,
+        }
+    }
+}
+
 impl<W: World> std::fmt::Debug for Unit<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.name(), self.digest())
@@ -97,6 +113,26 @@ impl<W: World> Unit<W> {
     #[inline]
     pub(crate) fn awake(&self) -> Result<(), CallError> {
         if self.vitals.breaker.rests(Instant::now) { Err(self.vitals.refuse()) } else { Ok(()) }
+    }
+
+    /// As [`attempt`](Self::attempt), for a call that strangers' bytes go into: a fault counts against the component
+    /// only where it is not well, which is asked once there is one.
+    #[inline]
+    pub(crate) fn judge<R>(
+        &self,
+        call: impl FnOnce() -> Result<R, Fault>,
+        is_well: impl FnOnce() -> bool,
+    ) -> Result<R, Judged> {
+        let answer = self.attempt(|| match call() {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(fault) if is_well() => Ok(Err(fault)),
+            Err(fault) => Err(fault),
+        });
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(fault)) => Err(Judged::Excused(self.vitals.excuse(fault))),
+            Err(error) => Err(Judged::Blamed(error)),
+        }
     }
 
     /// Does what counts as one call of the component, where its breaker lets it pass.

@@ -172,6 +172,12 @@ impl Vitals {
         self.error(Fault::new(FaultKind::Unavailable, "as many exchanges as may be are under way"))
     }
 
+    /// A call of an exchange that has ended by a fault, which has been counted.
+    #[cold]
+    pub(crate) fn ended(&self) -> CallError {
+        self.error(Fault::guest("its exchange has ended by a fault"))
+    }
+
     /// Counts, logs and reports a fault.
     #[cold]
     pub(crate) fn fail(self: &Arc<Self>, fault: Fault) -> CallError {

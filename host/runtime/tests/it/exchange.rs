@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{
-    Adapter, Begun, Binding, CallError, Exchange, FaultKind, Kind, Limits, Settings, Terms,
+    Adapter, Begun, Binding, CallError, Exchange, FaultKind, Kind, Limits, Refusal, Settings, Terms,
 };
 
 use crate::harness::{Bench, settings};
@@ -96,8 +96,52 @@ fn an_exchange_that_faulted_says_nothing_more_and_its_instance_is_gone() {
     assert!(!exchange.is_sound());
     assert!(exchange.part(b"some").is_err() && exchange.end().is_err());
     drop(exchange);
-    assert_eq!(bench.runtime.instances_live(), before);
+    assert_eq!(bench.runtime.instances_live() - before, 1, "the one that was asked whether it is well");
     assert_eq!(begin(&adapter).unwrap().part(b"some").unwrap(), b"some");
+}
+
+#[test]
+fn answers_that_break_the_component_end_their_own_exchanges_alone() {
+    let (bench, adapter) = bench("babel", 2);
+    for _ in 0..6 {
+        assert_eq!(begin(&adapter).unwrap().part(b"shibboleth").unwrap_err().kind, FaultKind::Trap);
+        let whole = begin(&adapter).unwrap().answer(b"shibboleth");
+        assert_eq!(whole.unwrap_err().kind, FaultKind::Trap);
+    }
+    assert_eq!(begin(&adapter).unwrap().part(b"some").unwrap(), b"some");
+    assert_eq!(bench.status().faults.iter().sum::<u64>(), 12, "counted all the same");
+}
+
+#[test]
+fn usage_and_failures_that_break_the_component_keep_nobody_else_from_it() {
+    let (bench, adapter) = bench("babel", 2);
+    let usage = |samples: &[u8]| {
+        adapter
+            .read_usage(Protocol::AnthropicMessages, Operation::Generate, samples)
+            .map_err(|error| error.kind)
+    };
+    let class = |body: &[u8]| {
+        let refusal = Refusal { status: 500, retry_after_ms: None, kind: "", body };
+        adapter.classify(&refusal).map(drop).map_err(|error| error.kind)
+    };
+    for _ in 0..6 {
+        assert_eq!(usage(b"shibboleth").unwrap_err(), FaultKind::Trap);
+        assert_eq!(class(b"shibboleth"), Err(FaultKind::Trap));
+    }
+    assert!(usage(b"{}").is_ok() && class(b"{}").is_ok() && begin(&adapter).is_ok());
+    assert_eq!(bench.status().faults.iter().sum::<u64>(), 12, "counted all the same");
+}
+
+#[test]
+fn a_component_that_fails_over_any_stream_is_left_alone() {
+    let (_bench, adapter) = bench("babel", 2);
+    let terms = Terms { model: "mute", ..TERMS };
+    for _ in 0..5 {
+        let begun = adapter.begin(&terms, REQUEST).unwrap();
+        let Begun::Translated(mut exchange, _) = begun else { panic!("{begun:?}") };
+        assert_eq!(exchange.part(b"some").unwrap_err().kind, FaultKind::Trap);
+    }
+    assert_eq!(begin(&adapter).unwrap_err().kind, FaultKind::Tripped);
 }
 
 #[test]

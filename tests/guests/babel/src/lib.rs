@@ -1,5 +1,5 @@
 //! An adapter for Anthropic's protocol whose translation to OpenAI's clients is an echo, and which fails on the word
-//! that its configuration names.
+//! "shibboleth", and for the model "mute" over every stream.
 
 use tollgate_plugin::adapter::{
     Adapter, Answer, Endpoint, Exchange, Failure, FailureClass, Plan, Refusal, Reply, Translated, Translation,
@@ -35,21 +35,27 @@ impl Adapter for Babel {
         }
     }
 
-    fn read_usage(&self, _protocol: Protocol, _operation: Operation, _samples: &[u8]) -> Usage {
+    fn read_usage(&self, _protocol: Protocol, _operation: Operation, samples: &[u8]) -> Usage {
+        checked(samples);
         Usage::MISSING
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {
+        checked(&refusal.body);
         Failure { class: FailureClass::BadRequest, retry_after_ms: refusal.retry_after_ms }
     }
 
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
         checked(exchange.model.as_bytes());
-        Ok(Translated { body: checked(body), answer: Box::new(Echo) })
+        let mute = exchange.model == "mute";
+        Ok(Translated { body: checked(body), answer: Box::new(Echo { mute }) })
     }
 }
 
-struct Echo;
+struct Echo {
+    /// Whether it fails over any answer.
+    mute: bool,
+}
 
 impl Answer for Echo {
     fn whole(&mut self, body: &[u8]) -> Result<Vec<u8>, String> {
@@ -62,6 +68,7 @@ impl Answer for Echo {
     }
 
     fn part(&mut self, bytes: &[u8]) -> Vec<u8> {
+        assert!(!self.mute, "it cannot say anything");
         checked(bytes)
     }
 
