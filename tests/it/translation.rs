@@ -18,7 +18,7 @@ fn arguments() -> Value {
 }
 
 /// A model of an upstream protocol, and what 10 prompt and 5 output tokens of it cost in micro-points.
-const fn model(upstream: Protocol) -> (&'static str, i64) {
+pub(crate) const fn model(upstream: Protocol) -> (&'static str, i64) {
     match upstream {
         // 2.5 and 10 USD a million tokens.
         OpenaiChat | OpenaiResponses => ("gpt-4o", 75_000),
@@ -30,11 +30,11 @@ const fn model(upstream: Protocol) -> (&'static str, i64) {
 }
 
 /// A rig in which the provider of OpenAI's models speaks `upstream` only, where that is one of its protocols.
-async fn rig(upstream: Protocol) -> Rig {
+pub(crate) async fn rig(upstream: Protocol) -> Rig {
     rig_with(upstream, |_| {}).await
 }
 
-async fn rig_with(upstream: Protocol, change: impl FnOnce(&mut Setup)) -> Rig {
+pub(crate) async fn rig_with(upstream: Protocol, change: impl FnOnce(&mut Setup)) -> Rig {
     Rig::with(|setup| {
         if matches!(upstream, OpenaiChat | OpenaiResponses) {
             let openai = setup.config.providers.get_mut("openai").expect("a provider");
@@ -51,12 +51,12 @@ fn filter(setup: &mut Setup, config: &str) {
 }
 
 /// Every client that needs a translation to reach an upstream.
-fn foreign(upstream: Protocol) -> impl Iterator<Item = Protocol> {
+pub(crate) fn foreign(upstream: Protocol) -> impl Iterator<Item = Protocol> {
     Protocol::ALL.into_iter().filter(move |client| *client != upstream)
 }
 
 /// A question with a tool, in a client's protocol.
-fn ask(client: Protocol, model: &str, stream: bool) -> Request {
+pub(crate) fn ask(client: Protocol, model: &str, stream: bool) -> Request {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     match client {
         OpenaiChat => Request::post(
@@ -241,7 +241,7 @@ fn stream(upstream: Protocol) -> Script {
 }
 
 /// An answer as a client understands it: text, the tool's name and its arguments, prompt and output tokens.
-type Understood = (String, String, Value, (u64, u64));
+pub(crate) type Understood = (String, String, Value, (u64, u64));
 
 fn expected() -> Understood {
     (TEXT.to_owned(), TOOL.to_owned(), arguments(), (10, 5))
@@ -260,7 +260,7 @@ fn tokens(usage: &Value, input: &str, output: &str) -> (u64, u64) {
 }
 
 /// Reads a whole answer as the client's SDK does.
-fn understood(client: Protocol, body: &Value) -> Understood {
+pub(crate) fn understood(client: Protocol, body: &Value) -> Understood {
     match client {
         OpenaiChat => {
             let message = &body["choices"][0]["message"];
@@ -297,7 +297,7 @@ fn data(stream: &str) -> Vec<Value> {
 }
 
 /// Reads a stream as the client's SDK does.
-fn understood_stream(client: Protocol, stream: &str) -> Understood {
+pub(crate) fn understood_stream(client: Protocol, stream: &str) -> Understood {
     let events = data(stream);
     let joined =
         |pick: &dyn Fn(&Value) -> &Value| events.iter().map(|event| text(pick(event))).collect::<String>();

@@ -4,10 +4,12 @@
 //! | side | believed up to | charged beyond it |
 //! |---|---|---|
 //! | prompt | a token for each byte of the request, and [`BESIDE`] for what it names and does not hold (files, pictures, earlier turns, what a provider's tools read) | the estimate by its bytes, which the hold covers |
-//! | output | the request's own limit or the most that its model produces, whichever is more (some servers let thoughts pass a limit, or know none, and are paid for it), and an eighth more; or a token for each byte of the answer where that is more | the request's own limit, or else what the model produces; or the estimate by the text that passed where that is more |
+//! | output | the request's own limit or the most that its model produces, whichever is more (some servers let thoughts pass a limit, or know none, and are paid for it), and an eighth more; or a token for each byte of the answer where that is more | the request's own limit, or else what the model produces |
 //! | seconds of audio | [`AUDIO_BYTES_A_SECOND_MIN`] of the request or of the answer each, and [`CALLS_MAX`] beside | by [`AUDIO_BYTES_A_SECOND`] |
 //! | characters spoken | a byte of the request each | a byte of it each |
 //! | anything else | [`CALLS_MAX`] of a class | one |
+//!
+//! What nobody stated is estimated by the text that passed, and never at more than was asked for ([`Ceiling::made`]).
 //!
 //! What is believed is wide, so that no honest provider's count is cut. What is charged beyond it is narrow: who states
 //! what cannot be is not paid the most that could.
@@ -78,6 +80,20 @@ impl Ceiling {
         }
     }
 
+    /// The estimate of the output, which passes neither the request's limit nor what its model produces.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.output_estimate.min(self.most())
+    }
+
+    /// Output tokens that were asked for at most.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        // A model that produces none is one of which no text is known.
+        let model_max = self.model_max.filter(|max| *max > 0).unwrap_or(OUTPUT_MAX);
+        self.output_limit.unwrap_or(model_max).min(model_max)
+    }
+
     fn bound_prompt(&self, usage: &mut Usage) {
         if usage.prompt_total() > self.request_bytes.saturating_add(BESIDE) {
             let mut left = self.prompt_estimate;
@@ -90,7 +106,7 @@ impl Ceiling {
         let asked = self.output_limit.unwrap_or(model_max).min(OUTPUT_MAX);
         let most = with_slack(asked.max(model_max.min(OUTPUT_MAX))).max(self.answer_bytes);
         if usage.output_total() > most {
-            let mut left = asked.max(self.output_estimate);
+            let mut left = asked;
             cut(usage, Side::Output, &mut left);
         }
     }
@@ -101,7 +117,7 @@ const fn with_slack(tokens: u64) -> u64 {
 }
 
 /// Leaves so many tokens of a side in all, in the order of the classes.
-fn cut(usage: &mut Usage, side: Side, left: &mut u64) {
+pub fn cut(usage: &mut Usage, side: Side, left: &mut u64) {
     for class in Class::ALL.into_iter().filter(|class| class.is_tokens_of(side)) {
         usage[class] = usage[class].min(*left);
         *left -= usage[class];
@@ -148,7 +164,7 @@ mod tests {
             (CEILING, Class::ImageOutput, 4756, 100),
             (CEILING, Class::Reasoning, 4756, 100),
             (Ceiling { model_max: Some(0), ..CEILING }, Class::Output, 500, 100),
-            (long, Class::Output, 9000, 1500),
+            (long, Class::Output, 9000, 100),
             (unlimited, Class::Output, 4756, 4000),
             (unknown, Class::Reasoning, OUTPUT_MAX / 8 * 9 + 256, OUTPUT_MAX),
             (generous, Class::Output, OUTPUT_MAX / 8 * 9 + 256, OUTPUT_MAX),
@@ -177,6 +193,22 @@ mod tests {
         let bounded = CEILING.bounded(&usage).unwrap();
         let left = [Class::Input, Class::CacheRead, Class::CacheWriteShort, Class::Output];
         assert_eq!(left.map(|class| bounded[class]), [10, 20, 0, 7]);
+    }
+
+    #[test]
+    fn an_estimate_passes_neither_the_limit_nor_the_model() {
+        let estimated = |output_limit, model_max| {
+            let ceiling = Ceiling { output_limit, model_max, output_estimate: 15_000, ..CEILING };
+            ceiling.made()
+        };
+        assert_eq!(estimated(Some(100), Some(4000)), 100);
+        assert_eq!(estimated(Some(100), None), 100);
+        assert_eq!(estimated(None, Some(4000)), 4000);
+        assert_eq!(estimated(Some(9000), Some(4000)), 4000);
+        assert_eq!(estimated(Some(20_000), None), 15_000);
+        assert_eq!(estimated(None, None), 15_000);
+        assert_eq!(estimated(None, Some(0)), 15_000, "nothing is known of such a model");
+        assert_eq!(CEILING.made(), 20);
     }
 
     proptest! {

@@ -61,6 +61,15 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// One complete event, whose bytes may be kept without a copy.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken<'a> {
+    /// It lies in the chunk as a whole, there.
+    Whole(Range<usize>),
+    /// It began in an earlier chunk, and was put together in this.
+    Joined(&'a mut Vec<u8>),
+}
+
 /// What the bytes of the unfinished event mean for the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -101,16 +110,34 @@ impl Framer {
     /// # Errors
     /// [`SseError::TooLong`] for this and every later chunk; events before the long one were passed on.
     pub fn push(&mut self, chunk: &[u8], mut event: impl FnMut(Frame<'_>)) -> Result<usize, SseError> {
+        self.taking(chunk, |taken, end| match taken {
+            Taken::Whole(range) => {
+                let bytes = chunk.get(range.clone()).unwrap_or_default();
+                event(Frame::Whole { range, bytes });
+            }
+            Taken::Joined(bytes) => event(Frame::Joined { bytes, end }),
+        })
+    }
+
+    /// As [`push`](Self::push), and lets `event` keep the bytes of an event that was put together.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_taking(&mut self, chunk: &[u8], mut event: impl FnMut(Taken<'_>)) -> Result<usize, SseError> {
+        self.taking(chunk, |taken, _| event(taken))
+    }
+
+    fn taking(&mut self, chunk: &[u8], mut event: impl FnMut(Taken<'_>, usize)) -> Result<usize, SseError> {
         self.check_length(0)?;
         let mut start = 0;
         while let Some(end) = self.event_end(chunk, start) {
             self.check_length(end - start)?;
             let bytes = chunk.get(start..end).unwrap_or_default();
             if self.carry.is_empty() {
-                event(Frame::Whole { range: start..end, bytes });
+                event(Taken::Whole(start..end), end);
             } else {
                 self.carry.extend_from_slice(bytes);
-                event(Frame::Joined { bytes: &self.carry, end });
+                event(Taken::Joined(&mut self.carry), end);
                 self.carry.clear();
             }
             start = end;

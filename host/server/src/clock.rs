@@ -1,5 +1,6 @@
 //! The clock and randomness: the only place of the server that asks the system for either.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -17,6 +18,11 @@ pub(crate) fn steady() -> Timestamp {
     static BEGAN: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (now(), Instant::now()));
     let (calendar, began) = *BEGAN;
     calendar.plus_ms(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A number that nobody outside can guess, whatever they have seen of ids.
+pub(crate) fn secret() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// A new id's random part.

@@ -11,5 +11,7 @@ mod extras;
 mod first_hour;
 mod keepalive;
 mod media;
+mod pieces;
 mod refusals;
 mod scripted;
+mod values;

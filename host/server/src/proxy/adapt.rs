@@ -12,11 +12,10 @@ use http::header::{self, HeaderMap};
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::Exchange;
 
 use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
-use super::exchange::{self, Asked};
+use super::exchange::{self, Asked, Translation};
 use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
@@ -42,7 +41,7 @@ pub(crate) struct ResponsePath {
     /// Top-level member that is empty in the event that the client did not ask for, where one is caused.
     pub(crate) withhold: Option<String>,
     /// What translates it, where client and upstream speak different protocols.
-    pub(crate) exchange: Option<Exchange>,
+    pub(crate) exchange: Option<Translation>,
     /// Room for what that holds.
     pub(crate) held: Option<Share>,
 }
@@ -145,17 +144,17 @@ async fn translated(
         streaming,
         json_array: inbound.wants_array(),
     };
-    let body = Chained::spliced(&inbound.body, &mut inbound.splices.clone()).joined();
-    let (exchange, body) = exchange::begin(&lease.upstream.adapter, asked, body).await?;
+    let adapter = &lease.upstream.adapter;
+    let (exchange, body) = exchange::begin(adapter, asked, &inbound.body, &inbound.splices).await?;
     let (mut held, mut sending) = (memory.share(), memory.share());
-    let weight = if exchange.is_heavy() { exchange.memory_bytes() } else { 0 };
+    let weight = exchange.held_bytes();
     held.grow_to(weight).and_then(|()| sending.grow_to(body.len())).map_err(|Spent| ProxyError::Full)?;
     let accepted = if streaming { EVENTS } else { JSON };
     let response_path = ResponsePath { withhold: None, exchange: Some(exchange), held: Some(held) };
     Ok(Message {
         headers: carried::headers(&inbound.headers, &[], accepted),
         query: own_query(protocol, streaming).into(),
-        body: body.into(),
+        body,
         sending: Some(sending),
         response_path,
     })

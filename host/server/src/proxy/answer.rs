@@ -11,12 +11,11 @@ use http_body::Body as _;
 use tollgate_core::ending::Ending;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Operation;
-use tollgate_runtime::Exchange;
 
 use super::adapt::ResponsePath;
 use super::dialect::ErrorDialect;
 use super::error::{ProxyError, is_final};
-use super::exchange;
+use super::exchange::{self, Translation};
 use super::flow::Flow;
 use super::forward::{self, Reply};
 use super::limit;
@@ -102,36 +101,46 @@ fn meter(
 async fn collected(
     flow: Flow,
     (bytes_max, memory): (usize, &Arc<Memory>),
-    exchange: Option<Exchange>,
+    translation: Option<Translation>,
     window: Option<Window>,
 ) -> Result<Outgoing, ProxyError> {
     let mut share = memory.share();
     let (answer, ticket) = flow.collect(bytes_max, &mut share).await?;
-    let answer = match exchange {
-        None => answer,
-        Some(exchange) => match exchange::whole(exchange, answer, ticket.request().id).await {
+    let operation = ticket.request().call.operation;
+    let answer = match translation {
+        None => answer.into(),
+        Some(translation) => match exchange::whole(translation, operation, answer, ticket.request().id).await
+        {
             Ok(answer) => answer,
-            Err(error) => return Err(replaced(ticket, error)),
+            Err(error) => {
+                let mut ticket = ticket;
+                ticket.undelivered(0);
+                return Err(replaced(ticket, error));
+            }
         },
     };
-    let passed = match window {
-        None => Passed::On(answer),
-        Some(mut window) => window.whole(answer),
+    let Some(mut window) = window else {
+        ticket.finish(Outcome::Ok);
+        return Ok(Outgoing::Chained(answer));
     };
-    match passed {
+    match window.whole(answer.joined()) {
         Passed::On(bytes) => {
             ticket.finish(Outcome::Ok);
             Ok(Outgoing::from(bytes))
         }
         Passed::Blocked { hash, .. } => {
             let mut ticket = ticket;
+            if hash.is_none() {
+                // It is the policy that failed.
+                ticket.undelivered(0);
+            }
             ticket.filtered(hash);
             Err(replaced(ticket, ProxyError::Filtered))
         }
     }
 }
 
-/// The answer came and is paid for, but the client gets this error in its place.
+/// The answer came, but the client gets this error in its place.
 fn replaced(ticket: Ticket<Answered>, error: ProxyError) -> ProxyError {
     ticket.replace(&error, Outcome::Partial);
     error

@@ -16,13 +16,13 @@ use tollgate_core::id::UserId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::retry::{self, Decision, Next, Phase};
 use tollgate_core::secret::Secret;
-use tollgate_runtime::Exchange;
 
 use super::adapt::{self, Outbound, ResponsePath};
 use super::answer;
 use super::attempts::{Attempts, Chosen};
 use super::dialect;
 use super::error::{ProxyError, Rejected};
+use super::exchange::Translation;
 use super::forward::{self, Failed, Reply};
 use super::lane::Lane;
 use super::read::Inbound;
@@ -324,6 +324,6 @@ fn refusal_of_upstream(head: &Parts, body: Bytes, ticket: Ticket<Attempting>) ->
 }
 
 /// The provider's answer to a request that is at fault, in the client's protocol.
-fn in_other_words(mut exchange: Exchange, head: &Parts, body: &[u8]) -> ProxyError {
+fn in_other_words(mut exchange: Translation, head: &Parts, body: &[u8]) -> ProxyError {
     exchange.failure(head.status.as_u16(), body).map_or(ProxyError::Internal, ProxyError::from)
 }

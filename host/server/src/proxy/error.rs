@@ -16,6 +16,10 @@ pub(crate) const fn is_final(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
+/// The upstream failed in the middle of its answer.
+pub(crate) const UPSTREAM_BROKE: ProxyError =
+    ProxyError::Upstream { class: FailureClass::Transient, retry_after_ms: None, own: false };
+
 /// Why a request gets no answer of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProxyError {
@@ -120,6 +124,13 @@ pub(crate) enum ProxyError {
     Rejected(Rejected),
     /// The gateway is at fault.
     Internal,
+}
+
+impl ProxyError {
+    /// Whether it is the gateway that keeps an answer from its client, and not who gave it.
+    pub(super) const fn is_the_gateways(&self) -> bool {
+        matches!(self, Self::Internal | Self::Full | Self::AnswerTooLarge(_) | Self::Policy(_))
+    }
 }
 
 impl From<Reply> for ProxyError {

@@ -1,6 +1,7 @@
 //! What an upstream sends, as it passes the meter, the translation and the filter, and the silence between two pieces
 //! of it.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,19 +10,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
-use tollgate_core::failure::FailureClass;
 use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Protocol;
-use tollgate_runtime::{CallError, Exchange};
 
-use super::error::ProxyError;
+use super::error::{ProxyError, UPSTREAM_BROKE};
+use super::exchange::{Translation, Words};
 use super::filter::TextHash;
 use super::grow::Coverage;
 use super::leave::Patience;
+use super::pieces::Pieces;
 use super::request::Hold;
 use super::states::Answered;
-use super::taps::any_failure;
 use super::ticket::{Endings, Ticket};
 use super::window::{Passed, Window};
 use crate::config::Limits;
@@ -46,9 +46,7 @@ pub(crate) struct Flow {
     first: Option<Bytes>,
     ticket: Ticket<Answered>,
     /// Translates a stream; kept after a fault, to tell that what the client has are whole events.
-    exchange: Option<Exchange>,
-    /// Room for what the translation holds.
-    held: Option<Share>,
+    pieces: Option<Pieces>,
     window: Option<Window>,
     /// Whether the client reads a stream of events.
     events: bool,
@@ -59,8 +57,14 @@ pub(crate) struct Flow {
     patience: Patience,
     /// The first bytes that the client got, where the end of a stream needs them.
     begun: Bytes,
+    /// What follows of what the client has in part.
+    words: VecDeque<Bytes>,
     /// What was held back until the upstream's end; there once it has ended.
     rest: Option<Bytes>,
+    /// Bytes of text that passed the translation.
+    delivered: u64,
+    /// Whether it is seen as a whole before anyone gets it, the meter too.
+    collects: bool,
 }
 
 /// What comes of a flow.
@@ -106,8 +110,7 @@ impl Flow {
             upstream,
             first,
             ticket,
-            exchange: None,
-            held: None,
+            pieces: None,
             window: None,
             events,
             silence,
@@ -115,14 +118,16 @@ impl Flow {
             coverage,
             patience,
             begun: Bytes::new(),
+            words: VecDeque::new(),
             rest: None,
+            delivered: 0,
+            collects: false,
         }
     }
 
     /// Puts a translation of the stream into its way, where there is one, with the room that it needs.
-    pub(crate) fn translate(&mut self, exchange: Option<Exchange>, held: Option<Share>) {
-        self.held = held;
-        self.exchange = exchange;
+    pub(crate) fn translate(&mut self, translation: Option<Translation>, held: Option<Share>) {
+        self.pieces = translation.map(|translation| Pieces::new(translation, held));
     }
 
     /// Puts the filter's window into its way, behind the translation, where there is one.
@@ -140,30 +145,48 @@ impl Flow {
         bytes_max: usize,
         share: &mut Share,
     ) -> Result<(Bytes, Ticket<Answered>), ProxyError> {
+        self.collects = true;
         let mut collected = BytesMut::new();
-        let announced = self.upstream.size_hint().lower();
-        if announced > bytes_max as u64 {
-            return Err(self.spoilt(ProxyError::AnswerTooLarge(bytes_max)));
+        let outcome = self.collect_into(&mut collected, bytes_max, share).await;
+        // The meter sees it once and whole, so that there is one copy of it.
+        let collected = collected.freeze();
+        self.ticket.meter.pass(collected.clone());
+        if let Err(error) = outcome {
+            return Err(self.spoilt(error));
         }
+        self.ticket.meter.end();
+        Ok((collected, self.ticket))
+    }
+
+    async fn collect_into(
+        &mut self,
+        collected: &mut BytesMut,
+        bytes_max: usize,
+        share: &mut Share,
+    ) -> Result<(), ProxyError> {
+        let announced = usize::try_from(self.upstream.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > bytes_max {
+            return Err(ProxyError::AnswerTooLarge(bytes_max));
+        }
+        // Of what is announced, no more has room than what comes; but it need not move as it grows.
+        collected.reserve(announced);
         loop {
             let (bytes, last) = match poll_fn(|cx| self.poll(cx)).await {
                 Piece::Bytes(bytes) => (bytes, false),
                 Piece::Last(bytes) => (bytes, true),
                 // No window stands in the way of an answer that is collected: it is screened as a whole. None of its
                 // end is told in events either.
-                Piece::Blocked { .. } | Piece::Spent(_) => return Err(self.spoilt(ProxyError::Internal)),
-                Piece::Broken(error) => return Err(self.spoilt(error)),
+                Piece::Blocked { .. } | Piece::Spent(_) => return Err(ProxyError::Internal),
+                Piece::Broken(error) => return Err(error),
             };
             let length = collected.len() + bytes.len();
             if length > bytes_max {
-                return Err(self.spoilt(ProxyError::AnswerTooLarge(bytes_max)));
+                return Err(ProxyError::AnswerTooLarge(bytes_max));
             }
-            if share.grow_to(length).is_err() {
-                return Err(self.spoilt(ProxyError::Full));
-            }
+            share.grow_to(length).map_err(|Spent| ProxyError::Full)?;
             collected.extend_from_slice(&bytes);
             if last {
-                return Ok((collected.freeze(), self.ticket));
+                return Ok(());
             }
         }
     }
@@ -190,8 +213,8 @@ impl Flow {
 
     /// Looks at what had come before anyone asked for it.
     pub(super) fn catch_up(&mut self) {
-        if let Some(first) = self.first.take() {
-            self.ticket.meter.pass(first);
+        for rest in self.pieces.iter_mut().flat_map(Pieces::rest).chain(self.first.take()) {
+            self.ticket.meter.pass(rest);
         }
     }
 
@@ -223,6 +246,9 @@ impl Flow {
     /// What comes next.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
+            if let Some(words) = self.words.pop_front() {
+                return Poll::Ready(Piece::Bytes(words));
+            }
             if let Some(rest) = self.rest.take() {
                 return Poll::Ready(self.drain(&rest));
             }
@@ -230,19 +256,47 @@ impl Flow {
             if self.coverage.waits(self.ticket.meter.text_bytes()) {
                 return self.poll_silence(cx);
             }
-            let frame = match self.first.take() {
-                Some(first) => Some(Ok(Frame::data(first))),
-                None => match Pin::new(&mut self.upstream).poll_frame(cx) {
-                    Poll::Ready(frame) => frame,
+            let taken = match self.poll_run(cx) {
+                Poll::Ready(Some(words)) => words.map(|words| self.say(words)),
+                Poll::Ready(None) if self.pieces.as_ref().is_some_and(Pieces::is_done) => {
+                    self.end().map(|rest| {
+                        self.rest = Some(rest);
+                        None
+                    })
+                }
+                Poll::Ready(None) => match self.poll_frame(cx) {
+                    Poll::Ready(frame) => self.take_in(frame),
                     Poll::Pending => return self.poll_silence(cx),
                 },
+                Poll::Pending => return self.poll_silence(cx),
             };
-            match self.take_in(frame) {
+            match taken {
                 Ok(None) => {}
                 Ok(Some(piece)) => return Poll::Ready(piece),
                 Err(error) => return Poll::Ready(Piece::Broken(error)),
             }
         }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.upstream).poll_frame(cx),
+        }
+    }
+
+    /// What the translation says of the next events, where there is one and it has some.
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Words, ProxyError>>> {
+        let id = self.request();
+        let Self { pieces: Some(pieces), ticket, .. } = self else { return Poll::Ready(None) };
+        if !pieces.is_away() {
+            let Some(run) = ready!(pieces.poll_run(cx)) else { return Poll::Ready(None) };
+            let run = ticket.meter.pass(run);
+            if let Some(words) = pieces.translate(&run, id) {
+                return Poll::Ready(Some(words));
+            }
+        }
+        pieces.poll_away(cx).map(Some)
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
@@ -259,7 +313,10 @@ impl Flow {
         frame: Option<Result<Frame<Bytes>, AnswerError>>,
     ) -> Result<Option<Piece>, ProxyError> {
         let Some(frame) = frame else {
-            self.rest = Some(self.end()?);
+            match &mut self.pieces {
+                Some(pieces) => pieces.end(),
+                None => self.rest = Some(self.end()?),
+            }
             return Ok(None);
         };
         let frame = frame.map_err(|error| {
@@ -270,7 +327,24 @@ impl Flow {
         if self.silence.heard() {
             return Err(ProxyError::UpstreamTimeout);
         }
-        let passed = match self.pass(data)? {
+        if let Some(pieces) = &mut self.pieces {
+            pieces.push(&data)?;
+            if self.upstream.is_end_stream() {
+                pieces.end();
+            }
+            return Ok(None);
+        }
+        self.pass(data)
+    }
+
+    /// What goes on of a piece that nobody translates.
+    fn pass(&mut self, data: Bytes) -> Result<Option<Piece>, ProxyError> {
+        if self.collects {
+            return Ok(Some(Piece::Bytes(data)));
+        }
+        let data = self.ticket.meter.pass(data);
+        self.delivered = self.ticket.meter.text_bytes();
+        let passed = match self.screened(data) {
             Passed::On(bytes) => bytes,
             Passed::Blocked { before, hash } => return Ok(Some(Piece::Blocked { before, hash })),
         };
@@ -281,16 +355,45 @@ impl Flow {
                 return Ok(Some(Piece::Last(passed)));
             }
             self.rest = Some(rest);
-        } else if self.coverage.is_due(self.ticket.meter.text_bytes())
-            && let Some(last) = self.cover(&passed)
-        {
+        } else if let Some(last) = self.covered(&passed) {
             return Ok(Some(last));
         }
+        Ok(self.spoken(passed))
+    }
+
+    /// What goes on of what the translation says.
+    fn say(&mut self, mut words: Words) -> Option<Piece> {
+        if words.failed {
+            self.ticket.meter.fail();
+        }
+        self.delivered = self.ticket.meter.text_bytes();
+        // What has to be looked at is looked at as a whole.
+        if self.window.is_none() && !self.coverage.is_due(self.delivered) {
+            let first = words.pieces.pop_front().unwrap_or_default();
+            self.words = words.pieces;
+            self.begin_with(&first);
+            return self.spoken(first);
+        }
+        let passed = match self.screened(words.joined()) {
+            Passed::On(bytes) => bytes,
+            Passed::Blocked { before, hash } => return Some(Piece::Blocked { before, hash }),
+        };
+        let is_done = self.pieces.as_ref().is_some_and(Pieces::is_done);
+        let last = if is_done { None } else { self.covered(&passed) };
+        last.or_else(|| self.spoken(passed))
+    }
+
+    fn spoken(&mut self, passed: Bytes) -> Option<Piece> {
         if passed.is_empty() {
-            return Ok(None);
+            return None;
         }
         self.silence.spoke();
-        Ok(Some(Piece::Bytes(passed)))
+        Some(Piece::Bytes(passed))
+    }
+
+    /// The answer's end, where that is due and the balance carries no more.
+    fn covered(&mut self, passed: &Bytes) -> Option<Piece> {
+        if self.coverage.is_due(self.ticket.meter.text_bytes()) { self.cover(passed) } else { None }
     }
 
     /// Sees that what comes next is covered; or the answer's end, where the balance carries no more.
@@ -303,7 +406,7 @@ impl Flow {
             return None;
         }
         // What is translated or screened is whole events; of other bytes a half one must not be the last.
-        let passes = self.exchange.is_none() && self.window.is_none();
+        let passes = self.pieces.is_none() && self.window.is_none();
         let whole = passed.len().saturating_sub(if passes { self.ticket.meter.unfinished() } else { 0 });
         (whole > 0 || self.between_events()).then(|| self.spent(&passed.slice(..whole)))
     }
@@ -320,68 +423,73 @@ impl Flow {
         Piece::Spent(last.into())
     }
 
-    /// What of a piece may go on now.
-    fn pass(&mut self, data: Bytes) -> Result<Passed, ProxyError> {
-        let data = self.ticket.meter.pass(data);
-        let data = self.translated(data, Exchange::part)?;
+    /// What the filter lets pass of a piece in the client's protocol.
+    fn screened(&mut self, data: Bytes) -> Passed {
+        self.begin_with(&data);
+        match &mut self.window {
+            None => Passed::On(data),
+            Some(window) => window.push(&data),
+        }
+    }
+
+    fn begin_with(&mut self, data: &Bytes) {
         if self.begun.is_empty() && self.ticket.request().call.protocol == Protocol::OpenaiResponses {
             self.begun = data.clone();
         }
-        Ok(match &mut self.window {
-            None => Passed::On(data),
-            Some(window) => window.push(&data),
-        })
-    }
-
-    /// `data` in the client's protocol: itself, but where it is translated.
-    fn translated(
-        &mut self,
-        data: Bytes,
-        work: impl FnOnce(&mut Exchange, &[u8]) -> Result<Vec<u8>, CallError>,
-    ) -> Result<Bytes, ProxyError> {
-        let Some(exchange) = &mut self.exchange else { return Ok(data) };
-        // What went wrong with the component has been logged where it happened.
-        let told = work(exchange, &data).map_err(|_| ProxyError::Internal)?;
-        if exchange.is_heavy()
-            && let Some(held) = &mut self.held
-        {
-            held.grow_to(exchange.memory_bytes()).map_err(|Spent| ProxyError::Full)?;
-        }
-        if any_failure(&told) {
-            self.ticket.meter.fail();
-        }
-        Ok(told.into())
     }
 
     /// Whether the last byte that the client got ended an event: what is translated or screened is whole events.
     fn between_events(&self) -> bool {
-        self.exchange.is_some() || self.window.is_some() || self.ticket.meter.between_events()
+        self.pieces.is_some() || self.window.is_some() || self.ticket.meter.between_events()
     }
 
     /// The upstream has ended: what was held back until then, in the client's protocol.
     fn end(&mut self) -> Result<Bytes, ProxyError> {
+        if self.collects {
+            return Ok(Bytes::new());
+        }
         let rest = self.ticket.meter.end();
-        self.translated(rest, |exchange, _| exchange.end())
+        let Some(pieces) = &mut self.pieces else { return Ok(rest) };
+        let words = pieces.last_words().unwrap_or(Err(ProxyError::Internal))?;
+        if words.failed {
+            self.ticket.meter.fail();
+        }
+        if self.window.is_some() || words.pieces.len() < 2 {
+            return Ok(words.joined());
+        }
+        self.words = words.pieces;
+        Ok(Bytes::new())
     }
 
     /// The last bytes, screened where the answer is.
     fn drain(&mut self, rest: &Bytes) -> Piece {
-        let passed = match self.window.take() {
-            None => Passed::On(rest.clone()),
-            Some(mut window) => window.finish(rest),
-        };
-        match passed {
+        let Some(mut window) = self.window.take() else { return Piece::Last(rest.clone()) };
+        let held = window.held_text();
+        match window.finish(rest) {
             Passed::On(bytes) => Piece::Last(bytes),
-            Passed::Blocked { before, hash } => Piece::Blocked { before, hash },
+            Passed::Blocked { before, hash } => {
+                self.delivered = self.delivered.saturating_sub(held);
+                Piece::Blocked { before, hash }
+            }
         }
     }
 
     /// The filter refused what comes next: the client gets what was clean, then an error.
     pub(super) fn blocked(&mut self, before: &Bytes, hash: Option<TextHash>) -> Bytes {
         self.upstream.close();
+        if hash.is_none() {
+            // It is the policy that failed.
+            self.undelivered();
+        }
         self.ticket.filtered(hash);
         let event = self.ticket.error_event(&ProxyError::Filtered);
         [before.as_ref(), &event].concat().into()
+    }
+
+    /// The gateway fails: what it had not passed on yet is not paid for.
+    fn undelivered(&mut self) {
+        let delivered = self.delivered.saturating_sub(self.window.as_ref().map_or(0, Window::held_text));
+        self.ticket.undelivered(delivered);
     }
 
     /// The upstream failed after the first byte: an event tells, or `None` where the connection must be cut. The words
@@ -390,11 +498,14 @@ impl Flow {
     pub(super) fn broken(&mut self, error: &ProxyError) -> Option<Bytes> {
         self.upstream.close();
         self.ticket.note(error);
-        let ended = self.exchange.as_mut().filter(|exchange| exchange.is_sound()).map(Exchange::end);
+        if error.is_the_gateways() {
+            self.undelivered();
+        }
+        let ended = self.pieces.as_mut().and_then(Pieces::last_words);
         if let Some(Ok(words)) = ended
-            && !words.is_empty()
+            && !words.pieces.is_empty()
         {
-            return Some(words.into());
+            return Some(words.joined());
         }
         if !self.events {
             return None;
@@ -403,10 +514,6 @@ impl Flow {
         Some(if self.between_events() { event } else { [b"\n\n", event.as_ref()].concat().into() })
     }
 }
-
-/// The upstream failed in the middle of its answer.
-pub(crate) const UPSTREAM_BROKE: ProxyError =
-    ProxyError::Upstream { class: FailureClass::Transient, retry_after_ms: None, own: false };
 
 enum Told {
     KeepAlive,

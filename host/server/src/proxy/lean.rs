@@ -16,13 +16,17 @@ const LEFT_BYTES: usize = 64;
 
 /// The request with its conversation cut short; `None` where it has none.
 pub(super) fn lean(protocol: Protocol, body: &[u8]) -> Option<Vec<u8>> {
+    conversation(protocol, body).map(|conversation| cut(body, conversation))
+}
+
+/// Where the conversation of a request is.
+pub(super) fn conversation(protocol: Protocol, body: &[u8]) -> Option<Value> {
     let name = match protocol {
         Protocol::OpenaiChat | Protocol::AnthropicMessages => "messages",
         Protocol::OpenaiResponses => "input",
         Protocol::Gemini => "contents",
     };
-    let conversation = json::find(body, &[name])?;
-    Some(cut(body, conversation))
+    json::find(body, &[name])
 }
 
 fn cut(body: &[u8], conversation: Value) -> Vec<u8> {
@@ -45,8 +49,8 @@ fn cut(body: &[u8], conversation: Value) -> Vec<u8> {
     lean
 }
 
-/// The length of a string, up to its closing quote.
-fn string_length(string: &[u8]) -> usize {
+/// The length of a string, up to its closing quote or the end of the bytes.
+pub(super) fn string_length(string: &[u8]) -> usize {
     let mut at = 0;
     while let Some(next) = memchr2(b'"', b'\\', &string[at..]) {
         if string[at + next] == b'"' {

@@ -330,7 +330,7 @@ mod tests {
     use std::rc::Rc;
 
     const STREAM: &str = concat!(
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\\\"lo!\"}}],\"usage\":null}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\\\"lo!!\"}}],\"usage\":null}\n\n",
         "data: {\"choices\":[{\"delta\":{\"content\":\"usage\"}}],\"usage\":null}\n\n",
         "data: {\"choices\":[],\"usage\":{\"total\":7}}\n\n",
         "data: [DONE]\n\n",
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn an_unstreamed_answer_is_read_at_its_end() {
-        let body = r#"{"choices":[{"message":{"content":"usage: \"7\" !"}}],"usage": {"total":7}}"#;
+        let body = r#"{"choices":[{"message":{"content":"usage: \"7\" !!"}}],"usage": {"total":7}}"#;
         check_cut_everywhere(|| Meter::whole(taps()), body, body);
     }
 

@@ -18,6 +18,7 @@ use tollgate_core::outcome::Outcome;
 use super::flow::{Flow, Piece};
 use super::ticket::{self, Ending};
 use crate::bodies::Copying;
+use crate::transport::body::Chained;
 
 /// Most bytes of an answer that are read for nobody.
 const UNREAD_BYTES_MAX: usize = 32 << 20;
@@ -26,6 +27,8 @@ const UNREAD_BYTES_MAX: usize = 32 << 20;
 pub(crate) enum Outgoing {
     /// A body that is all there.
     Full(Option<Bytes>),
+    /// The same in pieces.
+    Chained(Chained),
     /// One that is relayed.
     Relay(Box<Relay>),
     /// One of the two, of which a copy is kept.
@@ -71,6 +74,7 @@ impl Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Chained(chained) => Poll::Ready(chained.pop().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => relay.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Copied(copied) => copied.poll_frame(cx),
         }
@@ -79,6 +83,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
+            Self::Chained(chained) => chained.is_end_stream(),
             Self::Relay(relay) => relay.has_ended(),
             Self::Copied(copied) => copied.body.is_end_stream(),
         }
@@ -87,6 +92,7 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Chained(chained) => chained.size_hint(),
             Self::Relay(_) => SizeHint::default(),
             Self::Copied(copied) => copied.body.size_hint(),
         }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use tollgate_core::ceiling::Ceiling;
+use tollgate_core::ceiling::{Ceiling, cut};
 use tollgate_core::id::UserId;
 use tollgate_core::lending;
 use tollgate_core::outcome::Outcome;
@@ -12,11 +12,11 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::price::{PriceRate, Rates, rounded_up};
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::receipt::Receipt;
-use tollgate_core::usage::{Class, Quality, Usage};
+use tollgate_core::usage::{Class, Quality, Side, Usage};
 use tollgate_runtime::{Bill, Charge, Pricing, Reason};
 
 use super::guess;
-use super::meter::Meter;
+use super::meter::BYTES_PER_TOKEN;
 use super::record::{self, Charged, Money};
 use super::request::{Hold, Request};
 use super::select::Lease;
@@ -31,11 +31,12 @@ pub(crate) async fn settle(shared: &Shared, mut ended: Ended) {
     let Measured { outcome, usage, beyond } = measured(shared, &ended);
     ended.used(&usage);
     learn(shared, &ended, outcome, &usage);
+    let nothing_delivered = delivered(&ended) == Some(0);
     let mut facts = ended.facts();
     if let Some(stated) = beyond {
         tell_of(shared, &mut facts, &stated, &usage);
     }
-    let money = money(shared, &facts, outcome, usage).await;
+    let money = if nothing_delivered { voided(&facts) } else { money(shared, &facts, outcome, usage).await };
     let closed = record::close(shared, &facts, outcome, usage, money);
     let tried = ended.take_tried();
     // Instances, credential and generation are free before the wait.
@@ -80,14 +81,36 @@ fn measured(shared: &Shared, ended: &Ended) -> Measured {
             let cut = *outcome == Outcome::Ok && (answered.meter.failed() || answered.meter.ended_early());
             let outcome = if cut { Outcome::Partial } else { *outcome };
             let stated = stated(answered);
-            let bounded = stated.and_then(|stated| ceiling(answered).bounded(&stated));
-            let usage = usage(shared, answered, bounded.or(stated), outcome);
+            let ceiling = ceiling(answered);
+            let bounded = stated.and_then(|stated| ceiling.bounded(&stated));
+            let usage = usage(shared, answered, &ceiling, bounded.or(stated), outcome);
             let counted = answered.request().counted;
             let usage = counted.map_or(usage, |counted| counted.add_to(usage, outcome));
+            let usage = answered.delivered().map_or(usage, |text| as_delivered(usage, text));
             let beyond = bounded.and(stated);
             Measured { outcome: refined(outcome, answered.request().call.operation, &usage), usage, beyond }
         }
     }
+}
+
+/// Bytes of text that the client got of an answer, where the gateway is to blame that it got no more.
+fn delivered(ended: &Ended) -> Option<u64> {
+    match ended {
+        Ended::Answered { answered, .. } => answered.delivered(),
+        Ended::Refused(_) | Ended::Unanswered { .. } => None,
+    }
+}
+
+/// What the client got of an answer that the gateway failed to deliver: its prompt was of use for so much text. Nobody
+/// pays for what of the answer was lost.
+fn as_delivered(usage: Usage, text_bytes: u64) -> Usage {
+    if text_bytes == 0 {
+        return Usage::default();
+    }
+    let mut usage = usage;
+    cut(&mut usage, Side::Output, &mut text_bytes.div_ceil(BYTES_PER_TOKEN));
+    usage.quality = Quality::Estimated;
+    usage
 }
 
 /// What the provider says that was used.
@@ -117,7 +140,9 @@ fn ceiling(answered: &Answered) -> Ceiling {
         request_bytes: request.body_bytes,
         prompt_estimate: request.input_estimate,
         output_limit: request.output_limit,
-        model_max: answered.hold().map(|hold| hold.priced.price.output_tokens_max),
+        model_max: answered
+            .hold()
+            .map(|hold| hold.priced.price.output_tokens_max.saturating_mul(hold.cover.answers)),
         answer_bytes: meter.bytes(),
         output_estimate: meter.estimated_output(),
     }
@@ -141,46 +166,49 @@ fn tell_of(shared: &Shared, facts: &mut Facts<'_>, stated: &Usage, charged: &Usa
     }));
 }
 
-fn usage(shared: &Shared, answered: &Answered, stated: Option<Usage>, outcome: Outcome) -> Usage {
-    let (meter, request) = (&answered.meter, answered.request());
+fn usage(
+    shared: &Shared,
+    answered: &Answered,
+    ceiling: &Ceiling,
+    stated: Option<Usage>,
+    outcome: Outcome,
+) -> Usage {
+    let (meter, request, shown) = (&answered.meter, answered.request(), ceiling.made());
     let prompt = || guess::prompt(shared, request, answered.model());
+    let unshown = || guess::unshown(shared, answered, outcome).min(ceiling.most() - shown);
     let cut = !matches!(outcome, Outcome::Ok | Outcome::Empty);
     match stated {
-        Some(usage) if !cut => with_both_sides(usage, meter, prompt),
+        Some(usage) if !cut => with_both_sides(usage, shown, prompt),
         Some(usage) => {
             // Where it said that it was whole, or what was hidden, what it stated is all of it; so is what stands in an
             // answer that is none of events.
             let all = !request.call.streaming || meter.ended() || usage[Class::Reasoning] > 0;
-            let hidden = if all { 0 } else { guess::unshown(shared, answered, outcome) };
-            at_least_what_passed(with_both_sides(usage, meter, prompt), meter, hidden)
+            let hidden = if all { 0 } else { unshown() };
+            at_least_what_passed(with_both_sides(usage, shown, prompt), shown, hidden)
         }
         None if request.call.operation.generates()
             && meter.estimated_output() == 0
             && outcome != Outcome::CancelledAfterFirstByte =>
         {
-            unread(answered, outcome, prompt)
+            unread(answered, outcome, ceiling.most(), prompt)
         }
         // Embeddings have no text to tell by, and Gemini states no usage for them: what came back for them was paid by
         // its input.
         None => Usage::of(
             Quality::Estimated,
-            &[
-                (Class::Input, prompt()),
-                (Class::Output, meter.estimated_output()),
-                (Class::Reasoning, guess::unshown(shared, answered, outcome)),
-            ],
+            &[(Class::Input, prompt()), (Class::Output, shown), (Class::Reasoning, unshown())],
         ),
     }
 }
 
 /// A side that was not stated is what passed of it: a provider that counts one side bills for both.
-fn with_both_sides(mut usage: Usage, meter: &Meter, prompt: impl Fn() -> u64) -> Usage {
+fn with_both_sides(mut usage: Usage, shown: u64, prompt: impl Fn() -> u64) -> Usage {
     if usage.quality == Quality::Estimated {
         if usage.prompt_total() == 0 {
             usage[Class::Input] = prompt();
         }
         if usage.output_total() == 0 {
-            usage[Class::Output] = meter.estimated_output();
+            usage[Class::Output] = shown;
         }
     }
     usage
@@ -189,18 +217,18 @@ fn with_both_sides(mut usage: Usage, meter: &Meter, prompt: impl Fn() -> u64) ->
 /// The usage of an answer that states none and in which no text was found. It was an answer all the same: its prompt
 /// was taken, and in an encoding in which no text can be found its bytes bound its output. Of one that failed, or was
 /// left, nothing is known, and nothing is made up.
-fn unread(answered: &Answered, outcome: Outcome, prompt: impl Fn() -> u64) -> Usage {
+fn unread(answered: &Answered, outcome: Outcome, most: u64, prompt: impl Fn() -> u64) -> Usage {
     let meter = &answered.meter;
     if !matches!(outcome, Outcome::Ok | Outcome::Partial) || meter.failed() {
         return Usage::default();
     }
-    let output = (Class::Output, meter.illegible_output());
+    let output = (Class::Output, meter.illegible_output().min(most));
     Usage::of(Quality::Estimated, &[(Class::Input, prompt()), output])
 }
 
 /// A stream that was cut may have stated its output before it grew, and before what of it was `hidden`.
-fn at_least_what_passed(usage: Usage, meter: &Meter, hidden: u64) -> Usage {
-    let missing = meter.estimated_output().saturating_sub(usage.output_total());
+fn at_least_what_passed(usage: Usage, shown: u64, hidden: u64) -> Usage {
+    let missing = shown.saturating_sub(usage.output_total());
     if missing == 0 && hidden == 0 {
         return usage;
     }
@@ -233,12 +261,16 @@ async fn money(shared: &Shared, facts: &Facts<'_>, outcome: Outcome, usage: Usag
             let bill = Bill { rates, usage, outcome, owner, at: facts.request.at };
             Money::Charged(charged(shared, facts, hold, lease, &bill).await)
         }
-        (Some(hold), _) => {
-            hold.granted.void();
-            Money::Voided(hold.granted.booked())
-        }
-        (None, _) => Money::Free,
+        _ => voided(facts),
     }
+}
+
+/// Gives back what is held.
+fn voided(facts: &Facts<'_>) -> Money {
+    facts.hold.map_or(Money::Free, |hold| {
+        hold.granted.void();
+        Money::Voided(hold.granted.booked())
+    })
 }
 
 /// Whether a provider was asked for anything that may cost something.

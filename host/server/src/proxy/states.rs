@@ -112,6 +112,8 @@ pub(crate) struct Answered {
     error: Option<String>,
     /// Hash of text that the filter refused.
     filter_hash: Option<TextHash>,
+    /// Bytes of text that the client got, where the gateway is to blame that it got no more.
+    delivered: Option<u64>,
 }
 
 /// A request that is over, and how far it had come.
@@ -224,7 +226,19 @@ impl Attempting {
         let Self { admitted, attempts, tried, last, .. } = self;
         let first_byte = admitted.request.started.elapsed();
         let error = last.map(|missed| missed.detail);
-        Answered { admitted, attempts, tried, lease, status, first_byte, meter, error, filter_hash: None }
+        let (filter_hash, delivered) = (None, None);
+        Answered {
+            admitted,
+            attempts,
+            tried,
+            lease,
+            status,
+            first_byte,
+            meter,
+            error,
+            filter_hash,
+            delivered,
+        }
     }
 
     /// It ends without an answer. The client was told of `error`, or had left.
@@ -282,6 +296,16 @@ impl Answered {
         self.error.get_or_insert_with(|| error.message());
     }
 
+    /// The gateway failed when the client had so many bytes of its text: nobody pays for the rest.
+    pub(crate) const fn undelivered(&mut self, text_bytes: u64) {
+        self.delivered = Some(text_bytes);
+    }
+
+    /// Bytes of text that the client got, where the gateway is to blame that it got no more.
+    pub(crate) const fn delivered(&self) -> Option<u64> {
+        self.delivered
+    }
+
     /// The filter refused part of the answer.
     pub(crate) fn filtered(&mut self, hash: Option<TextHash>) {
         self.filter_hash = hash;
@@ -291,6 +315,9 @@ impl Answered {
     /// The client gets this error in place of the answer.
     pub(crate) fn replaced(&mut self, error: &ProxyError) {
         self.note(error);
+        if error.is_the_gateways() {
+            self.undelivered(0);
+        }
         self.status = error.status(self.admitted.request.call.protocol);
     }
 

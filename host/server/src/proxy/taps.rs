@@ -177,19 +177,59 @@ fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
     take(&last, sample, &object);
 }
 
-/// Bytes of the string that follows a member's name in an event; 0 where there is none.
+/// Bytes of text in the string that follows a member's name in an event; 0 where there is none.
 fn text_length(event: &[u8], needle: &Finder<'_>) -> u64 {
     let Some(at) = needle.find(event) else { return 0 };
     let after = event[at + needle.needle().len()..].trim_ascii_start();
     let Some(value) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { return 0 };
-    let Some(text) = value.strip_prefix(b"\"") else { return 0 };
-    let mut length = 0;
-    while let Some(step) = memchr::memchr2(b'"', b'\\', &text[length..]) {
-        length += step;
-        if text[length] == b'"' {
-            return length as u64;
+    value.strip_prefix(b"\"").map_or(0, decoded_length)
+}
+
+/// Length of a string up to its closing quote, with an escape for what it stands for: a character may be spelt in six
+/// bytes, and within the arguments of a call in seven.
+fn decoded_length(text: &[u8]) -> u64 {
+    let (mut at, mut saved) = (0, 0);
+    while let Some(step) = memchr::memchr2(b'"', b'\\', &text[at..]) {
+        at += step;
+        if text[at] == b'"' {
+            return (at - saved) as u64;
         }
-        length = (length + 2).min(text.len());
+        let (spelt, meant) = escape(&text[at..]);
+        at = (at + spelt).min(text.len());
+        saved += spelt - meant;
     }
-    text.len() as u64
+    text.len().saturating_sub(saved) as u64
+}
+
+/// How many bytes an escape has, and how many what it stands for has.
+fn escape(text: &[u8]) -> (usize, usize) {
+    let slashes = text.iter().take(2).take_while(|byte| **byte == b'\\').count();
+    let digits = text.get(slashes + 1..slashes + 5).filter(|_| text.get(slashes) == Some(&b'u'));
+    let code = digits.and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+    match code {
+        None => (2, 1),
+        // Half of a pair, which is four bytes.
+        Some(0x80..0x800 | 0xd800..0xe000) => (slashes + 5, 2),
+        Some(code) => (slashes + 5, if code < 0x80 { 1 } else { 3 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded_length;
+
+    #[test]
+    fn an_escape_counts_as_what_it_stands_for() {
+        for (spelt, bytes) in [
+            (r#"plain" and more"#, 5),
+            (r#"\n\"\\""#, 3),
+            (r#"\u0041\u00e9\u20ac\ud83d\ude00""#, 1 + 2 + 3 + 4),
+            (r#"{\"a\":\"\\u00e9\\u00e9\"}""#, 8 + 4),
+            (r"cut \u00", 4 + 1 + 2),
+            (r"cut \", 4),
+            ("", 0),
+        ] {
+            assert_eq!(decoded_length(spelt.as_bytes()), bytes, "{spelt}");
+        }
+    }
 }

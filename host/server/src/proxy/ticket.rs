@@ -153,7 +153,7 @@ impl Ticket<Answered> {
         self.end(|answered| answered.ended(outcome));
     }
 
-    /// The answer came and is paid for upstream, but the client gets this error in its place.
+    /// The answer came, but the client gets this error in its place.
     pub(crate) fn replace(mut self, error: &ProxyError, outcome: Outcome) {
         self.replaced(error);
         self.finish(outcome);

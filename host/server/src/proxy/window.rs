@@ -72,6 +72,11 @@ impl Window {
         })
     }
 
+    /// Bytes of text that are held back.
+    pub(crate) const fn held_text(&self) -> u64 {
+        self.text.len() as u64
+    }
+
     /// Takes bytes of the stream in.
     pub(crate) fn push(&mut self, chunk: &Bytes) -> Passed {
         match self.take_in(chunk) {

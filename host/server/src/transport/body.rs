@@ -39,6 +39,12 @@ impl From<Bytes> for Chained {
     }
 }
 
+impl From<VecDeque<Bytes>> for Chained {
+    fn from(pieces: VecDeque<Bytes>) -> Self {
+        Self { pieces, sent: None }
+    }
+}
+
 impl Chained {
     /// `original` with `splices` applied; nothing of it is copied. Of two overlapping ones the wider counts: the filter
     /// may cover text inside a member that the road takes out or replaces as a whole.
@@ -81,7 +87,7 @@ impl Chained {
     }
 
     /// The next piece.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front();
         if self.pieces.is_empty()
             && let Some(sent) = &self.sent
