@@ -52,7 +52,7 @@ impl Adapter {
             Ok((instance, Ok(body))) => {
                 let (unit, instance) = (Arc::clone(&self.unit), Some(instance));
                 let kept = Kept { client: terms.client, upstream: terms.upstream, model: terms.model.into() };
-                Ok(Begun::Translated(Exchange { unit, instance, kept, _seat: seat }, body))
+                Ok(Begun::Translated(Exchange { unit, instance, kept, told: 0, _seat: seat }, body))
             }
             Ok((instance, Err(reply))) => {
                 slot::give_back(&self.unit, instance);
@@ -88,6 +88,8 @@ pub struct Exchange {
     /// `None` once it has faulted.
     instance: Option<Own>,
     kept: Kept,
+    /// Bytes that it was told: what it says last may repeat all of it.
+    told: usize,
     _seat: Seat,
 }
 
@@ -205,7 +207,12 @@ impl Exchange {
             return Err(vitals.ended());
         };
         vitals.count_call();
-        let answer = instance.enter_with(bytes, |world, store| call(world.tollgate_plugin_adapter(), store));
+        let before = self.told;
+        self.told = before.saturating_add(bytes);
+        let call = |world: &ProviderAdapter, store: &mut wasmtime::Store<State>| {
+            call(world.tollgate_plugin_adapter(), store)
+        };
+        let answer = instance.enter_after(before, bytes, call);
         let answer = answer.map_err(|fault| {
             let excused = probe::translates(&self.unit, &self.kept.terms(), work);
             if excused { vitals.excuse(fault) } else { vitals.fail(fault) }

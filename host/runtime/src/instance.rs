@@ -92,12 +92,24 @@ impl<W: World> Instance<W> {
         bytes: usize,
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
     ) -> Result<R, Fault> {
+        self.enter_after(0, bytes, call)
+    }
+
+    /// Runs one call that `bytes` go into, after `before` bytes that it may still have to tell of.
+    pub(crate) fn enter_after<R>(
+        &mut self,
+        before: usize,
+        bytes: usize,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
+    ) -> Result<R, Fault> {
         self.calls += 1;
         let Self { world, store, vitals, .. } = self;
         vitals.count_bytes(bytes);
         let answer_bytes_max = vitals.host.limits.answer_bytes_max;
-        store.set_hostcall_fuel(answer_bytes_max.saturating_add(bytes.saturating_mul(ANSWER_BYTES_PER_BYTE)));
-        let extra_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
+        let told = before.saturating_add(bytes).saturating_mul(ANSWER_BYTES_PER_BYTE);
+        store.set_hostcall_fuel(answer_bytes_max.saturating_add(told));
+        // To write again what was read before takes a part of what reading it does.
+        let extra_ms = u32::try_from((before / 8).saturating_add(bytes) / BYTES_PER_MS).unwrap_or(u32::MAX);
         State::arm(store, vitals.spec.deadline_ms.saturating_add(extra_ms));
         let answer = guarded(store, |store| call(world, store))?;
         store.set_hostcall_fuel(answer_bytes_max);
