@@ -23,6 +23,8 @@ use self::reading::{Reading, looks_like, reading};
 const MARGIN: usize = 1024;
 /// How much further it may go to begin and end between two words.
 const WORD_BYTES_MAX: usize = 128;
+/// Bytes that are looked at together.
+const BLOCK_BYTES: usize = 64;
 /// How far a letter is looked at to find out what script its word is in, in characters.
 const WORD_CHARS_MAX: usize = 32;
 
@@ -118,11 +120,13 @@ impl Folded {
 fn spots(text: &str, joins: &[usize]) -> Vec<Spot> {
     let joined = joins.iter().map(|&at| Spot { range: at..at + 1, reads: Reading::Nothing });
     let mut spots: Vec<Spot> = joined.collect();
-    if !text.is_ascii() {
-        for (at, c) in text.char_indices().filter(|(_, c)| !c.is_ascii()) {
-            if let Some(reads) = reading(c).or_else(|| latin(text, at, c)) {
-                spots.push(Spot { range: at..at + c.len_utf8(), reads });
-            }
+    let mut next = 0;
+    while let Some(at) = beyond_ascii(text.as_bytes(), next)
+        && let Some(c) = text[at..].chars().next()
+    {
+        next = at + c.len_utf8();
+        if let Some(reads) = reading(c).or_else(|| latin(text, at, c)) {
+            spots.push(Spot { range: at..next, reads });
         }
     }
     for at in memmem::find_iter(text.as_bytes(), "\\u") {
@@ -133,6 +137,18 @@ fn spots(text: &str, joins: &[usize]) -> Vec<Spot> {
     }
     spots.sort_by_key(|spot| spot.range.start);
     spots
+}
+
+/// Where the next character beyond ASCII begins. Most of a text is ASCII, and passes as blocks.
+fn beyond_ascii(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    for block in bytes[from..].chunks(BLOCK_BYTES) {
+        if !block.is_ascii() {
+            return block.iter().position(|byte| !byte.is_ascii()).map(|inside| at + inside);
+        }
+        at += block.len();
+    }
+    None
 }
 
 /// The Latin letter that another looks like, where its word has a Latin letter.

@@ -101,7 +101,8 @@ pub(super) async fn http2<H: Handler>(
     let service = service_fn(|request| {
         let progress = streams.begin();
         let paced = |answer: Response<Served<H::Body>>| answer.map(|body| Paced::new(body, progress));
-        answer(Rc::clone(terms), from, request, seat.turn(), Unread::default())
+        // In a box here too: what watches a stream keeps room for its future three times.
+        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), Unread::default()))
             .map(|answer| Ok::<_, Infallible>(paced(answer)))
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);

@@ -68,7 +68,8 @@ pub(super) async fn begin(
     // What is left needs the answer as a whole.
     let collects = exchange.is_some() || window.is_some();
     let outgoing = match collects {
-        true => collected(flow, (limits.answer_bytes_max, memory), exchange, window).await?,
+        // In a box: it would be the largest part of every request's future, and few have need of it.
+        true => Box::pin(collected(flow, (limits.answer_bytes_max, memory), exchange, window)).await?,
         false => Relay::new(flow).into(),
     };
     let mut response = Response::new(outgoing);

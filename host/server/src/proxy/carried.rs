@@ -20,7 +20,7 @@ pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stre
 pub(super) const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
 /// Headers of a client that mean the same to every provider.
-const COMMON: [(HeaderName, HeaderForm); 3] = [
+static COMMON: [(HeaderName, HeaderForm); 3] = [
     (header::USER_AGENT, HeaderForm::Product),
     (HeaderName::from_static("traceparent"), HeaderForm::Word),
     (HeaderName::from_static("tracestate"), HeaderForm::Product),
@@ -43,11 +43,11 @@ pub(super) fn headers(
     accepted: HeaderValue,
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    for (name, form) in listed.iter().chain(&COMMON) {
-        for value in client.get_all(name) {
-            if let Some(value) = passing(value, *form) {
-                headers.append(name, value);
-            }
+    // The client's headers are gone through and not looked up: to hash a name costs more than to compare it with a few.
+    for (name, value) in client {
+        let form = listed.iter().chain(&COMMON).find(|(known, _)| known == name);
+        if let Some(value) = form.and_then(|(_, form)| passing(value, *form)) {
+            headers.append(name, value);
         }
     }
     headers.insert(header::CONTENT_TYPE, JSON);

@@ -188,7 +188,8 @@ impl Pool {
         loop {
             let (mut link, kept) = match poll_fn(|cx| Poll::Ready(self.take(&origin, cx))).await {
                 Some(link) => (link, true),
-                None => (self.connect(&origin).await?, false),
+                // In a box: few requests need a new connection, and every request's future has room for what is not.
+                None => (Box::pin(self.connect(&origin)).await?, false),
             };
             match exchange(&mut link, message).await {
                 Ok(response) => {
