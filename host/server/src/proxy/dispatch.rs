@@ -96,7 +96,7 @@ impl Dispatch<'_> {
                 };
             let token = token(self.lane, &lease).await;
             let begun = Instant::now();
-            let sent = ticket.carry(lease);
+            let sent = ticket.carry(lease, begun);
             let made = self.attempt((tier, target), &token, &ticket, sent, deadline).await;
             let Some(lease) = ticket.land() else { return Err(give_up(ticket, ProxyError::Internal)) };
             let mut attempt = Attempt { lease, token, begun };
@@ -151,7 +151,7 @@ impl Dispatch<'_> {
         let shared = &self.lane.shared;
         let request = attempting.request();
         let mut chosen = attempts.next(&shared.credentials, self.directory, request, query).await?;
-        let until = deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
+        let until = || deadline.min(Instant::now() + self.limits().concurrency_timeout_ms.duration());
         let permit = shared.gates.enter_provider(&chosen.lease.upstream.name, until).await;
         chosen.lease.permit = permit.map_err(|Full| ProxyError::Busy)?;
         let model = chosen.target.model.as_deref().unwrap_or(&self.inbound.model);

@@ -80,11 +80,12 @@ pub(super) fn close(
     usage: Usage,
     mut money: Money,
 ) -> Closed {
-    let record = record(facts, outcome, usage, &mut money);
     let request = facts.request;
+    let took = request.started.elapsed();
+    let record = record(facts, took, outcome, usage, &mut money);
     telemetry::transaction(&record);
     log(facts, &record);
-    shared.metrics.ended(outcome, &usage, record.charge, request.started.elapsed(), facts.first_byte);
+    shared.metrics.ended(outcome, &usage, record.charge, took, facts.first_byte);
     if let Some(trace) = request.trace() {
         tell(trace, &record, &money);
     }
@@ -163,7 +164,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn record(facts: &Facts<'_>, outcome: Outcome, usage: Usage, money: &mut Money) -> RequestRecord {
+fn record(
+    facts: &Facts<'_>,
+    took: Duration,
+    outcome: Outcome,
+    usage: Usage,
+    money: &mut Money,
+) -> RequestRecord {
     let Facts { request, lease, .. } = facts;
     let (receipt, charged) = match money {
         Money::Charged(charged) => (Some(std::mem::take(&mut charged.receipt)), Some(&*charged)),
@@ -179,7 +186,7 @@ fn record(facts: &Facts<'_>, outcome: Outcome, usage: Usage, money: &mut Money) 
         outcome,
         status: facts.status.map(|status| status.as_u16()),
         attempts: facts.attempts,
-        latency_ms: millis(request.started.elapsed()),
+        latency_ms: millis(took),
         ttft_ms: facts.first_byte.map(millis),
         streamed: request.call.streaming,
         usage,

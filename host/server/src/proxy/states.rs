@@ -168,10 +168,11 @@ impl Attempting {
         self.attempts
     }
 
-    /// The attempt is made with this credential. Returns what has to be set once the provider has the request.
-    pub(crate) fn carry(&mut self, lease: Lease) -> Arc<AtomicBool> {
+    /// The attempt that `begun` then is made with this credential. Returns what has to be set once the provider has the
+    /// request.
+    pub(crate) fn carry(&mut self, lease: Lease, begun: Instant) -> Arc<AtomicBool> {
         let sent = Arc::new(AtomicBool::new(false));
-        self.current = Some(Underway { lease, begun: Instant::now(), sent: Arc::clone(&sent) });
+        self.current = Some(Underway { lease, begun, sent: Arc::clone(&sent) });
         sent
     }
 

@@ -78,12 +78,19 @@ impl Gates {
         self.pass(Gate::Whole, self.whole.as_ref(), deadline).await
     }
 
-    /// A place among a provider's requests.
+    /// A place among a provider's requests. The clock is read only where the provider has a limit.
     ///
     /// # Errors
     /// When there was none until the deadline.
-    pub(crate) async fn enter_provider(&self, provider: &str, deadline: Instant) -> Result<Permit, Full> {
-        self.pass(Gate::Provider(provider), self.providers.get(provider), deadline).await
+    pub(crate) async fn enter_provider(
+        &self,
+        provider: &str,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Result<Permit, Full> {
+        match self.providers.get(provider) {
+            None => Ok(Permit::Free),
+            places => self.pass(Gate::Provider(provider), places, deadline()).await,
+        }
     }
 
     async fn pass(&self, gate: Gate<'_>, places: Option<&Places>, deadline: Instant) -> Result<Permit, Full> {
@@ -130,11 +137,11 @@ mod tests {
         first.leave();
         first.leave();
         gates.enter(soon()).await.unwrap();
-        let provider = gates.enter_provider("openai", soon()).await.unwrap();
-        assert!(matches!(gates.enter_provider("openai", Instant::now()).await, Err(Full)));
-        gates.enter_provider("google", soon()).await.unwrap();
+        let provider = gates.enter_provider("openai", soon).await.unwrap();
+        assert!(matches!(gates.enter_provider("openai", Instant::now).await, Err(Full)));
+        gates.enter_provider("google", soon).await.unwrap();
         drop(provider);
-        gates.enter_provider("openai", soon()).await.unwrap();
+        gates.enter_provider("openai", soon).await.unwrap();
     }
 
     #[tokio::test]
