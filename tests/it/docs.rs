@@ -10,8 +10,15 @@ use tollgate_tests::{sdk, source};
 
 use crate::sdk::at_a_demonstration;
 
-const PAGES: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "wit/README.md", "wit/CHANGELOG.md"];
+const PAGES: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "benches/README.md",
+    "wit/README.md",
+    "wit/CHANGELOG.md",
+];
 /// Columns of a line of prose; tables and code are as wide as they are.
 const COLUMNS_MAX: usize = 120;
 
