@@ -10,12 +10,12 @@ use tollgate_tests::gateway::{Rig, Setup};
 use tollgate_tests::upstream::Script;
 
 const CHAT: &str = "/v1/chat/completions";
-/// 40 bytes, which stand for 14 prompt tokens.
+/// No text, with four prompt tokens around it.
 const BODY: &str = r#"{"model":"gpt-4o","stream":true,"n": 1 }"#;
 /// 8 bytes of text, which stand for 2 output tokens.
 const EVENT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"12345678\"}}]}\n\n";
 /// At 2.5 and 10 USD a million tokens.
-const CHARGE: i64 = 14 * 2_500 + 2 * 10_000;
+const CHARGE: i64 = 4 * 2_500 + 2 * 10_000;
 
 fn request(rig: &Rig) -> Request {
     Request::new("POST", CHAT).body(BODY).bearer(rig.key("alice"))
@@ -38,9 +38,9 @@ async fn check_cancelled_before(rig: Rig, client: Connection) {
     drop(client);
     upstream.closed().await;
     let record = rig.record().await;
-    assert_eq!((record.outcome, record.charge.get()), (Outcome::CancelledBeforeFirstByte, 14 * 2_500));
+    assert_eq!((record.outcome, record.charge.get()), (Outcome::CancelledBeforeFirstByte, 4 * 2_500));
     assert!(record.hold.get() > 0, "the request was held for");
-    assert_eq!(before - rig.balance("alice").await.get(), 14 * 2_500);
+    assert_eq!(before - rig.balance("alice").await.get(), 4 * 2_500);
     rig.stop().await;
 }
 
@@ -95,7 +95,7 @@ async fn a_client_that_leaves_mid_stream_leaves_the_upstream_and_pays_for_what_p
     let record = rig.record().await;
     assert_eq!(record.outcome, Outcome::CancelledAfterFirstByte);
     let usage = (record.usage[Class::Input], record.usage[Class::Output], record.usage.quality);
-    assert_eq!(usage, (14, 2, Quality::Estimated));
+    assert_eq!(usage, (4, 2, Quality::Estimated));
     assert_eq!(record.charge.get(), CHARGE);
     assert_eq!(before.get() - rig.balance("alice").await.get(), CHARGE);
     rig.stop().await;

@@ -477,8 +477,13 @@ fn road() -> Vec<String> {
 
 /// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them decides where
 /// a request goes.
-const CLIENT_SIGNS: [&str; 4] =
-    ["anthropic-version", "x-goog-api-key", "google-genai", "type.googleapis.com/google.rpc.retryinfo"];
+const CLIENT_SIGNS: [&str; 5] = [
+    "anthropic-version",
+    "x-goog-api-key",
+    "google-genai",
+    "type.googleapis.com/google.rpc.retryinfo",
+    "openai-insecure-api-key.",
+];
 
 /// A provider is a row of the configuration. Identifiers may name wire formats (`Protocol::Gemini`); texts name who is
 /// called, and there must be none.

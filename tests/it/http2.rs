@@ -159,7 +159,7 @@ async fn a_request_that_is_taken_back_leaves_the_upstream_within_50_ms_and_distu
     assert!(fastest < Duration::from_millis(50), "{fastest:?}");
     for record in rig.records(5).await {
         assert_eq!(record.outcome, Outcome::CancelledAfterFirstByte);
-        assert_eq!(record.charge.get(), 14 * 2_500 + 2 * 10_000);
+        assert_eq!(record.charge.get(), 4 * 2_500 + 2 * 10_000);
     }
     assert!(kept.is_open());
     read_until(&mut staying, EVENT).await;

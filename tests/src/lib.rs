@@ -24,6 +24,7 @@ pub mod sdk;
 pub mod source;
 pub mod tls;
 pub mod upstream;
+pub mod websocket;
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ pub struct Ending {
 enum Words {
     /// `data: [DONE]`, or a reason for the end of an answer, since some servers never send the former.
     Chat,
-    /// An event whose `type` says so.
+    /// An event whose `type` says so, in a Realtime session too.
     Responses,
     /// As in the Responses protocol.
     Messages,
@@ -71,7 +71,7 @@ impl Words {
             Self::Gemini => states(event, &CAMEL_FINISH_REASON) || states(event, &BLOCK_REASON),
             Self::Messages => is_named(event, &MESSAGE_STOP, "type", &["message_stop"]),
             Self::Responses => {
-                let names = ["response.completed", "response.incomplete", "response.failed"];
+                let names = ["response.completed", "response.incomplete", "response.failed", "response.done"];
                 is_named(event, &RESPONSE, "type", &names)
             }
             Self::Interactions => {

@@ -29,7 +29,7 @@ pub struct ChatUsage {
     completion_tokens_details: Option<OutputDetails>,
 }
 
-/// `usage` of a response.
+/// `usage` of a response, in a Realtime session too.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct ResponsesUsage {
     #[serde(default, deserialize_with = "count")]
@@ -41,9 +41,9 @@ pub struct ResponsesUsage {
     /// Of audio, where it is billed by its length.
     #[serde(default, deserialize_with = "count")]
     seconds: Option<u64>,
-    #[serde(default, deserialize_with = "member")]
+    #[serde(default, deserialize_with = "member", alias = "input_token_details")]
     input_tokens_details: Option<InputDetails>,
-    #[serde(default, deserialize_with = "member")]
+    #[serde(default, deserialize_with = "member", alias = "output_token_details")]
     output_tokens_details: Option<OutputDetails>,
 }
 
@@ -53,6 +53,17 @@ struct InputDetails {
     cached_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
     cache_write_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    audio_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    image_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "member")]
+    cached_tokens_details: Option<CachedDetails>,
+}
+
+/// What of a prompt a cache served, in a Realtime session.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct CachedDetails {
     #[serde(default, deserialize_with = "count")]
     audio_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
@@ -166,8 +177,10 @@ impl ResponsesUsage {
         let mut input = self.input_tokens.unwrap_or(0);
         let cache_read = take(&mut input, details.cached_tokens);
         let cache_write_short = take(&mut input, details.cache_write_tokens);
-        let audio_input = take(&mut input, details.audio_tokens);
-        let image_input = take(&mut input, details.image_tokens);
+        let cached = details.cached_tokens_details.unwrap_or_default();
+        let uncached = |all: Option<u64>, cached: Option<u64>| Some(all?.saturating_sub(cached.unwrap_or(0)));
+        let audio_input = take(&mut input, uncached(details.audio_tokens, cached.audio_tokens));
+        let image_input = take(&mut input, uncached(details.image_tokens, cached.image_tokens));
 
         let details = self.output_tokens_details.unwrap_or_default();
         let mut output = self.output_with_reasoning();

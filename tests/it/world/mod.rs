@@ -12,6 +12,8 @@ mod first_hour;
 mod keepalive;
 mod media;
 mod pieces;
+mod points;
+mod realtime;
 mod refusals;
 mod scripted;
 mod values;

@@ -1,6 +1,8 @@
 //! One connection, from its first request to its last: hyper's settings, and what hyper does not do itself.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,10 +12,11 @@ use futures_util::FutureExt as _;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use super::head;
@@ -23,6 +26,7 @@ use super::socket::Socket;
 use super::stream::{Paced, Streams};
 use super::strict::Strict;
 use super::terms::{Guards, Handler, Terms};
+use crate::proxy::Switched;
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -37,35 +41,63 @@ pub(super) async fn http1<H: Handler>(
     seat: &Rc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let unread = Unread::default();
+    let (unread, switch) = (Unread::default(), Switch::default());
     // In a box, and no `async` block around it: hyper moves the future, and keeps room for one in each connection.
     let service = service_fn(|request| {
-        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), unread.clone()))
-            .map(Ok::<_, Infallible>)
+        let asked = (seat.turn(), unread.clone(), switch.clone());
+        Box::pin(answer(Rc::clone(terms), from, request, asked)).map(Ok::<_, Infallible>)
     });
-    let serving = http1::Builder::new()
+    let strict = Strict::new(&mut socket, terms.guards.head_bytes_max, switch.clone());
+    let mut serving = http1::Builder::new()
         // hyper's header timeout does nothing without a timer.
         .timer(TokioTimer::new())
         .header_read_timeout(terms.guards.head_read)
         .max_buf_size(terms.guards.head_bytes_max)
-        .serve_connection(TokioIo::new(Strict::new(&mut socket, terms.guards.head_bytes_max)), service);
-    let ended = {
-        let mut serving = pin!(serving);
+        .serve_connection(TokioIo::new(strict), service);
+    let mut told = false;
+    let ended = loop {
         tokio::select! {
-            ended = serving.as_mut() => ended,
-            _ = stop.wait_for(|stop| *stop) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
+            ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => break ended,
+            _ = stop.wait_for(|stop| *stop), if !told => {
+                told = true;
+                std::pin::Pin::new(&mut serving).graceful_shutdown();
             }
         }
     };
+    let parts = serving.into_parts();
+    if let Some(switched) = switch.take().filter(|_| ended.is_ok()) {
+        let mut read = parts.read_buf.to_vec();
+        read.extend_from_slice(&parts.io.into_inner().into_rest());
+        let _turn = seat.turn();
+        return switched(&mut socket, read.into(), stop).await;
+    }
+    drop(parts);
     // A head that cannot be read is answered by hyper.
+    let orderly = ended.is_ok();
     let unreadable = ended.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
     if unreadable || unread.is_marked() {
         leftover::linger(&mut socket, &terms.guards).await;
+    } else if orderly {
+        // Whoever has gone is told nothing.
+        let _closed = socket.shutdown().await;
+    }
+}
+
+/// What serves a connection once it is HTTP's no longer.
+#[derive(Clone, Default)]
+pub(super) struct Switch(Rc<RefCell<Option<Switched>>>);
+
+impl Switch {
+    fn take(&self) -> Option<Switched> {
+        self.0.borrow_mut().take()
+    }
+
+    /// Whether it is.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
     }
 }
 
@@ -74,12 +106,20 @@ async fn answer<H: Handler>(
     terms: Rc<Terms<H>>,
     from: IpAddr,
     request: Request<Incoming>,
-    turn: Turn,
-    unread: Unread,
+    (turn, unread, switch): (Turn, Unread, Switch),
 ) -> Response<Served<H::Body>> {
-    let (head, mut body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let asks_first = leftover::asks_first(&head);
     let answer = match head::refused(&head) {
+        None if head.headers.contains_key(header::UPGRADE) && body.is_end_stream() => {
+            match Box::pin(terms.handler.switch(&mut head)).await {
+                Some((answer, switched)) => {
+                    *switch.0.borrow_mut() = switched;
+                    answer
+                }
+                None => terms.handler.answer(from, head, &mut body).await,
+            }
+        }
         None => terms.handler.answer(from, head, &mut body).await,
         Some(words) => refused(&terms.handler, &head, words),
     };
@@ -102,7 +142,7 @@ pub(super) async fn http2<H: Handler>(
         let progress = streams.begin();
         let paced = |answer: Response<Served<H::Body>>| answer.map(|body| Paced::new(body, progress));
         // In a box here too: what watches a stream keeps room for its future three times.
-        Box::pin(answer(Rc::clone(terms), from, request, seat.turn(), Unread::default()))
+        Box::pin(answer(Rc::clone(terms), from, request, (seat.turn(), Unread::default(), Switch::default())))
             .map(|answer| Ok::<_, Infallible>(paced(answer)))
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);

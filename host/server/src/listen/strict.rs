@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::Switch;
 use super::framing::{Chunks, Fault, Framing, head_end, in_place_of, judge};
 use super::socket::Socket;
 
@@ -26,6 +27,7 @@ pub(super) struct Strict<'a> {
     /// What is read before anything else of the socket.
     next: Bytes,
     head_bytes_max: usize,
+    switch: Switch,
 }
 
 /// Where the bytes have come to.
@@ -46,12 +48,20 @@ enum At {
 
 impl<'a> Strict<'a> {
     /// Looks at heads of at most so many bytes; hyper refuses longer ones.
-    pub(super) const fn new(socket: &'a mut Socket, head_bytes_max: usize) -> Self {
-        Self { socket, at: At::Head, kept: Vec::new(), next: Bytes::new(), head_bytes_max }
+    pub(super) const fn new(socket: &'a mut Socket, head_bytes_max: usize, switch: Switch) -> Self {
+        Self { socket, at: At::Head, kept: Vec::new(), next: Bytes::new(), head_bytes_max, switch }
+    }
+
+    /// What has been read and not looked at, of a connection that is HTTP's no longer.
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        [self.next.as_ref(), &self.kept].concat()
     }
 
     /// Looks at what has come, and says how much of it may be read. What follows is kept, or has another in its place.
     fn look(&mut self, bytes: &[u8]) -> usize {
+        if self.switch.is_set() {
+            return bytes.len();
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];

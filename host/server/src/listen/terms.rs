@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::seats::Places;
 use super::tls::Certificate;
 use crate::config::Config;
+use crate::proxy::Switched;
 
 /// What answers the requests of a listener: from which address a request came, and the request.
 pub(crate) trait Handler: Clone + 'static {
@@ -28,6 +29,14 @@ pub(crate) trait Handler: Clone + 'static {
         head: Parts,
         body: &mut Incoming,
     ) -> impl Future<Output = Response<Self::Body>>;
+    /// Switches a connection to another protocol, where its request asks for one that is served: the answer to the
+    /// request, and what serves the connection behind it, if it is switched.
+    fn switch(
+        &self,
+        _head: &mut Parts,
+    ) -> impl Future<Output = Option<(Response<Self::Body>, Option<Switched>)>> {
+        async { None }
+    }
     /// Refuses one whose head is not as it should be, in these words.
     fn refuse(&self, head: &Parts, words: &'static str) -> Response<Self::Body>;
 }

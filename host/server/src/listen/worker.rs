@@ -15,7 +15,7 @@ use tollgate_runtime::Runtime;
 use super::accept;
 use super::terms::{Door, Handler};
 use crate::proxy::lane::Lane;
-use crate::proxy::{self, Outgoing};
+use crate::proxy::{self, Outgoing, Switched};
 use crate::shared::Shared;
 
 /// Clients' requests, which go to the road.
@@ -32,6 +32,13 @@ impl Handler for Clients {
         body: &mut Incoming,
     ) -> impl Future<Output = Response<Outgoing>> {
         proxy::handle(&self.0, head, body)
+    }
+
+    fn switch(
+        &self,
+        head: &mut Parts,
+    ) -> impl Future<Output = Option<(Response<Outgoing>, Option<Switched>)>> {
+        proxy::switch(&self.0, head)
     }
 
     fn refuse(&self, head: &Parts, words: &'static str) -> Response<Outgoing> {

@@ -16,6 +16,7 @@ use tollgate_core::time::Timestamp;
 use super::carried::{self, EVENTS, JSON};
 use super::error::ProxyError;
 use super::exchange::{self, Asked, Translation};
+use super::mark;
 use super::platform;
 use super::read::{Inbound, own_query};
 use super::select::Lease;
@@ -84,13 +85,15 @@ pub(crate) async fn request(
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
     }
-    let message = envelope::Message {
-        method: Method::POST,
-        target: upstream.target(lease.upstream_call, model, &query).ok_or(ProxyError::NoCredential)?,
-        model: Some(model.into()),
-        headers,
-        body,
-    };
+    let mut path = upstream.target(lease.upstream_call, model, &query).ok_or(ProxyError::NoCredential)?;
+    if mark::is_realtime(&inbound.headers) {
+        let own = lease.upstream_call == target.call;
+        path = mark::realtime_path(&path, model).filter(|_| own).ok_or_else(|| {
+            ProxyError::bad_request(format!("`{model}` has no Realtime sessions here."), Some("model"))
+        })?;
+    }
+    let message =
+        envelope::Message { method: Method::POST, target: path, model: Some(model.into()), headers, body };
     let envelope = upstream.envelope(&upstream.endpoint, message).map_err(|error| match error {
         EnvelopeError::Target => {
             ProxyError::bad_request("The model's name or the query is not valid.", Some("model"))

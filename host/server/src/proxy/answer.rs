@@ -19,6 +19,7 @@ use super::exchange::{self, Translation};
 use super::flow::Flow;
 use super::forward::{self, Reply};
 use super::limit;
+use super::mark;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::relay::{Outgoing, Relay};
@@ -95,6 +96,7 @@ fn meter(
     let streams = inbound.streaming && inbound.operation.generates();
     let ending = streams.then(|| Ending::new(call.protocol, call.operation));
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
+    let meter = if mark::is_realtime(&inbound.headers) { meter.sounding() } else { meter };
     if legible { meter.until(ending) } else { meter.until(ending).illegible() }
 }
 

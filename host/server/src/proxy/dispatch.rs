@@ -25,6 +25,7 @@ use super::error::{ProxyError, Rejected};
 use super::exchange::Translation;
 use super::forward::{self, Failed, Reply};
 use super::lane::Lane;
+use super::mark;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
@@ -197,6 +198,8 @@ impl Dispatch<'_> {
         });
         let secret = bearer.unwrap_or(&lease.credential().secret);
         let request = authorize(envelope, secret, now).map_err(|error| unfit(&error))?;
+        let session = mark::of(&self.inbound.headers).filter(|_| response_path.exchange.is_none());
+        let request = request.within(session);
         Ok((
             forward::send(&self.lane.transports, request, lease, self.limits(), deadline).await,
             response_path,

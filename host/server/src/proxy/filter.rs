@@ -9,6 +9,7 @@ use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Action, Direction, Filter, Found, OnError, Trigger, Verdict};
 
 use super::error::ProxyError;
+use super::mark;
 use super::read::Inbound;
 use crate::routing::snapshot::Screen;
 use crate::transport::body::Splice;
@@ -37,6 +38,11 @@ pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<(
     let Screen { filter, matcher, .. } = screen;
     if matcher.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Ok(());
+    }
+    if mark::is_realtime(&inbound.headers) {
+        let words =
+            "A content filter is in force here, and cannot be asked what is said in a Realtime session.";
+        return Err(Refusal { error: ProxyError::bad_request(words, None), hash: None });
     }
     // The body was validated when it was read, so its text can be found.
     let words = inbound.form.as_ref().map(|form| form.words(&inbound.body));

@@ -100,10 +100,7 @@ impl Flow {
         let every = Duration::from_millis(limits.stream_keep_alive_ms);
         let every = words.map(|_| every).filter(|every| !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
-        let mut silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline);
-        if first.is_none() {
-            silence.has_lasted();
-        }
+        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline);
         let coverage = Coverage::of(ticket.hold(), events && ticket.request().call.streaming);
         let patience = Patience::new(limits, &ticket.lease().upstream.name);
         Self {
@@ -538,13 +535,6 @@ impl Silence {
     fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant) -> Self {
         let now = Instant::now();
         Self { deadline, limit, keep_alive, since: now, told: now, timer: None }
-    }
-
-    /// The client has waited for as long as it does in silence before this began.
-    fn has_lasted(&mut self) {
-        if let Some(begun) = self.keep_alive.and_then(|every| self.told.checked_sub(every)) {
-            self.told = begun;
-        }
     }
 
     /// The upstream has sent something. Says whether the request's time is over all the same.

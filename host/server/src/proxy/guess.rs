@@ -14,9 +14,6 @@ use crate::state::habits::Expected;
 /// Output tokens that a model makes in a second, at most: no more was made by the time at which a client left.
 const TOKENS_PER_SECOND: u64 = 60;
 
-/// Tokens that a provider puts around any prompt.
-const AROUND: u64 = 4;
-
 /// What a request used whose client left before its answer began: its prompt, once a provider had it, and what that may
 /// have made of it by then.
 pub(super) fn unawaited(shared: &Shared, attempting: &Attempting, outcome: Outcome) -> Usage {
@@ -38,8 +35,7 @@ pub(super) fn unawaited(shared: &Shared, attempting: &Attempting, outcome: Outco
 pub(super) fn prompt(shared: &Shared, request: &Request, model: &str) -> u64 {
     let Request { prompt, caller, .. } = request;
     let tokens = shared.habits.prompt_tokens(caller.user, model, prompt.text_tokens());
-    let around = if request.call.operation.generates() { AROUND } else { 0 };
-    tokens.saturating_add(prompt.blob_tokens()).saturating_add(around)
+    tokens.saturating_add(prompt.other_tokens())
 }
 
 /// Output tokens of an answer whose client left amid of it, beside those that showed.

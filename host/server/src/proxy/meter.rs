@@ -19,6 +19,9 @@ const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of text that stand for one token where nothing better is known.
 pub(super) const BYTES_PER_TOKEN: u64 = 4;
 
+/// Bytes of sound, as base64 of 24,000 samples a second, that count as a byte of text: a token is 50 ms of it.
+const SOUND_BYTES: u64 = 800;
+
 /// Watches the bytes of one answer.
 pub(crate) struct Meter {
     taps: Rc<Taps>,
@@ -28,6 +31,8 @@ pub(crate) struct Meter {
     bytes: u64,
     /// Whether it is encoded so that no text can be found in them.
     illegible: bool,
+    /// Whether some of what is said is sound.
+    sounds: bool,
     /// Bytes of the last piece that are of an event which has not ended.
     unfinished: usize,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
@@ -70,8 +75,8 @@ impl Meter {
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
         let (text_bytes, bytes, unfinished, illegible) = (0, 0, 0, false);
-        let (failed, ending, share) = (false, None, None);
-        Self { taps, samples, text_bytes, bytes, illegible, unfinished, failed, ending, share, form }
+        let (failed, ending, share, sounds) = (false, None, None, false);
+        Self { taps, samples, text_bytes, bytes, illegible, sounds, unfinished, failed, ending, share, form }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -84,6 +89,11 @@ impl Meter {
         Self { share: Some(share), ..self }
     }
 
+    /// The same, for an answer of which some is sound.
+    pub(crate) fn sounding(self) -> Self {
+        Self { sounds: true, ..self }
+    }
+
     /// The same, for an answer in an encoding in which no text can be found.
     pub(crate) fn illegible(self) -> Self {
         Self { illegible: true, ..self }
@@ -92,14 +102,20 @@ impl Meter {
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
         self.bytes += chunk.len() as u64;
-        let Self { taps, samples, text_bytes, unfinished: rest, failed, ending, share, form, .. } = self;
+        let Self { taps, samples, text_bytes, unfinished: rest, failed, ending, share, form, sounds, .. } =
+            self;
         let mut fits = |bytes| share.as_mut().is_none_or(|share| share.grow_to(bytes).is_ok());
         let mut see = |event: &[u8]| {
             *failed |= taps::tells_of_failure(event);
             if let Some(ending) = ending {
                 ending.see(event);
             }
-            taps::tap(taps, samples, text_bytes, event)
+            let said = *text_bytes;
+            let states_usage = taps::tap(taps, samples, text_bytes, event);
+            if *sounds && taps::is_sound(event) {
+                *text_bytes = said + event.len() as u64 / SOUND_BYTES;
+            }
+            states_usage
         };
         match form {
             Form::Opaque => chunk,

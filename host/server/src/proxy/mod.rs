@@ -44,6 +44,7 @@ pub(crate) mod lane;
 mod lean;
 mod leave;
 pub(crate) mod limit;
+mod mark;
 pub(crate) mod members;
 pub(crate) mod meter;
 pub(crate) mod models;
@@ -60,6 +61,7 @@ mod reserve;
 mod restore;
 pub(crate) mod router;
 pub(crate) mod select;
+mod session;
 pub(crate) mod settle;
 mod spelling;
 pub(crate) mod states;
@@ -73,10 +75,11 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::protocol::Protocol;
@@ -84,6 +87,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_runtime::Choice;
 
 pub(crate) use self::relay::Outgoing;
+pub(crate) use self::session::Switched;
 
 use self::cors::Page;
 use self::dialect::ErrorDialect;
@@ -110,7 +114,11 @@ pub(crate) struct Arrival {
 }
 
 /// Answers one request, whatever it is.
-pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incoming) -> Response<Outgoing> {
+pub(crate) async fn handle(
+    lane: &Rc<Lane>,
+    mut parts: Parts,
+    body: &mut (impl Body<Data = Bytes> + Unpin),
+) -> Response<Outgoing> {
     let arrival = lane.arrival();
     let id = arrival.id.to_string();
     let bodiless = parts.method == Method::HEAD;
@@ -148,6 +156,24 @@ pub(crate) async fn handle(lane: &Rc<Lane>, mut parts: Parts, body: &mut Incomin
         None => response,
         Some(copying) => copied(response, copying),
     }
+}
+
+/// Switches a connection whose client asks for a WebSocket at a path that has one, or says why it is not switched.
+/// `None` for any other request.
+pub(crate) async fn switch(
+    lane: &Rc<Lane>,
+    head: &mut Parts,
+) -> Option<(Response<Outgoing>, Option<Switched>)> {
+    let path = upgrade::path(head)?;
+    let (dialect, id) = (Protocol::OpenaiResponses.into(), lane.arrival().id.to_string());
+    let page = cors::page(&lane.shared.settings.server.cors_origins, &head.headers);
+    let (response, switched) = match upgrade::shake(lane, head, path).await {
+        Ok(Ok((response, switched))) => (response, Some(switched)),
+        // It was asked on the road, and signed there.
+        Ok(Err(refused)) => return Some((refused, None)),
+        Err(error) => (answer::refusal(&error, dialect, &id), None),
+    };
+    Some((signed(lane, response, dialect, (id, &page)), switched))
 }
 
 /// Refuses a request whose head is not as it should be, in these words.
@@ -201,7 +227,7 @@ async fn proxy(
     dry_run: Option<DryRun>,
     call: Call,
     parts: Parts,
-    body: &mut Incoming,
+    body: &mut (impl Body<Data = Bytes> + Unpin),
     copying: &mut Option<Box<Copying>>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Arrival { id, started, at } = arrival;

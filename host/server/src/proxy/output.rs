@@ -5,6 +5,7 @@ use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
 
 use super::read::Inbound;
+use super::reserve::{SHORT_ANSWER, SHORT_THOUGHT};
 use crate::transport::body::Splice;
 
 impl Inbound {
@@ -22,7 +23,17 @@ impl Inbound {
             Protocol::OpenaiResponses => self.in_members(&["max_output_tokens"], "max_output_tokens", tokens),
             Protocol::AnthropicMessages => self.in_members(&["max_tokens"], "max_tokens", tokens),
         };
+        splices.extend(self.thought_within(tokens));
         self.splices.append(&mut splices);
+    }
+
+    /// Less thought, where a request to Claude allows for as much as the whole answer may have.
+    fn thought_within(&self, tokens: u64) -> Option<Splice> {
+        self.member("thinking").filter(|_| self.protocol == Protocol::AnthropicMessages)?;
+        let budget = json::find(&self.body, &["thinking", "budget_tokens"])?;
+        let asked = json::unsigned(&self.body, budget)?;
+        let left = tokens.saturating_sub(SHORT_ANSWER).max(SHORT_THOUGHT);
+        (asked > left).then(|| in_place(budget, left))
     }
 
     /// Among the body's own members: in all of these, or else in `new`.
@@ -105,6 +116,13 @@ mod tests {
         );
         check("/v1/completions", r#"{"model":"m"}"#, r#"{"max_tokens":9,"model":"m"}"#);
         check("/v1/messages", r#"{"max_tokens":70,"model":"m"}"#, r#"{"max_tokens":9,"model":"m"}"#);
+        let thought = |limit: u64, budget: u64| {
+            format!(
+                r#"{{"max_tokens":{limit},"thinking":{{"type":"enabled","budget_tokens":{budget}}},"model":"m"}}"#
+            )
+        };
+        check("/v1/messages", &thought(70, 31_999), &thought(9, 1_024));
+        check("/v1/messages", &thought(70, 1_000), &thought(9, 1_000));
         check("/v1/responses", r#"{"model":"m"}"#, r#"{"max_output_tokens":9,"model":"m"}"#);
         let flash = "/v1beta/models/f:generateContent";
         check(flash, r#"{"contents":[]}"#, r#"{"generationConfig":{"maxOutputTokens":9},"contents":[]}"#);

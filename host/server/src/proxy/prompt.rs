@@ -23,7 +23,12 @@ pub(crate) struct Prompt {
     blob_bytes: u64,
     /// Whether more is named than is sent.
     hides: bool,
+    /// Tokens that a provider puts around it.
+    around: u8,
 }
+
+/// Tokens that a provider puts around any prompt.
+const AROUND: u8 = 4;
 
 /// What a member of a body is to a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +76,7 @@ impl Part {
 
 impl Prompt {
     /// None.
-    pub(super) const EMPTY: Self = Self { text_bytes: 0, blobs: 0, blob_bytes: 0, hides: false };
+    pub(super) const EMPTY: Self = Self { text_bytes: 0, blobs: 0, blob_bytes: 0, hides: false, around: 0 };
 
     /// A string that is said.
     pub(super) const fn say(&mut self, bytes: usize) {
@@ -100,11 +105,12 @@ impl Prompt {
         }
     }
 
-    /// The same with the tools of a body, which may hide more than it sends.
-    pub(super) fn with(mut self, members: &[Member], hides: bool) -> Self {
+    /// The same with the tools of a body, which may hide more than it sends, and may be one that a provider puts more
+    /// around.
+    pub(super) fn with(mut self, members: &[Member], hides: bool, is_around: bool) -> Self {
         let written = members.iter().filter(|member| Part::of(&member.name) == Part::Written);
         self.text_bytes += written.map(|member| (member.value.end - member.value.start) as u64).sum::<u64>();
-        Self { hides, ..self }
+        Self { hides, around: if is_around { AROUND } else { 0 }, ..self }
     }
 
     /// What is left of it where so many bytes are left of a body.
@@ -118,9 +124,11 @@ impl Prompt {
         self.text_bytes.div_ceil(BYTES_PER_TOKEN)
     }
 
-    /// The tokens of what is no text, by its size.
-    pub(crate) const fn blob_tokens(&self) -> u64 {
-        self.blobs.saturating_mul(BLOB_TOKENS).saturating_add(self.blob_bytes / BLOB_BYTES_PER_TOKEN)
+    /// The tokens of what is no text, by its size, and of what is put around all of it.
+    pub(crate) const fn other_tokens(&self) -> u64 {
+        let blobs =
+            self.blobs.saturating_mul(BLOB_TOKENS).saturating_add(self.blob_bytes / BLOB_BYTES_PER_TOKEN);
+        blobs.saturating_add(self.around as u64)
     }
 
     /// Whether it is all text, and all of it is there: such a prompt says how many tokens a text has.
@@ -191,7 +199,7 @@ mod tests {
         );
         let found = of(picture.clone());
         assert_eq!((found.text_bytes, found.blobs, found.is_all_text()), (4, 1, false));
-        assert_eq!(found.blob_tokens(), 1024 + 1100 / 512);
+        assert_eq!(found.other_tokens(), 1024 + 1100 / 512 + 4);
         let words = "lorem ipsum ".repeat(100);
         let text = picture.replace(&base64, &words);
         assert_eq!((of(text).text_bytes, of(picture.replace("data", "text")).text_bytes), (1204, 1104));

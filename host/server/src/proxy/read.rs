@@ -4,7 +4,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::counted::Counted;
 use super::error::ProxyError;
 use super::extras::{Below, Extras};
 use super::form::Form;
+use super::mark;
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
 use super::prompt::Prompt;
 use super::router::Call;
@@ -151,7 +152,7 @@ pub(crate) async fn inbound(
     call: Call,
     headers: HeaderMap,
     query: String,
-    body: &mut Incoming,
+    body: &mut (impl Body<Data = Bytes> + Unpin),
     (limits, memory): (&Limits, &Arc<Memory>),
     id: RequestId,
 ) -> Result<Inbound, ProxyError> {
@@ -174,7 +175,11 @@ pub(crate) async fn inbound(
 }
 
 /// Collects a body of bounded size and slowness. One piece is taken as it is; several are joined once.
-async fn collect(body: &mut Incoming, limits: &Limits, share: &mut Share) -> Result<Bytes, ProxyError> {
+async fn collect(
+    body: &mut (impl Body<Data = Bytes> + Unpin),
+    limits: &Limits,
+    share: &mut Share,
+) -> Result<Bytes, ProxyError> {
     let max = limits.request_body_bytes_max;
     let announced = body.size_hint().lower();
     if announced > max as u64 {
@@ -248,7 +253,8 @@ pub(super) fn peek(
         return peek(call, headers, query, plain);
     }
     let mut extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
-    let prompt = below.prompt.with(&members, extras.hides_of_prompt());
+    let around = call.operation.generates() && !mark::is_realtime(&headers);
+    let prompt = below.prompt.with(&members, extras.hides_of_prompt(), around);
     let streaming = match call.streaming {
         Some(streaming) => streaming,
         None => optional(&body, last(&members, "stream"), json::boolean, "stream", "true or false")?

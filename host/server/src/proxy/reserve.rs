@@ -40,7 +40,9 @@ const CACHED_TOKENS_MIN: u64 = 1_024;
 /// A typical answer is taken for so many times the mean of those that came.
 const TYPICAL_OVER_MEAN: u64 = 2;
 /// The shortest answer for which a request is sent, unless it asks for a shorter one.
-const SHORT_ANSWER: u64 = 256;
+pub(super) const SHORT_ANSWER: u64 = 256;
+/// The least thought that Claude can be allowed, where a request asks for it.
+pub(super) const SHORT_THOUGHT: u64 = 1_024;
 
 /// What a request may cost.
 pub(super) struct Cost {
@@ -61,7 +63,7 @@ pub(super) struct Output {
     pub(super) most: u64,
     /// Whether `most` is a limit of the gateway's, which has to be put in.
     pub(super) imposed: bool,
-    /// The least that has to be let pass: a short answer, and what the request allows for thought.
+    /// The least that has to be let pass: a short answer, and a short thought where the request asks for it.
     pub(super) least: u64,
     /// What one typically has.
     pub(super) typical: u64,
@@ -99,7 +101,8 @@ impl Output {
         let shown = Shown::of(expected, inbound.extras.thinks);
         let splits = inbound.operation != Operation::Complete && !inbound.wants_array();
         let grows = shown == Shown::All && inbound.streaming && splits;
-        let least = thought(inbound).unwrap_or(0).saturating_add(SHORT_ANSWER).min(most);
+        let least = thought(inbound).map_or(0, |budget| budget.min(SHORT_THOUGHT));
+        let least = least.saturating_add(SHORT_ANSWER).min(most);
         let typical = typical.max(least).min(most);
         Self { answers, most, imposed: named.is_none() && own.is_some(), least, typical, grows, shown }
     }

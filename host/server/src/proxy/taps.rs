@@ -42,6 +42,14 @@ pub(crate) fn any_failure(events: &[u8]) -> bool {
     failed
 }
 
+/// Whether an event of a Realtime session is a piece of sound.
+pub(super) fn is_sound(event: &[u8]) -> bool {
+    static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("audio.delta\""));
+    // Its type stands before or behind what it brings.
+    let (begin, end) = (event.len().min(256), event.len().saturating_sub(256));
+    NEEDLE.find(&event[..begin]).is_some() || NEEDLE.find(&event[end..]).is_some()
+}
+
 /// Looks into one event; whether it states usage.
 pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8]) -> bool {
     *text_bytes += taps.text.iter().map(|needle| text_length(event, needle)).sum::<u64>();

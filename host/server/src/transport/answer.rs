@@ -14,7 +14,7 @@ use tollgate_core::mask::Mask;
 use super::broken::AnswerError;
 use super::frames::Frames;
 use super::veil::{self, Veil};
-use super::{http1, http2};
+use super::{http1, http2, websocket};
 
 /// An answer that has begun.
 pub struct Answer {
@@ -60,6 +60,8 @@ pub(super) enum Source {
     Http1(http1::Incoming),
     /// A connection that it shares.
     Http2(http2::Incoming),
+    /// A connection of a session.
+    Session(websocket::Incoming),
     /// Another transport.
     Other(UnsyncBoxBody<Bytes, AnswerError>),
     /// Nothing: it has ended.
@@ -88,6 +90,7 @@ impl AnswerBody {
         match &mut self.source {
             Source::Http1(incoming) => incoming.poll_frame(cx),
             Source::Http2(incoming) => incoming.poll_frame(cx),
+            Source::Session(incoming) => incoming.poll_frame(cx),
             Source::Other(body) => Pin::new(body).poll_frame(cx),
             Source::Closed => Poll::Ready(None),
         }
@@ -126,6 +129,7 @@ impl AnswerBody {
         match &self.source {
             Source::Http1(incoming) => incoming.is_end_stream(),
             Source::Http2(incoming) => incoming.is_end_stream(),
+            Source::Session(incoming) => incoming.is_end_stream(),
             Source::Other(body) => body.is_end_stream(),
             Source::Closed => true,
         }
@@ -169,6 +173,7 @@ impl Body for AnswerBody {
             _ if self.frames.is_some() => SizeHint::default(),
             Source::Http1(incoming) => incoming.size_hint(),
             Source::Http2(incoming) => incoming.size_hint(),
+            Source::Session(_) => SizeHint::default(),
             Source::Other(body) => body.size_hint(),
             Source::Closed => SizeHint::with_exact(0),
         };

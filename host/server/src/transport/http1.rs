@@ -205,6 +205,21 @@ impl Pool {
         }
     }
 
+    /// Asks on a connection of its own for it to be switched to another protocol.
+    pub(super) async fn switch(
+        &self,
+        origin: &Origin,
+        message: http::Request<Chained>,
+    ) -> Result<(Response<hyper::body::Incoming>, Place), SendError> {
+        let (io, place) = self.connector.connect(origin).await?;
+        let (mut sender, connection) =
+            http1::Builder::new().handshake(io).await.map_err(|error| failed(origin, error))?;
+        // It ends with the switch, or with the answer that there is none.
+        tokio::task::spawn_local(connection.with_upgrades());
+        let response = sender.send_request(message).await.map_err(|error| broken(origin, error))?;
+        Ok((response, place))
+    }
+
     /// A kept connection that still works: driving it shows whether the upstream has closed it.
     fn take(&self, origin: &Origin, cx: &mut Context<'_>) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();

@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod room;
 mod veil;
+pub(crate) mod websocket;
 
 use std::future::Future;
 use std::hash::{Hash, Hasher};
@@ -28,6 +29,7 @@ pub use self::answer::{Answer, AnswerBody};
 pub use self::body::Chained;
 pub use self::broken::AnswerError;
 use self::room::Room;
+use self::websocket::{Kind, Link, Links, Session};
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Settings {
 pub(crate) struct Transports {
     http1: Rc<http1::Pool>,
     http2: Rc<http2::Pool>,
+    links: Rc<Links>,
     instead: Option<Arc<dyn Transport>>,
 }
 
@@ -145,6 +148,7 @@ impl Transports {
         Self {
             http1: http1::Pool::new(settings),
             http2: http2::Pool::new(settings),
+            links: Rc::default(),
             instead: settings.instead.clone(),
         }
     }
@@ -156,6 +160,12 @@ impl Transports {
     pub(crate) async fn send(&self, request: Request) -> Result<Answer, SendError> {
         if let Some(instead) = &self.instead {
             return instead.send(request).await;
+        }
+        let mut request = request;
+        if let Some(session) = request.message.extensions().get::<Session>().copied()
+            && let Some(answer) = Box::pin(self.links.send(&self.http1, session, &mut request)).await?
+        {
+            return Ok(answer);
         }
         match request.wire {
             Wire::Http1 => self.alone(request).await,
@@ -179,6 +189,21 @@ impl Transports {
             }
             None => self.alone(request).await,
         }
+    }
+
+    /// A new session of a client.
+    pub(crate) fn begin(&self, kind: Kind) -> Session {
+        self.links.begin(kind)
+    }
+
+    /// The connection to a provider that a session has, if it has one.
+    pub(crate) fn link(&self, session: Session) -> Option<Rc<Link>> {
+        self.links.find(session)
+    }
+
+    /// Ends a session, and its connection with it.
+    pub(crate) fn end(&self, session: Session) {
+        self.links.end(session);
     }
 
     /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would.

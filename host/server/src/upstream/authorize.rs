@@ -23,6 +23,7 @@ use super::proof::{Manner, Proof};
 use super::sigv4::{self, Signed, Signer, hex};
 use crate::state::secret::{has_parts, part};
 use crate::transport::body::Chained;
+use crate::transport::websocket::Session;
 use crate::transport::{Answer, Request, SendError, Transports};
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -59,6 +60,14 @@ impl Authorized {
     pub(crate) async fn send(self, transports: &Transports) -> Result<Answer, SendError> {
         let Self { request, mask } = self;
         Ok(transports.send(request).await?.covered(mask))
+    }
+
+    /// The same, as a call of a session.
+    pub(crate) fn within(mut self, session: Option<Session>) -> Self {
+        if let Some(session) = session {
+            self.request.message.extensions_mut().insert(session);
+        }
+        self
     }
 
     /// The same for an answer that holds secrets of its own, and goes no further than who asks.
