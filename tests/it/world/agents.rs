@@ -64,25 +64,14 @@ const WEATHER: (&str, &str) = ("Which weather? Use your shell.", "It is mild");
 /// What one that takes pictures is asked.
 const SEEN: (&str, &str) = ("@picture.png What is this?", "A picture");
 
-async fn check(bin: Result<PathBuf, Outcome>, models: &[&str], questions: &[(&str, &str)], ask: Ask) {
-    let bin = match bin {
-        Ok(bin) => bin,
-        Err(outcome) => return outcome.expect_passed(),
-    };
-    let street = Street::open().await;
-    let agent = Agent { street: &street, bin };
-    let mut scenes = Vec::new();
-    for model in models {
-        for (question, said) in questions {
-            scenes.push(Scene { key: &street.key, model, question, said, ends_well: true });
-        }
+impl<'a> Scene<'a> {
+    const fn new(key: &'a str, model: &'a str, (question, said): (&'a str, &'a str)) -> Self {
+        Self { key, model, question, said, ends_well: true }
     }
-    let refused = |key, said| Scene { key, model: models[0], question: "Moin", said, ends_well: false };
-    scenes.push(refused("tg_wrong", "not valid"));
-    scenes.push(refused(street.no_points.as_str(), "balance"));
-    for Scene { key, model, question, said, ends_well } in scenes {
-        let outcome = street.run(ask(&agent, key, model, question)).await;
-        let (well, text) = match outcome {
+
+    async fn play(self, agent: &Agent<'_>, ask: Ask) {
+        let Self { key, model, question, said, ends_well } = self;
+        let (well, text) = match agent.street.run(ask(agent, key, model, question)).await {
             Outcome::Passed(text) => (true, text),
             Outcome::Failed(text) | Outcome::Skipped(text) => (false, text),
         };
@@ -90,7 +79,29 @@ async fn check(bin: Result<PathBuf, Outcome>, models: &[&str], questions: &[(&st
         // Some say what was wrong and end well all the same.
         assert!(well || !ends_well, "{model}, {question}: {text}");
     }
-    street.leave(ask(&agent, &street.key, models[0], "Endlessly")).await;
+}
+
+async fn check(bin: Result<PathBuf, Outcome>, models: &[&str], questions: &[(&str, &str)], ask: Ask) {
+    let bin = match bin {
+        Ok(bin) => bin,
+        Err(outcome) => return outcome.expect_passed(),
+    };
+    let street = Street::open().await;
+    let agent = Agent { street: &street, bin };
+    let own = models[0];
+    for question in questions {
+        Scene::new(&street.key, own, *question).play(&agent, ask).await;
+    }
+    for (key, said) in [("tg_wrong", "not valid"), (street.no_points.as_str(), "balance")] {
+        let refused = Scene { ends_well: false, ..Scene::new(key, own, (MORNING.0, said)) };
+        refused.play(&agent, ask).await;
+    }
+    street.leave(ask(&agent, &street.key, own, "Endlessly")).await;
+    for model in &models[1..] {
+        for question in questions {
+            Scene::new(&street.key, model, *question).play(&agent, ask).await;
+        }
+    }
     street.close().await;
 }
 
@@ -145,7 +156,11 @@ async fn codex_works_with_models_of_every_provider() {
 fn gemini(agent: &Agent<'_>, key: &str, model: &str, question: &str) -> Command {
     let mut command = agent.command("gemini");
     command.env("GOOGLE_GEMINI_BASE_URL", &agent.street.url).env("GEMINI_API_KEY", key);
-    command.env("GEMINI_DEFAULT_AUTH_TYPE", "gemini-api-key").env("GEMINI_CLI_TRUST_WORKSPACE", "true");
+    command.env("GEMINI_CLI_TRUST_WORKSPACE", "true");
+    let home = agent.street.dir.path().join(".gemini");
+    fs::create_dir_all(&home).expect("a directory");
+    let settings = r#"{"security": {"auth": {"selectedType": "gemini-api-key"}}}"#;
+    fs::write(home.join("settings.json"), settings).expect("a file");
     command.args(["--prompt", question, "--model", model, "--yolo"]);
     command
 }
