@@ -106,7 +106,7 @@ impl Adapter for Claude {
         if sample::either::<String>(samples, CONTAINER).is_some() {
             usage[Class::CodeInterpreter] = 1;
         }
-        usage
+        usage.estimated_if(sample::is_odd(samples))
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {

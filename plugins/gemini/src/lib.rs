@@ -134,7 +134,7 @@ impl Adapter for Gemini {
             let places: Vec<String> = sample::read(samples, PLACES).unwrap_or_default();
             usage[Class::MapSearch] = u64::from(!places.is_empty());
         }
-        usage
+        usage.estimated_if(sample::is_odd(samples))
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {

@@ -17,7 +17,7 @@ use tollgate_plugin::config;
 use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::media;
-use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
+use tollgate_protocols::openai::{self, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
 use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all_to, translate};
@@ -52,7 +52,7 @@ const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: 
 }
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [(Protocol, &str); 14] = [
+const USAGE_TAPS: [(Protocol, &str); 15] = [
     (Protocol::OpenaiChat, "usage"),
     (Protocol::OpenaiResponses, "usage"),
     (Protocol::OpenaiResponses, "response.usage"),
@@ -67,6 +67,7 @@ const USAGE_TAPS: [(Protocol, &str); 14] = [
     (Protocol::OpenaiResponses, "response.output[].action.type"),
     (Protocol::OpenaiResponses, "output[].container_id"),
     (Protocol::OpenaiResponses, "response.output[].container_id"),
+    (Protocol::OpenaiChat, "choices[].usage"),
 ];
 const CHAT: usize = 0;
 const CHAT_TIER: usize = 3;
@@ -77,6 +78,7 @@ const TOOLS: usize = 6;
 const ITEMS: usize = 8;
 const ACTIONS: usize = 10;
 const CONTAINERS: usize = 12;
+const CHOICES: usize = 14;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [(Protocol, &str); 6] = [
@@ -172,12 +174,12 @@ impl Adapter for Openai {
             usage[Class::CodeInterpreter] = containers.len() as u64;
             (usage, sample::either::<String>(samples, RESPONSE_TIER))
         } else {
-            let usage = sample::read::<ChatUsage>(samples, CHAT).map(ResponsesUsage::from);
-            let usage = usage.map_or(Usage::MISSING, |usage| usage.classes(operation));
+            let (own, choices) = (sample::read(samples, CHAT), sample::read(samples, CHOICES));
+            let usage = openai::chat_usage(own, choices, operation);
             (usage, sample::read::<String>(samples, CHAT_TIER))
         };
         usage.tier = tier.map_or(ServiceTier::Standard, |name| openai::tier(&name));
-        usage
+        usage.estimated_if(sample::is_odd(samples))
     }
 
     fn classify(&self, refusal: &Refusal) -> Failure {
@@ -289,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn a_chat_may_state_it_in_its_choices_and_a_count_below_nothing_is_none() {
+        let lines = |own: &str, choices: &str| format!("{own}{}{choices}", "\n".repeat(super::CHOICES));
+        let good = r#"{"prompt_tokens":9,"completion_tokens":4}"#;
+        let expected = Usage::of(Quality::Exact, &[(Class::Input, 9), (Class::Output, 4)]);
+        let zeros = r#"{"prompt_tokens":0,"completion_tokens":0}"#;
+        assert_eq!(read(Protocol::OpenaiChat, &lines("", &format!("[{zeros},{good}]"))), expected);
+        assert_eq!(read(Protocol::OpenaiChat, &lines(zeros, &format!("[{good}]"))), expected);
+        assert_eq!(read(Protocol::OpenaiChat, &lines(good, &format!("[{zeros}]"))), expected);
+        let odd = r#"{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":-1}}"#;
+        let odd = read(Protocol::OpenaiChat, odd);
+        assert_eq!((odd.quality, odd[Class::Input], odd[Class::Output]), (Quality::Estimated, 9, 4));
+    }
+
+    #[test]
     fn a_response_states_it_in_either_of_two_places() {
         let usage = r#"{"input_tokens":9,"output_tokens":4,"total_tokens":13}"#;
         let expected = Usage::of(Quality::Exact, &[(Class::Input, 9), (Class::Output, 4)]);
@@ -324,6 +340,7 @@ mod tests {
         assert_eq!(path(super::CHAT), (Protocol::OpenaiChat, "usage"));
         assert_eq!(path(super::RESPONSE), (Protocol::OpenaiResponses, "usage"));
         assert_eq!(path(super::CHAT_TIER), (Protocol::OpenaiChat, "service_tier"));
+        assert_eq!(path(super::CHOICES), (Protocol::OpenaiChat, "choices[].usage"));
         let told = [
             (super::RESPONSE, "usage"),
             (super::RESPONSE_TIER, "service_tier"),

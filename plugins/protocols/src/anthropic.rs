@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Quality, ServiceTier, Usage};
 
-use crate::lenient::{count, member};
+use crate::lenient::{count, member, words};
 use crate::share::take;
 use crate::{amazon, failure, gemini};
 
@@ -95,23 +95,34 @@ struct OutputDetails {
 }
 
 impl MessageUsage {
-    /// What a stream has stated: counts are cumulative, so each that `later` states replaces the one in `self`.
+    /// What a stream has stated: counts are cumulative, so each that `later` states replaces the one in `self`. A side
+    /// that has fallen to nothing was not counted again.
     #[must_use]
     pub fn overridden_by(self, later: Self) -> Self {
+        let prompt = if later.has_prompt() || !self.has_prompt() { later } else { self };
+        let output = later.output_tokens.filter(|output| *output > 0 || self.output_tokens.is_none());
+        let fallen = later.output_tokens.is_some() && output.is_none() && self.output_tokens > Some(0);
         Self {
-            input_tokens: later.input_tokens.or(self.input_tokens),
-            cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
-            cache_creation_input_tokens: later
+            input_tokens: prompt.input_tokens.or(self.input_tokens),
+            cache_read_input_tokens: prompt.cache_read_input_tokens.or(self.cache_read_input_tokens),
+            cache_creation_input_tokens: prompt
                 .cache_creation_input_tokens
                 .or(self.cache_creation_input_tokens),
-            cache_creation: later.cache_creation.or(self.cache_creation),
-            output_tokens: later.output_tokens.or(self.output_tokens),
+            cache_creation: prompt.cache_creation.or(self.cache_creation),
+            // The output that `message_start` states is only its first token.
+            output_tokens: if fallen { None } else { output.or(later.output_tokens).or(self.output_tokens) },
             output_tokens_details: later.output_tokens_details.or(self.output_tokens_details),
             server_tool_use: later.server_tool_use.or(self.server_tool_use),
             service_tier: later.service_tier.or(self.service_tier),
             speed: later.speed.or(self.speed),
             inference_geo: later.inference_geo.or(self.inference_geo),
         }
+    }
+
+    fn has_prompt(&self) -> bool {
+        [self.input_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens]
+            .into_iter()
+            .any(|count| count > Some(0))
     }
 
     /// Disjoint classes. `finished` tells whether the message said how it ended: the output that `message_start` states
@@ -160,20 +171,22 @@ impl CacheCreation {
 struct ErrorBody<'a> {
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "Message")]
-    message: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "__type")]
-    shape: Option<Cow<'a, str>>,
+    #[serde(default, alias = "Message", deserialize_with = "words")]
+    message: String,
+    #[serde(default, rename = "__type", deserialize_with = "words")]
+    shape: String,
+    #[serde(default, rename = "type", deserialize_with = "words")]
+    kind: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct ErrorDetail<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    details: Option<Details<'a>>,
+struct ErrorDetail {
+    #[serde(default, rename = "type", deserialize_with = "words")]
+    kind: String,
+    #[serde(default, deserialize_with = "words")]
+    message: String,
+    #[serde(default, deserialize_with = "member")]
+    details: Option<Details>,
 }
 
 /// Only Google's errors have it.
@@ -184,9 +197,9 @@ struct Google<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Details<'a> {
-    #[serde(borrow, default)]
-    error_code: Option<Cow<'a, str>>,
+struct Details {
+    #[serde(default, deserialize_with = "words")]
+    error_code: String,
 }
 
 /// What an answer with a status of 400 or more means, at Anthropic or on another platform. `retry_after_ms` is what the
@@ -198,24 +211,24 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, name: &str, body: &[u8
     if googles || body.trim_ascii_start().starts_with(b"[") {
         return gemini::classify(status, retry_after_ms, body);
     }
-    let name = if name.is_empty() { said.shape.as_deref().unwrap_or_default() } else { name };
-    if !name.is_empty() || (said.error.is_none() && said.message.is_some()) {
-        let class = amazon::classify(status, name, said.message.as_deref().unwrap_or_default());
+    let name = if name.is_empty() { &*said.shape } else { name };
+    if !name.is_empty() || (said.error.is_none() && !said.message.is_empty()) {
+        let class = amazon::classify(status, name, &said.message);
         return Failure {
             class: class.unwrap_or_else(|| failure::by_status_of(status, !name.is_empty())),
             retry_after_ms,
         };
     }
     let error = said.error.and_then(|error| serde_json::from_str(error.get()).ok()).unwrap_or_default();
-    let class = own_class(status, &error);
+    let is_own = said.kind == "error";
+    let class = own_class(status, is_own, &error);
     Failure { class, retry_after_ms }
 }
 
-/// What an answer of Anthropic itself means.
-fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
-    let kind = error.kind.as_deref().unwrap_or("");
-    let message = error.message.as_deref().unwrap_or("");
-    let code = error.details.as_ref().and_then(|details| details.error_code.as_deref());
+/// What an answer of Anthropic itself means. `is_own` tells whether it has all of the shape of its errors.
+fn own_class(status: u16, is_own: bool, error: &ErrorDetail) -> FailureClass {
+    let (kind, message) = (&*error.kind, &*error.message);
+    let code = error.details.as_ref().map(|details| &*details.error_code);
     if let Some(class) = by_message(status, message) {
         return class;
     }
@@ -229,7 +242,7 @@ fn own_class(status: u16, error: &ErrorDetail<'_>) -> FailureClass {
         (0, "rate_limit_error") => FailureClass::RateLimited,
         (0, "invalid_request_error") => FailureClass::BadRequest,
         (0, "api_error" | "timeout_error") => FailureClass::Transient,
-        _ => failure::by_status_of(status, !kind.is_empty()),
+        _ => failure::by_status_of(status, is_own && !kind.is_empty()),
     }
 }
 
@@ -341,6 +354,20 @@ mod tests {
             start.overridden_by(all).classes(true),
             Usage::of(Quality::Exact, &[(Class::Input, 30), (Class::Output, 15)])
         );
+    }
+
+    #[test]
+    fn what_falls_to_nothing_was_not_counted_again() {
+        let start = usage(r#"{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}"#);
+        let zeros = start.overridden_by(usage(r#"{"input_tokens":0,"output_tokens":15}"#)).classes(true);
+        let expected = [(Class::Input, 25), (Class::CacheRead, 7), (Class::Output, 15)];
+        assert_eq!(zeros, Usage::of(Quality::Exact, &expected));
+        let nothing = usage(r#"{"input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0}"#);
+        let fallen = start.overridden_by(nothing).classes(true);
+        assert_eq!(fallen, Usage::of(Quality::Estimated, &[(Class::Input, 25), (Class::CacheRead, 7)]));
+        let empty =
+            usage(r#"{"input_tokens":25,"output_tokens":0}"#).overridden_by(usage(r#"{"output_tokens":0}"#));
+        assert_eq!(empty.classes(true), Usage::of(Quality::Exact, &[(Class::Input, 25)]));
     }
 
     #[test]

@@ -14,13 +14,11 @@ pub(crate) use request::{parse as parse_request, print as print_request};
 pub(crate) use response::{parse as parse_response, print as print_response};
 pub(crate) use stream::{StreamReader, StreamWriter};
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
-use crate::lenient::{count, member};
+use crate::lenient::{count, member, words};
 use crate::share::take;
 use crate::{delay, failure};
 
@@ -237,38 +235,38 @@ fn tokens_of(details: &Option<Vec<ModalityCount>>, modality: Modality) -> u64 {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct ErrorBody<'a> {
-    #[serde(borrow)]
-    error: Option<Status<'a>>,
+struct ErrorBody {
+    #[serde(default, deserialize_with = "member")]
+    error: Option<Status>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Status<'a> {
-    #[serde(borrow, default)]
-    message: Cow<'a, str>,
-    #[serde(borrow, default)]
-    status: Cow<'a, str>,
-    #[serde(borrow, default)]
-    details: Vec<Detail<'a>>,
+struct Status {
+    #[serde(default, deserialize_with = "words")]
+    message: String,
+    #[serde(default, deserialize_with = "words")]
+    status: String,
+    #[serde(default, deserialize_with = "member")]
+    details: Option<Vec<Detail>>,
 }
 
 /// `ErrorInfo`, `RetryInfo` or `QuotaFailure`: each has one of these.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Detail<'a> {
-    #[serde(borrow, default)]
-    reason: Cow<'a, str>,
-    #[serde(borrow, default)]
-    retry_delay: Cow<'a, str>,
-    #[serde(borrow, default)]
-    violations: Vec<Violation<'a>>,
+struct Detail {
+    #[serde(default, deserialize_with = "words")]
+    reason: String,
+    #[serde(default, deserialize_with = "words")]
+    retry_delay: String,
+    #[serde(default, deserialize_with = "member")]
+    violations: Option<Vec<Violation>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Violation<'a> {
-    #[serde(borrow, default)]
-    quota_id: Cow<'a, str>,
+struct Violation {
+    #[serde(default, deserialize_with = "words")]
+    quota_id: String,
 }
 
 /// What an answer with a status of 400 or more means. `retry_after_ms` is what the headers said; Google puts its delay
@@ -289,31 +287,32 @@ pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failur
 }
 
 /// The error, or the first one of an array, in which a stream without `alt=sse` wraps it.
-fn parse(body: &[u8]) -> Option<Status<'_>> {
+fn parse(body: &[u8]) -> Option<Status> {
     let body = if body.trim_ascii_start().starts_with(b"[") {
-        let errors: Vec<ErrorBody<'_>> = serde_json::from_slice(body).ok()?;
+        let errors: Vec<ErrorBody> = serde_json::from_slice(body).ok()?;
         errors.into_iter().next()?
     } else {
-        serde_json::from_slice(body).ok()?
+        serde_json::from_slice::<ErrorBody>(body).ok()?
     };
     body.error
 }
 
-impl Status<'_> {
+impl Status {
     fn retry_delay_ms(&self) -> Option<u64> {
-        self.details.iter().find_map(|detail| delay::parse_duration_ms(&detail.retry_delay))
+        self.details.iter().flatten().find_map(|detail| delay::parse_duration_ms(&detail.retry_delay))
     }
 
     /// Whether the quota is a daily one, which comes back tomorrow and not in a minute.
     fn daily_quota_is_gone(&self) -> bool {
-        let mut violations = self.details.iter().flat_map(|detail| &detail.violations);
+        let mut violations =
+            self.details.iter().flatten().flat_map(|detail| detail.violations.iter().flatten());
         violations.any(|violation| violation.quota_id.contains("PerDay"))
     }
 }
 
 /// A machine-readable reason outweighs the status: a wrong key comes as 400.
-fn by_reason(error: &Status<'_>) -> Option<FailureClass> {
-    error.details.iter().find_map(|detail| match &*detail.reason {
+fn by_reason(error: &Status) -> Option<FailureClass> {
+    error.details.iter().flatten().find_map(|detail| match &*detail.reason {
         "API_KEY_INVALID"
         | "API_KEY_EXPIRED"
         | "CONSUMER_SUSPENDED"
@@ -333,7 +332,7 @@ const GONE: [&str; 2] =
 
 /// What is told in words only. Words may be the client's, so they only take blame off a key, but for whole sentences of
 /// Google's own.
-fn by_words(status: u16, error: &Status<'_>) -> Option<FailureClass> {
+fn by_words(status: u16, error: &Status) -> Option<FailureClass> {
     let says = |words: &str| error.message.contains(words);
     let is = |words: &str| failure::is_sentence(&error.message, words);
     match (status, &*error.status) {

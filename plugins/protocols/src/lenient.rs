@@ -54,6 +54,17 @@ pub(crate) fn member<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     Ok(raw.and_then(|raw| read(raw.get().as_bytes())))
 }
 
+/// Reads a name or a sentence: a string, or what a number is written as. Anything else is none.
+pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let raw = <Option<&RawValue> as serde::Deserialize>::deserialize(deserializer)?;
+    let raw = raw.map_or("", RawValue::get);
+    Ok(match raw.bytes().next() {
+        Some(b'"') => serde_json::from_str(raw).unwrap_or_default(),
+        Some(b'0'..=b'9') => raw.to_owned(),
+        _ => String::new(),
+    })
+}
+
 struct Count;
 
 impl<'de> Visitor<'de> for Count {

@@ -1,14 +1,12 @@
 //! OpenAI Chat Completions, Embeddings and Responses, and the many compatible servers.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
-use crate::lenient::{count, member};
-use crate::share::take;
+use crate::lenient::{count, member, words};
+use crate::share::{self, take};
 use crate::{delay, failure};
 
 /// `usage` of a chat completion, its stream, or an embedding.
@@ -146,6 +144,16 @@ pub fn tier(name: &str) -> ServiceTier {
     }
 }
 
+/// What a chat used: by its own `usage` or, as some servers state it, by those of its choices, of which the last holds
+/// the totals.
+#[must_use]
+pub fn chat_usage(own: Option<ChatUsage>, choices: Option<Vec<ChatUsage>>, operation: Operation) -> Usage {
+    let classes = |usage: Option<ChatUsage>| {
+        usage.map_or(Usage::MISSING, |usage| ResponsesUsage::from(usage).classes(operation))
+    };
+    share::later(classes(choices.and_then(|list| list.last().copied())), classes(own))
+}
+
 impl From<ChatUsage> for ResponsesUsage {
     fn from(usage: ChatUsage) -> Self {
         Self {
@@ -222,25 +230,23 @@ struct ErrorBody<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 struct ErrorDetail<'a> {
-    #[serde(borrow, default)]
-    message: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "words")]
+    message: String,
+    #[serde(default, rename = "type", deserialize_with = "words")]
+    kind: String,
     /// A string at OpenAI; other servers put a number here.
     #[serde(borrow, default)]
     code: Option<&'a RawValue>,
     /// Azure's, in place of an `error`.
     #[serde(borrow, default, rename = "statusCode")]
     status_code: Option<&'a RawValue>,
-    /// Whether it stood in an `error`.
-    #[serde(skip)]
-    is_error: bool,
 }
 
 impl<'a> ErrorDetail<'a> {
     /// Whether it has the shape of such an error: many a network in between has JSON with a message, too.
-    const fn is_own(&self) -> bool {
-        self.is_error || self.kind.is_some() || self.code.is_some() || self.status_code.is_some()
+    fn is_own(&self) -> bool {
+        let named = !self.kind.is_empty() || self.code.is_some() || self.status_code.is_some();
+        !self.message.is_empty() && named
     }
 
     /// The `error` of a body: an object or, at other servers, a sentence. Some have its members at the top.
@@ -248,8 +254,7 @@ impl<'a> ErrorDetail<'a> {
         let error = serde_json::from_slice::<ErrorBody<'a>>(body).ok()?.error;
         let Some(error) = error else { return serde_json::from_slice(body).ok() };
         let sentence = || Some(Self { message: serde_json::from_str(error.get()).ok()?, ..Self::default() });
-        let detail: Self = serde_json::from_str(error.get()).ok().or_else(sentence)?;
-        Some(Self { is_error: true, ..detail })
+        serde_json::from_str(error.get()).ok().or_else(sentence)
     }
 }
 
@@ -257,9 +262,8 @@ impl<'a> ErrorDetail<'a> {
 #[must_use]
 pub fn classify(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> Failure {
     let error = ErrorDetail::of(body).unwrap_or_default();
-    let kind = error.kind.as_deref().unwrap_or("");
+    let (kind, message) = (&*error.kind, &*error.message);
     let code = error.code.map_or("", |code| code.get().trim_matches('"'));
-    let message = error.message.as_deref().unwrap_or("");
     let class = by_message(status, message)
         .or_else(|| by_code(code))
         .or_else(|| by_code(kind))

@@ -22,9 +22,36 @@ pub fn either<T: DeserializeOwned>(samples: &[u8], whole: usize) -> Option<T> {
     read(samples, whole + 1).or_else(|| read(samples, whole))
 }
 
+/// Whether a count among these values cannot be one, so that not all that is read of them is exact.
+#[must_use]
+pub fn is_odd(samples: &[u8]) -> bool {
+    let mut before = b' ';
+    let (mut quoted, mut escaped) = (false, false);
+    for &byte in samples {
+        if quoted {
+            (quoted, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+            continue;
+        }
+        match byte {
+            b'-' if before == b':' => return true,
+            b'"' => quoted = true,
+            b' ' => continue,
+            _ => {}
+        }
+        before = byte;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{is_odd, read};
+
+    #[test]
+    fn a_count_below_nothing_is_odd_and_a_word_with_a_line_is_not() {
+        assert!(is_odd(br#"{"a":{"b": -1}}"#) && is_odd(b"\n{\"a\":-7.5}\n"));
+        assert!(!is_odd(br#"{"a":"-1","b":":-1\":-1","c":[1,-1],"d":7e-1}"#));
+    }
 
     #[test]
     fn each_tap_has_its_line_and_an_empty_one_is_nothing() {

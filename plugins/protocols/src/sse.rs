@@ -4,7 +4,8 @@ use memchr::memchr2;
 
 /// Finds the events of a stream and hands out what their `data:` lines held.
 ///
-/// Names of events are not kept: in all four protocols the data says what it is.
+/// Names of events are not kept, but whether it is `error`: in all four protocols the data says what it is, and some
+/// servers name an event so that says nothing else of it.
 #[derive(Debug, Default)]
 pub(crate) struct Framer {
     /// A line that has not ended.
@@ -12,10 +13,19 @@ pub(crate) struct Framer {
     /// The data of an event that has not ended.
     data: Vec<u8>,
     has_data: bool,
+    is_error: bool,
     /// The last line ended in CR, so that an LF still belongs to its end.
     after_cr: bool,
     /// A line was seen, so that no byte order mark can come.
     begun: bool,
+}
+
+/// What the `data:` lines of an event held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Data<'e> {
+    pub(crate) bytes: &'e [u8],
+    /// Whether the event is named `error`.
+    pub(crate) is_error: bool,
 }
 
 /// An event that is longer than [`Framer::MAX_EVENT_BYTES`].
@@ -30,7 +40,7 @@ impl Framer {
     ///
     /// # Errors
     /// An event is too long; nothing can be read after it.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut event: impl FnMut(&[u8])) -> Result<(), TooLong> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut event: impl FnMut(Data<'_>)) -> Result<(), TooLong> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -54,31 +64,39 @@ impl Framer {
             self.check_length(0)?;
         }
         self.line.extend_from_slice(bytes);
+        if self.line.first() == Some(&b':') {
+            // Of a comment nothing is kept but that it is one.
+            self.line.truncate(1);
+        }
         self.check_length(self.line.len())
     }
 
     /// Hands out the last event, if the stream ended without the blank line that should end it.
-    pub(crate) fn finish(&mut self, mut event: impl FnMut(&[u8])) {
+    pub(crate) fn finish(&mut self, mut event: impl FnMut(Data<'_>)) {
         let line = std::mem::take(&mut self.line);
         self.line(&line, &mut event);
         self.line(b"", &mut event);
     }
 
-    fn line(&mut self, line: &[u8], event: &mut impl FnMut(&[u8])) {
+    fn line(&mut self, line: &[u8], event: &mut impl FnMut(Data<'_>)) {
         let line = if self.begun { line } else { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line) };
         self.begun = true;
         if line.is_empty() {
             if std::mem::take(&mut self.has_data) {
-                event(&self.data);
+                event(Data { bytes: &self.data, is_error: self.is_error });
                 self.data.clear();
             }
+            self.is_error = false;
             return;
         }
         let value = match line.strip_prefix(b"data") {
             Some([]) => &[],
             Some([b':', value @ ..]) => value.strip_prefix(b" ").unwrap_or(value),
-            // A comment, or another field.
-            _ => return,
+            _ => {
+                // Otherwise a comment, or another field.
+                self.is_error |= matches!(line, b"event: error" | b"event:error");
+                return;
+            }
         };
         if self.has_data {
             self.data.push(b'\n');
@@ -94,16 +112,16 @@ impl Framer {
 
 #[cfg(test)]
 mod tests {
-    use super::{Framer, TooLong};
+    use super::{Data, Framer, TooLong};
 
     fn events(chunks: &[&[u8]]) -> Vec<String> {
         let mut framer = Framer::default();
         let mut events = Vec::new();
         for chunk in chunks {
-            let take = |data: &[u8]| events.push(String::from_utf8(data.to_vec()).unwrap());
+            let take = |data: Data<'_>| events.push(String::from_utf8(data.bytes.to_vec()).unwrap());
             framer.push(chunk, take).unwrap();
         }
-        framer.finish(|data| events.push(String::from_utf8(data.to_vec()).unwrap()));
+        framer.finish(|data| events.push(String::from_utf8(data.bytes.to_vec()).unwrap()));
         events
     }
 

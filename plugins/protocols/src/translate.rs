@@ -14,8 +14,11 @@
 
 use crate::halves::Halves;
 use crate::json::{Node, Writer};
-use crate::model::{Event, Failed, Refused, Request, Response, Start, StreamReader, StreamWriter};
-use crate::sse::Framer;
+use crate::model::{
+    self, Event, Failed, Gathered, Refused, Request, Response, Start, StreamReader, StreamWriter,
+};
+use crate::share;
+use crate::sse::{Data, Framer};
 use crate::target::{Context, Target};
 use crate::{chat, completion, gemini, messages, responses};
 use tollgate_plugin::adapter::FailureClass;
@@ -88,14 +91,35 @@ impl Pair {
     /// # Errors
     /// The upstream's answer is not of its protocol: a failure of the upstream, to be answered with 502.
     pub fn response(self, body: &[u8], context: &Context) -> Result<Vec<u8>, Refused> {
+        if !is_one_object(body) {
+            return self.gathered(body, context);
+        }
         let document = Node::document(body)?;
-        let mut response = parse_response(self.upstream, &document)?;
+        self.printed(parse_response(self.upstream, &document)?, context)
+    }
+
+    fn printed(self, mut response: Response<'_>, context: &Context) -> Result<Vec<u8>, Refused> {
         response.name_calls(&context.request_id);
         let printed = match context.completion {
             true => completion::print_response(response, context),
             false => print_response(self.client, response, context),
         };
         Ok(printed.into_bytes())
+    }
+
+    /// The same of a stream, which some servers send although nobody asked for one: as events, or in an array.
+    fn gathered(self, body: &[u8], context: &Context) -> Result<Vec<u8>, Refused> {
+        let mut reader = reader(self.upstream);
+        let mut gathered = Gathered::default();
+        let mut halves = Halves::default();
+        each_event(body, &mut |event| {
+            read_event(&mut *reader, event, &mut |mut event| {
+                if halves.mend(&mut event) {
+                    gathered.take(event);
+                }
+            });
+        })?;
+        self.printed(gathered.into_response(reader.is_complete())?, context)
     }
 
     /// Translates an answer with a status of 400 or more. `request_id` is the gateway's name for the request.
@@ -127,12 +151,7 @@ impl Pair {
     /// Begins to translate a stream.
     #[must_use]
     pub fn stream(self, context: &Context) -> Stream {
-        let reader: Box<dyn StreamReader> = match self.upstream {
-            Protocol::OpenaiChat => Box::new(chat::StreamReader::default()),
-            Protocol::AnthropicMessages => Box::new(messages::StreamReader::default()),
-            Protocol::Gemini => Box::new(gemini::StreamReader::default()),
-            Protocol::OpenaiResponses => Box::new(responses::StreamReader::default()),
-        };
+        let reader = reader(self.upstream);
         let writer: Box<dyn StreamWriter> = match self.client {
             _ if context.completion => Box::new(completion::StreamWriter::new(context)),
             Protocol::OpenaiChat => Box::new(chat::StreamWriter::new(context)),
@@ -140,9 +159,24 @@ impl Pair {
             Protocol::Gemini => Box::new(gemini::StreamWriter::new(context)),
             Protocol::OpenaiResponses => Box::new(responses::StreamWriter::new(context)),
         };
-        let sink =
-            Sink { writer, halves: Halves::default(), out: Writer::default(), started: false, ended: false };
-        Stream { framer: Framer::default(), reader, sink }
+        let sink = Sink {
+            writer,
+            halves: Halves::default(),
+            out: Writer::default(),
+            usage: Usage::MISSING,
+            started: false,
+            ended: false,
+        };
+        Stream { upstream: self.upstream, form: Form::Open, reader, sink }
+    }
+}
+
+fn reader(upstream: Protocol) -> Box<dyn StreamReader> {
+    match upstream {
+        Protocol::OpenaiChat => Box::new(chat::StreamReader::default()),
+        Protocol::AnthropicMessages => Box::new(messages::StreamReader::default()),
+        Protocol::Gemini => Box::new(gemini::StreamReader::default()),
+        Protocol::OpenaiResponses => Box::new(responses::StreamReader::default()),
     }
 }
 
@@ -190,9 +224,20 @@ fn print_response(protocol: Protocol, response: Response<'_>, context: &Context)
 ///
 /// The output depends on the bytes only, not on how they are cut. After a failure there is no more output.
 pub struct Stream {
-    framer: Framer,
+    upstream: Protocol,
+    form: Form,
     reader: Box<dyn StreamReader>,
     sink: Sink,
+}
+
+/// What comes, by its first bytes.
+enum Form {
+    /// Nothing but space has come yet.
+    Open,
+    /// Events.
+    Events(Framer),
+    /// One answer, or an array of pieces of one: a server that does not stream sends everything at once.
+    Whole(Vec<u8>),
 }
 
 /// What events are written to.
@@ -200,6 +245,7 @@ struct Sink {
     writer: Box<dyn StreamWriter>,
     halves: Halves,
     out: Writer,
+    usage: Usage,
     started: bool,
     ended: bool,
 }
@@ -207,17 +253,40 @@ struct Sink {
 impl Stream {
     /// Takes the next bytes of the upstream and returns what they mean for the client; possibly nothing yet.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let Self { framer, reader, sink } = self;
-        if !sink.ended && framer.push(bytes, |data| sink.read(&mut **reader, data)).is_err() {
-            sink.fail("the provider sent an event that is too long");
+        if let Form::Open = self.form {
+            match begin(bytes).first() {
+                None => {}
+                Some(b'{' | b'[') => self.form = Form::Whole(Vec::new()),
+                Some(_) => self.form = Form::Events(Framer::default()),
+            }
+        }
+        let Self { form, reader, sink, .. } = self;
+        match form {
+            _ if sink.ended => {}
+            Form::Open => {}
+            Form::Events(framer) => {
+                if framer.push(bytes, |event| sink.read(&mut **reader, event)).is_err() {
+                    sink.fail("the provider sent an event that is too long");
+                }
+            }
+            Form::Whole(whole) if whole.len() + bytes.len() > Framer::MAX_EVENT_BYTES => {
+                sink.fail("the provider sent an answer that is too long");
+            }
+            Form::Whole(whole) => whole.extend_from_slice(bytes),
         }
         self.sink.out.take().into_bytes()
     }
 
     /// Ends the stream. One that stopped before its end becomes a failure in the client's protocol.
     pub fn finish(&mut self) -> Vec<u8> {
-        let Self { framer, reader, sink } = self;
-        framer.finish(|data| sink.read(&mut **reader, data));
+        let Self { upstream, form, reader, sink } = self;
+        match std::mem::replace(form, Form::Open) {
+            Form::Open => {}
+            Form::Events(mut framer) => framer.finish(|event| sink.read(&mut **reader, event)),
+            Form::Whole(whole) if is_one_object(&whole) => sink.replay(*upstream, &whole),
+            // What cannot be taken apart ended early.
+            Form::Whole(whole) => drop(each_event(&whole, &mut |event| sink.read(&mut **reader, event))),
+        }
         if self.reader.is_complete() {
             self.sink.emit(Event::End);
         } else {
@@ -228,11 +297,27 @@ impl Stream {
 }
 
 impl Sink {
-    fn read(&mut self, reader: &mut dyn StreamReader, data: &[u8]) {
-        match std::str::from_utf8(data) {
-            _ if self.ended => {}
-            Ok(data) => reader.read(data, &mut |event| self.emit(event)),
-            Err(_) => self.fail("the provider sent an event that is not UTF-8 text"),
+    fn read(&mut self, reader: &mut dyn StreamReader, event: Data<'_>) {
+        if !self.ended {
+            read_event(reader, event, &mut |event| self.emit(event));
+        }
+    }
+
+    /// Says a whole answer.
+    fn replay(&mut self, upstream: Protocol, whole: &[u8]) {
+        if self.ended {
+            return;
+        }
+        let document = Node::document(whole);
+        match document
+            .as_ref()
+            .map_err(Refused::clone)
+            .and_then(|document| parse_response(upstream, document))
+        {
+            Ok(response) => model::replay_all(response, &mut |event| self.emit(event)),
+            Err(refused) => {
+                self.emit(Event::Failed(Failed::in_stream(FailureClass::Transient, refused.why.into_owned())))
+            }
         }
     }
 
@@ -241,10 +326,15 @@ impl Sink {
         if self.ended || !self.halves.mend(&mut event) {
             return;
         }
-        match &event {
+        match &mut event {
             Event::Start(_) if self.started => return,
             Event::Start(_) => self.started = true,
             Event::Failed(_) => self.ended = true,
+            Event::Usage(usage) => {
+                *usage = share::later(self.usage, *usage);
+                self.usage = *usage;
+                self.start();
+            }
             _ => {
                 self.ended = matches!(event, Event::End);
                 self.start();
@@ -262,5 +352,78 @@ impl Sink {
 
     fn fail(&mut self, message: &'static str) {
         self.emit(Event::Failed(Failed::in_stream(FailureClass::Transient, message)));
+    }
+}
+
+/// What a body begins with, without the space before it.
+fn begin(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start()
+}
+
+/// Whether a body is one object, and not a stream: events, an array of pieces, or a line for each.
+fn is_one_object(body: &[u8]) -> bool {
+    let body = begin(body);
+    body.starts_with(b"{") && (Node::document(body).is_ok() || lines(body).nth(1).is_none())
+}
+
+/// Lines that are objects.
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| line.starts_with(b"{") && line.ends_with(b"}"))
+}
+
+/// Calls `each` for each event of a body that is a stream: of events, in an array, or a line for each.
+///
+/// # Errors
+/// It is none of these.
+fn each_event(body: &[u8], each: &mut dyn FnMut(Data<'_>)) -> Result<(), Refused> {
+    let begin = begin(body);
+    match begin.first() {
+        Some(b'[') => Node::document(begin)?.items(|node| {
+            each(Data { bytes: node.raw().0.as_bytes(), is_error: false });
+            Ok(())
+        }),
+        Some(b'{') => {
+            lines(begin).for_each(|bytes| each(Data { bytes, is_error: false }));
+            Ok(())
+        }
+        _ => {
+            let mut framer = Framer::default();
+            let long = framer.push(body, &mut *each);
+            framer.finish(&mut *each);
+            long.map_err(|_| Refused::new("", "the provider sent an event that is too long"))
+        }
+    }
+}
+
+/// Reads one event. Servers say in events that are no JSON that they still work, or at the end that it is the end.
+fn read_event(reader: &mut dyn StreamReader, event: Data<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+    let failed = |words: &str| Event::Failed(Failed::in_stream(FailureClass::Transient, words.to_owned()));
+    let Ok(data) = std::str::from_utf8(event.bytes) else {
+        return emit(failed("the provider sent an event that is not UTF-8 text"));
+    };
+    let mut told = false;
+    let mut passed = |event: Event<'_>| {
+        told |= matches!(event, Event::Failed(_));
+        emit(event);
+    };
+    match data.trim_start().as_bytes() {
+        _ if data.trim() == chat::DONE => reader.done(&mut passed),
+        [b'{', ..] => reader.read(data, &mut passed),
+        [b'[', ..] => {
+            // What is no array says nothing.
+            let _ = Node::document(event.bytes).and_then(|list| {
+                list.items(|node| {
+                    reader.read(node.raw().0, &mut passed);
+                    Ok(())
+                })
+            });
+        }
+        _ => {}
+    }
+    if event.is_error && !told {
+        let document = Node::document(event.bytes);
+        let words = document.ok().and_then(|document| Some(chat::error_message(&document)?.into_owned()));
+        emit(failed(&words.unwrap_or_else(|| data.trim().to_owned())));
     }
 }

@@ -50,6 +50,15 @@ impl Usage {
         self
     }
 
+    /// The same, exact only where `odd` is false: not all that was stated could be read.
+    #[must_use]
+    pub fn estimated_if(mut self, odd: bool) -> Self {
+        if odd && self.quality == Quality::Exact {
+            self.quality = Quality::Estimated;
+        }
+        self
+    }
+
     /// All tokens of this side.
     #[must_use]
     pub fn tokens_of(&self, side: Side) -> u64 {

@@ -1,5 +1,7 @@
 //! How Chat Completions and Responses say that something failed.
 
+use std::borrow::Cow;
+
 use crate::json::{Node, Writer};
 use crate::model::Failed;
 use crate::openai;
@@ -15,14 +17,29 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     Failed::of_answer(&failure, status, message)
 }
 
-/// The words of `{"error":{"message":…}}`, or of the `{"error":"…"}` that some servers send.
-pub(crate) fn message<'a>(document: &Node<'a, '_>) -> Option<std::borrow::Cow<'a, str>> {
+/// The words of `{"error":{"message":…}}`, or of the `{"error":"…"}`, `{"message":…}` and `{"detail":…}` that some
+/// servers send.
+pub(crate) fn message<'a>(document: &Node<'a, '_>) -> Option<Cow<'a, str>> {
     let body = document.object().ok()?;
-    let error = body.take("error")?;
-    if error.is_string() {
-        return error.string().ok();
-    }
-    error.object().ok()?.take("message")?.string().ok()
+    let error = body.take("error");
+    let inner = error.and_then(|error| error.members());
+    let words = match (&inner, error) {
+        (Some(inner), _) => inner.take("message").or_else(|| inner.take("code")),
+        (None, Some(error)) => Some(error),
+        (None, None) => body.take("message").or_else(|| body.take("detail")).or_else(|| body.take("msg")),
+    };
+    Some(words?.all_text().into_decoded()).filter(|words| !words.is_empty())
+}
+
+/// What a body with a good status, or an event, says of a failure: an `error` that is not empty, or an object that says
+/// that it is one.
+pub(crate) fn told<'a>(document: &Node<'a, '_>) -> Option<Cow<'a, str>> {
+    let body = document.object().ok()?;
+    let full = |node: &Node<'_, '_>| !matches!(node.raw().0, "{}" | "\"\"" | "false" | "[]" | "0");
+    let is_error = |name: &'static str| body.take(name).is_some_and(|kind| kind.is("error"));
+    let failed =
+        body.take("error").is_some_and(|error| full(&error)) || is_error("object") || is_error("type");
+    failed.then(|| message(document).unwrap_or_default())
 }
 
 /// The status and the body for a client.

@@ -10,8 +10,9 @@ mod response;
 mod stream;
 
 pub(crate) use error::{
-    code as error_code, parse as parse_error, print as print_error, print_members as print_error_members,
+    code as error_code, message as error_message, parse as parse_error, print as print_error,
+    print_members as print_error_members, told as error_told,
 };
 pub(crate) use request::{parse as parse_request, print as print_request};
 pub(crate) use response::{finish_name, parse as parse_response, print as print_response, print_usage};
-pub(crate) use stream::{StreamReader, StreamWriter};
+pub(crate) use stream::{DONE, StreamReader, StreamWriter};

@@ -1,5 +1,6 @@
 //! A `chat.completion`: what `POST /v1/chat/completions` answers.
 
+use crate::chat::error;
 use crate::chat::request::google_signature;
 use crate::json::{Node, Number, Object, Text, Writer};
 use crate::model::{
@@ -10,18 +11,32 @@ use crate::openai_terms::{self, Totals};
 use crate::target::Context;
 use tollgate_plugin::types::{Class, Operation, Protocol, Quality, Usage};
 
-/// Parses an answer.
+/// Parses an answer. One without choices that states its usage is an empty one.
 ///
 /// # Errors
-/// It is not an answer of this protocol.
+/// It is not an answer of this protocol, or it says that it failed.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
+    let mut candidates = Vec::new();
+    if let Some(choices) = body.take("choices") {
+        choices.each(|node| candidates.extend(node.members().map(|choice| candidate(&choice))));
+    }
+    let usage = body.take("usage").map_or(Usage::MISSING, |usage| parse_usage(&usage));
+    if candidates.is_empty() {
+        if let Some(words) = error::told(document) {
+            return Err(document.refuse(words.into_owned()));
+        }
+        if usage.quality == Quality::Missing {
+            return Err(body.lacks("choices"));
+        }
+        candidates.push(Candidate { parts: Vec::new(), finish: Finish::Stop, logprobs: Vec::new() });
+    }
     Ok(Response {
-        id: body.take("id").map(|id| id.text()).transpose()?,
-        model: body.take("model").map(|model| model.text()).transpose()?,
-        created: body.take("created").and_then(|created| created.whole().ok()),
-        candidates: body.need("choices")?.list(|choice| candidate(&choice.object()?))?,
-        usage: body.take("usage").map_or(Usage::MISSING, |usage| parse_usage(&usage)),
+        id: body.take("id").map(|id| id.words()),
+        model: body.take("model").map(|model| model.words()),
+        created: body.take("created").and_then(|created| created.count()),
+        candidates,
+        usage,
         tier: parse_tier(&body),
     })
 }
@@ -35,82 +50,154 @@ pub(in crate::chat) fn parse_usage(node: &Node<'_, '_>) -> Usage {
     ResponsesUsage::from(usage).classes(Operation::Generate)
 }
 
-fn candidate<'a>(choice: &Object<'a, '_>) -> Result<Candidate<'a>, Refused> {
-    let message = choice.need("message")?.object()?;
-    let mut parts = Vec::new();
-    if let Some(text) = thoughts(&message)? {
-        parts.push(Part::from(Body::Thinking { text, signature: None }));
+fn candidate<'a>(choice: &Object<'a, '_>) -> Candidate<'a> {
+    let mut parts: Vec<Part<'a>> = Vec::new();
+    let message = choice.take("message").or_else(|| choice.take("delta"));
+    if let Some(message) = message.and_then(|message| message.members()) {
+        speech(&message, &mut |body| parts.push(Part::from(body)));
+        cite(&mut parts, message.take("annotations").map(|list| citations(&list)).unwrap_or_default());
+        calls(&message, |piece| parts.extend(call(piece).map(|call| Part::from(Body::Call(call)))));
+    } else if let Some(text) = choice.take("text") {
+        parts.push(Part::from(Body::text(text.words())));
     }
-    if let Some(text) = message.take("content") {
-        let citations = match message.take("annotations") {
-            Some(list) => citations(&list)?,
-            None => Vec::new(),
-        };
-        parts.push(Part::from(Body::Text { text: text.text()?, citations }));
-    }
-    if let Some(refusal) = message.take("refusal") {
-        parts.push(Part::from(Body::Refusal(refusal.text()?)));
-    }
-    if let Some(calls) = message.take("tool_calls") {
-        calls.items(|node| {
-            parts.push(Part::from(Body::Call(call(&node.object()?)?)));
-            Ok(())
-        })?;
-    }
-    let finish = choice.take("finish_reason").map_or(Ok(Finish::Stop), |reason| finish(&reason))?;
-    Ok(Candidate { parts, finish, logprobs: parse_logprobs(choice)? })
+    let finish = choice.take("finish_reason").map_or(Finish::Stop, |reason| finish(&reason));
+    Candidate { parts, finish, logprobs: parse_logprobs(choice) }
 }
 
-/// Thoughts, as servers of other models state them.
-pub(in crate::chat) fn thoughts<'a>(message: &Object<'a, '_>) -> Result<Option<Text<'a>>, Refused> {
-    let thoughts = message.take("reasoning_content");
-    let thoughts = message.take("reasoning").or(thoughts).map(|thoughts| thoughts.text()).transpose()?;
-    Ok(thoughts.filter(|thoughts| !thoughts.is_empty()))
+/// What a message or a piece of one says: thoughts, text, a refusal.
+pub(in crate::chat) fn speech<'a>(message: &Object<'a, '_>, put: &mut dyn FnMut(Body<'a>)) {
+    let text = thoughts(message);
+    if !text.is_empty() {
+        put(Body::Thinking { text, signature: None });
+    }
+    if let Some(content) = message.take("content") {
+        spoken(&content, put);
+    }
+    let refusal = message.take("refusal").map_or(Text::EMPTY, |refusal| refusal.all_text());
+    if !refusal.is_empty() {
+        put(Body::Refusal(refusal));
+    }
 }
 
-pub(in crate::chat) fn citations<'a>(list: &Node<'a, '_>) -> Result<Vec<Citation<'a>>, Refused> {
+/// Content: a text or, as some servers have it, a list of parts, of which thoughts may be some.
+fn spoken<'a>(content: &Node<'a, '_>, put: &mut dyn FnMut(Body<'a>)) {
+    content.each(|node| {
+        let Some(part) = node.members() else { return put(Body::text(node.words())) };
+        let kind = part.take("type").map_or(Text::EMPTY, |kind| kind.words());
+        match &*kind.decode() {
+            "thinking" | "reasoning" => put(Body::Thinking { text: node.all_text(), signature: None }),
+            "refusal" => put(Body::Refusal(node.all_text())),
+            "text" | "output_text" | "input_text" | "" => put(Body::text(node.all_text())),
+            // What no other protocol shows.
+            _ => {}
+        }
+    });
+}
+
+/// Thoughts, as servers of other models state them: some in two members, of which one is enough.
+fn thoughts<'a>(message: &Object<'a, '_>) -> Text<'a> {
+    let names = ["reasoning", "reasoning_content", "thinking", "reasoning_details"];
+    let mut texts = names.into_iter().filter_map(|name| Some(message.take(name)?.all_text()));
+    texts.find(|text| !text.is_empty()).unwrap_or(Text::EMPTY)
+}
+
+/// Attaches sources to the last text.
+fn cite<'a>(parts: &mut [Part<'a>], sources: Vec<Citation<'a>>) {
+    let last = parts.iter_mut().rev().find_map(|part| match &mut part.body {
+        Body::Text { citations, .. } => Some(citations),
+        _ => None,
+    });
+    if let Some(citations) = last {
+        citations.extend(sources);
+    }
+}
+
+pub(in crate::chat) fn citations<'a>(list: &Node<'a, '_>) -> Vec<Citation<'a>> {
     let mut citations = Vec::new();
-    list.items(|node| {
-        if let Some(citation) = node.object()?.take("url_citation") {
-            let citation = citation.object()?;
+    list.each(|node| {
+        let Some(source) = node.members() else { return };
+        let Some(citation) = source.take("url_citation").and_then(|citation| citation.members()) else {
+            return;
+        };
+        if let Some(url) = citation.take("url") {
             citations.push(Citation {
-                url: citation.need("url")?.text()?,
-                title: citation.take("title").map(|title| title.text()).transpose()?,
-                start: citation.take("start_index").map(|at| at.number()).transpose()?,
-                end: citation.take("end_index").map(|at| at.number()).transpose()?,
+                url: url.words(),
+                title: citation.take("title").map(|title| title.words()),
+                start: citation.take("start_index").and_then(|at| at.any_number()),
+                end: citation.take("end_index").and_then(|at| at.any_number()),
             });
         }
-        Ok(())
-    })?;
-    Ok(citations)
+    });
+    citations
 }
 
-fn call<'a>(call: &Object<'a, '_>) -> Result<Call<'a>, Refused> {
-    let signature = call.take("extra_content").map(|extra| google_signature(&extra)).transpose()?;
-    let function = call.need("function")?.object()?;
-    let arguments = function.take("arguments").map_or(Ok(Text::EMPTY), |arguments| arguments.text())?;
-    Ok(Call {
-        id: call.take("id").map(|id| id.string()).transpose()?.unwrap_or_default(),
-        name: function.need("name")?.string()?,
-        arguments: Arguments::Encoded(arguments),
-        signature: signature.flatten(),
+/// Calls each piece of a call in a message: those of `tool_calls`, or the one of `function_call`, which is older.
+pub(in crate::chat) fn calls<'a>(message: &Object<'a, '_>, mut each: impl FnMut(&Object<'a, '_>)) {
+    let list = message.take("tool_calls").or_else(|| message.take("function_call"));
+    if let Some(list) = list {
+        list.each(|node| {
+            if let Some(piece) = node.members() {
+                each(&piece);
+            }
+        });
+    }
+}
+
+/// The name and the arguments of a piece of a call; some servers leave the object around them out.
+pub(in crate::chat) fn function<'a>(piece: &Object<'a, '_>) -> (Text<'a>, Option<Arguments<'a>>) {
+    let inner = piece.take("function").and_then(|function| function.members());
+    let read = |object: &Object<'a, '_>| {
+        let name = object.take("name").map_or(Text::EMPTY, |name| name.words());
+        (name, object.take("arguments").map(|arguments| parse_arguments(&arguments)))
+    };
+    match &inner {
+        Some(function) => read(function),
+        None => read(piece),
+    }
+}
+
+/// Arguments: a string that holds an object or, at some servers, the object itself.
+fn parse_arguments<'a>(node: &Node<'a, '_>) -> Arguments<'a> {
+    match node.text() {
+        Ok(text) => Arguments::Encoded(text),
+        Err(_) if node.is_object() => Arguments::Object(node.raw()),
+        Err(_) => Arguments::Encoded(Text::plain(node.raw().0)),
+    }
+}
+
+/// What Gemini wants back with a call.
+pub(in crate::chat) fn signature<'a>(piece: &Object<'a, '_>) -> Option<Signature<'a>> {
+    google_signature(&piece.take("extra_content")?).ok().flatten()
+}
+
+/// A call without a name is none.
+fn call<'a>(piece: &Object<'a, '_>) -> Option<Call<'a>> {
+    let (name, arguments) = function(piece);
+    (!name.is_empty()).then(|| Call {
+        id: piece.take("id").map(|id| id.words().into_decoded()).unwrap_or_default(),
+        name: name.into_decoded(),
+        arguments: arguments.unwrap_or(Arguments::Encoded(Text::EMPTY)),
+        signature: signature(piece),
     })
 }
 
 /// The reason for the end; an unknown one means that it ended well.
-pub(in crate::chat) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> {
-    Ok(match &*reason.string()? {
-        "length" => Finish::Length,
-        "tool_calls" | "function_call" => Finish::Calls,
+pub(in crate::chat) fn finish(reason: &Node<'_, '_>) -> Finish<'static> {
+    match &*reason.words().decode() {
+        "length" | "max_tokens" | "model_length" => Finish::Length,
+        "tool_calls" | "function_call" | "tool_use" => Finish::Calls,
         "content_filter" => Finish::Filtered,
         _ => Finish::Stop,
-    })
+    }
 }
 
-pub(in crate::chat) fn parse_logprobs<'a>(choice: &Object<'a, '_>) -> Result<Vec<TokenLogprob<'a>>, Refused> {
-    let Some(logprobs) = choice.take("logprobs") else { return Ok(Vec::new()) };
-    let content = logprobs.object()?.take("content").map(|list| openai_terms::parse_logprobs(&list));
-    content.unwrap_or(Ok(Vec::new()))
+/// How likely tokens were, where that can be read.
+pub(in crate::chat) fn parse_logprobs<'a>(choice: &Object<'a, '_>) -> Vec<TokenLogprob<'a>> {
+    let Some(logprobs) = choice.take("logprobs").and_then(|logprobs| logprobs.members()) else {
+        return Vec::new();
+    };
+    let content = logprobs.take("content").and_then(|list| openai_terms::parse_logprobs(&list).ok());
+    content.unwrap_or_default()
 }
 
 /// Prints an answer.
@@ -154,13 +241,13 @@ pub(in crate::chat) fn print_content_logprobs(w: &mut Writer, tokens: &[TokenLog
     w.null("refusal");
 }
 
-/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives.
+/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives, and where
+/// there is none nobody can answer one.
 pub(crate) const fn finish_name(finish: &Finish<'_>, calls: bool) -> &'static str {
     match finish {
-        Finish::Stop | Finish::StopSequence(_) | Finish::Pause if calls => "tool_calls",
-        Finish::Stop | Finish::StopSequence(_) | Finish::Pause => "stop",
+        Finish::Stop | Finish::StopSequence(_) | Finish::Pause | Finish::Calls if calls => "tool_calls",
+        Finish::Stop | Finish::StopSequence(_) | Finish::Pause | Finish::Calls => "stop",
         Finish::Length | Finish::ContextFull => "length",
-        Finish::Calls => "tool_calls",
         Finish::Filtered => "content_filter",
     }
 }

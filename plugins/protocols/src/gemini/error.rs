@@ -24,7 +24,7 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
 }
 
 fn message<'a>(body: &Node<'a, '_>) -> Option<std::borrow::Cow<'a, str>> {
-    body.object().ok()?.take("error")?.object().ok()?.take("message")?.string().ok()
+    crate::chat::error_message(body)
 }
 
 /// The status and the body for a client.

@@ -7,6 +7,9 @@ use crate::model::Refused;
 pub(crate) trait Proto<'a> {
     fn field(&self, name: &'static str) -> Option<Node<'a, '_>>;
 
+    /// Whether there is one, taken or not.
+    fn has_field(&self, name: &'static str) -> bool;
+
     /// # Errors
     /// It is not there.
     fn need_field(&self, name: &'static str) -> Result<Node<'a, '_>, Refused>;
@@ -15,6 +18,10 @@ pub(crate) trait Proto<'a> {
 impl<'a> Proto<'a> for Object<'a, '_> {
     fn field(&self, name: &'static str) -> Option<Node<'a, '_>> {
         self.take_if(name, |given| is_named(given, name))
+    }
+
+    fn has_field(&self, name: &'static str) -> bool {
+        self.has_if(|given| is_named(given, name))
     }
 
     fn need_field(&self, name: &'static str) -> Result<Node<'a, '_>, Refused> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::UsageMetadata;
+use crate::chat;
 use crate::gemini::proto::Proto as _;
 use crate::gemini::signature;
 use crate::json::{Node, Number, Object, Raw, Text, Writer};
@@ -13,24 +14,37 @@ use crate::model::{
 use crate::target::Context;
 use tollgate_plugin::types::{Class, Operation, Quality, Side, Usage};
 
-/// Parses an answer. One whose prompt was blocked has a candidate that says so.
+/// Members of an answer, of which one without candidates has some.
+const KNOWN: [&str; 4] = ["usageMetadata", "promptFeedback", "modelVersion", "responseId"];
+
+/// Parses an answer. One whose prompt was blocked has a candidate that says so, and one without any is empty.
 ///
 /// # Errors
-/// It is not an answer of this protocol.
+/// It is not an answer of this protocol, or it says that it failed.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
-    let mut candidates = match body.field("candidates") {
-        Some(candidates) => candidates.list(|node| candidate(&node.object()?))?,
-        None => Vec::new(),
-    };
-    candidates.extend(blocked(&body)?.filter(|_| candidates.is_empty()));
-    if candidates.is_empty() {
-        return Err(body.lacks("candidates"));
+    let mut candidates = Vec::new();
+    let list = body.field("candidates");
+    if let Some(list) = list {
+        list.each(|node| candidates.extend(node.members().map(|one| candidate(&one))));
     }
+    candidates.extend(blocked(&body).filter(|_| candidates.is_empty()));
     let usage = body.field("usageMetadata");
+    let (id, model) = (body.field("responseId"), body.field("modelVersion"));
+    if candidates.is_empty() {
+        if let Some(words) = chat::error_told(document) {
+            return Err(document.refuse(words.into_owned()));
+        }
+        // An empty message is written as nothing at all.
+        let known = KNOWN.into_iter().any(|name| body.has_field(name));
+        if list.is_none() && !known && document.raw().0.len() > 2 {
+            return Err(body.lacks("candidates"));
+        }
+        candidates.push(Candidate { parts: Vec::new(), finish: Finish::Stop, logprobs: Vec::new() });
+    }
     Ok(Response {
-        id: body.field("responseId").map(|id| id.text()).transpose()?,
-        model: body.field("modelVersion").map(|model| model.text()).transpose()?,
+        id: id.map(|id| id.words()),
+        model: model.map(|model| model.words()),
         created: None,
         candidates,
         usage: usage.map_or(Usage::MISSING, |usage| parse_usage(&usage)),
@@ -53,27 +67,32 @@ pub(super) fn tier(usage: &Node<'_, '_>) -> Option<Tier> {
 }
 
 /// What stands for the answer to a prompt that was blocked.
-pub(super) fn blocked<'a>(body: &Object<'a, '_>) -> Result<Option<Candidate<'a>>, Refused> {
-    let Some(feedback) = body.field("promptFeedback") else { return Ok(None) };
-    let feedback = feedback.object()?;
-    if feedback.field("blockReason").is_none() {
-        return Ok(None);
+pub(super) fn blocked<'a>(body: &Object<'a, '_>) -> Option<Candidate<'a>> {
+    let feedback = body.field("promptFeedback")?.members()?;
+    let reason = feedback.field("blockReason")?;
+    if reason.words().is_empty() || reason.is("BLOCK_REASON_UNSPECIFIED") {
+        return None;
     }
-    let message = feedback.field("blockReasonMessage").map(|message| message.text()).transpose()?;
+    let message = feedback.field("blockReasonMessage").map(|message| message.words());
     let parts = message.map(|message| Part::from(Body::Refusal(message))).into_iter().collect();
-    Ok(Some(Candidate { parts, finish: Finish::Filtered, logprobs: Vec::new() }))
+    Some(Candidate { parts, finish: Finish::Filtered, logprobs: Vec::new() })
 }
 
-pub(super) fn candidate<'a>(candidate: &Object<'a, '_>) -> Result<Candidate<'a>, Refused> {
+pub(super) fn candidate<'a>(candidate: &Object<'a, '_>) -> Candidate<'a> {
     let mut parts = Vec::new();
-    if let Some(content) = candidate.field("content")
-        && let Some(list) = content.object()?.field("parts")
-    {
-        list.items(|node| part(&node.object()?, &mut parts))?;
+    if let Some(content) = candidate.field("content") {
+        match content.members() {
+            Some(content) => {
+                if let Some(list) = content.field("parts") {
+                    list.each(|node| part(&node, &mut parts));
+                }
+            }
+            None => content.each(|node| part(&node, &mut parts)),
+        }
     }
-    cite(&mut parts, citations(candidate)?);
-    let finish = candidate.field("finishReason").map_or(Ok(Finish::Stop), |reason| finish(&reason))?;
-    Ok(Candidate { parts, finish, logprobs: logprobs(candidate)? })
+    cite(&mut parts, citations(candidate));
+    let finish = candidate.field("finishReason").map_or(Finish::Stop, |reason| finish(&reason));
+    Candidate { parts, finish, logprobs: logprobs(candidate).unwrap_or_default() }
 }
 
 /// Attaches sources to the text, the last part if there are several.
@@ -92,17 +111,21 @@ fn cite<'a>(parts: &mut Vec<Part<'a>>, sources: Vec<Citation<'a>>) {
 }
 
 /// Parts that only Google's own tools bring are left out.
-fn part<'a>(part: &Object<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refused> {
-    let signature = part.field("thoughtSignature").map(|text| text.text()).transpose()?.map(signature::open);
-    let thought = part.field("thought").is_some_and(|thought| thought.raw().0 == "true");
-    let text = part.field("text").map(|text| text.text()).transpose()?;
-    if let Some(call) = part.field("functionCall") {
-        let call = call.object()?;
-        let arguments = call.take("args").map_or(Ok(Raw("{}")), |args| args.object().map(|_| args.raw()))?;
+fn part<'a>(node: &Node<'a, '_>, parts: &mut Vec<Part<'a>>) {
+    let Some(part) = node.members() else {
+        parts.extend(
+            Some(node.words()).filter(|text| !text.is_empty()).map(|text| Part::from(Body::text(text))),
+        );
+        return;
+    };
+    let signature = part.field("thoughtSignature").and_then(|text| text.text().ok()).map(signature::open);
+    let thought = part.field("thought").is_some_and(|thought| thought.is_true());
+    let text = part.field("text").map(|text| text.all_text());
+    if let Some(call) = part.field("functionCall").and_then(|call| call.members()) {
         parts.push(Part::from(Body::Call(Call {
-            id: call.take("id").map(|id| id.string()).transpose()?.unwrap_or_default(),
-            name: call.need("name")?.string()?,
-            arguments: Arguments::Object(arguments),
+            id: call.take("id").map(|id| id.words().into_decoded()).unwrap_or_default(),
+            name: call.take("name").map(|name| name.words().into_decoded()).unwrap_or_default(),
+            arguments: call.take("args").map_or(Arguments::Object(Raw("{}")), |args| arguments(&args)),
             signature,
         })));
     } else if thought {
@@ -113,12 +136,20 @@ fn part<'a>(part: &Object<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refu
             signature.map(|signature| Body::Thinking { text: Text::EMPTY, signature: Some(signature) });
         parts.extend(proof.map(Part::from));
     }
-    Ok(())
+}
+
+/// Arguments: an object or, at some relays, a string that holds it.
+fn arguments<'a>(node: &Node<'a, '_>) -> Arguments<'a> {
+    match node.text() {
+        Ok(text) => Arguments::Encoded(text),
+        Err(_) if node.is_object() => Arguments::Object(node.raw()),
+        Err(_) => Arguments::Encoded(Text::plain(node.raw().0)),
+    }
 }
 
 /// The reason for the end; an unknown one means that it ended well.
-pub(super) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> {
-    Ok(match &*reason.string()? {
+pub(super) fn finish(reason: &Node<'_, '_>) -> Finish<'static> {
+    match &*reason.words().decode() {
         "MAX_TOKENS" | "CONTINUATION" => Finish::Length,
         "SAFETY"
         | "RECITATION"
@@ -136,26 +167,26 @@ pub(super) fn finish(reason: &Node<'_, '_>) -> Result<Finish<'static>, Refused> 
         | "OTHER"
         | "NO_IMAGE" => Finish::Filtered,
         _ => Finish::Stop,
-    })
+    }
 }
 
-fn citations<'a>(candidate: &Object<'a, '_>) -> Result<Vec<Citation<'a>>, Refused> {
+fn citations<'a>(candidate: &Object<'a, '_>) -> Vec<Citation<'a>> {
     let mut citations = Vec::new();
-    let Some(metadata) = candidate.field("citationMetadata") else { return Ok(citations) };
-    let metadata = metadata.object()?;
+    let Some(metadata) = candidate.field("citationMetadata").and_then(|metadata| metadata.members()) else {
+        return citations;
+    };
     let list = metadata.field("citationSources");
-    let Some(list) = metadata.field("citations").or(list) else { return Ok(citations) };
-    list.items(|node| {
-        let source = node.object()?;
-        let start = source.field("startIndex").map(|at| at.number()).transpose()?;
-        let end = source.field("endIndex").map(|at| at.number()).transpose()?;
-        let title = source.field("title").map(|title| title.text()).transpose()?;
+    let Some(list) = metadata.field("citations").or(list) else { return citations };
+    list.each(|node| {
+        let Some(source) = node.members() else { return };
+        let start = source.field("startIndex").and_then(|at| at.any_number());
+        let end = source.field("endIndex").and_then(|at| at.any_number());
+        let title = source.field("title").map(|title| title.words());
         if let Some(url) = source.field("uri") {
-            citations.push(Citation { url: url.text()?, title, start, end });
+            citations.push(Citation { url: url.words(), title, start, end });
         }
-        Ok(())
-    })?;
-    Ok(citations)
+    });
+    citations
 }
 
 fn logprobs<'a>(candidate: &Object<'a, '_>) -> Result<Vec<TokenLogprob<'a>>, Refused> {

@@ -4,6 +4,7 @@
 //! are slices of the input, so that `0.10` stays `0.10`, an escape stays an escape, and half an emoji in one event
 //! meets its other half in the next.
 
+mod loose;
 pub(crate) mod read;
 pub(crate) mod text;
 pub(crate) mod write;

@@ -89,6 +89,10 @@ impl<'a, 'p> Node<'a, 'p> {
         self.text().is_ok_and(|given| given.decode() == text)
     }
 
+    pub(crate) fn is_array(&self) -> bool {
+        self.raw.starts_with('[')
+    }
+
     pub(crate) fn is_object(&self) -> bool {
         self.raw.starts_with('{')
     }
@@ -281,12 +285,29 @@ impl<'a> Object<'a, '_> {
         self.take_if(name, |given| given == name)
     }
 
+    /// The same, which is not taken.
+    pub(crate) fn peek(&self, name: &'static str) -> Option<Node<'a, '_>> {
+        let member = self.members.iter().find(|member| member.name == name)?;
+        let node = Node { raw: member.raw, path: Path::Member(&self.path, name) };
+        (!node.is_null()).then_some(node)
+    }
+
     /// A member whose name satisfies `is`; `name` stands for it in paths.
     pub(crate) fn take_if(&self, name: &'static str, is: impl Fn(&str) -> bool) -> Option<Node<'a, '_>> {
         let member = self.members.iter().find(|member| !member.taken.get() && is(&member.name))?;
         member.taken.set(true);
         let node = Node { raw: member.raw, path: Path::Member(&self.path, name) };
         (!node.is_null()).then_some(node)
+    }
+
+    /// Whether there is a member of this name that is not `null`; it is not taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.has_if(|given| given == name)
+    }
+
+    /// The same for a name that satisfies `is`.
+    pub(crate) fn has_if(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.members.iter().any(|member| is(&member.name) && member.raw != "null")
     }
 
     /// A member that must be there.

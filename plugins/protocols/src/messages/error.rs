@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::anthropic;
+use crate::chat;
 use crate::json::{Node, Writer};
 use crate::model::Failed;
 use tollgate_plugin::adapter::FailureClass;
@@ -17,12 +18,15 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Failed<'_> {
     Failed::of_answer(&failure, status, message)
 }
 
-/// The words of `{"error":{"message":…}}`, or of the `{"message":…}` that Bedrock sends.
+/// The words of `{"error":{"message":…}}`, or of the `{"message":…}` that Bedrock sends, and the `{"error":"…"}` and
+/// `{"detail":…}` of relays.
 fn message<'a>(document: &Node<'a, '_>) -> Option<Cow<'a, str>> {
-    let body = document.object().ok()?;
-    let error = body.take("error").and_then(|error| error.object().ok());
-    let error = error.as_ref().unwrap_or(&body);
-    error.take("message")?.string().ok()
+    chat::error_message(document)
+}
+
+/// What a body with a good status says of a failure.
+pub(in crate::messages) fn told<'a>(document: &Node<'a, '_>) -> Option<Cow<'a, str>> {
+    chat::error_told(document)
 }
 
 /// The status and the body for a client.

@@ -2,30 +2,34 @@
 
 use crate::anthropic::MessageUsage;
 use crate::json::{Node, Object, Raw, Text, Writer};
-use crate::messages::request::parse_block;
-use crate::model::{Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier};
+use crate::messages::error;
+use crate::model::{
+    Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier,
+};
 use crate::target::Context;
 use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
 /// Parses an answer. Kinds of blocks that only a request for Anthropic's own tools brings are left out.
 ///
 /// # Errors
-/// It is not an answer of this protocol.
+/// It is not an answer of this protocol, or it says that it failed.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let message = document.object()?;
     let mut parts = Vec::new();
-    message.need("content")?.items(|node| {
-        let block = node.object()?;
-        let kind = block.need("type")?.string()?;
-        parts.extend(parse_block(&kind, &block)?.map(Part::from));
-        Ok(())
-    })?;
-    let finish = finish(&message)?;
-    parts.extend(explanation(&message)?);
+    let content = message.take("content");
     let usage = message.take("usage");
+    if let Some(content) = content {
+        content.each(|node| parts.extend(block(&node).map(Part::from)));
+    } else if let Some(words) = error::told(document) {
+        return Err(document.refuse(words.into_owned()));
+    } else if usage.is_none() && !message.take("type").is_some_and(|kind| kind.is("message")) {
+        return Err(message.lacks("content"));
+    }
+    let finish = finish(&message);
+    parts.extend(explanation(&message));
     Ok(Response {
-        id: message.take("id").map(|id| id.text()).transpose()?,
-        model: message.take("model").map(|model| model.text()).transpose()?,
+        id: message.take("id").map(|id| id.words()),
+        model: message.take("model").map(|model| model.words()),
         created: None,
         candidates: vec![Candidate { parts, finish, logprobs: Vec::new() }],
         usage: usage.and_then(|usage| usage.shaped::<MessageUsage>()).unwrap_or_default().classes(true),
@@ -33,26 +37,85 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused
     })
 }
 
-/// Takes the reason for the end; an answer without one, or with an unknown one, ended well.
-pub(in crate::messages) fn finish<'a>(object: &Object<'a, '_>) -> Result<Finish<'a>, Refused> {
-    let sequence = object.take("stop_sequence").map(|sequence| sequence.text()).transpose()?;
-    let reason = object.take("stop_reason").map(|reason| reason.string()).transpose()?;
-    Ok(match reason.as_deref() {
-        Some("stop_sequence") => Finish::StopSequence(sequence),
-        Some("max_tokens" | "compaction") => Finish::Length,
-        Some("model_context_window_exceeded") => Finish::ContextFull,
-        Some("tool_use") => Finish::Calls,
-        Some("pause_turn") => Finish::Pause,
-        Some("refusal") => Finish::Filtered,
-        _ => Finish::Stop,
+/// A block of content. A text may stand for one, and one without a type is what it holds.
+fn block<'a>(node: &Node<'a, '_>) -> Option<Body<'a>> {
+    let Some(block) = node.members() else { return Some(Body::text(node.words())) };
+    let text = |name| block.take(name).map_or(Text::EMPTY, |text| text.all_text());
+    Some(match &*kind(&block).decode() {
+        "text" => {
+            let mut citations = Vec::new();
+            if let Some(list) = block.take("citations") {
+                list.each(|node| citations.extend(citation(&node)));
+            }
+            Body::Text { text: text("text"), citations }
+        }
+        "thinking" => {
+            let signature = Some(text("signature")).filter(|signature| !signature.is_empty());
+            let open = |value| Signature::open(Protocol::AnthropicMessages, value);
+            Body::Thinking { text: text("thinking"), signature: signature.map(open) }
+        }
+        "redacted_thinking" => {
+            let mut signature = Signature::open(Protocol::AnthropicMessages, text("data"));
+            signature.redacted = true;
+            Body::Thinking { text: Text::EMPTY, signature: Some(signature) }
+        }
+        "tool_use" => Body::Call(Call {
+            id: text("id").into_decoded(),
+            name: text("name").into_decoded(),
+            arguments: block.take("input").map_or(Arguments::Object(Raw("{}")), |input| arguments(&input)),
+            signature: None,
+        }),
+        _ => return None,
     })
 }
 
+/// What a block or a delta is: its type or, where it says none, what it holds.
+pub(in crate::messages) fn kind<'a>(object: &Object<'a, '_>) -> Text<'a> {
+    let holds = |name: &str| object.has(name);
+    match object.take("type") {
+        Some(kind) => kind.words(),
+        None if holds("input") => Text::escaped("tool_use"),
+        None if holds("thinking") => Text::escaped("thinking"),
+        None if holds("text") => Text::escaped("text"),
+        None => Text::EMPTY,
+    }
+}
+
+/// The input of a call: an object or, at some relays, a string that holds it.
+pub(in crate::messages) fn arguments<'a>(input: &Node<'a, '_>) -> Arguments<'a> {
+    match input.text() {
+        Ok(text) => Arguments::Encoded(text),
+        Err(_) if input.is_object() => Arguments::Object(input.raw()),
+        Err(_) => Arguments::Encoded(Text::plain(input.raw().0)),
+    }
+}
+
+/// A source that has an address.
+pub(in crate::messages) fn citation<'a>(node: &Node<'a, '_>) -> Option<Citation<'a>> {
+    let source = node.members()?;
+    let title = source.take("title").map(|title| title.words());
+    Some(Citation { url: source.take("url")?.words(), title, start: None, end: None })
+}
+
+/// Takes the reason for the end; an answer without one, or with an unknown one, ended well.
+pub(in crate::messages) fn finish<'a>(object: &Object<'a, '_>) -> Finish<'a> {
+    let sequence = object.take("stop_sequence").map(|sequence| sequence.words());
+    let reason = object.take("stop_reason").map_or(Text::EMPTY, |reason| reason.words());
+    match &*reason.decode() {
+        "stop_sequence" => Finish::StopSequence(sequence),
+        "max_tokens" | "compaction" => Finish::Length,
+        "model_context_window_exceeded" => Finish::ContextFull,
+        "tool_use" => Finish::Calls,
+        "pause_turn" => Finish::Pause,
+        "refusal" => Finish::Filtered,
+        _ => Finish::Stop,
+    }
+}
+
 /// Why the provider would not say more, where it explains.
-pub(in crate::messages) fn explanation<'a>(object: &Object<'a, '_>) -> Result<Option<Part<'a>>, Refused> {
-    let Some(details) = object.take("stop_details") else { return Ok(None) };
-    let explanation = details.object()?.take("explanation").map(|text| text.text()).transpose()?;
-    Ok(explanation.map(|text| Part::from(Body::Refusal(text))))
+pub(in crate::messages) fn explanation<'a>(object: &Object<'a, '_>) -> Option<Part<'a>> {
+    let text = object.take("stop_details")?.members()?.take("explanation")?.words();
+    Some(Part::from(Body::Refusal(text)))
 }
 
 pub(in crate::messages) fn tier(usage: &Node<'_, '_>) -> Option<Tier> {
@@ -145,16 +208,16 @@ fn print_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&Signature<
     });
 }
 
-/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives.
+/// `calls` tells whether the answer has any: they have to be answered, whatever reason the upstream gives, and where
+/// there is none nobody can answer one.
 pub(in crate::messages) fn print_finish(w: &mut Writer, finish: &Finish<'_>, calls: bool) {
     let reason = match finish {
-        Finish::Stop | Finish::StopSequence(_) if calls => "tool_use",
-        Finish::Stop => "end_turn",
+        Finish::Stop | Finish::StopSequence(_) | Finish::Calls if calls => "tool_use",
+        Finish::Stop | Finish::Calls => "end_turn",
         Finish::StopSequence(Some(_)) => "stop_sequence",
         Finish::StopSequence(None) => "end_turn",
         Finish::Length => "max_tokens",
         Finish::ContextFull => "model_context_window_exceeded",
-        Finish::Calls => "tool_use",
         Finish::Pause => "pause_turn",
         Finish::Filtered => "refusal",
     };

@@ -31,6 +31,9 @@ pub(crate) trait StreamReader {
     /// Reads one event; `data` is what its `data:` lines held. What it means goes to `emit`, in order.
     fn read(&mut self, data: &str, emit: &mut dyn FnMut(Event<'_>));
 
+    /// The word that ends streams of Chat Completions, which servers of other protocols send, too.
+    fn done(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {}
+
     /// Whether the stream is complete, so that it may end here.
     fn is_complete(&self) -> bool;
 }

@@ -7,6 +7,7 @@
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod part;
+pub(crate) mod replay;
 pub(crate) mod request;
 pub(crate) mod response;
 
@@ -18,6 +19,7 @@ pub(crate) use event::{Delta, Event, Start, StreamReader, StreamWriter};
 pub(crate) use part::{
     Arguments, Body, CacheMark, Call, Citation, Outcome, Part, Role, Signature, Source, Turn,
 };
+pub(crate) use replay::{Gathered, replay, replay_all};
 pub(crate) use request::{
     Allowed, Budget, Effort, Format, Reasoning, Request, Sampling, Schema, Tier, Tool, ToolChoice,
 };

@@ -197,6 +197,14 @@ pub(crate) enum Arguments<'a> {
 }
 
 impl Arguments<'_> {
+    /// As a string, of which nothing is made where it is empty: a piece of them may be.
+    pub(crate) fn given(&self) -> Text<'_> {
+        match self {
+            Self::Object(object) => Text::plain(object.0),
+            Self::Encoded(text) => text.borrowed(),
+        }
+    }
+
     /// As a string that holds the object's text.
     pub(crate) fn encoded(&self) -> Text<'_> {
         match self {

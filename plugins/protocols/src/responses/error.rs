@@ -2,22 +2,19 @@
 
 use crate::chat;
 use crate::json::{Object, Writer};
-use crate::model::{Failed, Refused};
+use crate::model::Failed;
 use crate::openai;
 use tollgate_plugin::adapter::FailureClass;
 
-/// Reads `code` and `message` of a failure.
-///
-/// # Errors
-/// It is not a failure of this protocol.
-pub(super) fn parse<'a>(error: &Object<'a, '_>) -> Result<Failed<'a>, Refused> {
-    let code = error.take("code").map(|code| code.string()).transpose()?.unwrap_or_default();
-    let message = error.take("message").map(|message| message.string()).transpose()?.unwrap_or_default();
+/// Reads `code` and `message` of a failure, as far as it has them.
+pub(super) fn parse<'a>(error: &Object<'a, '_>) -> Failed<'a> {
+    let words = |name| error.take(name).map(|node| node.words().into_decoded()).unwrap_or_default();
+    let (code, message) = (words("code"), words("message"));
     let class = match &*code {
         "server_error" => FailureClass::Transient,
         code => openai::by_code(code).unwrap_or(FailureClass::Unknown),
     };
-    Ok(Failed::in_stream(class, message))
+    Failed::in_stream(class, message)
 }
 
 /// The members of the event, except its type and number.

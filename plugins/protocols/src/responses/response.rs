@@ -1,8 +1,10 @@
 //! A `response`: what `POST /v1/responses` answers, and what the first and the last events of a stream hold.
 
+use crate::chat;
 use crate::json::{Node, Number, Object, Text, Writer};
 use crate::model::{
-    Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Tier, TokenLogprob,
+    Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, Tier,
+    TokenLogprob,
 };
 use crate::openai::ResponsesUsage;
 use crate::openai_terms::{self, Totals};
@@ -18,28 +20,51 @@ use tollgate_plugin::types::{Class, Operation, Quality, Usage};
 /// It is not an answer of this protocol, or it says that it failed.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Response<'a>, Refused> {
     let body = document.object()?;
-    if let Some(failure) = body.take("error") {
-        let failed = error::parse(&failure.object()?)?;
-        return Err(failure.refuse(failed.public_message().to_owned()));
+    if let Some(words) = chat::error_told(document) {
+        let failure = body.take("error").and_then(|error| error.members());
+        let failure = failure.map(|failure| error::parse(&failure).public_message().to_owned());
+        return Err(document.refuse(failure.unwrap_or_else(|| words.into_owned())));
     }
-    let mut parts = Vec::new();
-    let mut logprobs = Vec::new();
-    body.need("output")?.items(|node| output_item(&node.object()?, &mut parts, &mut logprobs))?;
-    let finish = finish(&body)?;
+    let Content { parts, logprobs, known } = content(&body);
+    let usage = usage(&body);
+    if !known && usage.quality == Quality::Missing && !body.has("status") {
+        return Err(body.lacks("output"));
+    }
+    let finish = finish(&body);
     Ok(Response {
-        id: body.take("id").map(|id| id.text()).transpose()?,
-        model: body.take("model").map(|model| model.text()).transpose()?,
+        id: body.take("id").map(|id| id.words()),
+        model: body.take("model").map(|model| model.words()),
         created: created(&body),
         candidates: vec![Candidate { parts, finish, logprobs }],
-        usage: usage(&body),
+        usage,
         tier: tier(&body),
     })
 }
 
+/// What a response says.
+pub(super) struct Content<'a> {
+    pub(super) parts: Vec<Part<'a>>,
+    logprobs: Vec<TokenLogprob<'a>>,
+    /// Whether there was anything to read it from.
+    known: bool,
+}
+
+/// Reads what a response says.
+pub(super) fn content<'a>(body: &Object<'a, '_>) -> Content<'a> {
+    let mut content = Content { parts: Vec::new(), logprobs: Vec::new(), known: body.has("output") };
+    if let Some(output) = body.take("output") {
+        output.each(|node| output_item(&node, &mut content));
+    } else if let Some(text) = body.take("output_text") {
+        content.known = true;
+        content.parts.push(Part::from(Body::text(text.all_text())));
+    }
+    content
+}
+
 /// Seconds; OpenAI's type has fractions, its servers send none.
 pub(super) fn created(body: &Object<'_, '_>) -> Option<u64> {
-    let created = body.take("created_at")?.number().ok()?;
-    Number(created.0.split('.').next()?).whole()
+    let created = body.take("created_at")?.words().into_decoded();
+    Number(created.split('.').next()?).whole()
 }
 
 pub(super) fn usage(body: &Object<'_, '_>) -> Usage {
@@ -52,72 +77,98 @@ pub(super) fn tier(body: &Object<'_, '_>) -> Option<Tier> {
 }
 
 /// How it ended: the items tell whether there are calls.
-pub(super) fn finish(body: &Object<'_, '_>) -> Result<Finish<'static>, Refused> {
-    let Some(details) = body.take("incomplete_details") else { return Ok(Finish::Stop) };
-    let reason = details.object()?.take("reason").map(|reason| reason.string()).transpose()?;
-    Ok(match reason.as_deref() {
-        Some("content_filter") => Finish::Filtered,
+pub(super) fn finish(body: &Object<'_, '_>) -> Finish<'static> {
+    let Some(details) = body.take("incomplete_details").and_then(|details| details.members()) else {
+        return if body.take("status").is_some_and(|status| status.is("incomplete")) {
+            Finish::Length
+        } else {
+            Finish::Stop
+        };
+    };
+    match details.take("reason") {
+        Some(reason) if reason.is("content_filter") => Finish::Filtered,
         _ => Finish::Length,
-    })
+    }
 }
 
-fn output_item<'a>(
-    item: &Object<'a, '_>,
-    parts: &mut Vec<Part<'a>>,
-    logprobs: &mut Vec<TokenLogprob<'a>>,
-) -> Result<(), Refused> {
-    match &*item.need("type")?.string()? {
-        "message" => item.need("content")?.items(|node| {
-            let part = node.object()?;
-            if let Some(tokens) = part.take("logprobs") {
-                logprobs.extend(openai_terms::parse_logprobs(&tokens)?);
+fn output_item<'a>(node: &Node<'a, '_>, content: &mut Content<'a>) {
+    let Some(item) = node.members() else {
+        return content.parts.push(Part::from(Body::text(node.words())));
+    };
+    match &*item.take("type").map_or(Text::escaped("message"), |kind| kind.words()).decode() {
+        "message" => {
+            if let Some(said) = item.take("content") {
+                said.each(|node| spoken(&node, content));
             }
-            parts.extend(spoken(&part)?.map(Part::from));
-            Ok(())
-        })?,
-        "function_call" => parts.push(Part::from(Body::Call(Call {
-            id: item.need("call_id")?.string()?,
-            name: item.need("name")?.string()?,
-            arguments: Arguments::Encoded(item.need("arguments")?.text()?),
-            signature: None,
-        }))),
+        }
+        "function_call" => content.parts.extend(call(&item).map(|call| Part::from(Body::Call(call)))),
         "reasoning" => {
-            let (text, signature) = reasoning_item(item)?;
+            let (text, signature) = thought(&item);
             if !text.is_empty() || signature.is_some() {
-                parts.push(Part::from(Body::Thinking { text, signature }));
+                content.parts.push(Part::from(Body::Thinking { text, signature }));
             }
         }
         _ => {}
     }
-    Ok(())
 }
 
-fn spoken<'a>(part: &Object<'a, '_>) -> Result<Option<Body<'a>>, Refused> {
-    Ok(match &*part.need("type")?.string()? {
-        "output_text" => {
-            let mut citations = Vec::new();
-            if let Some(list) = part.take("annotations") {
-                list.items(|node| {
-                    citations.extend(citation(&node.object()?)?);
-                    Ok(())
-                })?;
-            }
-            Some(Body::Text { text: part.need("text")?.text()?, citations })
-        }
-        "refusal" => Some(Body::Refusal(part.need("refusal")?.text()?)),
-        _ => None,
+/// A call without a name is none.
+pub(super) fn call<'a>(item: &Object<'a, '_>) -> Option<Call<'a>> {
+    let words = |name| item.take(name).map_or(Text::EMPTY, |node| node.words());
+    let name = words("name");
+    let id = Some(words("call_id")).filter(|id| !id.is_empty()).unwrap_or_else(|| words("id"));
+    (!name.is_empty()).then(|| Call {
+        id: id.into_decoded(),
+        name: name.into_decoded(),
+        arguments: item.take("arguments").map_or(Arguments::Encoded(Text::EMPTY), |node| arguments(&node)),
+        signature: None,
     })
 }
 
+/// Arguments: a string that holds an object or, at some servers, the object itself.
+pub(super) fn arguments<'a>(node: &Node<'a, '_>) -> Arguments<'a> {
+    match node.text() {
+        Ok(text) => Arguments::Encoded(text),
+        Err(_) if node.is_object() => Arguments::Object(node.raw()),
+        Err(_) => Arguments::Encoded(Text::plain(node.raw().0)),
+    }
+}
+
+/// What an item of thoughts holds, as far as it can be read.
+pub(super) fn thought<'a>(item: &Object<'a, '_>) -> (Text<'a>, Option<Signature<'a>>) {
+    reasoning_item(item).unwrap_or((Text::EMPTY, None))
+}
+
+fn spoken<'a>(node: &Node<'a, '_>, content: &mut Content<'a>) {
+    let Some(part) = node.members() else {
+        return content.parts.push(Part::from(Body::text(node.words())));
+    };
+    if let Some(tokens) = part.take("logprobs") {
+        content.logprobs.extend(openai_terms::parse_logprobs(&tokens).unwrap_or_default());
+    }
+    let text = |name| part.take(name).map_or(Text::EMPTY, |text| text.all_text());
+    let body = match &*part.take("type").map_or(Text::escaped("output_text"), |kind| kind.words()).decode() {
+        "output_text" | "text" => {
+            let mut citations = Vec::new();
+            if let Some(list) = part.take("annotations") {
+                list.each(|node| citations.extend(node.members().and_then(|source| citation(&source))));
+            }
+            Body::Text { text: text("text"), citations }
+        }
+        "refusal" => Body::Refusal(text("refusal")),
+        _ => return,
+    };
+    content.parts.push(Part::from(body));
+}
+
 /// A source on the web; others are files that only OpenAI has.
-pub(super) fn citation<'a>(annotation: &Object<'a, '_>) -> Result<Option<Citation<'a>>, Refused> {
-    let Some(url) = annotation.take("url") else { return Ok(None) };
-    Ok(Some(Citation {
-        url: url.text()?,
-        title: annotation.take("title").map(|title| title.text()).transpose()?,
-        start: annotation.take("start_index").map(|at| at.number()).transpose()?,
-        end: annotation.take("end_index").map(|at| at.number()).transpose()?,
-    }))
+pub(super) fn citation<'a>(annotation: &Object<'a, '_>) -> Option<Citation<'a>> {
+    Some(Citation {
+        url: annotation.take("url")?.words(),
+        title: annotation.take("title").map(|title| title.words()),
+        start: annotation.take("start_index").and_then(|at| at.any_number()),
+        end: annotation.take("end_index").and_then(|at| at.any_number()),
+    })
 }
 
 /// Prints an answer; of several, the first one: no client of this protocol can ask for more.

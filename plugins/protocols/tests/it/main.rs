@@ -10,6 +10,7 @@ mod failures;
 mod features;
 mod golden;
 mod hostile;
+mod odd;
 mod roundtrips;
 mod rules;
 mod splits;

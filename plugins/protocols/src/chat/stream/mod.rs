@@ -7,4 +7,4 @@ pub(crate) use read::StreamReader;
 pub(crate) use write::StreamWriter;
 
 /// What ends a stream in place of a chunk.
-const DONE: &str = "[DONE]";
+pub(crate) const DONE: &str = "[DONE]";

@@ -1,9 +1,10 @@
 //! Reading chunks.
 
+use crate::chat;
 use crate::gemini::proto::Proto as _;
 use crate::gemini::{error, response};
 use crate::json::{Node, Object};
-use crate::model::{self, Body, Candidate, Delta, Event, Failed, Finish, Refused, Start};
+use crate::model::{self, Candidate, Event, Failed, Finish, Refused, Start};
 use tollgate_plugin::types::Usage;
 
 /// Reads the chunks of one answer.
@@ -11,6 +12,9 @@ use tollgate_plugin::types::Usage;
 pub(crate) struct StreamReader {
     started: bool,
     finished: bool,
+    /// Whether there was a candidate, and whether usage was stated: an answer may have none of the former.
+    candidates: bool,
+    counted: bool,
     /// How many calls there were.
     calls: u64,
 }
@@ -25,7 +29,7 @@ impl model::StreamReader for StreamReader {
     }
 
     fn is_complete(&self) -> bool {
-        self.finished
+        self.finished || self.counted && !self.candidates
     }
 }
 
@@ -33,26 +37,35 @@ impl StreamReader {
     fn chunk(&mut self, data: &str, emit: Emit<'_>) -> Result<(), Refused> {
         let document = Node::document(data.as_bytes())?;
         let chunk = document.object()?;
-        if let Some(failed) = chunk.take("error") {
-            let code = failed.object()?.take("code").and_then(|code| code.whole().ok());
+        if let Some(words) = chat::error_told(&document) {
+            let failed = chunk.take("error").and_then(|error| error.members());
+            let code = failed.and_then(|error| error.take("code")?.count());
             let status = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
-            emit(Event::Failed(error::parse(status, data.as_bytes())));
+            let failed = error::parse(status, data.as_bytes());
+            let message = if failed.message.is_empty() { words } else { failed.message };
+            emit(Event::Failed(Failed { message, ..failed }));
             return Ok(());
         }
         let usage_node = chunk.field("usageMetadata");
         let usage = usage_node.map_or(Usage::MISSING, |usage| response::parse_usage(&usage));
+        self.counted |= usage_node.is_some();
         if !std::mem::replace(&mut self.started, true) {
             emit(Event::Start(Start {
-                id: chunk.field("responseId").map(|id| id.text()).transpose()?,
-                model: chunk.field("modelVersion").map(|model| model.text()).transpose()?,
+                id: chunk.field("responseId").map(|id| id.words()),
+                model: chunk.field("modelVersion").map(|model| model.words()),
                 created: None,
                 usage,
             }));
         }
         if let Some(candidates) = chunk.field("candidates") {
-            candidates.items(|node| self.candidate(&node.object()?, emit))?;
+            candidates.each(|node| {
+                if let Some(candidate) = node.members() {
+                    self.candidates = true;
+                    self.candidate(&candidate, emit);
+                }
+            });
         }
-        if let Some(blocked) = response::blocked(&chunk)? {
+        if let Some(blocked) = response::blocked(&chunk) {
             self.finished = true;
             self.deltas(0, blocked, emit);
             emit(Event::Finish { candidate: 0, finish: Finish::Filtered });
@@ -66,46 +79,19 @@ impl StreamReader {
         Ok(())
     }
 
-    fn candidate(&mut self, object: &Object<'_, '_>, emit: Emit<'_>) -> Result<(), Refused> {
-        let candidate = object.take("index").map_or(Ok(0), |index| index.whole())?;
-        let reason = object.field("finishReason").map(|reason| response::finish(&reason)).transpose()?;
-        self.deltas(candidate, response::candidate(object)?, emit);
-        if let Some(finish) = reason {
+    fn candidate(&mut self, object: &Object<'_, '_>, emit: Emit<'_>) {
+        let candidate = object.take("index").and_then(|index| index.count()).unwrap_or(0);
+        let reason = object.has_field("finishReason");
+        let content = response::candidate(object);
+        let finish = content.finish.clone();
+        self.deltas(candidate, content, emit);
+        if reason {
             self.finished = true;
             emit(Event::Finish { candidate, finish });
         }
-        Ok(())
     }
 
     fn deltas(&mut self, candidate: u64, content: Candidate<'_>, emit: Emit<'_>) {
-        let mut emit = |delta: Delta<'_>| emit(Event::Delta { candidate, delta });
-        if !content.logprobs.is_empty() {
-            emit(Delta::Logprobs(content.logprobs));
-        }
-        for part in content.parts {
-            match part.body {
-                Body::Text { text, citations } => {
-                    emit(Delta::Text(text));
-                    citations.into_iter().for_each(|citation| emit(Delta::Citation(citation)));
-                }
-                Body::Thinking { text, signature } => {
-                    if !text.is_empty() {
-                        emit(Delta::Thinking(text));
-                    }
-                    if let Some(signature) = signature {
-                        emit(Delta::Signature(signature));
-                    }
-                }
-                Body::Refusal(text) => emit(Delta::Refusal(text)),
-                Body::Call(model::Call { id, name, arguments, signature }) => {
-                    let call = self.calls;
-                    self.calls += 1;
-                    emit(Delta::Call { call, id, name, signature });
-                    emit(Delta::Arguments { call, text: arguments.encoded() });
-                    emit(Delta::CallEnd { call });
-                }
-                _ => {}
-            }
-        }
+        model::replay(candidate, content, &mut self.calls, emit);
     }
 }

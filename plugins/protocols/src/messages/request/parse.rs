@@ -120,10 +120,7 @@ fn part<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
 ///
 /// # Errors
 /// The block has another shape.
-pub(in crate::messages) fn block<'a>(
-    kind: &str,
-    block: &Object<'a, '_>,
-) -> Result<Option<Body<'a>>, Refused> {
+fn block<'a>(kind: &str, block: &Object<'a, '_>) -> Result<Option<Body<'a>>, Refused> {
     let body = match kind {
         "text" => {
             let citations = block.take("citations").map_or(Ok(Vec::new()), |list| citations(&list))?;
@@ -164,7 +161,7 @@ fn citations<'a>(list: &Node<'a, '_>) -> Result<Vec<Citation<'a>>, Refused> {
 
 /// # Errors
 /// It is not an object, or has no text where one belongs.
-pub(in crate::messages) fn citation<'a>(node: &Node<'a, '_>) -> Result<Option<Citation<'a>>, Refused> {
+fn citation<'a>(node: &Node<'a, '_>) -> Result<Option<Citation<'a>>, Refused> {
     let object = node.object()?;
     let Some(url) = object.take("url") else { return Ok(None) };
     let title = object.take("title").map(|title| title.text()).transpose()?;
