@@ -243,7 +243,7 @@ fn stream(upstream: Protocol) -> Script {
 /// An answer as a client understands it: text, the tool's name and its arguments, prompt and output tokens.
 pub(crate) type Understood = (String, String, Value, (u64, u64));
 
-fn expected() -> Understood {
+pub(crate) fn expected() -> Understood {
     (TEXT.to_owned(), TOOL.to_owned(), arguments(), (10, 5))
 }
 
@@ -354,7 +354,7 @@ pub(crate) fn understood_stream(client: Protocol, stream: &str) -> Understood {
 }
 
 /// A chat client sees the usage of a stream where it asks for it.
-fn with_usage(client: Protocol, model: &str) -> Request {
+pub(crate) fn with_usage(client: Protocol, model: &str) -> Request {
     if client != OpenaiChat {
         return ask(client, model, true);
     }
@@ -603,7 +603,7 @@ async fn a_stream_that_breaks_ends_in_the_clients_own_error_and_is_settled_in_pa
 #[tokio::test]
 async fn an_answer_that_is_not_of_its_protocol_is_a_bad_gateway_in_the_clients_words() {
     let rig = rig(AnthropicMessages).await;
-    rig.upstream.enqueue(Script::json(200, "<html>"));
+    rig.upstream.enqueue(Script::json(200, "{\"status\":\"ok\"}"));
     let reply = rig.call(ask(OpenaiChat, "claude-sonnet-4-5", false)).await;
     assert_eq!((reply.status, class(OpenaiChat, &reply).as_str()), (502, "server_error"), "{}", reply.text());
     assert_eq!(rig.record().await.outcome, Outcome::Partial);

@@ -14,6 +14,10 @@ use crate::sse;
 pub struct Ending {
     words: Words,
     said: bool,
+    last: bool,
+    /// Whether there is an answer whose end has to come: Gemini may state its usage alone.
+    owed: bool,
+    counted: bool,
 }
 
 /// How a protocol says that nothing more will come.
@@ -42,12 +46,21 @@ impl Ending {
             Protocol::OpenaiResponses => Words::Responses,
             Protocol::AnthropicMessages => Words::Messages,
         };
-        Self { words, said: false }
+        let owed = !matches!(words, Words::Gemini);
+        Self { words, said: false, last: false, owed, counted: false }
     }
 
     /// Takes the next event, with its `data:`.
     pub fn see(&mut self, event: &[u8]) {
+        if self.last {
+            return;
+        }
         self.said = self.said || self.words.are_in(event);
+        if !self.owed {
+            self.owed = CANDIDATES.find(event).is_some();
+            self.counted = USAGE_METADATA.find(event).is_some();
+        }
+        self.last = self.said && self.words.are_last(event);
     }
 
     /// Takes the whole of an answer that is no stream of events. One that is a JSON array (Gemini without `alt=sse`)
@@ -60,7 +73,13 @@ impl Ending {
     /// Whether the last word was among what was seen.
     #[must_use]
     pub const fn said(&self) -> bool {
-        self.said
+        self.said || self.counted && !self.owed
+    }
+
+    /// Whether nothing at all comes after what was seen: usage may still come after the last word of some protocols.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        self.last
     }
 }
 
@@ -80,6 +99,15 @@ impl Words {
             }
         }
     }
+
+    /// Whether an event with the last word, or after it, is the last one.
+    fn are_last(self, event: &[u8]) -> bool {
+        match self {
+            Self::Chat => is_done(event),
+            Self::Gemini => false,
+            Self::Responses | Self::Messages | Self::Interactions => true,
+        }
+    }
 }
 
 type Needle = LazyLock<Finder<'static>>;
@@ -87,6 +115,8 @@ type Needle = LazyLock<Finder<'static>>;
 static DONE: Needle = LazyLock::new(|| Finder::new("[DONE]"));
 static FINISH_REASON: Needle = LazyLock::new(|| Finder::new("\"finish_reason\""));
 static CAMEL_FINISH_REASON: Needle = LazyLock::new(|| Finder::new("\"finishReason\""));
+static CANDIDATES: Needle = LazyLock::new(|| Finder::new("\"candidates\""));
+static USAGE_METADATA: Needle = LazyLock::new(|| Finder::new("\"usageMetadata\""));
 static BLOCK_REASON: Needle = LazyLock::new(|| Finder::new("\"blockReason\""));
 static MESSAGE_STOP: Needle = LazyLock::new(|| Finder::new("\"message_stop\""));
 static RESPONSE: Needle = LazyLock::new(|| Finder::new("\"response."));
@@ -147,6 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn usage_may_follow_a_reason_and_nothing_follows_the_last_event() {
+        let last = |protocol, events: &[&str]| {
+            let mut ending = Ending::new(protocol, Operation::Generate);
+            events.iter().for_each(|event| ending.see(event.as_bytes()));
+            ending.is_last()
+        };
+        let reason = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
+        assert!(!last(Protocol::OpenaiChat, &[reason]));
+        assert!(last(Protocol::OpenaiChat, &[reason, "data: [DONE]\n\n"]));
+        assert!(last(Protocol::AnthropicMessages, &["data: {\"type\":\"message_stop\"}\n\n"]));
+        let failed = "data: {\"type\":\"response.failed\",\"response\":{}}\n\n";
+        assert!(last(Protocol::OpenaiResponses, &[failed]));
+        assert!(!last(Protocol::Gemini, &["data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n"]));
+    }
+
+    #[test]
     fn named_events_end_with_the_name_and_not_with_the_word() {
         let messages = |event: &str| said(Protocol::AnthropicMessages, &[event]);
         assert!(messages("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
@@ -170,6 +216,8 @@ mod tests {
         assert!(gemini("data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\r\n\r\n"));
         assert!(gemini("data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\r\n\r\n"));
         assert!(!gemini("data: {\"candidates\":[{\"content\":{}}]}\r\n\r\n"));
+        assert!(gemini("data: {\"usageMetadata\":{}}\r\n\r\n"), "an answer without candidates");
+        assert!(!gemini("data: {\"candidates\":[{}],\"usageMetadata\":{}}\r\n\r\n"));
         let array = |array: &str| {
             let mut ending = Ending::new(Protocol::Gemini, Operation::Generate);
             ending.see_whole(array.as_bytes());

@@ -173,13 +173,15 @@ impl Penalty {
             | FailureClass::ContextTooLong
             | FailureClass::ContentRefused
             | FailureClass::NotFound
-            | FailureClass::Permission => Self::None,
+            | FailureClass::Permission
+            // A page of a network in between, say: it tells nothing of the credential.
+            | FailureClass::Unknown => Self::None,
             FailureClass::InvalidCredential => Self::Suspect { why: Disabled::InvalidKey, told: None },
             FailureClass::QuotaExhausted => Self::Suspect { why: Disabled::QuotaGone, told },
             FailureClass::RateLimited => Self::Rest { why: Rest::RateLimited, told },
             // A provider that says how long it is busy is believed; one that just fails is given another chance.
             FailureClass::Overloaded if told.is_some() => Self::Rest { why: Rest::Faults, told },
-            FailureClass::Overloaded | FailureClass::Transient | FailureClass::Unknown => Self::Strike,
+            FailureClass::Overloaded | FailureClass::Transient => Self::Strike,
         }
     }
 

@@ -33,6 +33,7 @@ pub mod receipt;
 pub mod retry;
 pub mod role;
 pub mod secret;
+pub mod shape;
 pub mod sse;
 pub mod text;
 pub mod time;

@@ -17,7 +17,7 @@ use super::dialect::ErrorDialect;
 use super::error::{ProxyError, is_final};
 use super::exchange::{self, Translation};
 use super::flow::Flow;
-use super::forward::{self, Reply};
+use super::forward::Reply;
 use super::limit;
 use super::mark;
 use super::meter::Meter;
@@ -47,19 +47,20 @@ pub(super) async fn begin(
     lease: Lease,
     ticket: Ticket<Attempting>,
 ) -> Result<Response<Outgoing>, ProxyError> {
-    let Reply { head, first, body } = reply;
+    let Reply { head, first, body, events, legible } = reply;
     let ResponsePath { withhold, mut exchange, held } = response_path;
-    let events = forward::is_event_stream(&head.headers);
     let mut window = ticket.request().screen().filter(|_| has_words(inbound)).and_then(Window::new);
-    let told_events = if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events };
+    // Into what is passed on within its packing no word can be put.
+    let packed = exchange.is_none() && head.headers.contains_key(header::CONTENT_ENCODING);
+    let told_events =
+        if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events && !packed };
     let headers = match exchange {
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
-    let legible = forward::is_legible(&head.headers);
     let meter = meter(inbound, &lease, (events, legible), withhold).within(memory.share());
     let ticket = ticket.answer(lease, head.status, meter);
-    let mut flow = Flow::new(body, first, ticket, told_events, limits);
+    let mut flow = Flow::new(body, first, ticket, (events, told_events), limits);
     if inbound.streaming {
         flow.translate(exchange.take(), held);
     }
@@ -80,7 +81,7 @@ pub(super) async fn begin(
 }
 
 /// Whether an answer has any words in it: a picture has none, and neither has speech.
-fn has_words(inbound: &Inbound) -> bool {
+pub(super) fn has_words(inbound: &Inbound) -> bool {
     !matches!(inbound.operation, Operation::MakeImages | Operation::EditImages | Operation::Speak)
 }
 
@@ -93,7 +94,7 @@ fn meter(
 ) -> Meter {
     let call = lease.upstream_call;
     let taps = Rc::clone(lease.upstream.taps(call.protocol));
-    let streams = inbound.streaming && inbound.operation.generates();
+    let streams = (inbound.streaming || events) && inbound.operation.generates();
     let ending = streams.then(|| Ending::new(call.protocol, call.operation));
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
     let meter = if mark::is_realtime(&inbound.headers) { meter.sounding() } else { meter };

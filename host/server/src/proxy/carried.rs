@@ -15,6 +15,8 @@ use super::error::ProxyError;
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A stream of events.
 pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// No packing: what is stated in an answer is read as it passes.
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 
 /// Whatever it is.
 pub(super) const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
@@ -52,6 +54,7 @@ pub(super) fn headers(
     }
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::ACCEPT, accepted);
+    headers.insert(header::ACCEPT_ENCODING, PLAIN);
     headers
 }
 

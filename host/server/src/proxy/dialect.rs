@@ -179,8 +179,8 @@ impl ProxyError {
         }
     }
 
-    /// The error as an event of a stream that has begun.
-    pub(crate) fn event(&self, dialect: ErrorDialect, request_id: &str) -> Bytes {
+    /// The error as an event of a stream that has begun, with this number where its events are numbered.
+    pub(crate) fn event(&self, dialect: ErrorDialect, request_id: &str, number: u64) -> Bytes {
         let body = self.body(dialect, request_id);
         let text = match dialect.protocol {
             Protocol::Gemini if dialect.interaction => {
@@ -194,7 +194,7 @@ impl ProxyError {
                 let message = json::quote(&self.message());
                 let code = words.openai_code.unwrap_or(words.openai_type);
                 format!(
-                    "event: error\ndata: {{\"type\":\"error\",\"code\":\"{code}\",\"message\":{message},\"param\":null,\"sequence_number\":0}}\n\n"
+                    "event: error\ndata: {{\"type\":\"error\",\"code\":\"{code}\",\"message\":{message},\"param\":null,\"sequence_number\":{number}}}\n\n"
                 )
             }
         };
@@ -312,11 +312,12 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_stream_is_one_event_of_its_protocol() {
-        let event = |dialect| ProxyError::UpstreamTimeout.event(dialect, "r1").to_vec();
+        let event = |dialect| ProxyError::UpstreamTimeout.event(dialect, "r1", 7).to_vec();
         let text = |protocol: Protocol| String::from_utf8(event(protocol.into())).unwrap();
         assert!(text(Protocol::OpenaiChat).starts_with("data: {\"error\""));
         assert!(text(Protocol::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
         assert!(text(Protocol::OpenaiResponses).contains("\"type\":\"error\""));
+        assert!(text(Protocol::OpenaiResponses).contains("\"sequence_number\":7"));
         for protocol in Protocol::ALL {
             assert!(text(protocol).ends_with("}\n\n"));
         }
@@ -327,7 +328,7 @@ mod tests {
         let dialect = ErrorDialect::of(Protocol::Gemini, Operation::Interact);
         let error = ProxyError::bad_request("No.", None);
         assert_eq!(error.body(dialect, "r1"), r#"{"error":{"code":"invalid_request","message":"No."}}"#);
-        let event = String::from_utf8(ProxyError::Busy.event(dialect, "r1").to_vec()).unwrap();
+        let event = String::from_utf8(ProxyError::Busy.event(dialect, "r1", 7).to_vec()).unwrap();
         assert!(event.starts_with(
             "event: error\ndata: {\"event_type\":\"error\",\"error\":{\"code\":\"unavailable\""
         ));

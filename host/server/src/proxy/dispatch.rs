@@ -32,6 +32,7 @@ use super::relay::Outgoing;
 use super::select::{AttemptQuery, Lease};
 use super::states::{Admitted, Attempting, Tried};
 use super::ticket::Ticket;
+use super::window::Window;
 use crate::config::Limits;
 use crate::routing::plan::{Destination, Target, Tier};
 use crate::state::concurrency::Full;
@@ -53,6 +54,30 @@ struct Attempt {
     lease: Lease,
     token: Token,
     begun: Instant,
+}
+
+/// What an attempt met that failed.
+struct Missed {
+    error: ProxyError,
+    class: FailureClass,
+    /// The provider's own words, where they are for the client, and what translates them.
+    answer: Option<((Parts, Bytes), Option<Translation>)>,
+}
+
+impl From<ProxyError> for Missed {
+    fn from(error: ProxyError) -> Self {
+        Self { error, class: FailureClass::Unknown, answer: None }
+    }
+}
+
+impl Missed {
+    /// What the client is told where an `earlier` attempt met something, too.
+    fn after(self, earlier: Option<Self>) -> Self {
+        match earlier {
+            Some(earlier) if self.error.yields_to(&earlier.error) => earlier,
+            _ => self,
+        }
+    }
 }
 
 /// The access token that stands for a credential, where its platform wants one.
@@ -83,7 +108,7 @@ impl Dispatch<'_> {
             request_ms: self.limits().request_timeout_ms.get(),
             now: self.lane.now(),
         };
-        let mut failure: Option<ProxyError> = None;
+        let mut missed: Option<Missed> = None;
         loop {
             query.now = self.lane.now();
             let Chosen { tier, target, lease } =
@@ -93,7 +118,7 @@ impl Dispatch<'_> {
                         return Err(give_up(ticket, error));
                     }
                     // What the attempts met says more than that no other is left.
-                    Err(error) => return Err(give_up(ticket, failure.unwrap_or(error))),
+                    Err(error) => return self.tell(missed.unwrap_or(error.into()), ticket),
                 };
             let token = token(self.lane, &lease).await;
             let begun = Instant::now();
@@ -118,7 +143,7 @@ impl Dispatch<'_> {
                 Err(failed) => match self.failed(&mut attempts, attempt, failed, response_path, ticket) {
                     ControlFlow::Break(told) => return told,
                     ControlFlow::Continue((still, error)) => {
-                        (ticket, failure) = (still, Some(error.after(failure)));
+                        (ticket, missed) = (still, Some(error.after(missed)));
                     }
                 },
             }
@@ -196,12 +221,16 @@ impl Dispatch<'_> {
                 "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
             })
         });
+        // What is changed on its way has to be plain.
+        let screened =
+            answer::has_words(self.inbound) && attempting.request().screen().is_some_and(Window::wanted);
+        let opens = screened || response_path.exchange.is_some() || response_path.withhold.is_some();
         let secret = bearer.unwrap_or(&lease.credential().secret);
         let request = authorize(envelope, secret, now).map_err(|error| unfit(&error))?;
         let session = mark::of(&self.inbound.headers).filter(|_| response_path.exchange.is_none());
         let request = request.within(session);
         Ok((
-            forward::send(&self.lane.transports, request, lease, self.limits(), deadline).await,
+            forward::send(&self.lane.transports, request, lease, self.limits(), (opens, deadline)).await,
             response_path,
         ))
     }
@@ -215,7 +244,7 @@ impl Dispatch<'_> {
         failed: Failed,
         response_path: ResponsePath,
         mut ticket: Ticket<Attempting>,
-    ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket<Attempting>, ProxyError)> {
+    ) -> ControlFlow<Result<Response<Outgoing>, ProxyError>, (Ticket<Attempting>, Missed)> {
         let Attempt { lease, token, begun } = attempt;
         let Failed { class, retry_after, mut phase, .. } = failed;
         // Where only the token was refused, the credential has another chance with the next one.
@@ -231,21 +260,31 @@ impl Dispatch<'_> {
         lease.fail(penalty, self.lane.now());
         note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
         self.note_failure(&mut ticket, lease, failed.detail);
-        if next != Next::Nowhere {
-            return ControlFlow::Continue((ticket, failed.error));
+        let answer = failed.answer.map(|answer| (answer, response_path.exchange));
+        let missed = Missed { error: failed.error, class, answer };
+        match next {
+            Next::Nowhere => ControlFlow::Break(self.tell(missed, ticket)),
+            _ => ControlFlow::Continue((ticket, missed)),
         }
-        match (failed.answer, response_path.exchange) {
-            (Some((head, body)), None) if dialect::is_told_in(self.inbound.protocol, &body) => {
-                ControlFlow::Break(Ok(refusal_of_upstream(&head, body, ticket)))
+    }
+
+    /// Tells the client what an attempt met after which there is no other: in the provider's own words where it has
+    /// some that are for the client.
+    fn tell(&self, missed: Missed, ticket: Ticket<Attempting>) -> Result<Response<Outgoing>, ProxyError> {
+        let Missed { error, class, answer } = missed;
+        let class = if class == FailureClass::Permission { FailureClass::NotFound } else { class };
+        match answer {
+            Some(((head, body), None)) if dialect::is_told_in(self.inbound.protocol, &body) => {
+                Ok(refusal_of_upstream(&head, body, ticket))
             }
-            (Some((head, body)), None) => {
+            Some(((head, body), None)) => {
                 let rejected = Rejected::new(class, head.status.as_u16(), &body);
-                ControlFlow::Break(Err(give_up(ticket, ProxyError::Rejected(rejected))))
+                Err(give_up(ticket, ProxyError::Rejected(rejected)))
             }
-            (Some((head, body)), Some(exchange)) => {
-                ControlFlow::Break(Err(give_up(ticket, in_other_words(exchange, &head, &body))))
+            Some(((head, body), Some(exchange))) => {
+                Err(give_up(ticket, in_other_words(exchange, &head, &body)))
             }
-            (None, _) => ControlFlow::Break(Err(give_up(ticket, failed.error))),
+            None => Err(give_up(ticket, error)),
         }
     }
 

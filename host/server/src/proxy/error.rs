@@ -152,12 +152,37 @@ pub(crate) struct Rejected {
 impl Rejected {
     /// Of an answer with this status and body.
     pub(crate) fn new(class: FailureClass, status: u16, body: &[u8]) -> Self {
-        let paths: [&[&str]; 3] = [&["message"], &["Message"], &["error", "message"]];
-        let found = paths.iter().find_map(|path| json::string(body, json::find(body, path)?));
-        let message = found.filter(|words| !words.is_empty());
-        let message = message.map_or("The provider does not take this request.".to_owned(), Into::into);
+        let message = said(body).unwrap_or_else(|| "The provider does not take this request.".to_owned());
         Self { class, status, message }
     }
+}
+
+/// Where servers put what they say of a failure.
+const SAID: [&[&str]; 8] = [
+    &["error", "message"],
+    &["message"],
+    &["Message"],
+    &["error"],
+    &["detail"],
+    &["detail", "message"],
+    &["msg"],
+    &["error_msg"],
+];
+/// Longest words that are no JSON.
+const PLAIN_BYTES_MAX: usize = 400;
+
+/// What a body says of a failure: a member of JSON, or a line of text. A page says nothing.
+fn said(body: &[u8]) -> Option<String> {
+    let found = SAID.iter().find_map(|path| {
+        let words = json::string(body, json::find(body, path)?)?;
+        Some(words.into_owned()).filter(|words| !words.is_empty())
+    });
+    let plain = || {
+        let text = std::str::from_utf8(body).ok()?.trim();
+        let fits = !text.is_empty() && text.len() <= PLAIN_BYTES_MAX && !text.contains(char::is_control);
+        (fits && !text.starts_with(['{', '[', '<', '"'])).then(|| text.to_owned())
+    };
+    found.or_else(plain)
 }
 
 /// A limit that a call met.
@@ -283,20 +308,18 @@ impl ProxyError {
         }
     }
 
-    /// What the caller is told when this came after what an `earlier` attempt met: of a rate limit before anything
+    /// Whether the caller is told of what an `earlier` attempt met in place of this: of a rate limit before anything
     /// else, because it will be lifted, and of the one that is lifted first.
-    pub(crate) fn after(self, earlier: Option<Self>) -> Self {
+    pub(crate) fn yields_to(&self, earlier: &Self) -> bool {
         let lifted_ms = |error: &Self| match error {
             Self::Upstream { class: FailureClass::RateLimited, retry_after_ms, .. } => {
                 Some(retry_after_ms.unwrap_or(u64::MAX))
             }
             _ => None,
         };
-        let Some(earlier) = earlier else { return self };
-        match (lifted_ms(&earlier), lifted_ms(&self)) {
-            (Some(_), None) => earlier,
-            (Some(first), Some(last)) if first < last => earlier,
-            _ => self,
+        match (lifted_ms(earlier), lifted_ms(self)) {
+            (Some(first), last) => last.is_none_or(|last| first < last),
+            (None, _) => false,
         }
     }
 }

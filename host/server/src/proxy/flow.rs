@@ -19,6 +19,7 @@ use super::exchange::{Translation, Words};
 use super::filter::TextHash;
 use super::grow::Coverage;
 use super::leave::Patience;
+use super::numbers::Numbers;
 use super::pieces::Pieces;
 use super::request::Hold;
 use super::states::Answered;
@@ -38,6 +39,9 @@ const fn keep_alive(protocol: Protocol) -> Option<&'static [u8]> {
         Protocol::Gemini => None,
     }
 }
+
+/// How long an upstream has to close its connection after its last word.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What an upstream sends, as it passes the meter, the translation and the filter.
 pub(crate) struct Flow {
@@ -59,6 +63,8 @@ pub(crate) struct Flow {
     begun: Bytes,
     /// What follows of what the client has in part.
     words: VecDeque<Bytes>,
+    /// The numbers of its events, where they have some.
+    numbers: Numbers,
     /// What was held back until the upstream's end; there once it has ended.
     rest: Option<Bytes>,
     /// Bytes of text that passed the translation.
@@ -87,13 +93,13 @@ impl Flow {
         self.ticket.request().id
     }
 
-    /// `first` and then what `upstream` sends. `events` says whether the client reads a stream of events, in whose
-    /// words an error can still be told.
+    /// `first` and then what `upstream` sends: a stream of events or not. `events` says whether the client reads one,
+    /// in whose words an error can still be told.
     pub(crate) fn new(
         upstream: AnswerBody,
         first: Option<Bytes>,
         ticket: Ticket<Answered>,
-        events: bool,
+        (streams, events): (bool, bool),
         limits: &Limits,
     ) -> Self {
         let words = keep_alive(ticket.request().call.protocol).filter(|_| events);
@@ -101,7 +107,8 @@ impl Flow {
         let every = words.map(|_| every).filter(|every| !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
         let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline);
-        let coverage = Coverage::of(ticket.hold(), events && ticket.request().call.streaming);
+        let followed = (streams || events) && ticket.request().call.streaming;
+        let coverage = Coverage::of(ticket.hold(), followed);
         let patience = Patience::new(limits, &ticket.lease().upstream.name);
         Self {
             upstream,
@@ -116,6 +123,7 @@ impl Flow {
             patience,
             begun: Bytes::new(),
             words: VecDeque::new(),
+            numbers: Numbers::default(),
             rest: None,
             delivered: 0,
             collects: false,
@@ -210,9 +218,43 @@ impl Flow {
 
     /// Looks at what had come before anyone asked for it.
     pub(super) fn catch_up(&mut self) {
-        for rest in self.pieces.iter_mut().flat_map(Pieces::rest).chain(self.first.take()) {
+        let rest: Vec<Bytes> = self.pieces.iter_mut().flat_map(Pieces::rest).collect();
+        for rest in rest {
             self.ticket.meter.pass(rest);
         }
+        if let Some(first) = self.first.take() {
+            self.meter(first);
+        }
+    }
+
+    /// Its client has left, with all that was said or before.
+    pub(super) fn left(&mut self) {
+        self.ticket.had_all = self.ended();
+    }
+
+    /// Whether all has passed that the answer says.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ticket.meter.is_complete()
+    }
+
+    /// Whether the answer said that it was whole, and may still say what it used.
+    pub(super) fn ended(&self) -> bool {
+        self.ticket.meter.ended()
+    }
+
+    /// Has the meter look at what came: inside of what it is packed in, where it passes as it is.
+    fn meter(&mut self, data: Bytes) -> Bytes {
+        let Some(seen) = self.upstream.seen() else { return self.ticket.meter.pass(data) };
+        self.ticket.meter.pass(seen);
+        data
+    }
+
+    /// The upstream has ended. Returns what was held back.
+    fn meter_end(&mut self) -> Bytes {
+        if let Some(bytes) = self.upstream.unread() {
+            self.ticket.meter.unreadable(bytes);
+        }
+        self.ticket.meter.end()
     }
 
     /// Reads on for nobody: bytes that came, or `None` where nothing more does, or nothing more is covered.
@@ -221,13 +263,17 @@ impl Flow {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => return Poll::Ready(None),
             None => {
-                self.ticket.meter.end();
+                self.meter_end();
                 return Poll::Ready(None);
             }
         };
         let Ok(data) = frame.into_data() else { return Poll::Ready(Some(0)) };
         let length = data.len();
-        self.ticket.meter.pass(data);
+        self.meter(data);
+        // Nobody waits for what follows the last word.
+        if self.is_complete() {
+            return Poll::Ready(None);
+        }
         self.coverage.poll(cx, self.ticket.hold());
         let due = self.coverage.is_due(self.ticket.meter.text_bytes());
         let spent = due && matches!(self.cover(&Bytes::new()), Some(Piece::Spent(_)));
@@ -285,10 +331,13 @@ impl Flow {
     /// What the translation says of the next events, where there is one and it has some.
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Words, ProxyError>>> {
         let id = self.request();
-        let Self { pieces: Some(pieces), ticket, .. } = self else { return Poll::Ready(None) };
+        let Self { pieces: Some(pieces), ticket, silence, .. } = self else { return Poll::Ready(None) };
         if !pieces.is_away() {
             let Some(run) = ready!(pieces.poll_run(cx)) else { return Poll::Ready(None) };
             let run = ticket.meter.pass(run);
+            if ticket.meter.is_last() {
+                silence.linger();
+            }
             if let Some(words) = pieces.translate(&run, id) {
                 return Poll::Ready(Some(words));
             }
@@ -300,6 +349,12 @@ impl Flow {
         let between_events = self.between_events();
         self.silence.poll(cx, between_events).map(|told| match told {
             Told::KeepAlive => Piece::Bytes(Bytes::from_static(self.keep_alive)),
+            // All was said, and the connection is only not closed.
+            Told::TooLong if self.ended() => {
+                let rest = self.end();
+                self.upstream.close();
+                rest.map_or_else(Piece::Broken, |rest| self.drain(&rest))
+            }
             Told::TooLong => Piece::Broken(ProxyError::UpstreamTimeout),
         })
     }
@@ -309,17 +364,18 @@ impl Flow {
         &mut self,
         frame: Option<Result<Frame<Bytes>, AnswerError>>,
     ) -> Result<Option<Piece>, ProxyError> {
-        let Some(frame) = frame else {
-            match &mut self.pieces {
-                Some(pieces) => pieces.end(),
-                None => self.rest = Some(self.end()?),
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) if !self.ended() => return Err(self.broke(&error)),
+            // After the last word it does not matter how the connection ends.
+            _ => {
+                match &mut self.pieces {
+                    Some(pieces) => pieces.end(),
+                    None => self.rest = Some(self.end()?),
+                }
+                return Ok(None);
             }
-            return Ok(None);
         };
-        let frame = frame.map_err(|error| {
-            tracing::debug!(%error, "the upstream broke off");
-            UPSTREAM_BROKE
-        })?;
         let Ok(data) = frame.into_data() else { return Ok(None) };
         if self.silence.heard() {
             return Err(ProxyError::UpstreamTimeout);
@@ -339,12 +395,15 @@ impl Flow {
         if self.collects {
             return Ok(Some(Piece::Bytes(data)));
         }
-        let data = self.ticket.meter.pass(data);
+        let data = self.meter(data);
         self.delivered = self.ticket.meter.text_bytes();
         let passed = match self.screened(data) {
             Passed::On(bytes) => bytes,
             Passed::Blocked { before, hash } => return Ok(Some(Piece::Blocked { before, hash })),
         };
+        if self.ticket.meter.is_last() {
+            self.silence.linger();
+        }
         // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
         if self.upstream.is_end_stream() {
             let rest = self.end()?;
@@ -393,6 +452,15 @@ impl Flow {
         if self.coverage.is_due(self.ticket.meter.text_bytes()) { self.cover(passed) } else { None }
     }
 
+    /// Notes why an upstream broke off, where that is more than a connection which ended.
+    fn broke(&mut self, error: &AnswerError) -> ProxyError {
+        tracing::debug!(%error, "the upstream broke off");
+        if matches!(error, AnswerError::Packed(_) | AnswerError::Repeats) {
+            self.ticket.remark(error.to_string());
+        }
+        UPSTREAM_BROKE
+    }
+
     /// Sees that what comes next is covered; or the answer's end, where the balance carries no more.
     fn cover(&mut self, passed: &Bytes) -> Option<Piece> {
         let Self { ticket, coverage, .. } = self;
@@ -401,6 +469,11 @@ impl Flow {
         coverage.see(request.call.protocol, passed);
         if !spent {
             return None;
+        }
+        if !self.events {
+            // No words can be put behind what passes within its packing.
+            self.ticket.spent();
+            return Some(Piece::Broken(ProxyError::Internal));
         }
         // What is translated or screened is whole events; of other bytes a half one must not be the last.
         let passes = self.pieces.is_none() && self.window.is_none();
@@ -430,8 +503,11 @@ impl Flow {
     }
 
     fn begin_with(&mut self, data: &Bytes) {
-        if self.begun.is_empty() && self.ticket.request().call.protocol == Protocol::OpenaiResponses {
-            self.begun = data.clone();
+        if self.ticket.request().call.protocol == Protocol::OpenaiResponses {
+            if self.begun.is_empty() {
+                self.begun = data.clone();
+            }
+            self.numbers.see(data);
         }
     }
 
@@ -445,7 +521,7 @@ impl Flow {
         if self.collects {
             return Ok(Bytes::new());
         }
-        let rest = self.ticket.meter.end();
+        let rest = self.meter_end();
         let Some(pieces) = &mut self.pieces else { return Ok(rest) };
         let words = pieces.last_words().unwrap_or(Err(ProxyError::Internal))?;
         if words.failed {
@@ -479,7 +555,7 @@ impl Flow {
             self.undelivered();
         }
         self.ticket.filtered(hash);
-        let event = self.ticket.error_event(&ProxyError::Filtered);
+        let event = self.ticket.error_event(&ProxyError::Filtered, self.numbers.next());
         [before.as_ref(), &event].concat().into()
     }
 
@@ -507,7 +583,7 @@ impl Flow {
         if !self.events {
             return None;
         }
-        let event = self.ticket.error_event(error);
+        let event = self.ticket.error_event(error, self.numbers.next());
         Some(if self.between_events() { event } else { [b"\n\n", event.as_ref()].concat().into() })
     }
 }
@@ -546,6 +622,15 @@ impl Silence {
     /// The client gets something of it.
     fn spoke(&mut self) {
         self.told = self.since;
+    }
+
+    /// The last word came: nothing follows it but the end of the connection, for which nobody waits long.
+    fn linger(&mut self) {
+        if self.keep_alive.take().is_some() || self.limit > LINGER {
+            self.limit = self.limit.min(LINGER);
+            let next = self.next();
+            self.rearm(next);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, between_events: bool) -> Poll<Told> {

@@ -10,12 +10,14 @@ use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tollgate_core::failure::FailureClass;
-use tollgate_core::protocol::Owner;
+use tollgate_core::protocol::{Operation, Owner};
 use tollgate_core::retry::Phase;
+use tollgate_core::shape::Shape;
 use tollgate_core::time::Timestamp;
 use tollgate_core::wait::{RetryAfter, wait_ms};
 use tollgate_runtime::{Failure, Framing, Refusal};
 
+use super::carried::{EVENTS, JSON};
 use super::error::{ProxyError, Rejected};
 use super::select::Lease;
 use crate::clock::now;
@@ -41,6 +43,10 @@ pub(crate) struct Reply {
     pub(crate) first: Option<Bytes>,
     /// The rest.
     pub(crate) body: AnswerBody,
+    /// Whether it is a stream of events.
+    pub(crate) events: bool,
+    /// Whether text can be found in it.
+    pub(crate) legible: bool,
 }
 
 /// An attempt that gave no answer to relay.
@@ -61,7 +67,8 @@ pub(crate) struct Failed {
     pub(crate) detail: String,
 }
 
-/// Sends one attempt and waits for the first byte of the answer, for no longer than `deadline`.
+/// Sends one attempt and waits for the first byte of the answer, for no longer than `deadline`. Where it `opens` the
+/// answer, that is handed out plain, however it came packed.
 ///
 /// # Errors
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
@@ -70,7 +77,7 @@ pub(crate) async fn send(
     request: Authorized,
     lease: &Lease,
     limits: &Limits,
-    deadline: Instant,
+    (opens, deadline): (bool, Instant),
 ) -> Result<Reply, Failed> {
     let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
     let Answer { mut head, mut body } = match timeout_at(deadline, request.send(transports)).await {
@@ -89,6 +96,7 @@ pub(crate) async fn send(
         return Err(Failed { status: Some(status), ..transient(format!("status {status}")) });
     }
     let framed = lease.upstream.terms.as_ref().is_some_and(|terms| terms.framing == Framing::AwsEventStream);
+    body.look_inside(&head.headers, opens || framed);
     if framed && kind(&head.headers).starts_with(FRAMED) {
         body.unframe();
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -99,7 +107,7 @@ pub(crate) async fn send(
 
 /// Waits for the first piece of a good answer, but for a stream no longer than a client waits in silence.
 async fn first_piece(
-    head: Parts,
+    mut head: Parts,
     mut body: AnswerBody,
     lease: &Lease,
     deadline: Instant,
@@ -110,7 +118,10 @@ async fn first_piece(
     let until = if give_up { deadline.min(Instant::now() + patience) } else { deadline };
     loop {
         match timeout_at(until, body.frame()).await {
-            Err(_) if give_up && until < deadline => return Ok(Reply { head, first: None, body }),
+            Err(_) if give_up && until < deadline => {
+                body.settle(&mut head.headers);
+                return Ok(Reply { head, first: None, body, events: true, legible: true });
+            }
             Err(_) => return Err(silent()),
             Ok(None) => return Err(transient("an empty answer".to_owned())),
             Ok(Some(Err(AnswerError::Said { kind, words }))) => return Err(broken_off(lease, &kind, &words)),
@@ -118,20 +129,56 @@ async fn first_piece(
                 return Err(transient(format!("the answer broke before its first byte: {error}")));
             }
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Reply { head, first: Some(data), body }),
+                Ok(data) if !data.is_empty() || body.peek().is_some_and(|seen| !seen.is_empty()) => {
+                    let status = Some(head.status.as_u16());
+                    let page = || Failed { status, ..unreadable("a page in place of an answer") };
+                    return begun(head, data, body, lease).ok_or_else(page);
+                }
                 _ => {}
             },
         }
     }
 }
 
-/// Whether an answer is a stream of events.
+/// An answer that has begun with `first`. What that is counts more than what the head says of it; `None` for a page.
+fn begun(mut head: Parts, first: Bytes, body: AnswerBody, lease: &Lease) -> Option<Reply> {
+    body.settle(&mut head.headers);
+    let shape = Shape::of(body.peek().filter(|seen| !seen.is_empty()).unwrap_or(&first));
+    // What is spoken or written down may begin with anything.
+    let shape = shape.filter(|_| !is_media(lease.upstream_call.operation));
+    if shape == Some(Shape::Page) {
+        return None;
+    }
+    let legible = is_legible(&head.headers) || shape.is_some();
+    if let Some(kind) = relabelled(shape, &head.headers) {
+        head.headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let events = is_event_stream(&head.headers);
+    Some(Reply { head, first: Some(first), body, events, legible })
+}
+
+const fn is_media(operation: Operation) -> bool {
+    matches!(operation, Operation::Speak | Operation::Transcribe | Operation::TranslateSpeech)
+}
+
+/// What an answer of this shape is to be called, where its head says something else.
+fn relabelled(shape: Option<Shape>, headers: &HeaderMap) -> Option<HeaderValue> {
+    let events = is_event_stream(headers);
+    let vague = || matches!(kind(headers).split(';').next(), Some("" | "text/plain" | "text/html"));
+    match shape? {
+        Shape::Events if !events => Some(EVENTS),
+        Shape::Json if events || vague() => Some(JSON),
+        _ => None,
+    }
+}
+
+/// Whether an answer says that it is a stream of events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     kind(headers).get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Whether an answer is of a kind in which text can be found, and not encoded in another way.
-pub(crate) fn is_legible(headers: &HeaderMap) -> bool {
+/// Whether an answer says that it is of a kind in which text can be found, and not encoded in another way.
+fn is_legible(headers: &HeaderMap) -> bool {
     let kind = kind(headers).trim_start();
     let named = |name: &str| kind.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
     let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
@@ -156,8 +203,9 @@ pub(crate) fn not_permitted(missing: &Missing) -> Failed {
 }
 
 /// An error status: read, classified by the adapter, and weighed.
-async fn refused(head: Parts, body: AnswerBody, lease: &Lease) -> Failed {
-    let body = error_body(body).await;
+async fn refused(mut head: Parts, mut body: AnswerBody, lease: &Lease) -> Failed {
+    body.look_inside(&head.headers, true);
+    let body = error_body(body, &mut head.headers).await;
     let status = head.status.as_u16();
     let plan = lease.upstream.adapter.plan();
     let header = |name: &String| head.headers.get(name)?.to_str().ok();
@@ -174,7 +222,8 @@ async fn refused(head: Parts, body: AnswerBody, lease: &Lease) -> Failed {
         phase: Phase::Unanswered,
         status: Some(status),
         error: told(lease, status, class, retry_after),
-        answer: class.blames_request().then_some((head, body)),
+        // A model that one credential lacks is one that there is not, if no other has it.
+        answer: (class.blames_request() || status == 404).then_some((head, body)),
         detail: format!("status {status}: {}", class.name()),
     }
 }
@@ -211,7 +260,7 @@ fn told(lease: &Lease, status: u16, class: FailureClass, retry_after: Option<Ret
 }
 
 /// Reads an error body as far as it is wanted, without patience for a slow one.
-async fn error_body(mut body: AnswerBody) -> Bytes {
+async fn error_body(mut body: AnswerBody, headers: &mut HeaderMap) -> Bytes {
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -225,6 +274,7 @@ async fn error_body(mut body: AnswerBody) -> Bytes {
     };
     // As much as came in time.
     let _in_time = timeout(Duration::from_secs(5), reading).await;
+    body.settle(headers);
     read.freeze()
 }
 
@@ -255,6 +305,13 @@ fn transient(detail: String) -> Failed {
         answer: None,
         detail,
     }
+}
+
+/// An answer that is none of a provider.
+fn unreadable(detail: &str) -> Failed {
+    let class = FailureClass::Unknown;
+    let error = ProxyError::Upstream { class, retry_after_ms: None, own: false };
+    Failed { class, error, ..transient(detail.to_owned()) }
 }
 
 fn silent() -> Failed {

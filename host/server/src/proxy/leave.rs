@@ -27,6 +27,11 @@ impl Patience {
         }
     }
 
+    /// With one that has said that it is whole, and not yet what it used: nothing more is made of it.
+    pub(super) const fn for_usage(self) -> Duration {
+        self.grace
+    }
+
     /// With one of which so much shows.
     pub(super) fn with(self, shown: Shown) -> Duration {
         match (self.on_leave, shown) {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use tollgate_core::ending::Ending;
 use tollgate_core::json;
+use tollgate_core::shape::Shape;
 use tollgate_core::sse::{self, Frame, Framer};
 
 use super::taps::{self, EVENT_BYTES_MAX};
@@ -33,6 +34,12 @@ pub(crate) struct Meter {
     illegible: bool,
     /// Whether some of what is said is sound.
     sounds: bool,
+    /// Bytes of it as they came, where what they are packed in could not be taken off.
+    unread: u64,
+    /// Whether nothing but space has passed.
+    blank: bool,
+    /// Whether an event stated usage.
+    stated: bool,
     /// Bytes of the last piece that are of an event which has not ended.
     unfinished: usize,
     /// Whether an event told of an error: the stream ends in order then, and yet it is not whole.
@@ -74,9 +81,22 @@ impl Meter {
 
     fn new(taps: Rc<Taps>, form: Form) -> Self {
         let samples = vec![Vec::new(); taps.usage.len()];
-        let (text_bytes, bytes, unfinished, illegible) = (0, 0, 0, false);
-        let (failed, ending, share, sounds) = (false, None, None, false);
-        Self { taps, samples, text_bytes, bytes, illegible, sounds, unfinished, failed, ending, share, form }
+        Self {
+            taps,
+            samples,
+            text_bytes: 0,
+            bytes: 0,
+            illegible: false,
+            sounds: false,
+            unread: 0,
+            blank: true,
+            stated: false,
+            unfinished: 0,
+            failed: false,
+            ending: None,
+            share: None,
+            form,
+        }
     }
 
     /// The same, for an answer that is whole only with its protocol's last word.
@@ -101,9 +121,21 @@ impl Meter {
 
     /// Takes a piece of the answer and gives back what may go on now: the piece itself, but where an event is withheld.
     pub(crate) fn pass(&mut self, chunk: Bytes) -> Bytes {
+        let chunk = if self.blank { self.begin(chunk) } else { chunk };
         self.bytes += chunk.len() as u64;
-        let Self { taps, samples, text_bytes, unfinished: rest, failed, ending, share, form, sounds, .. } =
-            self;
+        let Self {
+            taps,
+            samples,
+            text_bytes,
+            stated,
+            unfinished: rest,
+            failed,
+            ending,
+            share,
+            form,
+            sounds,
+            ..
+        } = self;
         let mut fits = |bytes| share.as_mut().is_none_or(|share| share.grow_to(bytes).is_ok());
         let mut see = |event: &[u8]| {
             *failed |= taps::tells_of_failure(event);
@@ -115,6 +147,7 @@ impl Meter {
             if *sounds && taps::is_sound(event) {
                 *text_bytes = said + event.len() as u64 / SOUND_BYTES;
             }
+            *stated |= states_usage;
             states_usage
         };
         match form {
@@ -156,6 +189,32 @@ impl Meter {
         }
     }
 
+    /// The first bytes tell what the answer is, whatever was said of it before.
+    fn begin(&mut self, chunk: Bytes) -> Bytes {
+        if Shape::is_open(&chunk) {
+            return chunk;
+        }
+        self.blank = false;
+        match (&mut self.form, Shape::of(&chunk)) {
+            (Form::Events { withhold, .. }, Some(Shape::Json)) => {
+                // Space before it may have been held back.
+                let held = withhold.take().map(|withhold| withhold.held).unwrap_or_default();
+                self.form = Form::Whole { pieces: Vec::new(), bytes: 0 };
+                if held.is_empty() { chunk } else { [&held[..], &chunk].concat().into() }
+            }
+            (Form::Whole { .. }, Some(Shape::Events)) => {
+                self.form = Form::Events { framer: Framer::new(EVENT_BYTES_MAX), withhold: None };
+                chunk
+            }
+            _ => chunk,
+        }
+    }
+
+    /// What came could not be read: so many bytes.
+    pub(crate) const fn unreadable(&mut self, bytes: u64) {
+        (self.illegible, self.unread) = (true, bytes);
+    }
+
     /// Whether the last byte that passed ended an event, so that a comment may follow it.
     pub(crate) fn between_events(&self) -> bool {
         match &self.form {
@@ -177,6 +236,7 @@ impl Meter {
                 if let Some(ending) = ending {
                     ending.see_whole(&joined);
                 }
+                self.failed |= taps::is_failure(&joined);
                 taps::whole(taps, samples, text_bytes, &joined);
                 Bytes::new()
             }
@@ -185,8 +245,10 @@ impl Meter {
                     if let Some(ending) = ending {
                         ending.see(event);
                     }
+                    self.failed |= taps::tells_of_failure(event);
                     taps::tap(taps, samples, text_bytes, event)
                 });
+                self.stated |= usage;
                 withhold.filter(|_| !usage).map(|withhold| withhold.held.freeze()).unwrap_or_default()
             }
         }
@@ -225,6 +287,16 @@ impl Meter {
         self.ending.is_some_and(|ending| ending.said())
     }
 
+    /// Whether it said its last word, after which nothing comes.
+    pub(crate) fn is_last(&self) -> bool {
+        self.ending.is_some_and(|ending| ending.is_last())
+    }
+
+    /// Whether all of a stream has passed that says anything: its end, and its usage where that can come after it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_last() || self.stated && self.ended()
+    }
+
     /// Bytes of text that passed.
     pub(super) const fn text_bytes(&self) -> u64 {
         self.text_bytes
@@ -242,7 +314,11 @@ impl Meter {
 
     /// Output tokens by all that passed, where no text can be found in it: one a byte, in whatever it is encoded.
     pub(crate) const fn illegible_output(&self) -> u64 {
-        if self.illegible { self.bytes } else { 0 }
+        match (self.illegible, self.unread) {
+            (false, _) => 0,
+            (true, 0) => self.bytes,
+            (true, bytes) => bytes,
+        }
     }
 
     /// What `read-usage` is given: the tapped values, one per line. `None` when no tap saw anything.
@@ -442,6 +518,29 @@ mod tests {
         check("{\"usage\":{\"total\":\n7}}\n", r#"{"total": 7}"#);
         check(r#"{"usage":null,"text":"a"}"#, "");
         check(r#"{"usage":{"total":7},"text":"cut"#, r#"{"total":7}"#);
+    }
+
+    #[test]
+    fn a_count_does_not_fall_to_nothing() {
+        let check = |events: &[&str], expected: &str| {
+            let taps = Taps { usage: vec![UsageTap::new("usage", true)], text: Vec::new() };
+            let mut meter = Meter::events(Rc::new(taps), None);
+            for event in events {
+                meter.pass(Bytes::from(format!("data: {{\"usage\":{event}}}\n\n")));
+            }
+            meter.end();
+            assert_eq!(String::from_utf8(meter.samples().unwrap()).unwrap(), expected, "{events:?}");
+        };
+        check(&[r#"{"in":9,"out":4}"#, r#"{"in":0,"out":0}"#], r#"{"in":9,"out":4}"#);
+        check(&[r#"{"in":9,"out":4}"#, r#"{"in":9,"out":0}"#, "null"], r#"{"in":9,"out":4}"#);
+        check(&[r#"{"in":9,"out":4}"#, r#"{"in":null,"out":-1}"#], r#"{"in":9,"out":4}"#);
+        check(&[r#"{"in":9,"out":0}"#, r#"{"in":9,"out":4}"#], r#"{"in":9,"out":4}"#);
+        check(
+            &[r#"{"in":9,"d":{"c":3,"r":0}}"#, r#"{"in": 9,"d":{"c":0,"r":2}}"#],
+            r#"{"in": 9,"d":{"c":3,"r":2}}"#,
+        );
+        check(&[r#"{"in":9,"d":{"c":3}}"#, r#"{"in":9,"d":null}"#], r#"{"in":9,"d":{"c":3}}"#);
+        check(&[r#"{"in":0}"#], r#"{"in":0}"#);
     }
 
     #[test]

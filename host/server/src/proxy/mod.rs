@@ -48,6 +48,7 @@ mod mark;
 pub(crate) mod members;
 pub(crate) mod meter;
 pub(crate) mod models;
+mod numbers;
 mod output;
 mod pieces;
 pub(crate) mod platform;

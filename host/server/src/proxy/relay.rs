@@ -116,8 +116,13 @@ impl From<Relay> for Outgoing {
 /// Ends an answer whose client has left.
 fn leave(mut flow: Flow) {
     flow.catch_up();
+    flow.left();
+    if flow.is_complete() {
+        return;
+    }
     let Some(hold) = flow.hold() else { return };
-    let patience = flow.patience().with(hold.cover.shown);
+    let patience =
+        if flow.ended() { flow.patience().for_usage() } else { flow.patience().with(hold.cover.shown) };
     if !patience.is_zero() {
         let endings = flow.endings();
         ticket::hand_over(&endings, Ending::Draining(Box::pin(drain(flow, patience))));

@@ -114,6 +114,8 @@ pub(crate) struct Answered {
     filter_hash: Option<TextHash>,
     /// Bytes of text that the client got, where the gateway is to blame that it got no more.
     delivered: Option<u64>,
+    /// Whether the client had all that was said when it left.
+    pub(crate) had_all: bool,
 }
 
 /// A request that is over, and how far it had come.
@@ -239,6 +241,7 @@ impl Attempting {
             error,
             filter_hash,
             delivered,
+            had_all: false,
         }
     }
 
@@ -322,11 +325,17 @@ impl Answered {
         self.status = error.status(self.admitted.request.call.protocol);
     }
 
-    /// An error as an event of the answer's stream; also noted for the record.
-    pub(crate) fn error_event(&mut self, error: &ProxyError) -> Bytes {
+    /// What went wrong with the answer, for the record alone.
+    pub(crate) fn remark(&mut self, words: String) {
+        self.error.get_or_insert(words);
+    }
+
+    /// An error as an event of the answer's stream, with this number where its events have one; also noted for the
+    /// record.
+    pub(crate) fn error_event(&mut self, error: &ProxyError, number: u64) -> Bytes {
         self.note(error);
         let request = &self.admitted.request;
-        error.event(request.dialect(), &request.id.to_string())
+        error.event(request.dialect(), &request.id.to_string(), number)
     }
 
     /// It ends so.

@@ -16,21 +16,45 @@ pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 /// Longest value that a tap keeps: what states usage is short.
 const SAMPLE_BYTES_MAX: usize = 256 * 1024;
 
-/// Whether an event is a provider's word that it failed after it had begun: an `error` member, a type `error`, or a
-/// response that carries one.
+/// Whether an event is a provider's word that it failed after it had begun: its name, an `error` member, a type or an
+/// object `error`, or a response that carries one.
 pub(super) fn tells_of_failure(event: &[u8]) -> bool {
     static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+    static NAMED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("event: error"));
     if NEEDLE.find(event).is_none() {
-        return false;
+        return event.starts_with(b"event") && NAMED.find(event).is_some() && is_named_error(event);
     }
-    let Some(data) = sse::data(event) else { return false };
-    let told = |path: &[&str]| json::find(&data, path).is_some_and(|value| value.kind != Kind::Null);
-    let named = || {
-        json::find(&data, &["type"])
-            .and_then(|value| json::string(&data, value))
+    sse::data(event).is_some_and(|data| is_failure(&data))
+}
+
+/// Whether a body, or the data of an event, is a provider's word that it failed.
+pub(super) fn is_failure(data: &[u8]) -> bool {
+    if data.trim_ascii_start().starts_with(b"[") {
+        // Google's layers put it into an array.
+        let first = json::find(data, &[]).and_then(|array| {
+            let mut first = None;
+            let keep = |element: Value| {
+                first = Some(element);
+                ControlFlow::Break(())
+            };
+            json::elements_of(data, array, keep).ok()?;
+            first
+        });
+        return first.is_some_and(|first| first.kind == Kind::Object && is_failure(&data[first.range()]));
+    }
+    // Some servers say in good answers that there is none: `{}`, an empty text, `false`.
+    let full = |value: &Value| matches!(value.kind, Kind::Object | Kind::String) && value.range().len() > 2;
+    let told = |path: &[&str]| json::find(data, path).is_some_and(|value| full(&value));
+    let named = |member: &str| {
+        json::find(data, &[member])
+            .and_then(|value| json::string(data, value))
             .is_some_and(|name| name == "error")
     };
-    told(&["error"]) || told(&["response", "error"]) || named()
+    told(&["error"]) || told(&["response", "error"]) || named("type") || named("object")
+}
+
+fn is_named_error(event: &[u8]) -> bool {
+    sse::event_name(event) == Some(b"error")
 }
 
 /// Whether any of these whole events tells of a failure.
@@ -56,7 +80,7 @@ pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, ev
     let mut found = false;
     let mut data = None;
     for (tap, sample) in taps.usage.iter().zip(samples) {
-        if !tap.active || tap.is_absent(event) {
+        if !tap.active || tap.is_absent(event) || is_null(tap, event) {
             continue;
         }
         let data = data.get_or_insert_with(|| sse::data(event).unwrap_or_default());
@@ -86,10 +110,64 @@ fn take(tap: &UsageTap, sample: &mut Vec<u8>, json: &[u8]) -> bool {
 fn keep(sample: &mut Vec<u8>, json: &[u8], found: Option<Value>) -> bool {
     let fits = |value: &Value| value.kind != Kind::Null && value.range().len() <= SAMPLE_BYTES_MAX;
     let Some(value) = found.filter(fits) else { return false };
+    let stated = &json[value.range()];
+    let grown = (value.kind == Kind::Object && !sample.is_empty()).then(|| grown(sample, stated)).flatten();
     sample.clear();
     // One sample is one line: a line feed outside strings is white space, and inside them it is escaped.
-    sample.extend(json[value.range()].iter().map(on_one_line));
+    sample.extend(grown.as_deref().unwrap_or(stated).iter().map(on_one_line));
     true
+}
+
+/// Longest statements that are held against each other.
+const GROWN_BYTES_MAX: usize = 8 * 1024;
+
+/// What is stated now, with the counts of before that have fallen to nothing: counts only grow, and servers state zeros
+/// where they have not counted. `None` where nothing has fallen.
+fn grown(before: &[u8], now: &[u8]) -> Option<Vec<u8>> {
+    if before.len().max(now.len()) > GROWN_BYTES_MAX || !may_have_fallen(now) {
+        return None;
+    }
+    let mut merged = Vec::with_capacity(now.len() + 16);
+    let mut at = 0;
+    let read = json::members(now, |name, value| {
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        let Some(earlier) = json::find(before, &[name]) else { return };
+        let (old, new) = (&before[earlier.range()], &now[value.range()]);
+        let better = match (earlier.kind, value.kind) {
+            (Kind::Object, Kind::Object) => grown(old, new),
+            (Kind::Object, Kind::Null) => Some(old.to_vec()),
+            (Kind::Number, _) if counts(old) && !counts(new) => Some(old.to_vec()),
+            _ => None,
+        };
+        if let Some(better) = better {
+            merged.extend_from_slice(&now[at..value.start]);
+            merged.extend_from_slice(&better);
+            at = value.end;
+        }
+    });
+    merged.extend_from_slice(&now[at..]);
+    (read.is_ok() && at > 0).then_some(merged)
+}
+
+/// Whether there is a zero, nothing or less in a statement.
+fn may_have_fallen(stated: &[u8]) -> bool {
+    let mut colons = memchr::memchr_iter(b':', stated);
+    colons.any(|at| matches!(stated[at + 1..].trim_ascii_start().first(), Some(b'0' | b'n' | b'-' | b'{')))
+}
+
+/// Whether a number is one that counts something.
+fn counts(number: &[u8]) -> bool {
+    !number.starts_with(b"-") && number.iter().any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+/// Whether a tap leads to nothing but `null`, as in most events of a stream that states its usage in the last one.
+fn is_null(tap: &UsageTap, event: &[u8]) -> bool {
+    let Some(name) = tap.needles.first() else { return false };
+    let mut places = name.find_iter(event);
+    places.all(|at| {
+        let after = event[at + name.needle().len()..].trim_ascii_start();
+        after.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+    })
 }
 
 /// The value of the outermost object's member `name`, where that stands once in the body and what follows it ends the

@@ -47,8 +47,14 @@ impl State for Attempting {
 }
 
 impl State for Answered {
+    /// Who leaves when all has been said has had the answer.
     fn left(self) -> Ended {
-        self.ended(Outcome::CancelledAfterFirstByte)
+        let outcome = if self.had_all && self.meter.is_complete() {
+            Outcome::Ok
+        } else {
+            Outcome::CancelledAfterFirstByte
+        };
+        self.ended(outcome)
     }
 }
 

@@ -61,7 +61,7 @@ impl Window {
     /// A window for an answer that this screen looks into; `None` where it leaves answers alone.
     pub(crate) fn new(screen: &Screen) -> Option<Self> {
         let width_chars = screen.filter.plan().response_window_chars as usize;
-        (width_chars > 0).then(|| Self {
+        Self::wanted(screen).then(|| Self {
             screen: screen.clone(),
             framer: Framer::new(EVENT_BYTES_MAX),
             held: VecDeque::new(),
@@ -75,6 +75,11 @@ impl Window {
     /// Bytes of text that are held back.
     pub(crate) const fn held_text(&self) -> u64 {
         self.text.len() as u64
+    }
+
+    /// Whether this screen looks into answers.
+    pub(crate) fn wanted(screen: &Screen) -> bool {
+        screen.filter.plan().response_window_chars > 0
     }
 
     /// Takes bytes of the stream in.

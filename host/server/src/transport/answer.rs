@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::HeaderMap;
 use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -13,6 +14,7 @@ use tollgate_core::mask::Mask;
 
 use super::broken::AnswerError;
 use super::frames::Frames;
+use super::inside::{Inside, Polled};
 use super::veil::{self, Veil};
 use super::{http1, http2, websocket};
 
@@ -48,6 +50,8 @@ impl Answer {
 /// The body of an answer. Dropping it before its end cancels the call at the provider.
 pub struct AnswerBody {
     source: Source,
+    /// How it is packed.
+    inside: Inside,
     /// Turns binary messages into events, where it comes in these.
     frames: Option<Frames>,
     /// What covers it, whatever framing it came in.
@@ -70,7 +74,7 @@ pub(super) enum Source {
 
 impl From<Source> for AnswerBody {
     fn from(source: Source) -> Self {
-        Self { source, frames: None, veil: None }
+        Self { source, inside: Inside::Plain, frames: None, veil: None }
     }
 }
 
@@ -80,31 +84,69 @@ impl AnswerBody {
         self.frames = Some(Frames::default());
     }
 
+    /// Takes off what the body is packed in, whatever `headers` and its first bytes say of that. Where `open`, what
+    /// comes from now on is plain; or else it comes as it is, and what is in it is [`seen`](Self::seen) beside it.
+    pub(crate) fn look_inside(&mut self, headers: &HeaderMap, open: bool) {
+        self.inside = Inside::of(headers, open);
+    }
+
+    /// Makes the head say what the body is, as far as that is known.
+    pub(crate) fn settle(&self, headers: &mut HeaderMap) {
+        self.inside.settle(headers);
+    }
+
+    /// What was found inside of the last frame, where that came as it is. Each is handed out once, and a frame may be
+    /// empty beside it.
+    pub(crate) fn seen(&mut self) -> Option<Bytes> {
+        self.inside.seen()
+    }
+
+    /// The same, which stays there.
+    pub(crate) fn peek(&self) -> Option<&Bytes> {
+        self.inside.peek()
+    }
+
+    /// Bytes that came where what they are packed in could not be taken off. To be asked at the end.
+    pub(crate) fn unread(&mut self) -> Option<u64> {
+        self.inside.unread()
+    }
+
     /// Cancels the call at the provider, even if more of the answer would come.
     pub(crate) fn close(&mut self) {
         self.source = Source::Closed;
     }
 
+    /// The next frame as it is inside of its packing.
+    fn poll_inside(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Self { source, inside, veil, .. } = self;
+        if matches!(inside, Inside::Plain) {
+            return source.poll_frame(cx);
+        }
+        inside.poll(cx, &mut |cx| source.poll_frame(cx), veil.as_ref().map(Veil::mask))
+    }
+}
+
+impl Source {
     /// The next frame as it comes over the wire.
-    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        match &mut self.source {
-            Source::Http1(incoming) => incoming.poll_frame(cx),
-            Source::Http2(incoming) => incoming.poll_frame(cx),
-            Source::Session(incoming) => incoming.poll_frame(cx),
-            Source::Other(body) => Pin::new(body).poll_frame(cx),
-            Source::Closed => Poll::Ready(None),
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        match self {
+            Self::Http1(incoming) => incoming.poll_frame(cx),
+            Self::Http2(incoming) => incoming.poll_frame(cx),
+            Self::Session(incoming) => incoming.poll_frame(cx),
+            Self::Other(body) => Pin::new(body).poll_frame(cx),
+            Self::Closed => Poll::Ready(None),
         }
     }
 }
 
 impl AnswerBody {
     /// The next frame before anything is covered in it.
-    fn poll_framed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_framed(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
             if let Some(error) = self.frames.as_mut().and_then(|frames| frames.failure(false)) {
                 return Poll::Ready(Some(Err(error)));
             }
-            let polled = self.poll_wire(cx);
+            let polled = self.poll_inside(cx);
             let Some(frames) = &mut self.frames else { return polled };
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -123,7 +165,7 @@ impl AnswerBody {
 
     /// Whether the last frame was the last.
     fn is_framed_end(&self) -> bool {
-        if self.frames.is_some() {
+        if self.frames.is_some() || !self.inside.is_drained() {
             return false;
         }
         match &self.source {
@@ -147,7 +189,9 @@ impl Body for AnswerBody {
         loop {
             let polled = ready!(self.poll_framed(cx));
             let last = self.is_framed_end();
-            let Some(veil) = &mut self.veil else { return Poll::Ready(polled) };
+            // What passes within its packing has been searched there.
+            let covered = self.inside.peek().is_some();
+            let Some(veil) = self.veil.as_mut().filter(|_| !covered) else { return Poll::Ready(polled) };
             let passed = match polled {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => veil.pass(data, last),
@@ -170,7 +214,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         let held = self.veil.as_ref().map_or(0, Veil::held) as u64;
         let hint = match &self.source {
-            _ if self.frames.is_some() => SizeHint::default(),
+            _ if self.frames.is_some() || !self.inside.passes() => SizeHint::default(),
             Source::Http1(incoming) => incoming.size_hint(),
             Source::Http2(incoming) => incoming.size_hint(),
             Source::Session(_) => SizeHint::default(),

@@ -2,6 +2,8 @@
 
 use tollgate_core::eventstream::FrameError;
 
+use super::packed::PackedError;
+
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
@@ -11,6 +13,12 @@ pub enum AnswerError {
     /// The bytes were not messages.
     #[error("framing the answer")]
     Frame(#[from] FrameError),
+    /// What it is packed in cannot be taken off.
+    #[error("unpacking the answer: {0}")]
+    Packed(#[from] PackedError),
+    /// It repeats a secret within its packing, where nothing can be covered.
+    #[error("the answer repeats a secret")]
+    Repeats,
     /// A message holds no event.
     #[error("a message holds no event")]
     Event,

@@ -11,6 +11,8 @@ mod connect;
 mod frames;
 mod http1;
 mod http2;
+mod inside;
+pub(crate) mod packed;
 mod room;
 mod veil;
 pub(crate) mod websocket;
@@ -28,6 +30,7 @@ use self::answer::Source;
 pub use self::answer::{Answer, AnswerBody};
 pub use self::body::Chained;
 pub use self::broken::AnswerError;
+pub use self::packed::PackedError;
 use self::room::Room;
 use self::websocket::{Kind, Link, Links, Session};
 

@@ -29,6 +29,11 @@ impl Veil {
         Self { mask, held: Bytes::new(), gone: 0 }
     }
 
+    /// What finds what is covered.
+    pub(super) const fn mask(&self) -> &Arc<Mask> {
+        &self.mask
+    }
+
     /// What of a piece may go on. After the `last` one nothing is held.
     #[inline]
     pub(super) fn pass(&mut self, piece: Bytes, last: bool) -> Bytes {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::UserId;
 use tollgate_core::points::Micropoints;
 use tollgate_core::secret::Secret;
+use tollgate_core::shape::Shape;
 use tollgate_runtime::{Choice, Generation, Refusal, Runtime};
 use tollgate_store::CheckResult;
 
@@ -25,7 +26,7 @@ use crate::state::credentials::Credential;
 use crate::state::platform::Place;
 use crate::state::tokens::{TokenError, Tokens};
 use crate::transport::body::Chained;
-use crate::transport::{Settings, Transports, alone};
+use crate::transport::{Answer, AnswerBody, Settings, Transports, alone};
 
 /// The longest time of a check: someone waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -178,6 +179,7 @@ impl Check {
 fn request(upstream: &Upstream, probe: &Probe, secret: &Secret) -> Option<Authorized> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let message = Message {
         method: Method::GET,
         target: probe.target.clone(),
@@ -193,18 +195,34 @@ async fn send(transports: &Transports, upstream: &Upstream, probe: &Probe, reque
     let Ok(answer) = request.send(transports).await else {
         return Found::said(None, Some(FailureClass::Transient));
     };
-    let head = answer.head;
+    let Answer { head, body } = answer;
     let status = head.status.as_u16();
+    let body = begin(body, &head.headers).await;
     if head.status.is_success() {
-        return Found { account: account(probe, &head.headers), ..Found::said(Some(status), None) };
+        // A network in between may let everyone in to a page of its own.
+        let failure = (Shape::of(&body) == Some(Shape::Page)).then_some(FailureClass::Unknown);
+        let account = account(probe, &head.headers).filter(|_| failure.is_none());
+        return Found { account, ..Found::said(Some(status), failure) };
     }
-    let body = Limited::new(answer.body, BODY_BYTES_MAX).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let kind = upstream.adapter.plan().error_header.as_ref();
     let kind = kind.and_then(|name| head.headers.get(name)?.to_str().ok()).unwrap_or_default();
     let refusal = Refusal { status, retry_after_ms: None, kind, body: &body };
     let failure = upstream.adapter.classify(&refusal);
     Found::said(Some(status), Some(failure.map_or(FailureClass::Unknown, |failure| failure.class)))
+}
+
+/// The first bytes of an answer, as far as they come.
+async fn begin(mut body: AnswerBody, headers: &HeaderMap) -> Vec<u8> {
+    body.look_inside(headers, true);
+    let mut begin = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let data = frame.into_data().unwrap_or_default();
+        begin.extend_from_slice(&data[..data.len().min(BODY_BYTES_MAX - begin.len())]);
+        if begin.len() == BODY_BYTES_MAX {
+            break;
+        }
+    }
+    begin
 }
 
 fn account(probe: &Probe, headers: &HeaderMap) -> Option<String> {

@@ -19,7 +19,7 @@ use crate::clock::now;
 use crate::state::secret::with;
 use crate::state::tokens::{self, PATIENCE, TokenError, buys};
 use crate::transport::body::Chained;
-use crate::transport::{Settings, Transports, Wire, alone};
+use crate::transport::{Answer, Settings, Transports, Wire, alone};
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -107,8 +107,10 @@ async fn make(transports: &Transports, scheme: &Scheme, secret: &Secret) -> Resu
     let envelope = envelope(scheme).ok_or(TokenError::Refused)?;
     let request = authorize(envelope, secret, now()).map_err(|_| TokenError::Refused)?;
     let answer = request.buy(transports).await.map_err(|_| TokenError::Unavailable)?;
-    let status = answer.head.status;
-    let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await;
+    let Answer { head, mut body } = answer;
+    let status = head.status;
+    body.look_inside(&head.headers, true);
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|_| TokenError::Unavailable)?.to_bytes();
     // Only an authorization server's own word (RFC 6749, section 5.2) counts, not a page of a network in between.
     if matches!(status.as_u16(), 400 | 401 | 403) && serde_json::from_slice::<Refusal>(&body).is_ok() {
@@ -135,6 +137,7 @@ fn envelope(scheme: &Scheme) -> Option<Envelope> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Some(Envelope {
         endpoint: Arc::new(endpoint),
         method: Method::POST,
