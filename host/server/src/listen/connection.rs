@@ -1,6 +1,5 @@
 //! One connection, from its first request to its last: hyper's settings, and what hyper does not do itself.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -24,9 +23,8 @@ use super::leftover::{self, Unread};
 use super::seats::{Seat, Served, Turn};
 use super::socket::Socket;
 use super::stream::{Paced, Streams};
-use super::strict::Strict;
+use super::strict::{Strict, Switch};
 use super::terms::{Guards, Handler, Terms};
-use crate::proxy::Switched;
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -86,21 +84,6 @@ pub(super) async fn http1<H: Handler>(
     }
 }
 
-/// What serves a connection once it is HTTP's no longer.
-#[derive(Clone, Default)]
-pub(super) struct Switch(Rc<RefCell<Option<Switched>>>);
-
-impl Switch {
-    fn take(&self) -> Option<Switched> {
-        self.0.borrow_mut().take()
-    }
-
-    /// Whether it is.
-    pub(super) fn is_set(&self) -> bool {
-        self.0.borrow().is_some()
-    }
-}
-
 /// Has a request answered, and sees to what is left of its body.
 async fn answer<H: Handler>(
     terms: Rc<Terms<H>>,
@@ -114,7 +97,7 @@ async fn answer<H: Handler>(
         None if head.headers.contains_key(header::UPGRADE) && body.is_end_stream() => {
             match Box::pin(terms.handler.switch(&mut head)).await {
                 Some((answer, switched)) => {
-                    *switch.0.borrow_mut() = switched;
+                    switch.set(switched);
                     answer
                 }
                 None => terms.handler.answer(from, head, &mut body).await,

@@ -4,19 +4,42 @@
 //! refused is replaced by one that says so, in a header that no client can send, and nothing behind it is read: so it
 //! is answered in its turn and in its protocol, as any other.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Switch;
 use super::framing::{Chunks, Fault, Framing, head_end, in_place_of, judge};
 use super::socket::Socket;
+use crate::proxy::Switched;
 
 /// Says that a head was refused. No client can send it: names with an underscore are refused.
 pub(super) const FAULT: &str = "x_tollgate_fault";
+
+/// What serves a connection once it is HTTP's no longer.
+#[derive(Clone, Default)]
+pub(super) struct Switch(Rc<RefCell<Option<Switched>>>);
+
+impl Switch {
+    /// This does, if anything.
+    pub(super) fn set(&self, switched: Option<Switched>) {
+        *self.0.borrow_mut() = switched;
+    }
+
+    /// Takes it.
+    pub(super) fn take(&self) -> Option<Switched> {
+        self.0.borrow_mut().take()
+    }
+
+    /// Whether it is.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+}
 
 /// A socket whose heads are looked at.
 pub(super) struct Strict<'a> {

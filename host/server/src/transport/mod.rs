@@ -32,7 +32,7 @@ pub use self::body::Chained;
 pub use self::broken::AnswerError;
 pub use self::packed::PackedError;
 use self::room::Room;
-use self::websocket::{Kind, Link, Links, Session};
+use self::websocket::{Kind, Link, Links, Session, Told};
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,9 +166,13 @@ impl Transports {
         }
         let mut request = request;
         if let Some(session) = request.message.extensions().get::<Session>().copied()
-            && let Some(answer) = Box::pin(self.links.send(&self.http1, session, &mut request)).await?
+            && let Some(told) = Box::pin(self.links.send(&self.http1, session, &mut request)).await?
         {
-            return Ok(answer);
+            return Ok(match told {
+                Told::Events(head, incoming) => Answer { head, body: Source::Session(incoming).into() },
+                Told::Refused(answer) => Answer::new(answer),
+                Told::Error(answer) => Answer::new(answer),
+            });
         }
         match request.wire {
             Wire::Http1 => self.alone(request).await,

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use http::header::{self, HeaderMap, HeaderValue};
+use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
@@ -26,12 +27,11 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tollgate_core::json;
 
-use super::answer::Source;
 use super::body::Chained;
 use super::broken::AnswerError;
 use super::connect::broken;
 use super::room::Place;
-use super::{Answer, Origin, Request, SendError, http1};
+use super::{Origin, Request, SendError, http1};
 
 /// Longest message of a provider; pictures and sounds travel inside.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -87,8 +87,18 @@ pub(crate) struct Link {
 
 /// What came of a handshake.
 enum Shaken {
-    Open(Link),
-    Refused(Answer),
+    Open(Rc<Link>),
+    Refused(Response<hyper::body::Incoming>),
+}
+
+/// The answer to a call of a session.
+pub(super) enum Told {
+    /// Events.
+    Events(Parts, Incoming),
+    /// There is no session.
+    Refused(Response<hyper::body::Incoming>),
+    /// An error, as it would be over HTTP.
+    Error(Response<Full<Bytes>>),
 }
 
 impl Links {
@@ -119,7 +129,7 @@ impl Links {
         pool: &http1::Pool,
         session: Session,
         request: &mut Request,
-    ) -> Result<Option<Answer>, SendError> {
+    ) -> Result<Option<Told>, SendError> {
         let origin = Arc::clone(&request.origin);
         if session.kind == Kind::Responses && self.without.borrow().contains(&*origin) {
             return Ok(None);
@@ -138,17 +148,14 @@ impl Links {
             }
             None => match open(pool, request).await? {
                 Shaken::Open(link) => {
-                    let link = Rc::new(link);
                     self.links.borrow_mut().insert(session.id, Rc::clone(&link));
                     link
                 }
-                Shaken::Refused(answer)
-                    if session.kind == Kind::Responses && is_without(answer.head.status) =>
-                {
+                Shaken::Refused(answer) if session.kind == Kind::Responses && is_without(answer.status()) => {
                     self.without.borrow_mut().insert((*origin).clone());
                     return Ok(None);
                 }
-                Shaken::Refused(answer) => return Ok(Some(answer)),
+                Shaken::Refused(answer) => return Ok(Some(Told::Refused(answer))),
             },
         };
         if session.kind == Kind::Responses {
@@ -161,13 +168,13 @@ impl Links {
             Kind::Realtime => incoming.first = Some(Bytes::from_static(OPENED)),
             Kind::Responses => match incoming.refusal().await {
                 Ok(None) => {}
-                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(Some(answer)) => return Ok(Some(Told::Error(answer))),
                 Err(error) => return Err(broken(&origin, error)),
             },
         }
         let mut head = Response::new(());
         head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        Ok(Some(Answer { head: head.into_parts().0, body: Source::Session(incoming).into() }))
+        Ok(Some(Told::Events(head.into_parts().0, incoming)))
     }
 }
 
@@ -211,7 +218,7 @@ async fn open(pool: &http1::Pool, request: &Request) -> Result<Shaken, SendError
     }
     let (response, place) = pool.switch(origin, message).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Shaken::Refused(Answer::new(response)));
+        return Ok(Shaken::Refused(response));
     }
     let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
     if accepted != Some(accept(key.as_bytes()).as_bytes()) {
@@ -224,7 +231,8 @@ async fn open(pool: &http1::Pool, request: &Request) -> Result<Shaken, SendError
         .write_buffer_size(0);
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, Some(config)).await;
     let secrets = secrets(request.message.headers());
-    Ok(Shaken::Open(Link { socket: socket.into(), origin: Arc::clone(origin), secrets, _place: place }))
+    let link = Link { socket: socket.into(), origin: Arc::clone(origin), secrets, _place: place };
+    Ok(Shaken::Open(Rc::new(link)))
 }
 
 impl Link {
@@ -282,7 +290,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Waits for the first message of an answer: where that is an error, the answer that it would be over HTTP.
-    async fn refusal(&mut self) -> Result<Option<Answer>, AnswerError> {
+    async fn refusal(&mut self) -> Result<Option<Response<Full<Bytes>>>, AnswerError> {
         let first = poll_fn(|cx| self.poll_event(cx)).await.transpose()?;
         let text = first.as_ref().map_or(&b""[..], |text| text.as_bytes());
         let Some(error) = json::find(text, &["error"]).filter(|_| named(text, &["error"])) else {
@@ -297,7 +305,7 @@ impl Incoming {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Some(Answer::new(response)))
+        Ok(Some(response))
     }
 
     /// The next message that is a text.
