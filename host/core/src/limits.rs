@@ -31,6 +31,8 @@ pub struct KeyLimits {
     pub models: Vec<String>,
     /// How much of a conversation is sent on.
     pub context: ContextLimit,
+    /// What becomes of hints that a provider's protocol lacks.
+    pub translation: Translation,
     /// How much and how often.
     pub rates: RateLimits,
 }
@@ -49,6 +51,36 @@ impl ContextLimit {
     #[must_use]
     pub fn in_force(self) -> Option<u64> {
         self.window.filter(|_| self.enabled)
+    }
+}
+
+/// What becomes of hints that are in a request, and not in the protocol that it is translated into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Translation {
+    /// They are left out, and the client is told of them.
+    #[default]
+    Lenient,
+    /// The request is refused.
+    Strict,
+}
+
+impl Translation {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Lenient, Self::Strict];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lenient => "lenient",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
     }
 }
 

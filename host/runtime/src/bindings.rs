@@ -377,6 +377,8 @@ impl From<&Terms<'_>> for wit_adapter::Exchange {
             now_s: terms.now_s,
             streaming: terms.streaming,
             json_array: terms.json_array,
+            output_limit: terms.output_limit,
+            strict: terms.strict,
         }
     }
 }

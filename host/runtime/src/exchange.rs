@@ -49,10 +49,11 @@ impl Adapter {
         let work = || translate(&self.unit, terms, body);
         let begun = self.unit.judge(work, || probe::translates(&self.unit, terms, Work::Request));
         match begun {
-            Ok((instance, Ok(body))) => {
+            Ok((instance, Ok(wit_adapter::Translated { body, left_out }))) => {
                 let (unit, instance) = (Arc::clone(&self.unit), Some(instance));
                 let kept = Kept { client: terms.client, upstream: terms.upstream, model: terms.model.into() };
-                Ok(Begun::Translated(Exchange { unit, instance, kept, told: 0, _seat: seat }, body))
+                let exchange = Exchange { unit, instance, kept, told: 0, left_out, _seat: seat };
+                Ok(Begun::Translated(exchange, body))
             }
             Ok((instance, Err(reply))) => {
                 slot::give_back(&self.unit, instance);
@@ -90,6 +91,7 @@ pub struct Exchange {
     kept: Kept,
     /// Bytes that it was told: what it says last may repeat all of it.
     told: usize,
+    left_out: String,
     _seat: Seat,
 }
 
@@ -111,6 +113,8 @@ impl Kept {
             now_s: 0,
             streaming: false,
             json_array: false,
+            output_limit: u64::MAX,
+            strict: false,
         }
     }
 }
@@ -166,6 +170,13 @@ impl Exchange {
     /// When the component failed.
     pub fn end(&mut self) -> Result<Vec<u8>, CallError> {
         self.call(Work::Stream, 0, |adapter, store| Ok(Ok(adapter.call_translate_end(store)?)))
+    }
+
+    /// What of the request the component says that it has left out: paths of members, with commas between them. It may
+    /// be any text.
+    #[must_use]
+    pub fn left_out(&self) -> &str {
+        &self.left_out
     }
 
     /// Bytes of memory of its instance.

@@ -27,12 +27,12 @@ pub(crate) fn translate(
     unit: &Arc<Unit<ProviderAdapter>>,
     terms: &Terms<'_>,
     body: &[u8],
-) -> Result<(Own, Result<Vec<u8>, Reply>), Fault> {
+) -> Result<(Own, Result<wit_adapter::Translated, Reply>), Fault> {
     let mut instance = slot::take(unit)?;
     let answer = instance.enter_with(body.len(), |world, store| {
         let adapter = world.tollgate_plugin_adapter();
         match adapter.call_translate_request(store, &terms.into(), body)? {
-            Ok(body) => Ok(Ok(Ok(body))),
+            Ok(translated) => Ok(Ok(Ok(translated))),
             Err(reply) => Ok(checked(reply).map(Err)),
         }
     })?;

@@ -173,6 +173,8 @@ pub struct RequestRecord {
     pub error: Option<String>,
     /// When the request arrived.
     pub started_at: Timestamp,
+    /// What of the request its translation left out: paths of members, with commas between them.
+    pub left_out: Option<String>,
 }
 
 impl RequestRecord {
@@ -203,6 +205,7 @@ impl RequestRecord {
             filter_hash: None,
             error: None,
             started_at,
+            left_out: None,
         }
     }
 }

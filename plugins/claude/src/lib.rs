@@ -132,6 +132,7 @@ fn model(name: &str) -> Model {
         thinking_budget: older,
         system_turns: false,
         reasoning: !is_older_than(name, 3, 7),
+        thoughts_back: false,
     };
     // Clients of other protocols that set no limit expect as much as the model can write; the oldest can write this
     // much.

@@ -14,7 +14,7 @@ use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route, client_headers};
 use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
-use tollgate_protocols::target::Abilities;
+use tollgate_protocols::target::{Abilities, Target};
 use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all_to, translate};
 
 const VERSION: &str = "/v1beta";
@@ -149,8 +149,7 @@ impl Adapter for Gemini {
 /// What a model can do, by its name: before 2.5 none could think. The protocol does not require a limit for the output.
 fn model(name: &str) -> Model {
     let thinks = !["gemini-1", "gemini-2.0", "gemma"].iter().any(|old| name.starts_with(old));
-    let abilities =
-        Abilities { sampling: true, thinking_budget: true, system_turns: false, reasoning: thinks };
+    let abilities = Abilities { reasoning: thinks, ..Target::new(name).abilities };
     Model { abilities, output_tokens_max: 8192 }
 }
 

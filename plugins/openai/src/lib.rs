@@ -199,12 +199,25 @@ fn protocol(name: &serde_json::Value) -> Result<Protocol, String> {
     }
 }
 
+/// Whether a model is OpenAI's own, whose servers take no thoughts back; `gpt-oss` is served by others.
+fn is_openais(name: &str) -> bool {
+    const FAMILIES: [&str; 6] = ["gpt-", "o1", "o3", "o4", "chatgpt-", "codex-"];
+    let name = name.rsplit('/').next().unwrap_or(name);
+    FAMILIES.iter().any(|family| name.starts_with(family)) && !name.starts_with("gpt-oss")
+}
+
 /// What a model can do, by its name: those that reason accept no sampling parameters. The protocols do not require a
 /// limit for the output.
 fn model(name: &str) -> Model {
     let reasoning = !name.contains("-chat")
         && ["o1", "o3", "o4", "gpt-5", "gpt-6"].iter().any(|family| name.starts_with(family));
-    let abilities = Abilities { sampling: !reasoning, thinking_budget: false, system_turns: true, reasoning };
+    let abilities = Abilities {
+        sampling: !reasoning,
+        thinking_budget: false,
+        system_turns: true,
+        reasoning,
+        thoughts_back: !is_openais(name),
+    };
     Model { abilities, output_tokens_max: 4096 }
 }
 

@@ -9,9 +9,9 @@
 
 use crate::gemini::Proto as _;
 use crate::json::{Node, Raw, Writer};
-use crate::model::{Format, Refused, Request, Sampling};
+use crate::model::{Format, LeftOut, Refused, Request, Sampling};
 use crate::target::Target;
-use crate::translate::{Pair, parse_request, print_request};
+use crate::translate::{Pair, parse_request, print_request, whole};
 use tollgate_plugin::types::Protocol;
 
 /// Members that the printers write for an answer, which there will not be.
@@ -23,10 +23,11 @@ impl Pair {
     /// # Errors
     /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn count(self, body: &[u8], target: &Target<'_>) -> Result<Vec<u8>, Refused> {
-        let document = Node::document(body)?;
+        let notes = LeftOut::new(target.strict);
+        let body = whole(body, &notes)?;
+        let document = Node::document(body.as_bytes())?.noting(&notes);
         let mut request = self.read_counted(&document)?;
-        request.join_pieces();
-        request.put_outcomes_first();
+        self.prepare(&mut request, &notes)?;
         if self.upstream == Protocol::OpenaiChat {
             return Err(Refused::new("", "Chat Completions counts no tokens"));
         }

@@ -15,6 +15,7 @@ mod chat;
 mod completion;
 pub mod connection;
 mod counting;
+mod custom;
 pub mod delay;
 pub mod embedding;
 pub mod failure;
@@ -31,8 +32,10 @@ pub mod openai;
 mod openai_terms;
 mod responses;
 pub mod sample;
+mod shaping;
 pub mod share;
 mod sse;
+mod strict;
 pub mod target;
 pub mod translate;
 

@@ -17,6 +17,15 @@ impl Nesting {
         }
     }
 
+    /// Takes the next piece up to the end of the object, and returns what of it that is.
+    pub(crate) fn push_to_end<'p>(&mut self, piece: &'p str) -> &'p str {
+        let end = piece.bytes().position(|byte| {
+            self.step(byte);
+            self.is_closed()
+        });
+        end.map_or(piece, |end| &piece[..=end])
+    }
+
     fn step(&mut self, byte: u8) {
         if self.in_string {
             self.in_string = self.escaped || byte != b'"';

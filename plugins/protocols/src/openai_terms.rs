@@ -1,9 +1,12 @@
 //! What Chat Completions and Responses have in common.
 
+use std::borrow::Cow;
+
 use crate::id;
-use crate::json::{Node, Object, Text, Writer};
+use crate::json::{Node, Object, Raw, Text, Writer};
+use crate::messages;
 use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenLogprob};
-use crate::target::Target;
+use crate::target::{Abilities, Target};
 use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
 /// The longest name of a user that is accepted there.
@@ -12,12 +15,16 @@ const USER_MAX: usize = 64;
 /// Parses the options that both protocols have.
 ///
 /// These are left out, because the answer does not depend on them: `store`, `prompt_cache_retention` and
-/// `prompt_cache_options` concern what OpenAI keeps, and `metadata` labels it.
+/// `prompt_cache_options` concern what OpenAI keeps, `metadata` labels it, and `client_metadata` is for who runs a
+/// client's service. Ways of sampling that only some servers have change it no more than chance does.
 ///
 /// # Errors
 /// One of them has the wrong type or an unknown value.
 pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
-    body.leave_out(&["model", "store", "metadata", "prompt_cache_retention", "prompt_cache_options"]);
+    body.leave_out(&["model"]);
+    body.mention(&["store", "metadata", "prompt_cache_retention", "prompt_cache_options"]);
+    body.hints(&["client_metadata"])?;
+    body.hints(&["min_p", "top_a", "typical_p", "repetition_penalty", "length_penalty", "prediction"])?;
     request.stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
     if let Some(node) = body.take("parallel_tool_calls")
         && !node.boolean()?
@@ -28,9 +35,10 @@ pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
     sampling.top_p =
         option(body.take("top_p"), |node| node.number())?.filter(|top_p| top_p.value.approximate() != 1.0);
-    request.cache_key = body.take("prompt_cache_key").map(|node| node.text()).transpose()?;
-    let user = body.take("user").map(|node| node.text()).transpose()?;
-    request.user = body.take("safety_identifier").map(|node| node.text()).transpose()?.or(user);
+    sampling.top_k = option(body.take("top_k"), |node| node.number())?;
+    request.cache_key = option(body.take("prompt_cache_key"), Node::text)?;
+    let user = option(body.take("user"), Node::text)?;
+    request.user = option(body.take("safety_identifier"), Node::text)?.or(user);
     request.tier = option(body.take("service_tier"), tier)?;
     Ok(())
 }
@@ -79,19 +87,30 @@ pub(crate) fn print_options(w: &mut Writer, request: &Request<'_>, target: &Targ
     if target.abilities.sampling {
         w.optional("temperature", request.sampling.temperature.as_ref());
         w.optional("top_p", request.sampling.top_p.as_ref());
+    } else {
+        request.mention_sampling();
     }
+    request.mention_caches();
     w.optional("prompt_cache_key", request.cache_key.as_ref());
     if let Some(user) = &request.user {
-        w.field("safety_identifier", id::fitting(&user.decode(), USER_MAX));
+        w.field("safety_identifier", id::fitting(&user.value.decode(), USER_MAX));
     }
     w.optional("service_tier", request.tier.as_ref().map(|tier| tier_name(tier.value)));
 }
 
 /// The effort to ask for; a model that cannot think is not told not to.
 pub(crate) fn print_effort(w: &mut Writer, name: &str, request: &Request<'_>, target: &Target<'_>) {
-    let effort = request.reasoning.as_effort();
-    let effort = effort.filter(|effort| target.abilities.reasoning || *effort != Effort::None);
-    w.optional(name, effort.map(Effort::name));
+    w.optional(name, asked_effort(request, target).map(Effort::name));
+}
+
+/// How hard a model is asked to think: OpenAI's own that cannot think are not asked.
+pub(crate) fn asked_effort(request: &Request<'_>, target: &Target<'_>) -> Option<Effort> {
+    let Abilities { reasoning, thoughts_back, .. } = target.abilities;
+    if !reasoning && !thoughts_back {
+        request.mention_reasoning();
+        return None;
+    }
+    request.reasoning.as_effort().filter(|effort| reasoning || *effort != Effort::None)
 }
 
 /// # Errors
@@ -100,12 +119,13 @@ pub(crate) fn effort(node: &Node<'_, '_>) -> Result<Effort, Refused> {
     Effort::named(&node.string()?).ok_or_else(|| node.refuse("is not an effort that Tollgate knows"))
 }
 
-/// The mark on a content part; minutes unless it asks for more.
+/// The mark on a content part; minutes unless it asks for more. Clients of relays write Anthropic's.
 ///
 /// # Errors
 /// It is not an object.
 pub(crate) fn cache_mark(part: &Object<'_, '_>) -> Result<Option<CacheMark>, Refused> {
-    let Some(node) = part.take("prompt_cache_breakpoint") else { return Ok(None) };
+    let anthropics = messages::cache_mark(part)?;
+    let Some(node) = part.take("prompt_cache_breakpoint") else { return Ok(anthropics) };
     let mark = node.object()?;
     mark.leave_out(&["mode"]);
     let long = mark.take("ttl").is_some();
@@ -219,5 +239,48 @@ impl Totals {
 
     pub(crate) const fn total(self) -> u64 {
         self.input.saturating_add(self.output)
+    }
+}
+
+/// A schema of an object that says so and has properties, which these providers demand.
+pub(crate) fn object_schema(schema: &str) -> Cow<'_, str> {
+    let members = Node::document(schema.as_bytes());
+    let Ok(object) = members.as_ref().map_err(Clone::clone).and_then(Node::object) else {
+        return Cow::Borrowed(schema);
+    };
+    let (kind, properties) = (object.take("type"), object.take("properties"));
+    let is_other = kind.is_some_and(|kind| kind.is_string() && !kind.is("object"));
+    if is_other || kind.is_some() && properties.is_some() {
+        return Cow::Borrowed(schema);
+    }
+    let mut writer = Writer::default();
+    let added = writer.object(|w| {
+        w.field("type", kind.map_or(Raw("\"object\""), |kind| kind.raw()));
+        w.field("properties", properties.map_or(Raw("{}"), |listed| listed.raw()));
+        object.rest(|name, node| {
+            w.field(name, node.raw());
+            Ok(())
+        })
+    });
+    if added.is_ok() { Cow::Owned(writer.take()) } else { Cow::Borrowed(schema) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::object_schema;
+
+    #[test]
+    fn a_function_without_properties_has_an_empty_list_of_them() {
+        for (given, expected) in [
+            ("{}", r#"{"type":"object","properties":{}}"#),
+            (r#"{"type":"object"}"#, r#"{"type":"object","properties":{}}"#),
+            (r#"{ "properties": {"a":{}} }"#, r#"{"type":"object","properties":{"a":{}}}"#),
+            (r#"{"type":null,"description":"x"}"#, r#"{"type":"object","properties":{},"description":"x"}"#),
+            (r#"{"type":"object","properties":{}}"#, r#"{"type":"object","properties":{}}"#),
+            (r#"{"type":["object","null"]}"#, r#"{"type":["object","null"],"properties":{}}"#),
+            (r#"{"type":"string"}"#, r#"{"type":"string"}"#),
+        ] {
+            assert_eq!(object_schema(given), expected);
+        }
     }
 }

@@ -3,20 +3,25 @@
 //! Any pair is one protocol's parser and another one's printer; no code knows of pairs. Where client and upstream speak
 //! the same protocol, the original bytes pass and none of this is called.
 //!
-//! A request is translated whole or not at all: what the upstream's protocol cannot express is refused, with the
-//! member's path. A member at the value that changes nothing asks for nothing (`n: 1`, a penalty of 0, `null`). The
-//! rest of what is left out is named where it is: by each parser if nobody else could mean it (`store`, `metadata`,
-//! `obfuscation`, which concern what a provider keeps or how it pads), by each printer if its provider has no use for
-//! it (cache marks where caching needs none, thoughts that another provider signed, whether a tool failed where its
-//! text says so).
+//! What would change the meaning of a request and cannot be expressed in the upstream's protocol is refused, with the
+//! member's path. A *hint*, without which the answer is one as well (a seed, a speaker's name, a tool that only its own
+//! provider runs), is left out and named to the client ([`Translated::left_out`]), or refused where the client wants
+//! that ([`Target::strict`]). So is what is adjusted to a demand of the upstream's. A member at the value that changes
+//! nothing asks for nothing (`n: 1`, a penalty of 0, `null`). What is bookkeeping of the client's protocol goes without
+//! a word: ids and states of items, how events are padded, thoughts that another provider signed, whether a tool failed
+//! where its text says so.
 //!
 //! An answer is never thrown away because of an unknown member: it was paid for. `COVERAGE.md` shows every pair.
 
+use std::borrow::Cow;
+
 use crate::halves::Halves;
-use crate::json::{Node, Writer};
+use crate::json::{self, Node, Writer};
 use crate::model::{
-    self, Event, Failed, Gathered, Refused, Request, Response, Start, StreamReader, StreamWriter,
+    self, Alias, Event, Failed, Gathered, LeftOut, Refused, Request, Response, Start, StreamReader,
+    StreamWriter,
 };
+use crate::shaping::{self, Shaping};
 use crate::share;
 use crate::sse::{Data, Framer};
 use crate::target::{Context, Target};
@@ -42,6 +47,8 @@ pub struct Translated {
     pub streaming: bool,
     /// What the translation of the answer needs.
     pub context: Context,
+    /// Paths of what was left out or adjusted, the first of each kind, with commas between them.
+    pub left_out: String,
 }
 
 /// A failure for the client.
@@ -61,14 +68,17 @@ impl Pair {
     /// # Errors
     /// The request is wrong, or cannot be expressed in the upstream's protocol: see [`Pair::refuse`].
     pub fn request(self, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
-        let document = Node::document(body)?;
+        let notes = LeftOut::new(target.strict);
+        let body = whole(body, &notes)?;
+        let document = Node::document(body.as_bytes())?.noting(&notes);
         let mut request = match target.completion {
             true => completion::parse_request(&document)?,
             false => parse_request(self.client, &document)?,
         };
-        request.join_pieces();
-        request.put_outcomes_first();
+        let aliases = self.prepare(&mut request, &notes)?;
+        request.limit_output(target.output_limit, &notes);
         request.stream |= target.streaming;
+        let wants_object = request.format.as_ref().is_some_and(|format| format.value.is_any_object());
         let context = Context {
             model: target.model.to_owned(),
             request_id: target.request_id.to_owned(),
@@ -80,10 +90,26 @@ impl Pair {
                 Protocol::OpenaiResponses => responses::echo(&document),
                 _ => String::new(),
             },
+            aliases,
+            json_only: wants_object && self.upstream == Protocol::AnthropicMessages,
         };
         let streaming = request.stream;
+        request.left_out = notes;
         let body = print_request(self.upstream, &mut request, target)?.into_bytes();
-        Ok(Translated { body, streaming, context })
+        Ok(Translated { body, streaming, context, left_out: request.left_out.into_names() })
+    }
+
+    /// Makes of a request one that any provider may take, and says which tools get other names by that.
+    ///
+    /// # Errors
+    /// It makes no sense to any provider, or forces what is not sent on.
+    pub(crate) fn prepare(self, request: &mut Request<'_>, notes: &LeftOut) -> Result<Vec<Alias>, Refused> {
+        request.join_pieces();
+        request.put_outcomes_first();
+        request.pair_outcomes(notes)?;
+        request.mend_media(notes);
+        request.check_choice(notes)?;
+        Ok(request.name_tools(self.upstream))
     }
 
     /// Translates a whole answer with a status below 400.
@@ -100,6 +126,7 @@ impl Pair {
 
     fn printed(self, mut response: Response<'_>, context: &Context) -> Result<Vec<u8>, Refused> {
         response.name_calls(&context.request_id);
+        shaping::shape(&mut response, context);
         let printed = match context.completion {
             true => completion::print_response(response, context),
             false => print_response(self.client, response, context),
@@ -162,6 +189,7 @@ impl Pair {
         let sink = Sink {
             writer,
             halves: Halves::default(),
+            shaping: Shaping::of(context),
             out: Writer::default(),
             usage: Usage::MISSING,
             started: false,
@@ -178,6 +206,19 @@ fn reader(upstream: Protocol) -> Box<dyn StreamReader> {
         Protocol::Gemini => Box::new(gemini::StreamReader::default()),
         Protocol::OpenaiResponses => Box::new(responses::StreamReader::default()),
     }
+}
+
+/// The text of a request, in which every half of a character is one.
+///
+/// # Errors
+/// It is no text.
+pub(crate) fn whole<'b>(body: &'b [u8], notes: &LeftOut) -> Result<Cow<'b, str>, Refused> {
+    let text = std::str::from_utf8(body).map_err(|_| Refused::new("", "the body is not UTF-8 text"))?;
+    let (whole, first) = json::without_halves(text);
+    if let Some(at) = first {
+        notes.mention(&json::place_at(text, at));
+    }
+    Ok(whole)
 }
 
 pub(crate) fn parse_request<'a>(protocol: Protocol, document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
@@ -244,6 +285,7 @@ enum Form {
 struct Sink {
     writer: Box<dyn StreamWriter>,
     halves: Halves,
+    shaping: Shaping,
     out: Writer,
     usage: Usage,
     started: bool,
@@ -340,7 +382,8 @@ impl Sink {
                 self.start();
             }
         }
-        self.writer.write(event, &mut self.out);
+        let Self { writer, shaping, out, .. } = self;
+        shaping.pass(event, &mut |event| writer.write(event, out));
     }
 
     fn start(&mut self) {

@@ -43,6 +43,9 @@ pub trait Adapter: Sized + 'static {
 pub struct Translated {
     /// For the upstream.
     pub body: Vec<u8>,
+    /// Paths of what the client asked for and the body lacks, with commas between them: only what the answer can do
+    /// without, and nothing where [`Exchange::strict`] is set.
+    pub left_out: String,
     /// Kept by the instance until the exchange has ended.
     pub answer: Box<dyn Answer>,
 }

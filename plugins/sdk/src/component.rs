@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::thread::LocalKey;
 
 use crate::adapter::{self, Adapter, Answer};
+use crate::bindings::provider_adapter::exports::tollgate::plugin::adapter as wit_adapter;
 use crate::bindings::provider_adapter::tollgate::plugin::types as wit;
 use crate::bindings::{content_filter, key_selector, pricing_policy, provider_adapter};
 use crate::filtering::{self, ContentFilter};
@@ -59,12 +60,16 @@ impl<T: Adapter + Placed> provider_adapter::exports::tollgate::plugin::adapter::
         Self::call(|plugin| plugin.classify(&refusal))
     }
 
-    fn translate_request(exchange: adapter::Exchange, body: Vec<u8>) -> Result<Vec<u8>, adapter::Reply> {
+    fn translate_request(
+        exchange: adapter::Exchange,
+        body: Vec<u8>,
+    ) -> Result<wit_adapter::Translated, adapter::Reply> {
         // What the last exchange left is dropped first: the two need not fit into memory together.
         ANSWER.take();
-        let translated = Self::call(|plugin| plugin.translate(&exchange, &body))?;
-        ANSWER.set(Some(translated.answer));
-        Ok(translated.body)
+        let adapter::Translated { body, left_out, answer } =
+            Self::call(|plugin| plugin.translate(&exchange, &body))?;
+        ANSWER.set(Some(answer));
+        Ok(wit_adapter::Translated { body, left_out })
     }
 
     fn translate_answer(body: Vec<u8>) -> Result<Vec<u8>, String> {

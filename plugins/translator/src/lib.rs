@@ -32,12 +32,14 @@ pub fn translate(exchange: &Exchange, body: &[u8], model: Model) -> Result<Trans
     let target = Target {
         model: &exchange.model,
         abilities: model.abilities,
-        max_output_tokens: model.output_tokens_max,
+        max_output_tokens: model.output_tokens_max.min(exchange.output_limit),
+        output_limit: exchange.output_limit,
         streaming: exchange.streaming,
         json_array: exchange.json_array,
         completion: exchange.operation == Operation::Complete,
         request_id: &exchange.request_id,
         now_s: exchange.now_s,
+        strict: exchange.strict,
     };
     let request_id = exchange.request_id.clone();
     let translated = match exchange.operation {
@@ -45,7 +47,7 @@ pub fn translate(exchange: &Exchange, body: &[u8], model: Model) -> Result<Trans
         Operation::Embed | Operation::EmbedBatch => whole::embed(pair, request_id, body, &target),
         _ => pair.request(body, &target).map(|translated| {
             let answer = Returning { pair, context: translated.context, request_id, stream: None };
-            Translated { body: translated.body, answer: Box::new(answer) }
+            Translated { body: translated.body, left_out: translated.left_out, answer: Box::new(answer) }
         }),
     };
     translated.map_err(|refused| reply(pair.refuse(&refused, &exchange.request_id)))
@@ -106,6 +108,8 @@ mod tests {
             now_s: 7,
             streaming: false,
             json_array: false,
+            output_limit: u64::MAX,
+            strict: false,
         };
         let model = Model { abilities: Target::new("claude").abilities, output_tokens_max: 77 };
         translate(&exchange, body.as_bytes(), model)

@@ -43,7 +43,7 @@ pub(crate) fn embed(
 }
 
 fn translated(pair: Pair, request_id: String, body: Vec<u8>, read: Read) -> Translated {
-    Translated { body, answer: Box::new(Whole { pair, request_id, read }) }
+    Translated { body, left_out: String::new(), answer: Box::new(Whole { pair, request_id, read }) }
 }
 
 impl Answer for Whole {

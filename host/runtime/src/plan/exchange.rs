@@ -21,4 +21,8 @@ pub struct Terms<'a> {
     pub streaming: bool,
     /// Whether that stream is one JSON array.
     pub json_array: bool,
+    /// Tokens that no answer of the model can have more of.
+    pub output_limit: u64,
+    /// Whether hints that the upstream's protocol lacks are refused, and not left out.
+    pub strict: bool,
 }

@@ -18,6 +18,8 @@ const TERMS: Terms<'_> = Terms {
     now_s: 1,
     streaming: true,
     json_array: false,
+    output_limit: u64::MAX,
+    strict: false,
 };
 const REQUEST: &[u8] = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
 

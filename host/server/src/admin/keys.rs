@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use tollgate_core::id::{ApiKeyId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits, Translation};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
@@ -77,6 +77,9 @@ pub(super) struct Limits {
     enable_context_management: bool,
     /// Tokens of a conversation that are sent on, estimated as a quarter of its bytes.
     context_window: Option<u64>,
+    /// What becomes of hints that a provider's protocol lacks: `lenient`, they are left out and named in
+    /// `x-tollgate-left-out`; `strict`, the request is refused. `lenient` where it is `null`.
+    translation: Option<String>,
 }
 
 /// An API key as it may be shown.
@@ -127,11 +130,17 @@ impl Limits {
     fn limits(self) -> Result<KeyLimits, Problem> {
         let known = |name: &String| Protocol::ALL.into_iter().find(|protocol| protocol.name() == name);
         let protocols = self.protocols.iter().map(known).collect::<Option<Vec<_>>>();
+        let translation = match self.translation.as_deref() {
+            None => Translation::default(),
+            Some(name) => Translation::named(name)
+                .ok_or_else(|| Problem::bad_request("`translation` is `lenient` or `strict`."))?,
+        };
         let limits = KeyLimits {
             protocols: protocols.ok_or_else(|| Problem::bad_request("A protocol is not known."))?,
             providers: self.providers,
             models: self.models,
             context: ContextLimit { enabled: self.enable_context_management, window: self.context_window },
+            translation,
             rates: RateLimits {
                 requests_per_minute: self.requests_per_minute,
                 tokens_per_minute: self.tokens_per_minute,
@@ -150,6 +159,7 @@ impl Limits {
             models: limits.models.clone(),
             enable_context_management: limits.context.enabled,
             context_window: limits.context.window,
+            translation: Some(limits.translation.name().to_owned()),
             requests_per_minute: limits.rates.requests_per_minute,
             tokens_per_minute: limits.rates.tokens_per_minute,
             tokens_per_day: limits.rates.tokens_per_day,

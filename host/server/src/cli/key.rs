@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tollgate_core::limits::KeyLimits;
+use tollgate_core::limits::{KeyLimits, Translation};
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::{DAY_MS, Timestamp};
 
@@ -101,6 +101,14 @@ pub(super) struct Limits {
     /// Tokens of a conversation that are sent on, estimated as a quarter of its bytes, or `none`.
     #[arg(long, value_name = "NUMBER")]
     context_window: Option<Number>,
+    /// What becomes of hints that a provider's protocol lacks: `lenient` leaves them out and names them in
+    /// `x-tollgate-left-out`, `strict` refuses the request.
+    #[arg(long, value_name = "lenient|strict", value_parser = translation)]
+    translation: Option<Translation>,
+}
+
+fn translation(name: &str) -> Result<Translation, String> {
+    Translation::named(name).ok_or_else(|| "known are `lenient` and `strict`".to_owned())
 }
 
 /// A number, or `none`.
@@ -150,6 +158,7 @@ impl Limits {
         let context = &mut limits.context;
         context.enabled = self.enable_context_management.unwrap_or(context.enabled);
         context.window = self.context_window.map_or(context.window, |number| number.0);
+        limits.translation = self.translation.unwrap_or(limits.translation);
         let rates = &mut limits.rates;
         for (rate, given) in [
             (&mut rates.requests_per_minute, self.requests_per_minute),
@@ -248,5 +257,6 @@ fn limits_json(limits: &KeyLimits) -> Value {
         "concurrency": rates.concurrency,
         "enable_context_management": limits.context.enabled,
         "context_window": limits.context.window,
+        "translation": limits.translation.name(),
     })
 }

@@ -80,12 +80,14 @@ pub struct LogEntry {
     pub filter: Option<String>,
     /// What went wrong; only for admins.
     pub error: Option<String>,
+    /// What of the request its translation left out, as in the header `x-tollgate-left-out` of its answer.
+    pub left_out: Option<String>,
 }
 
 /// Written by hand, because a line of a CSV file cannot hold maps.
 impl Serialize for LogEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entry = serializer.serialize_struct("LogEntry", 28 + Class::COUNT)?;
+        let mut entry = serializer.serialize_struct("LogEntry", 29 + Class::COUNT)?;
         macro_rules! members {
             ($($name:ident)+) => { $(entry.serialize_field(stringify!($name), &self.$name)?;)+ };
         }
@@ -94,7 +96,7 @@ impl Serialize for LogEntry {
         for class in Class::ALL {
             entry.serialize_field(class.name(), &self.usage.0[class])?;
         }
-        members!(quality held_points points price_version adapter selector pricing filter error service_tier);
+        members!(quality held_points points price_version adapter selector pricing filter error service_tier left_out);
         entry.end()
     }
 }
@@ -131,6 +133,7 @@ impl From<&RequestRecord> for LogEntry {
             pricing: components.pricing.map(hex),
             filter: components.filter.map(hex),
             error: record.error.clone(),
+            left_out: record.left_out.clone(),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{self, HeaderMap};
-use tollgate_core::id::RequestId;
+use http::header::{self, HeaderMap, HeaderValue};
 use tollgate_core::json::{self, Kind, Value};
+use tollgate_core::price::ModelPrice;
 use tollgate_core::time::Timestamp;
 
 use super::carried::{self, EVENTS, JSON};
@@ -19,6 +19,7 @@ use super::exchange::{self, Asked, Translation};
 use super::mark;
 use super::platform;
 use super::read::{Inbound, own_query};
+use super::request::Request;
 use super::select::Lease;
 use crate::routing::plan::Target;
 use crate::state::memory::{Memory, Share, Spent};
@@ -45,6 +46,8 @@ pub(crate) struct ResponsePath {
     pub(crate) exchange: Option<Translation>,
     /// Room for what that holds.
     pub(crate) held: Option<Share>,
+    /// What of the request it has left out.
+    pub(crate) left_out: Option<HeaderValue>,
 }
 
 /// What an attempt sends, but for what every attempt sends.
@@ -57,7 +60,7 @@ struct Message {
     response_path: ResponsePath,
 }
 
-/// Puts the call of one attempt, made at `now` for the client's request `id`, into an envelope.
+/// Puts the call of one attempt, made at `now` for the client's `request`, into an envelope.
 ///
 /// # Errors
 /// What the client is told of a request that cannot be translated; [`ProxyError::Unavailable`] when nobody can
@@ -67,7 +70,7 @@ pub(crate) async fn request(
     inbound: &Inbound,
     target: &Target<'_>,
     lease: &Lease,
-    id: RequestId,
+    request: &Request,
     now: Timestamp,
 ) -> Result<Outbound, ProxyError> {
     let upstream = &lease.upstream;
@@ -80,7 +83,7 @@ pub(crate) async fn request(
         if lease.upstream_call == target.call {
             passed(inbound, target, lease)
         } else {
-            translated(memory, inbound, lease, (model, id, now)).await?
+            translated(memory, inbound, lease, (model, target.price, request, now)).await?
         };
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
@@ -134,7 +137,7 @@ async fn translated(
     memory: &Arc<Memory>,
     inbound: &Inbound,
     lease: &Lease,
-    (model, id, now): (&str, RequestId, Timestamp),
+    (model, price, request, now): (&str, Option<&ModelPrice>, &Request, Timestamp),
 ) -> Result<Message, ProxyError> {
     let CallKind { protocol, streaming, .. } = lease.upstream_call;
     let asked = Asked {
@@ -142,10 +145,12 @@ async fn translated(
         upstream: protocol,
         operation: inbound.operation,
         model: model.to_owned(),
-        id,
+        id: request.id,
         now_s: now.millis() / 1000,
         streaming,
         json_array: inbound.wants_array(),
+        output_limit: price.map_or(u64::MAX, |price| price.output_tokens_max.max(1)),
+        strict: request.caller.wants_strict_translation(),
     };
     let adapter = &lease.upstream.adapter;
     let (exchange, body) = exchange::begin(adapter, asked, &inbound.body, &inbound.splices).await?;
@@ -153,7 +158,8 @@ async fn translated(
     let weight = exchange.held_bytes();
     held.grow_to(weight).and_then(|()| sending.grow_to(body.len())).map_err(|Spent| ProxyError::Full)?;
     let accepted = if streaming { EVENTS } else { JSON };
-    let response_path = ResponsePath { withhold: None, exchange: Some(exchange), held: Some(held) };
+    let left_out = exchange::left_out(&exchange);
+    let response_path = ResponsePath { withhold: None, exchange: Some(exchange), held: Some(held), left_out };
     Ok(Message {
         headers: carried::headers(&inbound.headers, &[], accepted),
         query: own_query(protocol, streaming).into(),

@@ -25,7 +25,7 @@ use super::reserve::{self, Cost, Output};
 use super::select::{self, Owners};
 use super::states::Admitted;
 use super::ticket::Ticket;
-use crate::routing::plan::{Destination, Unserved};
+use crate::routing::plan::{Destination, Target, Unserved};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
@@ -66,7 +66,9 @@ pub(super) async fn admit<'r>(
         Err(refusal) => return Err(refuse(lane, request, &inbound.model, refusal)),
     };
     let (ticket, output_limit) = match cost {
-        None => (Ticket::new(Admitted { request, model, hold: None }, lane.endings.clone()), None),
+        None => {
+            (Ticket::new(Admitted { request, model, hold: None, left_out: None }, lane.endings.clone()), None)
+        }
         Some(cost) => reserve::hold(lane, request, model, &cost).await?,
     };
     if let Some(tokens) = output_limit {
@@ -142,6 +144,7 @@ fn dearest(
 ) -> Result<Cost, ProxyError> {
     let pricing = request.policies.pricing.as_deref().ok_or(ProxyError::Policy("pricing"))?;
     let limits = &shared.settings.limits;
+    let own_words = destination.targets().any(Target::is_in_own_words);
     for target in destination.targets().filter(|target| target.is_in_own_words()) {
         let Some(price) = target.price else { continue };
         inbound.extras.check(&inbound.model, price, &limits.unpriced_allowed)?;
@@ -154,7 +157,7 @@ fn dearest(
         owners: select::owners(destination, directory, &request.caller),
         input_tokens: request
             .input_estimate
-            .saturating_add(inbound.extras.unseen_tokens(limits.unseen_prompt_tokens)),
+            .saturating_add(inbound.extras.unseen_tokens(limits.unseen_prompt_tokens, own_words)),
         output_tokens_max: output.most.saturating_mul(output.answers),
         extras: &inbound.extras,
         at: request.at,

@@ -38,6 +38,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 const NO: HeaderValue = HeaderValue::from_static("false");
 
+/// Names what of the request its translation has left out.
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-tollgate-left-out");
+
 /// Turns an upstream's answer into the client's.
 pub(super) async fn begin(
     (limits, memory): (&Limits, &Arc<Memory>),
@@ -48,16 +51,19 @@ pub(super) async fn begin(
     ticket: Ticket<Attempting>,
 ) -> Result<Response<Outgoing>, ProxyError> {
     let Reply { head, first, body, events, legible } = reply;
-    let ResponsePath { withhold, mut exchange, held } = response_path;
+    let ResponsePath { withhold, mut exchange, held, left_out } = response_path;
     let mut window = ticket.request().screen().filter(|_| has_words(inbound)).and_then(Window::new);
     // Into what is passed on within its packing no word can be put.
     let packed = exchange.is_none() && head.headers.contains_key(header::CONTENT_ENCODING);
     let told_events =
         if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events && !packed };
-    let headers = match exchange {
+    let mut headers = match exchange {
         None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
+    if let Some(names) = left_out {
+        headers.insert(LEFT_OUT, names);
+    }
     let meter = meter(inbound, &lease, (events, legible), withhold).within(memory.share());
     let ticket = ticket.answer(lease, head.status, meter);
     let mut flow = Flow::new(body, first, ticket, (events, told_events), limits);

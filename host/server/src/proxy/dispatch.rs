@@ -130,6 +130,7 @@ impl Dispatch<'_> {
                 Ok(made) => made,
                 Err(error) => return Err(unmade(ticket, error)),
             };
+            ticket.leave_out(response_path.left_out.clone());
             match sent {
                 Ok(reply) => {
                     attempt.succeed(&mut ticket, &reply);
@@ -213,12 +214,13 @@ impl Dispatch<'_> {
         let now = self.lane.now();
         let memory = &self.lane.shared.memory;
         let Outbound { mut envelope, sending: _sending, response_path } =
-            adapt::request(memory, self.inbound, target, lease, request.id, now).await?;
+            adapt::request(memory, self.inbound, target, lease, request, now).await?;
         envelope.body.tell(sent);
         trace::note(request.trace(), "adapt", || {
             detail!({
                 "provider": &*lease.upstream.name, "model": &*tier.model, "upstream_model": envelope.model,
                 "protocol": lease.upstream_call.protocol.name(), "translated": response_path.exchange.is_some(),
+                "left_out": response_path.left_out.as_ref().and_then(|names| names.to_str().ok()),
             })
         });
         // What is changed on its way has to be plain.

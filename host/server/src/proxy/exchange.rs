@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HeaderValue;
 use tollgate_core::id::RequestId;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{Adapter, Begun, CallError, Exchange, Reply, Terms};
@@ -17,6 +18,9 @@ use super::taps::any_failure;
 use super::values::Values;
 use crate::transport::body::{Chained, Splice};
 
+/// Most that a client is told of what was left out.
+const LEFT_OUT_BYTES_MAX: usize = 1024;
+
 /// What a translation is told beside the body; see [`Terms`].
 pub(super) struct Asked {
     pub(super) client: Protocol,
@@ -27,6 +31,8 @@ pub(super) struct Asked {
     pub(super) now_s: u64,
     pub(super) streaming: bool,
     pub(super) json_array: bool,
+    pub(super) output_limit: u64,
+    pub(super) strict: bool,
 }
 
 /// A translation under way: an exchange, and what of its bodies stays with the host.
@@ -149,6 +155,8 @@ fn begun(
         now_s: asked.now_s,
         streaming: asked.streaming,
         json_array: asked.json_array,
+        output_limit: asked.output_limit,
+        strict: asked.strict,
     };
     let mut values = Values::new();
     let left = match asked.operation {
@@ -173,6 +181,13 @@ fn begun(
         if asked.client == Protocol::OpenaiResponses { conversation(asked.client, body) } else { None };
     values.forget(&said.map_or(0..body.len(), |said| said.range()));
     Ok((Translation { exchange, values }, sent))
+}
+
+/// What a translation has left out, as a header tells it: what a component says is bounded, and on one line.
+pub(super) fn left_out(exchange: &Exchange) -> Option<HeaderValue> {
+    let printable = |symbol: &char| matches!(symbol, ' '..='~');
+    let names: String = exchange.left_out().chars().filter(printable).take(LEFT_OUT_BYTES_MAX).collect();
+    HeaderValue::try_from(names.trim()).ok().filter(|names| !names.is_empty())
 }
 
 /// A whole answer in the client's protocol.

@@ -32,6 +32,8 @@ pub(crate) struct Extras {
     unseen: bool,
     /// Searches that a chat begins with: its answer does not state them.
     searches: u64,
+    /// Of these, items and conversations that their own provider keeps alone.
+    kept: bool,
     /// Prompt tokens that pictures and the results of tools may have.
     added_tokens: u64,
     /// What the gateway counts itself.
@@ -77,8 +79,8 @@ impl Extras {
                 | b"conversation"
                 | b"cachedContent"
                 | b"cached_content"
-                | b"previous_interaction_id" => extras.unseen |= is_set(body, *value),
-                b"prompt" if protocol == Protocol::OpenaiResponses => extras.unseen |= is_set(body, *value),
+                | b"previous_interaction_id" => extras.kept |= is_set(body, *value),
+                b"prompt" if protocol == Protocol::OpenaiResponses => extras.kept |= is_set(body, *value),
                 b"reasoning" | b"reasoning_effort" | b"thinking" => extras.thinks |= is_set(body, *value),
                 b"generationConfig" | b"generation_config" => extras.generation(body, *value),
                 b"modalities" | b"response_modalities" => extras.modalities(body, *value),
@@ -88,6 +90,7 @@ impl Extras {
         if let Some(most) = uses_max {
             extras.asked.iter_mut().for_each(|asked| asked.uses = asked.uses.min(most));
         }
+        extras.kept |= below.items > 0;
         extras.unseen |= below.files > 0 || below.documents && below.remote > 0;
         let results: u64 = extras.asked.iter().map(|asked| asked.uses).sum();
         extras.added_tokens = results.saturating_add(below.remote).saturating_mul(RESULT_TOKENS);
@@ -278,12 +281,14 @@ impl Extras {
 
     /// Whether the prompt has more than what the body shows.
     pub(super) const fn hides_of_prompt(&self) -> bool {
-        self.unseen || self.added_tokens > 0
+        self.unseen || self.kept || self.added_tokens > 0
     }
 
-    /// Prompt tokens that the body does not show; `named` stands for a file, a conversation or a cache.
-    pub(super) const fn unseen_tokens(&self, named: u64) -> u64 {
-        self.added_tokens.saturating_add(if self.unseen { named } else { 0 })
+    /// Prompt tokens that the body does not show; `named` stands for a file, a conversation or a cache. Who does not get
+    /// the request in the client's `own_words` is told of no conversation and no item that its provider keeps.
+    pub(super) const fn unseen_tokens(&self, named: u64, own_words: bool) -> u64 {
+        let hides = self.unseen || self.kept && own_words;
+        self.added_tokens.saturating_add(if hides { named } else { 0 })
     }
 }
 
@@ -320,6 +325,8 @@ pub(super) struct Below<'a> {
     hosted: Vec<usize>,
     /// Files that are named and not sent.
     files: u64,
+    /// Items of earlier answers that are named and not sent.
+    items: u64,
     /// Addresses from which the provider fetches something.
     remote: u64,
     documents: bool,
@@ -339,6 +346,7 @@ impl<'a> Below<'a> {
             typed,
             hosted: Vec::new(),
             files: 0,
+            items: 0,
             remote: 0,
             documents: false,
             prompt,
@@ -355,7 +363,7 @@ impl<'a> Below<'a> {
             b"\"function\"" | b"\"custom\"" | b"\"message\"" | b"\"text\"" | b"\"string\""
             | b"\"object\"" => {}
             b"\"document\"" => self.documents = true,
-            b"\"item_reference\"" => self.files += 1,
+            b"\"item_reference\"" => self.items += 1,
             _ if self.typed && depth <= 3 => self.hosted.push(value.start),
             _ => {}
         }
@@ -465,7 +473,7 @@ mod tests {
     #[test]
     fn what_is_named_and_not_sent_is_counted() {
         let tokens = |body: &str| {
-            extras(Protocol::OpenaiResponses, Operation::Generate, body).unseen_tokens(1_000_000)
+            extras(Protocol::OpenaiResponses, Operation::Generate, body).unseen_tokens(1_000_000, true)
         };
         assert_eq!(tokens(r#"{"input":[{"content":[{"type":"input_text","text":"file_id"}]}]}"#), 0);
         assert_eq!(
@@ -474,6 +482,9 @@ mod tests {
         );
         assert_eq!(tokens(r#"{"input":[{"type":"item_reference","id":"a"}]}"#), 1_000_000);
         assert_eq!(tokens(r#"{"previous_response_id":"resp_1"}"#), 1_000_000);
+        let kept = r#"{"conversation":"conv_1"}"#;
+        let translated = extras(Protocol::OpenaiResponses, Operation::Generate, kept).unseen_tokens(9, false);
+        assert_eq!(translated, 0, "nobody else is told of it");
         assert_eq!(tokens(r#"{"previous_response_id":null,"conversation":null}"#), 0);
         assert_eq!(tokens(r#"{"input":[{"content":[{"image_url":"https://a/b.png"}]}]}"#), 4_096);
         assert_eq!(tokens(r#"{"input":[{"content":[{"image_url":"data:image/png;base64,AA"}]}]}"#), 0);

@@ -197,6 +197,7 @@ fn record(
         receipt,
         filter_hash: facts.filter_hash.map(Vec::from),
         error: facts.error.as_deref().map(str::to_owned),
+        left_out: facts.left_out.map(str::to_owned),
         ..RequestRecord::new(request.id, request.caller.user, request.at)
     }
 }

@@ -332,7 +332,10 @@ async fn claim(
         }
         let cover = cost.cover(terms);
         let hold = Some(Hold { granted, priced: cost.priced.clone(), cover });
-        Ticket::new(Admitted { request, model: Arc::clone(model), hold }, lane.endings.clone())
+        Ticket::new(
+            Admitted { request, model: Arc::clone(model), hold, left_out: None },
+            lane.endings.clone(),
+        )
     };
     lane.shared.accounts.hold(order, &lane.durable, request, own).await.map_err(|not_held| match not_held {
         NotHeld::Refused(request, refused) => Unheld::Refused(request, refused),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::HeaderValue;
 use tokio::time::Instant;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::CredentialId;
@@ -67,6 +68,8 @@ pub(crate) struct Admitted {
     pub(crate) model: Arc<str>,
     /// What is reserved, where it is billed.
     pub(crate) hold: Option<Hold>,
+    /// What of it the last translation has left out.
+    pub(crate) left_out: Option<HeaderValue>,
 }
 
 /// A request that is tried at one target after the other.
@@ -192,6 +195,11 @@ impl Attempting {
     pub(crate) fn worked(&self) -> Option<Duration> {
         let underway = self.current.as_ref().filter(|underway| underway.sent.load(Ordering::Relaxed))?;
         Some(underway.begun.elapsed())
+    }
+
+    /// The translation for this attempt has left out these members.
+    pub(crate) fn leave_out(&mut self, names: Option<HeaderValue>) {
+        self.admitted.left_out = names;
     }
 
     /// An attempt has met its first byte, or failed.
@@ -380,6 +388,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) filter_hash: Option<TextHash>,
     /// What went wrong, for the operator.
     pub(crate) error: Option<Cow<'a, str>>,
+    /// What of it was not sent on.
+    pub(crate) left_out: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
@@ -396,6 +406,7 @@ impl<'a> Facts<'a> {
             first_byte: None,
             filter_hash: None,
             error: None,
+            left_out: admitted.left_out.as_ref().and_then(|names| names.to_str().ok()),
         }
     }
 }
@@ -415,6 +426,7 @@ impl Ended {
                 first_byte: None,
                 filter_hash: refused.filter_hash,
                 error: Some(refused.error.message().into()),
+                left_out: None,
             },
             Self::Unanswered { attempting, status, error, .. } => Facts {
                 attempts: attempting.attempts,

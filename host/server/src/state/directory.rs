@@ -8,6 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
+use tollgate_core::limits::Translation;
 use tollgate_core::price::{PriceRate, PriceSchedule};
 use tollgate_core::time::Timestamp;
 
@@ -65,6 +66,11 @@ impl Caller {
     /// Whether this provider may serve calls with the key.
     pub(crate) fn may_use(&self, provider: &str) -> bool {
         self.limited.as_ref().is_none_or(|limited| limited.limits.allows_provider(provider))
+    }
+
+    /// Whether hints that another protocol lacks are refused, and not left out.
+    pub(crate) fn wants_strict_translation(&self) -> bool {
+        self.limited.as_ref().is_some_and(|limited| limited.limits.translation == Translation::Strict)
     }
 
     /// The caller of a dry run: another account and key, in the place of a caller whose limits and credentials apply.

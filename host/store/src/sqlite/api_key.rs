@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tollgate_core::id::{ApiKeyId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits, Translation};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
@@ -24,7 +24,7 @@ use crate::sqlite::sums::sum;
 /// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
     protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
-    context_management, keep_bodies FROM api_key";
+    context_management, translation, keep_bodies FROM api_key";
 
 /// What was used with keys; a condition follows.
 fn uses() -> String {
@@ -77,7 +77,8 @@ fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
     };
     let window = number()?;
     let context = ContextLimit { window, enabled: row.get()? };
-    Some(KeyLimits { protocols, providers, models, context, rates })
+    let translation = row.get::<Option<&str>>()?.map_or(Some(Translation::default()), Translation::named)?;
+    Some(KeyLimits { protocols, providers, models, context, translation, rates })
 }
 
 fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
@@ -104,7 +105,8 @@ fn numbers(limits: &KeyLimits) -> [Option<i64>; 5] {
 }
 
 const UPDATE_LIMITS: &str = "UPDATE api_key SET protocols = ?, providers = ?, models = ?, requests_per_minute = ?, \
-    tokens_per_minute = ?, tokens_per_day = ?, concurrency = ?, context_window = ?, context_management = ? WHERE id = ?";
+    tokens_per_minute = ?, tokens_per_day = ?, concurrency = ?, context_window = ?, context_management = ?, translation = ? \
+    WHERE id = ?";
 
 async fn write_limits(
     connection: &mut SqliteConnection,
@@ -118,7 +120,9 @@ async fn write_limits(
     for number in numbers(limits) {
         query = query.bind(number);
     }
-    let query = query.bind(limits.context.enabled).bind(key.as_bytes().as_slice());
+    let translation =
+        Some(limits.translation.name()).filter(|_| limits.translation != Translation::default());
+    let query = query.bind(limits.context.enabled).bind(translation).bind(key.as_bytes().as_slice());
     query.execute(connection).await.doing("limiting an API key")?;
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 
 pub(crate) const COLUMNS: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, adapter, \
-    selector, pricing, filter, receipt, filter_hash, error, started_at \
+    selector, pricing, filter, receipt, filter_hash, error, started_at, left_out \
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
 
 #[async_trait]
@@ -178,6 +178,7 @@ pub(crate) fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
         filter_hash: row.get()?,
         error: row.get()?,
         started_at: Timestamp::from_millis(row.u64()?),
+        left_out: row.get()?,
     })
 }
 

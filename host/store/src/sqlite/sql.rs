@@ -65,8 +65,8 @@ const TRANSFER_WIDTH: usize = 11;
 
 const RECORD_COLUMNS: &str = "request, user_id, api_key, protocol, operation, provider, model, credential, outcome, \
     status, attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, components, receipt, filter_hash, error, \
-    started_at, shape";
-const RECORD_WIDTH: usize = 26;
+    started_at, shape, left_out";
+const RECORD_WIDTH: usize = 27;
 
 const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, failed, charge, last_at";
 const COUNTER_WIDTH: usize = 9;
@@ -77,7 +77,7 @@ const UNITS_WIDTH: usize = 7;
 const USE_COLUMNS: &str = "request, attempt, credential, lender, model, at_ms";
 const USE_WIDTH: usize = 6;
 
-/// Rows of one insertion: with this many of each kind it has 30,720 arguments, of the 32,766 that SQLite allows.
+/// Rows of one insertion: with this many of each kind it has 31,232 arguments, of the 32,766 that SQLite allows.
 const TRANSFERS_MAX: usize = 1024;
 const OTHERS_MAX: usize = 512;
 /// Most transfers of one entry: a settlement with an overrun, a bad debt and an earning.
@@ -431,6 +431,7 @@ impl Binds {
         self.add(record.error.as_deref());
         self.add(stored(record.started_at.millis()));
         self.add(known.shape);
+        self.add(record.left_out.as_deref());
     }
 }
 

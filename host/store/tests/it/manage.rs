@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tollgate_core::id::{ApiKeyId, RequestId, UserId};
-use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits};
+use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits, Translation};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::{ModelPrice, Rates, Tier, TierFactors};
 use tollgate_core::protocol::{Operation, Owner, Protocol};
@@ -41,6 +41,7 @@ fn limits() -> KeyLimits {
         providers: vec!["google".to_owned(), "openai".to_owned()],
         models: vec!["gpt-*".to_owned(), "o3".to_owned()],
         context: ContextLimit { enabled: true, window: Some(5) },
+        translation: Translation::Strict,
         rates: RateLimits {
             requests_per_minute: Some(1),
             tokens_per_minute: Some(2),

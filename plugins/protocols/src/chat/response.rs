@@ -5,6 +5,7 @@ use crate::chat::request::google_signature;
 use crate::json::{Node, Number, Object, Text, Writer};
 use crate::model::{
     Arguments, Body, Call, Candidate, Citation, Finish, Part, Refused, Response, Signature, TokenLogprob,
+    ToolKind,
 };
 use crate::openai::{ChatUsage, ResponsesUsage};
 use crate::openai_terms::{self, Totals};
@@ -210,7 +211,7 @@ pub(crate) fn print(response: Response<'_>, context: &Context) -> String {
         w.field("model", context.answer_model(response.model));
         w.array_at("choices", |w| {
             for (index, candidate) in (0_u64..).zip(&response.candidates) {
-                w.object(|w| print_candidate(w, index, candidate));
+                w.object(|w| print_candidate(w, index, candidate, context));
             }
         });
         if response.usage.quality != Quality::Missing {
@@ -221,12 +222,12 @@ pub(crate) fn print(response: Response<'_>, context: &Context) -> String {
     writer.take()
 }
 
-fn print_candidate(w: &mut Writer, index: u64, candidate: &Candidate<'_>) {
+fn print_candidate(w: &mut Writer, index: u64, candidate: &Candidate<'_>, context: &Context) {
     let answer = Answer::of(&candidate.parts);
     w.field("index", index);
     w.object_at("message", |w| {
         w.field("role", "assistant");
-        answer.print(w);
+        answer.print(w, context);
     });
     if candidate.logprobs.is_empty() {
         w.null("logprobs");
@@ -280,7 +281,7 @@ impl<'s, 'a> Answer<'s, 'a> {
         answer
     }
 
-    fn print(&self, w: &mut Writer) {
+    fn print(&self, w: &mut Writer, context: &Context) {
         match &self.text {
             Some(text) => w.field("content", text),
             None => w.null("content"),
@@ -297,7 +298,7 @@ impl<'s, 'a> Answer<'s, 'a> {
         self.print_thoughts(w);
         if !self.calls.is_empty() {
             w.array_at("tool_calls", |w| {
-                self.calls.iter().for_each(|call| w.object(|w| print_call(w, call)))
+                self.calls.iter().for_each(|call| w.object(|w| print_call(w, call, context)))
             });
         }
     }
@@ -359,14 +360,23 @@ pub(in crate::chat) fn print_citation(w: &mut Writer, citation: &Citation<'_>) {
     });
 }
 
-fn print_call(w: &mut Writer, call: &Call<'_>) {
+fn print_call(w: &mut Writer, call: &Call<'_>, context: &Context) {
+    let (kind, arguments) = kind_members(context.kind_of(&call.name));
     w.field("id", &call.id);
-    w.field("type", "function");
-    w.object_at("function", |w| {
-        w.field("name", &call.name);
-        w.field("arguments", call.arguments.encoded());
+    w.field("type", kind);
+    w.object_at(kind, |w| {
+        w.field("name", context.client_name(&call.name));
+        match &call.arguments {
+            Arguments::Encoded(input) if kind == "custom" => w.field(arguments, input),
+            other => w.field(arguments, other.encoded()),
+        }
     });
     print_signature(w, call.signature.as_ref());
+}
+
+/// The member of a call that says what is called, and the one in it that says with what.
+pub(in crate::chat) fn kind_members(kind: ToolKind) -> (&'static str, &'static str) {
+    if kind == ToolKind::Custom { ("custom", "input") } else { ("function", "arguments") }
 }
 
 /// What Gemini wants back with a call, where Google's own layer puts it.

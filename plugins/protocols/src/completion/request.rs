@@ -10,7 +10,8 @@ use crate::openai_terms::option;
 /// What is not a request of this protocol, or cannot be said as a conversation.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
-    body.leave_out(&["model", "user"]);
+    body.leave_out(&["model"]);
+    body.mention(&["user"]);
     let mut request = Request::default();
     let prompt = body.need("prompt")?;
     let part = Part { body: Body::text(text(&prompt)?), cache: None, path: prompt.place() };
@@ -44,8 +45,7 @@ fn text<'a>(prompt: &Node<'a, '_>) -> Result<Text<'a>, Refused> {
 
 fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
     let sampling = &mut request.sampling;
-    let limit = body.take("max_tokens");
-    sampling.max_tokens = limit.map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.max_tokens = option(body.take("max_tokens"), Node::whole)?;
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
     sampling.top_p =
         option(body.take("top_p"), |node| node.number())?.filter(|p| p.value.approximate() != 1.0);
@@ -79,9 +79,5 @@ fn refuse_others(body: &Object<'_, '_>) -> Result<(), Refused> {
     if let Some(top) = body.take("logprobs").filter(|top| top.whole() != Ok(0)) {
         return Err(top.refuse("cannot be had here: ask in a conversation (`/v1/chat/completions`)"));
     }
-    if let Some(bias) = body.take("logit_bias") {
-        let refused = bias.refuse("tokens have other numbers at another model");
-        bias.object()?.rest(|_, _| Err(refused.clone()))?;
-    }
-    Ok(())
+    body.hints(&["logit_bias"])
 }

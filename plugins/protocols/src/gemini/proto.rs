@@ -13,6 +13,12 @@ pub(crate) trait Proto<'a> {
     /// # Errors
     /// It is not there.
     fn need_field(&self, name: &'static str) -> Result<Node<'a, '_>, Refused>;
+
+    /// Leaves out members without which the answer is one as well.
+    ///
+    /// # Errors
+    /// Nothing may be left out.
+    fn hint_fields(&self, names: &[&'static str]) -> Result<(), Refused>;
 }
 
 impl<'a> Proto<'a> for Object<'a, '_> {
@@ -26,6 +32,11 @@ impl<'a> Proto<'a> for Object<'a, '_> {
 
     fn need_field(&self, name: &'static str) -> Result<Node<'a, '_>, Refused> {
         self.field(name).ok_or_else(|| self.lacks(name))
+    }
+
+    fn hint_fields(&self, names: &[&'static str]) -> Result<(), Refused> {
+        let mut given = names.iter().filter_map(|name| self.field(name));
+        given.try_for_each(|node| node.hint("only Gemini knows it"))
     }
 }
 

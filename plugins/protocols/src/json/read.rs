@@ -14,13 +14,16 @@ use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Number, Raw, Text};
-use crate::model::{At, Refused};
+use crate::model::{At, LeftOut, Refused};
+
+/// What is wrong with a member that nobody takes.
+const NO_EQUIVALENT: &str = "has no equivalent in the upstream's protocol";
 
 /// Where a value is in its document: `messages[2].content`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Path<'p> {
-    /// The document.
-    Root,
+    /// The document, and where it is noted what of it is left out.
+    Root(Option<&'p LeftOut>),
     /// A member of the object at a path.
     Member(&'p Path<'p>, &'p str),
     /// An element of the array at a path.
@@ -30,11 +33,33 @@ pub(crate) enum Path<'p> {
 impl fmt::Display for Path<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root => Ok(()),
-            Self::Member(Self::Root, name) => formatter.write_str(name),
+            Self::Root(_) => Ok(()),
+            Self::Member(Self::Root(_), name) => formatter.write_str(name),
             Self::Member(parent, name) => write!(formatter, "{parent}.{name}"),
             Self::Index(parent, index) => write!(formatter, "{parent}[{index}]"),
         }
+    }
+}
+
+impl Path<'_> {
+    fn notes(&self) -> Option<&LeftOut> {
+        match self {
+            Self::Root(notes) => *notes,
+            Self::Member(parent, _) | Self::Index(parent, _) => parent.notes(),
+        }
+    }
+
+    /// Notes that what stands here is left out.
+    fn mention(&self) {
+        if let Some(notes) = self.notes() {
+            notes.mention(&self.to_string());
+        }
+    }
+
+    /// # Errors
+    /// Nothing may be left out.
+    fn hint(&self, why: impl Into<Cow<'static, str>>) -> Result<(), Refused> {
+        self.notes().map_or(Ok(()), |notes| notes.hint(&self.to_string(), why))
     }
 }
 
@@ -54,7 +79,33 @@ impl<'a, 'p> Node<'a, 'p> {
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::new("", "the body is not UTF-8 text"))?;
         let raw: &RawValue = serde_json::from_str(text)
             .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
-        Ok(Self { raw: raw.get(), path: Path::Root })
+        Ok(Self { raw: raw.get(), path: Path::Root(None) })
+    }
+
+    /// The same document, of which `notes` tell what is left out.
+    pub(crate) const fn noting(self, notes: &'p LeftOut) -> Self {
+        Self { raw: self.raw, path: Path::Root(Some(notes)) }
+    }
+
+    /// Notes that this value is left out, because it says nothing to the upstream, or what it does anyway.
+    pub(crate) fn mention(&self) {
+        self.path.mention();
+    }
+
+    /// Leaves this value out, because the answer is one without it.
+    ///
+    /// # Errors
+    /// Nothing may be left out.
+    pub(crate) fn hint(&self, why: impl Into<Cow<'static, str>>) -> Result<(), Refused> {
+        self.path.hint(why)
+    }
+
+    /// Whether it asks for nothing at all.
+    fn is_nothing(&self) -> bool {
+        matches!(self.raw, "null" | "false" | "\"\"") || {
+            let inside = self.raw.get(1..self.raw.len() - 1).unwrap_or("-");
+            self.raw.starts_with(['{', '[']) && inside.trim().is_empty()
+        }
     }
 
     /// An error that names this value.
@@ -226,6 +277,34 @@ impl<'a, 'p> Node<'a, 'p> {
     }
 }
 
+/// Levels below which a place is not looked for.
+const LEVELS_MAX: usize = 32;
+
+/// The place of what stands at this byte of a document.
+pub(crate) fn place_at(document: &str, at: usize) -> String {
+    let mut path = String::new();
+    let mut raw = document.trim_start();
+    for _ in 0..LEVELS_MAX {
+        let holds = |part: &str| {
+            let start = part.as_ptr() as usize - document.as_ptr() as usize;
+            (start..start + part.len()).contains(&at)
+        };
+        let node = Node { raw, path: Path::Root(None) };
+        if let Ok(object) = node.object() {
+            let Some(member) = object.members.iter().find(|member| holds(member.raw)) else { break };
+            path.push_str(if path.is_empty() { "" } else { "." });
+            path.push_str(&member.name);
+            raw = member.raw;
+        } else {
+            let elements = node.elements().unwrap_or_default();
+            let Some(index) = elements.iter().position(|element| holds(element.get())) else { break };
+            path.push_str(&format!("[{index}]"));
+            raw = elements[index].get();
+        }
+    }
+    path
+}
+
 struct Elements;
 
 impl<'de> Visitor<'de> for Elements {
@@ -330,13 +409,29 @@ impl<'a> Object<'a, '_> {
         }
     }
 
+    /// Takes members that say nothing to the upstream, or what it does anyway, and notes those that are there.
+    pub(crate) fn mention(&self, names: &[&'static str]) {
+        for node in names.iter().filter_map(|name| self.take(name)).filter(|node| !node.is_nothing()) {
+            node.mention();
+        }
+    }
+
+    /// Leaves out members without which the answer is one as well, and notes those that are there.
+    ///
+    /// # Errors
+    /// Nothing may be left out.
+    pub(crate) fn hints(&self, names: &[&'static str]) -> Result<(), Refused> {
+        let mut given = names.iter().filter_map(|name| self.take(name)).filter(|node| !node.is_nothing());
+        given.try_for_each(|node| node.hint(NO_EQUIVALENT))
+    }
+
     /// # Errors
     /// A member was not taken: it is not known what it means at the upstream.
     pub(crate) fn finish(&self) -> Result<(), Refused> {
         let left = self.members.iter().find(|member| !member.taken.get() && member.raw != "null");
         left.map_or(Ok(()), |member| {
             let again = self.members.iter().any(|other| other.taken.get() && other.name == member.name);
-            let why = if again { "is given twice" } else { "has no equivalent in the upstream's protocol" };
+            let why = if again { "is given twice" } else { NO_EQUIVALENT };
             Err(Refused::new(Path::Member(&self.path, &member.name).to_string(), why))
         })
     }

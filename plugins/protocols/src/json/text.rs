@@ -37,6 +37,15 @@ impl<'a> Text<'a> {
         self.0.is_empty()
     }
 
+    /// Whether no sign of it shows, without reading more of it than the first that does.
+    pub(crate) fn is_blank(&self) -> bool {
+        let mut rest = self.0.trim_start();
+        while let Some(behind) = ["\\n", "\\r", "\\t"].iter().find_map(|escape| rest.strip_prefix(escape)) {
+            rest = behind.trim_start();
+        }
+        rest.is_empty()
+    }
+
     /// The characters. Half a surrogate pair becomes U+FFFD.
     pub(crate) fn decode(&self) -> Cow<'_, str> {
         if !self.0.contains('\\') {
@@ -194,6 +203,19 @@ mod tests {
             let mut literal = String::new();
             super::quote(text, &mut literal);
             assert_eq!(serde_json::from_str::<String>(&literal).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_text_is_blank_as_long_as_nothing_shows() {
+        for (text, expected) in [
+            ("", true),
+            (" \u{a0}\u{3000}", true),
+            ("\\n \\r\\n\\t", true),
+            ("\\n.", false),
+            ("\\\\n", false),
+        ] {
+            assert_eq!(Text::escaped(text).is_blank(), expected, "{text}");
         }
     }
 

@@ -34,20 +34,40 @@ impl Writer {
 
     /// An object. What `members` returns is passed on.
     pub(crate) fn object<R>(&mut self, members: impl FnOnce(&mut Self) -> R) -> R {
-        self.separate();
-        self.out.push('{');
+        self.begin_object();
         let result = members(self);
-        self.out.push('}');
+        self.end_object();
         result
     }
 
     /// An array. What `elements` returns is passed on.
     pub(crate) fn array<R>(&mut self, elements: impl FnOnce(&mut Self) -> R) -> R {
+        self.begin_array();
+        let result = elements(self);
+        self.end_array();
+        result
+    }
+
+    /// Begins an object; its members and [`Writer::end_object`] follow.
+    pub(crate) fn begin_object(&mut self) {
+        self.separate();
+        self.out.push('{');
+    }
+
+    /// Ends an object.
+    pub(crate) fn end_object(&mut self) {
+        self.out.push('}');
+    }
+
+    /// Begins an array; its elements and [`Writer::end_array`] follow.
+    pub(crate) fn begin_array(&mut self) {
         self.separate();
         self.out.push('[');
-        let result = elements(self);
+    }
+
+    /// Ends an array.
+    pub(crate) fn end_array(&mut self) {
         self.out.push(']');
-        result
     }
 
     /// A member that is an object.

@@ -6,24 +6,27 @@
 
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod left_out;
+pub(crate) mod media;
 pub(crate) mod part;
 pub(crate) mod replay;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod tool;
 
 use std::borrow::Cow;
 use std::fmt;
 
 pub(crate) use error::Failed;
 pub(crate) use event::{Delta, Event, Start, StreamReader, StreamWriter};
+pub(crate) use left_out::LeftOut;
 pub(crate) use part::{
     Arguments, Body, CacheMark, Call, Citation, Outcome, Part, Role, Signature, Source, Turn,
 };
 pub(crate) use replay::{Gathered, replay, replay_all};
-pub(crate) use request::{
-    Allowed, Budget, Effort, Format, Reasoning, Request, Sampling, Schema, Tier, Tool, ToolChoice,
-};
+pub(crate) use request::{Budget, Effort, Format, Reasoning, Request, Sampling, Schema, Tier};
 pub(crate) use response::{Candidate, Finish, Response, TokenLogprob};
+pub(crate) use tool::{Alias, Allowed, Tool, ToolChoice, ToolKind, joined_name};
 
 /// Why a request cannot be translated: the client's mistake, to be answered with 400.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refused;
-use crate::json::{Node, Number, Raw, Text, Writer};
+use crate::json::{Node, Number, Raw, Text, Writer, without_halves};
 use tollgate_plugin::types::Protocol;
 
 /// The role of a turn.
@@ -28,6 +28,29 @@ impl<'a> Turn<'a> {
     /// Whether tools answer in it.
     pub(crate) fn has_outcomes(&self) -> bool {
         self.role == Role::User && self.parts.iter().any(Part::is_outcome)
+    }
+
+    /// The ids of its calls, with their places.
+    pub(crate) fn calls_at(&self) -> impl Iterator<Item = (Cow<'a, str>, Box<str>)> {
+        self.parts.iter().filter_map(|part| match &part.body {
+            Body::Call(call) => Some((call.id.clone(), part.path.clone())),
+            _ => None,
+        })
+    }
+
+    /// # Errors
+    /// A tool answers none of these calls.
+    pub(crate) fn check_outcomes(&self, calls: &[(Cow<'a, str>, Box<str>)]) -> Result<(), Refused> {
+        let stray = self.parts.iter().find(|part| match &part.body {
+            Body::Outcome(outcome) => !calls.iter().any(|call| call.0 == outcome.id),
+            _ => false,
+        });
+        stray.map_or(Ok(()), |part| Err(part.refuse("answers no call of the turn before it")))
+    }
+
+    /// Whether a tool answers this call in it.
+    pub(crate) fn answers(&self, call: &str) -> bool {
+        self.parts.iter().any(|part| matches!(&part.body, Body::Outcome(outcome) if outcome.id == call))
     }
 
     /// What it asks tools to do.
@@ -223,6 +246,10 @@ impl Arguments<'_> {
                 if text.trim().is_empty() {
                     return Some(Cow::Borrowed("{}"));
                 }
+                let text = match without_halves(&text).0 {
+                    Cow::Borrowed(_) => text,
+                    Cow::Owned(whole) => Cow::Owned(whole),
+                };
                 let is_object = Node::document(text.as_bytes()).is_ok_and(|document| document.is_object());
                 is_object.then_some(text)
             }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{At, CacheMark, Part, Refused, Role, Turn};
+use super::{At, Body, CacheMark, LeftOut, Outcome, Part, Refused, Role, Tool, ToolChoice, Turn};
 use crate::json::{Number, Text};
 
 /// A request of any protocol.
@@ -23,17 +23,109 @@ pub(crate) struct Request<'a> {
     pub(crate) sampling: Sampling<'a>,
     pub(crate) reasoning: Reasoning,
     /// Who the client's own user is, for the provider's abuse detection.
-    pub(crate) user: Option<Text<'a>>,
+    pub(crate) user: Option<At<Text<'a>>>,
     pub(crate) tier: Option<At<Tier>>,
     /// `low` or `high`.
     pub(crate) verbosity: Option<At<Text<'a>>>,
     /// OpenAI's hint about which requests share a cache.
-    pub(crate) cache_key: Option<Text<'a>>,
+    pub(crate) cache_key: Option<At<Text<'a>>>,
     /// Whether everything up to the last part should be cached.
     pub(crate) cache: Option<CacheMark>,
+    /// What of it is not sent.
+    pub(crate) left_out: LeftOut,
 }
 
+/// Stands for what a tool never answered.
+const NO_ANSWER: &str = "(no answer)";
+
 impl<'a> Request<'a> {
+    /// Leaves out a wish without which the answer is one as well.
+    ///
+    /// # Errors
+    /// Nothing may be left out.
+    pub(crate) fn leave<T>(&self, wish: Option<&At<T>>, why: &'static str) -> Result<(), Refused> {
+        wish.map_or(Ok(()), |given| self.left_out.hint(&given.path, why))
+    }
+
+    /// Notes an option that is not sent.
+    pub(crate) fn mention<T>(&self, option: Option<&At<T>>) {
+        option.into_iter().for_each(|given| self.left_out.mention(&given.path));
+    }
+
+    /// Notes marks of caches, for an upstream that caches what repeats by itself.
+    pub(crate) fn mention_caches(&self) {
+        let parts = self.turns.iter().flat_map(|turn| &turn.parts);
+        let marked = parts.filter(|part| part.cache.is_some()).map(|part| &*part.path);
+        let tools = self.tools.iter().filter(|tool| tool.cache.is_some()).map(Tool::place);
+        if let Some(place) = marked.chain(tools).next() {
+            self.left_out.mention(&[place, ".cache_control"].concat());
+        } else if self.cache.is_some() {
+            self.left_out.mention("cache_control");
+        }
+    }
+
+    /// Notes how hard to think, for a model that does not.
+    pub(crate) fn mention_reasoning(&self) {
+        self.mention(self.reasoning.effort.as_ref());
+        self.mention(self.reasoning.budget.as_ref());
+    }
+
+    /// Asks for no more than the model can write.
+    pub(crate) fn limit_output(&mut self, most: u64, notes: &LeftOut) {
+        if let Some(limit) = self.sampling.max_tokens.as_mut().filter(|limit| limit.value > most) {
+            limit.value = most;
+            notes.mention(&limit.path);
+        }
+    }
+
+    /// Notes how to sample, for a model that is not told.
+    pub(crate) fn mention_sampling(&self) {
+        let Sampling { temperature, top_p, top_k, frequency_penalty, presence_penalty, .. } = &self.sampling;
+        for option in [temperature, top_p, top_k, frequency_penalty, presence_penalty] {
+            self.mention(option.as_ref());
+        }
+    }
+
+    /// Gives every call its answer, without which no provider goes on, and refuses what answers no call.
+    ///
+    /// # Errors
+    /// A tool answers what the turns right before it did not ask.
+    pub(crate) fn pair_outcomes(&mut self, notes: &LeftOut) -> Result<(), Refused> {
+        let mut open: Vec<(Cow<'a, str>, Box<str>)> = Vec::new();
+        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(self.turns.len());
+        for mut turn in self.turns.drain(..) {
+            match turn.role {
+                Role::System => {}
+                Role::Assistant => open.extend(turn.calls_at()),
+                Role::User => {
+                    turn.check_outcomes(&open)?;
+                    let missing = open.drain(..).filter(|call| !turn.answers(&call.0)).collect::<Vec<_>>();
+                    let unanswered: Vec<_> = missing.into_iter().map(|call| no_answer(call, notes)).collect();
+                    turn.parts.splice(0..0, unanswered);
+                    turn.parts.sort_by_key(|part| !part.is_outcome());
+                }
+            }
+            turns.push(turn);
+        }
+        let unanswered: Vec<_> = open.into_iter().map(|call| no_answer(call, notes)).collect();
+        if !unanswered.is_empty() {
+            turns.push(Turn { role: Role::User, parts: unanswered });
+        }
+        self.turns = turns;
+        Ok(())
+    }
+
+    /// Puts a turn of the user before an answer that a conversation begins with.
+    pub(crate) fn begin_with_user(&mut self) {
+        let first = self.turns.iter().position(|turn| turn.role != Role::System);
+        if let Some(at) = first.filter(|at| self.turns[*at].role == Role::Assistant) {
+            let path = self.turns[at].parts.first().map(|part| &*part.path).unwrap_or_default();
+            self.left_out.mention(path);
+            let text = Body::text(Text::escaped("(the conversation begins)"));
+            self.turns.insert(at, Turn { role: Role::User, parts: vec![text.into()] });
+        }
+    }
+
     /// The names of the tools that earlier turns called, each once.
     pub(crate) fn called(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
@@ -113,55 +205,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What may be called.
-#[derive(Debug)]
-pub(crate) struct Tool<'a> {
-    pub(crate) name: Cow<'a, str>,
-    pub(crate) description: Option<Text<'a>>,
-    /// JSON Schema of the arguments.
-    pub(crate) schema: Option<Cow<'a, str>>,
-    /// Whether the arguments must follow the schema.
-    pub(crate) strict: Option<bool>,
-    pub(crate) cache: Option<CacheMark>,
-    /// Where its name stood in the client's request.
-    pub(crate) path: Box<str>,
-}
-
-impl Tool<'_> {
-    /// Checks the name against what a provider accepts: at most this many characters, of letters, digits, `_`, `-` and
-    /// `more`.
-    ///
-    /// # Errors
-    /// It does not fit.
-    pub(crate) fn check_name(&self, max: usize, more: &str) -> Result<(), Refused> {
-        let fits =
-            |symbol: char| symbol.is_ascii_alphanumeric() || "_-".contains(symbol) || more.contains(symbol);
-        if (1..=max).contains(&self.name.len()) && self.name.chars().all(fits) {
-            return Ok(());
-        }
-        let why = format!("the upstream takes names of 1 to {max} letters, digits and any of _-{more}");
-        Err(Refused::new(self.path.to_string(), why))
-    }
-}
-
-/// Whether tools are to be called.
-#[derive(Debug)]
-pub(crate) enum ToolChoice<'a> {
-    Auto,
-    None,
-    /// At least one.
-    Any,
-    One(Cow<'a, str>),
-    /// As if there were only these tools.
-    Only(Allowed<'a>),
-}
-
-/// A choice among some of the tools.
-#[derive(Debug)]
-pub(crate) struct Allowed<'a> {
-    pub(crate) names: Vec<Cow<'a, str>>,
-    /// Whether one of them must be called.
-    pub(crate) must: bool,
+fn no_answer<'a>((id, path): (Cow<'a, str>, Box<str>), notes: &LeftOut) -> Part<'a> {
+    notes.mention(&path);
+    let parts = vec![Part::from(Body::text(Text::escaped(NO_ANSWER)))];
+    Part { body: Body::Outcome(Outcome { id, parts, failed: true }), cache: None, path }
 }
 
 /// The format of the answer; text when there is none.
@@ -170,6 +217,13 @@ pub(crate) enum Format<'a> {
     /// Any JSON object.
     Object,
     Schema(Schema<'a>),
+}
+
+impl Format<'_> {
+    /// Whether nothing but an object is asked for.
+    pub(crate) const fn is_any_object(&self) -> bool {
+        matches!(self, Self::Object | Self::Schema(Schema { schema: None, .. }))
+    }
 }
 
 /// JSON that follows a schema.
@@ -185,7 +239,7 @@ pub(crate) struct Schema<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Sampling<'a> {
     /// Tokens, reasoning included.
-    pub(crate) max_tokens: Option<Number<'a>>,
+    pub(crate) max_tokens: Option<At<u64>>,
     pub(crate) temperature: Option<At<Number<'a>>>,
     pub(crate) top_p: Option<At<Number<'a>>>,
     pub(crate) top_k: Option<At<Number<'a>>>,

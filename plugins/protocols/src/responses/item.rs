@@ -1,9 +1,10 @@
 //! Items of an answer: what the model thinks and says, and the tools that it calls.
 
 use crate::id;
-use crate::json::{Number, Text, Writer};
-use crate::model::{Body, Citation, Part, Signature, TokenLogprob};
+use crate::json::{Node, Number, Raw, Text, Writer};
+use crate::model::{Arguments, Body, Citation, Part, Signature, TokenLogprob, ToolKind};
 use crate::openai_terms;
+use crate::target::Context;
 use tollgate_plugin::types::Protocol;
 
 /// One item of `output`.
@@ -25,9 +26,106 @@ pub(super) enum Content {
     },
     Call {
         call_id: String,
-        name: String,
+        called: Called,
         arguments: Text<'static>,
     },
+}
+
+/// What is called, as the client knows it.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) kind: ToolKind,
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Called {
+    /// The tool that the upstream knows by this name.
+    pub(super) fn of(context: &Context, sent: &str) -> Self {
+        let alias = context.alias(sent);
+        Self {
+            kind: context.kind_of(sent),
+            name: context.client_name(sent).to_owned(),
+            namespace: alias.and_then(|alias| alias.namespace.clone()),
+        }
+    }
+
+    /// The beginning of an item's id.
+    const fn prefix(&self) -> &'static str {
+        match self.kind {
+            ToolKind::Function => "fc",
+            ToolKind::Custom => "ctc",
+            ToolKind::Search => "tsc",
+            ToolKind::Shell => "lsh",
+        }
+    }
+
+    const fn item_type(&self) -> &'static str {
+        match self.kind {
+            ToolKind::Function => "function_call",
+            ToolKind::Custom => "custom_tool_call",
+            ToolKind::Search => "tool_search_call",
+            ToolKind::Shell => "local_shell_call",
+        }
+    }
+
+    pub(super) fn takes_object(&self) -> bool {
+        self.kind != ToolKind::Custom
+    }
+
+    /// The events that bring its arguments and end them, and the member that these are in there.
+    pub(super) const fn events(&self) -> Option<[&'static str; 3]> {
+        match self.kind {
+            ToolKind::Function => Some([
+                "response.function_call_arguments.delta",
+                "response.function_call_arguments.done",
+                "arguments",
+            ]),
+            ToolKind::Custom => Some([
+                "response.custom_tool_call_input.delta",
+                "response.custom_tool_call_input.done",
+                "input",
+            ]),
+            ToolKind::Search | ToolKind::Shell => None,
+        }
+    }
+
+    fn print(&self, w: &mut Writer, arguments: &Text<'_>) {
+        match self.kind {
+            ToolKind::Function => {
+                w.field("name", &self.name);
+                w.optional("namespace", self.namespace.as_ref());
+                w.field("arguments", arguments);
+            }
+            ToolKind::Custom => {
+                w.field("name", &self.name);
+                w.optional("namespace", self.namespace.as_ref());
+                w.field("input", arguments);
+            }
+            ToolKind::Search => {
+                w.field("execution", "client");
+                let arguments = Arguments::Encoded(arguments.borrowed());
+                w.field("arguments", Raw(&arguments.object_or_wrapped()));
+            }
+            ToolKind::Shell => w.object_at("action", |w| print_action(w, arguments)),
+        }
+    }
+}
+
+/// The members of an action are the arguments, beside those that clients insist on.
+fn print_action(w: &mut Writer, arguments: &Text<'_>) {
+    w.field("type", "exec");
+    let arguments = Arguments::Encoded(arguments.borrowed());
+    let object = arguments.object_or_wrapped();
+    let Ok(document) = Node::document(object.as_bytes()) else { return };
+    let Ok(object) = document.object() else { return };
+    object.leave_out(&["type"]);
+    let environment = object.take("env").map_or(Raw("{}"), |environment| environment.raw());
+    w.field("env", environment);
+    let _never_refused = object.rest(|name, value| {
+        w.field(name, value.raw());
+        Ok(())
+    });
 }
 
 /// A part of a message.
@@ -80,10 +178,10 @@ pub(super) fn logprobs(tokens: &[TokenLogprob<'_>]) -> String {
 impl Item {
     /// An item with an id derived from the request's; `index` is its place in `output`.
     pub(super) fn new(request_id: &str, index: usize, content: Content) -> Self {
-        let prefix = match content {
+        let prefix = match &content {
             Content::Message(_) => "msg",
             Content::Reasoning { .. } => "rs",
-            Content::Call { .. } => "fc",
+            Content::Call { called, .. } => called.prefix(),
         };
         Self { id: id::made(prefix, request_id, index as u64), content }
     }
@@ -105,12 +203,11 @@ impl Item {
                     let sealed = signature.as_ref().map(|proof| proof.sealed(Protocol::OpenaiResponses));
                     w.optional("encrypted_content", sealed);
                 }
-                Content::Call { call_id, name, arguments } => {
-                    w.field("type", "function_call");
+                Content::Call { call_id, called, arguments } => {
+                    w.field("type", called.item_type());
                     w.field("status", status);
                     w.field("call_id", call_id);
-                    w.field("name", name);
-                    w.field("arguments", arguments);
+                    called.print(w, arguments);
                 }
             }
         });
@@ -138,7 +235,8 @@ pub(super) fn print_annotation(w: &mut Writer, citation: &Citation<'_>) {
 }
 
 /// The items that the parts of a whole answer make.
-pub(super) fn items(parts: Vec<Part<'_>>, tokens: &[TokenLogprob<'_>], request_id: &str) -> Vec<Item> {
+pub(super) fn items(parts: Vec<Part<'_>>, tokens: &[TokenLogprob<'_>], context: &Context) -> Vec<Item> {
+    let request_id = &context.request_id;
     let mut items: Vec<Item> = Vec::new();
     let mut tokens = logprobs(tokens);
     for part in parts {
@@ -160,9 +258,13 @@ pub(super) fn items(parts: Vec<Part<'_>>, tokens: &[TokenLogprob<'_>], request_i
                 if call.signature.is_some() {
                     push(&mut items, Content::thought(None, call.signature), request_id);
                 }
-                let arguments = call.arguments.encoded().into_owned();
-                let (call_id, name) = (call.id.into_owned(), call.name.into_owned());
-                push(&mut items, Content::Call { call_id, name, arguments }, request_id);
+                let called = Called::of(context, &call.name);
+                let arguments = match call.arguments {
+                    Arguments::Encoded(input) if called.kind == ToolKind::Custom => input.into_owned(),
+                    other => other.encoded().into_owned(),
+                };
+                let call_id = call.id.into_owned();
+                push(&mut items, Content::Call { call_id, called, arguments }, request_id);
             }
             _ => {}
         }

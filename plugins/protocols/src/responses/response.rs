@@ -176,7 +176,7 @@ pub(crate) fn print(response: Response<'_>, context: &Context) -> String {
     let head = Head::of(context, response.id, response.model, response.created);
     let candidate = response.candidates.into_iter().next();
     let (items, finish) = match candidate {
-        Some(one) => (item::items(one.parts, &one.logprobs, &context.request_id), one.finish),
+        Some(one) => (item::items(one.parts, &one.logprobs, context), one.finish),
         None => (Vec::new(), Finish::Filtered),
     };
     let mut writer = Writer::default();

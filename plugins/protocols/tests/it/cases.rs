@@ -39,6 +39,9 @@ pub(crate) enum Kind {
     Counted,
 }
 
+/// What precedes the names of what is left out, on a line behind a request.
+pub(crate) const LEFT_OUT: &str = "left out: ";
+
 impl Kind {
     /// All of them, in the order of their folders.
     pub(crate) const ALL: [(Self, &str); 8] = [
@@ -169,11 +172,18 @@ impl Case {
     fn request(&self, upstream: Protocol) -> Result<String, tollgate_protocols::Refused> {
         let pair = Pair { client: self.protocol, upstream };
         let (input, target) = (self.input().as_bytes(), target(upstream));
-        Ok(readable(match self.kind {
-            Kind::Embedding => pair.embed(input, &target)?.body,
-            Kind::Count => pair.count(input, &target)?,
-            _ => pair.request(input, &target)?.body,
-        }))
+        Ok(match self.kind {
+            Kind::Embedding => readable(pair.embed(input, &target)?.body),
+            Kind::Count => readable(pair.count(input, &target)?),
+            _ => {
+                let translated = pair.request(input, &target)?;
+                let body = readable(translated.body);
+                match &*translated.left_out {
+                    "" => body,
+                    names => format!("{body}\n{LEFT_OUT}{names}"),
+                }
+            }
+        })
     }
 
     fn embedded(&self, client: Protocol) -> Result<String, tollgate_protocols::Refused> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::cases::{Case, Kind, PROTOCOLS};
+use crate::cases::{Case, Kind, LEFT_OUT, PROTOCOLS};
 use crate::features;
 use tollgate_plugin::types::Protocol;
 
@@ -14,6 +14,11 @@ const HEAD: &str = "# What is translated\n\n\
     A cell says what becomes of a feature between two protocols: it **passes** (the case shows as what), or it is refused,\n\
     with the member and the reason that the client gets in a 400. Where both sides speak the same protocol the original\n\
     bytes go through, whatever is in them.\n\n\
+    What is a hint, without which the answer is one as well, is left out and named to the client in the header\n\
+    `x-tollgate-left-out`, and in the record of the call; so is what was adjusted to what an upstream demands. Of several\n\
+    places of one kind the first is named. A key with `translation = \"strict\"` has such requests refused instead, but for\n\
+    what says nothing to the other provider (labels, marks of caches, who the user is) and what it demands. The last column\n\
+    of the tables of requests has the names.\n\n\
     The first part goes by what people ask for, the second by what each protocol can say: a case that a protocol has no\n\
     words for is not in its table, and the last line of each table names those.\n";
 
@@ -53,14 +58,26 @@ fn document(cases: &[Case]) -> String {
 
 fn table(out: &mut String, rows: &[&Case], kind: Kind, protocol: Protocol, to: &str) {
     let others = || PROTOCOLS.into_iter().filter(move |(other, _)| *other != protocol && kind.is_of(*other));
+    let asked = kind == Kind::Request;
     write!(out, "| feature |").unwrap();
     others().for_each(|(_, name)| write!(out, " {to} {name} |").unwrap());
-    writeln!(out, "\n|---|{}", "---|".repeat(others().count())).unwrap();
+    writeln!(out, "{}", if asked { " left out and named |" } else { "" }).unwrap();
+    writeln!(out, "|---|{}", "---|".repeat(others().count() + usize::from(asked))).unwrap();
     for case in rows {
         write!(out, "| `{}`: {} |", case.feature, case.title()).unwrap();
         others().for_each(|(other, _)| write!(out, " {} |", cell(&case.output(other))).unwrap());
-        writeln!(out).unwrap();
+        writeln!(out, "{}", if asked { format!(" {} |", left_out(case)) } else { String::new() }).unwrap();
     }
+}
+
+/// What each upstream is not told, by its protocol.
+fn left_out(case: &Case) -> String {
+    let of = |(other, name)| {
+        let output = case.output(other);
+        let names = output.lines().last()?.strip_prefix(LEFT_OUT)?.to_owned();
+        Some(format!("{name}: `{names}`"))
+    };
+    case.others().filter_map(of).collect::<Vec<_>>().join("<br>")
 }
 
 fn cell(output: &str) -> String {

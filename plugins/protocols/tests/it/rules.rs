@@ -71,6 +71,78 @@ fn gemini_before_three_counts_tokens_and_needs_no_signatures() {
     assert!(new.contains("thoughtSignature"), "{new}");
 }
 
+const TOOL_LOOP: &str = r#""messages":[{"role":"user","content":"Hi"},
+    {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":""},
+        {"type":"tool_use","id":"t","name":"f","input":{}}]},
+    {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"1"}]}]"#;
+
+#[test]
+fn thoughts_go_back_to_servers_of_open_models() {
+    let pair = Pair { client: Protocol::AnthropicMessages, upstream: Protocol::OpenaiChat };
+    let sent = |model: &str, thoughts_back, body: &str| {
+        let mut target = Target::new(model);
+        target.abilities.thoughts_back = thoughts_back;
+        let body: serde_json::Value = serde_json::from_str(&request(pair, &target, body)).unwrap();
+        body["messages"][1].get("reasoning_content").cloned()
+    };
+    let thought = format!("{{{TOOL_LOOP}}}");
+    let thoughtless = thought.replace(r#"{"type":"thinking","thinking":"hm","signature":""},"#, "");
+    assert_eq!(sent("glm-5", true, &thought), Some("hm".into()));
+    assert_eq!(sent("gpt-5", false, &thought), None);
+    assert_eq!(sent("deepseek-v4-pro", true, &thoughtless), Some("".into()));
+    assert_eq!(sent("moonshot/kimi-k3", true, &thoughtless), Some("".into()));
+    assert_eq!(sent("glm-5", true, &thoughtless), None);
+}
+
+#[test]
+fn claude_thinks_where_it_may() {
+    let own = Pair { client: Protocol::AnthropicMessages, upstream: Protocol::AnthropicMessages };
+    let thinks = |members: &str, body: &str, budget| {
+        let mut target = target(Protocol::AnthropicMessages);
+        target.abilities.thinking_budget = budget;
+        let thinking = r#""thinking":{"type":"enabled","budget_tokens":2000},"max_tokens":9000"#;
+        let body = format!("{{{thinking},{members}{body}}}");
+        let translated = own.request(body.as_bytes(), &target).unwrap();
+        let thinks = String::from_utf8(translated.body).unwrap().contains(r#""thinking":{"#);
+        assert_eq!(thinks, !translated.left_out.contains("thinking"), "{body}");
+        thinks
+    };
+    let asked = r#""messages":[{"role":"user","content":"Hi"}]"#;
+    let tools = r#""tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"any"},"#;
+    let begun = r#""messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Well"}]"#;
+    let proven = TOOL_LOOP.replace(r#""signature":"""#, r#""signature":"proof""#);
+    assert!(thinks("", asked, true) && thinks("", &proven, true) && thinks("", TOOL_LOOP, false));
+    assert!(!thinks(tools, asked, true) && !thinks(tools, asked, false));
+    assert!(!thinks("", begun, true) && !thinks("", TOOL_LOOP, true));
+}
+
+#[test]
+fn no_more_is_asked_for_than_a_model_writes() {
+    let sent = |limit| {
+        let mut target = target(Protocol::AnthropicMessages);
+        target.output_limit = limit;
+        let body = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":64000}"#;
+        let translated = CHAT_TO_CLAUDE.request(body.as_bytes(), &target).unwrap();
+        (String::from_utf8(translated.body).unwrap().contains(r#""max_tokens":16384,"#), translated.left_out)
+    };
+    assert_eq!(sent(16_384), (true, "max_tokens".to_owned()));
+    assert_eq!(sent(64_000), (false, String::new()));
+}
+
+#[test]
+fn models_of_openai_that_do_not_think_are_not_asked_to() {
+    let pair = Pair { client: Protocol::AnthropicMessages, upstream: Protocol::OpenaiChat };
+    let body = r#"{"messages":[{"role":"user","content":"Hi"}],"thinking":{"type":"adaptive"},"output_config":{"effort":"high"}}"#;
+    for (reasoning, thoughts_back, asked) in [(true, false, true), (false, false, false), (false, true, true)]
+    {
+        let mut target = target(Protocol::OpenaiChat);
+        (target.abilities.reasoning, target.abilities.thoughts_back) = (reasoning, thoughts_back);
+        let translated = pair.request(body.as_bytes(), &target).unwrap();
+        assert_eq!(String::from_utf8(translated.body).unwrap().contains("reasoning_effort"), asked);
+        assert_eq!(translated.left_out.contains("effort"), !asked);
+    }
+}
+
 const CHAT_STREAM: &str = "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\
     \"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
 

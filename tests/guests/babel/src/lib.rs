@@ -48,7 +48,7 @@ impl Adapter for Babel {
     fn translate(&self, exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
         checked(exchange.model.as_bytes());
         let mute = exchange.model == "mute";
-        Ok(Translated { body: checked(body), answer: Box::new(Echo { mute }) })
+        Ok(Translated { body: checked(body), left_out: String::new(), answer: Box::new(Echo { mute }) })
     }
 }
 

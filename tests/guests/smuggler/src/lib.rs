@@ -133,7 +133,7 @@ impl Adapter for Smuggler {
     }
 
     fn translate(&self, _exchange: &Exchange, body: &[u8]) -> Result<Translated, Reply> {
-        Ok(Translated { body: body.to_vec(), answer: Box::new(Ear) })
+        Ok(Translated { body: body.to_vec(), left_out: String::new(), answer: Box::new(Ear) })
     }
 }
 

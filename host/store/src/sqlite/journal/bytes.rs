@@ -3,7 +3,8 @@
 //! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte
 //! strings follow their length, and what may be missing follows a byte that says whether it is there. The numbers for
 //! values of enums are in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a
-//! new class needs no new layout. Any other change of what is written here needs a new format in `frame.rs`, and a
+//! new class needs no new layout. The byte that says whether an answer was streamed has a second bit: what was left out
+//! of the request then ends its record. Any other change of what is written here needs a new format in `frame.rs`, and a
 //! reader that still reads this one.
 
 use std::sync::Arc;
@@ -113,7 +114,7 @@ impl Writer<'_> {
         self.number(u64::from(record.attempts));
         self.number(record.latency_ms);
         self.maybe(record.ttft_ms.as_ref(), |out, ms| out.number(*ms));
-        self.raw(&[u8::from(record.streamed)]);
+        self.raw(&[u8::from(record.streamed) | (u8::from(record.left_out.is_some()) << 1)]);
         self.usage(&record.usage);
         self.amount(record.hold);
         self.amount(record.charge);
@@ -126,6 +127,9 @@ impl Writer<'_> {
         self.maybe(record.filter_hash.as_deref(), Self::bytes);
         self.maybe(record.error.as_deref(), Self::text);
         self.number(record.started_at.millis());
+        if let Some(left_out) = &record.left_out {
+            self.text(left_out);
+        }
     }
 
     fn usage(&mut self, usage: &Usage) {
@@ -267,7 +271,8 @@ impl<'a> Reader<'a> {
     }
 
     fn record(&mut self) -> Result<RequestRecord, EntryError> {
-        Ok(RequestRecord {
+        let leaves_out;
+        let mut record = RequestRecord {
             request: self.request()?,
             user: self.user()?,
             api_key: self.maybe(|from| Ok(ApiKeyId::from_bytes(from.array()?)))?,
@@ -281,7 +286,11 @@ impl<'a> Reader<'a> {
             attempts: self.small()?,
             latency_ms: self.number()?,
             ttft_ms: self.maybe(Self::number)?,
-            streamed: self.flag()?,
+            streamed: {
+                let bits = self.bits()?;
+                leaves_out = bits & 2 != 0;
+                bits & 1 != 0
+            },
             usage: self.usage()?,
             hold: self.amount()?,
             charge: self.amount()?,
@@ -296,7 +305,20 @@ impl<'a> Reader<'a> {
             filter_hash: self.maybe(|from| Ok(from.bytes()?.to_vec()))?,
             error: self.maybe(Self::text)?,
             started_at: self.time()?,
-        })
+            left_out: None,
+        };
+        if leaves_out {
+            record.left_out = Some(self.text()?);
+        }
+        Ok(record)
+    }
+
+    /// Two of them.
+    fn bits(&mut self) -> Result<u8, EntryError> {
+        match self.array()? {
+            [bits @ 0..=3] => Ok(bits),
+            _ => Err(EntryError::Malformed),
+        }
     }
 
     fn usage(&mut self) -> Result<Usage, EntryError> {

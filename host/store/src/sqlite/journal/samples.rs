@@ -271,6 +271,7 @@ fn records() -> impl Strategy<Value = RequestRecord> {
             receipt: has(14).then(|| blob.clone()),
             filter_hash: has(15).then_some(blob),
             error: has(3).then_some(error),
+            left_out: has(2).then_some(name),
             ..RequestRecord::new(RequestId::from_bytes(id), user(), Timestamp::from_millis(version))
         }
     })

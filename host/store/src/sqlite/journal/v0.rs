@@ -218,6 +218,7 @@ impl From<Record> for entry::RequestRecord {
             receipt: record.receipt,
             filter_hash: record.filter_hash,
             error: record.error,
+            left_out: None,
             started_at: Timestamp::from_millis(record.started_at),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use crate::custom;
 use crate::json::{Node, Object, Text};
+use crate::messages;
 use crate::model::{
-    Allowed, Arguments, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Signature, Source,
-    Tool, ToolChoice, Turn,
+    Allowed, Arguments, Body, Budget, Call, Format, Outcome, Part, Reasoning, Refused, Request, Role, Schema,
+    Signature, Source, Tool, ToolChoice, ToolKind, Turn,
 };
 use crate::openai_terms::{self, option};
 use tollgate_plugin::types::Protocol;
@@ -20,7 +22,7 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     openai_terms::parse_options(&body, &mut request)?;
     request.turns = body.need("messages")?.list(|message| turn(&message))?;
     if let Some(tools) = body.take("tools") {
-        request.tools = tools.list(|node| tool(&node))?;
+        tools.items(|node| tool(&node, &mut request.tools))?;
     }
     request.tool_choice = option(body.take("tool_choice"), tool_choice)?;
     if let Some(node) = body.take("response_format") {
@@ -31,16 +33,46 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     }
     sampling(&body, &mut request)?;
     request.reasoning.effort = option(body.take("reasoning_effort"), openai_terms::effort)?;
+    relayed_reasoning(&body, &mut request.reasoning)?;
     request.verbosity = openai_terms::verbosity(body.take("verbosity"))?;
     if let Some(modalities) = body.take("modalities") {
         modalities.items(only_text)?;
     }
-    if let Some(bias) = body.take("logit_bias") {
-        let refused = bias.refuse("tokens have other numbers at another model");
-        bias.object()?.rest(|_, _| Err(refused.clone()))?;
-    }
+    wishes(&body)?;
     body.finish()?;
     Ok(request)
+}
+
+/// How hard to think, in the words of Anthropic and of relays.
+fn relayed_reasoning<'a>(body: &Object<'a, '_>, reasoning: &mut Reasoning) -> Result<(), Refused> {
+    if let Some(thinking) = body.take("thinking") {
+        messages::parse_thinking(&thinking, reasoning)?;
+    }
+    let Some(node) = body.take("reasoning") else { return Ok(()) };
+    let object = node.object()?;
+    if let Some(effort) = option(object.take("effort"), openai_terms::effort)? {
+        reasoning.effort = Some(effort);
+    }
+    if let Some(budget) = option(object.take("max_tokens"), |node| Ok(Budget::Tokens(node.whole()?)))? {
+        reasoning.budget = Some(budget);
+    }
+    object.leave_out(&["enabled", "exclude", "summary"]);
+    object.finish()
+}
+
+/// Tokens have other numbers at another model, and searches are another provider's.
+fn wishes(body: &Object<'_, '_>) -> Result<(), Refused> {
+    if let Some(bias) = body.take("logit_bias") {
+        let mut any = false;
+        bias.object()?.rest(|_, _| {
+            any = true;
+            Ok(())
+        })?;
+        if any {
+            bias.hint("tokens have other numbers at another model")?;
+        }
+    }
+    body.hints(&["web_search_options"])
 }
 
 fn only_text(modality: Node<'_, '_>) -> Result<(), Refused> {
@@ -54,6 +86,7 @@ fn only_text(modality: Node<'_, '_>) -> Result<(), Refused> {
 fn stream_options(node: &Node<'_, '_>, request: &mut Request<'_>) -> Result<(), Refused> {
     let options = node.object()?;
     options.leave_out(&["include_obfuscation"]);
+    options.hints(&["continuous_usage_stats"])?;
     if let Some(usage) = options.take("include_usage") {
         request.stream_usage = usage.boolean()?;
     }
@@ -64,7 +97,7 @@ fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), 
     let sampling = &mut request.sampling;
     let deprecated = body.take("max_tokens");
     let limit = body.take("max_completion_tokens").or(deprecated);
-    sampling.max_tokens = limit.map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.max_tokens = option(limit, Node::whole)?;
     sampling.frequency_penalty = option(body.take("frequency_penalty"), |node| node.number())?
         .filter(|penalty| penalty.value.approximate() != 0.0);
     sampling.presence_penalty = option(body.take("presence_penalty"), |node| node.number())?
@@ -87,13 +120,18 @@ fn stop<'a>(node: &Node<'a, '_>) -> Result<Vec<Text<'a>>, Refused> {
 fn turn<'a>(node: &Node<'a, '_>) -> Result<Turn<'a>, Refused> {
     let message = node.object()?;
     let role = message.need("role")?;
-    let turn = match &*role.string()? {
+    let mark = openai_terms::cache_mark(&message)?;
+    let mut turn = match &*role.string()? {
         "system" | "developer" => Turn { role: Role::System, parts: content(message.need("content")?)? },
         "user" => Turn { role: Role::User, parts: content(message.need("content")?)? },
         "assistant" => Turn { role: Role::Assistant, parts: answer(&message)? },
         "tool" => Turn { role: Role::User, parts: vec![outcome(node, &message)?] },
         _ => return Err(role.refuse("is not a role that Tollgate knows")),
     };
+    if let Some(last) = turn.parts.last_mut() {
+        last.cache = last.cache.or(mark);
+    }
+    message.hints(&["name"])?;
     message.finish()?;
     Ok(turn)
 }
@@ -153,8 +191,15 @@ fn thought<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
 fn call<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     let call = node.object()?;
     call.leave_out(&["index"]);
-    function_type(&call)?;
     let id = call.need("id")?.string()?;
+    if is_custom(&call)? {
+        let custom = call.need("custom")?.object()?;
+        let name = custom.need("name")?.string()?;
+        let arguments = custom::arguments(&custom.need("input")?.text()?);
+        call.finish()?;
+        let body = Body::Call(Call { id, name, arguments, signature: None });
+        return Ok(Part { body, cache: None, path: node.place() });
+    }
     let signature = call.take("extra_content").map(|extra| google_signature(&extra)).transpose()?.flatten();
     let function = call.need("function")?.object()?;
     let name = function.need("name")?.string()?;
@@ -165,14 +210,18 @@ fn call<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     Ok(Part { body, cache: None, path: node.place() })
 }
 
+/// Whether it takes a text in place of an object.
+///
 /// # Errors
 /// It is something that only OpenAI can run.
-fn function_type(object: &Object<'_, '_>) -> Result<(), Refused> {
+fn is_custom(object: &Object<'_, '_>) -> Result<bool, Refused> {
     match object.take("type") {
-        Some(kind) if kind.string()? != "function" => {
-            Err(kind.refuse("only functions can be called through the upstream's protocol"))
-        }
-        _ => Ok(()),
+        None => Ok(false),
+        Some(kind) => match &*kind.string()? {
+            "function" => Ok(false),
+            "custom" => Ok(true),
+            _ => Err(kind.refuse("only functions can be called through the upstream's protocol")),
+        },
     }
 }
 
@@ -239,23 +288,40 @@ fn audio<'a>(node: Node<'a, '_>) -> Result<Body<'a>, Refused> {
     Ok(Body::Audio { media, data })
 }
 
-fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
+/// Adds a tool. One that OpenAI or a relay runs itself is left out.
+fn tool<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<(), Refused> {
     let tool = node.object()?;
-    function_type(&tool)?;
+    let kind = tool.take("type").map_or(Ok(Cow::Borrowed("function")), |kind| kind.string())?;
+    let known = [ToolKind::Function, ToolKind::Custom];
+    let Some(kind) = ToolKind::named(&kind).filter(|kind| known.contains(kind)) else {
+        return node.hint("only functions can be called through the upstream's protocol");
+    };
     let cache = openai_terms::cache_mark(&tool)?;
-    let function = tool.need("function")?.object()?;
+    tool.hints(&["defer_loading", "input_examples"])?;
+    let function = tool.need(if kind == ToolKind::Custom { "custom" } else { "function" })?.object()?;
+    let function_cache = openai_terms::cache_mark(&function)?;
     let name = function.need("name")?;
-    let parsed = Tool {
+    let description = function.take("description").map(|text| text.text()).transpose()?;
+    let (description, schema) = match kind {
+        ToolKind::Custom => {
+            let format = function.take("format");
+            (custom::described(description, format.as_ref())?, Some(Cow::Borrowed(custom::SCHEMA)))
+        }
+        _ => (description, function.take("parameters").map(|schema| schema.object_text()).transpose()?),
+    };
+    tools.push(Tool {
         name: name.string()?,
         path: name.place(),
-        description: function.take("description").map(|text| text.text()).transpose()?,
-        schema: function.take("parameters").map(|schema| schema.object_text()).transpose()?,
+        description,
+        schema,
         strict: function.take("strict").map(|strict| strict.boolean()).transpose()?,
-        cache,
-    };
+        cache: cache.or(function_cache),
+        kind,
+        within: None,
+    });
+    function.hints(&["defer_loading", "input_examples"])?;
     function.finish()?;
-    tool.finish()?;
-    Ok(parsed)
+    tool.finish()
 }
 
 fn tool_choice<'a>(node: &Node<'a, '_>) -> Result<ToolChoice<'a>, Refused> {
@@ -293,8 +359,8 @@ fn allowed_tools<'a>(node: &Node<'a, '_>) -> Result<Allowed<'a>, Refused> {
 }
 
 fn function_name<'a>(object: &Object<'a, '_>) -> Result<Cow<'a, str>, Refused> {
-    function_type(object)?;
-    let function = object.need("function")?.object()?;
+    let custom = is_custom(object)?;
+    let function = object.need(if custom { "custom" } else { "function" })?.object()?;
     let name = function.need("name")?.string()?;
     function.finish()?;
     Ok(name)

@@ -7,30 +7,28 @@ use crate::id;
 use crate::json::{Raw, Text, Writer};
 use crate::model::{
     Allowed, Body, Call, Format, Outcome, Part, Refused, Request, Role, Schema, Source, Tool, ToolChoice,
-    Turn, refuse_given,
+    Turn,
 };
 use crate::openai_terms;
+use crate::strict;
 use crate::target::Target;
 
 /// The longest id of a call that is accepted there.
 const CALL_ID_MAX: usize = 40;
-
-/// The longest name of a tool that is accepted there.
-const TOOL_NAME_MAX: usize = 64;
 
 /// Prints a request.
 ///
 /// # Errors
 /// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
-    refuse_given(
+    request.leave(
         request.sampling.top_k.as_ref().filter(|_| target.abilities.sampling),
         "OpenAI has no top-k",
     )?;
     let mut writer = Writer::default();
     writer.object(|w| {
         w.field("model", target.model);
-        w.array_at("messages", |w| request.turns.iter().try_for_each(|turn| print_turn(w, turn)))?;
+        w.array_at("messages", |w| request.turns.iter().try_for_each(|turn| print_turn(w, turn, target)))?;
         if request.stream {
             w.field("stream", true);
             // Whether or not the client asks for it: without it the stream could not be billed.
@@ -38,7 +36,7 @@ pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String
         }
         print_tools(w, request)?;
         if let Some(format) = &request.format {
-            w.object_at("response_format", |w| print_format(w, &format.value));
+            w.object_at("response_format", |w| print_format(w, &format.value, strict::of_format(request)));
         }
         print_sampling(w, request, target)?;
         openai_terms::print_effort(w, "reasoning_effort", request, target);
@@ -51,7 +49,7 @@ pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String
 
 fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
     let sampling = &request.sampling;
-    w.optional("max_completion_tokens", sampling.max_tokens);
+    w.optional("max_completion_tokens", sampling.max_tokens.as_ref());
     if target.abilities.sampling {
         w.optional("frequency_penalty", sampling.frequency_penalty.as_ref());
         w.optional("presence_penalty", sampling.presence_penalty.as_ref());
@@ -72,7 +70,6 @@ fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) ->
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
-    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| request.tools.iter().for_each(|tool| print_tool(w, tool)));
     }
@@ -99,7 +96,8 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
         w.object_at("function", |w| {
             w.field("name", &tool.name);
             w.optional("description", tool.description.as_ref());
-            w.optional("parameters", tool.schema.as_deref().map(Raw));
+            let schema = tool.schema.as_deref().map(openai_terms::object_schema);
+            w.optional("parameters", schema.as_deref().map(Raw));
             w.optional("strict", tool.strict);
         });
     });
@@ -120,29 +118,29 @@ fn print_allowed(w: &mut Writer, allowed: &Allowed<'_>) {
     });
 }
 
-fn print_format(w: &mut Writer, format: &Format<'_>) {
+fn print_format(w: &mut Writer, format: &Format<'_>, strict: Option<bool>) {
     match format {
         Format::Object => w.field("type", "json_object"),
         Format::Schema(schema) => {
             w.field("type", "json_schema");
-            w.object_at("json_schema", |w| print_schema(w, schema));
+            w.object_at("json_schema", |w| print_schema(w, schema, strict));
         }
     }
 }
 
-fn print_schema(w: &mut Writer, schema: &Schema<'_>) {
+fn print_schema(w: &mut Writer, schema: &Schema<'_>, strict: Option<bool>) {
     let name = schema.name.as_ref().map_or(Text::escaped("answer"), Text::borrowed);
     w.field("name", name);
     w.optional("description", schema.description.as_ref());
     w.optional("schema", schema.schema.as_deref().map(Raw));
-    w.optional("strict", schema.strict);
+    w.optional("strict", strict);
 }
 
-fn print_turn(w: &mut Writer, turn: &Turn<'_>) -> Result<(), Refused> {
+fn print_turn(w: &mut Writer, turn: &Turn<'_>, target: &Target<'_>) -> Result<(), Refused> {
     match turn.role {
         Role::System => print_message(w, "system", &turn.parts.iter().collect::<Vec<_>>()),
         Role::User => print_user(w, &turn.parts),
-        Role::Assistant => print_answer(w, &turn.parts),
+        Role::Assistant => print_answer(w, &turn.parts, target),
     }
 }
 
@@ -260,20 +258,17 @@ fn audio_format(media: &str) -> Option<&'static str> {
     }
 }
 
-/// What the model said before, as one message.
-fn print_answer(w: &mut Writer, parts: &[Part<'_>]) -> Result<(), Refused> {
-    let mut text: Option<Text<'_>> = None;
+/// What the model said before, as one message, with its thoughts where the server wants them back.
+fn print_answer(w: &mut Writer, parts: &[Part<'_>], target: &Target<'_>) -> Result<(), Refused> {
+    let (mut text, mut thoughts): (Option<Text<'_>>, Option<Text<'_>>) = (None, None);
     let mut refusal = None;
     let mut calls = Vec::new();
     for part in parts {
         match &part.body {
-            Body::Text { text: piece, .. } => match &mut text {
-                Some(text) => text.append(piece),
-                None => text = Some(piece.borrowed()),
-            },
+            Body::Text { text: piece, .. } => extend(&mut text, piece),
+            Body::Thinking { text: piece, .. } => extend(&mut thoughts, piece),
             Body::Refusal(words) => refusal = Some(words),
             Body::Call(call) => calls.push(call),
-            Body::Thinking { .. } => {}
             _ => return Err(part.refuse("OpenAI takes only text and calls from the model's earlier turns")),
         }
     }
@@ -287,11 +282,30 @@ fn print_answer(w: &mut Writer, parts: &[Part<'_>]) -> Result<(), Refused> {
             None => w.null("content"),
         }
         w.optional("refusal", refusal);
+        w.optional("reasoning_content", thoughts_back(thoughts, !calls.is_empty(), target));
         if !calls.is_empty() {
             w.array_at("tool_calls", |w| calls.iter().for_each(|call| print_call(w, call)));
         }
     });
     Ok(())
+}
+
+fn extend<'s>(whole: &mut Option<Text<'s>>, piece: &'s Text<'_>) {
+    match whole {
+        Some(whole) => whole.append(piece),
+        None => *whole = Some(piece.borrowed()),
+    }
+}
+
+/// Servers of DeepSeek and Kimi refuse calls in a history without the thoughts before them, empty or not
+/// (<https://api-docs.deepseek.com/guides/thinking_mode>, read 2026-11); OpenAI knows no such member.
+fn thoughts_back<'t>(thoughts: Option<Text<'t>>, calls: bool, target: &Target<'_>) -> Option<Text<'t>> {
+    if !target.abilities.thoughts_back {
+        return None;
+    }
+    let model = target.model.to_ascii_lowercase();
+    let needs = calls && ["deepseek", "kimi"].iter().any(|family| model.contains(family));
+    thoughts.filter(|thoughts| !thoughts.is_empty()).or_else(|| needs.then_some(Text::EMPTY))
 }
 
 fn print_call(w: &mut Writer, call: &Call<'_>) {

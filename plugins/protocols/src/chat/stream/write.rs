@@ -4,7 +4,7 @@ use super::DONE;
 use crate::chat::{error, response};
 use crate::id;
 use crate::json::{Text, Writer};
-use crate::model::{self, Delta, Event, Finish, Signature, Start, Tier};
+use crate::model::{self, Delta, Event, Finish, Signature, Start, Tier, ToolKind};
 use crate::openai_terms;
 use crate::target::Context;
 use tollgate_plugin::types::{Quality, Usage};
@@ -35,6 +35,7 @@ struct Call {
     number: u64,
     /// Whether it has arguments yet.
     argued: bool,
+    kind: ToolKind,
 }
 
 impl model::StreamWriter for StreamWriter {
@@ -140,18 +141,20 @@ impl StreamWriter {
         out: &mut Writer,
     ) {
         let made = id::made("call", &self.context.request_id, number);
+        let (kind, name) = (self.context.kind_of(name), self.context.client_name(name).to_owned());
         let calls = &mut self.candidate(index, out).calls;
-        calls.push(Call { number, argued: false });
+        calls.push(Call { number, argued: false, kind });
         let at = calls.len() - 1;
+        let (kind, arguments) = response::kind_members(kind);
         self.chunk(index, out, |w| {
             w.array_at("tool_calls", |w| {
                 w.object(|w| {
                     w.field("index", at as u64);
                     w.field("id", if id.is_empty() { &made } else { id });
-                    w.field("type", "function");
-                    w.object_at("function", |w| {
+                    w.field("type", kind);
+                    w.object_at(kind, |w| {
                         w.field("name", name);
-                        w.field("arguments", "");
+                        w.field(arguments, "");
                     });
                     response::print_signature(w, signature);
                 });
@@ -164,11 +167,12 @@ impl StreamWriter {
         let calls = &mut self.candidate(index, out).calls;
         let Some(at) = calls.iter().rposition(|call| call.number == number) else { return };
         calls[at].argued = true;
+        let (kind, arguments) = response::kind_members(calls[at].kind);
         self.chunk(index, out, |w| {
             w.array_at("tool_calls", |w| {
                 w.object(|w| {
                     w.field("index", at as u64);
-                    w.object_at("function", |w| w.field("arguments", text));
+                    w.object_at(kind, |w| w.field(arguments, text));
                 });
             });
         });

@@ -8,18 +8,20 @@ use crate::id;
 use crate::json::{Node, Object, Text};
 use crate::model::{
     Allowed, Arguments, At, Body, Budget, Call, Effort, Format, Outcome, Part, Reasoning, Refused, Request,
-    Role, Sampling, Schema, Source, Tier, Tool, ToolChoice, Turn,
+    Role, Sampling, Schema, Source, Tier, Tool, ToolChoice, ToolKind, Turn,
 };
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
 
 /// Parses a request. `store` concerns what Google keeps, and `labels` its bills: the answer depends on neither.
+/// Resolutions and the like say how to look at what is sent, which each provider does in its own way.
 ///
 /// # Errors
 /// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
-    body.leave_out(&["model", "store", "labels"]);
+    body.leave_out(&["model"]);
+    body.mention(&["store", "labels"]);
     let mut request = Request::default();
     if let Some(system) = body.field("systemInstruction") {
         request.turns.push(system_turn(&system)?);
@@ -124,6 +126,8 @@ impl Calls {
 
 fn part<'a>(node: &Node<'a, '_>, calls: &mut Calls) -> Result<Part<'a>, Refused> {
     let part = node.object()?;
+    part.leave_out(&["partMetadata", "part_metadata"]);
+    part.hint_fields(&["mediaResolution"])?;
     let signature = part.field("thoughtSignature").map(|text| text.text()).transpose()?.map(signature::open);
     let thought = part.field("thought").map_or(Ok(false), |thought| thought.boolean())?;
     let body = if let Some(text) = part.take("text") {
@@ -240,9 +244,14 @@ fn tool<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<(), Refuse
             Ok(())
         })?;
     }
-    tool.finish()
+    // The client runs what it is for, as Gemini alone spells it.
+    if let Some(computer) = tool.field("computerUse") {
+        return Err(computer.refuse("no other protocol has this tool"));
+    }
+    tool.rest(|_, hosted| if hosted.is_null() { Ok(()) } else { hosted.hint("only Google runs this tool") })
 }
 
+/// How its answers look is told to Gemini alone.
 fn declaration<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
     let function = node.object()?;
     let schema = json_schema(&function, "parameters", "parametersJsonSchema")?;
@@ -254,7 +263,10 @@ fn declaration<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
         schema,
         strict: None,
         cache: None,
+        kind: ToolKind::Function,
+        within: None,
     };
+    function.hint_fields(&["response", "responseJsonSchema", "behavior"])?;
     function.finish()?;
     Ok(tool)
 }
@@ -277,6 +289,7 @@ fn tool_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(),
     if let Some(calling) = config.field("functionCallingConfig") {
         request.tool_choice = Some(calling.at(tool_choice(&calling)?));
     }
+    config.hint_fields(&["retrievalConfig", "includeServerSideToolInvocations"])?;
     config.finish()
 }
 
@@ -294,6 +307,7 @@ fn tool_choice<'a>(node: &Node<'a, '_>) -> Result<ToolChoice<'a>, Refused> {
         "AUTO" | "VALIDATED" | "MODE_UNSPECIFIED" => ToolChoice::Only(Allowed { names, must: false }),
         _ => return Err(node.refuse("is not a mode that Tollgate knows")),
     };
+    calling.hint_fields(&["streamFunctionCallArguments"])?;
     calling.finish()?;
     Ok(choice)
 }
@@ -311,12 +325,12 @@ fn generation_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Resu
             _ => Err(modality.refuse("only text can be answered in the upstream's protocol")),
         })?;
     }
+    config.hint_fields(&["mediaResolution", "audioTimestamp", "enableEnhancedCivicAnswers"])?;
     config.finish()
 }
 
 fn sampling<'a>(config: &Object<'a, '_>, sampling: &mut Sampling<'a>) -> Result<(), Refused> {
-    let limit = config.field("maxOutputTokens");
-    sampling.max_tokens = limit.map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.max_tokens = option(config.field("maxOutputTokens"), Node::whole)?;
     let number = |name| option(config.field(name), Node::number);
     let unless =
         |neutral: f64| move |option: &At<crate::json::Number<'a>>| option.value.approximate() != neutral;

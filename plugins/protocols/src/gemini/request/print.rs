@@ -9,25 +9,26 @@ use crate::gemini::signature;
 use crate::json::{Raw, Text, Writer};
 use crate::model::{
     Allowed, Body, Budget, Call, Effort, Format, Outcome, Part, Refused, Request, Role, Source, Tier, Tool,
-    ToolChoice, Turn, refuse_given,
+    ToolChoice, Turn,
 };
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
-
-/// The longest name of a tool that is accepted there.
-const TOOL_NAME_MAX: usize = 128;
 
 /// Prints a request. Model and streaming are in the address.
 ///
 /// # Errors
 /// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
-    refuse_given(request.verbosity.as_ref(), "Gemini has no verbosity")?;
-    refuse_given(
+    request.leave(request.verbosity.as_ref(), "Gemini has no verbosity")?;
+    request.leave(
         request.one_call.as_ref().filter(|_| !request.tools.is_empty()),
         "Gemini cannot be told to make one call at a time",
     )?;
+    request.mention(request.user.as_ref());
+    request.mention(request.cache_key.as_ref());
+    request.mention_caches();
     request.drop_empty();
+    request.begin_with_user();
     let system = request.take_system();
     request.merge_turns();
     let request = &*request;
@@ -55,13 +56,15 @@ pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<St
 
 fn print_config(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
     let sampling = &request.sampling;
-    w.optional("maxOutputTokens", sampling.max_tokens);
+    w.optional("maxOutputTokens", sampling.max_tokens.as_ref());
     if target.abilities.sampling {
         w.optional("temperature", sampling.temperature.as_ref());
         w.optional("topP", sampling.top_p.as_ref());
         w.optional("topK", sampling.top_k.as_ref());
         w.optional("presencePenalty", sampling.presence_penalty.as_ref());
         w.optional("frequencyPenalty", sampling.frequency_penalty.as_ref());
+    } else {
+        request.mention_sampling();
     }
     w.optional("seed", sampling.seed.as_ref());
     w.optional("candidateCount", sampling.candidates.as_ref());
@@ -87,6 +90,9 @@ fn print_config(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> R
 
 /// Models before Gemini 3 are told how many tokens to think with, later ones how hard to think.
 fn print_thinking(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
+    if !target.abilities.reasoning {
+        request.mention_reasoning();
+    }
     let reasoning = &request.reasoning;
     let counts = is_before_three(target.model);
     let budget = reasoning.as_budget().filter(|_| counts && target.abilities.reasoning);
@@ -125,7 +131,6 @@ fn is_before_three(model: &str) -> bool {
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
-    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ".:"))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| {
             w.object(|w| {

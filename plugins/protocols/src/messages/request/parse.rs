@@ -1,21 +1,25 @@
 //! What a client of Messages asks for.
 
+use super::tools;
 use crate::json::{Node, Object, Text};
 use crate::model::{
     Arguments, At, Body, Budget, CacheMark, Call, Citation, Effort, Format, Outcome, Part, Reasoning,
-    Refused, Request, Role, Schema, Signature, Source, Tier, Tool, ToolChoice, Turn,
+    Refused, Request, Role, Schema, Signature, Source, Tier, ToolChoice, Turn,
 };
 use crate::openai_terms::option;
 use tollgate_plugin::types::Protocol;
 
 /// Parses a request. `context_management` lets Anthropic clear old content to save tokens: it is left out, and
-/// everything is sent. `diagnostics`, which asks why a cache was missed, is left out as well.
+/// everything is sent. `diagnostics`, which asks why a cache was missed, is left out as well, and so are the servers
+/// that Anthropic would call.
 ///
 /// # Errors
 /// What is not a request of this protocol, or cannot be expressed in any other.
 pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused> {
     let body = document.object()?;
-    body.leave_out(&["model", "context_management", "diagnostics"]);
+    body.leave_out(&["model"]);
+    body.mention(&["context_management", "diagnostics"]);
+    body.hints(&["mcp_servers", "client_metadata", "betas"])?;
     let stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;
     let mut request = Request { stream, ..Request::default() };
     if let Some(system) = body.take("system") {
@@ -26,7 +30,7 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
         Ok(())
     })?;
     if let Some(tools) = body.take("tools") {
-        request.tools = tools.list(|node| tool(&node))?;
+        tools.items(|node| tools::tool(&node, &mut request.tools))?;
     }
     if let Some(choice) = body.take("tool_choice") {
         tool_choice(&choice, &mut request)?;
@@ -39,8 +43,8 @@ pub(crate) fn parse<'a>(document: &Node<'a, '_>) -> Result<Request<'a>, Refused>
     }
     if let Some(metadata) = body.take("metadata") {
         let metadata = metadata.object()?;
-        request.user = metadata.take("user_id").map(|user| user.text()).transpose()?;
-        metadata.finish()?;
+        request.user = option(metadata.take("user_id"), Node::text)?;
+        metadata.rest(|_, label| label.hint("no other provider has labels"))?;
     }
     sampling(&body, &mut request)?;
     request.tier = option(body.take("service_tier"), tier)?;
@@ -59,8 +63,7 @@ fn standard_speed(body: &Object<'_, '_>) -> Result<(), Refused> {
 
 fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
     let sampling = &mut request.sampling;
-    sampling.max_tokens =
-        body.take("max_tokens").map(|limit| limit.whole().and(limit.number())).transpose()?;
+    sampling.max_tokens = option(body.take("max_tokens"), Node::whole)?;
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
     sampling.top_p =
         option(body.take("top_p"), |node| node.number())?.filter(|top_p| top_p.value.approximate() != 1.0);
@@ -103,6 +106,13 @@ fn content<'a>(node: &Node<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
         }
         part(&node)
     })
+}
+
+/// A tool that was found is one that can be called: all of them are declared upstream.
+fn reference<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
+    let name = node.object()?.need("tool_name")?.string()?;
+    let text = Text::plain(&format!("The tool {name} can be called."));
+    Ok(Part { body: Body::text(text), cache: None, path: node.place() })
 }
 
 /// Parses a block that can stand anywhere, in a tool's result too.
@@ -229,42 +239,27 @@ fn tool_result<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
         None => Vec::new(),
         Some(text) if text.is_string() => content(&text)?,
         // Results do not nest.
-        Some(list) => list.list(|inner| part(&inner))?,
+        Some(list) => list.list(|inner| match inner.object()?.take("type") {
+            Some(kind) if kind.is("tool_reference") => reference(&inner),
+            _ => part(&inner),
+        })?,
     };
     block.finish()?;
     Ok(Part { body: Body::Outcome(Outcome { id, parts, failed }), cache, path: node.place() })
 }
 
-fn cache_mark(object: &Object<'_, '_>) -> Result<Option<CacheMark>, Refused> {
+/// How long what ends here should be cached.
+///
+/// # Errors
+/// It is not an object, or has something new in it.
+pub(crate) fn cache_mark(object: &Object<'_, '_>) -> Result<Option<CacheMark>, Refused> {
     let Some(control) = object.take("cache_control") else { return Ok(None) };
     let control = control.object()?;
     control.leave_out(&["type"]);
     let long = control.take("ttl").is_some_and(|ttl| ttl.is("1h"));
+    control.hints(&["scope"])?;
     control.finish()?;
     Ok(Some(if long { CacheMark::Long } else { CacheMark::Short }))
-}
-
-/// `eager_input_streaming` tells when pieces of arguments are sent, not what they are; `input_examples` and the like
-/// change what the model sees and are refused.
-fn tool<'a>(node: &Node<'a, '_>) -> Result<Tool<'a>, Refused> {
-    let tool = node.object()?;
-    if let Some(kind) = tool.take("type")
-        && !kind.is("custom")
-    {
-        return Err(kind.refuse("only Anthropic runs this tool"));
-    }
-    tool.leave_out(&["eager_input_streaming"]);
-    let name = tool.need("name")?;
-    let parsed = Tool {
-        name: name.string()?,
-        path: name.place(),
-        description: tool.take("description").map(|text| text.text()).transpose()?,
-        schema: Some(tool.need("input_schema")?.object_text()?),
-        strict: tool.take("strict").map(|strict| strict.boolean()).transpose()?,
-        cache: cache_mark(&tool)?,
-    };
-    tool.finish()?;
-    Ok(parsed)
 }
 
 fn tool_choice<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
@@ -287,7 +282,11 @@ fn tool_choice<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(),
     Ok(())
 }
 
-fn parse_thinking(node: &Node<'_, '_>, reasoning: &mut Reasoning) -> Result<(), Refused> {
+/// How the model is to think.
+///
+/// # Errors
+/// It has another shape.
+pub(crate) fn parse_thinking(node: &Node<'_, '_>, reasoning: &mut Reasoning) -> Result<(), Refused> {
     let thinking = node.object()?;
     let kind = thinking.need("type")?;
     let budget = match &*kind.string()? {
@@ -308,6 +307,7 @@ fn output_config<'a>(node: &Node<'a, '_>, request: &mut Request<'a>) -> Result<(
     request.reasoning.effort = option(config.take("effort"), |node| {
         Effort::named(&node.string()?).ok_or_else(|| node.refuse("is not an effort that Tollgate knows"))
     })?;
+    config.hints(&["task_budget"])?;
     if let Some(node) = config.take("format") {
         let format = node.object()?;
         format.leave_out(&["type"]);

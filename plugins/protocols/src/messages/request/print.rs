@@ -4,28 +4,27 @@
 //! and another provider's hint about which requests share a cache. Instructions in the middle of the conversation move
 //! to its beginning, unless the model accepts them where they are.
 
+use super::demands::{self, Thinking};
 use crate::id;
-use crate::json::{Number, Raw, Text, Writer};
+use crate::json::{Raw, Text, Writer};
 use crate::model::{
-    Allowed, Body, Budget, CacheMark, Call, Effort, Format, Outcome, Part, Refused, Request, Role, Signature,
-    Source, Tier, Tool, ToolChoice, Turn, refuse_given,
+    Allowed, Body, CacheMark, Call, Effort, Format, Outcome, Part, Refused, Request, Role, Signature, Source,
+    Tier, Tool, ToolChoice, Turn, refuse_given,
 };
+use crate::openai_terms;
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
 
-/// The smallest number of tokens to think with.
-const BUDGET_MIN: u64 = 1024;
-
-/// The longest name of a tool that is accepted there.
-const TOOL_NAME_MAX: usize = 128;
+/// The types of pictures that are accepted there.
+const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 /// Prints a request.
 ///
 /// # Errors
 /// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
-    refuse_foreign(request, target)?;
-    request.drop_empty();
+    leave_foreign(request, target)?;
+    let thinking = demands::meet(request, target)?;
     let system = if target.abilities.system_turns { Vec::new() } else { request.take_system() };
     request.merge_turns();
     let request = &*request;
@@ -39,10 +38,10 @@ pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<St
         }
         w.array_at("messages", |w| request.turns.iter().try_for_each(|turn| print_turn(w, turn)))?;
         print_tools(w, request)?;
-        print_reasoning(w, request, target)?;
+        print_reasoning(w, request, target, thinking);
         print_sampling(w, request, target)?;
         if let Some(user) = &request.user {
-            w.object_at("metadata", |w| w.field("user_id", user));
+            w.object_at("metadata", |w| w.field("user_id", &user.value));
         }
         if let Some(tier) = &request.tier {
             match tier.value {
@@ -61,22 +60,23 @@ pub(crate) fn print(request: &mut Request<'_>, target: &Target<'_>) -> Result<St
     Ok(writer.take())
 }
 
-fn refuse_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
+fn leave_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
     let sampling = &request.sampling;
     if target.abilities.sampling {
-        refuse_given(sampling.frequency_penalty.as_ref(), "Anthropic has no penalties")?;
-        refuse_given(sampling.presence_penalty.as_ref(), "Anthropic has no penalties")?;
+        request.leave(sampling.frequency_penalty.as_ref(), "Anthropic has no penalties")?;
+        request.leave(sampling.presence_penalty.as_ref(), "Anthropic has no penalties")?;
     }
-    refuse_given(sampling.seed.as_ref(), "Anthropic has no seed")?;
+    request.leave(sampling.seed.as_ref(), "Anthropic has no seed")?;
+    request.leave(request.verbosity.as_ref(), "Anthropic has no verbosity")?;
+    request.mention(request.cache_key.as_ref());
     refuse_given(sampling.candidates.as_ref(), "Anthropic gives one answer per request")?;
-    refuse_given(sampling.logprobs.as_ref(), "Anthropic does not tell how likely tokens are")?;
-    refuse_given(request.verbosity.as_ref(), "Anthropic has no verbosity")
+    refuse_given(sampling.logprobs.as_ref(), "Anthropic does not tell how likely tokens are")
 }
 
 /// The limit is required. Tokens to think with count within it.
 fn print_limit(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
-    match request.sampling.max_tokens {
-        Some(limit) => w.field("max_tokens", limit),
+    match &request.sampling.max_tokens {
+        Some(limit) => w.field("max_tokens", limit.value),
         None => w.field("max_tokens", target.max_output_tokens),
     }
 }
@@ -84,8 +84,6 @@ fn print_limit(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
 fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
     let sampling = &request.sampling;
     if target.abilities.sampling {
-        let hot = sampling.temperature.as_ref().filter(|heat| heat.value.approximate() > 1.0);
-        refuse_given(hot, "Anthropic takes a temperature between 0 and 1")?;
         w.optional("temperature", sampling.temperature.as_ref());
         w.optional("top_p", sampling.top_p.as_ref());
         w.optional("top_k", sampling.top_k.as_ref());
@@ -100,35 +98,20 @@ fn print_sampling(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) ->
 }
 
 /// How hard to think, and the shape of the answer, which share an object.
-fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
-    let reasoning = &request.reasoning;
-    let mut effort = None;
-    if target.abilities.thinking_budget {
-        match reasoning.as_budget() {
-            Some(Budget::Tokens(tokens)) => print_budget(w, request, target, tokens),
-            Some(Budget::Adaptive) => print_budget(w, request, target, 8192),
-            Some(Budget::Off) if target.abilities.reasoning => print_thinking(w, "disabled", None),
-            Some(Budget::Off) | None => {}
-        }
-    } else {
-        effort = reasoning.as_effort();
-        let adaptive = reasoning.budget.as_ref().is_some_and(|budget| budget.value == Budget::Adaptive);
-        match effort {
-            Some(Effort::None) => print_thinking(w, "disabled", None),
-            None if !adaptive => {}
-            _ => print_thinking(w, "adaptive", None),
-        }
+fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>, thinking: Thinking) {
+    match thinking {
+        Thinking::Unsaid => {}
+        Thinking::Off => print_thinking(w, "disabled", None),
+        Thinking::Adaptive => print_thinking(w, "adaptive", None),
+        Thinking::Tokens(tokens) => print_thinking(w, "enabled", Some(tokens)),
     }
-    let format = match &request.format {
-        None => None,
-        Some(format) => match &format.value {
-            Format::Schema(schema) => Some(Raw(schema.schema.as_deref().unwrap_or("{\"type\":\"object\"}"))),
-            Format::Object => {
-                return Err(format.refuse("Anthropic gives JSON by schema only: use json_schema"));
-            }
-        },
-    };
+    let effort = request.reasoning.as_effort().filter(|_| !target.abilities.thinking_budget);
     let effort = effort.filter(|effort| *effort != Effort::None).map(|effort| effort.max(Effort::Low));
+    // JSON without a schema is asked for in words.
+    let format = request.format.as_ref().and_then(|format| match &format.value {
+        Format::Schema(schema) => schema.schema.as_deref().map(Raw),
+        Format::Object => None,
+    });
     if effort.is_some() || format.is_some() {
         w.object_at("output_config", |w| {
             w.optional("effort", effort.map(Effort::name));
@@ -140,16 +123,6 @@ fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) -
             }
         });
     }
-    Ok(())
-}
-
-/// At most half of the limit, so that there is room for the answer; no thoughts where that is too little.
-fn print_budget(w: &mut Writer, request: &Request<'_>, target: &Target<'_>, tokens: u64) {
-    let limit = request.sampling.max_tokens.and_then(Number::whole).unwrap_or(target.max_output_tokens);
-    let tokens = tokens.min(limit / 2);
-    if tokens >= BUDGET_MIN {
-        print_thinking(w, "enabled", Some(tokens));
-    }
 }
 
 fn print_thinking(w: &mut Writer, kind: &str, budget: Option<u64>) {
@@ -160,7 +133,6 @@ fn print_thinking(w: &mut Writer, kind: &str, budget: Option<u64>) {
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
-    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if request.tools.is_empty() {
         return print_no_tools(w, request);
     }
@@ -207,7 +179,7 @@ fn print_no_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> 
             for name in called {
                 w.object(|w| {
                     w.field("name", name);
-                    w.field("input_schema", Raw("{\"type\":\"object\"}"));
+                    w.field("input_schema", Raw("{\"type\":\"object\",\"properties\":{}}"));
                 });
             }
         });
@@ -220,10 +192,8 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
         w.field("name", &tool.name);
         w.optional("description", tool.description.as_ref());
-        w.field(
-            "input_schema",
-            Raw(tool.schema.as_deref().unwrap_or("{\"type\":\"object\",\"properties\":{}}")),
-        );
+        let schema = openai_terms::object_schema(tool.schema.as_deref().unwrap_or("{}"));
+        w.field("input_schema", Raw(&schema));
         w.optional("strict", tool.strict.filter(|strict| *strict));
         print_cache_mark(w, tool.cache);
     });
@@ -276,10 +246,14 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
                 w.field("text", text);
             }
             Body::Image { source, .. } => {
+                check_media(part, source, &PICTURES, "Anthropic takes pictures as JPEG, PNG, GIF or WebP")?;
                 w.field("type", "image");
                 w.object_at("source", |w| print_source(w, part, source))?;
             }
             Body::File { source, name } => {
+                let text = source.as_text().map(|text| Source::Plain(Text::plain(&text)));
+                let source = text.as_ref().unwrap_or(source);
+                check_media(part, source, &["application/pdf"], "Anthropic takes documents as PDF or text")?;
                 w.field("type", "document");
                 w.object_at("source", |w| print_source(w, part, source))?;
                 w.optional("title", name.as_ref());
@@ -292,6 +266,20 @@ fn print_part(w: &mut Writer, part: &Part<'_>) -> Result<(), Refused> {
         print_cache_mark(w, part.cache);
         Ok(())
     })
+}
+
+/// # Errors
+/// What is sent is of none of these types.
+fn check_media(
+    part: &Part<'_>,
+    source: &Source<'_>,
+    types: &[&str],
+    why: &'static str,
+) -> Result<(), Refused> {
+    match source {
+        Source::Base64 { media, .. } if !types.contains(&&**media) => Err(part.refuse(why)),
+        _ => Ok(()),
+    }
 }
 
 fn print_source(w: &mut Writer, part: &Part<'_>, source: &Source<'_>) -> Result<(), Refused> {

@@ -10,21 +10,19 @@ use crate::model::{
     ToolChoice, Turn, refuse_given,
 };
 use crate::openai_terms;
+use crate::strict;
 use crate::target::Target;
 use tollgate_plugin::types::Protocol;
 
 /// The longest id of a call that is accepted there.
 const CALL_ID_MAX: usize = 64;
 
-/// The longest name of a tool that is accepted there.
-const TOOL_NAME_MAX: usize = 64;
-
 /// Prints a request.
 ///
 /// # Errors
 /// What cannot be expressed in this protocol.
 pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String, Refused> {
-    refuse_foreign(request, target)?;
+    leave_foreign(request, target)?;
     let mut writer = Writer::default();
     writer.object(|w| {
         w.field("model", target.model);
@@ -37,21 +35,21 @@ pub(crate) fn print(request: &Request<'_>, target: &Target<'_>) -> Result<String
         print_tools(w, request)?;
         print_text(w, request);
         print_reasoning(w, request, target);
-        w.optional("max_output_tokens", request.sampling.max_tokens);
+        w.optional("max_output_tokens", request.sampling.max_tokens.as_ref());
         openai_terms::print_options(w, request, target);
         Ok(())
     })?;
     Ok(writer.take())
 }
 
-fn refuse_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
+fn leave_foreign(request: &Request<'_>, target: &Target<'_>) -> Result<(), Refused> {
     let sampling = &request.sampling;
     if target.abilities.sampling {
-        refuse_given(sampling.top_k.as_ref(), "OpenAI has no top-k")?;
-        refuse_given(sampling.frequency_penalty.as_ref(), "the Responses API has no penalties")?;
-        refuse_given(sampling.presence_penalty.as_ref(), "the Responses API has no penalties")?;
+        request.leave(sampling.top_k.as_ref(), "OpenAI has no top-k")?;
+        request.leave(sampling.frequency_penalty.as_ref(), "the Responses API has no penalties")?;
+        request.leave(sampling.presence_penalty.as_ref(), "the Responses API has no penalties")?;
     }
-    refuse_given(sampling.seed.as_ref(), "the Responses API has no seed")?;
+    request.leave(sampling.seed.as_ref(), "the Responses API has no seed")?;
     refuse_given(sampling.stop.as_ref(), "the Responses API has no stop sequences")?;
     refuse_given(sampling.candidates.as_ref(), "the Responses API gives one answer per request")
 }
@@ -71,8 +69,7 @@ fn print_include(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
 }
 
 fn print_reasoning(w: &mut Writer, request: &Request<'_>, target: &Target<'_>) {
-    let effort = request.reasoning.as_effort();
-    let effort = effort.filter(|effort| target.abilities.reasoning || *effort != Effort::None);
+    let effort = openai_terms::asked_effort(request, target);
     let visible = request.reasoning.visible == Some(true) && target.abilities.reasoning;
     if effort.is_none() && !visible {
         return;
@@ -89,13 +86,13 @@ fn print_text(w: &mut Writer, request: &Request<'_>) {
     }
     w.object_at("text", |w| {
         if let Some(format) = &request.format {
-            w.object_at("format", |w| print_format(w, &format.value));
+            w.object_at("format", |w| print_format(w, &format.value, strict::of_format(request)));
         }
         w.optional("verbosity", request.verbosity.as_ref());
     });
 }
 
-fn print_format(w: &mut Writer, format: &Format<'_>) {
+fn print_format(w: &mut Writer, format: &Format<'_>, strict: Option<bool>) {
     let Format::Schema(schema) = format else {
         return w.field("type", "json_object");
     };
@@ -103,11 +100,10 @@ fn print_format(w: &mut Writer, format: &Format<'_>) {
     w.field("name", schema.name.as_ref().map_or(Text::escaped("answer"), Text::borrowed));
     w.optional("description", schema.description.as_ref());
     w.field("schema", Raw(schema.schema.as_deref().unwrap_or("{}")));
-    w.optional("strict", schema.strict);
+    w.optional("strict", strict);
 }
 
 fn print_tools(w: &mut Writer, request: &Request<'_>) -> Result<(), Refused> {
-    request.tools.iter().try_for_each(|tool| tool.check_name(TOOL_NAME_MAX, ""))?;
     if !request.tools.is_empty() {
         w.array_at("tools", |w| request.tools.iter().for_each(|tool| print_tool(w, tool)));
     }
@@ -133,10 +129,8 @@ fn print_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
         print_function(w, &tool.name);
         w.optional("description", tool.description.as_ref());
-        w.field(
-            "parameters",
-            Raw(tool.schema.as_deref().unwrap_or("{\"type\":\"object\",\"properties\":{}}")),
-        );
+        let schema = openai_terms::object_schema(tool.schema.as_deref().unwrap_or("{}"));
+        w.field("parameters", Raw(&schema));
         w.field("strict", tool.strict.unwrap_or(false));
     });
 }

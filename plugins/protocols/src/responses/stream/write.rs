@@ -4,7 +4,7 @@ use crate::id;
 use crate::json::{Text, Writer};
 use crate::model::{self, Citation, Delta, Event, Failed, Finish, Signature, Start, Tier};
 use crate::responses::error;
-use crate::responses::item::{self, Content, Item, Piece};
+use crate::responses::item::{self, Called, Content, Item, Piece};
 use crate::responses::response::{End, Head};
 use crate::target::Context;
 use tollgate_plugin::types::Usage;
@@ -275,7 +275,8 @@ impl StreamWriter {
         self.close(out);
         let made = id::made("call", &self.context.request_id, number);
         let call_id = if call_id.is_empty() { made } else { call_id.to_owned() };
-        let content = Content::Call { call_id, name: name.to_owned(), arguments: Text::EMPTY };
+        let called = Called::of(&self.context, name);
+        let content = Content::Call { call_id, called, arguments: Text::EMPTY };
         let place = self.begin(content, out);
         self.calls.push((number, place));
     }
@@ -288,9 +289,12 @@ impl StreamWriter {
     }
 
     fn argue_at(&mut self, place: usize, text: &Text<'_>, out: &mut Writer) {
-        let Item { id, content: Content::Call { arguments, .. } } = &mut self.items[place] else { return };
+        let Item { id, content: Content::Call { arguments, called, .. } } = &mut self.items[place] else {
+            return;
+        };
         arguments.append(text);
-        event(&mut self.sequence, out, "response.function_call_arguments.delta", |w| {
+        let Some([delta, ..]) = called.events() else { return };
+        event(&mut self.sequence, out, delta, |w| {
             w.field("item_id", &*id);
             w.field("output_index", place as u64);
             w.field("delta", text);
@@ -299,15 +303,21 @@ impl StreamWriter {
 
     /// Clients of this protocol expect an empty object where there are no arguments.
     fn close_call(&mut self, place: usize, out: &mut Writer) {
-        if matches!(&self.items[place].content, Content::Call { arguments, .. } if arguments.is_empty()) {
+        let bare = |called: &Called, arguments: &Text<'_>| called.takes_object() && arguments.is_empty();
+        if matches!(&self.items[place].content, Content::Call { arguments, called, .. } if bare(called, arguments))
+        {
             self.argue_at(place, &Text::escaped("{}"), out);
         }
-        let Item { id, content: Content::Call { arguments, .. } } = &self.items[place] else { return };
-        event(&mut self.sequence, out, "response.function_call_arguments.done", |w| {
-            w.field("item_id", id);
-            w.field("output_index", place as u64);
-            w.field("arguments", arguments);
-        });
+        let Item { id, content: Content::Call { arguments, called, .. } } = &self.items[place] else {
+            return;
+        };
+        if let Some([_, done, member]) = called.events() {
+            event(&mut self.sequence, out, done, |w| {
+                w.field("item_id", id);
+                w.field("output_index", place as u64);
+                w.field(member, arguments);
+            });
+        }
         self.item_done(place, out);
     }
 
