@@ -167,7 +167,6 @@ async fn what_a_conversation_has_no_words_for_is_refused_by_its_name() {
         ("echo", json!(true)),
         ("logprobs", json!(3)),
         ("best_of", json!(4)),
-        ("logit_bias", json!({"50256": -100})),
         ("messages", json!([])),
     ] {
         let mut body = json!({"model": "gpt-4o", "prompt": "It was"});

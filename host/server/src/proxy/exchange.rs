@@ -184,9 +184,10 @@ fn begun(
 }
 
 /// What a translation has left out, as a header tells it: what a component says is bounded, and on one line.
-pub(super) fn left_out(exchange: &Exchange) -> Option<HeaderValue> {
+pub(super) fn left_out(translation: &Translation) -> Option<HeaderValue> {
     let printable = |symbol: &char| matches!(symbol, ' '..='~');
-    let names: String = exchange.left_out().chars().filter(printable).take(LEFT_OUT_BYTES_MAX).collect();
+    let names: String =
+        translation.exchange.left_out().chars().filter(printable).take(LEFT_OUT_BYTES_MAX).collect();
     HeaderValue::try_from(names.trim()).ok().filter(|names| !names.is_empty())
 }
 

@@ -117,6 +117,24 @@ fn claude_thinks_where_it_may() {
 }
 
 #[test]
+fn a_chat_may_have_its_arguments_as_an_object_and_a_tool_no_answer() {
+    let call = |function: &str| {
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":"Hi"}},
+            {{"role":"assistant","tool_calls":[{{"id":"a","type":"function","function":{function}}}]}},
+            {{"role":"tool","tool_call_id":"a","content":null}}]}}"#
+        );
+        let sent: serde_json::Value = serde_json::from_str(&to_claude(|_| (), &body)).unwrap();
+        assert_eq!(sent["messages"][2]["content"][0]["tool_use_id"], "a");
+        sent["messages"][1]["content"][0]["input"].to_string()
+    };
+    assert_eq!(call(r#"{"name":"f","arguments":{"a":[1]}}"#), r#"{"a":[1]}"#);
+    assert_eq!(call(r#"{"name":"f","arguments":"{\"a\":1}"}"#), r#"{"a":1}"#);
+    assert_eq!(call(r#"{"name":"f","arguments":null}"#), "{}");
+    assert_eq!(call(r#"{"name":"f"}"#), "{}");
+}
+
+#[test]
 fn no_more_is_asked_for_than_a_model_writes() {
     let sent = |limit| {
         let mut target = target(Protocol::AnthropicMessages);

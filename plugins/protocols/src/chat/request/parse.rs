@@ -140,7 +140,7 @@ fn turn<'a>(node: &Node<'a, '_>) -> Result<Turn<'a>, Refused> {
 fn outcome<'a>(node: &Node<'a, '_>, message: &Object<'a, '_>) -> Result<Part<'a>, Refused> {
     message.leave_out(&["name"]);
     let id = message.need("tool_call_id")?.string()?;
-    let parts = content(message.need("content")?)?;
+    let parts = message.take("content").map_or(Ok(Vec::new()), content)?;
     let body = Body::Outcome(Outcome { id, parts, failed: false });
     Ok(Part { body, cache: None, path: node.place() })
 }
@@ -203,11 +203,20 @@ fn call<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     let signature = call.take("extra_content").map(|extra| google_signature(&extra)).transpose()?.flatten();
     let function = call.need("function")?.object()?;
     let name = function.need("name")?.string()?;
-    let arguments = Arguments::Encoded(function.need("arguments")?.text()?);
+    let arguments = arguments(&function)?;
     function.finish()?;
     call.finish()?;
     let body = Body::Call(Call { id, name, arguments, signature });
     Ok(Part { body, cache: None, path: node.place() })
+}
+
+/// A string that holds an object, or what servers and clients make of it: the object itself, or nothing.
+fn arguments<'a>(function: &Object<'a, '_>) -> Result<Arguments<'a>, Refused> {
+    match function.take("arguments") {
+        None => Ok(Arguments::Encoded(Text::EMPTY)),
+        Some(object) if object.is_object() => Ok(Arguments::Object(object.raw())),
+        Some(text) => Ok(Arguments::Encoded(text.text()?)),
+    }
 }
 
 /// Whether it takes a text in place of an object.

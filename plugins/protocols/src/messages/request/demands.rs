@@ -108,6 +108,11 @@ fn thinking(request: &Request<'_>, target: &Target<'_>) -> Thinking {
         return Thinking::Unsaid;
     }
     let wanted = wanted(request, target);
+    let asks = !matches!(request.reasoning.as_budget(), None | Some(Budget::Off));
+    if asks && wanted == Thinking::Unsaid {
+        // There is no room for thoughts and an answer.
+        request.mention_reasoning();
+    }
     let fits = match wanted {
         Thinking::Unsaid | Thinking::Off => return wanted,
         Thinking::Adaptive => !forces_a_call(request),
