@@ -239,24 +239,27 @@ async fn the_first_event_leaves_while_a_provider_that_packs_still_thinks() {
     rig.stop().await;
 }
 
-/// What becomes 64 MiB of a text that says something.
-fn bomb(begin: &str) -> Vec<u8> {
+/// What becomes 64 MiB of a text that says something, and then `filler` after each piece of it.
+fn bomb(begin: &str, filler: &str) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(begin.as_bytes()).expect("a vector takes all");
-    let spaces = vec![b' '; 1 << 20];
+    let spaces = " ".repeat(1 << 20) + filler;
     for _ in 0..64 {
-        encoder.write_all(&spaces).expect("a vector takes all");
+        encoder.write_all(spaces.as_bytes()).expect("a vector takes all");
     }
     encoder.finish().expect("a vector takes all")
 }
 
 #[tokio::test]
 async fn a_bomb_is_ended_and_recorded_and_charged_within_what_can_be() {
-    let whole = bomb(r#"{"usage":{"input_tokens":10,"output_tokens":4000000000},"content":""#);
-    let stream = bomb(concat!(
-        "event: message_start\n",
-        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":4000000000}}}\n\n: ",
-    ));
+    let whole = bomb(r#"{"usage":{"input_tokens":10,"output_tokens":4000000000},"content":""#, "");
+    let stream = bomb(
+        concat!(
+            "event: message_start\n",
+            "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":4000000000}}}\n\n: ",
+        ),
+        "\n\n: ",
+    );
     let rig = rig(AnthropicMessages).await;
     let mut count = 0;
     for client in [AnthropicMessages, OpenaiChat] {
