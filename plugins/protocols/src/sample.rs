@@ -1,6 +1,6 @@
 //! What the gateway's usage taps saw: one JSON value per line, in the order of the adapter's plan.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use serde::de::DeserializeOwned;
 
 use crate::lenient;
@@ -22,23 +22,28 @@ pub fn either<T: DeserializeOwned>(samples: &[u8], whole: usize) -> Option<T> {
     read(samples, whole + 1).or_else(|| read(samples, whole))
 }
 
-/// Whether a count among these values cannot be one, so that not all that is read of them is exact.
+/// Whether a count of tokens among these values is below nothing, so that not all that is read of them is exact. What
+/// servers state beside them may be: a cost, a rank.
 #[must_use]
 pub fn is_odd(samples: &[u8]) -> bool {
-    let mut before = b' ';
-    let (mut quoted, mut escaped) = (false, false);
-    for &byte in samples {
+    let (mut name, mut start) = (0..0, 0);
+    let (mut quoted, mut escaped, mut colon) = (false, false, false);
+    for (at, &byte) in samples.iter().enumerate() {
         if quoted {
-            (quoted, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            if !quoted {
+                name = start..at;
+            }
             continue;
         }
         match byte {
-            b'-' if before == b':' => return true,
-            b'"' => quoted = true,
+            b'-' if colon && memmem::find(&samples[name.clone()], b"oken").is_some() => return true,
             b' ' => continue,
+            b'"' => (quoted, start) = (true, at + 1),
             _ => {}
         }
-        before = byte;
+        colon = byte == b':';
     }
     false
 }
@@ -49,8 +54,10 @@ mod tests {
 
     #[test]
     fn a_count_below_nothing_is_odd_and_a_word_with_a_line_is_not() {
-        assert!(is_odd(br#"{"a":{"b": -1}}"#) && is_odd(b"\n{\"a\":-7.5}\n"));
-        assert!(!is_odd(br#"{"a":"-1","b":":-1\":-1","c":[1,-1],"d":7e-1}"#));
+        assert!(is_odd(br#"{"a":{"cached_tokens": -1}}"#) && is_odd(b"\n{\"tokenCount\":-7.5}\n"));
+        assert!(!is_odd(
+            br#"{"tokens":"-1","b":"tokens:-1\"tokens\":-1","c":[1,-1],"tokens":7e-1,"cost":-1}"#
+        ));
     }
 
     #[test]

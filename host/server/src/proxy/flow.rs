@@ -335,7 +335,7 @@ impl Flow {
         if !pieces.is_away() {
             let Some(run) = ready!(pieces.poll_run(cx)) else { return Poll::Ready(None) };
             let run = ticket.meter.pass(run);
-            if ticket.meter.is_last() {
+            if ticket.meter.is_complete() {
                 silence.linger();
             }
             if let Some(words) = pieces.translate(&run, id) {
@@ -401,7 +401,7 @@ impl Flow {
             Passed::On(bytes) => bytes,
             Passed::Blocked { before, hash } => return Ok(Some(Piece::Blocked { before, hash })),
         };
-        if self.ticket.meter.is_last() {
+        if self.is_complete() {
             self.silence.linger();
         }
         // With a known length hyper stops polling at the last byte: the end is here, not at a next poll.
