@@ -15,6 +15,7 @@ mod keepalive;
 mod media;
 mod networks;
 mod packed;
+mod packed_bodies;
 mod pieces;
 mod points;
 mod realtime;

@@ -14,7 +14,7 @@ use tollgate_core::protocol::Operation;
 
 use super::adapt::ResponsePath;
 use super::dialect::ErrorDialect;
-use super::error::{ProxyError, is_final};
+use super::error::{ENCODINGS, ProxyError, is_final};
 use super::exchange::{self, Translation};
 use super::flow::Flow;
 use super::forward::Reply;
@@ -175,6 +175,9 @@ pub(super) fn refusal(error: &ProxyError, dialect: ErrorDialect, request_id: &st
     match error {
         ProxyError::MethodNotAllowed(allowed) => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        ProxyError::UnsupportedEncoding => {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
         }
         ProxyError::UpgradeNotServed => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));

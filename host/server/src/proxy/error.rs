@@ -16,6 +16,9 @@ pub(crate) const fn is_final(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
+/// What a body may be packed in.
+pub(crate) const ENCODINGS: &str = "gzip, deflate, br, zstd";
+
 /// The upstream failed in the middle of its answer.
 pub(crate) const UPSTREAM_BROKE: ProxyError =
     ProxyError::Upstream { class: FailureClass::Transient, retry_after_ms: None, own: false };
@@ -231,7 +234,9 @@ impl ProxyError {
             Self::BadRequest { message, .. } => message.clone(),
             Self::BodyTooLarge(limit) => format!("The request body is larger than {limit} bytes."),
             Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
-            Self::UnsupportedEncoding => "Send the body without a content encoding.".to_owned(),
+            Self::UnsupportedEncoding => {
+                format!("The body is encoded in a way that is not known here: {ENCODINGS} are.")
+            }
             Self::InsufficientPoints { needed, available } => format!(
                 "The balance of {available} points does not cover this request, which may cost up to {needed}."
             ),

@@ -68,6 +68,7 @@ mod spelling;
 pub(crate) mod states;
 pub(crate) mod taps;
 mod ticket;
+mod unpack;
 mod upgrade;
 mod values;
 pub(crate) mod window;

@@ -2,7 +2,7 @@
 //! as the client wrote it.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use std::borrow::Cow;
@@ -25,6 +25,7 @@ use super::members::{GENERATION, Member, STREAMED, last, members_of, members_wit
 use super::prompt::Prompt;
 use super::router::Call;
 use super::spelling;
+use super::unpack;
 use crate::config::Limits;
 use crate::state::memory::{Memory, Share, Spent};
 use crate::state::trace::{Detail, detail};
@@ -156,11 +157,12 @@ pub(crate) async fn inbound(
     (limits, memory): (&Limits, &Arc<Memory>),
     id: RequestId,
 ) -> Result<Inbound, ProxyError> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
-        return Err(ProxyError::UnsupportedEncoding);
-    }
+    let layers = unpack::layers(&headers)?;
     let mut share = memory.share();
     let mut body = collect(body, limits, &mut share).await?;
+    if !layers.is_empty() {
+        (body, share) = unpack::unpacked(layers, body, limits.request_body_bytes_max, share, id).await?;
+    }
     if body.starts_with(BYTE_ORDER_MARK) {
         body.advance(BYTE_ORDER_MARK.len());
     }
