@@ -64,7 +64,7 @@ mod tests {
     /// Half of a policy is the standard library and serde; compile time grows with the rest.
     const POLICY_BYTES_MAX: usize = 220 * 1024;
     /// An adapter links the translation of every protocol into every other.
-    const ADAPTER_BYTES_MAX: usize = 1024 * 1024;
+    const ADAPTER_BYTES_MAX: usize = 1280 * 1024;
     /// The first eight bytes of a component (layer 1); a core module has layer 0 and would be refused.
     const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 

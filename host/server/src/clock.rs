@@ -1,8 +1,8 @@
 //! The clock and randomness: the only place of the server that asks the system for either.
 //!
 //! A request asks for the time some ten times, and a read of a processor's counter takes 0.1 us on a virtual machine.
-//! Both clocks are therefore those of the kernel's last tick, late by a few milliseconds and a sixth as dear. How long a
-//! request took is measured with `Instant`.
+//! Both clocks are therefore those of the kernel's last tick, late by a few milliseconds and a sixth as dear. How long
+//! a request took is measured with `Instant`.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;

@@ -151,6 +151,7 @@ mod tests {
         sent.sort_unstable();
         let expected = [
             ("accept", "application/json"),
+            ("accept-encoding", "identity"),
             ("content-type", "application/json"),
             ("user-agent", "sdk/1.0 (x)"),
             ("x-beta", "a-2025-01-01"),

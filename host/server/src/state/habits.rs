@@ -174,7 +174,8 @@ impl Density {
 
     fn of(&self, text: u64) -> Option<u64> {
         let [stated, known] = [&self.stated, &self.text].map(|sum| u128::from(sum.load(Ordering::Relaxed)));
-        let tokens = (u128::from(text) * stated).checked_div(known)?;
+        // To the nearest: sums forget in whole tokens, always a little too much.
+        let tokens = (u128::from(text) * stated + known / 2).checked_div(known)?;
         Some(u64::try_from(tokens).unwrap_or(u64::MAX))
     }
 }
