@@ -69,7 +69,8 @@ fn furnish(dir: &Path, upstream: &Upstream) {
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:{}\"\nadmin_listen = \"127.0.0.1:{}\"\nworkers = 1\ndata_dir = {data:?}\n\
          [log]\nlevel = \"error\"\n[providers.openai]\nbase_url = \"{url}\"\n\
-         [providers.anthropic]\nbase_url = \"{url}\"\n[providers.google]\nbase_url = \"{url}\"\n",
+         [providers.anthropic]\nbase_url = \"{url}\"\n[providers.google]\nbase_url = \"{url}\"\n\
+         [providers.local]\nadapter = \"openai\"\nbase_url = \"{url}\"\n",
         free_port(),
         free_port(),
     );

@@ -66,7 +66,7 @@ async fn a_limit_that_is_stated_twice_is_refused_by_name() {
         (CHAT, r#"{"model":"gpt-4o","max_tokens":"9000"}"#, "max_tokens"),
         (CHAT, r#"{"model":"gpt-4o","n":"9"}"#, "n"),
         (CHAT, r#"{"model":"gpt-4o","n":1,"N":9}"#, "n"),
-        (CHAT, r#"{"model":"gpt-4o","n":2.0}"#, "n"),
+        (CHAT, r#"{"model":"gpt-4o","n":2.5}"#, "n"),
         (MESSAGES, "{\"model\":\"claude-haiku-4-5\",\"max_tokens\":1,\"max_to\u{212a}ens\":9}", "max_tokens"),
         (RESPONSES, r#"{"model":"gpt-4o","max_output_tokens":1,"max_output_tokens":9}"#, "max_output_tokens"),
         (FLASH, r#"{"generationConfig":{},"generation_config":{"maxOutputTokens":9}}"#, "generationConfig"),

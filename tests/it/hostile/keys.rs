@@ -355,7 +355,9 @@ async fn the_last_key_is_not_taken_from_everyone_by_one_users_failures() {
             failed += rig.upstream.count() - calls;
             assert_eq!(as_bob(&rig, ask(provider)).await.status, 200, "{provider} {status}, round {round}");
         }
-        assert!((1..10).contains(&failed), "{provider} {status}: it rests for alice after {failed}");
+        // What a network in between says is no reason to rest it, for her either.
+        let rests = if body == page { 10..11 } else { 1..10 };
+        assert!(rests.contains(&failed), "{provider} {status}: it rests for alice after {failed}");
         assert_eq!(checks(&rig), 0, "{provider} {status}: nothing was said of the key");
         rig.stop().await;
     }

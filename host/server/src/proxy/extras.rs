@@ -284,8 +284,8 @@ impl Extras {
         self.unseen || self.kept || self.added_tokens > 0
     }
 
-    /// Prompt tokens that the body does not show; `named` stands for a file, a conversation or a cache. Who does not get
-    /// the request in the client's `own_words` is told of no conversation and no item that its provider keeps.
+    /// Prompt tokens that the body does not show; `named` stands for a file, a conversation or a cache. Who does not
+    /// get the request in the client's `own_words` is told of no conversation and no item that its provider keeps.
     pub(super) const fn unseen_tokens(&self, named: u64, own_words: bool) -> u64 {
         let hides = self.unseen || self.kept && own_words;
         self.added_tokens.saturating_add(if hides { named } else { 0 })

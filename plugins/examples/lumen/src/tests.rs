@@ -43,6 +43,6 @@ fn a_420_is_a_rate_limit_and_all_else_is_openais() {
     };
     assert_eq!(classify(420, None, r#"{"retry_in_s":7}"#), (FailureClass::RateLimited, Some(7000)));
     assert_eq!(classify(420, Some(9), "no JSON"), (FailureClass::RateLimited, Some(9)));
-    let refused = r#"{"error":{"message":"no such key"}}"#;
+    let refused = r#"{"error":{"message":"no such key","type":"invalid_request_error"}}"#;
     assert_eq!(classify(401, None, refused), (FailureClass::InvalidCredential, None));
 }
