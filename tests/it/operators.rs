@@ -230,7 +230,9 @@ async fn a_drain_takes_no_more_calls_finishes_those_under_way_and_ends_with_zero
 #[tokio::test]
 async fn no_secret_is_logged_at_any_level_and_each_line_names_its_request() {
     let (dir, upstream) = (tempfile::tempdir().expect("a directory"), Upstream::start().await);
-    let mut served = Served::start(dir.path(), &upstream, "trace", "").await;
+    // What the gateway is made of, too.
+    let level = "trace,hyper=trace,hyper_util=trace,h2=trace,rustls=trace,sqlx=trace,tokio=trace,mio=trace";
+    let mut served = Served::start(dir.path(), &upstream, level, "").await;
     upstream.respond(|_| Script::json(200, ANSWER));
     upstream.enqueue(Script::json(
         401,

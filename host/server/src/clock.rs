@@ -1,8 +1,8 @@
 //! The clock and randomness: the only place of the server that asks the system for either.
 //!
 //! A request asks for the time some ten times, and a read of a processor's counter takes 0.1 us on a virtual machine.
-//! Both clocks are therefore those of the kernel's last tick, late by a few milliseconds and a sixth as dear. How long
-//! a request took is measured with `Instant`.
+//! Waits, rests and windows are therefore told by the kernel's last tick, late by a few milliseconds and a sixth as
+//! dear. The calendar is exact, because ids are ordered by it; how long a request took is measured with `Instant`.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
@@ -11,17 +11,13 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use tollgate_core::time::Timestamp;
 
 #[cfg(target_os = "linux")]
-const CALENDAR: ClockId = ClockId::RealtimeCoarse;
-#[cfg(target_os = "linux")]
 const STEADY: ClockId = ClockId::MonotonicCoarse;
-#[cfg(not(target_os = "linux"))]
-const CALENDAR: ClockId = ClockId::Realtime;
 #[cfg(not(target_os = "linux"))]
 const STEADY: ClockId = ClockId::Monotonic;
 
 /// The time by the calendar.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::from_millis(millis(clock_gettime(CALENDAR)))
+    Timestamp::from_millis(millis(clock_gettime(ClockId::Realtime)))
 }
 
 /// The time by a clock that nobody sets: it was the calendar's when the process began, and goes on evenly from there.

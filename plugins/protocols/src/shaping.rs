@@ -1,8 +1,8 @@
 //! Answers in the shape that was asked for, where the upstream could not be asked for it in its own words.
 //!
 //! JSON that a model was asked for in words comes with what models put around it: only the object is passed on, as it
-//! comes. An answer without any is passed on as it is. Arguments of a tool that takes a text are collected, and the text
-//! is taken out of them.
+//! comes. An answer without any is passed on as it is. Arguments of a tool that takes a text are collected, and the
+//! text is taken out of them.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! Coding agents, as Codex 0.171, Claude Code 2.1 and opencode 1.18 write their requests: each of them reaches a model of
-//! every provider, with all of its tools, and gets its calls back as it knows them.
+//! Coding agents, as Codex 0.171, Claude Code 2.1 and opencode 1.18 write their requests: each of them reaches a model
+//! of every provider, with all of its tools, and gets its calls back as it knows them.
 
 use serde_json::{Value, json};
 use tollgate_tests::client::{Reply, Request};

@@ -20,6 +20,8 @@ const HIDDEN_PART: u64 = 8;
 
 /// Prompts of so many kinds are remembered.
 const PROMPTS_MAX: usize = 16_384;
+/// The longest prompt, in tokens, that is believed: the sums of some must fit.
+const PROMPT_TOKENS_MAX: u64 = 1 << 40;
 /// The shortest prompt, in tokens, that says anything: of shorter ones most is what providers put around them.
 const PROMPT_TOKENS_MIN: u64 = 32;
 /// A prompt has at least one in so many of the tokens that its text stands for, and at most so many times as many:
@@ -108,6 +110,7 @@ impl Habits {
         if text < PROMPT_TOKENS_MIN {
             return;
         }
+        let text = text.min(PROMPT_TOKENS_MAX);
         let stated = stated.clamp(text / FACTOR_MAX, text.saturating_mul(FACTOR_MAX));
         let Prompts { of_users, of_models, .. } = &self.prompts;
         let [own, model, family] = self.prompts.keys(user, model);

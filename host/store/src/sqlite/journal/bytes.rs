@@ -4,8 +4,8 @@
 //! strings follow their length, and what may be missing follows a byte that says whether it is there. The numbers for
 //! values of enums are in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a
 //! new class needs no new layout. The byte that says whether an answer was streamed has a second bit: what was left out
-//! of the request then ends its record. Any other change of what is written here needs a new format in `frame.rs`, and a
-//! reader that still reads this one.
+//! of the request then ends its record. Any other change of what is written here needs a new format in `frame.rs`, and
+//! a reader that still reads this one.
 
 use std::sync::Arc;
 

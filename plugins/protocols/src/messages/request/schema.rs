@@ -1,5 +1,5 @@
-//! A schema of answers as Anthropic takes it: objects have the properties that it names and no others, and sizes are not
-//! constrained (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs>, read 2026-11).
+//! A schema of answers as Anthropic takes it: objects have the properties that it names and no others, and sizes are
+//! not constrained (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs>, read 2026-11).
 
 use crate::json::{Node, Raw, Writer};
 use crate::model::Refused;
