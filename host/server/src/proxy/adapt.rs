@@ -79,21 +79,20 @@ pub(crate) async fn request(
         // As a segment of a path, these lead to another one.
         return Err(ProxyError::bad_request("The model's name is not valid.", Some("model")));
     }
-    let Message { mut headers, query, mut body, sending, response_path } =
-        if lease.upstream_call == target.call {
-            passed(inbound, target, lease)
-        } else {
-            translated(memory, inbound, lease, (model, target.price, request, now)).await?
-        };
+    let (own, session) = (lease.upstream_call == target.call, mark::is_realtime(&inbound.headers));
+    let no_session =
+        || ProxyError::bad_request(format!("`{model}` has no Realtime sessions here."), Some("model"));
+    let Message { mut headers, query, mut body, sending, response_path } = match own {
+        true => passed(inbound, target, lease),
+        false if session => return Err(no_session()),
+        false => translated(memory, inbound, lease, (model, target.price, request, now)).await?,
+    };
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
     }
     let mut path = upstream.target(lease.upstream_call, model, &query).ok_or(ProxyError::NoCredential)?;
-    if mark::is_realtime(&inbound.headers) {
-        let own = lease.upstream_call == target.call;
-        path = mark::realtime_path(&path, model).filter(|_| own).ok_or_else(|| {
-            ProxyError::bad_request(format!("`{model}` has no Realtime sessions here."), Some("model"))
-        })?;
+    if session {
+        path = mark::realtime_path(&path, model).ok_or_else(no_session)?;
     }
     let message =
         envelope::Message { method: Method::POST, target: path, model: Some(model.into()), headers, body };
