@@ -39,7 +39,7 @@ impl Adapter {
     /// Begins an exchange by translating its request.
     ///
     /// A request is its client's own work, so a fault over one is no reason to leave everyone else's alone: see
-    /// [`probe`](crate::probe).
+    /// `probe.rs`.
     ///
     /// # Errors
     /// When the component failed, and when as many exchanges as may be are under way.

@@ -16,12 +16,14 @@ pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 /// Longest value that a tap keeps: what states usage is short.
 const SAMPLE_BYTES_MAX: usize = 256 * 1024;
 
+/// The word without which no answer tells of a failure in JSON: most are not looked into.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+
 /// Whether an event is a provider's word that it failed after it had begun: its name, an `error` member, a type or an
 /// object `error`, or a response that carries one.
 pub(super) fn tells_of_failure(event: &[u8]) -> bool {
-    static NEEDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
     static NAMED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("event: error"));
-    if NEEDLE.find(event).is_none() {
+    if ERROR.find(event).is_none() {
         return event.starts_with(b"event") && NAMED.find(event).is_some() && is_named_error(event);
     }
     sse::data(event).is_some_and(|data| is_failure(&data))
@@ -29,6 +31,9 @@ pub(super) fn tells_of_failure(event: &[u8]) -> bool {
 
 /// Whether a body, or the data of an event, is a provider's word that it failed.
 pub(super) fn is_failure(data: &[u8]) -> bool {
+    if ERROR.find(data).is_none() {
+        return false;
+    }
     if data.trim_ascii_start().starts_with(b"[") {
         // Google's layers put it into an array.
         let first = json::find(data, &[]).and_then(|array| {
