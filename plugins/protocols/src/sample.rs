@@ -26,6 +26,10 @@ pub fn either<T: DeserializeOwned>(samples: &[u8], whole: usize) -> Option<T> {
 /// servers state beside them may be: a cost, a rank.
 #[must_use]
 pub fn is_odd(samples: &[u8]) -> bool {
+    // Nearly all values are without the sign, and are not gone through.
+    if memchr(b'-', samples).is_none() {
+        return false;
+    }
     let (mut name, mut start) = (0..0, 0);
     let (mut quoted, mut escaped, mut colon) = (false, false, false);
     for (at, &byte) in samples.iter().enumerate() {
