@@ -84,9 +84,10 @@ impl Compiler {
                 Ok(compiled) => compiled.map_err(|error| format!("{error:#}")),
                 Err(_) => Err("the compiler panicked".to_owned()),
             };
-            if let (Some(cache), Ok(component)) = (&cache, &compiled) {
-                cache.store(&digest, component);
-            }
+            let compiled = match &cache {
+                Some(cache) => compiled.map(|component| cache.exchange(&engine, &digest, component)),
+                None => compiled,
+            };
             // Nobody listens any more when it took too long.
             let _ = done.send(compiled);
         };
