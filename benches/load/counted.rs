@@ -1,4 +1,5 @@
-//! What a passthrough request costs in instructions: the same on a busy machine as on an idle one, and on any.
+//! What a passthrough request, or a chunk of a stream, costs in instructions: the same on a busy machine as on an idle
+//! one, and on any.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::callgrind::{self, Cost, Function, Thread};
-use crate::client;
+use crate::client::{self, Exchange};
 use crate::target::Target;
-use crate::upstream::{self, Script};
+use crate::upstream::{self, EVENTS, Script};
 
 /// Connections that requests come on: what belongs to a connection is shared by many.
 const CONNECTIONS: usize = 4;
@@ -18,8 +19,8 @@ const CONNECTIONS: usize = 4;
 const WARM_UP: u64 = 200;
 /// Time for the last settlements.
 const SETTLING: Duration = Duration::from_secs(1);
-/// Functions below so many instructions a request are not listed.
-const LISTED_MIN: u64 = 700;
+/// Functions below this share of all instructions, in parts of a thousand, are not listed.
+const LISTED_MIN_PPT: u64 = 4;
 /// The function that the worker alone calls.
 const ROAD: &str = "tollgate_server::proxy::handle";
 /// What is counted by calls: what a row is called, and how the names of its functions begin.
@@ -33,6 +34,48 @@ const COUNTED: [(&str, &[&str]); 7] = [
     ("polls of the connection", &["tollgate_server::listen::connection::http1::{{closure}}"]),
 ];
 const ALLOCATIONS: &str = "allocations";
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Of {
+    /// A request whose answer is not a stream.
+    Request,
+    /// A chunk of a stream that passes as it is.
+    Chunk,
+    /// A chunk of a stream that is translated.
+    Translated,
+}
+
+impl std::str::FromStr for Of {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        match text {
+            "request" => Ok(Self::Request),
+            "chunk" => Ok(Self::Chunk),
+            "translated" => Ok(Self::Translated),
+            _ => bail!("`{text}` is neither `request`, `chunk` nor `translated`"),
+        }
+    }
+}
+
+impl Of {
+    fn exchange(self, target: &Target) -> anyhow::Result<Rc<Exchange>> {
+        match self {
+            Self::Request => Ok(target.plain()),
+            Self::Chunk => Ok(target.stream()),
+            Self::Translated => target.translated().context("nothing translates"),
+        }
+    }
+
+    /// Things in one exchange.
+    const fn in_one(self) -> u64 {
+        match self {
+            Self::Request => 1,
+            Self::Chunk | Self::Translated => EVENTS as u64,
+        }
+    }
+}
 
 /// What a request may cost its worker.
 #[derive(Debug, Clone, Copy)]
@@ -52,13 +95,14 @@ impl std::str::FromStr for Budget {
     }
 }
 
-/// Counts `requests` requests and prints the tables. What callgrind wrote stays in the directory `keep`.
+/// Counts the things of `exchanges` exchanges and prints the tables. What callgrind wrote stays in the directory `keep`.
 ///
 /// # Errors
 /// Where one of them costs its worker more than the budget.
 pub(crate) async fn run(
     tollgate: &Path,
-    requests: u64,
+    exchanges: u64,
+    of: Of,
     budget: Option<Budget>,
     keep: Option<&Path>,
 ) -> anyhow::Result<()> {
@@ -67,7 +111,8 @@ pub(crate) async fn run(
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let threads = count(tollgate, requests, dir.path(), keep.unwrap_or(dir.path())).await?;
+    let threads = count(tollgate, exchanges, of, dir.path(), keep.unwrap_or(dir.path())).await?;
+    let requests = exchanges * of.in_one();
     let worker = threads.iter().find(|thread| thread.called(ROAD)).context("no thread served a request")?;
     print_threads(&threads, worker, requests);
     print_functions(worker, requests);
@@ -87,22 +132,28 @@ fn hold(budget: Budget, worker: &Thread, requests: u64) -> anyhow::Result<()> {
         println!("{what}: {found} of {most}");
     }
     match figures.into_iter().find(|(_, found, most)| found > most) {
-        Some((what, found, most)) => bail!("a request costs its worker {found} {what}, and may cost {most}"),
+        Some((what, found, most)) => bail!("each costs its worker {found} {what}, and may cost {most}"),
         None => Ok(()),
     }
 }
 
-async fn count(tollgate: &Path, requests: u64, dir: &Path, counts: &Path) -> anyhow::Result<Vec<Thread>> {
+async fn count(
+    tollgate: &Path,
+    exchanges: u64,
+    of: Of,
+    dir: &Path,
+    counts: &Path,
+) -> anyhow::Result<Vec<Thread>> {
     let script = Rc::new(Script::new());
     let upstream = upstream::start(&script).await?;
     let runner = callgrind::under(counts);
     let mut target = Target::tollgate(upstream, tollgate, &dir.join("normal"), "normal", &runner)?;
     target.ready().await?;
-    let plain = target.plain();
-    client::closed(&plain, CONNECTIONS, WARM_UP).await?;
+    let exchange = of.exchange(&target)?;
+    client::closed(&exchange, CONNECTIONS, WARM_UP / of.in_one().min(WARM_UP)).await?;
     let pid = target.pid().context("nothing runs")?;
     callgrind::count(pid)?;
-    client::closed(&plain, CONNECTIONS, requests).await?;
+    client::closed(&exchange, CONNECTIONS, exchanges).await?;
     tokio::time::sleep(SETTLING).await;
     callgrind::write(pid)?;
     callgrind::threads(counts)
@@ -112,8 +163,12 @@ fn each(count: u64, requests: u64) -> u64 {
     count / requests.max(1)
 }
 
+fn least_listed(worker: &Thread, requests: u64) -> u64 {
+    each(worker.total().instructions * LISTED_MIN_PPT / 1000, requests)
+}
+
 fn print_threads(threads: &[Thread], worker: &Thread, requests: u64) {
-    println!("| thread | user instructions a request | L1i misses |\n|---|---|---|");
+    println!("| thread | user instructions for each | L1i misses |\n|---|---|---|");
     let row = |name: &str, cost: Cost| {
         println!("| {name} | {} | {} |", each(cost.instructions, requests), each(cost.code_misses, requests));
     };
@@ -128,12 +183,13 @@ fn print_functions(worker: &Thread, requests: u64) {
     println!(
         "| function of the worker, with what it calls | instructions | L1i misses | calls |\n|---|---|---|---|"
     );
+    let least = least_listed(worker, requests);
     let own = |name: &str| name.contains("tollgate_");
     let mut rows: Vec<(&String, &Function)> = worker.functions.iter().filter(|(name, _)| own(name)).collect();
     rows.sort_by_key(|(_, function)| std::cmp::Reverse(function.with_calls.instructions));
     for (name, Function { with_calls, calls, .. }) in rows {
         let instructions = each(with_calls.instructions, requests);
-        if instructions >= LISTED_MIN {
+        if instructions >= least {
             let misses = each(with_calls.code_misses, requests);
             println!("| `{name}` | {instructions} | {misses} | {} |", per_request(*calls, requests));
         }
@@ -150,7 +206,8 @@ fn print_crates(worker: &Thread, requests: u64) {
     let mut rows: Vec<(&str, Cost)> = crates.into_iter().collect();
     rows.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.instructions));
     println!("| crate, or function of C | own instructions | L1i misses |\n|---|---|---|");
-    for (name, cost) in rows.into_iter().filter(|(_, cost)| each(cost.instructions, requests) >= LISTED_MIN) {
+    let least = least_listed(worker, requests);
+    for (name, cost) in rows.into_iter().filter(|(_, cost)| each(cost.instructions, requests) >= least) {
         println!("| {name} | {} | {} |", each(cost.instructions, requests), each(cost.code_misses, requests));
     }
     println!();
@@ -168,7 +225,7 @@ fn origin(name: &str) -> &str {
 }
 
 fn print_counts(worker: &Thread, requests: u64) {
-    println!("| what | a request |\n|---|---|");
+    println!("| what | for each |\n|---|---|");
     for (what, _) in COUNTED {
         println!("| {what} | {} |", per_request(calls(worker, what), requests));
     }

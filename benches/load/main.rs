@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::task::LocalSet;
 
-use crate::counted::Budget;
+use crate::counted::{Budget, Of};
 use crate::phase::{Plan, Round};
 use crate::target::Target;
 use crate::upstream::Script;
@@ -33,7 +33,8 @@ Options (after `--`):
   --rounds N         times that every target is measured; medians are reported (default 3)
   --requests N       requests of one round at one target (default 30000)
   --only TEXT        only targets whose name holds TEXT, beside nginx
-  --instructions N   instead of all that: count the instructions of N requests, with valgrind
+  --instructions N   instead of all that: count the instructions of N exchanges, with valgrind
+  --of TEXT          for each `request` (default), `chunk` of a stream, or chunk that is `translated`
   --keep DIR         where to leave what callgrind writes, for other tools
   --at-most N,N,N    fail where a request costs its worker more instructions, L1i misses or allocations";
 
@@ -44,6 +45,7 @@ struct Options {
     requests: u64,
     only: String,
     instructions: Option<u64>,
+    of: Of,
     at_most: Option<Budget>,
     keep: Option<PathBuf>,
 }
@@ -56,6 +58,7 @@ impl Options {
             requests: 30_000,
             only: String::new(),
             instructions: None,
+            of: Of::Request,
             at_most: None,
             keep: None,
         };
@@ -70,6 +73,7 @@ impl Options {
                 "--requests" => options.requests = value()?.parse()?,
                 "--only" => options.only = value()?,
                 "--instructions" => options.instructions = Some(value()?.parse()?),
+                "--of" => options.of = value()?.parse()?,
                 "--keep" => options.keep = Some(value()?.into()),
                 "--at-most" => options.at_most = Some(value()?.parse()?),
                 _ => bail!("unknown option {word}\n{HELP}"),
@@ -88,8 +92,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     if let Some(requests) = options.instructions {
-        return tasks
-            .block_on(&runtime, counted::run(&tollgate, requests, options.at_most, options.keep.as_deref()));
+        return tasks.block_on(
+            &runtime,
+            counted::run(&tollgate, requests, options.of, options.at_most, options.keep.as_deref()),
+        );
     }
     process::pin_to_last_core()?;
     tasks.block_on(&runtime, measure(&options, &tollgate))
