@@ -66,6 +66,10 @@ GET /lending owner
 GET /pool owner
 POST /proxy/test admin
 POST /refresh anyone
+POST /session/link anyone
+POST /session/login anyone
+POST /session/logout anyone
+POST /session/refresh anyone
 GET /requests owner
 GET /requests/export.csv owner
 GET /requests/export.jsonl owner
@@ -96,9 +100,11 @@ GET /users/{user}/keys owner
 ";
 
 /// Routes whose example cannot succeed here, and why.
-const CANNOT_SUCCEED: [(&str, &str); 3] = [
+const CANNOT_SUCCEED: [(&str, &str); 5] = [
     ("GET /requests/{request}/bodies", "bodies are kept for keys of which an operator wants it alone"),
     ("POST /refresh", "a refresh token is good once and known to its owner alone"),
+    ("POST /session/refresh", "the cookie is known to its browser alone"),
+    ("POST /session/link", "a log-in link is good once and made by a start of the gateway"),
     ("POST /redeem", "a code is known to whom it was given alone"),
 ];
 

@@ -425,7 +425,8 @@ fn dependencies_point_one_way() {
     check("host/components", &[]);
     check("host/runtime", &["core"]);
     check("host/store", &["core"]);
-    check("host/server", &["components", "core", "runtime", "store"]);
+    check("host/console", &[]);
+    check("host/server", &["components", "console", "core", "runtime", "store"]);
     check("plugins/sdk", &[]);
     check("plugins/protocols", &["plugin"]);
     check("plugins/translator", &["plugin", "protocols"]);

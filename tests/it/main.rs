@@ -10,6 +10,7 @@ mod bodies;
 mod cancellation;
 mod charging;
 mod commands;
+mod console;
 mod content_filter;
 mod crash;
 mod credential_api;

@@ -51,6 +51,8 @@ pub use log::filter::{Expiry, RequestFilter, RequestPage, RequestPages, Requests
 pub use log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 pub use options::{Durability, Options};
 pub use seal::MasterKey;
-pub use sessions::{Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, Rotated, Sessions, WrongTries};
+pub use sessions::{
+    Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, Rotated, Sessions, TokenChange, WrongTries,
+};
 pub use snapshot::Snapshot;
 pub use store::Store;

@@ -52,11 +52,24 @@ pub enum Guessed {
 /// Wrong tries: SHA-256 of the name or address, how many, and when the last one was.
 pub type WrongTries = (Digest, u32, Timestamp);
 
+/// A refresh token in place of another, by their SHA-256.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenChange {
+    /// The one that was handed in.
+    pub token: Digest,
+    /// The next one.
+    pub next: Digest,
+    /// How long after it was replaced one that comes again is not held against its session.
+    pub grace_ms: u64,
+}
+
 /// What became of a refresh token that was handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {
     /// It was valid and has been replaced; it belongs to this user.
     Replaced(UserId),
+    /// It had been replaced a moment before, as tabs of one browser do to each other: nothing has changed.
+    Lately(UserId),
     /// It had been replaced before: the whole session has been ended.
     Reused,
     /// There is no such session, or it is over.
@@ -93,8 +106,7 @@ pub trait Logins: Send + Sync {
     async fn rotate_session(
         &self,
         session: SessionId,
-        token: Digest,
-        next: Digest,
+        change: TokenChange,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Rotated, StoreError>;

@@ -11,7 +11,7 @@ use crate::clock::now;
 use crate::manage::login::{LoginError, Tokens, User};
 
 /// Longest name that a login may try.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 
 /// A name and a password. There is no `Debug`: it would show the latter.
 #[derive(Deserialize, JsonSchema)]
@@ -19,9 +19,9 @@ const NAME_BYTES_MAX: usize = 256;
 #[schemars(example = json!({"name": "carol", "password": "correct horse battery"}))]
 pub(super) struct Login {
     /// The user's name.
-    name: String,
+    pub(super) name: String,
     /// The user's password.
-    password: String,
+    pub(super) password: String,
 }
 
 /// A refresh token. There is no `Debug`: it would show it.
@@ -82,13 +82,15 @@ pub(super) async fn log_in(ask: Ask<Nothing, Nothing, Login>) -> Result<Pair, Pr
         return Err(LoginError::Wrong.into());
     }
     let caller = ask.caller;
-    Ok(pair(&caller.admin.logins.log_in(&name, password, caller.from, now()).await?))
+    let (tokens, refresh) = caller.admin.logins.log_in(&name, password, caller.from, now()).await?;
+    Ok(pair(&tokens, &refresh))
 }
 
 /// `POST /management/v1/refresh`
 pub(super) async fn refresh(ask: Ask<Nothing, Nothing, Refresh>) -> Result<Pair, Problem> {
     let token = Secret::new(ask.body.refresh_token);
-    Ok(pair(&ask.caller.admin.logins.refresh(&token, now()).await?))
+    let (tokens, refresh) = ask.caller.admin.logins.refresh(&token, now()).await?;
+    Ok(pair(&tokens, &refresh))
 }
 
 /// `POST /management/v1/logout`
@@ -117,7 +119,8 @@ pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> 
     Ok(Nothing)
 }
 
-fn user(user: &User) -> Me {
+/// A user as they see themselves.
+pub(super) fn user(user: &User) -> Me {
     Me {
         id: user.id.to_string(),
         name: user.name.clone(),
@@ -127,12 +130,12 @@ fn user(user: &User) -> Me {
     }
 }
 
-fn pair(tokens: &Tokens) -> Pair {
+fn pair(tokens: &Tokens, refresh: &Secret) -> Pair {
     Pair {
         access_token: tokens.access.expose().to_owned(),
         token_type: "Bearer",
         expires_in: tokens.access_ms / 1000,
-        refresh_token: tokens.refresh.expose().to_owned(),
+        refresh_token: refresh.expose().to_owned(),
         user: user(&tokens.user),
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,8 @@ pub(super) struct Caller {
     pub(super) from: IpAddr,
     /// The query as it came.
     pub(super) query: String,
+    /// The headers of the call.
+    pub(super) headers: HeaderMap,
 }
 
 /// Who calls the management API.

@@ -62,7 +62,8 @@ pub(super) async fn call(
         false => None,
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    let caller = Caller { admin: Arc::clone(admin), management, actor, from, query };
+    let headers = parts.headers;
+    let caller = Caller { admin: Arc::clone(admin), management, actor, from, query, headers };
     // In a task of its own: a caller who leaves must not stop a change halfway.
     let made = async move {
         let Some(once) = once else { return made(route, caller, params, body, &act).await };

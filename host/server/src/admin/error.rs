@@ -74,6 +74,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This takes the role `admin`.")
     }
 
+    /// Another site's page has sent it.
+    pub(super) fn foreign_page() -> Self {
+        let message = "This is for the gateway's own pages.";
+        Self::new(StatusCode::FORBIDDEN, "foreign_page", message)
+    }
+
     /// It is about the user who asks, and the admin secret is no user.
     pub(super) fn no_user() -> Self {
         let message = "This is about the user who asks: log in, the admin secret is no user's.";

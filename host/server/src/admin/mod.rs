@@ -10,6 +10,7 @@ mod ask;
 mod audit;
 mod bodies;
 mod configuration;
+mod console;
 mod credentials;
 mod dispatch;
 mod dry_run;
@@ -28,6 +29,7 @@ mod requests;
 mod route;
 mod routes;
 mod schema;
+mod sessions;
 mod usage;
 mod users;
 
@@ -79,6 +81,9 @@ pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: 
         (&Method::GET, "/readyz") => ready(admin),
         (&Method::GET, "/metrics") => metrics(admin),
         _ => {
+            if let Some(file) = console::answer(&head) {
+                return file;
+            }
             let server = &admin.shared.settings.server;
             let (trusted, header) = (&server.trusted_proxies, &server.client_address_header);
             let from = client_address(trusted, header, from, &head.headers);

@@ -33,7 +33,7 @@ use http::Method;
 use super::route::{Access, Route, route};
 use super::{
     accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugin_events,
-    plugins, points, prices, receipts, requests, usage, users,
+    plugins, points, prices, receipts, requests, sessions, usage, users,
 };
 
 /// What all paths begin with.
@@ -60,6 +60,10 @@ fn callers() -> Vec<Route> {
         // Logins.
         route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens."),
         route(POST,   Anyone, "/refresh",        accounts::refresh, "Takes a refresh token, which is good once, for the next pair."),
+        route(POST,   Anyone, "/session/login",  sessions::log_in,  "Takes a name and a password for an access token. The refresh token becomes a cookie that scripts cannot read."),
+        route(POST,   Anyone, "/session/link",   sessions::follow,  "Takes what a log-in link holds, which is good once, in place of a name and a password."),
+        route(POST,   Anyone, "/session/refresh", sessions::refresh, "Takes the cookie for the next access token. The cookie before is good for some seconds more, for another tab."),
+        route(POST,   Anyone, "/session/logout", sessions::log_out, "Ends the cookie's login, and takes the cookie away."),
         route(POST,   Me,     "/logout",         accounts::log_out, "Ends the login: neither of its tokens is good any more."),
         route(GET,    Me,     "/me",             accounts::me,      "Who one is."),
         route(POST,   Me,     "/me/password",    accounts::change_password, "Sets one's own password, by the one before it. One's other logins end.").changes("user.password"),
@@ -188,6 +192,7 @@ mod tests {
             );
             // A login changes nothing that is managed.
             let named = route.action.is_some() || matches!(route.path, "/login" | "/refresh" | "/logout");
+            let named = named || route.path.starts_with("/session/");
             assert!(!changes || named, "{name} has no name in the audit log");
         }
     }

@@ -103,6 +103,12 @@ fn announce(gateway: &Gateway, demo_dir: Option<&Path>) -> anyhow::Result<()> {
     if let Some(key) = &gateway.first_start.demo_key {
         line(&format!("Demo API key (shown once): {}", key.expose()))?;
     }
+    if let Some(link) = &gateway.first_start.demo_link {
+        let (url, link) = (gateway.admin_url(), link.expose());
+        line(&format!("Console, by a link that is good once: {url}/console/#/login?link={link}"))?;
+    } else {
+        line(&format!("Console: {}/console/", gateway.admin_url()))?;
+    }
     if let Some(dir) = demo_dir {
         line(&format!("This is a demonstration: its data is kept in {}", dir.display()))?;
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tollgate_core::id::CredentialId;
+use tollgate_core::id::{CredentialId, UserId};
 use tollgate_core::limits::{KeyLimits, RateLimits};
 use tollgate_core::points::Micropoints;
+use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_runtime::Event;
 use tollgate_store::{Act, Entry, PluginEvent, Store, StoreError, Writer};
@@ -29,6 +30,7 @@ use crate::telemetry::chain;
 const ADMIN_SECRET: &str = "admin_secret_sha256";
 /// The user of a demonstration, and what it starts with.
 const DEMO_USER: &str = "demo";
+const DEMO_ADMIN: &str = "admin";
 const DEMO_POINTS: Micropoints = Micropoints::from_points(1_000_000);
 
 /// Secrets that a first start made.
@@ -38,6 +40,8 @@ pub struct FirstStart {
     pub admin_secret: Option<Secret>,
     /// The key of the demonstration's user.
     pub demo_key: Option<Secret>,
+    /// What logs a browser in as the demonstration's operator, once. Each start of a demonstration makes one.
+    pub demo_link: Option<Secret>,
 }
 
 /// Why memory could not follow the database.
@@ -113,6 +117,10 @@ pub(crate) async fn open(
     let (follower, next) = Follower::start(feed, builder, management.memory(), now()).await?;
     let (directory, routes) = (next.directory, routes(&next.routes.unwrap_or_default()));
     let (store, logins) = (management.store().clone(), Logins::open(management.clone()).await?);
+    if demo {
+        let admin = demo_admin(&management).await?;
+        first_start.demo_link = Some(logins.link(admin, now())?);
+    }
     let granted = granted(&management).await?;
     let books = DirectorySync { management, follower, permissions: Permissions::default() };
     Ok(Opened {
@@ -281,6 +289,16 @@ async fn set_up_demo(management: &Management, config: &Config) -> Result<Option<
     }
     let (_, key) = management.create_key(DEMO_USER, "demo", None, KeyLimits::default()).await?;
     Ok(Some(key))
+}
+
+/// The operator of a demonstration, who has no password.
+async fn demo_admin(management: &Management) -> Result<UserId, ManageError> {
+    match management.find_user(DEMO_ADMIN).await {
+        Err(ManageError::NotFound { .. }) => {}
+        found => return found,
+    }
+    let admin = NewUser { name: DEMO_ADMIN.to_owned(), role: Role::Admin, ..NewUser::default() };
+    management.create_user(admin).await
 }
 
 /// Keeps what happened to a component. Called on the thread where it happened, so it never waits: in a flood of faults

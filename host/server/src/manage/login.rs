@@ -1,7 +1,7 @@
 //! Logins: a password for a pair of tokens, a refresh token for the next pair. The access token is short-lived and
 //! names the user; the refresh token is good once, and the session that it stands for is a row of the database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::lockout::Lockout;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{Guessed, Rotated, StoreError};
+use tollgate_store::{Guessed, Rotated, StoreError, TokenChange};
 
 pub(crate) use tollgate_store::User;
 
@@ -23,7 +23,11 @@ use crate::clock;
 /// The sealed setting from which the key of access tokens is derived.
 const TOKEN_KEY: &str = "token_key";
 /// How long a session lasts after its last refresh.
-const SESSION_MS: u64 = 30 * DAY_MS;
+pub(crate) const SESSION_MS: u64 = 30 * DAY_MS;
+/// How long a refresh token that another tab has just replaced still gives an access token.
+const GRACE_MS: u64 = 10_000;
+/// How long a log-in link is good.
+const LINK_MS: u64 = DAY_MS;
 /// Wrong passwords for one name from one address before the first wait, and the longest wait: whoever shares an address
 /// with somebody who guesses is not shut out for long.
 const BY_BOTH: (u32, u64) = (5, 60_000);
@@ -46,6 +50,8 @@ pub(crate) struct Logins {
     /// Where names have logged in of late.
     known: Mutex<HashSet<[u8; 32]>>,
     looking: Semaphore,
+    /// Log-in links that nobody has followed: whose each is, and until when.
+    links: Mutex<HashMap<[u8; 32], (UserId, Timestamp)>>,
 }
 
 /// Who tries, and from where.
@@ -71,15 +77,13 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What a client gets for a password or a refresh token.
+/// What a client gets for a password or a refresh token, beside the next refresh token.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     /// Names the user for [`Tokens::access_ms`].
     pub(crate) access: Secret,
     /// Milliseconds for which the access token is valid.
     pub(crate) access_ms: u64,
-    /// Valid once, for the next pair.
-    pub(crate) refresh: Secret,
     /// Their user.
     pub(crate) user: User,
 }
@@ -134,8 +138,8 @@ impl Logins {
         let both = Guesses::open(&management, Guessed::Name, BY_BOTH).await?;
         let names = Guesses::open(&management, Guessed::Name, BY_NAME).await?;
         let addresses = Guesses::open(&management, Guessed::Address, BY_ADDRESS).await?;
-        let (known, looking) = (Mutex::default(), Semaphore::new(AT_ONE_TIME));
-        Ok(Self { management, key, both, names, addresses, known, looking })
+        let (known, looking, links) = (Mutex::default(), Semaphore::new(AT_ONE_TIME), Mutex::default());
+        Ok(Self { management, key, both, names, addresses, known, looking, links })
     }
 
     /// The database that the logins are in.
@@ -143,7 +147,7 @@ impl Logins {
         &self.management
     }
 
-    /// Takes a name and a password.
+    /// Takes a name and a password. What is returned beside the tokens is valid once, for the next pair.
     ///
     /// # Errors
     /// [`LoginError`].
@@ -153,12 +157,42 @@ impl Logins {
         password: Secret,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Tokens, LoginError> {
+    ) -> Result<(Tokens, Secret), LoginError> {
         let user = self.checked(&Try::new(name, address), password).await?;
+        self.begin_session(user, now).await
+    }
+
+    /// Makes what a log-in link holds: good once, for this user, for a day.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub(crate) fn link(&self, user: UserId, now: Timestamp) -> Result<Secret, ManageError> {
+        let secret = keys::refresh_token().map_err(|_| ManageError::Randomness)?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.insert(keys::digest(&secret), (user, now.plus_ms(LINK_MS)));
+        Ok(secret)
+    }
+
+    /// Takes what a log-in link holds.
+    ///
+    /// # Errors
+    /// [`LoginError`]; a second time as for one that never was.
+    pub(crate) async fn follow_link(
+        &self,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<(Tokens, Secret), LoginError> {
+        let found = self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&keys::digest(secret));
+        let (user, until) = found.ok_or(LoginError::BadToken)?;
+        let user = self.enabled(user).await?.filter(|_| now < until).ok_or(LoginError::BadToken)?;
+        self.begin_session(user, now).await
+    }
+
+    async fn begin_session(&self, user: User, now: Timestamp) -> Result<(Tokens, Secret), LoginError> {
         let secret = fresh()?;
         let (token, expires_at) = (keys::digest(&secret), now.plus_ms(SESSION_MS));
         let session = self.management.store.sessions.begin_session(user.id, token, now, expires_at).await?;
-        Ok(self.tokens(user, session, &secret, now))
+        Ok((self.tokens(user, session, now), of_session(&secret, session)))
     }
 
     /// The user whose password this is, if anybody may try it now. Times of tries are the steady clock's.
@@ -214,16 +248,46 @@ impl Logins {
     ///
     /// # Errors
     /// [`LoginError`].
-    pub(crate) async fn refresh(&self, token: &Secret, now: Timestamp) -> Result<Tokens, LoginError> {
-        let (secret, session) = token.expose().rsplit_once('.').ok_or(LoginError::BadToken)?;
-        let session: SessionId = session.parse().map_err(|_| LoginError::BadToken)?;
-        let (old, new) = (Secret::new(secret.to_owned()), fresh()?);
+    pub(crate) async fn refresh(
+        &self,
+        token: &Secret,
+        now: Timestamp,
+    ) -> Result<(Tokens, Secret), LoginError> {
+        let (tokens, next) = self.rotate(token, now, 0).await?;
+        next.map(|next| (tokens, next)).ok_or(LoginError::BadToken)
+    }
+
+    /// The same for a browser, whose tabs share one token: the one before is good for some seconds more. There is no
+    /// next one for it then, since the first tab has it.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub(crate) async fn refresh_shared(
+        &self,
+        token: &Secret,
+        now: Timestamp,
+    ) -> Result<(Tokens, Option<Secret>), LoginError> {
+        self.rotate(token, now, GRACE_MS).await
+    }
+
+    async fn rotate(
+        &self,
+        token: &Secret,
+        now: Timestamp,
+        grace_ms: u64,
+    ) -> Result<(Tokens, Option<Secret>), LoginError> {
+        let (old, session) = parts(token).ok_or(LoginError::BadToken)?;
+        let new = fresh()?;
+        let change = TokenChange { token: keys::digest(&old), next: keys::digest(&new), grace_ms };
         let expires_at = now.plus_ms(SESSION_MS);
-        let (token, next) = (keys::digest(&old), keys::digest(&new));
-        match self.management.store.sessions.rotate_session(session, token, next, now, expires_at).await? {
+        match self.management.store.sessions.rotate_session(session, change, now, expires_at).await? {
             Rotated::Replaced(user) => {
                 let user = self.enabled(user).await?.ok_or(LoginError::BadToken)?;
-                Ok(self.tokens(user, session, &new, now))
+                Ok((self.tokens(user, session, now), Some(of_session(&new, session))))
+            }
+            Rotated::Lately(user) => {
+                let user = self.enabled(user).await?.ok_or(LoginError::BadToken)?;
+                Ok((self.tokens(user, session, now), None))
             }
             Rotated::Reused => {
                 tracing::warn!(%session, "a refresh token came twice: its session is ended");
@@ -231,6 +295,20 @@ impl Logins {
             }
             Rotated::Unknown => Err(LoginError::BadToken),
         }
+    }
+
+    /// Ends the login of a refresh token, whether it is the newest or not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn end(&self, token: &Secret, now: Timestamp) -> Result<(), LoginError> {
+        match self.rotate(token, now, GRACE_MS).await {
+            Ok(_) => {}
+            Err(LoginError::BadToken) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let Some((_, session)) = parts(token) else { return Ok(()) };
+        Ok(self.management.store.sessions.end_session(session, now).await?)
     }
 
     /// Who an access token stands for, if its login is not over.
@@ -283,11 +361,20 @@ impl Logins {
             .await?)
     }
 
-    fn tokens(&self, user: User, session: SessionId, secret: &Secret, now: Timestamp) -> Tokens {
+    fn tokens(&self, user: User, session: SessionId, now: Timestamp) -> Tokens {
         let access = Secret::new(self.key.issue(user.id, session, now));
-        let refresh = Secret::new(format!("{}.{session}", secret.expose()));
-        Tokens { access, access_ms: ACCESS_MS, refresh, user }
+        Tokens { access, access_ms: ACCESS_MS, user }
     }
+}
+
+/// A refresh token: a secret, and the session that it is of.
+fn of_session(secret: &Secret, session: SessionId) -> Secret {
+    Secret::new(format!("{}.{session}", secret.expose()))
+}
+
+fn parts(token: &Secret) -> Option<(Secret, SessionId)> {
+    let (secret, session) = token.expose().rsplit_once('.')?;
+    Some((Secret::new(secret.to_owned()), session.parse().ok()?))
 }
 
 /// Wrong passwords by name or by address, in memory and in the database.

@@ -6,7 +6,7 @@ use tollgate_core::time::Timestamp;
 
 use crate::entry::Digest;
 use crate::error::StoreError;
-use crate::sessions::{Logins, Rotated};
+use crate::sessions::{Logins, Rotated, TokenChange};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::{Database, random};
 use crate::sqlite::row::{fields, stored};
@@ -58,26 +58,29 @@ impl Logins for Database {
     async fn rotate_session(
         &self,
         session: SessionId,
-        token: Digest,
-        next: Digest,
+        change: TokenChange,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Rotated, StoreError> {
-        const DOING: &str = "refreshing a session";
         let Some(user) = self.session_user(session, now).await? else { return Ok(Rotated::Unknown) };
         // One statement decides: of two callers with the same token, one finds it replaced.
         let replaced = sqlx::query(
-            "UPDATE session SET token = ?, expires_at = ? WHERE id = ? AND token = ? AND ended_at IS NULL",
+            "UPDATE session SET token = ?, expires_at = ?, previous = token, rotated_at = ?
+             WHERE id = ? AND token = ? AND ended_at IS NULL",
         )
-        .bind(next.as_slice())
+        .bind(change.next.as_slice())
         .bind(stored(expires_at.millis()))
+        .bind(stored(now.millis()))
         .bind(session.as_bytes().as_slice())
-        .bind(token.as_slice())
+        .bind(change.token.as_slice())
         .execute(self.pool())
         .await
-        .doing(DOING)?;
+        .doing("refreshing a session")?;
         if replaced.rows_affected() == 1 {
             return Ok(Rotated::Replaced(user));
+        }
+        if self.replaced_lately(session, change, now).await? {
+            return Ok(Rotated::Lately(user));
         }
         self.end_session(session, now).await?;
         Ok(Rotated::Reused)
@@ -91,5 +94,28 @@ impl Logins for Database {
             .await
             .doing("ending a session")?;
         Ok(())
+    }
+}
+
+impl Database {
+    /// Whether a token is the one before the newest, and was replaced within its grace. Where the clock was set back
+    /// there is none.
+    async fn replaced_lately(
+        &self,
+        session: SessionId,
+        change: TokenChange,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let query =
+            "SELECT 1 FROM session WHERE id = ? AND previous = ? AND rotated_at <= ? AND rotated_at > ?";
+        let row = sqlx::query(query)
+            .bind(session.as_bytes().as_slice())
+            .bind(change.token.as_slice())
+            .bind(stored(now.millis()))
+            .bind(stored(now.millis().saturating_sub(change.grace_ms)))
+            .fetch_optional(self.pool())
+            .await
+            .doing("refreshing a session")?;
+        Ok(row.is_some())
     }
 }

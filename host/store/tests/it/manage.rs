@@ -13,7 +13,7 @@ use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
     Act, AuditFilter, Changed, Components, Credit, Entry, KeyChange, KeyFilter, KeyUse, Keyed, Known,
     MasterKey, NewApiKey, NewCredential, RequestFilter, RequestRecord, Rotated, Store, StoreError,
-    UserChange,
+    TokenChange, UserChange,
 };
 
 use crate::feed::changed_since;
@@ -224,11 +224,8 @@ async fn a_refresh_token_is_replaced_once_and_a_second_use_ends_its_session() {
     let begin =
         async || rig.store.sessions.begin_session(rig.user, [1; 32], NOW, NOW.plus_ms(day)).await.unwrap();
     let rotate = async |session, token, next, at: tollgate_core::time::Timestamp| {
-        rig.store
-            .sessions
-            .rotate_session(session, [token; 32], [next; 32], at, at.plus_ms(day))
-            .await
-            .unwrap()
+        let change = TokenChange { token: [token; 32], next: [next; 32], grace_ms: 0 };
+        rig.store.sessions.rotate_session(session, change, at, at.plus_ms(day)).await.unwrap()
     };
     let open = async |session, at| rig.store.sessions.session_user(session, at).await.unwrap().is_some();
     let (session, other) = (begin().await, begin().await);

@@ -9,7 +9,7 @@ use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_store::{
     Digest, Guessed, Keyed, KeyedCalls, Known, LockOuts, Logins, MasterKey, Rotated, Sessions, StoreError,
-    WrongTries,
+    TokenChange, WrongTries,
 };
 
 use crate::{NOW, Rig};
@@ -29,6 +29,7 @@ struct State {
 struct Session {
     user: UserId,
     token: Digest,
+    previous: Option<(Digest, Timestamp)>,
     expires_at: Timestamp,
     ended: bool,
 }
@@ -67,7 +68,7 @@ impl Logins for Memory {
         let number = u8::try_from(state.sessions.len()).unwrap();
         let id = SessionId::new(now, [number; 10]);
         state.sessions.retain(|_, it| it.user != user || it.expires_at > now);
-        state.sessions.insert(id, Session { user, token, expires_at, ended: false });
+        state.sessions.insert(id, Session { user, token, previous: None, expires_at, ended: false });
         Ok(id)
     }
 
@@ -78,19 +79,25 @@ impl Logins for Memory {
     async fn rotate_session(
         &self,
         session: SessionId,
-        token: Digest,
-        next: Digest,
+        change: TokenChange,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Rotated, StoreError> {
         let mut state = self.state();
         let Some(user) = state.open(session, now) else { return Ok(Rotated::Unknown) };
         let Some(known) = state.sessions.get_mut(&session) else { return Ok(Rotated::Unknown) };
-        if known.token != token {
+        if known.token != change.token {
+            let lately = |(token, at): (Digest, Timestamp)| {
+                token == change.token && at <= now && now < at.plus_ms(change.grace_ms)
+            };
+            if known.previous.is_some_and(lately) {
+                return Ok(Rotated::Lately(user));
+            }
             known.ended = true;
             return Ok(Rotated::Reused);
         }
-        (known.token, known.expires_at) = (next, expires_at);
+        known.previous = Some((known.token, now));
+        (known.token, known.expires_at) = (change.next, expires_at);
         Ok(Rotated::Replaced(user))
     }
 
@@ -178,6 +185,33 @@ async fn both() -> (Rig, UserId, [Arc<dyn Sessions>; 2]) {
 }
 
 #[tokio::test]
+async fn the_token_before_is_good_for_its_grace_and_no_longer_and_the_one_before_that_is_not() {
+    let (_rig, user, both) = both().await;
+    for sessions in both {
+        let until = NOW.plus_ms(100_000);
+        let session = sessions.begin_session(user, [1; 32], NOW, until).await.unwrap();
+        let rotate = async |token, next, after_ms| {
+            let change = TokenChange { token: [token; 32], next: [next; 32], grace_ms: 10_000 };
+            sessions.rotate_session(session, change, NOW.plus_ms(after_ms), until).await.unwrap()
+        };
+        assert_eq!(rotate(1, 2, 1000).await, Rotated::Replaced(user));
+        assert_eq!(rotate(1, 3, 1000).await, Rotated::Lately(user), "two tabs that wake together");
+        assert_eq!(rotate(1, 3, 10_999).await, Rotated::Lately(user));
+        assert_eq!(rotate(2, 4, 10_999).await, Rotated::Replaced(user), "it has changed nothing");
+        assert_eq!(rotate(2, 5, 11_000).await, Rotated::Lately(user));
+        assert_eq!(rotate(1, 5, 11_000).await, Rotated::Reused, "two have come since");
+        assert_eq!(sessions.session_user(session, NOW).await.unwrap(), None);
+        let session = sessions.begin_session(user, [1; 32], NOW, until).await.unwrap();
+        let rotate = async |token, next, after_ms| {
+            let change = TokenChange { token: [token; 32], next: [next; 32], grace_ms: 10_000 };
+            sessions.rotate_session(session, change, NOW.plus_ms(after_ms), until).await.unwrap()
+        };
+        assert_eq!(rotate(1, 2, 1000).await, Rotated::Replaced(user));
+        assert_eq!(rotate(1, 3, 11_000).await, Rotated::Reused, "its grace is over");
+    }
+}
+
+#[tokio::test]
 async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
     let (_rig, user, both) = both().await;
     for sessions in both {
@@ -187,8 +221,10 @@ async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
         let known = sessions.session_user(session, NOW).await.unwrap();
         assert_eq!(known, Some(user));
         assert_eq!(sessions.session_user(session, until).await.unwrap(), None, "its time is over");
-        let rotate =
-            async |token, next| sessions.rotate_session(session, token, next, NOW, until).await.unwrap();
+        let rotate = async |token, next| {
+            let change = TokenChange { token, next, grace_ms: 0 };
+            sessions.rotate_session(session, change, NOW, until).await.unwrap()
+        };
         assert!(matches!(rotate([1; 32], [2; 32]).await, Rotated::Replaced(it) if it == user));
         assert_eq!(rotate([1; 32], [3; 32]).await, Rotated::Reused);
         assert_eq!(rotate([2; 32], [3; 32]).await, Rotated::Unknown);
