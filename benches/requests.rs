@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::limits::KeyLimits;
 use tollgate_core::outcome::Outcome;
@@ -211,33 +212,36 @@ fn tell(name: &str, times: &[Duration], unit: Duration) {
 /// One filter on each field: by a value that is common, and by one that is rare.
 fn filters(log: &Log) -> Vec<(&'static str, RequestFilter)> {
     let all = RequestFilter { limit: PAGE, ..RequestFilter::default() };
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| vec![text.to_owned()];
     vec![
         ("list", all.clone()),
-        ("user", RequestFilter { user: Some(log.users[3]), ..all.clone() }),
-        ("key", RequestFilter { api_key: Some(log.keys[3]), ..all.clone() }),
+        ("user", RequestFilter { users: vec![log.users[3]], ..all.clone() }),
+        ("key", RequestFilter { api_keys: vec![log.keys[3]], ..all.clone() }),
         (
             "key and outcome",
             RequestFilter {
-                api_key: Some(log.keys[3]),
-                outcome: Some(Outcome::UpstreamError),
+                api_keys: vec![log.keys[3]],
+                outcomes: vec![Outcome::UpstreamError],
                 ..all.clone()
             },
         ),
-        ("credential", RequestFilter { credential: Some(credential(3)), ..all.clone() }),
-        ("credential, rare", RequestFilter { credential: Some(credential(CREDENTIALS)), ..all.clone() }),
-        ("protocol", RequestFilter { protocol: Some(Protocol::OpenaiChat), ..all.clone() }),
-        ("protocol, rare", RequestFilter { protocol: Some(Protocol::OpenaiResponses), ..all.clone() }),
-        ("protocol, never", RequestFilter { protocol: Some(Protocol::Gemini), ..all.clone() }),
-        ("operation, rare", RequestFilter { operation: Some(Operation::Embed), ..all.clone() }),
-        ("provider", RequestFilter { provider: text("openai"), ..all.clone() }),
-        ("provider, rare", RequestFilter { provider: text("rare"), ..all.clone() }),
-        ("model", RequestFilter { model: text("model-4"), ..all.clone() }),
-        ("model, rare", RequestFilter { model: text("rare"), ..all.clone() }),
-        ("outcome", RequestFilter { outcome: Some(Outcome::Ok), ..all.clone() }),
-        ("outcome, one in 20", RequestFilter { outcome: Some(Outcome::UpstreamError), ..all.clone() }),
-        ("outcome, rare", RequestFilter { outcome: Some(Outcome::Partial), ..all.clone() }),
-        ("status, rare", RequestFilter { status: Some(529), ..all.clone() }),
+        ("credential", RequestFilter { credentials: vec![credential(3)], ..all.clone() }),
+        ("credential, rare", RequestFilter { credentials: vec![credential(CREDENTIALS)], ..all.clone() }),
+        ("protocol", RequestFilter { protocols: vec![Protocol::OpenaiChat], ..all.clone() }),
+        ("protocol, rare", RequestFilter { protocols: vec![Protocol::OpenaiResponses], ..all.clone() }),
+        ("protocol, never", RequestFilter { protocols: vec![Protocol::Gemini], ..all.clone() }),
+        ("operation, rare", RequestFilter { operations: vec![Operation::Embed], ..all.clone() }),
+        ("provider", RequestFilter { providers: text("openai"), ..all.clone() }),
+        ("provider, rare", RequestFilter { providers: text("rare"), ..all.clone() }),
+        ("model", RequestFilter { models: text("model-4"), ..all.clone() }),
+        ("part of a model", RequestFilter { model_part: Some("odel-4".to_owned()), ..all.clone() }),
+        ("two models", RequestFilter { models: vec!["model-4".into(), "rare".into()], ..all.clone() }),
+        ("not a user's", RequestFilter { not_users: vec![log.users[3]], ..all.clone() }),
+        ("model, rare", RequestFilter { models: text("rare"), ..all.clone() }),
+        ("outcome", RequestFilter { outcomes: vec![Outcome::Ok], ..all.clone() }),
+        ("outcome, one in 20", RequestFilter { outcomes: vec![Outcome::UpstreamError], ..all.clone() }),
+        ("outcome, rare", RequestFilter { outcomes: vec![Outcome::Partial], ..all.clone() }),
+        ("status, rare", RequestFilter { statuses: vec![529], ..all.clone() }),
         (
             "a day",
             RequestFilter {
@@ -254,7 +258,11 @@ fn filters(log: &Log) -> Vec<(&'static str, RequestFilter)> {
             "cost, rare (bounded walk)",
             RequestFilter { charge_min: Some(Micropoints::new(50_000_000)), ..all.clone() },
         ),
-        ("component, rare (bounded walk)", RequestFilter { component: Some([2; 32]), ..all }),
+        (
+            "failure, rare (bounded walk)",
+            RequestFilter { failures: vec![FailureClass::Overloaded], ..all.clone() },
+        ),
+        ("component, rare (bounded walk)", RequestFilter { components: vec![[2; 32]], ..all }),
     ]
 }
 

@@ -73,6 +73,7 @@ POST /session/refresh anyone
 GET /requests owner
 GET /requests/export.csv owner
 GET /requests/export.jsonl owner
+GET /requests/sums owner
 GET /requests/{request} owner
 GET /requests/{request}/bodies admin
 GET /usage owner

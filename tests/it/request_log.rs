@@ -163,6 +163,94 @@ async fn the_log_is_filtered_and_paged_and_names_each_attempt() {
 }
 
 #[tokio::test]
+async fn each_row_has_the_names_beside_its_ids_even_of_what_is_gone() {
+    let rig = with_calls().await;
+    let page = get(&rig, "/requests?attempts_min=2").await;
+    let row = &page["data"][0];
+    assert_eq!(row["user"], json!("alice"), "{row}");
+    let (key, credential) = (row["key"].as_str().expect("an id"), row["credential"].as_str().expect("an id"));
+    let named = get(&rig, &format!("/keys/{key}")).await["name"].clone();
+    assert!(named.is_string() && row["key_name"] == named, "{row}");
+    let label = get(&rig, &format!("/credentials/{credential}")).await["label"].clone();
+    assert!(label.is_string() && row["credential_name"] == label, "{row}");
+    let called = |method: &str, target: String| {
+        Request::new(method, &format!("/management/v1{target}")).bearer(rig.admin_secret())
+    };
+    let renamed = called("PATCH", format!("/credentials/{credential}")).body(r#"{"label":"the last name"}"#);
+    assert_eq!(client::call(rig.admin_addr(), &renamed).await.status, 200);
+    for gone in [format!("/credentials/{credential}"), format!("/keys/{key}")] {
+        let status = client::call(rig.admin_addr(), &called("DELETE", gone)).await.status;
+        assert!((200..300).contains(&status), "{status}");
+    }
+    let request = row["request"].as_str().expect("an id");
+    let call = get(&rig, &format!("/requests/{request}")).await;
+    assert_eq!((&call["key_name"], &call["credential_name"]), (&named, &json!("the last name")));
+    let tries = call["tries"].as_array().expect("attempts");
+    assert!(tries.iter().all(|it| it["credential_name"].is_string()), "{call}");
+    // A user learns the names of what is theirs; the operator's credentials are not.
+    let token = log_in(&rig, "alice").await;
+    let own = Request::get(&format!("/management/v1/requests/{request}")).bearer(&token);
+    let own = client::call(rig.admin_addr(), &own).await.json();
+    assert_eq!((&own["user"], &own["key_name"]), (&json!("alice"), &named));
+    let unnamed = own["tries"].as_array().expect("attempts").iter().all(|it| it["credential_name"].is_null());
+    assert!(own["credential_name"].is_null() && unnamed, "{own}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_takes_several_values_a_part_of_a_model_a_failure_and_whom_to_leave_out() {
+    let rig = with_calls().await;
+    let count = async |query: &str| requests(&get(&rig, &format!("/requests?{query}")).await).len();
+    assert_eq!((count("user=alice&user=bob").await, count("exclude_user=alice").await), (4, 1));
+    assert_eq!((count("model=gpt-4o&model=gpt-4o-mini").await, count("status=200&status=404").await), (4, 4));
+    assert_eq!((count("model_part=MINI").await, count("model_part=claude").await), (1, 0));
+    assert_eq!((count("failure=rate-limited").await, count("failure=overloaded").await), (1, 0));
+    assert_eq!(count("failure=rate-limited&user=bob").await, 0);
+    let trial = Request::post("/management/v1/proxy/test", &json!({"model": "gpt-4o"}));
+    rig.upstream.enqueue(Script::json(200, ANSWER));
+    let trial = client::call(rig.admin_addr(), &trial.bearer(rig.admin_secret())).await;
+    assert_eq!(trial.status, 200, "{}", trial.text());
+    rig.records(5).await;
+    assert_eq!((count("").await, count("trials=true").await, count("trials=false").await), (5, 5, 4));
+    for wrong in ["failure=x", "exclude_user=nobody", "status=x", "trials=2"] {
+        let status = rig.admin("GET", &format!("/management/v1/requests?{wrong}")).await.status;
+        assert!(matches!(status, 400 | 404), "{wrong}: {status}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn sums_of_a_filter_are_those_of_the_rows_that_it_lists() {
+    let rig = with_calls().await;
+    for query in
+        ["user=alice", "model_part=gpt", "failure=rate-limited", "outcome=refused", "points_min=0.001"]
+    {
+        let rows = get(&rig, &format!("/requests?{query}")).await["data"].as_array().expect("rows").clone();
+        let points = rows.iter().map(|row| {
+            Micropoints::parse_points(row["points"].as_str().expect("points")).expect("a number").get()
+        });
+        let points = Micropoints::new(points.sum()).to_string();
+        for by in ["total", "minute", "hour", "day", "outcome", "status", "provider", "model", "user", "key"]
+        {
+            let sums = get(&rig, &format!("/requests/sums?{query}&by={by}")).await;
+            assert_eq!(sums["total"]["requests"], json!(rows.len()), "{query} {by}: {sums}");
+            assert_eq!((&sums["total"]["points"], &sums["next_cursor"]), (&json!(points), &Value::Null));
+            let data = sums["data"].as_array().expect("rows");
+            let requests: u64 = data.iter().filter_map(|row| row["requests"].as_u64()).sum();
+            assert_eq!(requests, rows.len() as u64, "{query} {by}: {sums}");
+        }
+    }
+    let by_user = get(&rig, "/requests/sums?by=user").await;
+    let mut users: Vec<_> =
+        by_user["data"].as_array().expect("rows").iter().map(|row| row["name"].clone()).collect();
+    users.sort_by_key(ToString::to_string);
+    assert_eq!(users, [json!("alice"), json!("bob")]);
+    let wrong = rig.admin("GET", "/management/v1/requests/sums?by=colour").await;
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn an_export_holds_what_the_filter_lets_through() {
     let rig = with_calls().await;
     let export = async |target: &str| {

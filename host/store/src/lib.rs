@@ -26,8 +26,8 @@ pub use catalogue::Catalogue;
 pub use catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
 pub use catalogue::audit::{Act, AuditFilter, AuditLog, AuditRow, Note};
 pub use catalogue::credential::{
-    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialPlace, CredentialState,
-    Credentials, NewCredential, Resealed,
+    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialName, CredentialPlace,
+    CredentialState, Credentials, NewCredential, Resealed,
 };
 pub use catalogue::lending::{Lending, LentUse, Loan};
 pub use catalogue::model_route::{ModelRoute, ModelRoutes};
@@ -47,7 +47,9 @@ pub use ledger::verify::{VIOLATIONS_MAX, Verification, VerifyReport, Violation};
 pub use ledger::writer::{EntryWriter, Writer};
 pub use log::RequestLog;
 pub use log::body::{Bodies, Body, KeptBodies};
-pub use log::filter::{Expiry, RequestFilter, RequestPage, RequestPages, Requests, Retention};
+pub use log::filter::{
+    Expiry, RequestFilter, RequestPage, RequestPages, RequestSums, Requests, Retention, SumBy, SumLabel,
+};
 pub use log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
 pub use options::{Durability, Options};
 pub use seal::MasterKey;

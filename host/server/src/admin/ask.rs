@@ -16,7 +16,7 @@ use super::Admin;
 use super::error::Problem;
 use super::schema::schema;
 use crate::manage::login::{User, Visitor};
-use crate::manage::{self, ManageError, Management, Window};
+use crate::manage::{self, LogReader, ManageError, Management, Window};
 
 /// No parameters, no query, no body, or no answer.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +96,14 @@ impl Actor {
             Ok(_) | Err(ManageError::NotFound { .. }) => Err(Problem::not_found()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Who reads the request log.
+    ///
+    /// # Errors
+    /// For somebody who has not said who they are: 401.
+    pub(super) fn reader(&self) -> Result<LogReader, Problem> {
+        Ok(self.scope()?.map_or(LogReader::Operator, LogReader::User))
     }
 
     /// The name in the audit log.

@@ -18,6 +18,7 @@ mod error;
 mod idempotency;
 mod keys;
 mod lending;
+mod log_filter;
 mod models;
 mod plugin_events;
 mod plugins;

@@ -180,11 +180,11 @@ async fn requests(
     limit: u32,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let user = match user {
-        Some(name) => Some(management.find_user(name).await?),
-        None => None,
+    let users = match user {
+        Some(name) => vec![management.find_user(name).await?],
+        None => Vec::new(),
     };
-    let records = last(management, RequestFilter { user, ..RequestFilter::default() }, limit).await?;
+    let records = last(management, RequestFilter { users, ..RequestFilter::default() }, limit).await?;
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
     let rows: Vec<_> = records
         .iter()

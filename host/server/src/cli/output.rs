@@ -95,6 +95,11 @@ pub(super) fn complain(error: &anyhow::Error) {
     let _told = writeln!(std::io::stderr().lock(), "tollgate: {}", lines(&format!("{error:#}")));
 }
 
+/// Something beside what was asked for, to standard error.
+pub(super) fn remark(text: &str) {
+    let _told = writeln!(std::io::stderr().lock(), "{}", lines(text));
+}
+
 /// Lines as they may be shown: those of a configuration that is refused are several.
 fn lines(text: &str) -> String {
     text.split('\n').map(line::plain).collect::<Vec<_>>().join("\n")

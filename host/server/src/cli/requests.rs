@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -15,7 +16,8 @@ use super::points;
 use crate::config::Config;
 use crate::control::{bodies, retention};
 use crate::manage::{
-    Body, LogEntry, LogShape, ManageError, Management, Opening, RequestFilter, RequestRecord, moment,
+    Body, LogEntry, LogReader, LogShape, LogSums, ManageError, Management, Opening, RequestFilter,
+    RequestRecord, SumName, SumSlice, Used, moment,
 };
 
 /// Records that are read at once.
@@ -31,6 +33,14 @@ pub(super) enum Requests {
         /// How many.
         #[arg(long, default_value_t = 20)]
         limit: u32,
+    },
+    /// What the newest requests that the filter lets through come to.
+    Sums {
+        #[command(flatten)]
+        filter: Box<Filter>,
+        /// What they are told apart by.
+        #[arg(long, value_enum, default_value = "total")]
+        by: SumSlice,
     },
     /// One request, with its attempts.
     Show {
@@ -57,30 +67,42 @@ pub(super) enum Requests {
 /// Which requests.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
-    /// Only those of this user.
+    /// Only those of this user. This one, and others below that name a value, may be given several times.
     #[arg(long)]
-    user: Option<String>,
+    user: Vec<String>,
+    /// None of this user's.
+    #[arg(long, value_name = "USER")]
+    exclude_user: Vec<String>,
+    /// None of those that `proxy/test` made.
+    #[arg(long)]
+    without_trials: bool,
     /// Only those called with this API key.
     #[arg(long, value_name = "ID")]
-    key: Option<ApiKeyId>,
+    key: Vec<ApiKeyId>,
     /// Only those that this credential served.
     #[arg(long, value_name = "ID")]
-    credential: Option<CredentialId>,
+    credential: Vec<CredentialId>,
     /// Only those of this wire format.
     #[arg(long, value_parser = protocol)]
-    protocol: Option<Protocol>,
+    protocol: Vec<Protocol>,
     /// Only those that went to this provider.
     #[arg(long)]
-    provider: Option<String>,
+    provider: Vec<String>,
     /// Only those of this model.
     #[arg(long)]
-    model: Option<String>,
+    model: Vec<String>,
+    /// Only those whose model has this in its name.
+    #[arg(long, value_name = "TEXT")]
+    model_part: Option<String>,
     /// Only those that ended so.
     #[arg(long, value_parser = outcome)]
-    outcome: Option<Outcome>,
+    outcome: Vec<Outcome>,
     /// Only those that were answered with this status.
     #[arg(long)]
-    status: Option<u16>,
+    status: Vec<u16>,
+    /// Only those in which an attempt failed so.
+    #[arg(long, value_parser = failure)]
+    failure: Vec<FailureClass>,
     /// Only those with at least so many attempts.
     #[arg(long, value_name = "NUMBER")]
     attempts_min: Option<u32>,
@@ -108,21 +130,35 @@ fn outcome(text: &str) -> Result<Outcome, String> {
     Outcome::ALL.into_iter().find(|outcome| outcome.name() == text).ok_or_else(known)
 }
 
+fn failure(text: &str) -> Result<FailureClass, String> {
+    let known = || format!("known are {}", FailureClass::ALL.map(FailureClass::name).join(", "));
+    FailureClass::ALL.into_iter().find(|class| class.name() == text).ok_or_else(known)
+}
+
 impl Filter {
     async fn find(self, management: &Management) -> anyhow::Result<RequestFilter> {
-        let user = match &self.user {
-            Some(user) => Some(management.find_user(user).await?),
-            None => None,
-        };
+        let (mut users, mut not_users) = (Vec::new(), Vec::new());
+        for user in &self.user {
+            users.push(management.find_user(user).await?);
+        }
+        for user in &self.exclude_user {
+            not_users.push(management.find_user(user).await?);
+        }
+        if self.without_trials {
+            not_users.extend(management.trials().await?);
+        }
         Ok(RequestFilter {
-            user,
-            api_key: self.key,
-            credential: self.credential,
-            protocol: self.protocol,
-            provider: self.provider,
-            model: self.model,
-            outcome: self.outcome,
-            status: self.status,
+            users,
+            not_users,
+            api_keys: self.key,
+            credentials: self.credential,
+            protocols: self.protocol,
+            providers: self.provider,
+            models: self.model,
+            model_part: self.model_part,
+            outcomes: self.outcome,
+            statuses: self.status,
+            failures: self.failure,
             attempts_min: self.attempts_min,
             latency_ms_min: self.latency_ms_min,
             charge_min: self.points_min,
@@ -139,12 +175,17 @@ impl Requests {
         match self {
             Self::List { filter, limit } => {
                 let records = last(&management, filter.find(&management).await?, limit).await?;
-                list(&records.iter().map(LogEntry::from).collect::<Vec<_>>(), output)?;
+                list(&management.entries(&records, LogReader::Operator).await?, output)?;
+            }
+            Self::Sums { filter, by } => {
+                let filter = filter.find(&management).await?;
+                sums(&management.log_sums(&filter, by, LogReader::Operator).await?, output)?;
             }
             Self::Show { request } => show(&management, request, output).await?,
             Self::Bodies { request } => show_bodies(&management, request, output).await?,
             Self::Export { filter, format } => {
-                let mut export = management.export(filter.find(&management).await?, format, true);
+                let mut export =
+                    management.export(filter.find(&management).await?, format, LogReader::Operator);
                 while let Some(lines) = export.next().await? {
                     output::write(&lines)?;
                 }
@@ -193,6 +234,7 @@ fn list(entries: &[LogEntry], output: &Output) -> anyhow::Result<()> {
             [
                 json!(entry.request),
                 json!(entry.started_at),
+                json!(entry.user),
                 json!(entry.model),
                 json!(entry.outcome),
                 json!(entry.status),
@@ -203,7 +245,31 @@ fn list(entries: &[LogEntry], output: &Output) -> anyhow::Result<()> {
             .to_vec()
         })
         .collect();
-    output.many(&["request", "started", "model", "outcome", "status", "attempts", "points", "ms"], &rows)
+    output.many(
+        &["request", "started", "user", "model", "outcome", "status", "attempts", "points", "ms"],
+        &rows,
+    )
+}
+
+fn sums((rows, next): &LogSums, output: &Output) -> anyhow::Result<()> {
+    let row = |(label, used): &(SumName, Used)| {
+        let tokens = used.usage.prompt_total().saturating_add(used.usage.output_total());
+        let (name, id) = (json!(label.name), json!(label.id));
+        vec![
+            name,
+            id,
+            used.requests.into(),
+            used.failed.into(),
+            tokens.into(),
+            json!(used.charge.to_string()),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    output.many(&["name", "id", "requests", "failed", "tokens", "points"], &rows)?;
+    if let Some(next) = next {
+        output::remark(&format!("Only the newest requests are added up: those after {next}."));
+    }
+    Ok(())
 }
 
 async fn show_bodies(management: &Management, request: RequestId, output: &Output) -> anyhow::Result<()> {
@@ -218,7 +284,7 @@ async fn show_bodies(management: &Management, request: RequestId, output: &Outpu
 }
 
 async fn show(management: &Management, request: RequestId, output: &Output) -> anyhow::Result<()> {
-    let (_, call) = management.request(request).await?;
+    let (_, call) = management.request(request, LogReader::Operator).await?;
     let call = serde_json::to_value(call)?;
     let fields = call.as_object().map(|call| call.iter()).into_iter().flatten();
     let fields: Vec<(&str, Value)> = fields.map(|(name, value)| (name.as_str(), value.clone())).collect();

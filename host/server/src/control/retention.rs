@@ -18,7 +18,7 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::clock::now;
 use crate::config::Requests;
-use crate::manage::{LogCall, ManageError, Management, Retention};
+use crate::manage::{LogCall, LogReader, ManageError, Management, Retention};
 use crate::telemetry::chain;
 
 /// Records of one transaction.
@@ -137,7 +137,7 @@ pub(crate) async fn prune(management: &Management, rule: &Requests) -> Result<Pr
             let (begun, name) = (archive.take(), first.request.to_string());
             let mut calls = Vec::with_capacity(batch.len());
             for record in &batch {
-                calls.push(management.with_attempts(record).await?);
+                calls.push(management.with_attempts(record, LogReader::Operator).await?);
             }
             let written = move || {
                 let mut archive = begun.map_or_else(|| Archive::create(&dir, &name), Ok)?;

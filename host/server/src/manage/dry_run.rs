@@ -40,6 +40,18 @@ impl Management {
         Ok((user.id, key))
     }
 
+    /// The user who pays for dry runs, if there was one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn trials(&self) -> Result<Option<UserId>, ManageError> {
+        match self.store.catalogue.find_user(ACCOUNT).await {
+            Ok(user) => Ok(Some(user.id)),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives the account of dry runs points.
     ///
     /// # Errors

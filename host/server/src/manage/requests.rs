@@ -15,6 +15,7 @@ pub use tollgate_store::{RequestFilter, RequestRecord, Retention};
 use super::amounts::Units;
 use super::cells;
 use super::error::Which;
+use super::log_names::LogReader;
 use super::{ManageError, Management, Page};
 
 /// Entries of one read of an export.
@@ -31,8 +32,12 @@ pub struct LogEntry {
     pub started_at_ms: u64,
     /// Its user.
     pub user_id: String,
+    /// The user's name.
+    pub user: Option<String>,
     /// The API key's id.
     pub key: Option<String>,
+    /// What the key is called, or was when it was revoked.
+    pub key_name: Option<String>,
     /// The client's protocol.
     pub protocol: Option<&'static str>,
     /// The operation.
@@ -43,6 +48,8 @@ pub struct LogEntry {
     pub model: Option<String>,
     /// The credential of the last attempt.
     pub credential: Option<String>,
+    /// What the credential is called, or was when it was removed. A user is told the names of their own.
+    pub credential_name: Option<String>,
     /// Whose that credential was, where something was priced: `user` for the caller's own, `shared` or `platform`.
     pub owner: Option<&'static str>,
     /// How it ended.
@@ -87,7 +94,7 @@ pub struct LogEntry {
 /// Written by hand, because a line of a CSV file cannot hold maps.
 impl Serialize for LogEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut entry = serializer.serialize_struct("LogEntry", 29 + Class::COUNT)?;
+        let mut entry = serializer.serialize_struct("LogEntry", 32 + Class::COUNT)?;
         macro_rules! members {
             ($($name:ident)+) => { $(entry.serialize_field(stringify!($name), &self.$name)?;)+ };
         }
@@ -97,18 +104,23 @@ impl Serialize for LogEntry {
             entry.serialize_field(class.name(), &self.usage.0[class])?;
         }
         members!(quality held_points points price_version adapter selector pricing filter error service_tier left_out);
+        members!(user key_name credential_name);
         entry.end()
     }
 }
 
-impl From<&RequestRecord> for LogEntry {
-    fn from(record: &RequestRecord) -> Self {
+impl LogEntry {
+    /// The entry of a record, still without names.
+    pub(super) fn unnamed(record: &RequestRecord) -> Self {
         let (usage, components) = (&record.usage, &record.components);
         Self {
             request: record.request.to_string(),
             started_at: record.started_at.rfc3339(),
             started_at_ms: record.started_at.millis(),
             user_id: record.user.to_string(),
+            user: None,
+            key_name: None,
+            credential_name: None,
             key: record.api_key.map(|key| key.to_string()),
             protocol: record.protocol.map(|protocol| protocol.name()),
             operation: record.operation.map(|operation| operation.name()),
@@ -143,6 +155,8 @@ impl From<&RequestRecord> for LogEntry {
 pub struct LogTry {
     /// With which credential.
     pub credential: Option<String>,
+    /// What it is called, or was when it was removed. A user is told the names of their own.
+    pub credential_name: Option<String>,
     /// What the upstream answered.
     pub status: Option<u16>,
     /// Why it failed; null for one that did not.
@@ -155,6 +169,7 @@ impl From<&Attempt> for LogTry {
     fn from(attempt: &Attempt) -> Self {
         Self {
             credential: Some(attempt.credential.to_string()),
+            credential_name: None,
             status: attempt.status,
             failure: attempt.failure.map(|class| class.name()),
             took_ms: Some(attempt.took_ms),
@@ -173,13 +188,13 @@ pub struct LogCall {
 }
 
 impl LogCall {
-    fn new(record: &RequestRecord, attempts: &[Attempt]) -> Self {
-        let entry = LogEntry::from(record);
+    fn new(entry: LogEntry, record: &RequestRecord, attempts: &[Attempt]) -> Self {
         let mut tries: Vec<LogTry> = attempts.iter().map(LogTry::from).collect();
         if tries.is_empty() && record.attempts > 0 {
             // The record itself describes a single attempt that succeeded.
             let (credential, status) = (entry.credential.clone(), entry.status);
-            tries.push(LogTry { credential, status, failure: None, took_ms: record.ttft_ms });
+            let (credential_name, failure) = (entry.credential_name.clone(), None);
+            tries.push(LogTry { credential, credential_name, status, failure, took_ms: record.ttft_ms });
         }
         Self { entry, tries }
     }
@@ -230,8 +245,7 @@ pub struct Export {
     management: Management,
     filter: RequestFilter,
     shape: LogShape,
-    /// Whether the operator reads it.
-    errors: bool,
+    reader: LogReader,
     first: bool,
     done: bool,
 }
@@ -243,15 +257,11 @@ impl Export {
     /// When the database fails.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ManageError> {
         while !self.done {
-            let page = self.management.store.log.request_page(&self.filter).await?;
+            let page = self.management.log(&self.filter, self.reader).await?;
             self.filter.before = page.next;
             self.done = page.next.is_none();
-            let mut entries: Vec<LogEntry> = page.records.iter().map(LogEntry::from).collect();
-            if !self.errors {
-                entries.iter_mut().for_each(|entry| entry.error = None);
-            }
-            let lines = self.shape.lines(&entries, self.first)?;
-            self.first &= entries.is_empty();
+            let lines = self.shape.lines(&page.rows, self.first)?;
+            self.first &= page.rows.is_empty();
             if !lines.is_empty() {
                 return Ok(Some(lines));
             }
@@ -273,26 +283,62 @@ impl Management {
         Ok(Page { rows: page.records, next: page.next })
     }
 
+    /// A page of the request log as its reader sees it, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log(
+        &self,
+        filter: &RequestFilter,
+        reader: LogReader,
+    ) -> Result<Page<LogEntry, RequestId>, ManageError> {
+        let page = self.requests(filter).await?;
+        Ok(Page { rows: self.entries(&page.rows, reader).await?, next: page.next })
+    }
+
+    /// Records as entries with names, as their reader sees them.
+    pub(crate) async fn entries(
+        &self,
+        records: &[RequestRecord],
+        reader: LogReader,
+    ) -> Result<Vec<LogEntry>, ManageError> {
+        let names = self.log_names(records, &[], reader).await?;
+        Ok(records.iter().map(|record| names.entry(record)).collect())
+    }
+
     /// One call with its attempts, and whose it was.
     ///
     /// # Errors
     /// When there is no such call, or not yet.
-    pub async fn request(&self, request: RequestId) -> Result<(UserId, LogCall), ManageError> {
+    pub async fn request(
+        &self,
+        request: RequestId,
+        reader: LogReader,
+    ) -> Result<(UserId, LogCall), ManageError> {
         let record = self.store.log.request(request).await.which(request)?;
-        Ok((record.user, self.with_attempts(&record).await?))
+        Ok((record.user, self.with_attempts(&record, reader).await?))
     }
 
     /// A call with its attempts.
-    pub(crate) async fn with_attempts(&self, record: &RequestRecord) -> Result<LogCall, ManageError> {
+    pub(crate) async fn with_attempts(
+        &self,
+        record: &RequestRecord,
+        reader: LogReader,
+    ) -> Result<LogCall, ManageError> {
         let attempts = self.store.log.attempts(record.request).await?;
-        Ok(LogCall::new(record, &attempts))
+        let names = self.log_names(std::slice::from_ref(record), &attempts, reader).await?;
+        let mut call = LogCall::new(names.entry(record), record, &attempts);
+        for (tried, attempt) in call.tries.iter_mut().zip(&attempts) {
+            tried.credential_name = names.credential(attempt.credential);
+        }
+        Ok(call)
     }
 
-    /// The log as a file. `errors`: with what went wrong, which only operators see.
+    /// The log as a file.
     #[must_use]
-    pub fn export(&self, filter: RequestFilter, shape: LogShape, errors: bool) -> Export {
+    pub fn export(&self, filter: RequestFilter, shape: LogShape, reader: LogReader) -> Export {
         let filter = RequestFilter { limit: EXPORT_PAGE, ..filter };
-        Export { management: self.clone(), filter, shape, errors, first: true, done: false }
+        Export { management: self.clone(), filter, shape, reader, first: true, done: false }
     }
 
     /// The oldest records that a rule allows to remove, at most `limit`.

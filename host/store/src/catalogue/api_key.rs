@@ -135,6 +135,12 @@ pub trait ApiKeys: Send + Sync {
     /// When the database fails.
     async fn find_api_keys(&self, filter: &KeyFilter) -> Result<Vec<ApiKey>, StoreError>;
 
+    /// The names of these keys, of those that were revoked too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn api_key_names(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, String>, StoreError>;
+
     /// What was used with these keys, by their counters. The last quarter of a second of a running server may be
     /// missing.
     ///

@@ -1,5 +1,7 @@
 //! Credentials: provider keys, sealed, and the state that they are in.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tollgate_core::failure::FailureClass;
@@ -54,6 +56,15 @@ pub struct Credential {
     pub settings: String,
     /// Whether it is lent to others, and how.
     pub loan: Option<Loan>,
+}
+
+/// What a credential is called, and who may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialName {
+    /// The user whose own it is, or was; `None` for the operator's.
+    pub user: Option<UserId>,
+    /// What its owner calls it.
+    pub label: String,
 }
 
 /// The part of a credential's health that is kept.
@@ -209,6 +220,15 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn find_credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError>;
+
+    /// What these credentials are called, or were when they were removed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn credential_names(
+        &self,
+        ids: &[CredentialId],
+    ) -> Result<HashMap<CredentialId, CredentialName>, StoreError>;
 
     /// Credentials of an older Tollgate, which did not note what they are recognised by.
     ///

@@ -1,6 +1,7 @@
 //! The request log, filtered.
 
 use async_trait::async_trait;
+use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -9,6 +10,7 @@ use tollgate_core::time::Timestamp;
 
 use crate::entry::{Attempt, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
+use crate::log::usage::Used;
 
 /// Which records may be removed. The default keeps all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,29 +21,36 @@ pub struct Retention {
     pub records_max: Option<u64>,
 }
 
-/// Which records to read, newest first.
+/// Which records to read, newest first. Where a list names several values, one of them is enough; an empty one allows
+/// all.
 #[derive(Debug, Clone, Default)]
 pub struct RequestFilter {
-    /// Only those of this user.
-    pub user: Option<UserId>,
-    /// Only those called with this API key.
-    pub api_key: Option<ApiKeyId>,
-    /// Only those that this credential served last.
-    pub credential: Option<CredentialId>,
-    /// Only those whose clients spoke this protocol.
-    pub protocol: Option<Protocol>,
-    /// Only those that asked for this operation.
-    pub operation: Option<Operation>,
-    /// Only those that went to this provider.
-    pub provider: Option<String>,
-    /// Only those of this model, where it was known.
-    pub model: Option<String>,
-    /// Only those with this outcome.
-    pub outcome: Option<Outcome>,
-    /// Only those that were answered with this status.
-    pub status: Option<u16>,
-    /// Only those in which this component took part.
-    pub component: Option<Digest>,
+    /// Only those of these users.
+    pub users: Vec<UserId>,
+    /// None of these users'.
+    pub not_users: Vec<UserId>,
+    /// Only those called with these API keys.
+    pub api_keys: Vec<ApiKeyId>,
+    /// Only those that these credentials served last.
+    pub credentials: Vec<CredentialId>,
+    /// Only those whose clients spoke these protocols.
+    pub protocols: Vec<Protocol>,
+    /// Only those that asked for these operations.
+    pub operations: Vec<Operation>,
+    /// Only those that went to these providers.
+    pub providers: Vec<String>,
+    /// Only those of these models, where they were known.
+    pub models: Vec<String>,
+    /// Only those whose model, where it was known, has this in its name, in any case.
+    pub model_part: Option<String>,
+    /// Only those with these outcomes.
+    pub outcomes: Vec<Outcome>,
+    /// Only those that were answered with these statuses.
+    pub statuses: Vec<u16>,
+    /// Only those in which an attempt failed so.
+    pub failures: Vec<FailureClass>,
+    /// Only those in which one of these components took part.
+    pub components: Vec<Digest>,
     /// Only those with at least this many attempts.
     pub attempts_min: Option<u32>,
     /// Only those that took at least this long, in milliseconds.
@@ -68,6 +77,55 @@ pub struct RequestPage {
     /// Newest first.
     pub records: Vec<RequestRecord>,
     /// Where the next page begins ([`RequestFilter::before`]); `None` when this was the last.
+    pub next: Option<RequestId>,
+}
+
+/// What records are told apart by where they are summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SumBy {
+    /// Nothing: one row.
+    Total,
+    /// The minute in which they arrived (UTC).
+    Minute,
+    /// The hour.
+    Hour,
+    /// The day.
+    Day,
+    /// How they ended.
+    Outcome,
+    /// The status that the client saw.
+    Status,
+    /// Who served them.
+    Provider,
+    /// The model.
+    Model,
+    /// The user.
+    User,
+    /// The API key.
+    Key,
+    /// The credential of the last attempt.
+    Credential,
+}
+
+/// What the records of one row have in common; [`SumLabel::None`] where they have nothing of the kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SumLabel {
+    /// Nothing.
+    None,
+    /// When a minute, hour or day began.
+    At(Timestamp),
+    /// A name, or a status.
+    Name(String),
+    /// An id.
+    Id([u8; 16]),
+}
+
+/// Some records, summed up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestSums {
+    /// A row for each label.
+    pub rows: Vec<(SumLabel, Used)>,
+    /// Where the sums go on ([`RequestFilter::before`]), where there were more records than are looked at at once.
     pub next: Option<RequestId>,
 }
 
@@ -126,6 +184,13 @@ pub trait RequestPages: Send + Sync {
     /// # Errors
     /// When the database fails or holds a damaged row.
     async fn request_page(&self, filter: &RequestFilter) -> Result<RequestPage, StoreError>;
+
+    /// The sums of the newest records that a filter lets through. Its limit has no meaning here: so many records are
+    /// looked at as take a moment.
+    ///
+    /// # Errors
+    /// When the database fails or holds a damaged row.
+    async fn request_sums(&self, filter: &RequestFilter, by: SumBy) -> Result<RequestSums, StoreError>;
 }
 
 /// Records that may be removed.

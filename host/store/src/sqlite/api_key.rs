@@ -240,6 +240,16 @@ impl ApiKeys for Database {
         Ok(readable("API key", &rows, api_key))
     }
 
+    async fn api_key_names(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, String>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(format!("SELECT id, name FROM api_key WHERE id {IN_LIST}")))
+            .bind(list(keys.iter().map(ApiKeyId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing("reading the names of API keys")?;
+        let read = |row: &mut Row<'_>| Some((ApiKeyId::from_bytes(row.bytes()?), row.get()?));
+        Ok(readable("API key", &rows, read))
+    }
+
     async fn api_key_use_of(&self, keys: &[ApiKeyId]) -> Result<HashMap<ApiKeyId, KeyUse>, StoreError> {
         let rows = sqlx::query(AssertSqlSafe(format!("{} AND subject {IN_LIST}", uses())))
             .bind(list(keys.iter().map(ApiKeyId::as_bytes)))

@@ -1,6 +1,7 @@
 //! Credentials: provider keys, sealed before they touch the database, and the state that they are in.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -15,8 +16,8 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 
 use crate::catalogue::audit::Note;
 use crate::catalogue::credential::{
-    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialPlace, CredentialState,
-    Credentials, NewCredential,
+    CheckResult, Credential, CredentialChange, CredentialFilter, CredentialName, CredentialPlace,
+    CredentialState, Credentials, NewCredential,
 };
 use crate::entry::Digest;
 use crate::error::StoreError;
@@ -25,7 +26,7 @@ use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::{Doing, is_refusal};
 use crate::sqlite::lending;
 use crate::sqlite::open::{Database, random};
-use crate::sqlite::row::{Row, fields, loaded, readable, stored};
+use crate::sqlite::row::{IN_LIST, Row, fields, list, loaded, readable, stored};
 use crate::sqlite::sums::sum;
 
 /// A condition follows.
@@ -202,6 +203,33 @@ impl Credentials for Database {
         Ok(readable("credential", &rows, credential))
     }
 
+    async fn credential_names(
+        &self,
+        ids: &[CredentialId],
+    ) -> Result<HashMap<CredentialId, CredentialName>, StoreError> {
+        const DOING: &str = "reading the names of credentials";
+        let query = format!("SELECT id, user_id, label FROM credential WHERE id {IN_LIST}");
+        let rows = sqlx::query(AssertSqlSafe(query))
+            .bind(list(ids.iter().map(CredentialId::as_bytes)))
+            .fetch_all(self.pool())
+            .await
+            .doing(DOING)?;
+        let read = |row: &mut Row<'_>| {
+            let id = CredentialId::from_bytes(row.bytes()?);
+            let user = row.bytes_or_null()?.map(UserId::from_bytes);
+            Some((id, CredentialName { user, label: row.get()? }))
+        };
+        let mut names: HashMap<_, _> = readable("credential", &rows, read);
+        for id in ids {
+            if let Slot::Vacant(slot) = names.entry(*id)
+                && let Some(name) = self.name_when_it_was_there(*id).await?
+            {
+                slot.insert(name);
+            }
+        }
+        Ok(names)
+    }
+
     async fn credentials_without_fingerprint(&self) -> Result<Vec<Credential>, StoreError> {
         let query = AssertSqlSafe(format!("{COLUMNS} WHERE credential.fingerprint IS NULL"));
         let rows = sqlx::query(query).fetch_all(self.pool()).await.doing("listing credentials")?;
@@ -359,6 +387,25 @@ impl Credentials for Database {
 }
 
 impl Database {
+    /// What a credential that is gone was called last, and whose it was: the audit log keeps both.
+    async fn name_when_it_was_there(&self, id: CredentialId) -> Result<Option<CredentialName>, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT detail ->> 'user' FROM audit WHERE target = ?1 AND action = 'credential.add'), \
+             detail ->> 'label' FROM audit \
+             WHERE target = ?1 AND action IN ('credential.add', 'credential.change') AND detail ->> 'label' IS NOT NULL \
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(self.pool())
+        .await
+        .doing("reading the name of a credential that is gone")?;
+        let read = |row: &mut Row<'_>| {
+            let user = row.get::<Option<String>>()?.and_then(|user| user.parse().ok());
+            Some(CredentialName { user, label: row.get()? })
+        };
+        row.map(|row| fields("audit", &row, read)).transpose()
+    }
+
     /// Tokens that credentials have served since midnight UTC. A server asks at its start, to go on counting.
     pub(crate) async fn credential_tokens_today(
         &self,

@@ -15,7 +15,7 @@ use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::log::filter::{RequestFilter, RequestPage, RequestPages};
+use crate::log::filter::{RequestFilter, RequestPage, RequestPages, RequestSums, SumBy};
 use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
@@ -27,6 +27,8 @@ const WALK_MAX: u32 = 20_000;
 const GLANCE: u32 = 1000;
 /// Records of a page, whatever its limit: each is an argument of the query that reads them.
 const PAGE_MAX: u32 = 1000;
+/// Records that are summed up at once.
+const SUMMED_MAX: usize = 10_000;
 /// Branches of one query; SQLite allows 500.
 const BRANCHES_MAX: usize = 400;
 
@@ -51,6 +53,21 @@ impl Condition {
             // Writing into a String cannot fail.
             let _ = write!(self.text, " AND {text}");
             self.values.push(value);
+        }
+    }
+
+    /// The column holds one of the values, where there are any.
+    fn one_of(&mut self, column: &str, values: impl IntoIterator<Item = Value>) {
+        self.within(&format!("{column} IN"), values, "");
+    }
+
+    /// A list of the values within other text, where there are any.
+    fn within(&mut self, text: &str, values: impl IntoIterator<Item = Value>, end: &str) {
+        let before = self.values.len();
+        self.values.extend(values);
+        let places = vec!["?"; self.values.len() - before].join(",");
+        if !places.is_empty() {
+            let _ = write!(self.text, " AND {text} ({places}){end}");
         }
     }
 
@@ -86,6 +103,23 @@ impl RequestPages for Database {
         if limit == 0 {
             return Ok(RequestPage { records: Vec::new(), next: None });
         }
+        let (found, next) = self.found(filter, limit).await?;
+        Ok(RequestPage { records: self.records(&found).await?, next })
+    }
+
+    async fn request_sums(&self, filter: &RequestFilter, by: SumBy) -> Result<RequestSums, StoreError> {
+        let (found, next) = self.found(filter, SUMMED_MAX).await?;
+        Ok(RequestSums { rows: self.summed(&found, by).await?, next })
+    }
+}
+
+impl Database {
+    /// The newest records that a filter lets through, at most `limit`, and where to go on where there may be more.
+    async fn found(
+        &self,
+        filter: &RequestFilter,
+        limit: usize,
+    ) -> Result<(Vec<RequestId>, Option<RequestId>), StoreError> {
         let bounds = Bounds::of(filter);
         let shapes = self.shapes(filter).await?;
         let branches = self.branches(filter, shapes.as_deref()).await?;
@@ -98,21 +132,20 @@ impl RequestPages for Database {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().copied() } else { walked };
-        Ok(RequestPage { records: self.records(&found).await?, next })
+        Ok((found, next))
     }
-}
 
-impl Database {
     /// The shapes that the filter allows; `None` where it allows all.
     async fn shapes(&self, filter: &RequestFilter) -> Result<Option<Vec<i64>>, StoreError> {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut shape = Condition::default();
-        shape.and("protocol = ?", filter.protocol.map(|protocol| text(protocol.name())));
-        shape.and("operation = ?", filter.operation.map(|operation| text(operation.name())));
-        shape.and("provider = ?", filter.provider.as_deref().map(text));
-        shape.and("model = ?", filter.model.as_deref().map(text));
-        shape.and("outcome = ?", filter.outcome.map(|outcome| text(outcome.name())));
-        shape.and("status = ?", filter.status.map(|status| Value::Number(i64::from(status))));
+        shape.one_of("protocol", filter.protocols.iter().map(|protocol| text(protocol.name())));
+        shape.one_of("operation", filter.operations.iter().map(|operation| text(operation.name())));
+        shape.one_of("provider", filter.providers.iter().map(|name| text(name)));
+        shape.one_of("model", filter.models.iter().map(|name| text(name)));
+        shape.and("instr(lower(model), lower(?)) > 0", filter.model_part.as_deref().map(text));
+        shape.one_of("outcome", filter.outcomes.iter().map(|outcome| text(outcome.name())));
+        shape.one_of("status", filter.statuses.iter().map(|status| Value::Number(i64::from(*status))));
         if shape.is_empty() {
             return Ok(None);
         }
@@ -132,22 +165,28 @@ impl Database {
             condition.and(text, Some(Value::Bytes(id.to_vec())));
             condition
         };
-        if let Some(user) = &filter.user {
-            let keys = self.keys_of(user).await?;
-            let wanted =
-                |key: &Vec<u8>| filter.api_key.is_none_or(|wanted| wanted.as_bytes() == key.as_slice());
-            let mut branches: Vec<_> =
-                keys.iter().filter(|key| wanted(key)).map(|key| one("api_key = ?", key)).collect();
-            if filter.api_key.is_none() {
-                branches.push(one("api_key IS NULL AND user_id = ?", user.as_bytes()));
+        if !filter.users.is_empty() {
+            let mut branches = Vec::new();
+            for user in &filter.users {
+                let keys = self.keys_of(user).await?;
+                let wanted = |key: &&Vec<u8>| {
+                    let all = filter.api_keys.is_empty();
+                    all || filter.api_keys.iter().any(|wanted| wanted.as_bytes() == key.as_slice())
+                };
+                branches.extend(keys.iter().filter(wanted).map(|key| one("api_key = ?", key)));
+                if filter.api_keys.is_empty() {
+                    branches.push(one("api_key IS NULL AND user_id = ?", user.as_bytes()));
+                }
             }
             return Ok(Some(branches));
         }
-        if let Some(key) = &filter.api_key {
-            return Ok(Some(vec![one("api_key = ?", key.as_bytes())]));
+        if !filter.api_keys.is_empty() {
+            let keys = filter.api_keys.iter();
+            return Ok(Some(keys.map(|key| one("api_key = ?", key.as_bytes())).collect()));
         }
-        if let Some(credential) = &filter.credential {
-            return Ok(Some(vec![one("credential = ?", credential.as_bytes())]));
+        if !filter.credentials.is_empty() {
+            let credentials = filter.credentials.iter();
+            return Ok(Some(credentials.map(|id| one("credential = ?", id.as_bytes())).collect()));
         }
         let branch = |shape: &i64| {
             let mut condition = Condition::default();
@@ -173,7 +212,8 @@ impl Database {
         bounds: &Bounds,
         limit: usize,
     ) -> Result<Vec<RequestId>, StoreError> {
-        let by_owner = filter.user.is_some() || filter.api_key.is_some() || filter.credential.is_some();
+        let by_owner =
+            !(filter.users.is_empty() && filter.api_keys.is_empty() && filter.credentials.is_empty());
         let mut other = rest(filter, by_owner);
         if let Some(shapes) = shapes {
             let list = shapes.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
@@ -232,7 +272,7 @@ impl Database {
         let values: Vec<_> = within.iter().chain(&condition.values).cloned().collect();
         // A query in a query with a LIMIT of its own is stopped as soon as the outer one has enough.
         let text = format!(
-            "SELECT request FROM (SELECT * {newest} LIMIT {walk_max}) WHERE 1{} LIMIT {limit}",
+            "SELECT request FROM (SELECT * {newest} LIMIT {walk_max}) AS request_record WHERE 1{} LIMIT {limit}",
             condition.text
         );
         let found = self.ids(text, &values).await?;
@@ -273,17 +313,32 @@ impl Database {
 fn rest(filter: &RequestFilter, owned: bool) -> Condition {
     let number = |number: u64| Value::Number(stored(number));
     let mut rest = Condition::default();
-    if owned && (filter.user.is_some() || filter.api_key.is_some()) {
-        rest.and("credential = ?", filter.credential.map(|id| Value::Bytes(id.as_bytes().to_vec())));
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    if owned && !(filter.users.is_empty() && filter.api_keys.is_empty()) {
+        rest.one_of("credential", filter.credentials.iter().map(|id| bytes(id.as_bytes())));
     }
+    rest.one_of("user_id NOT", filter.not_users.iter().map(|id| bytes(id.as_bytes())));
     rest.and("attempts >= ?", filter.attempts_min.map(|count| number(u64::from(count))));
     rest.and("latency_ms >= ?", filter.latency_ms_min.map(number));
     rest.and("ttft_ms >= ?", filter.ttft_ms_min.map(number));
     rest.and(&format!("{} >= ?", tokens_of_record()), filter.tokens_min.map(number));
     rest.and("charge >= ?", filter.charge_min.map(|amount| Value::Number(amount.get())));
-    rest.and(
-        "components IN (SELECT id FROM component_set WHERE ? IN (adapter, selector, pricing, filter))",
-        filter.component.map(|digest| Value::Bytes(digest.to_vec())),
-    );
+    let failures = filter.failures.iter().map(|class| Value::Text(class.name().to_owned()));
+    let tried = "SELECT 1 FROM request_attempt AS tried WHERE tried.request = request_record.request";
+    rest.within(&format!("EXISTS ({tried} AND tried.failure IN"), failures, ")");
+    let wanted = filter.components.iter().map(|digest| format!("(x'{}')", hex(digest)));
+    let wanted = wanted.collect::<Vec<_>>().join(",");
+    if !wanted.is_empty() {
+        let took_part = "wanted.column1 IN (adapter, selector, pricing, filter)";
+        let sets = format!("SELECT id FROM component_set, (VALUES {wanted}) AS wanted WHERE {took_part}");
+        let _ = write!(rest.text, " AND components IN ({sets})");
+    }
     rest
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -27,6 +27,7 @@ mod lending;
 mod lock;
 mod lockout;
 mod log;
+mod log_sums;
 mod model_route;
 pub(crate) mod node;
 pub(crate) mod open;

@@ -378,10 +378,10 @@ async fn a_record_reads_back_as_it_was_written_and_pages_are_newest_first() {
         std::slice::from_ref(&full)
     );
     assert_eq!(
-        page(RequestFilter { outcome: Some(Outcome::Unknown), ..all.clone() }).await,
+        page(RequestFilter { outcomes: vec![Outcome::Unknown], ..all.clone() }).await,
         std::slice::from_ref(&bare)
     );
-    assert_eq!(page(RequestFilter { user: Some(UserId::from_bytes([9; 16])), ..all }).await, []);
+    assert_eq!(page(RequestFilter { users: vec![UserId::from_bytes([9; 16])], ..all }).await, []);
     assert_eq!(rig.store.log.receipt(full.request).await.unwrap(), full.receipt);
     assert_eq!(rig.store.log.receipt(bare.request).await.unwrap(), None);
     assert!(matches!(rig.store.log.receipt(request()).await, Err(StoreError::NotFound(_))));

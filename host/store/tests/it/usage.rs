@@ -8,8 +8,8 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, Retention, UsageAfter, UsageBy,
-    UsageOf, UsageQuery,
+    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, RequestSums, Retention, SumBy,
+    UsageAfter, UsageBy, UsageOf, UsageQuery,
 };
 
 use crate::{NOW, Rig, points};
@@ -54,6 +54,12 @@ async fn filled(rig: &Rig, count: u64) -> (Vec<ApiKeyId>, Vec<RequestRecord>) {
     }
     let mut records: Vec<_> = (0..count).map(|number| record(rig.user, &keys, number)).collect();
     for record in &records {
+        if record.attempts > 1 {
+            let (status, failure, took_ms) = (Some(429), Some(FailureClass::RateLimited), 12);
+            let missed = Attempt { credential: CREDENTIAL, status, failure, took_ms };
+            let attempts = vec![missed.clone(), Attempt { status: Some(200), failure: None, ..missed }];
+            rig.writer.post(Entry::Attempts { request: record.request, attempts }).unwrap();
+        }
         rig.writer.post(Entry::Record(Box::new(record.clone()))).unwrap();
     }
     rig.flush().await;
@@ -162,36 +168,44 @@ fn named_filters(user: UserId, key: ApiKeyId) -> Vec<(RequestFilter, Wanted)> {
     let all = RequestFilter::default();
     let (from, until) = (NOW.plus_ms(2 * DAY_MS), NOW.plus_ms(5 * DAY_MS));
     let both = RequestFilter {
-        user: Some(user),
-        credential: Some(CREDENTIAL),
-        outcome: Some(Outcome::UpstreamError),
+        users: vec![user],
+        credentials: vec![CREDENTIAL],
+        outcomes: vec![Outcome::UpstreamError],
         ..all.clone()
     };
     let case = |filter, wanted: fn(&RequestRecord) -> bool| (filter, Box::new(wanted) as Wanted);
     vec![
         case(all.clone(), |_| true),
-        case(RequestFilter { user: Some(user), ..all.clone() }, |_| true),
+        case(RequestFilter { users: vec![user], ..all.clone() }, |_| true),
         (
-            RequestFilter { api_key: Some(key), ..all.clone() },
+            RequestFilter { api_keys: vec![key], ..all.clone() },
             Box::new(move |record: &RequestRecord| record.api_key == Some(key)),
         ),
-        case(RequestFilter { credential: Some(CREDENTIAL), ..all.clone() }, |it| it.credential.is_some()),
-        case(RequestFilter { protocol: Some(Protocol::Gemini), ..all.clone() }, |it| {
+        case(RequestFilter { credentials: vec![CREDENTIAL], ..all.clone() }, |it| it.credential.is_some()),
+        case(RequestFilter { protocols: vec![Protocol::Gemini], ..all.clone() }, |it| {
             it.protocol == Some(Protocol::Gemini)
         }),
-        case(RequestFilter { operation: Some(Operation::CountTokens), ..all.clone() }, |it| {
+        case(RequestFilter { operations: vec![Operation::CountTokens], ..all.clone() }, |it| {
             it.operation == Some(Operation::CountTokens)
         }),
-        case(RequestFilter { provider: Some("anthropic".to_owned()), ..all.clone() }, |it| {
+        case(RequestFilter { providers: vec!["anthropic".to_owned()], ..all.clone() }, |it| {
             it.provider.as_deref() == Some("anthropic")
         }),
-        case(RequestFilter { model: Some("small".to_owned()), ..all.clone() }, |it| {
+        case(RequestFilter { models: vec!["small".to_owned()], ..all.clone() }, |it| {
             it.model.as_deref() == Some("small")
         }),
-        case(RequestFilter { outcome: Some(Outcome::UpstreamError), ..all.clone() }, |it| {
+        case(RequestFilter { outcomes: vec![Outcome::UpstreamError], ..all.clone() }, |it| {
             it.status == Some(502)
         }),
-        case(RequestFilter { status: Some(502), ..all.clone() }, |it| it.status == Some(502)),
+        case(RequestFilter { statuses: vec![502], ..all.clone() }, |it| it.status == Some(502)),
+        case(RequestFilter { model_part: Some("MAL".to_owned()), ..all.clone() }, |it| {
+            it.model.as_deref() == Some("small")
+        }),
+        case(RequestFilter { statuses: vec![502, 418], models: both_models(), ..all.clone() }, |it| {
+            it.status == Some(502)
+        }),
+        case(RequestFilter { providers: vec!["anthropic".into(), "openai".into()], ..all.clone() }, |_| true),
+        case(RequestFilter { not_users: vec![UserId::from_bytes([9; 16])], ..all.clone() }, |_| true),
         case(both, |it| it.credential.is_some() && it.outcome == Outcome::UpstreamError),
         (
             RequestFilter { from: Some(from), until: Some(until), ..all },
@@ -200,13 +214,29 @@ fn named_filters(user: UserId, key: ApiKeyId) -> Vec<(RequestFilter, Wanted)> {
     ]
 }
 
-/// Filters by amounts.
-fn amount_filters() -> Vec<(RequestFilter, Wanted)> {
+fn both_models() -> Vec<String> {
+    vec!["small".to_owned(), "large".to_owned()]
+}
+
+/// What the first attempt of those with two met.
+fn failed() -> Vec<FailureClass> {
+    vec![FailureClass::Overloaded, FailureClass::RateLimited]
+}
+
+/// Filters by amounts, and by what is looked up beside the record.
+fn amount_filters(user: UserId) -> Vec<(RequestFilter, Wanted)> {
     let all = RequestFilter::default();
     let case = |filter, wanted: fn(&RequestRecord) -> bool| (filter, Box::new(wanted) as Wanted);
     vec![
-        case(RequestFilter { component: Some(PRICING), ..all.clone() }, |it| it.components.pricing.is_some()),
+        case(RequestFilter { components: vec![PRICING], ..all.clone() }, |it| {
+            it.components.pricing.is_some()
+        }),
         case(RequestFilter { attempts_min: Some(2), ..all.clone() }, |it| it.attempts >= 2),
+        case(RequestFilter { components: vec![[8; 32], PRICING], failures: failed(), ..all.clone() }, |it| {
+            it.components.pricing.is_some() && it.attempts >= 2
+        }),
+        case(RequestFilter { failures: failed(), ..all.clone() }, |it| it.attempts >= 2),
+        case(RequestFilter { failures: failed(), users: vec![user], ..all.clone() }, |it| it.attempts >= 2),
         case(RequestFilter { latency_ms_min: Some(2500), ..all.clone() }, |it| it.latency_ms >= 2500),
         case(RequestFilter { ttft_ms_min: Some(1250), ..all.clone() }, |it| it.ttft_ms >= Some(1250)),
         case(RequestFilter { tokens_min: Some(600), ..all.clone() }, |it| tokens(&it.usage) >= 600),
@@ -218,7 +248,7 @@ fn amount_filters() -> Vec<(RequestFilter, Wanted)> {
 async fn every_filter_finds_what_it_names_page_by_page() {
     let rig = Rig::new().await;
     let (keys, records) = filled(&rig, 300).await;
-    for (filter, wanted) in named_filters(rig.user, keys[0]).into_iter().chain(amount_filters()) {
+    for (filter, wanted) in named_filters(rig.user, keys[0]).into_iter().chain(amount_filters(rig.user)) {
         let wanted: Vec<_> = records.iter().filter(|it| wanted(it)).map(|it| it.request).collect();
         assert!(!wanted.is_empty(), "{filter:?} finds something");
         let (mut found, mut before) = (Vec::new(), None);
@@ -237,12 +267,43 @@ async fn every_filter_finds_what_it_names_page_by_page() {
 }
 
 #[tokio::test]
+async fn sums_of_a_filter_are_those_of_its_records_however_they_are_sliced() {
+    let rig = Rig::new().await;
+    let (_, records) = filled(&rig, 300).await;
+    for (filter, wanted) in
+        named_filters(rig.user, records[0].api_key.unwrap_or(ApiKeyId::from_bytes([4; 16])))
+            .into_iter()
+            .filter(|(filter, _)| filter.api_keys.is_empty())
+            .chain(amount_filters(rig.user))
+    {
+        let wanted: Vec<_> = records.iter().filter(|it| wanted(it)).collect();
+        let billed = wanted.iter().filter(|it| it.operation.is_some_and(Operation::billed));
+        let expected = (
+            wanted.len() as u64,
+            wanted.iter().filter(|it| it.outcome != Outcome::Ok).count() as u64,
+            wanted.iter().map(|it| it.charge.get()).sum::<i64>(),
+            billed.map(|it| tokens(&it.usage)).sum::<u64>(),
+        );
+        for by in [SumBy::Total, SumBy::Minute, SumBy::Day, SumBy::Outcome, SumBy::Model, SumBy::Key] {
+            let RequestSums { rows, next } = rig.store.log.request_sums(&filter, by).await.unwrap();
+            let mut sum = tollgate_store::Used::default();
+            rows.iter().for_each(|(_, used)| sum.add(used));
+            let found = (sum.requests, sum.failed, sum.charge.get(), tokens(&sum.usage));
+            assert_eq!((found, next), (expected, None), "{filter:?} {by:?}");
+            let labels: std::collections::HashSet<_> =
+                rows.iter().map(|(label, _)| format!("{label:?}")).collect();
+            assert_eq!(labels.len(), rows.len(), "a row for each: {by:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_found_with_its_own_user_alone() {
     let rig = Rig::new().await;
     let (keys, _) = filled(&rig, 30).await;
     let of = |user| RequestFilter {
-        user: Some(user),
-        api_key: Some(keys[0]),
+        users: vec![user],
+        api_keys: vec![keys[0]],
         limit: 5,
         ..RequestFilter::default()
     };

@@ -1,0 +1,115 @@
+//! The request log, added up: what a filter lets through, by what the calls have in common.
+
+use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
+use tollgate_core::time::Timestamp;
+use tollgate_store::{RequestFilter, SumBy, SumLabel, Used};
+
+use super::log_names::LogReader;
+use super::{ManageError, Management};
+
+/// What the sums of calls are told apart by.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum SumSlice {
+    /// Nothing: one row.
+    #[default]
+    Total,
+    /// The minute in which they arrived (UTC).
+    Minute,
+    /// The hour.
+    Hour,
+    /// The day.
+    Day,
+    /// How they ended.
+    Outcome,
+    /// The HTTP status of the answer.
+    Status,
+    /// Who served them.
+    Provider,
+    /// The model.
+    Model,
+    /// The user.
+    User,
+    /// The API key.
+    Key,
+    /// The credential of the last attempt.
+    Credential,
+}
+
+impl SumSlice {
+    const fn by(self) -> SumBy {
+        match self {
+            Self::Total => SumBy::Total,
+            Self::Minute => SumBy::Minute,
+            Self::Hour => SumBy::Hour,
+            Self::Day => SumBy::Day,
+            Self::Outcome => SumBy::Outcome,
+            Self::Status => SumBy::Status,
+            Self::Provider => SumBy::Provider,
+            Self::Model => SumBy::Model,
+            Self::User => SumBy::User,
+            Self::Key => SumBy::Key,
+            Self::Credential => SumBy::Credential,
+        }
+    }
+}
+
+/// What the calls of a row have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SumName {
+    /// A name, a status, or when a span of time began.
+    pub name: Option<String>,
+    /// The id of what has the name.
+    pub id: Option<String>,
+    /// When a span of time began.
+    pub at: Option<Timestamp>,
+}
+
+/// Rows, and where the sums go on.
+pub type LogSums = (Vec<(SumName, Used)>, Option<RequestId>);
+
+impl Management {
+    /// The sums of the newest calls that a filter lets through, as a reader of the log sees them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_sums(
+        &self,
+        filter: &RequestFilter,
+        by: SumSlice,
+        reader: LogReader,
+    ) -> Result<LogSums, ManageError> {
+        let sums = self.store.log.request_sums(filter, by.by()).await?;
+        let ids = sums.rows.iter().filter_map(|(label, _)| match label {
+            SumLabel::Id(id) => Some(*id),
+            SumLabel::None | SumLabel::At(_) | SumLabel::Name(_) => None,
+        });
+        let ids: Vec<[u8; 16]> = ids.collect();
+        let (users, keys, credentials) = (
+            ids.iter().filter(|_| by == SumSlice::User).map(|id| UserId::from_bytes(*id)),
+            ids.iter().filter(|_| by == SumSlice::Key).map(|id| ApiKeyId::from_bytes(*id)),
+            ids.iter().filter(|_| by == SumSlice::Credential).map(|id| CredentialId::from_bytes(*id)),
+        );
+        let names = self.names(users.collect(), keys.collect(), credentials.collect(), reader).await?;
+        let named = |label: SumLabel| match (label, by) {
+            (SumLabel::None, _) => SumName::default(),
+            (SumLabel::Name(name), _) => SumName { name: Some(name), ..SumName::default() },
+            (SumLabel::At(at), _) => SumName { name: Some(at.rfc3339()), at: Some(at), id: None },
+            (SumLabel::Id(id), SumSlice::Key) => {
+                let id = ApiKeyId::from_bytes(id);
+                SumName { name: names.key(id), id: Some(id.to_string()), at: None }
+            }
+            (SumLabel::Id(id), SumSlice::Credential) => {
+                let id = CredentialId::from_bytes(id);
+                SumName { name: names.credential(id), id: Some(id.to_string()), at: None }
+            }
+            (SumLabel::Id(id), _) => {
+                let id = UserId::from_bytes(id);
+                SumName { name: names.user(id), id: Some(id.to_string()), at: None }
+            }
+        };
+        Ok((sums.rows.into_iter().map(|(label, used)| (named(label), used)).collect(), sums.next))
+    }
+}
