@@ -9,7 +9,7 @@ use tollgate_core::limits::KeyLimits;
 use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
-use tollgate_tests::client::{self, Reply, Request};
+use tollgate_tests::client::{self, Connection, Reply, Request};
 use tollgate_tests::gateway::Rig;
 use tollgate_tests::managed;
 use tollgate_tests::patiently;
@@ -74,6 +74,7 @@ GET /requests owner
 GET /requests/export.csv owner
 GET /requests/export.jsonl owner
 GET /requests/sums owner
+GET /requests/tail owner
 GET /requests/{request} owner
 GET /requests/{request}/bodies admin
 GET /usage owner
@@ -203,14 +204,27 @@ impl Office {
             body => Request::new(method, &format!("{ROOT}{path}")).body(body.to_string()),
         };
         let token = match who {
-            Who::Nobody => return client::call(self.rig.admin_addr(), &request).await,
+            Who::Nobody => return self.call(&request).await,
             Who::Disabled => &self.tokens["eve"],
             Who::Owner => &self.tokens["carol"],
             Who::Foreign => &self.tokens["dave"],
             Who::Admin => &self.tokens["root"],
             Who::Operator => self.rig.admin_secret(),
         };
-        client::call(self.rig.admin_addr(), &request.bearer(token)).await
+        self.call(&request.bearer(token)).await
+    }
+
+    /// The whole answer; of events, which have no end, the first ones.
+    async fn call(&self, request: &Request) -> Reply {
+        let mut connection = Connection::open(self.rig.admin_addr()).await;
+        connection.send(request).await;
+        let head = connection.head().await;
+        let status = head.word(1).parse().expect("a status that is a number");
+        let body = match head.header("content-type") {
+            Some("text/event-stream") => connection.read_until("retry: ").await.into_bytes(),
+            _ => connection.body().await.expect("a body to its end"),
+        };
+        Reply { status, head, body }
     }
 
     /// A new thing of carol's for a parameter of a path.

@@ -29,6 +29,7 @@ mod interactions;
 mod key_limits;
 mod languages;
 mod lending;
+mod live;
 mod logs;
 mod lumen;
 mod management;

@@ -18,7 +18,7 @@ use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Ledger, Store, StoreError, Writer};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, OpenStreams};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
@@ -201,6 +201,7 @@ impl Gateway {
             logins: opened.logins,
             boot: *RequestId::new(clock::now(), clock::random()).as_bytes(),
             clients: visits,
+            streams: OpenStreams::default(),
             ready: AtomicBool::new(true),
         });
         let path = options.config_path.filter(|_| !options.demo);

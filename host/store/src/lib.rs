@@ -47,6 +47,7 @@ pub use ledger::verify::{VIOLATIONS_MAX, Verification, VerifyReport, Violation};
 pub use ledger::writer::{EntryWriter, Writer};
 pub use log::RequestLog;
 pub use log::body::{Bodies, Body, KeptBodies};
+pub use log::ended::{Ended, EndedCall, EndedCalls};
 pub use log::filter::{
     Expiry, RequestFilter, RequestPage, RequestPages, RequestSums, Requests, Retention, SumBy, SumLabel,
 };

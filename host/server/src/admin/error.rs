@@ -114,6 +114,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    /// As many streams of events are open as may be.
+    pub(super) fn too_many_streams(most: usize) -> Self {
+        let message = format!("No more than {most} streams of events are open at one time. Close one.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message)
+    }
+
     /// The body is longer than anything that is taken.
     pub(super) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large.")

@@ -15,6 +15,7 @@ mod credentials;
 mod dispatch;
 mod dry_run;
 mod error;
+mod events;
 mod idempotency;
 mod keys;
 mod lending;
@@ -31,6 +32,7 @@ mod route;
 mod routes;
 mod schema;
 mod sessions;
+mod tail;
 mod usage;
 mod users;
 
@@ -50,6 +52,7 @@ use tollgate_runtime::{Choice, ComponentState, Source};
 
 use self::answer::bytes;
 pub(crate) use self::answer::{Answer, Body};
+pub(crate) use self::events::OpenStreams;
 pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
 use crate::config::client_address;
@@ -71,6 +74,8 @@ pub(crate) struct Admin {
     pub(crate) boot: [u8; 16],
     /// Leads to the clients' listener from within the process.
     pub(crate) clients: mpsc::Sender<DuplexStream>,
+    /// Streams of events that are open.
+    pub(crate) streams: OpenStreams,
     /// Whether clients are being served: false while starting and while draining.
     pub(crate) ready: AtomicBool,
 }

@@ -33,7 +33,7 @@ use http::Method;
 use super::route::{Access, Route, route};
 use super::{
     accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugin_events,
-    plugins, points, prices, receipts, requests, sessions, usage, users,
+    plugins, points, prices, receipts, requests, sessions, tail, usage, users,
 };
 
 /// What all paths begin with.
@@ -112,6 +112,7 @@ fn records() -> Vec<Route> {
         route(GET,    Owner,  "/usage",          usage::rows,       "Tells what was used: by day, month, model or key."),
         route(GET,    Owner,  "/usage/summary",  usage::summary,    "Tells what was used today, in this month, and since the beginning."),
         route(GET,    Owner,  "/requests",       requests::list,    "Lists calls, newest first."),
+        route(GET,    Owner,  "/requests/tail",  tail::tail,        "Tells of calls as they end, as events: `call` with a row of the list, `skipped` with how many were not told."),
         route(GET,    Owner,  "/requests/sums",  requests::sums,    "Adds calls up: those that a filter lets through, the newest of them where there are many."),
         route(GET,    Owner,  "/requests/export.jsonl", requests::export_jsonl, "Exports calls, newest first, one JSON object a line."),
         route(GET,    Owner,  "/requests/export.csv", requests::export_csv, "Exports calls, newest first, as values between commas."),

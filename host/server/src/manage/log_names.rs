@@ -32,10 +32,34 @@ pub(crate) struct LogNames {
     reader: LogReader,
     users: HashMap<UserId, String>,
     keys: HashMap<ApiKeyId, String>,
-    credentials: HashMap<CredentialId, String>,
+    /// Those that the reader must not know, and those of which nothing is known, have none.
+    credentials: HashMap<CredentialId, Option<String>>,
+}
+
+/// Ids that want names.
+#[derive(Default)]
+pub(super) struct Unnamed {
+    pub(super) users: BTreeSet<UserId>,
+    pub(super) keys: BTreeSet<ApiKeyId>,
+    pub(super) credentials: BTreeSet<CredentialId>,
+}
+
+impl Unnamed {
+    fn of(records: &[RequestRecord], tried: impl IntoIterator<Item = CredentialId>) -> Self {
+        Self {
+            users: records.iter().map(|record| record.user).collect(),
+            keys: records.iter().filter_map(|record| record.api_key).collect(),
+            credentials: records.iter().filter_map(|record| record.credential).chain(tried).collect(),
+        }
+    }
 }
 
 impl LogNames {
+    /// None yet.
+    pub(crate) fn new(reader: LogReader) -> Self {
+        Self { reader, users: HashMap::new(), keys: HashMap::new(), credentials: HashMap::new() }
+    }
+
     /// The entry of a record, with names and without what its reader must not know.
     pub(crate) fn entry(&self, record: &RequestRecord) -> LogEntry {
         let entry = LogEntry::unnamed(record);
@@ -60,7 +84,7 @@ impl LogNames {
 
     /// A credential's name.
     pub(crate) fn credential(&self, id: CredentialId) -> Option<String> {
-        self.credentials.get(&id).cloned()
+        self.credentials.get(&id).cloned().flatten()
     }
 }
 
@@ -72,40 +96,62 @@ impl Management {
         attempts: &[Attempt],
         reader: LogReader,
     ) -> Result<LogNames, ManageError> {
-        let users: BTreeSet<UserId> = records.iter().map(|record| record.user).collect();
-        let keys: BTreeSet<ApiKeyId> = records.iter().filter_map(|record| record.api_key).collect();
+        let mut names = LogNames::new(reader);
         let tried = attempts.iter().map(|attempt| attempt.credential);
-        let credentials = records.iter().filter_map(|record| record.credential).chain(tried).collect();
-        self.names(users, keys, credentials, reader).await
+        self.learn_names(&mut names, Unnamed::of(records, tried)).await?;
+        Ok(names)
     }
 
-    /// The names of these users, keys and credentials. The keys are those of calls that the reader sees.
-    pub(super) async fn names(
+    /// Entries of records, with names of which those that are known already are not looked up again.
+    pub(crate) async fn named_entries(
         &self,
-        users: BTreeSet<UserId>,
-        keys: BTreeSet<ApiKeyId>,
-        mut credentials: BTreeSet<CredentialId>,
-        reader: LogReader,
-    ) -> Result<LogNames, ManageError> {
-        let mut names = HashMap::new();
+        names: &mut LogNames,
+        records: &[RequestRecord],
+    ) -> Result<Vec<LogEntry>, ManageError> {
+        self.learn_names(names, Unnamed::of(records, [])).await?;
+        Ok(records.iter().map(|record| names.entry(record)).collect())
+    }
+
+    /// Looks up the names that are not known yet. The keys are those of calls that the reader sees.
+    pub(super) async fn learn_names(
+        &self,
+        names: &mut LogNames,
+        mut unnamed: Unnamed,
+    ) -> Result<(), ManageError> {
+        unnamed.users.retain(|id| !names.users.contains_key(id));
+        unnamed.keys.retain(|id| !names.keys.contains_key(id));
+        unnamed.credentials.retain(|id| !names.credentials.contains_key(id));
+        if !unnamed.users.is_empty() {
+            names.users.extend(self.user_names(unnamed.users).await?);
+        }
+        if !unnamed.keys.is_empty() {
+            let keys: Vec<_> = unnamed.keys.into_iter().collect();
+            names.keys.extend(self.store.catalogue.api_key_names(&keys).await?);
+        }
+        if !unnamed.credentials.is_empty() {
+            self.learn_credentials(names, unnamed.credentials).await?;
+        }
+        Ok(())
+    }
+
+    async fn learn_credentials(
+        &self,
+        names: &mut LogNames,
+        mut ids: BTreeSet<CredentialId>,
+    ) -> Result<(), ManageError> {
+        let reader = names.reader;
+        let known = |user, label| Some(label).filter(|_| reader.knows(user));
         if let Some(memory) = self.memory() {
-            for row in memory.some(&credentials) {
-                credentials.remove(&row.id);
-                if reader.knows(row.user) {
-                    names.insert(row.id, row.label);
-                }
+            for row in memory.some(&ids) {
+                ids.remove(&row.id);
+                names.credentials.insert(row.id, known(row.user, row.label));
             }
         }
-        let credentials: Vec<_> = credentials.into_iter().collect();
-        let known = self.store.catalogue.credential_names(&credentials).await?;
-        let known = known.into_iter().filter(|(_, name)| reader.knows(name.user));
-        names.extend(known.map(|(id, name)| (id, name.label)));
-        let keys: Vec<_> = keys.into_iter().collect();
-        Ok(LogNames {
-            reader,
-            users: self.user_names(users).await?,
-            keys: self.store.catalogue.api_key_names(&keys).await?,
-            credentials: names,
-        })
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut found = self.store.catalogue.credential_names(&ids).await?;
+        names.credentials.extend(
+            ids.into_iter().map(|id| (id, found.remove(&id).and_then(|name| known(name.user, name.label)))),
+        );
+        Ok(())
     }
 }

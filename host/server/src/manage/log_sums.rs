@@ -4,7 +4,7 @@ use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::time::Timestamp;
 use tollgate_store::{RequestFilter, SumBy, SumLabel, Used};
 
-use super::log_names::LogReader;
+use super::log_names::{LogNames, LogReader, Unnamed};
 use super::{ManageError, Management};
 
 /// What the sums of calls are told apart by.
@@ -87,12 +87,14 @@ impl Management {
             SumLabel::None | SumLabel::At(_) | SumLabel::Name(_) => None,
         });
         let ids: Vec<[u8; 16]> = ids.collect();
-        let (users, keys, credentials) = (
-            ids.iter().filter(|_| by == SumSlice::User).map(|id| UserId::from_bytes(*id)),
-            ids.iter().filter(|_| by == SumSlice::Key).map(|id| ApiKeyId::from_bytes(*id)),
-            ids.iter().filter(|_| by == SumSlice::Credential).map(|id| CredentialId::from_bytes(*id)),
-        );
-        let names = self.names(users.collect(), keys.collect(), credentials.collect(), reader).await?;
+        let ids = ids.into_iter();
+        let unnamed = match by {
+            SumSlice::User => Unnamed { users: ids.map(UserId::from_bytes).collect(), ..Unnamed::default() },
+            SumSlice::Key => Unnamed { keys: ids.map(ApiKeyId::from_bytes).collect(), ..Unnamed::default() },
+            _ => Unnamed { credentials: ids.map(CredentialId::from_bytes).collect(), ..Unnamed::default() },
+        };
+        let mut names = LogNames::new(reader);
+        self.learn_names(&mut names, unnamed).await?;
         let named = |label: SumLabel| match (label, by) {
             (SumLabel::None, _) => SumName::default(),
             (SumLabel::Name(name), _) => SumName { name: Some(name), ..SumName::default() },

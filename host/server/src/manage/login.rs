@@ -322,6 +322,19 @@ impl Logins {
         Ok(self.enabled(user).await?.map(|user| Visitor { user, session: claims.sid }))
     }
 
+    /// Whether a login is still open, and its user may log in.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn lasts(&self, visitor: &Visitor, now: Timestamp) -> Result<bool, ManageError> {
+        let open = self.management.store.sessions.session_user(visitor.session, now).await?;
+        if open != Some(visitor.user.id) {
+            return Ok(false);
+        }
+        let user = self.enabled(visitor.user.id).await?;
+        Ok(user.is_some_and(|user| user.role == visitor.user.role))
+    }
+
     /// The user of this id, if there is one who may log in.
     async fn enabled(&self, user: UserId) -> Result<Option<User>, ManageError> {
         match self.management.store.catalogue.user(user).await {

@@ -42,6 +42,7 @@ use serde_json::Value;
 use tollgate_store::{Durability, MasterKey, Options, Store};
 
 pub use tollgate_store::{Act, Resealed};
+pub(crate) use tollgate_store::{Ended, EndedCalls};
 
 pub use self::amounts::{Prices, Units};
 pub use self::audit::{AuditFilter, AuditRow};
@@ -54,6 +55,7 @@ pub use self::error::ManageError;
 pub(crate) use self::idempotency::{Keyed, Known};
 pub use self::keys::{KeyEdit, KeyRow, KeyUse};
 pub use self::lending::{CONSENT_TEXT, CONSENT_VERSION, LentUse};
+pub(crate) use self::log_names::LogNames;
 pub use self::log_names::LogReader;
 pub use self::log_sums::{LogSums, SumName, SumSlice};
 pub use self::model_routes::RouteRow;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
+use crate::log::ended::Ended;
 
 /// Hands entries to the ledger. Cheap to clone, and usable from any runtime. Its threads end with its last clone.
 pub type Writer = Arc<dyn EntryWriter>;
@@ -56,6 +57,10 @@ pub trait EntryWriter: Debug + Send + Sync {
     /// [`WriteError::Closed`], and [`WriteError::Unavailable`] for an entry that resolves no hold while far too many
     /// entries wait for the tables. What becomes of an entry later is logged.
     fn post(&self, entry: Entry) -> Result<(), WriteError>;
+
+    /// The calls that end from now on, once they are in the tables. While nobody has this, nothing is kept for it.
+    #[must_use]
+    fn ended(&self) -> Ended;
 
     /// Waits until everything handed over so far is in the tables.
     ///

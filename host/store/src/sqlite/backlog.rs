@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
+use crate::log::ended::Teller;
 use crate::sqlite::journal::{Held, Journal, Position};
 
 /// Entries that may wait for the tables; beyond, holds are refused.
@@ -38,6 +39,8 @@ pub(crate) struct Ledger {
     pub(crate) arrived: Notify,
     /// They should be brought there now.
     pub(crate) urgent: Notify,
+    /// Tells of calls that are in the tables.
+    pub(crate) teller: Teller,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,7 @@ impl Ledger {
             lingering: Notify::new(),
             arrived: Notify::new(),
             urgent: Notify::new(),
+            teller: Teller::default(),
         }
     }
 
@@ -231,6 +235,7 @@ impl Ledger {
     /// The tables hold the batch.
     pub(crate) fn applied(&self, batch: Batch) {
         let Batch { mut entries, upto, .. } = batch;
+        self.teller.tell(&mut entries);
         entries.clear();
         // Its memory serves the batch after the next: growing it again would cost more per entry than keeping it.
         self.lock().spare = entries;

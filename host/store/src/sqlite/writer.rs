@@ -20,6 +20,7 @@ use crate::entry::Entry;
 use crate::error::WriteError;
 use crate::ledger::mark::{Mark, Synced};
 use crate::ledger::writer::EntryWriter;
+use crate::log::ended::Ended;
 use crate::options::Durability;
 use crate::sqlite::apply;
 use crate::sqlite::backlog::Ledger;
@@ -87,6 +88,10 @@ impl EntryWriter for JournalWriter {
 
     fn post(&self, entry: Entry) -> Result<(), WriteError> {
         self.ledger.post(entry)
+    }
+
+    fn ended(&self) -> Ended {
+        self.ledger.teller.ended()
     }
 
     async fn flush(&self) -> Result<(), WriteError> {

@@ -8,8 +8,8 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_core::usage::{Class, Quality, Usage};
 use tollgate_store::{
-    Attempt, Components, Entry, NewApiKey, RequestFilter, RequestRecord, RequestSums, Retention, SumBy,
-    UsageAfter, UsageBy, UsageOf, UsageQuery,
+    Attempt, Components, EndedCall, Entry, NewApiKey, RequestFilter, RequestRecord, RequestSums, Retention,
+    SumBy, UsageAfter, UsageBy, UsageOf, UsageQuery,
 };
 
 use crate::{NOW, Rig, points};
@@ -214,6 +214,12 @@ fn named_filters(user: UserId, key: ApiKeyId) -> Vec<(RequestFilter, Wanted)> {
     ]
 }
 
+/// A call as those are told of it who look on.
+fn ended(record: &RequestRecord) -> EndedCall {
+    let failures = if record.attempts > 1 { vec![FailureClass::RateLimited] } else { Vec::new() };
+    EndedCall { record: Box::new(record.clone()), failures }
+}
+
 fn both_models() -> Vec<String> {
     vec!["small".to_owned(), "large".to_owned()]
 }
@@ -251,6 +257,12 @@ async fn every_filter_finds_what_it_names_page_by_page() {
     for (filter, wanted) in named_filters(rig.user, keys[0]).into_iter().chain(amount_filters(rig.user)) {
         let wanted: Vec<_> = records.iter().filter(|it| wanted(it)).map(|it| it.request).collect();
         assert!(!wanted.is_empty(), "{filter:?} finds something");
+        let told = records.iter().filter(|record| filter.lets_through(&ended(record)));
+        assert_eq!(
+            told.map(|it| it.request).collect::<Vec<_>>(),
+            wanted,
+            "the same without the tables: {filter:?}"
+        );
         let (mut found, mut before) = (Vec::new(), None);
         loop {
             let page = RequestFilter { limit: 7, before, ..filter.clone() };
