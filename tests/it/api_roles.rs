@@ -24,6 +24,7 @@ const ANSWER: &str =
 /// Who may call each route. The document is generated from the table that the gateway checks; this list is an
 /// independent statement.
 const ACCESS: &str = "
+GET /about anyone
 GET /audit admin
 GET /codes admin
 POST /codes admin
@@ -55,6 +56,7 @@ POST /models/routes admin
 GET /models/routes/{route} admin
 PATCH /models/routes/{route} admin
 DELETE /models/routes/{route} admin
+GET /platforms owner
 GET /plugins admin
 GET /plugins/grants admin
 POST /plugins/{component}/forget admin

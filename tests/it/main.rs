@@ -1,5 +1,6 @@
 //! The one test binary: each module is a group of promises, each test's name is one.
 
+mod about;
 mod accounts;
 mod answer_filter;
 mod api_roles;

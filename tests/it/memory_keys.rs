@@ -80,6 +80,8 @@ async fn keys_of_the_environment_serve_and_every_edit_says_that_it_is_temporary(
     let gateway = place.start(&variables).await;
     assert_eq!(place.chat(&gateway).await, 200);
     assert_eq!(place.last(), "sk-environment-one");
+    let about = client::call(gateway.admin_addr, &Request::get("/management/v1/about")).await.json();
+    assert_eq!(about["storage"], json!("memory"), "known before anyone logs in, and without a key");
     let token = token(&gateway).await;
     let list = ask(&gateway, &token, "GET", CREDENTIALS, &Value::Null).await;
     assert!(!list.text().contains("sk-environment-one"), "{}", list.text());

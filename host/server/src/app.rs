@@ -18,7 +18,7 @@ use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Ledger, Store, StoreError, Writer};
 
-use crate::admin::{self, Admin, OpenStreams};
+use crate::admin::{self, Admin, Clients, House, OpenStreams};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
@@ -201,6 +201,7 @@ impl Gateway {
             logins: opened.logins,
             boot: *RequestId::new(clock::now(), clock::random()).as_bytes(),
             clients: visits,
+            house: House { clients: clients_at(&shared.settings, address), demo: options.demo },
             streams: OpenStreams::default(),
             ready: AtomicBool::new(true),
         });
@@ -392,6 +393,14 @@ fn followed(shared: Arc<Shared>, path: PathBuf, looks: mpsc::Receiver<Look>) -> 
 
 fn url(tls: Option<&Tls>, address: SocketAddr) -> String {
     format!("{}://{address}", if tls.is_some() { "https" } else { "http" })
+}
+
+/// Where clients call, as it is shown to them.
+fn clients_at(config: &Config, address: SocketAddr) -> Clients {
+    let tls = config.server.tls.as_ref();
+    let own = || (!address.ip().is_unspecified()).then(|| url(tls, address));
+    let url = config.server.public_url.clone().map(String::from).or_else(own);
+    Clients { url, port: address.port(), tls: tls.is_some() }
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -4,6 +4,7 @@
 //! handler takes and gives, `dispatch.rs` how a call reaches its handler; `openapi.rs` writes the table down for
 //! programs. The rest is one file per resource.
 
+mod about;
 mod accounts;
 mod answer;
 mod ask;
@@ -21,6 +22,7 @@ mod keys;
 mod lending;
 mod log_filter;
 mod models;
+mod platforms;
 mod plugin_events;
 mod plugins;
 mod points;
@@ -50,6 +52,7 @@ use tokio::sync::mpsc;
 use tollgate_core::id::RequestId;
 use tollgate_runtime::{Choice, ComponentState, Source};
 
+pub(crate) use self::about::Clients;
 use self::answer::bytes;
 pub(crate) use self::answer::{Answer, Body};
 pub(crate) use self::events::OpenStreams;
@@ -62,6 +65,14 @@ use crate::upstream::permission::{Word, permissions};
 
 /// The header in which every answer names its request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
+/// What is known of the house from its start on.
+pub(crate) struct House {
+    /// Where clients call.
+    pub(crate) clients: Clients,
+    /// Whether providers are simulated.
+    pub(crate) demo: bool,
+}
+
 /// What the admin listener answers from.
 pub(crate) struct Admin {
     /// The gateway's state.
@@ -74,6 +85,8 @@ pub(crate) struct Admin {
     pub(crate) boot: [u8; 16],
     /// Leads to the clients' listener from within the process.
     pub(crate) clients: mpsc::Sender<DuplexStream>,
+    /// What is known of the house from its start on.
+    pub(crate) house: House,
     /// Streams of events that are open.
     pub(crate) streams: OpenStreams,
     /// Whether clients are being served: false while starting and while draining.

@@ -32,8 +32,7 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, plugin_events,
-    plugins, points, prices, receipts, requests, sessions, tail, usage, users,
+    about, accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
 };
 
 /// What all paths begin with.
@@ -56,6 +55,8 @@ fn callers() -> Vec<Route> {
     vec![
         // The API itself.
         route(GET,    Anyone, "/openapi.json",   openapi::show,     "This document."),
+
+        route(GET,    Anyone, "/about",          about::show,       "What this gateway is: its version, where provider keys are kept, where clients call."),
 
         // Logins.
         route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens."),
@@ -90,6 +91,8 @@ fn callers() -> Vec<Route> {
         route(PATCH,  Owner,  "/credentials/{credential}", credentials::change, "Changes what is given of a provider key; the rest stays.").changes("credential.change"),
         route(DELETE, Owner,  "/credentials/{credential}", credentials::remove, "Forgets a provider key.").changes("credential.remove"),
         route(POST,   Owner,  "/credentials/{credential}/check", credentials::check, "Asks the provider whether a key is good.").changes("credential.check"),
+
+        route(GET,    Owner,  "/platforms",      platforms::list,   "Lists where provider keys may be valid, and what a key for each place consists of."),
 
         // Lending.
         route(GET,    Owner,  "/lending",        lending::show,     "What lending a provider key means, and whether it can be done here."),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::network::{AddressHeader, Network};
 use super::origin::Origin;
-use super::value::{Attempts, HeadBytes, Millis};
+use super::value::{Attempts, BaseUrl, HeadBytes, Millis};
 
 /// Listeners and directories.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -20,6 +20,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub admin_listen: SocketAddr,
+    /// Where clients are told to connect, where that is not `listen`.
+    pub public_url: Option<BaseUrl>,
+    /// What a point is called.
+    pub point_name: String,
     /// Serving threads; 0 means one per core.
     pub workers: usize,
     /// The directory of everything that lasts.
@@ -43,6 +47,8 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            public_url: None,
+            point_name: "points".to_owned(),
             workers: 0,
             data_dir: PathBuf::from("tollgate-data"),
             drain_timeout_ms: Millis(30_000),
