@@ -41,6 +41,7 @@ DELETE /credentials/{credential}/share owner
 POST /credentials/{credential}/share owner
 GET /credentials/{credential}/uses owner
 GET /keys owner
+GET /keys/dry-run owner
 POST /keys owner
 DELETE /keys/{key} owner
 GET /keys/{key} owner

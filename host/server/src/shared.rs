@@ -8,7 +8,11 @@ use tollgate_runtime::{Pricing, Runtime};
 use tollgate_store::Writer;
 
 use crate::bodies::Bodies;
+use crate::clock;
 use crate::config::Config;
+use crate::routing::preview;
+pub(crate) use crate::routing::preview::{Asker, ModelPreview, PlacePreview};
+use crate::routing::snapshot::RoutingSnapshot;
 use crate::routing::table::Upstreams;
 use crate::state::accounts::Accounts;
 use crate::state::affinity::Conversations;
@@ -70,6 +74,24 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What would become of a user's calls of these models, or of all, in the order of their names: of those after
+    /// `after`, at most `limit`.
+    pub(crate) fn preview(
+        &self,
+        asker: &Asker<'_>,
+        (models, after): (&[String], Option<&str>),
+        limit: usize,
+    ) -> Vec<ModelPreview> {
+        let snapshot = RoutingSnapshot::new(self.runtime.current(), self.upstreams.load_full());
+        let (directory, at) = (self.directory.load(), clock::now());
+        let names = match models {
+            [] => preview::names(&snapshot, &directory, at),
+            some => some.to_vec(),
+        };
+        let wanted = names.iter().filter(|name| after.is_none_or(|after| name.as_str() > after));
+        wanted.take(limit).map(|name| preview::preview(&snapshot, &directory, asker, (name, at))).collect()
+    }
+
     /// Checks a credential with the components and providers of the running gateway. A credential that serves here
     /// shares its access tokens with its requests.
     pub(crate) async fn check(&self, subject: Subject, id: Option<CredentialId>) -> Found {

@@ -11,6 +11,8 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 
+use crate::decisions::Decisions;
+
 /// A SHA-256.
 pub type Digest = [u8; 32];
 
@@ -175,6 +177,8 @@ pub struct RequestRecord {
     pub started_at: Timestamp,
     /// What of the request its translation left out: paths of members, with commas between them.
     pub left_out: Option<String>,
+    /// What was decided about it on its way.
+    pub decisions: Decisions,
 }
 
 impl RequestRecord {
@@ -206,6 +210,7 @@ impl RequestRecord {
             error: None,
             started_at,
             left_out: None,
+            decisions: Decisions::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod dry_run;
 mod error;
 mod events;
 mod idempotency;
+mod key_preview;
 mod keys;
 mod lending;
 mod log_filter;

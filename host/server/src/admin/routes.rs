@@ -32,7 +32,7 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    about, accounts, audit, bodies, configuration, credentials, dry_run, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
+    about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
 };
 
 /// What all paths begin with.
@@ -79,6 +79,7 @@ fn callers() -> Vec<Route> {
         // API keys.
         route(GET,    Owner,  "/keys",           keys::list,        "Lists API keys with what was used of them, oldest first."),
         route(POST,   Owner,  "/keys",           keys::create,      "Makes an API key. The answer shows it, this once.").creates("key.create"),
+        route(GET,    Owner,  "/keys/dry-run",   key_preview::show, "Tells what a key may do, or one of other limits would: models, who would serve them, and why not."),
         route(GET,    Owner,  "/keys/{key}",     keys::show,        "Shows an API key."),
         route(PATCH,  Owner,  "/keys/{key}",     keys::change,      "Changes what is given of an API key; the rest stays.").changes("key.change"),
         route(DELETE, Owner,  "/keys/{key}",     keys::revoke,      "Refuses an API key from now on. What was used with it stays known.").changes("key.revoke"),

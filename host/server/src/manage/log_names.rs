@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_store::{Attempt, RequestRecord};
 
-use super::{LogEntry, ManageError, Management};
+use super::{LogEntry, ManageError, Management, log_decisions};
 
 /// Who reads the request log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,11 @@ impl LogNames {
         }
     }
 
+    /// Who reads.
+    pub(super) const fn reader(&self) -> LogReader {
+        self.reader
+    }
+
     /// A user's name.
     pub(crate) fn user(&self, id: UserId) -> Option<String> {
         self.users.get(&id).cloned()
@@ -98,7 +103,8 @@ impl Management {
     ) -> Result<LogNames, ManageError> {
         let mut names = LogNames::new(reader);
         let tried = attempts.iter().map(|attempt| attempt.credential);
-        self.learn_names(&mut names, Unnamed::of(records, tried)).await?;
+        let others = records.iter().flat_map(log_decisions::others);
+        self.learn_names(&mut names, Unnamed::of(records, tried.chain(others))).await?;
         Ok(names)
     }
 

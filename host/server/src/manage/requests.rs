@@ -15,6 +15,7 @@ pub use tollgate_store::{RequestFilter, RequestRecord, Retention};
 use super::amounts::Units;
 use super::cells;
 use super::error::Which;
+use super::log_decisions::LogDecisions;
 use super::log_names::LogReader;
 use super::{ManageError, Management, Page};
 
@@ -185,6 +186,8 @@ pub struct LogCall {
     pub entry: LogEntry,
     /// The attempts, in order.
     pub tries: Vec<LogTry>,
+    /// What was decided about it on its way; null for calls of an older Tollgate.
+    pub decisions: Option<LogDecisions>,
 }
 
 impl LogCall {
@@ -196,7 +199,7 @@ impl LogCall {
             let (credential_name, failure) = (entry.credential_name.clone(), None);
             tries.push(LogTry { credential, credential_name, status, failure, took_ms: record.ttft_ms });
         }
-        Self { entry, tries }
+        Self { entry, tries, decisions: None }
     }
 }
 
@@ -331,6 +334,7 @@ impl Management {
         for (tried, attempt) in call.tries.iter_mut().zip(&attempts) {
             tried.credential_name = names.credential(attempt.credential);
         }
+        call.decisions = LogDecisions::of(record, &names);
         Ok(call)
     }
 

@@ -11,6 +11,7 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, rounded_up};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Kind, Pricing};
+use tollgate_store::Screened;
 
 use super::error::ProxyError;
 use super::extras::Extras;
@@ -57,18 +58,23 @@ pub(super) async fn admit<'r>(
     lane: &Lane,
     snapshot: &'r Rc<RoutingSnapshot>,
     directory: &'r Directory,
-    request: Request,
+    mut request: Request,
     mut inbound: Inbound,
 ) -> Result<Admission<'r>, ProxyError> {
     let decided = decide(&lane.shared, snapshot, directory, &request, &mut inbound);
-    let (destination, model, cost) = match decided {
+    let (destination, model, cost);
+    (destination, model, cost, request.screened) = match decided {
         Ok(decided) => decided,
         Err(refusal) => return Err(refuse(lane, request, &inbound.model, refusal)),
     };
     let (ticket, output_limit) = match cost {
-        None => {
-            (Ticket::new(Admitted { request, model, hold: None, left_out: None }, lane.endings.clone()), None)
-        }
+        None => (
+            Ticket::new(
+                Admitted { request, model, hold: None, stand_in: 0, left_out: None },
+                lane.endings.clone(),
+            ),
+            None,
+        ),
         Some(cost) => reserve::hold(lane, request, model, &cost).await?,
     };
     if let Some(tokens) = output_limit {
@@ -84,7 +90,7 @@ pub(super) fn tell(headers: &mut HeaderMap, output_limit: Option<u64>) {
     }
 }
 
-type Decided<'r> = (Destination<'r>, Arc<str>, Option<Cost>);
+type Decided<'r> = (Destination<'r>, Arc<str>, Option<Cost>, Screened);
 
 /// Who serves the request, which model is paid, and what it may cost.
 fn decide<'r>(
@@ -102,9 +108,15 @@ fn decide<'r>(
     let (tier, target) = destination.first().ok_or(ProxyError::NoCredential)?;
     let (model, priced) = (Arc::clone(&tier.model), Priced::of(request, directory, target));
     let price_version = priced.as_ref().map(|priced| priced.version);
-    let refused =
-        |error, filter_hash| Refusal { error, model: Some(Arc::clone(&model)), price_version, filter_hash };
-    filter::screen(request.screen(), inbound).map_err(|refusal| refused(refusal.error, refusal.hash))?;
+    let refused = |error, filter_hash, screened| Refusal {
+        error,
+        model: Some(Arc::clone(&model)),
+        price_version,
+        filter_hash,
+        screened,
+    };
+    let screened = filter::screen(request.screen(), inbound)
+        .map_err(|refusal| refused(refusal.error, refusal.hash, refusal.screened))?;
     trace::note(
         request.trace(),
         "filter",
@@ -114,10 +126,10 @@ fn decide<'r>(
         None => None,
         Some(priced) => {
             let cost = dearest(shared, request, directory, &destination, inbound, priced);
-            Some(cost.map_err(|error| refused(error, None))?)
+            Some(cost.map_err(|error| refused(error, None, screened))?)
         }
     };
-    Ok((destination, model, cost))
+    Ok((destination, model, cost, screened))
 }
 
 /// What a client is told of a policy.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Action, Direction, Filter, Found, OnError, Trigger, Verdict};
+use tollgate_store::{Screened, Verdict as Word};
 
 use super::error::ProxyError;
 use super::mark;
@@ -27,41 +28,54 @@ pub(crate) struct Refusal {
     pub(crate) error: ProxyError,
     /// Hash of the text that decided; `None` when the policy itself failed.
     pub(crate) hash: Option<TextHash>,
+    /// What the filter said.
+    pub(crate) screened: Screened,
 }
 
-/// Screens a request. Masking adds splices to it.
+/// Screens a request, and says what the filter said. Masking adds splices to it.
 ///
 /// # Errors
 /// [`Refusal`] when the policy blocks, or when it fails and its binding does not say `open`.
-pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<(), Refusal> {
-    let Some(screen) = screen else { return Ok(()) };
+pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<Screened, Refusal> {
+    let Some(screen) = screen else { return Ok(Screened::default()) };
     let Screen { filter, matcher, .. } = screen;
+    let clean = Screened { verdict: Word::Clean, ..Screened::default() };
     if matcher.is_empty() && filter.plan().trigger == Trigger::OnMatch {
-        return Ok(());
+        return Ok(clean);
     }
     if mark::is_realtime(&inbound.headers) {
         let words =
             "A content filter is in force here, and cannot be asked what is said in a Realtime session.";
-        return Err(Refusal { error: ProxyError::bad_request(words, None), hash: None });
+        let (error, screened) = (ProxyError::bad_request(words, None), Screened::default());
+        return Err(Refusal { error, hash: None, screened });
     }
     // The body was validated when it was read, so its text can be found.
     let words = inbound.form.as_ref().map(|form| form.words(&inbound.body));
     let body = words.as_ref().unwrap_or(&inbound.body);
-    let Ok(extract) = text::extract(body, Scope::Request) else { return Ok(()) };
+    let Ok(extract) = text::extract(body, Scope::Request) else { return Ok(clean) };
     let found = screen.find(&extract.text, &extract.joins);
+    let matches = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    let said = |verdict, rule| Screened { verdict, rule, matches };
     match decide(filter, Direction::Request, &extract.text, &found) {
-        Decision::Pass => Ok(()),
+        Decision::Pass if found.is_empty() && filter.plan().trigger == Trigger::OnMatch => Ok(clean),
+        Decision::Pass => Ok(said(Word::Allowed, None)),
         // Words of a form are not covered: they do not pass.
-        Decision::Mask(_) if inbound.form.is_some() => {
+        Decision::Mask(_, rule) if inbound.form.is_some() => {
             let hash = Some(Sha256::digest(&extract.text).into());
-            Err(Refusal { error: ProxyError::Filtered, hash })
+            Err(Refusal { error: ProxyError::Filtered, hash, screened: said(Word::Blocked, rule) })
         }
-        Decision::Mask(ranges) => {
+        Decision::Mask(ranges, rule) => {
             inbound.splices.extend(masks(&inbound.body, &extract, &ranges));
-            Ok(())
+            Ok(said(Word::Masked, rule))
         }
-        Decision::Block(hash) => Err(Refusal { error: ProxyError::Filtered, hash: Some(hash) }),
-        Decision::Failed => Err(Refusal { error: ProxyError::Policy("content filter"), hash: None }),
+        Decision::Block(hash, rule) => {
+            let screened = said(Word::Blocked, rule);
+            Err(Refusal { error: ProxyError::Filtered, hash: Some(hash), screened })
+        }
+        Decision::Failed => {
+            let (error, screened) = (ProxyError::Policy("content filter"), said(Word::Failed, None));
+            Err(Refusal { error, hash: None, screened })
+        }
     }
 }
 
@@ -77,10 +91,10 @@ pub(crate) fn masks(body: &[u8], extract: &Extract, ranges: &[Range<usize>]) -> 
 pub(crate) enum Decision {
     /// It goes on.
     Pass,
-    /// It goes on with these bytes of the text covered.
-    Mask(Vec<Range<usize>>),
-    /// It does not; this is the hash of what decided.
-    Block(TextHash),
+    /// It goes on with these bytes of the text covered, by this rule.
+    Mask(Vec<Range<usize>>, Option<u32>),
+    /// It does not; this is the hash of what decided, and the rule.
+    Block(TextHash, Option<u32>),
     /// The policy failed, and its binding says that nothing passes then.
     Failed,
 }
@@ -90,15 +104,18 @@ pub(crate) fn decide(filter: &Filter, direction: Direction, text: &str, found: &
     if found.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Decision::Pass;
     }
-    let mut covered = Vec::new();
+    let (mut covered, mut by) = (Vec::new(), None);
     for excerpt in excerpts(text, found) {
         match inspect(filter, direction, text, &excerpt) {
             Decision::Pass => {}
-            Decision::Mask(ranges) => covered.extend(ranges),
-            decision @ (Decision::Block(_) | Decision::Failed) => return decision,
+            Decision::Mask(ranges, rule) => {
+                covered.extend(ranges);
+                by = by.or(rule);
+            }
+            decision @ (Decision::Block(..) | Decision::Failed) => return decision,
         }
     }
-    if covered.is_empty() { Decision::Pass } else { Decision::Mask(covered) }
+    if covered.is_empty() { Decision::Pass } else { Decision::Mask(covered, by) }
 }
 
 fn inspect(filter: &Filter, direction: Direction, text: &str, excerpt: &Excerpt<'_>) -> Decision {
@@ -123,7 +140,8 @@ fn inspect(filter: &Filter, direction: Direction, text: &str, excerpt: &Excerpt<
             OnError::Closed => Decision::Failed,
             // The gateway's own rule: whatever a rule names does not pass.
             OnError::Fallback => {
-                found.first().map_or(Decision::Pass, |found| Decision::Block(hash(text, found)))
+                let block = |found: &Found| Decision::Block(hash(text, found), Some(found.rule));
+                found.first().map_or(Decision::Pass, block)
             }
         },
     }
@@ -134,11 +152,13 @@ fn weigh(verdict: &Verdict, text: &str, found: &[Found]) -> Decision {
         Action::Allow => Decision::Pass,
         Action::Block => {
             let deciding = found.iter().find(|found| found.rule == verdict.rule);
-            Decision::Block(deciding.map_or_else(|| Sha256::digest(text).into(), |found| hash(text, found)))
+            let hash = deciding.map_or_else(|| Sha256::digest(text).into(), |found| hash(text, found));
+            Decision::Block(hash, Some(verdict.rule))
         }
         Action::Mask => {
             let covered = verdict.mask.iter().filter_map(|&index| found.get(index as usize));
-            Decision::Mask(covered.map(|found| found.start as usize..found.end as usize).collect())
+            let covered = covered.map(|found| found.start as usize..found.end as usize).collect();
+            Decision::Mask(covered, Some(verdict.rule))
         }
     }
 }

@@ -87,6 +87,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Choice;
+use tollgate_store::Screened;
 
 pub(crate) use self::relay::Outgoing;
 pub(crate) use self::session::Switched;
@@ -280,6 +281,7 @@ async fn proxy(
         permit,
         snapshot: Rc::clone(&snapshot),
         policies,
+        screened: Screened::default(),
         trace,
     };
     let admit::Admission { inbound, destination, ticket, output_limit } =

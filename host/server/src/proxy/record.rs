@@ -9,8 +9,9 @@ use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::{Class, Usage};
-use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord};
+use tollgate_store::{Attempt, Borrowed, Components, Decisions, Entry, Held, RequestRecord};
 
+use super::request::Hold;
 use super::select::Lease;
 use super::states::{Attempting, Facts, Tried};
 use crate::clock::now;
@@ -198,7 +199,23 @@ fn record(
         filter_hash: facts.filter_hash.map(Vec::from),
         error: facts.error.as_deref().map(str::to_owned),
         left_out: facts.left_out.map(str::to_owned),
+        decisions: decisions(facts),
         ..RequestRecord::new(request.id, request.caller.user, request.at)
+    }
+}
+
+/// What was decided on the way.
+fn decisions(facts: &Facts<'_>) -> Decisions {
+    let held = |hold: &Hold| Held {
+        input_tokens: hold.cover.quote.input_tokens,
+        output_tokens: hold.cover.tokens,
+        default_price: hold.priced.default_price.is_some(),
+    };
+    Decisions {
+        screened: facts.request.screened,
+        stand_in: u32::try_from(facts.stand_in).unwrap_or(u32::MAX),
+        choice: facts.lease.map(|lease| lease.choice),
+        held: facts.hold.map(held),
     }
 }
 

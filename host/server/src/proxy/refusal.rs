@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tollgate_store::Screened;
+
 use super::error::ProxyError;
 use super::filter::TextHash;
 use super::lane::Lane;
@@ -11,7 +13,8 @@ use super::ticket;
 
 /// Ends a request that is not sent: `asked` is the model that it named.
 pub(super) fn refuse(lane: &Lane, request: Request, asked: &str, refusal: Refusal) -> ProxyError {
-    let Refusal { error, model, price_version, filter_hash } = refusal;
+    let Refusal { error, model, price_version, filter_hash, screened } = refusal;
+    let request = Request { screened, ..request };
     let model = model.unwrap_or_else(|| asked.into());
     let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
     ticket::refuse(&lane.endings, refused);
@@ -24,10 +27,13 @@ pub(super) struct Refusal {
     pub(super) model: Option<Arc<str>>,
     pub(super) price_version: Option<u64>,
     pub(super) filter_hash: Option<TextHash>,
+    /// What the filter said of it.
+    pub(super) screened: Screened,
 }
 
 impl From<ProxyError> for Refusal {
     fn from(error: ProxyError) -> Self {
-        Self { error, model: None, price_version: None, filter_hash: None }
+        let screened = Screened::default();
+        Self { error, model: None, price_version: None, filter_hash: None, screened }
     }
 }

@@ -10,6 +10,7 @@ use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::Policies;
+use tollgate_store::Screened;
 
 use super::counted::Counted;
 use super::dialect::ErrorDialect;
@@ -56,6 +57,8 @@ pub(crate) struct Request {
     pub(crate) snapshot: Rc<RoutingSnapshot>,
     /// The policies of that generation that decide about it: of several variants, the caller's.
     pub(crate) policies: Policies,
+    /// What the content filter said of it, once it was asked.
+    pub(crate) screened: Screened,
     /// Where its steps note what they decide, where it is a dry run.
     pub(crate) trace: Option<Arc<Trace>>,
 }

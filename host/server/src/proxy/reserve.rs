@@ -333,7 +333,7 @@ async fn claim(
         let cover = cost.cover(terms);
         let hold = Some(Hold { granted, priced: cost.priced.clone(), cover });
         Ticket::new(
-            Admitted { request, model: Arc::clone(model), hold, left_out: None },
+            Admitted { request, model: Arc::clone(model), hold, stand_in: 0, left_out: None },
             lane.endings.clone(),
         )
     };
@@ -354,5 +354,6 @@ fn note_reserved(request: &Request, amount: Micropoints, granted: bool) {
 
 fn not_sent(lane: &Lane, request: Request, model: Arc<str>, cost: &Cost, error: ProxyError) -> ProxyError {
     let (model, price_version) = (Some(model), Some(cost.priced.version));
-    refuse(lane, request, "", Refusal { error, model, price_version, filter_hash: None })
+    let screened = request.screened;
+    refuse(lane, request, "", Refusal { error, model, price_version, filter_hash: None, screened })
 }

@@ -10,6 +10,7 @@ use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest, Selector};
+use tollgate_store::{Because, Choice};
 
 use super::error::ProxyError;
 use super::request::Request;
@@ -40,6 +41,8 @@ pub(crate) struct Lease {
     pub(crate) permit: Permit,
     /// Whether it is served in a region that was chosen.
     pub(crate) regional: bool,
+    /// How the credential was chosen.
+    pub(crate) choice: Choice,
 }
 
 impl Lease {
@@ -165,6 +168,7 @@ pub(crate) async fn next(
     query: &AttemptQuery<'_>,
 ) -> Result<Lease, ProxyError> {
     let mut unavailable = Unavailable::default();
+    let mut unfit = 0;
     // Those that somebody else was faster to take.
     let mut lost: Vec<CredentialId> = Vec::new();
     let model = target.model.as_deref().unwrap_or(query.model);
@@ -184,7 +188,10 @@ pub(crate) async fn next(
             }
             match candidate(credentials, credential, &asks(upstream_call), query) {
                 Ok(candidate) => found.push((candidate, credential, upstream, upstream_call)),
-                Err(ineligible) => unavailable.add(ineligible),
+                Err(ineligible) => {
+                    unavailable.add(ineligible);
+                    unfit += 1;
+                }
             }
         }
         if found.is_empty() {
@@ -215,7 +222,9 @@ pub(crate) async fn next(
             Ok(granted) => {
                 let (upstream, upstream_call) = (Rc::clone(upstream), *upstream_call);
                 let (permit, regional) = (Permit::default(), false);
-                return Ok(Lease { granted, upstream, upstream_call, permit, regional });
+                let ids = found.iter().map(|(_, credential, ..)| credential.id);
+                let choice = Choice { unfit, ..chosen(&candidates, handle, ids) };
+                return Ok(Lease { granted, upstream, upstream_call, permit, regional, choice });
             }
             Err(ineligible) => {
                 unavailable.add(ineligible);
@@ -224,6 +233,44 @@ pub(crate) async fn next(
         }
     }
     Err(unavailable.error())
+}
+
+/// What the policy saw of the credential that it chose, and what sets that apart from the others.
+fn chosen(candidates: &[Candidate], handle: u32, ids: impl Iterator<Item = CredentialId>) -> Choice {
+    let mut choice = Choice { fit: u32::try_from(candidates.len()).unwrap_or(u32::MAX), ..Choice::default() };
+    let Some(one) = candidates.iter().find(|candidate| candidate.handle == handle) else { return choice };
+    let others = || candidates.iter().filter(|candidate| candidate.handle != handle);
+    let mut ids = ids.zip(0..).filter(|(_, at)| *at != handle).map(|(id, _)| id);
+    choice.others.fill_with(|| ids.next());
+    let before = |key: fn(&Candidate) -> u64| others().all(|other| key(one) < key(other));
+    choice.because = if candidates.len() == 1 {
+        Because::Only
+    } else if before(|candidate| u64::from(rank(candidate.owner))) {
+        Because::Owner
+    } else if before(|candidate| u64::MAX - u64::from(candidate.affinity)) {
+        Because::Conversation
+    } else if before(|candidate| u64::from(candidate.health == Health::HalfOpen)) {
+        Because::Health
+    } else if before(load) {
+        Because::Load
+    } else if before(|candidate| u64::MAX - candidate.idle_ms) {
+        Because::Idle
+    } else {
+        Because::Policy
+    };
+    Choice {
+        weight: one.weight,
+        in_flight: one.in_flight,
+        failures: one.failures,
+        idle_ms: Some(one.idle_ms).filter(|ms| *ms != u64::MAX),
+        half_open: one.health == Health::HalfOpen,
+        ..choice
+    }
+}
+
+/// What a candidate has to do for its weight.
+fn load(candidate: &Candidate) -> u64 {
+    u64::from(candidate.in_flight) * 1000 / u64::from(candidate.weight.max(1))
 }
 
 /// What an admin is told of a candidate: the numbers that the policy saw.
@@ -289,7 +336,6 @@ fn choose(
 /// The gateway's own rule: the caller's before lent ones before the platform's, healthy before half-open, then the
 /// least loaded by weight.
 fn least_loaded(candidates: &[Candidate]) -> Option<u32> {
-    let load = |c: &Candidate| u64::from(c.in_flight) * 1000 / u64::from(c.weight.max(1));
     candidates
         .iter()
         .min_by_key(|c| (rank(c.owner), c.health == Health::HalfOpen, load(c), u64::MAX - c.idle_ms))

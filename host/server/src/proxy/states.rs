@@ -68,6 +68,8 @@ pub(crate) struct Admitted {
     pub(crate) model: Arc<str>,
     /// What is reserved, where it is billed.
     pub(crate) hold: Option<Hold>,
+    /// Which model that is: 0 the one asked for, then those that stand in.
+    pub(crate) stand_in: usize,
     /// What of it the last translation has left out.
     pub(crate) left_out: Option<HeaderValue>,
 }
@@ -149,6 +151,7 @@ impl Admitted {
     /// This target serves it, so far as is known: what is paid is its model at its price.
     fn serve_by(&mut self, directory: &Directory, tier: &Tier<'_>, target: &Target<'_>) {
         self.model = Arc::clone(&tier.model);
+        self.stand_in = tier.order;
         if let Some(hold) = &mut self.hold
             && target.price.is_some_and(|price| *price != hold.priced.price)
                 | (target.default_price != hold.priced.default_price.as_deref())
@@ -390,6 +393,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) error: Option<Cow<'a, str>>,
     /// What of it was not sent on.
     pub(crate) left_out: Option<&'a str>,
+    /// Which model that is: 0 the one asked for, then those that stand in.
+    pub(crate) stand_in: usize,
 }
 
 impl<'a> Facts<'a> {
@@ -406,6 +411,7 @@ impl<'a> Facts<'a> {
             first_byte: None,
             filter_hash: None,
             error: None,
+            stand_in: admitted.stand_in,
             left_out: admitted.left_out.as_ref().and_then(|names| names.to_str().ok()),
         }
     }
@@ -427,6 +433,7 @@ impl Ended {
                 filter_hash: refused.filter_hash,
                 error: Some(refused.error.message().into()),
                 left_out: None,
+                stand_in: 0,
             },
             Self::Unanswered { attempting, status, error, .. } => Facts {
                 attempts: attempting.attempts,

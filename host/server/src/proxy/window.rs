@@ -129,12 +129,12 @@ impl Window {
         let Ok(extract) = text::extract(&object, Scope::Event) else { return UNSCREENED };
         match judge(&self.screen, &extract.text, 0) {
             Decision::Pass => Passed::On(body),
-            Decision::Mask(ranges) => {
+            Decision::Mask(ranges, _) => {
                 let mut splices: Vec<Splice> = masks(&object, &extract, &ranges).collect();
                 let covered = apply(&object, &mut splices);
                 Passed::On(covered.slice(before.len()..covered.len() - after.len()))
             }
-            Decision::Block(hash) => Passed::Blocked { before: Bytes::new(), hash: Some(hash) },
+            Decision::Block(hash, _) => Passed::Blocked { before: Bytes::new(), hash: Some(hash) },
             Decision::Failed => Passed::Blocked { before: Bytes::new(), hash: None },
         }
     }
@@ -151,8 +151,8 @@ impl Window {
         let decision = judge(&self.screen, &self.text, self.decided);
         match decision {
             Decision::Pass => {}
-            Decision::Mask(ranges) => self.cover(&ranges),
-            Decision::Block(hash) => {
+            Decision::Mask(ranges, _) => self.cover(&ranges),
+            Decision::Block(hash, _) => {
                 // What came before the window's own text was decided earlier; nothing of the window goes on.
                 return Passed::Blocked { before: Bytes::new(), hash: Some(hash) };
             }

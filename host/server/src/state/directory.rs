@@ -129,12 +129,20 @@ impl Directory {
     /// Another user's is among them for as long as it is lent, and none is of a provider that the key may not
     /// use.
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
-        let lent = self.lent.iter().filter(|credential| {
-            credential.lender.as_ref().is_some_and(|lender| lender.user != caller.user)
-                && credential.live.is_lent()
-        });
-        let all = caller.own.iter().chain(lent).chain(&self.platform);
         let asked = |id| caller.restriction.is_none_or(|only| only == id);
+        let all = self.serving(caller.user, &caller.own);
         all.filter(move |credential| caller.may_use(&credential.provider) && asked(credential.id))
+    }
+
+    /// Credentials that may serve a user who has these, whatever a key of theirs may do.
+    pub(crate) fn serving<'a>(
+        &'a self,
+        user: UserId,
+        own: &'a [Arc<Credential>],
+    ) -> impl Iterator<Item = &'a Arc<Credential>> {
+        let lent = self.lent.iter().filter(move |credential| {
+            credential.lender.as_ref().is_some_and(|lender| lender.user != user) && credential.live.is_lent()
+        });
+        own.iter().chain(lent).chain(&self.platform)
     }
 }

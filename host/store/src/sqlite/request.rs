@@ -12,6 +12,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, ServiceTier, Usage};
 
+use crate::decisions::Decisions;
 use crate::entry::{Attempt, Components, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPages, Requests};
@@ -22,7 +23,7 @@ use crate::sqlite::row::{Row, fields, loaded, readable, stored};
 
 pub(crate) const COLUMNS: &str = "SELECT request, user_id, api_key, protocol, operation, provider, model, credential, outcome, status, \
     attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, adapter, \
-    selector, pricing, filter, receipt, filter_hash, error, started_at, left_out \
+    selector, pricing, filter, receipt, filter_hash, error, started_at, left_out, decisions \
     FROM request_record LEFT JOIN component_set ON component_set.id = request_record.components";
 
 #[async_trait]
@@ -179,6 +180,10 @@ pub(crate) fn record(row: &mut Row<'_>) -> Option<RequestRecord> {
         error: row.get()?,
         started_at: Timestamp::from_millis(row.u64()?),
         left_out: row.get()?,
+        decisions: match row.get::<Option<&[u8]>>()? {
+            Some(bytes) => Decisions::unpacked(bytes).unwrap_or_default(),
+            None => Decisions::default(),
+        },
     })
 }
 

@@ -65,8 +65,8 @@ const TRANSFER_WIDTH: usize = 11;
 
 const RECORD_COLUMNS: &str = "request, user_id, api_key, protocol, operation, provider, model, credential, outcome, \
     status, attempts, latency_ms, ttft_ms, streamed, usage, quality, service_tier, hold, charge, price_version, components, receipt, filter_hash, error, \
-    started_at, shape, left_out";
-const RECORD_WIDTH: usize = 27;
+    started_at, shape, left_out, decisions";
+const RECORD_WIDTH: usize = 28;
 
 const COUNTER_COLUMNS: &str = "kind, subject, day, api_key, model, requests, failed, charge, last_at";
 const COUNTER_WIDTH: usize = 9;
@@ -432,6 +432,8 @@ impl Binds {
         self.add(stored(record.started_at.millis()));
         self.add(known.shape);
         self.add(record.left_out.as_deref());
+        let decisions = Some(&record.decisions).filter(|decisions| !decisions.is_empty());
+        self.add(decisions.map(|decisions| decisions.packed().bytes().to_vec()));
     }
 }
 

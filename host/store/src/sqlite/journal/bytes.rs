@@ -3,8 +3,8 @@
 //! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte
 //! strings follow their length, and what may be missing follows a byte that says whether it is there. The numbers for
 //! values of enums are in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a
-//! new class needs no new layout. The byte that says whether an answer was streamed has a second bit: what was left out
-//! of the request then ends its record. Any other change of what is written here needs a new format in `frame.rs`, and
+//! new class needs no new layout. The byte that says whether an answer was streamed has two more bits: what was left out
+//! of the request, and what was decided about it, then end its record. Any other change of what is written here needs a new format in `frame.rs`, and
 //! a reader that still reads this one.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, ServiceTier, Usage};
 
 use super::code::{Coded, EntryKind};
+use crate::decisions::Decisions;
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 
 /// A number of no class, in the list of a usage's classes: the service tier follows, where it is not the standard one.
@@ -114,7 +115,9 @@ impl Writer<'_> {
         self.number(u64::from(record.attempts));
         self.number(record.latency_ms);
         self.maybe(record.ttft_ms.as_ref(), |out, ms| out.number(*ms));
-        self.raw(&[u8::from(record.streamed) | (u8::from(record.left_out.is_some()) << 1)]);
+        let decided = !record.decisions.is_empty();
+        let bits = u8::from(record.streamed) | (u8::from(record.left_out.is_some()) << 1);
+        self.raw(&[bits | (u8::from(decided) << 2)]);
         self.usage(&record.usage);
         self.amount(record.hold);
         self.amount(record.charge);
@@ -129,6 +132,9 @@ impl Writer<'_> {
         self.number(record.started_at.millis());
         if let Some(left_out) = &record.left_out {
             self.text(left_out);
+        }
+        if decided {
+            self.bytes(record.decisions.packed().bytes());
         }
     }
 
@@ -271,7 +277,7 @@ impl<'a> Reader<'a> {
     }
 
     fn record(&mut self) -> Result<RequestRecord, EntryError> {
-        let leaves_out;
+        let (leaves_out, decided);
         let mut record = RequestRecord {
             request: self.request()?,
             user: self.user()?,
@@ -288,7 +294,7 @@ impl<'a> Reader<'a> {
             ttft_ms: self.maybe(Self::number)?,
             streamed: {
                 let bits = self.bits()?;
-                leaves_out = bits & 2 != 0;
+                (leaves_out, decided) = (bits & 2 != 0, bits & 4 != 0);
                 bits & 1 != 0
             },
             usage: self.usage()?,
@@ -306,17 +312,22 @@ impl<'a> Reader<'a> {
             error: self.maybe(Self::text)?,
             started_at: self.time()?,
             left_out: None,
+            decisions: Decisions::default(),
         };
         if leaves_out {
             record.left_out = Some(self.text()?);
         }
+        if decided {
+            let decisions = Decisions::unpacked(self.bytes()?).filter(|decisions| !decisions.is_empty());
+            record.decisions = decisions.ok_or(EntryError::Malformed)?;
+        }
         Ok(record)
     }
 
-    /// Two of them.
+    /// Three of them.
     fn bits(&mut self) -> Result<u8, EntryError> {
         match self.array()? {
-            [bits @ 0..=3] => Ok(bits),
+            [bits @ 0..=7] => Ok(bits),
             _ => Err(EntryError::Malformed),
         }
     }

@@ -10,6 +10,7 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 
+use crate::decisions::{Choice, Decisions, Held};
 use crate::entry::{Attempt, Borrowed, Components, Entry, PluginEvent, RequestRecord};
 
 const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -272,9 +273,17 @@ fn records() -> impl Strategy<Value = RequestRecord> {
             filter_hash: has(15).then_some(blob),
             error: has(3).then_some(error),
             left_out: has(2).then_some(name),
+            decisions: if has(1) { decisions(tokens, value) } else { Decisions::default() },
             ..RequestRecord::new(RequestId::from_bytes(id), user(), Timestamp::from_millis(version))
         }
     })
+}
+
+fn decisions(numbers: [u64; 8], value: usize) -> Decisions {
+    let held = Held { input_tokens: numbers[0], output_tokens: numbers[1], default_price: value == 1 };
+    let others = [Some(CredentialId::from_bytes([7; 16])), None, None];
+    let choice = Choice { fit: 2, others, half_open: value == 2, ..Choice::default() };
+    Decisions { stand_in: 1, held: Some(held), choice: (value > 2).then_some(choice), ..Decisions::default() }
 }
 
 /// Some classes are zero, as most are.

@@ -14,6 +14,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality};
 
 use super::bytes::EntryError;
+use crate::decisions::Decisions;
 use crate::entry::{self, Borrowed, Components, PluginEvent};
 
 /// Reads an entry of 0.1.0.
@@ -219,6 +220,7 @@ impl From<Record> for entry::RequestRecord {
             filter_hash: record.filter_hash,
             error: record.error,
             left_out: None,
+            decisions: Decisions::default(),
             started_at: Timestamp::from_millis(record.started_at),
         }
     }
