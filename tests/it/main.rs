@@ -61,6 +61,7 @@ mod streaming;
 mod tls;
 mod translation;
 mod transport;
+mod two_admins;
 mod upgrade;
 mod upstream_http2;
 mod world;

@@ -71,6 +71,9 @@ pub enum StoreError {
     /// They are the last enabled admin: without them nobody could manage anything.
     #[error("this is the last admin who is enabled: make another one first")]
     LastAdmin,
+    /// Somebody has changed it since its actor looked at it.
+    #[error("it was changed meanwhile: look at it again")]
+    Stale,
     /// An argument makes no sense; the text says which.
     #[error("{0}")]
     Invalid(String),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -25,8 +25,9 @@ use super::error::Problem;
 use super::idempotency::{Once, Turn};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
+use super::version;
 use crate::clock::now;
-use crate::manage::Act;
+use crate::manage::{Act, Edited};
 
 /// Time to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +55,12 @@ pub(super) async fn call(
         Some(_) => read(body, route.body_bytes_max).await?,
         None => Bytes::new(),
     };
-    let act = Act::new(actor.name(), Some(request_id), Some(from));
+    let edited = version::edited(route, &params);
+    let expected = match &edited {
+        Some(edited) if route.action.is_some() => version::expected(edited, &parts.headers)?,
+        _ => None,
+    };
+    let act = Act::expecting(actor.name(), Some(request_id), Some(from), expected);
     let management = admin.logins.management().acting(Arc::clone(&act));
     let target = parts.uri.path_and_query().map_or(path, |target| target.as_str());
     let once = match route.creates {
@@ -66,13 +72,33 @@ pub(super) async fn call(
     let caller = Caller { admin: Arc::clone(admin), management, actor, from, query, headers };
     // In a task of its own: a caller who leaves must not stop a change halfway.
     let made = async move {
-        let Some(once) = once else { return made(route, caller, params, body, &act).await };
+        let Some(once) = once else { return shown(route, caller, (params, body), edited, &act).await };
         match once.begin().await? {
             Turn::Made(answer) => Ok(answer),
             Turn::Make(once) => once.end(made(route, caller, params, body, &act).await).await,
         }
     };
     tokio::spawn(made).await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+/// Runs the handler, and says which version its answer shows. That is looked for before the answer is made: what comes
+/// between is seen as a change.
+async fn shown(
+    route: &Route,
+    caller: Caller,
+    (params, body): (Vec<String>, Bytes),
+    edited: Option<Edited>,
+    act: &Act,
+) -> Result<Answer, Problem> {
+    let version = match &edited {
+        Some(edited) if route.action.is_none() => caller.management.version(edited).await?,
+        _ => 0,
+    };
+    let mut answer = made(route, caller, params, body, act).await?;
+    if edited.is_some() && answer.status() == StatusCode::OK {
+        version::tell(&mut answer, version.max(act.version()));
+    }
+    Ok(answer)
 }
 
 /// Runs the handler, and notes a change that the store has not noted with it.

@@ -200,6 +200,7 @@ impl From<ManageError> for Problem {
                 return Self::new(StatusCode::CONFLICT, "exists", format!("the {what} already exists"));
             }
             ManageError::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
+            ManageError::Stale => (StatusCode::PRECONDITION_FAILED, "changed_meanwhile"),
             ManageError::TooMany { .. } => (StatusCode::CONFLICT, "too_many"),
             ManageError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             ManageError::Invalid { field, reason } => {

@@ -38,6 +38,7 @@ mod sessions;
 mod tail;
 mod usage;
 mod users;
+mod version;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The audit log: what was changed, by whom and by which call.
 
 use serde_json::Value;
-use tollgate_store::{Note, StoreError};
+use tollgate_store::{Expected, Note, StoreError};
 
-pub use tollgate_store::{AuditFilter, AuditRow};
+pub use tollgate_store::{AuditFilter, AuditRow, Edited};
 
 use super::{ManageError, Management, Page};
 use crate::clock::now;
@@ -25,6 +25,27 @@ impl Management {
         filter.limit = limit.saturating_add(1);
         let rows = self.store.catalogue.audit(&filter).await?;
         Ok(Page::new(rows, limit, |row| row.seq))
+    }
+
+    /// The version of something that is edited: it grows with each change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn version(&self, of: &Edited) -> Result<u64, ManageError> {
+        Ok(self.store.catalogue.version(of).await?)
+    }
+
+    /// Whether what an act is about to change is as its actor saw it: for changes that no transaction of the store
+    /// makes, which would find out.
+    ///
+    /// # Errors
+    /// [`ManageError::Stale`], and when the database fails.
+    pub(super) async fn unchanged(&self, action: &str, target: &str) -> Result<(), ManageError> {
+        let Some(Expected { of, versions }) = &self.act.expected else { return Ok(()) };
+        if of.is_changed_by(action, target) && !versions.contains(&self.version(of).await?) {
+            return Err(ManageError::Stale);
+        }
+        Ok(())
     }
 
     /// Notes in the audit log what no transaction of the store has noted.

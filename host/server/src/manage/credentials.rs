@@ -220,6 +220,7 @@ impl Management {
         let Some(memory) = &self.memory else {
             return self.store.catalogue.change_credential(id, &change, now()).await.which(id);
         };
+        self.unchanged("credential.change", &id.to_string()).await?;
         memory.change(id, &change).which(id)?;
         self.note("credential.change", id.to_string(), change.detail()).await
     }
@@ -245,6 +246,7 @@ impl Management {
         let Some(memory) = &self.memory else {
             return self.store.catalogue.remove_credential(id, now()).await.which(id);
         };
+        self.unchanged("credential.remove", &id.to_string()).await?;
         memory.remove(id).which(id)?;
         self.note("credential.remove", id.to_string(), Value::Null).await
     }

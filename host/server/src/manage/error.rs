@@ -41,6 +41,9 @@ pub enum ManageError {
     /// Without this admin nobody could manage anything.
     #[error("this is the last admin who is enabled: make another one first")]
     LastAdmin,
+    /// Somebody has changed it since the caller looked at it.
+    #[error("it was changed meanwhile: look at it again")]
+    Stale,
     /// An argument is invalid.
     #[error("{reason}")]
     Invalid {
@@ -157,6 +160,7 @@ impl From<StoreError> for ManageError {
             StoreError::Exists(what) => Self::Exists { what, which: None },
             StoreError::TooMany { what, max } => Self::TooMany { what, max },
             StoreError::LastAdmin => Self::LastAdmin,
+            StoreError::Stale => Self::Stale,
             StoreError::Invalid(reason) => Self::invalid("", reason),
             StoreError::Refused(reason) => Self::Refused(reason),
             StoreError::InUse(path) => Self::Serving(path),

@@ -42,11 +42,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tollgate_store::{Durability, MasterKey, Options, Store};
 
+pub(crate) use tollgate_store::Expected;
 pub use tollgate_store::{Act, Resealed};
 pub(crate) use tollgate_store::{Ended, EndedCalls};
 
 pub use self::amounts::{Prices, Units};
-pub use self::audit::{AuditFilter, AuditRow};
+pub use self::audit::{AuditFilter, AuditRow, Edited};
 pub use self::bodies::{Bodies, Body};
 pub use self::codes::{CodeBatch, CodeOrder};
 pub use self::credentials::{

@@ -1,6 +1,6 @@
 //! Model routes that are made while the gateway runs.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 use tollgate_store::ModelRoute;
@@ -53,9 +53,7 @@ impl Management {
         let definition = definition(model)?;
         let names: Vec<&str> = model.names().collect();
         let id = self.store.catalogue.add_model_route(&names, &definition.to_string(), now()).await;
-        let id = id.which(&model.name)?;
-        self.note("model_route.create", id.to_string(), definition).await?;
-        Ok(id)
+        id.which(&model.name)
     }
 
     /// Replaces a route.
@@ -67,12 +65,7 @@ impl Management {
         self.check_names(model, Some(id)).await?;
         let definition = definition(model)?;
         let names: Vec<&str> = model.names().collect();
-        self.store
-            .catalogue
-            .change_model_route(id, &names, &definition.to_string(), now())
-            .await
-            .which(id)?;
-        self.note("model_route.change", id.to_string(), definition).await
+        self.store.catalogue.change_model_route(id, &names, &definition.to_string(), now()).await.which(id)
     }
 
     /// Deletes a route.
@@ -80,8 +73,7 @@ impl Management {
     /// # Errors
     /// Without such a route.
     pub async fn remove_route(&self, id: RouteId) -> Result<(), ManageError> {
-        self.store.catalogue.remove_model_route(id).await.which(id)?;
-        self.note("model_route.delete", id.to_string(), json!({})).await
+        self.store.catalogue.remove_model_route(id, now()).await.which(id)
     }
 
     /// Two routes of one name would leave it to chance which is meant.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -20,19 +20,67 @@ pub struct Act {
     pub request: Option<RequestId>,
     /// Where it came from.
     pub address: Option<IpAddr>,
-    pub(crate) noted: AtomicBool,
+    /// What has to be as it was when its actor looked at it.
+    pub expected: Option<Expected>,
+    /// The row of the last change that was noted; 0 before the first.
+    pub(crate) noted: AtomicU64,
+}
+
+/// What has to be as it was, for an act to change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// What it is.
+    pub of: Edited,
+    /// The versions of it that will do.
+    pub versions: Vec<u64>,
+}
+
+/// Something that is edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// Its id; `None` for all things of the kind together.
+    pub target: Option<String>,
+    /// What the actions that change it begin with, such as `key.`.
+    pub actions: &'static str,
+}
+
+impl Edited {
+    /// Whether this is a change of it. A check is none.
+    #[must_use]
+    pub fn is_changed_by(&self, action: &str, target: &str) -> bool {
+        let same = self.target.as_ref().is_none_or(|known| known == target);
+        same && action.starts_with(self.actions) && !action.ends_with(".check")
+    }
 }
 
 impl Act {
     /// An act of `actor`: a user's id, `operator` or `cli`.
     #[must_use]
     pub fn new(actor: impl Into<String>, request: Option<RequestId>, address: Option<IpAddr>) -> Arc<Self> {
-        Arc::new(Self { actor: actor.into(), request, address, noted: AtomicBool::new(false) })
+        Self::expecting(actor, request, address, None)
+    }
+
+    /// The same, of an actor who has seen something that must not have changed since.
+    #[must_use]
+    pub fn expecting(
+        actor: impl Into<String>,
+        request: Option<RequestId>,
+        address: Option<IpAddr>,
+        expected: Option<Expected>,
+    ) -> Arc<Self> {
+        let noted = AtomicU64::new(0);
+        Arc::new(Self { actor: actor.into(), request, address, expected, noted })
     }
 
     /// Whether a change of this act has been noted.
     #[must_use]
     pub fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed) > 0
+    }
+
+    /// The version that its last change made of what it has changed; 0 where it has changed nothing.
+    #[must_use]
+    pub fn version(&self) -> u64 {
         self.noted.load(Ordering::Relaxed)
     }
 }
@@ -100,6 +148,13 @@ pub trait AuditLog: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn note_done(&self, note: Note<'_>, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The version of something that is edited: the row of its last change, so that it grows with each. 0 where no
+    /// change was noted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn version(&self, of: &Edited) -> Result<u64, StoreError>;
 
     /// Rows of the audit log, newest first.
     ///

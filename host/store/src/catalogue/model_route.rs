@@ -52,7 +52,7 @@ pub trait ModelRoutes: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError>;
+    async fn remove_model_route(&self, id: RouteId, now: Timestamp) -> Result<(), StoreError>;
 
     /// One of these names that a route has, other than `but`.
     ///

@@ -7,11 +7,11 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqliteConnection};
 use tollgate_core::id::RequestId;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::audit::{AuditFilter, AuditLog, AuditRow, Note};
+use crate::catalogue::audit::{AuditFilter, AuditLog, AuditRow, Edited, Expected, Note};
 use crate::error::StoreError;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
@@ -22,6 +22,11 @@ impl AuditLog for Database {
     async fn note_done(&self, note: Note<'_>, now: Timestamp) -> Result<(), StoreError> {
         let mut connection = self.pool().acquire().await.doing("writing to the audit log")?;
         self.note(&mut connection, note, now).await
+    }
+
+    async fn version(&self, of: &Edited) -> Result<u64, StoreError> {
+        let mut connection = self.pool().acquire().await.doing("reading a version")?;
+        version(&mut connection, of).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
@@ -47,7 +52,16 @@ impl Database {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(act) = &self.act else { return Ok(()) };
-        sqlx::query(
+        if let Some(Expected { of, versions }) = &act.expected
+            && of.is_changed_by(note.action, &note.target)
+        {
+            let is = version(connection, of).await?;
+            // One act may make several changes.
+            if !versions.contains(&is) && (is == 0 || is != act.version()) {
+                return Err(StoreError::Stale);
+            }
+        }
+        let noted = sqlx::query(
             "INSERT INTO audit (at_ms, actor, action, target_kind, target, detail, request, address) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -59,12 +73,27 @@ impl Database {
         .bind(Some(note.detail).filter(|detail| !detail.is_null()).map(|detail| detail.to_string()))
         .bind(act.request.as_ref().map(|request| request.as_bytes().as_slice()))
         .bind(act.address.map(|address| address.to_string()))
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .doing("writing to the audit log")?;
-        act.noted.store(true, Ordering::Relaxed);
+        act.noted.store(loaded(noted.last_insert_rowid()), Ordering::Relaxed);
         Ok(())
     }
+}
+
+async fn version(connection: &mut SqliteConnection, of: &Edited) -> Result<u64, StoreError> {
+    let target = if of.target.is_some() { "target = ?2" } else { "?2 IS NULL" };
+    let query = format!(
+        "SELECT seq FROM audit WHERE {target} AND substr(action, 1, length(?1)) = ?1 AND action NOT LIKE '%.check' \
+         ORDER BY seq DESC LIMIT 1"
+    );
+    let seq: Option<i64> = sqlx::query_scalar(AssertSqlSafe(query))
+        .bind(of.actions)
+        .bind(of.target.as_deref())
+        .fetch_optional(connection)
+        .await
+        .doing("reading a version")?;
+    Ok(seq.map_or(0, loaded))
 }
 
 fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &AuditFilter) {

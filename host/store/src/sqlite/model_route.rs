@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 use tollgate_core::id::RouteId;
 use tollgate_core::time::Timestamp;
 
+use crate::catalogue::audit::Note;
 use crate::catalogue::model_route::{ModelRoute, ModelRoutes};
 use crate::error::StoreError;
 use crate::sqlite::error::{Doing, is_duplicate, is_refusal};
@@ -49,6 +51,7 @@ impl ModelRoutes for Database {
             .await;
         checked(inserted, DOING)?;
         call(&mut tx, id, names).await?;
+        self.note(&mut tx, noted("model_route.create", id, told(definition)), now).await?;
         tx.commit().await.doing(DOING)?;
         Ok(id)
     }
@@ -72,15 +75,20 @@ impl ModelRoutes for Database {
             .await;
         there(checked(updated, DOING)?)?;
         call(&mut tx, id, names).await?;
+        self.note(&mut tx, noted("model_route.change", id, told(definition)), now).await?;
         tx.commit().await.doing(DOING)
     }
 
-    async fn remove_model_route(&self, id: RouteId) -> Result<(), StoreError> {
+    async fn remove_model_route(&self, id: RouteId, now: Timestamp) -> Result<(), StoreError> {
+        const DOING: &str = "removing a model route";
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await.doing(DOING)?;
         let deleted = sqlx::query("DELETE FROM model_route WHERE id = ?")
             .bind(id.as_bytes().as_slice())
-            .execute(self.pool())
+            .execute(&mut *tx)
             .await;
-        there(checked(deleted, "removing a model route")?)
+        there(checked(deleted, DOING)?)?;
+        self.note(&mut tx, noted("model_route.delete", id, json!({})), now).await?;
+        tx.commit().await.doing(DOING)
     }
 
     async fn taken_route_name(
@@ -162,4 +170,13 @@ fn checked(
 
 const fn there(rows: u64) -> Result<(), StoreError> {
     if rows == 0 { Err(StoreError::NotFound("model route")) } else { Ok(()) }
+}
+
+fn noted(action: &'static str, route: RouteId, detail: Value) -> Note<'static> {
+    Note { action, kind: "model_route", target: route.to_string(), detail }
+}
+
+/// A definition as the audit log tells it.
+fn told(definition: &str) -> Value {
+    serde_json::from_str(definition).unwrap_or(Value::Null)
 }

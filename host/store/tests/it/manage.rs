@@ -491,7 +491,7 @@ async fn no_two_model_routes_have_one_name() {
     routes.change_model_route(first, &["house"], "{}", NOW).await.unwrap();
     routes.change_model_route(second, &["x", "home"], "{}", NOW).await.unwrap();
     assert_eq!(routes.taken_route_name(&["y"], None).await.unwrap(), None);
-    routes.remove_model_route(second).await.unwrap();
+    routes.remove_model_route(second, NOW).await.unwrap();
     assert_eq!(routes.taken_route_name(&["x", "home"], None).await.unwrap(), None);
     assert!(matches!(routes.add_model_route(&[""], "{}", NOW).await, Err(StoreError::Invalid(_))));
     assert_eq!(routes.find_model_routes(None, 9).await.unwrap().len(), 1);

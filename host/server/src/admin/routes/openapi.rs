@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use http::StatusCode;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::admin::ask::Ask;
 use crate::admin::error::{Problem, ProblemBody};
 use crate::admin::route::{Access, Route};
 use crate::admin::schema::schema;
+use crate::admin::version::edited;
 
 /// Where named schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -108,6 +110,15 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
             all.push(json!({"name": name, "in": "query", "required": required, "schema": schema}));
         }
     }
+    if changes_version(route) {
+        all.push(json!({
+            "name": "If-Match",
+            "in": "header",
+            "required": false,
+            "description": "The `ETag` of the answer that is changed: where it has changed meanwhile, nothing is, and the answer is 412.",
+            "schema": {"type": "string"},
+        }));
+    }
     if route.creates {
         all.push(json!({
             "name": "Idempotency-Key",
@@ -120,12 +131,20 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     all
 }
 
+/// Whether a row changes something that has a version.
+fn changes_version(route: &Route) -> bool {
+    route.action.is_some() && edited(route, &[]).is_some()
+}
+
 /// The success of a route and each way in which it is known to fail.
 fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut all = Map::new();
     let mut success = json!({"description": "Done."});
     if let Some((media_type, schema)) = (route.shape.reply)(generator) {
         success["content"] = json!({media_type: {"schema": schema}});
+    }
+    if edited(route, &[]).is_some() && route.success() == StatusCode::OK {
+        success["headers"] = json!({"ETag": {"description": "The version that is shown, for `If-Match`.", "schema": {"type": "string"}}});
     }
     all.insert(route.success().as_str().to_owned(), success);
     let takes = (route.shape.body)(generator).is_some();
@@ -137,6 +156,7 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         ("403", kept_out || (takes && route.access == Access::Owner)),
         ("404", route.params().next().is_some() || takes),
         ("409", route.action.is_some()),
+        ("412", changes_version(route)),
         ("413", takes),
         ("422", route.action.is_some()),
         ("429", route.path == "/login"),
