@@ -122,6 +122,65 @@ async fn usage_is_what_the_calls_used_by_day_month_model_and_key() {
 }
 
 #[tokio::test]
+async fn usage_by_two_slices_by_user_by_credential_and_by_hour_adds_up_to_the_same() {
+    let rig = with_calls().await;
+    let rows = async |query: &str| {
+        get(&rig, &format!("/usage?{query}")).await["data"].as_array().expect("rows").clone()
+    };
+    let total = get(&rig, "/usage/summary").await["total"].clone();
+    for by in [
+        "hour",
+        "user",
+        "credential",
+        "day,model",
+        "model,day",
+        "month,model",
+        "hour,model",
+        "user,model",
+        "day,user",
+        "credential,model",
+        "user,key",
+        "model,credential",
+        "day,credential",
+    ] {
+        let rows = rows(&format!("by={by}")).await;
+        let sum = |member: &str| rows.iter().filter_map(|row| row[member].as_u64()).sum::<u64>();
+        assert_eq!(
+            (json!(sum("requests")), json!(sum("tokens"))),
+            (total["requests"].clone(), total["tokens"].clone()),
+            "{by}"
+        );
+        let points = rows.iter().map(|row| {
+            Micropoints::parse_points(row["points"].as_str().expect("points")).expect("a number").get()
+        });
+        assert_eq!(json!(Micropoints::new(points.sum()).to_string()), total["points"], "{by}");
+        let two = by.contains(',');
+        assert!(rows.iter().all(|row| row["second"].is_null() != two), "{by}: {rows:?}");
+    }
+    let users = rows("by=user,model").await;
+    let of = |user: &str, model: &str| {
+        let found =
+            users.iter().find(|row| row["title"] == json!(user) && row["second"]["name"] == json!(model));
+        found.map(|row| row["requests"].clone())
+    };
+    assert_eq!((of("alice", "gpt-4o"), of("bob", "gpt-4o")), (Some(json!(2)), Some(json!(1))), "{users:?}");
+    assert!(rows("by=credential").await.iter().all(|row| row["title"].is_string()));
+    let hours = rows("by=hour").await;
+    assert!(hours.iter().all(|row| row["at_ms"].as_u64().is_some_and(|at| at % 3_600_000 == 0)), "{hours:?}");
+    let first = get(&rig, "/usage?by=user,model&limit=1").await;
+    let next = first["next_cursor"].as_str().expect("a next page");
+    let rest = rows(&format!("by=user,model&cursor={next}")).await;
+    assert_eq!(rest[..], users[1..]);
+    assert_eq!(rows("user=alice&by=day,key").await.len(), 1);
+    for wrong in
+        ["by=day,day", "by=day,model,key", "by=credential,user", "by=hour,user", "user=alice&by=user", "by="]
+    {
+        assert_eq!(rig.admin("GET", &format!("/management/v1/usage?{wrong}")).await.status, 400, "{wrong}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn the_log_is_filtered_and_paged_and_names_each_attempt() {
     let rig = with_calls().await;
     let all = requests(&get(&rig, "/requests").await);

@@ -53,7 +53,10 @@ pub use log::ended::{Ended, EndedCall, EndedCalls};
 pub use log::filter::{
     Expiry, RequestFilter, RequestPage, RequestPages, RequestSums, Requests, Retention, SumBy, SumLabel,
 };
-pub use log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
+pub use log::usage::{
+    UsageAfter, UsageBy, UsageCounters, UsageLabel, UsageOf, UsageQuery, UsageRow, UsageSlice, UsageTable,
+    Used,
+};
 pub use options::{Durability, Options};
 pub use seal::MasterKey;
 pub use sessions::{

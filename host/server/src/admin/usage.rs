@@ -7,7 +7,7 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Nothing};
 use super::error::Problem;
-use crate::manage::{Days, Management, Slice, Units, UsageOf, Used, Window};
+use crate::manage::{Days, Management, Slice, Units, UsageCell, UsageCells, UsageOf, Used, Window};
 
 /// Whose usage.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -31,9 +31,9 @@ pub(super) struct Range {
     key: Option<String>,
     /// What a credential served, by its id. For admins.
     credential: Option<String>,
-    /// What rows are grouped by.
-    #[serde(default)]
-    by: Slice,
+    /// What rows are told apart by: `day`, which is the default, `month`, `model`, `key`, `hour`, `user` or
+    /// `credential`, or two of them with a comma between, such as `day,model`.
+    by: Option<String>,
     /// The first day (UTC), such as `2027-01-31`.
     from: Option<String>,
     /// The last day.
@@ -72,13 +72,31 @@ pub(super) struct Summary {
     total: Amounts,
 }
 
-/// A day, a month, a model or a key.
+/// A row, by what it has of the slices.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Row {
-    /// Which: `2027-01-31`, `2027-01`, a model, or the id of a key. Empty for requests that had none.
+    /// Which: `2027-01-31`, `2027-01-31T12`, `2027-01`, a model, or the id of a user, a key or a credential. Empty for
+    /// requests that had none.
     name: String,
+    /// What a user, a key or a credential is called, or was when it was removed.
+    title: Option<String>,
+    /// When an hour or a day began.
+    at_ms: Option<u64>,
+    /// What it has of the second slice.
+    second: Option<Second>,
     #[serde(flatten)]
     used: Amounts,
+}
+
+/// What a row has of a second slice.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Second {
+    /// As of the first one.
+    name: String,
+    /// What a user, a key or a credential is called.
+    title: Option<String>,
+    /// When an hour or a day began.
+    at_ms: Option<u64>,
 }
 
 /// What was used, row by row.
@@ -128,10 +146,34 @@ pub(super) async fn rows(ask: Ask<Nothing, Range>) -> Result<Rows, Problem> {
     let management = &ask.caller.management;
     let of = whose(management, &ask.caller.actor, user, key, credential).await?;
     let days = Days::parse(from.as_deref(), until.as_deref()).map_err(Problem::bad_request)?;
-    let page = management.usage(of, days, by, rows_after(cursor.as_deref(), limit)?).await?;
-    let row = |(name, used): (String, Used)| Row { name, used: (&used).into() };
-    let next_cursor = page.next.map(|name| format!("{CURSOR}{name}"));
+    let by = by.as_deref().map_or(Ok(vec![Slice::Day]), Slice::parse).map_err(Problem::bad_request)?;
+    let window = rows_after(cursor.as_deref(), limit)?;
+    if let [by @ (Slice::Day | Slice::Month | Slice::Model | Slice::Key)] = *by {
+        let page = management.usage(of, days, by, window).await?;
+        let next_cursor = page.next.map(|name| format!("{CURSOR}{name}"));
+        return Ok(Rows { data: page.rows.into_iter().map(simple).collect(), next_cursor });
+    }
+    let after = window.after.map(|after| after.parse()).transpose();
+    let after = after.map_err(|_| Problem::bad_request("The cursor is not one."))?;
+    let window = Window { after, limit: window.limit };
+    let page = management.usage_table(of, days, &by, window, ask.caller.actor.reader()?).await?;
+    let next_cursor = page.next.map(|offset| format!("{CURSOR}{offset}"));
     Ok(Rows { data: page.rows.into_iter().map(row).collect(), next_cursor })
+}
+
+fn simple((name, used): (String, Used)) -> Row {
+    Row { name, title: None, at_ms: None, second: None, used: (&used).into() }
+}
+
+fn row(UsageCells { cells, used }: UsageCells) -> Row {
+    let mut cells = cells.into_iter();
+    let UsageCell { name, title, at } = cells.next().unwrap_or_default();
+    let second = cells.next().map(|UsageCell { name, title, at }| Second {
+        name,
+        title,
+        at_ms: at.map(Timestamp::millis),
+    });
+    Row { name, title, at_ms: at.map(Timestamp::millis), second, used: (&used).into() }
 }
 
 /// The rows that a caller asks for.

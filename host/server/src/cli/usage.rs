@@ -10,7 +10,9 @@ use tollgate_core::usage::Class;
 
 use super::output::{Output, line};
 use crate::config::Config;
-use crate::manage::{Days, Management, Opening, Slice, UsageOf, Used};
+use crate::manage::{
+    Days, LogReader, ManageError, Management, Opening, Slice, UsageCell, UsageCells, UsageOf, Used,
+};
 
 /// What was used.
 #[derive(Debug, Subcommand)]
@@ -24,9 +26,9 @@ pub(super) enum Usage {
     Show {
         #[command(flatten)]
         of: Of,
-        /// What rows are told apart by.
-        #[arg(long, value_enum, default_value = "day")]
-        by: Slice,
+        /// What rows are told apart by: one of these, or two with a comma between them.
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "day")]
+        by: Vec<Slice>,
         /// The first day, such as 2027-01-31.
         #[arg(long, value_name = "DATE")]
         from: Option<String>,
@@ -77,14 +79,14 @@ impl Usage {
             Self::Show { of, by, from, until } => {
                 let days = Days::parse(from.as_deref(), until.as_deref()).map_err(anyhow::Error::msg)?;
                 let of = of.find(&management).await?;
-                let rows = super::all(|window| management.usage(of, days, by, window)).await?;
-                let name = match by {
-                    Slice::Day => "day",
-                    Slice::Month => "month",
-                    Slice::Model => "model",
-                    Slice::Key => "key",
+                let name = by.iter().map(|slice| slice.name()).collect::<Vec<_>>().join(",");
+                let rows = match *by {
+                    [by @ (Slice::Day | Slice::Month | Slice::Model | Slice::Key)] => {
+                        super::all(|window| management.usage(of, days, by, window)).await?
+                    }
+                    _ => table(&management, of, days, &by).await?,
                 };
-                print(name, rows, output)?;
+                print(&name, rows, output)?;
             }
             Self::Verify => {
                 let violations = management.verify_usage().await?;
@@ -98,6 +100,19 @@ impl Usage {
         management.close().await;
         Ok(code)
     }
+}
+
+/// A table of usage, each row with the names of what it has of the slices.
+async fn table(
+    management: &Management,
+    of: UsageOf,
+    days: Days,
+    by: &[Slice],
+) -> Result<Vec<(String, Used)>, ManageError> {
+    let rows = super::all(|window| management.usage_table(of, days, by, window, LogReader::Operator)).await?;
+    let shown = |cell: UsageCell| cell.title.unwrap_or(cell.name);
+    let named = |row: UsageCells| (row.cells.into_iter().map(shown).collect::<Vec<_>>().join(","), row.used);
+    Ok(rows.into_iter().map(named).collect())
 }
 
 fn print(name: &str, rows: Vec<(String, Used)>, output: &Output) -> anyhow::Result<()> {

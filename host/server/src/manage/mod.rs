@@ -70,7 +70,7 @@ pub(crate) use self::requests::owner;
 pub use self::requests::{
     Export, LogCall, LogEntry, LogShape, LogTry, RequestFilter, RequestRecord, Retention, moment,
 };
-pub use self::usage::{Days, Slice, UsageOf, UsageSummary, Used};
+pub use self::usage::{Days, Slice, UsageCell, UsageCells, UsageOf, UsageSummary, Used};
 pub use self::users::{NewUser, UserEdit, UserRow};
 use crate::auth::keys::Fingerprints;
 use crate::auth::master;

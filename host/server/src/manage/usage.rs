@@ -1,12 +1,19 @@
 //! What was used, by the counters.
 
+use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::time::{DAY_MS, Timestamp};
-use tollgate_store::{UsageAfter, UsageBy, UsageQuery, UsageRow, Violation};
+use tollgate_store::{
+    UsageAfter, UsageBy, UsageLabel, UsageQuery, UsageRow, UsageSlice, UsageTable, Violation,
+};
 
 pub use tollgate_store::{UsageOf, Used};
 
+use super::log_names::{LogNames, LogReader, Unnamed};
 use super::{ManageError, Management, Page, Window};
 use crate::clock::now;
+
+/// An hour.
+const HOUR_MS: u64 = 3_600_000;
 
 /// What rows of usage are grouped by.
 #[derive(
@@ -23,6 +30,12 @@ pub enum Slice {
     Model,
     /// A row for each API key.
     Key,
+    /// A row for each hour (UTC); of everyone's usage.
+    Hour,
+    /// A row for each user; of everyone's.
+    User,
+    /// A row for each credential; of everyone's.
+    Credential,
 }
 
 impl Slice {
@@ -30,7 +43,45 @@ impl Slice {
         match self {
             Self::Day | Self::Month => UsageBy::Day,
             Self::Model => UsageBy::Model,
-            Self::Key => UsageBy::Key,
+            Self::Key | Self::Hour | Self::User | Self::Credential => UsageBy::Key,
+        }
+    }
+
+    /// The slices that a text names: one, or two with a comma between them.
+    ///
+    /// # Errors
+    /// For what is none.
+    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        let slice = |name: &str| {
+            let known = <Self as clap::ValueEnum>::from_str(name, false);
+            known.map_err(|_| format!("`{name}` is nothing by which usage is told apart"))
+        };
+        text.split(',').map(slice).collect()
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Model => "model",
+            Self::Key => "key",
+            Self::Hour => "hour",
+            Self::User => "user",
+            Self::Credential => "credential",
+        }
+    }
+
+    const fn counted(self) -> UsageSlice {
+        match self {
+            Self::Day => UsageSlice::Day,
+            Self::Month => UsageSlice::Month,
+            Self::Model => UsageSlice::Model,
+            Self::Key => UsageSlice::Key,
+            Self::Hour => UsageSlice::Hour,
+            Self::User => UsageSlice::User,
+            Self::Credential => UsageSlice::Credential,
         }
     }
 
@@ -45,6 +96,7 @@ impl Slice {
                 query.from_day = query.from_day.max(later.unwrap_or_default());
             }
             Self::Model => query.after = Some(UsageAfter::Model(name.to_owned())),
+            Self::Hour | Self::User | Self::Credential => return Err(wrong()),
             Self::Key if name.is_empty() => query.after = Some(UsageAfter::Key(None)),
             Self::Key => query.after = Some(UsageAfter::Key(Some(name.parse().map_err(|_| wrong())?))),
         }
@@ -127,6 +179,38 @@ impl Management {
         Ok(Page::new(rows, window.limit, |(name, _)| name.clone()))
     }
 
+    /// A table of what was used, told apart by one slice or two, in the order of their labels.
+    ///
+    /// # Errors
+    /// For slices that are not counted together, and when the database fails.
+    pub async fn usage_table(
+        &self,
+        of: UsageOf,
+        days: Days,
+        by: &[Slice],
+        window: Window<usize>,
+        reader: LogReader,
+    ) -> Result<Page<UsageCells, usize>, ManageError> {
+        let offset = window.after.unwrap_or_default();
+        let table = UsageTable {
+            of,
+            from_day: days.from,
+            until_day: days.until,
+            by: by.iter().map(|slice| slice.counted()).collect(),
+            offset,
+            limit: window.limit_and_one(),
+        };
+        let rows = self.store.log.usage_table(&table).await?;
+        let mut names = LogNames::new(reader);
+        self.learn_names(&mut names, unnamed(by, &rows)).await?;
+        let cell = |(slice, label): (&Slice, &UsageLabel)| cell(*slice, label, &names);
+        let row = |(labels, used): (Vec<UsageLabel>, Used)| UsageCells {
+            cells: by.iter().zip(&labels).map(cell).collect(),
+            used,
+        };
+        Ok(Page::new(rows, window.limit, |_| offset.saturating_add(window.limit)).map(row))
+    }
+
     /// What was used today, in this month, and since the beginning.
     ///
     /// # Errors
@@ -157,12 +241,82 @@ impl Management {
     }
 }
 
+/// A row of a table of usage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCells {
+    /// What it has of each slice.
+    pub cells: Vec<UsageCell>,
+    /// What was used.
+    pub used: Used,
+}
+
+/// What a row has of a slice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsageCell {
+    /// A date, an hour, a month, a model, or an id; empty where there was none.
+    pub name: String,
+    /// What an id is called.
+    pub title: Option<String>,
+    /// When an hour or a day began.
+    pub at: Option<Timestamp>,
+}
+
+/// The ids in a table that want names.
+fn unnamed(by: &[Slice], rows: &[(Vec<UsageLabel>, Used)]) -> Unnamed {
+    let mut unnamed = Unnamed::default();
+    for (slice, label) in rows.iter().flat_map(|(labels, _)| by.iter().zip(labels)) {
+        let UsageLabel::Id(Some(id)) = label else { continue };
+        match slice {
+            Slice::User => drop(unnamed.users.insert(UserId::from_bytes(*id))),
+            Slice::Key => drop(unnamed.keys.insert(ApiKeyId::from_bytes(*id))),
+            _ => drop(unnamed.credentials.insert(CredentialId::from_bytes(*id))),
+        }
+    }
+    unnamed
+}
+
+fn cell(slice: Slice, label: &UsageLabel, names: &LogNames) -> UsageCell {
+    match label {
+        UsageLabel::Name(name) => UsageCell { name: name.clone(), ..UsageCell::default() },
+        UsageLabel::Time(hour) if slice == Slice::Hour => {
+            let at = Timestamp::from_millis(hour.saturating_mul(HOUR_MS));
+            let mut name = at.rfc3339();
+            name.truncate("2027-01-31T12".len());
+            UsageCell { name, title: None, at: Some(at) }
+        }
+        UsageLabel::Time(day) => {
+            let at = Timestamp::from_millis(day.saturating_mul(DAY_MS));
+            UsageCell { name: date(*day), title: None, at: Some(at) }
+        }
+        UsageLabel::Id(None) => UsageCell::default(),
+        UsageLabel::Id(Some(id)) => {
+            let (name, title) = match slice {
+                Slice::User => {
+                    let id = UserId::from_bytes(*id);
+                    (id.to_string(), names.user(id))
+                }
+                Slice::Key => {
+                    let id = ApiKeyId::from_bytes(*id);
+                    (id.to_string(), names.key(id))
+                }
+                _ => {
+                    let id = CredentialId::from_bytes(*id);
+                    (id.to_string(), names.credential(id))
+                }
+            };
+            UsageCell { name, title, at: None }
+        }
+    }
+}
+
 fn label(row: &UsageRow, slice: Slice) -> String {
     match slice {
         Slice::Day => date(row.day.unwrap_or_default()),
         Slice::Month => month(row.day.unwrap_or_default()),
         Slice::Model => row.model.clone().unwrap_or_default(),
-        Slice::Key => row.api_key.map(|key| key.to_string()).unwrap_or_default(),
+        Slice::Key | Slice::Hour | Slice::User | Slice::Credential => {
+            row.api_key.map(|key| key.to_string()).unwrap_or_default()
+        }
     }
 }
 

@@ -107,6 +107,53 @@ pub struct UsageRow {
     pub used: Used,
 }
 
+/// What rows of a table of usage are told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageSlice {
+    /// The hour (UTC), since the epoch; of everyone's usage alone.
+    Hour,
+    /// The day, since the epoch.
+    Day,
+    /// The month, `2027-01`.
+    Month,
+    /// The model; empty for what was refused before any attempt.
+    Model,
+    /// The API key; of a user's, or of everyone's.
+    Key,
+    /// The user; of everyone's.
+    User,
+    /// The credential of the last attempt; of everyone's.
+    Credential,
+}
+
+/// A table of usage: its rows are told apart by one slice or two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageTable {
+    /// Whose.
+    pub of: UsageOf,
+    /// The first day, since the epoch (UTC).
+    pub from_day: u64,
+    /// The last day.
+    pub until_day: u64,
+    /// One or two.
+    pub by: Vec<UsageSlice>,
+    /// Rows that are passed over.
+    pub offset: usize,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// What a row of usage has of a slice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UsageLabel {
+    /// An hour or a day, since the epoch.
+    Time(u64),
+    /// A month or a model.
+    Name(String),
+    /// A user, a key or a credential; `None` where there was none.
+    Id(Option<[u8; 16]>),
+}
+
 /// What was used, by the counters.
 #[async_trait]
 pub trait UsageCounters: Send + Sync {
@@ -116,4 +163,10 @@ pub trait UsageCounters: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// A table of usage, in the order of its labels.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for slices that are not counted together, and when the database fails.
+    async fn usage_table(&self, table: &UsageTable) -> Result<Vec<(Vec<UsageLabel>, Used)>, StoreError>;
 }

@@ -48,6 +48,7 @@ mod sums;
 mod sweep;
 mod tally;
 mod usage;
+mod usage_table;
 mod user;
 mod verify;
 pub(crate) mod writer;

@@ -14,7 +14,10 @@ use tollgate_core::usage::Usage;
 use crate::entry::RequestRecord;
 use crate::sqlite::row::stored;
 
-/// What a counter counts: see the migration.
+/// An hour.
+const HOUR_MS: u64 = 3_600_000;
+
+/// What a counter counts: see the migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// A user, by day, API key and model.
@@ -25,6 +28,8 @@ pub(crate) enum Kind {
     Everyone = 3,
     /// An API key, since it was made.
     ApiKey = 4,
+    /// Everyone, by hour and model.
+    Hour = 5,
 }
 
 /// The primary key of a counter.
@@ -64,6 +69,7 @@ impl<'a> Tally<'a> {
         let by_day = |kind, subject| Counter { kind, subject, day, api_key: &[], model };
         self.count(Counter { api_key: api_key.unwrap_or_default(), ..by_day(Kind::User, user) }, &counts);
         self.count(by_day(Kind::Everyone, &[]), &counts);
+        self.count(Counter { day: record.started_at.millis() / HOUR_MS, ..by_day(Kind::Hour, &[]) }, &counts);
         if let Some(credential) = &record.credential {
             self.count(by_day(Kind::Credential, credential.as_bytes()), &counts);
         }

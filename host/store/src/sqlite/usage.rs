@@ -11,7 +11,9 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Usage};
 
 use crate::error::StoreError;
-use crate::log::usage::{UsageAfter, UsageBy, UsageCounters, UsageOf, UsageQuery, UsageRow, Used};
+use crate::log::usage::{
+    UsageAfter, UsageBy, UsageCounters, UsageLabel, UsageOf, UsageQuery, UsageRow, UsageTable, Used,
+};
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
 use crate::sqlite::row::{Row, fields, loaded, stored};
@@ -70,6 +72,10 @@ impl UsageCounters for Database {
             }
         }
         Ok(rows)
+    }
+
+    async fn usage_table(&self, table: &UsageTable) -> Result<Vec<(Vec<UsageLabel>, Used)>, StoreError> {
+        self.table(table).await
     }
 }
 
