@@ -40,6 +40,7 @@ POST /credentials/{credential}/check owner
 DELETE /credentials/{credential}/share owner
 POST /credentials/{credential}/share owner
 GET /credentials/{credential}/uses owner
+GET /events owner
 GET /keys owner
 GET /keys/dry-run owner
 POST /keys owner

@@ -51,15 +51,20 @@ impl Viewer {
 
     /// What is told until this many calls have come.
     async fn calls(&mut self, count: usize) -> Vec<Value> {
-        let mut seen = String::new();
+        self.until("call", |calls| calls.len() >= count).await
+    }
+
+    /// The events of a name, until enough have come.
+    async fn until(&mut self, name: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let (mut seen, begins) = (String::new(), format!("event: {name}\ndata: "));
         loop {
-            let calls: Vec<Value> = seen
+            let events: Vec<Value> = seen
                 .split("\n\n")
-                .filter_map(|event| event.trim_start().strip_prefix("event: call\ndata: "))
+                .filter_map(|event| event.trim_start().strip_prefix(&begins))
                 .filter_map(|data| serde_json::from_str(data).ok())
                 .collect();
-            if calls.len() >= count {
-                return calls;
+            if enough(&events) {
+                return events;
             }
             let chunk = self.0.chunk().await.expect("a stream").expect("a stream that goes on");
             seen.push_str(&String::from_utf8_lossy(&chunk));
@@ -130,4 +135,58 @@ async fn so_many_look_on_at_one_time_and_no_more() {
         assert_eq!(viewer.calls(1).await.len(), 1);
     }
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_key_that_rests_is_told_of_and_so_is_its_return() {
+    let rig = rig().await;
+    let bob = log_in(&rig, "bob").await;
+    let new = json!({"provider": "openai", "secret": "sk-0123456789abcdef", "check": "deferred"});
+    let own = Request::post("/management/v1/credentials", &new).bearer(&bob);
+    let own = client::call(rig.admin_addr(), &own).await.json()["id"].clone();
+    let mut admins = Viewer::open(&rig, "/events", rig.admin_secret()).await;
+    let mut bobs = Viewer::open(&rig, "/events", &bob).await;
+    let is = |id: Value, state: &'static str| {
+        move |events: &[Value]| events.iter().any(|it| it["credential"] == id && it["state"] == json!(state))
+    };
+    let seen = bobs.until("credential", is(own.clone(), "available")).await;
+    assert!(seen.iter().all(|it| it["credential"] == own), "his own alone: {seen:?}");
+    admins.until("credential", is(own.clone(), "available")).await;
+    rig.upstream.enqueue(Script::whole(429, &[("retry-after", "2")], "{}"));
+    assert_eq!(chat(&rig, "bob", "gpt-4o").await, 200, "another one serves");
+    let told = bobs.until("credential", is(own.clone(), "cooling")).await;
+    let cooling = told.iter().find(|it| it["state"] == json!("cooling")).expect("the rest");
+    assert_eq!(cooling["reason"], json!("rate-limited"));
+    assert!(cooling["until_ms"].is_u64(), "{cooling}");
+    admins.until("credential", is(own.clone(), "cooling")).await;
+    // It comes back by itself, and is removed.
+    bobs.until("credential", |events| {
+        events.iter().any(|it| matches!(it["state"].as_str(), Some("half-open" | "available")))
+    })
+    .await;
+    let path = format!("/management/v1/credentials/{}", own.as_str().expect("an id"));
+    client::call(rig.admin_addr(), &Request::new("DELETE", &path).bearer(&bob)).await;
+    bobs.until("credential_gone", |events| events.iter().any(|it| it["credential"] == own)).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_to_components_and_to_the_file_is_for_admins() {
+    let rig = rig().await;
+    let bob = log_in(&rig, "bob").await;
+    let mut admins = Viewer::open(&rig, "/events", rig.admin_secret()).await;
+    let mut bobs = Viewer::open(&rig, "/events", &bob).await;
+    let first = admins.until("configuration", |events| !events.is_empty()).await;
+    assert_eq!(first[0]["refused"], Value::Null);
+    let dir = rig.config.plugins_dir();
+    std::fs::write(dir.join("discount-points.wasm"), b"no component").expect("a file");
+    let reload = Request::new("POST", "/management/v1/plugins/reload").bearer(rig.admin_secret());
+    assert_eq!(client::call(rig.admin_addr(), &reload).await.status, 422);
+    let told = admins.until("component", |events| !events.is_empty()).await;
+    assert_eq!(told[0]["event"], json!("refused"), "{told:?}");
+    chat(&rig, "bob", "gpt-4o").await;
+    drop(admins);
+    let rest = tokio::join!(bobs.0.body(), rig.stop()).0.expect("an orderly end");
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    assert!(!rest.contains("event: component") && !rest.contains("event: configuration"), "{rest}");
 }

@@ -9,7 +9,7 @@ use super::error::Problem;
 use crate::state::configuration::{FileInForce, Standing};
 
 /// What became of the configuration file when it was last looked at.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Configuration {
     /// Whether there is a file. A server without one is as it was started.
     followed: bool,
@@ -40,7 +40,8 @@ pub(super) async fn reload(ask: Ask<Nothing, Nothing, Reload>) -> Result<Configu
     Ok(shown(file))
 }
 
-fn shown(file: &FileInForce) -> Configuration {
+/// It as it is shown.
+pub(super) fn shown(file: &FileInForce) -> Configuration {
     let Standing { held_back, refused } = Standing::clone(&file.standing());
     Configuration { followed: file.is_followed(), held_back, refused }
 }

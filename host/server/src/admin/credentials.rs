@@ -438,7 +438,7 @@ pub(super) fn shown(shared: &Shared, row: &CredentialRow) -> Credential {
 }
 
 /// A credential's state in words, why, and until when.
-fn state(
+pub(super) fn state(
     enabled: bool,
     standing: Option<Standing>,
     in_flight: u32,

@@ -39,6 +39,7 @@ mod tail;
 mod usage;
 mod users;
 mod version;
+mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
 use super::receipts::hex;
+use crate::manage;
 
 /// Which events.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,7 +41,12 @@ pub(super) struct PluginEvent {
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<PluginEvent>, Problem> {
     let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
     let page = ask.caller.management.plugin_events(window).await?;
-    Ok(Page::shown(page, |(number, event)| PluginEvent {
+    Ok(Page::shown(page, shown))
+}
+
+/// An event as it is shown.
+pub(super) fn shown((number, event): (u64, manage::PluginEvent)) -> PluginEvent {
+    PluginEvent {
         number,
         at_ms: event.at.millis(),
         component: event.component,
@@ -48,5 +54,5 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<PluginEvent>, 
         digest: event.digest.map(|digest| hex(&digest)),
         event: event.event,
         detail: event.detail,
-    }))
+    }
 }

@@ -32,7 +32,7 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
+    about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users, watch,
 };
 
 /// What all paths begin with.
@@ -57,6 +57,8 @@ fn callers() -> Vec<Route> {
         route(GET,    Anyone, "/openapi.json",   openapi::show,     "This document."),
 
         route(GET,    Anyone, "/about",          about::show,       "What this gateway is: its version, where provider keys are kept, where clients call."),
+
+        route(GET,    Owner,  "/events",         watch::watch,      "Tells of what changes by itself, as events: `credential`, `credential_gone`, and for admins `component`, `generation` and `configuration`."),
 
         // Logins.
         route(POST,   Anyone, "/login",          accounts::log_in,  "Takes a name and a password for a pair of tokens."),

@@ -63,6 +63,7 @@ pub use self::log_names::LogReader;
 pub use self::log_sums::{LogSums, SumName, SumSlice};
 pub use self::model_routes::RouteRow;
 pub use self::page::{Page, Window};
+pub(crate) use self::plugin_events::PluginEvent;
 pub use self::points::{Granted, StatementLine, VerifyReport, Violation};
 pub(crate) use self::prices::Here;
 pub use self::prices::{Payer, PriceList, PriceVersion};

@@ -1,6 +1,6 @@
 //! What happened to components, page by page.
 
-use tollgate_store::PluginEvent;
+pub(crate) use tollgate_store::PluginEvent;
 
 use super::{ManageError, Management, Page, Window};
 
