@@ -51,6 +51,7 @@ PATCH /keys/{key} owner
 POST /login anyone
 POST /logout me
 GET /me me
+PUT /me/own-only me
 POST /me/password me
 GET /openapi.json anyone
 GET /models/routes admin

@@ -1,5 +1,5 @@
-//! What is kept of each call's decisions: why this credential, what the filter said, what the hold followed from. Always,
-//! with the record, for whoever looks later.
+//! What is kept of each call's decisions: why this credential, what the filter said, what the hold followed from.
+//! Always, with the record, for whoever looks later.
 
 use serde_json::{Value, json};
 use tollgate_core::secret::Secret;

@@ -44,6 +44,7 @@ mod old_names;
 mod operators;
 mod other_calls;
 mod own_key;
+mod own_only;
 mod passthrough;
 mod platforms;
 mod plugin_faults;

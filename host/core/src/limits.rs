@@ -33,6 +33,9 @@ pub struct KeyLimits {
     pub context: ContextLimit,
     /// What becomes of hints that a provider's protocol lacks.
     pub translation: Translation,
+    /// Whether its user's own credentials alone may serve its calls: what they cannot serve is refused, and nobody
+    /// pays the whole price for it.
+    pub own_only: bool,
     /// How much and how often.
     pub rates: RateLimits,
 }

@@ -8,6 +8,7 @@ use tollgate_core::secret::Secret;
 use super::ask::{Ask, Nothing};
 use super::error::Problem;
 use crate::clock::now;
+use crate::manage::UserEdit;
 use crate::manage::login::{LoginError, Tokens, User};
 
 /// Longest name that a login may try.
@@ -57,6 +58,17 @@ pub(super) struct Me {
     enabled: bool,
     /// When the user was made, as RFC 3339 writes it.
     created_at: String,
+    /// Whether one's own provider keys alone may serve one's calls.
+    own_only: bool,
+}
+
+/// Who may serve one's calls.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"own_only": false}))]
+pub(super) struct OwnOnly {
+    /// Whether one's own provider keys alone may: what they cannot serve is refused, and never paid in full.
+    own_only: bool,
 }
 
 /// A pair of tokens. There is no `Debug`: it would show them.
@@ -119,6 +131,15 @@ pub(super) async fn change_password(ask: Ask<Nothing, Nothing, NewPassword>) -> 
     Ok(Nothing)
 }
 
+/// `PUT /management/v1/me/own-only`
+pub(super) async fn set_own_only(ask: Ask<Nothing, Nothing, OwnOnly>) -> Result<Me, Problem> {
+    let own_only = ask.body.own_only;
+    let known = &ask.caller.actor.visitor()?.user;
+    let edit = UserEdit { own_only: Some(own_only), ..UserEdit::default() };
+    ask.caller.management.change_user(known.id, edit).await?;
+    Ok(Me { own_only, ..user(known) })
+}
+
 /// A user as they see themselves.
 pub(super) fn user(user: &User) -> Me {
     Me {
@@ -127,6 +148,7 @@ pub(super) fn user(user: &User) -> Me {
         role: user.role.name().to_owned(),
         enabled: user.enabled,
         created_at: user.created_at.rfc3339(),
+        own_only: user.own_only,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Which {
     allow_provider: Vec<String>,
     /// Wire formats that it might speak; in place of the key's own.
     allow_protocol: Vec<String>,
+    /// Whether its user's own provider keys alone might serve it.
+    own_only: bool,
     /// Models to look at; all that there are without it.
     model: Vec<String>,
     /// `next_cursor` of the page before.
@@ -126,6 +128,7 @@ async fn asked(caller: &Caller, which: &Which) -> Result<(UserId, KeyLimits), Pr
         }
         None => (named(management, actor, which.user.as_deref()).await?, KeyLimits::default()),
     };
+    limits.own_only |= which.own_only || management.user(user).await?.own_only;
     if !which.allow_model.is_empty() {
         limits.models.clone_from(&which.allow_model);
     }

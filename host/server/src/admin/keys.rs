@@ -77,6 +77,9 @@ pub(super) struct Limits {
     enable_context_management: bool,
     /// Tokens of a conversation that are sent on, estimated as a quarter of its bytes.
     context_window: Option<u64>,
+    /// Whether its user's own provider keys alone may serve its calls: what they cannot serve is refused, and never
+    /// paid in full.
+    own_only: bool,
     /// What becomes of hints that a provider's protocol lacks: `lenient`, they are left out and named in
     /// `x-tollgate-left-out`; `strict`, the request is refused. `lenient` where it is `null`.
     translation: Option<String>,
@@ -141,6 +144,7 @@ impl Limits {
             models: self.models,
             context: ContextLimit { enabled: self.enable_context_management, window: self.context_window },
             translation,
+            own_only: self.own_only,
             rates: RateLimits {
                 requests_per_minute: self.requests_per_minute,
                 tokens_per_minute: self.tokens_per_minute,
@@ -160,6 +164,7 @@ impl Limits {
             enable_context_management: limits.context.enabled,
             context_window: limits.context.window,
             translation: Some(limits.translation.name().to_owned()),
+            own_only: limits.own_only,
             requests_per_minute: limits.rates.requests_per_minute,
             tokens_per_minute: limits.rates.tokens_per_minute,
             tokens_per_day: limits.rates.tokens_per_day,

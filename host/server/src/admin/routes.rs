@@ -71,6 +71,8 @@ fn callers() -> Vec<Route> {
         route(GET,    Me,     "/me",             accounts::me,      "Who one is."),
         route(POST,   Me,     "/me/password",    accounts::change_password, "Sets one's own password, by the one before it. One's other logins end.").changes("user.password"),
 
+        route(PUT,    Me,     "/me/own-only",    accounts::set_own_only, "Says whether one's own provider keys alone may serve one's calls.").changes("user.change"),
+
         // Users.
         route(GET,    Admin,  "/users",          users::list,       "Lists users with their balances, oldest first."),
         route(POST,   Admin,  "/users",          users::create,     "Makes a user with an account.").creates("user.create"),

@@ -76,6 +76,8 @@ pub(super) struct UserPatch {
     password: Option<String>,
     /// The least balance that a reservation may leave: 0, or a negative overdraft.
     floor: Option<String>,
+    /// Whether the user's own provider keys alone may serve the user's calls.
+    own_only: Option<bool>,
 }
 
 /// A user.
@@ -97,6 +99,8 @@ pub(super) struct User {
     reserved: String,
     /// The least balance that a reservation may leave.
     floor: String,
+    /// Whether the user's own provider keys alone may serve the user's calls.
+    own_only: bool,
 }
 
 impl From<RoleName> for Role {
@@ -141,9 +145,10 @@ pub(super) async fn show(ask: Ask<UserId>) -> Result<User, Problem> {
 
 /// `PATCH /management/v1/users/{user}`
 pub(super) async fn change(ask: Ask<UserId, Nothing, UserPatch>) -> Result<User, Problem> {
-    let UserPatch { enabled, role, password, floor } = ask.body;
+    let UserPatch { enabled, role, password, floor, own_only } = ask.body;
     let floor = floor.as_deref().map(points).transpose()?;
-    let edit = UserEdit { enabled, role: role.map(Role::from), password: password.map(Secret::new), floor };
+    let (role, password) = (role.map(Role::from), password.map(Secret::new));
+    let edit = UserEdit { enabled, role, password, floor, own_only };
     ask.caller.management.change_user(ask.path, edit).await?;
     Ok(shown(&ask.caller.management.user(ask.path).await?))
 }
@@ -180,5 +185,6 @@ fn shown(user: &UserRow) -> User {
         points: user.balance.to_string(),
         reserved: user.reserved.to_string(),
         floor: user.floor.to_string(),
+        own_only: user.own_only,
     }
 }

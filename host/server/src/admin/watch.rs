@@ -92,8 +92,8 @@ impl Source for Watch {
 }
 
 impl Watch {
-    /// Tells of provider keys that are in another state than before, and of those that serve no more: they were switched
-    /// off, or removed.
+    /// Tells of provider keys that are in another state than before, and of those that serve no more: they were
+    /// switched off, or removed.
     fn credentials(&mut self, text: &mut Vec<u8>) {
         let (directory, at) = (self.admin.shared.directory.load(), now());
         let owner = |id| directory.owners.get(id).copied();

@@ -105,6 +105,10 @@ pub(super) struct Limits {
     /// `x-tollgate-left-out`, `strict` refuses the request.
     #[arg(long, value_name = "lenient|strict", value_parser = translation)]
     translation: Option<Translation>,
+    /// Whether its user's own provider keys alone may serve its calls: what they cannot serve is refused, and never
+    /// paid in full.
+    #[arg(long, value_name = "BOOL")]
+    own_only: Option<bool>,
 }
 
 fn translation(name: &str) -> Result<Translation, String> {
@@ -159,6 +163,7 @@ impl Limits {
         context.enabled = self.enable_context_management.unwrap_or(context.enabled);
         context.window = self.context_window.map_or(context.window, |number| number.0);
         limits.translation = self.translation.unwrap_or(limits.translation);
+        limits.own_only = self.own_only.unwrap_or(limits.own_only);
         let rates = &mut limits.rates;
         for (rate, given) in [
             (&mut rates.requests_per_minute, self.requests_per_minute),
@@ -258,5 +263,6 @@ fn limits_json(limits: &KeyLimits) -> Value {
         "enable_context_management": limits.context.enabled,
         "context_window": limits.context.window,
         "translation": limits.translation.name(),
+        "own_only": limits.own_only,
     })
 }

@@ -42,6 +42,15 @@ pub(super) enum User {
         #[arg(value_parser = role)]
         role: Role,
     },
+    /// Say whether a user's own provider keys alone may serve the user's calls: what they cannot serve is refused, and
+    /// never paid in full.
+    OwnOnly {
+        /// The user.
+        name: String,
+        /// Whether they alone may.
+        #[arg(value_name = "BOOL", action = clap::ArgAction::Set)]
+        own_only: bool,
+    },
     /// List users with their balances.
     List,
     /// Refuse a user's calls from now on.
@@ -77,6 +86,10 @@ impl User {
             }
             Self::Role { name, role } => {
                 change(&management, &name, UserEdit { role: Some(role), ..UserEdit::default() }).await?;
+            }
+            Self::OwnOnly { name, own_only } => {
+                let edit = UserEdit { own_only: Some(own_only), ..UserEdit::default() };
+                change(&management, &name, edit).await?;
             }
             Self::List => {
                 let users = all(|window| management.users("", window)).await?;

@@ -78,6 +78,8 @@ impl Builder {
             part.users.iter().filter(|user| user.enabled).map(|user| user.id).collect();
         let admins: HashSet<UserId> =
             part.users.iter().filter(|user| user.role == Role::Admin).map(|user| user.id).collect();
+        let own_only: HashSet<UserId> =
+            part.users.iter().filter(|user| user.own_only).map(|user| user.id).collect();
         lend(&mut new, &lenders, &enabled);
         for key in part.api_keys {
             let meter = (!key.limits.is_empty()).then(|| meter(old, key.id, &used.keys));
@@ -91,8 +93,14 @@ impl Builder {
                 Some(account) => {
                     let own = new.own.get(&key.user).map(Arc::clone).unwrap_or_default();
                     let digest = key.sha256;
-                    let caller =
-                        Caller { price_rate: rate, own, admin, ..caller(key, Arc::clone(account), meter) };
+                    let own_only = key.limits.own_only || own_only.contains(&key.user);
+                    let caller = Caller {
+                        price_rate: rate,
+                        own,
+                        admin,
+                        own_only,
+                        ..caller(key, Arc::clone(account), meter)
+                    };
                     new.callers.insert(digest, Arc::new(caller));
                 }
                 None => drop(new.callers.remove(&key.sha256)),
@@ -278,6 +286,7 @@ fn caller(key: ApiKey, account: Arc<SharedAccount>, meter: Option<Arc<SharedMete
         expires_at: key.expires_at,
         admin: false,
         keep_bodies: key.keep_bodies,
+        own_only: key.limits.own_only,
         limited: limited(key.limits),
         restriction: None,
     }

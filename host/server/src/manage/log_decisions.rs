@@ -36,9 +36,9 @@ pub struct LogVerdict {
 /// How a credential was chosen.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LogChoice {
-    /// What sets it apart from the others: `only` where there was none, `owner` (the caller's own before lent ones before
-    /// the operator's), `conversation` that it began, `health` where the others' rest had just ended, `load`, `idle`, or
-    /// `policy` where none of these tells them apart.
+    /// What sets it apart from the others: `only` where there was none, `owner` (the caller's own before lent ones
+    /// before the operator's), `conversation` that it began, `health` where the others' rest had just ended, `load`,
+    /// `idle`, or `policy` where none of these tells them apart.
     pub because: &'static str,
     /// What the policy saw; only for admins.
     pub seen: Option<LogSeen>,

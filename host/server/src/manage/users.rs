@@ -34,6 +34,8 @@ pub struct UserRow {
     pub reserved: Micropoints,
     /// The least balance that a reservation may leave.
     pub floor: Micropoints,
+    /// Whether the user's own credentials alone may serve.
+    pub own_only: bool,
 }
 
 /// A user to add.
@@ -62,6 +64,8 @@ pub struct UserEdit {
     pub password: Option<Secret>,
     /// The least balance that a reservation may leave: 0, or a negative overdraft.
     pub floor: Option<Micropoints>,
+    /// Whether the user's own credentials alone may serve.
+    pub own_only: Option<bool>,
 }
 
 impl Management {
@@ -76,6 +80,7 @@ impl Management {
             floor: Some(new.floor).filter(|floor| *floor != Micropoints::ZERO),
             password: new.password,
             enabled: None,
+            own_only: None,
         };
         let change = checked(edit).await?;
         let id = self.store.catalogue.create_user(&new.name, now()).await.which(&new.name)?;
@@ -167,6 +172,7 @@ fn user_row(user: User, balances: &HashMap<UserId, Balance>) -> UserRow {
         balance: balance.map_or(Micropoints::ZERO, |balance| balance.posted),
         reserved: balance.map_or(Micropoints::ZERO, |balance| balance.pending),
         floor: balance.map_or(Micropoints::ZERO, |balance| balance.floor),
+        own_only: user.own_only,
     }
 }
 
@@ -179,7 +185,8 @@ async fn checked(edit: UserEdit) -> Result<UserChange, ManageError> {
         Some(password) => Some(hashed(password).await?),
         None => None,
     };
-    Ok(UserChange { enabled: edit.enabled, role: edit.role, floor: edit.floor, password })
+    let UserEdit { enabled, role, floor, own_only, .. } = edit;
+    Ok(UserChange { enabled, role, floor, own_only, password })
 }
 
 /// Hashes a password away from the threads that answer.

@@ -261,6 +261,9 @@ fn destination<'r>(
     })?;
     destination.tiers.retain(|tier| limit::model(caller, &tier.model).is_ok());
     limit::providers(caller, &mut destination)?;
+    if caller.own_only && !select::owners(&destination, directory, caller).own {
+        return Err(ProxyError::OwnOnly);
+    }
     if destination.tiers.is_empty() { Err(ProxyError::NoCredential) } else { Ok(destination) }
 }
 

@@ -61,7 +61,10 @@ impl ProxyError {
             Self::MissingKey | Self::InvalidKey => {
                 words(401, INVALID, Some("invalid_api_key"), "authentication_error", "UNAUTHENTICATED")
             }
-            Self::ProtocolNotAllowed | Self::ModelNotAllowed(_) | Self::ProviderNotAllowed => {
+            Self::ProtocolNotAllowed
+            | Self::ModelNotAllowed(_)
+            | Self::ProviderNotAllowed
+            | Self::OwnOnly => {
                 words(403, INVALID, Some("permission_denied"), "permission_error", "PERMISSION_DENIED")
             }
             Self::UnknownPath(_) => words(404, INVALID, Some("unknown_url"), "not_found_error", "NOT_FOUND"),
@@ -140,7 +143,8 @@ impl ProxyError {
             Self::UnknownModel(_)
             | Self::Unpriced { .. }
             | Self::ModelNotAllowed(_)
-            | Self::ProviderNotAllowed => Some("model"),
+            | Self::ProviderNotAllowed
+            | Self::OwnOnly => Some("model"),
             _ => None,
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum ProxyError {
     ModelNotAllowed(String),
     /// The API key may not use any provider of the model.
     ProviderNotAllowed,
+    /// The caller's own credentials alone may serve, and there is none for the model.
+    OwnOnly,
     /// The API key has reached one of its limits.
     LimitReached(Box<LimitReached>),
     /// Two API keys came along that are both valid: in these two places.
@@ -214,6 +216,10 @@ impl ProxyError {
             Self::InvalidKey => "The API key is not valid.".to_owned(),
             Self::ProtocolNotAllowed => "This API key may not be used in this protocol.".to_owned(),
             Self::ModelNotAllowed(model) => format!("This API key may not call the model `{model}`."),
+            Self::OwnOnly => {
+                "Only your own provider keys may serve this API key's calls, and none is for this model."
+                    .to_owned()
+            }
             Self::ProviderNotAllowed => "This API key may not use any provider of this model.".to_owned(),
             Self::LimitReached(reached) => limit_message(reached.refused.limit).to_owned(),
             Self::TwoKeys(one, other) => {

@@ -1,5 +1,5 @@
-//! What someone may call, and who would serve it, without a call: what the road would find at this moment, for those who
-//! set limits and for those who have to live within them.
+//! What someone may call, and who would serve it, without a call: what the road would find at this moment, for those
+//! who set limits and for those who have to live within them.
 
 use std::collections::BTreeMap;
 
@@ -232,7 +232,8 @@ fn credentials(
     let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
     let own = directory.own.get(&asker.user).map_or(&[][..], |own| own);
     for credential in directory.serving(asker.user, own) {
-        let allowed = asker.limits.allows_provider(&credential.provider);
+        let own_only = asker.limits.own_only && credential.owner != Owner::User;
+        let allowed = asker.limits.allows_provider(&credential.provider) && !own_only;
         if !allowed || target.upstream(credential).is_none() {
             continue;
         }

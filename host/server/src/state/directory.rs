@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_core::limits::Translation;
 use tollgate_core::price::{PriceRate, PriceSchedule};
+use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 
 use super::accounts::SharedAccount;
@@ -56,6 +57,8 @@ pub(crate) struct Caller {
     pub(crate) admin: bool,
     /// Whether the bodies of its calls are kept.
     pub(crate) keep_bodies: bool,
+    /// Whether the user's own credentials alone may serve, by the key or by the user.
+    pub(crate) own_only: bool,
     /// What the key may do, where it is limited at all.
     pub(crate) limited: Option<Limited>,
     /// The only credential that may serve: of a dry run that names one.
@@ -86,8 +89,20 @@ impl Caller {
             limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
         let own = stand_in.map(|other| Arc::clone(&other.own)).unwrap_or_default();
         let (price_rate, expires_at, keep_bodies) = (PriceRate::FULL, None, false);
-        let admin = true;
-        Self { user, api_key, account, price_rate, own, expires_at, admin, keep_bodies, limited, restriction }
+        let (admin, own_only) = (true, stand_in.is_some_and(|other| other.own_only));
+        Self {
+            user,
+            api_key,
+            account,
+            price_rate,
+            own,
+            expires_at,
+            admin,
+            keep_bodies,
+            own_only,
+            limited,
+            restriction,
+        }
     }
 }
 
@@ -131,7 +146,10 @@ impl Directory {
     pub(crate) fn credentials<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Credential>> {
         let asked = |id| caller.restriction.is_none_or(|only| only == id);
         let all = self.serving(caller.user, &caller.own);
-        all.filter(move |credential| caller.may_use(&credential.provider) && asked(credential.id))
+        let owned = |owner| !caller.own_only || owner == Owner::User;
+        all.filter(move |credential| {
+            caller.may_use(&credential.provider) && owned(credential.owner) && asked(credential.id)
+        })
     }
 
     /// Credentials that may serve a user who has these, whatever a key of theirs may do.

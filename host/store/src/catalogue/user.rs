@@ -22,6 +22,8 @@ pub struct User {
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Whether its own credentials alone may serve its calls.
+    pub own_only: bool,
 }
 
 /// Changes to a user; `None` leaves a field as it is.
@@ -35,6 +37,8 @@ pub struct UserChange {
     pub password: Option<String>,
     /// The least balance that holds may leave: 0, or a negative overdraft.
     pub floor: Option<Micropoints>,
+    /// Whether its own credentials alone may serve its calls.
+    pub own_only: Option<bool>,
 }
 
 impl UserChange {
@@ -52,6 +56,9 @@ impl UserChange {
         }
         if let Some(floor) = self.floor {
             detail.insert("floor".to_owned(), floor.to_string().into());
+        }
+        if let Some(own_only) = self.own_only {
+            detail.insert("own_only".to_owned(), own_only.into());
         }
         Value::Object(detail)
     }

@@ -24,7 +24,7 @@ use crate::sqlite::sums::sum;
 /// A condition follows.
 pub(crate) const COLUMNS: &str = "SELECT id, user_id, name, sha256, hint, enabled, created_at, expires_at, \
     protocols, providers, models, requests_per_minute, tokens_per_minute, tokens_per_day, concurrency, context_window, \
-    context_management, translation, keep_bodies FROM api_key";
+    context_management, translation, own_only, keep_bodies FROM api_key";
 
 /// What was used with keys; a condition follows.
 fn uses() -> String {
@@ -78,7 +78,8 @@ fn limits(row: &mut Row<'_>) -> Option<KeyLimits> {
     let window = number()?;
     let context = ContextLimit { window, enabled: row.get()? };
     let translation = row.get::<Option<&str>>()?.map_or(Some(Translation::default()), Translation::named)?;
-    Some(KeyLimits { protocols, providers, models, context, translation, rates })
+    let own_only = row.get()?;
+    Some(KeyLimits { protocols, providers, models, context, translation, own_only, rates })
 }
 
 fn words(row: &mut Row<'_>) -> Option<Vec<String>> {
@@ -105,8 +106,8 @@ fn numbers(limits: &KeyLimits) -> [Option<i64>; 5] {
 }
 
 const UPDATE_LIMITS: &str = "UPDATE api_key SET protocols = ?, providers = ?, models = ?, requests_per_minute = ?, \
-    tokens_per_minute = ?, tokens_per_day = ?, concurrency = ?, context_window = ?, context_management = ?, translation = ? \
-    WHERE id = ?";
+    tokens_per_minute = ?, tokens_per_day = ?, concurrency = ?, context_window = ?, context_management = ?, translation = ?, \
+    own_only = ? WHERE id = ?";
 
 async fn write_limits(
     connection: &mut SqliteConnection,
@@ -122,7 +123,8 @@ async fn write_limits(
     }
     let translation =
         Some(limits.translation.name()).filter(|_| limits.translation != Translation::default());
-    let query = query.bind(limits.context.enabled).bind(translation).bind(key.as_bytes().as_slice());
+    let query = query.bind(limits.context.enabled).bind(translation).bind(limits.own_only);
+    let query = query.bind(key.as_bytes().as_slice());
     query.execute(connection).await.doing("limiting an API key")?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::sqlite::row::{IN_LIST, Row, fields, list, readable, stored};
 
 /// A condition or a join follows.
 pub(crate) const COLUMNS: &str =
-    "SELECT users.id, users.name, users.enabled, users.role, users.created_at FROM users";
+    "SELECT users.id, users.name, users.enabled, users.role, users.created_at, users.own_only FROM users";
 
 pub(crate) fn user(row: &mut Row<'_>) -> Option<User> {
     Some(User {
@@ -26,6 +26,7 @@ pub(crate) fn user(row: &mut Row<'_>) -> Option<User> {
         enabled: row.get()?,
         role: Role::named(row.get()?)?,
         created_at: Timestamp::from_millis(row.u64()?),
+        own_only: row.get()?,
     })
 }
 
@@ -60,16 +61,17 @@ impl Users for Database {
     }
 
     async fn find_user(&self, name: &str) -> Result<User, StoreError> {
-        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE name = ?")
-            .bind(name)
-            .fetch_optional(self.pool())
-            .await
-            .doing("finding a user")?;
+        let row =
+            sqlx::query("SELECT id, name, enabled, role, created_at, own_only FROM users WHERE name = ?")
+                .bind(name)
+                .fetch_optional(self.pool())
+                .await
+                .doing("finding a user")?;
         fields("user", &row.ok_or(StoreError::NotFound("user"))?, user)
     }
 
     async fn user(&self, id: UserId) -> Result<User, StoreError> {
-        let row = sqlx::query("SELECT id, name, enabled, role, created_at FROM users WHERE id = ?")
+        let row = sqlx::query("SELECT id, name, enabled, role, created_at, own_only FROM users WHERE id = ?")
             .bind(id.as_bytes().as_slice())
             .fetch_optional(self.pool())
             .await
@@ -92,7 +94,7 @@ impl Users for Database {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<User>, StoreError> {
-        let query = "SELECT id, name, enabled, role, created_at FROM users \
+        let query = "SELECT id, name, enabled, role, created_at, own_only FROM users \
                      WHERE id > ? AND instr(lower(name), lower(?)) > 0 ORDER BY id LIMIT ?";
         let after = after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice());
         let rows = sqlx::query(query)
@@ -114,11 +116,12 @@ impl Users for Database {
         let admins = enabled_admins(&mut tx).await?;
         let done = sqlx::query(
             "UPDATE users SET enabled = COALESCE(?, enabled), role = COALESCE(?, role), \
-             password = COALESCE(?, password) WHERE id = ?",
+             password = COALESCE(?, password), own_only = COALESCE(?, own_only) WHERE id = ?",
         )
         .bind(change.enabled)
         .bind(change.role.map(Role::name))
         .bind(change.password.as_deref())
+        .bind(change.own_only)
         .bind(id.as_bytes().as_slice())
         .execute(&mut *tx)
         .await
@@ -152,7 +155,7 @@ impl Users for Database {
     }
 
     async fn password(&self, name: &str) -> Result<Option<(User, String)>, StoreError> {
-        let query = "SELECT id, name, enabled, role, created_at, password FROM users \
+        let query = "SELECT id, name, enabled, role, created_at, own_only, password FROM users \
                      WHERE name = ? AND enabled = 1 AND password IS NOT NULL";
         let row =
             sqlx::query(query).bind(name).fetch_optional(self.pool()).await.doing("reading a password")?;

@@ -42,6 +42,7 @@ fn limits() -> KeyLimits {
         models: vec!["gpt-*".to_owned(), "o3".to_owned()],
         context: ContextLimit { enabled: true, window: Some(5) },
         translation: Translation::Strict,
+        own_only: true,
         rates: RateLimits {
             requests_per_minute: Some(1),
             tokens_per_minute: Some(2),

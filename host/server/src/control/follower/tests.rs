@@ -193,7 +193,7 @@ impl Tables {
     fn put_user(&mut self, number: u32, enabled: bool) {
         let id = user(number);
         let (name, role, created_at) = (number.to_string(), Role::User, NOW);
-        self.users.insert(id, User { id, name, enabled, role, created_at });
+        self.users.insert(id, User { id, name, enabled, role, created_at, own_only: false });
         let fresh = Balance {
             user: id,
             posted: Micropoints::ZERO,

@@ -3,9 +3,9 @@
 //! Whole numbers are LEB128 varints, amounts zigzag before that; ids and digests are their own bytes; texts and byte
 //! strings follow their length, and what may be missing follows a byte that says whether it is there. The numbers for
 //! values of enums are in `code.rs`. Usage is a list of the classes that are not zero, by their own numbers, so that a
-//! new class needs no new layout. The byte that says whether an answer was streamed has two more bits: what was left out
-//! of the request, and what was decided about it, then end its record. Any other change of what is written here needs a new format in `frame.rs`, and
-//! a reader that still reads this one.
+//! new class needs no new layout. The byte that says whether an answer was streamed has two more bits: what was left
+//! out of the request, and what was decided about it, then end its record. Any other change of what is written here
+//! needs a new format in `frame.rs`, and a reader that still reads this one.
 
 use std::sync::Arc;
 
