@@ -78,6 +78,7 @@ POST /session/refresh anyone
 GET /requests owner
 GET /requests/export.csv owner
 GET /requests/export.jsonl owner
+GET /requests/latency owner
 GET /requests/sums owner
 GET /requests/tail owner
 GET /requests/{request} owner

@@ -310,6 +310,40 @@ async fn sums_of_a_filter_are_those_of_the_rows_that_it_lists() {
 }
 
 #[tokio::test]
+async fn times_are_told_by_provider_model_and_credential_and_over_time() {
+    let rig = with_calls().await;
+    let listed = get(&rig, "/requests").await["data"].as_array().expect("rows").clone();
+    for (by, member) in [("provider", "provider"), ("model", "model"), ("credential", "credential")] {
+        let paces = get(&rig, &format!("/requests/latency?by={by}&every=hour")).await;
+        let data = paces["data"].as_array().expect("rows");
+        assert_eq!(data.iter().filter_map(|row| row["requests"].as_u64()).sum::<u64>(), 4, "{by}: {paces}");
+        for row in data {
+            let name = if by == "credential" { &row["id"] } else { &row["name"] };
+            let mut times: Vec<u64> = listed
+                .iter()
+                .filter(|call| call[member] == *name)
+                .filter_map(|call| call["latency_ms"].as_u64())
+                .collect();
+            times.sort_unstable();
+            assert_eq!(json!(times.len()), row["requests"], "{row}");
+            assert_eq!(row["latency_ms"]["p99"].as_u64(), times.last().copied(), "{row}");
+            assert_eq!(
+                row["latency_ms"]["p50"].as_u64(),
+                times.get(times.len().div_ceil(2) - 1).copied(),
+                "{row}"
+            );
+            assert!(row["ttft_ms"]["p50"].is_u64(), "{row}");
+            assert!(row["at_ms"].as_u64().is_some_and(|at| at % 3_600_000 == 0), "{row}");
+        }
+    }
+    let all = get(&rig, "/requests/latency?user=bob").await;
+    assert_eq!((&all["data"][0]["requests"], &all["next_cursor"]), (&json!(1), &Value::Null));
+    let wrong = rig.admin("GET", "/management/v1/requests/latency?every=model").await;
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn an_export_holds_what_the_filter_lets_through() {
     let rig = with_calls().await;
     let export = async |target: &str| {

@@ -51,7 +51,8 @@ pub use log::RequestLog;
 pub use log::body::{Bodies, Body, KeptBodies};
 pub use log::ended::{Ended, EndedCall, EndedCalls};
 pub use log::filter::{
-    Expiry, RequestFilter, RequestPage, RequestPages, RequestSums, Requests, Retention, SumBy, SumLabel,
+    Expiry, Pace, Percentiles, RequestFilter, RequestPage, RequestPages, RequestSums, Requests, Retention,
+    SumBy, SumLabel,
 };
 pub use log::usage::{
     UsageAfter, UsageBy, UsageCounters, UsageLabel, UsageOf, UsageQuery, UsageRow, UsageSlice, UsageTable,

@@ -17,7 +17,9 @@ use super::error::Problem;
 use super::log_filter::{Filter, With};
 use super::reply::Reply;
 use super::usage::Amounts;
-use crate::manage::{self, LogCall, LogEntry, LogShape, RequestFilter, SumSlice, Used, Window};
+use crate::manage::{
+    self, LogCall, LogEntry, LogShape, Pace, Percentiles, RequestFilter, SumName, SumSlice, Used, Window,
+};
 
 /// What sums are told apart by.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,6 +28,60 @@ pub(super) struct Sliced {
     /// What rows are told apart by; without it there is one row.
     #[serde(default)]
     by: SumSlice,
+}
+
+/// What times are told apart by.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paced {
+    /// What rows are told apart by; without it they are of all calls.
+    #[serde(default)]
+    by: SumSlice,
+    /// Spans of time by which they are told apart too: `minute`, `hour` or `day` (UTC).
+    every: Option<SumSlice>,
+}
+
+/// How long the calls of one row took.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PaceRow {
+    /// What they have in common, as in the sums.
+    name: Option<String>,
+    /// The id of a user, a key or a credential.
+    id: Option<String>,
+    /// When the span of time began.
+    at_ms: Option<u64>,
+    /// Calls, refused ones too.
+    requests: u64,
+    /// Those that ended otherwise than with a whole answer.
+    failed: u64,
+    /// To the end.
+    latency_ms: Times,
+    /// To the first byte; null where none came.
+    ttft_ms: Option<Times>,
+}
+
+/// What so many of a hundred took at most, in milliseconds.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Times {
+    p50: u64,
+    p90: u64,
+    p95: u64,
+    p99: u64,
+}
+
+impl From<Percentiles> for Times {
+    fn from(Percentiles { p50, p90, p95, p99 }: Percentiles) -> Self {
+        Self { p50, p90, p95, p99 }
+    }
+}
+
+/// How long calls took.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Paces {
+    /// A row for each name and span of time.
+    data: Vec<PaceRow>,
+    /// Where they go on, as `cursor`: not null where there are more calls than are looked at at once.
+    next_cursor: Option<String>,
 }
 
 /// The calls of one row, added up.
@@ -77,6 +133,24 @@ pub(super) async fn sums(ask: Ask<Nothing, With<Sliced>>) -> Result<Sums, Proble
         used: used.into(),
     });
     Ok(Sums { data: data.collect(), total: (&total).into(), next_cursor: next.map(|next| next.to_string()) })
+}
+
+/// `GET /management/v1/requests/latency`
+pub(super) async fn latency(ask: Ask<Nothing, With<Paced>>) -> Result<Paces, Problem> {
+    let With { filter, other: Paced { by, every } } = ask.query;
+    let filter = filter.read(&ask.caller).await?;
+    let reader = ask.caller.actor.reader()?;
+    let (rows, next) = ask.caller.management.log_paces(&filter, by, every, reader).await?;
+    let row = |(label, pace): (SumName, Pace)| PaceRow {
+        name: label.name,
+        id: label.id,
+        at_ms: label.at.or(pace.of.1).map(Timestamp::millis),
+        requests: pace.requests,
+        failed: pace.failed,
+        latency_ms: pace.latency.into(),
+        ttft_ms: pace.ttft.map(Into::into),
+    };
+    Ok(Paces { data: rows.into_iter().map(row).collect(), next_cursor: next.map(|next| next.to_string()) })
 }
 
 /// `GET /management/v1/requests/{request}`

@@ -122,6 +122,7 @@ fn records() -> Vec<Route> {
         route(GET,    Owner,  "/requests",       requests::list,    "Lists calls, newest first."),
         route(GET,    Owner,  "/requests/tail",  tail::tail,        "Tells of calls as they end, as events: `call` with a row of the list, `skipped` with how many were not told."),
         route(GET,    Owner,  "/requests/sums",  requests::sums,    "Adds calls up: those that a filter lets through, the newest of them where there are many."),
+        route(GET,    Owner,  "/requests/latency", requests::latency, "Tells how long calls took, to the first byte and to the end: by provider, model and the like, and over time."),
         route(GET,    Owner,  "/requests/export.jsonl", requests::export_jsonl, "Exports calls, newest first, one JSON object a line."),
         route(GET,    Owner,  "/requests/export.csv", requests::export_csv, "Exports calls, newest first, as values between commas."),
         route(GET,    Owner,  "/requests/{request}", requests::show, "Shows a call with its attempts."),

@@ -96,8 +96,8 @@ impl Watch {
     /// switched off, or removed.
     fn credentials(&mut self, text: &mut Vec<u8>) {
         let (directory, at) = (self.admin.shared.directory.load(), now());
-        let owner = |id| directory.owners.get(id).copied();
-        let mine = |id: &CredentialId| self.whose.is_none_or(|user| owner(id) == Some(user));
+        let whose = self.whose;
+        let mine = |id| whose.is_none_or(|user| directory.owners.get(id) == Some(&user));
         let mut gone = std::mem::take(&mut self.known.credentials);
         let (mut told, mut untold) = (0, 0);
         for credential in directory.all().filter(|credential| mine(&credential.id)) {

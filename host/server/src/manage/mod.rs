@@ -60,7 +60,7 @@ pub use self::lending::{CONSENT_TEXT, CONSENT_VERSION, LentUse};
 pub use self::log_decisions::{LogChoice, LogDecisions, LogHold, LogOther, LogSeen, LogVerdict};
 pub(crate) use self::log_names::LogNames;
 pub use self::log_names::LogReader;
-pub use self::log_sums::{LogSums, SumName, SumSlice};
+pub use self::log_sums::{LogPaces, LogSums, Pace, Percentiles, SumName, SumSlice};
 pub use self::model_routes::RouteRow;
 pub use self::page::{Page, Window};
 pub(crate) use self::plugin_events::PluginEvent;

@@ -108,7 +108,7 @@ pub enum SumBy {
 }
 
 /// What the records of one row have in common; [`SumLabel::None`] where they have nothing of the kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SumLabel {
     /// Nothing.
     None,
@@ -127,6 +127,44 @@ pub struct RequestSums {
     pub rows: Vec<(SumLabel, Used)>,
     /// Where the sums go on ([`RequestFilter::before`]), where there were more records than are looked at at once.
     pub next: Option<RequestId>,
+}
+
+/// How long some records took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// What they have in common, and when the span of time began, where they are told apart by that too.
+    pub of: (SumLabel, Option<Timestamp>),
+    /// How many there are.
+    pub requests: u64,
+    /// Those that ended without a whole answer.
+    pub failed: u64,
+    /// To the end.
+    pub latency: Percentiles,
+    /// To the first byte; `None` where none came.
+    pub ttft: Option<Percentiles>,
+}
+
+/// What so many of a hundred took at most, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percentiles {
+    /// Half of them.
+    pub p50: u64,
+    /// Nine of ten.
+    pub p90: u64,
+    /// Nineteen of twenty.
+    pub p95: u64,
+    /// All but one of a hundred.
+    pub p99: u64,
+}
+
+impl Percentiles {
+    /// Those of some times, by the nearest rank; `None` for none.
+    #[must_use]
+    pub fn of(mut times: Vec<u64>) -> Option<Self> {
+        times.sort_unstable();
+        let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied();
+        Some(Self { p50: at(50)?, p90: at(90)?, p95: at(95)?, p99: at(99)? })
+    }
 }
 
 /// Records, receipts, attempts and plugin events.
@@ -191,6 +229,18 @@ pub trait RequestPages: Send + Sync {
     /// # Errors
     /// When the database fails or holds a damaged row.
     async fn request_sums(&self, filter: &RequestFilter, by: SumBy) -> Result<RequestSums, StoreError>;
+
+    /// How long the newest records took that a filter lets through: by what they have in common, and by spans of time
+    /// where `every` is one. The second value is where they go on.
+    ///
+    /// # Errors
+    /// As for the sums.
+    async fn request_paces(
+        &self,
+        filter: &RequestFilter,
+        by: SumBy,
+        every: Option<SumBy>,
+    ) -> Result<(Vec<Pace>, Option<RequestId>), StoreError>;
 }
 
 /// Records that may be removed.
@@ -207,4 +257,22 @@ pub trait Expiry: Send + Sync {
     /// # Errors
     /// When the database fails; then nothing is removed.
     async fn remove_records(&self, last: RequestId) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Percentiles;
+
+    #[test]
+    fn a_percentile_is_the_time_that_so_many_took_at_most() {
+        let check = |times: &[u64], expected: [u64; 4]| {
+            let Percentiles { p50, p90, p95, p99 } = Percentiles::of(times.to_vec()).unwrap();
+            assert_eq!([p50, p90, p95, p99], expected, "{times:?}");
+        };
+        assert_eq!(Percentiles::of(Vec::new()), None);
+        check(&[7], [7; 4]);
+        check(&[9, 1], [1, 9, 9, 9]);
+        check(&Vec::from_iter((1..=100).rev()), [50, 90, 95, 99]);
+        check(&Vec::from_iter(1..=200), [100, 180, 190, 198]);
+    }
 }

@@ -15,7 +15,7 @@ use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::log::filter::{RequestFilter, RequestPage, RequestPages, RequestSums, SumBy};
+use crate::log::filter::{Pace, RequestFilter, RequestPage, RequestPages, RequestSums, SumBy};
 use crate::sqlite::amounts::tokens_of_record;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
@@ -110,6 +110,16 @@ impl RequestPages for Database {
     async fn request_sums(&self, filter: &RequestFilter, by: SumBy) -> Result<RequestSums, StoreError> {
         let (found, next) = self.found(filter, SUMMED_MAX).await?;
         Ok(RequestSums { rows: self.summed(&found, by).await?, next })
+    }
+
+    async fn request_paces(
+        &self,
+        filter: &RequestFilter,
+        by: SumBy,
+        every: Option<SumBy>,
+    ) -> Result<(Vec<Pace>, Option<RequestId>), StoreError> {
+        let (found, next) = self.found(filter, SUMMED_MAX).await?;
+        Ok((self.paces(&found, by, every).await?, next))
     }
 }
 

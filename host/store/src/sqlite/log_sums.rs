@@ -1,6 +1,8 @@
 //! Sums of the request log: of the records that a filter found, whatever it was. What is asked of all records of a day
 //! or a year, the usage counters answer (`usage.rs`).
 
+use std::collections::BTreeMap;
+
 use sqlx::AssertSqlSafe;
 use tollgate_core::id::RequestId;
 use tollgate_core::points::Micropoints;
@@ -8,7 +10,7 @@ use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_core::usage::{Class, Usage};
 
 use crate::error::StoreError;
-use crate::log::filter::{SumBy, SumLabel};
+use crate::log::filter::{Pace, Percentiles, SumBy, SumLabel};
 use crate::log::usage::Used;
 use crate::sqlite::error::Doing;
 use crate::sqlite::open::Database;
@@ -91,6 +93,54 @@ impl Database {
             }
         }
         Ok(rows)
+    }
+}
+
+/// What some records took.
+#[derive(Default)]
+struct Times {
+    requests: u64,
+    failed: u64,
+    latency: Vec<u64>,
+    ttft: Vec<u64>,
+}
+
+impl Database {
+    /// How long these records took, in the order of their labels.
+    pub(crate) async fn paces(
+        &self,
+        found: &[RequestId],
+        by: SumBy,
+        every: Option<SumBy>,
+    ) -> Result<Vec<Pace>, StoreError> {
+        let (label, span) = (by.label(), every.map_or_else(|| "NULL".to_owned(), SumBy::label));
+        let query = format!(
+            "SELECT {label}, {span}, outcome NOT IN ('ok', 'empty'), latency_ms, ttft_ms \
+             FROM request_record WHERE request {IN_LIST}"
+        );
+        let found = list(found.iter().map(RequestId::as_bytes));
+        let rows = sqlx::query(AssertSqlSafe(query)).bind(found).fetch_all(self.pool()).await;
+        let mut times: BTreeMap<(SumLabel, Option<Timestamp>), Times> = BTreeMap::new();
+        for row in &rows.doing(DOING)? {
+            let read = |row: &mut Row<'_>| {
+                let of =
+                    (by.read(row)?, row.get::<Option<i64>>()?.map(|at| Timestamp::from_millis(loaded(at))));
+                let (failed, latency) = (row.get::<bool>()?, row.u64()?);
+                Some((of, failed, latency, row.get::<Option<i64>>()?.map(loaded)))
+            };
+            let (of, failed, latency, ttft) = fields("record", row, read)?;
+            let times = times.entry(of).or_default();
+            times.requests += 1;
+            times.failed += u64::from(failed);
+            times.latency.push(latency);
+            times.ttft.extend(ttft);
+        }
+        let pace = |(of, times): (_, Times)| {
+            let Times { requests, failed, latency, ttft } = times;
+            let latency = Percentiles::of(latency)?;
+            Some(Pace { of, requests, failed, latency, ttft: Percentiles::of(ttft) })
+        };
+        Ok(times.into_iter().filter_map(pace).collect())
     }
 }
 
