@@ -42,7 +42,7 @@ async fn what_is_told_of_a_key_is_what_the_road_does_with_its_calls() {
         json!({"models": ["gpt-4o*", "claude-*"], "providers": ["openai"], "protocols": ["openai-chat"]});
     let made = ask(&rig, "POST", "/keys", &alice, &json!({"name": "narrow", "limits": limits})).await.json();
     let (id, key) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
-    let models = ["gpt-4o", "gpt-4o-mini", "claude-opus-4-5", "o3", "gemini-2.5-pro", "gpt-4o-none"];
+    let models = ["gpt-4o", "gpt-4o-mini", "claude-opus-5", "o3", "gemini-2.5-pro", "gpt-4o-none"];
     let query = models.map(|model| format!("&model={model}")).concat();
     let told = may(&rig, rig.admin_secret(), &format!("key={id}{query}")).await;
     assert_eq!(told.len(), models.len());
@@ -64,7 +64,7 @@ async fn what_is_told_of_a_key_is_what_the_road_does_with_its_calls() {
     }
     let of = |name: &str| told.iter().find(|model| model["model"] == json!(name)).expect("a model");
     assert_eq!(of("o3")["why_not"], json!("model-not-allowed"));
-    assert_eq!(of("claude-opus-4-5")["why_not"], json!("provider-not-allowed"));
+    assert_eq!(of("claude-opus-5")["why_not"], json!("provider-not-allowed"));
     assert_eq!(of("gpt-4o-none")["why_not"], json!("unknown-model"));
     let place = &of("gpt-4o")["places"][0];
     assert_eq!(

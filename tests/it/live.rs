@@ -182,8 +182,7 @@ async fn what_happens_to_components_and_to_the_file_is_for_admins() {
     std::fs::write(dir.join("discount-points.wasm"), b"no component").expect("a file");
     let reload = Request::new("POST", "/management/v1/plugins/reload").bearer(rig.admin_secret());
     assert_eq!(client::call(rig.admin_addr(), &reload).await.status, 422);
-    let told = admins.until("component", |events| !events.is_empty()).await;
-    assert_eq!(told[0]["event"], json!("refused"), "{told:?}");
+    admins.until("component", |events| events.iter().any(|event| event["event"] == json!("refused"))).await;
     chat(&rig, "bob", "gpt-4o").await;
     drop(admins);
     let rest = tokio::join!(bobs.0.body(), rig.stop()).0.expect("an orderly end");

@@ -46,7 +46,7 @@ async fn a_key_that_wants_it_so_is_never_served_by_anothers_credential() {
     patiently("the key to be known", known).await;
     assert!(sent(&rig).iter().all(|key| key == "Bearer alices-own"), "{:?}", sent(&rig));
     // No credential of hers is for Anthropic: the operator's is not asked.
-    let refused = chat(&rig, key.expose(), "claude-opus-4-5").await;
+    let refused = chat(&rig, key.expose(), "claude-opus-5").await;
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert!(refused.text().contains("own provider keys"), "{}", refused.text());
     // Hers meets a limit: the call fails, and costs nothing, where another key of hers would have gone on.
@@ -81,12 +81,12 @@ async fn a_user_chooses_it_for_all_of_their_keys_and_takes_it_back() {
         let request = if body.is_null() { request } else { request.body(body.to_string()) };
         client::call(rig.admin_addr(), &request).await.json()
     };
-    let claude = async || chat(&rig, rig.key("alice"), "claude-opus-4-5").await.status;
+    let claude = async || chat(&rig, rig.key("alice"), "claude-opus-5").await.status;
     assert_eq!(claude().await, 200);
     assert_eq!(ask("PUT", "/me/own-only", json!({"own_only": true})).await["own_only"], json!(true));
     assert_eq!(ask("GET", "/me", Value::Null).await["own_only"], json!(true));
     patiently("the choice to be in force", async { while claude().await != 403 {} }).await;
-    let may = ask("GET", "/keys/dry-run?model=claude-opus-4-5&model=gpt-4o", Value::Null).await;
+    let may = ask("GET", "/keys/dry-run?model=claude-opus-5&model=gpt-4o", Value::Null).await;
     assert_eq!(
         (&may["data"][0]["served"], &may["data"][1]["served"]),
         (&json!(false), &json!(true)),

@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod audio;
 pub mod ceiling;
 pub mod context;
+pub mod decisions;
 pub mod ending;
 pub mod eventstream;
 pub mod failure;

@@ -18,7 +18,7 @@ use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Ledger, Store, StoreError, Writer};
 
-use crate::admin::{self, Admin, Clients, House, OpenStreams};
+use crate::admin::{self, Admin, Clients, House};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
@@ -201,12 +201,10 @@ impl Gateway {
             logins: opened.logins,
             boot: *RequestId::new(clock::now(), clock::random()).as_bytes(),
             clients: visits,
-            house: House { clients: clients_at(&shared.settings, address), demo: options.demo },
-            streams: OpenStreams::default(),
+            house: House::new(clients_at(&shared.settings, address), options.demo),
             ready: AtomicBool::new(true),
         });
-        let path = options.config_path.filter(|_| !options.demo);
-        let config_watch = path.map(|path| followed(Arc::clone(&shared), path, looks));
+        let config_watch = followed(&shared, options.config_path.filter(|_| !options.demo), looks);
         let (stop, stopping) = watch::channel(false);
         let (end_control, control_ending) = watch::channel(false);
         let tasks = Control {
@@ -220,8 +218,8 @@ impl Gateway {
             certificates,
             end: control_ending,
         };
-        let control = spawn("control", move || tasks.run(&control, admin_door));
-        let control = control.map_err(StartError::Thread)?;
+        let control =
+            spawn("control", move || tasks.run(&control, admin_door)).map_err(StartError::Thread)?;
         let workers = start_workers(clients, &shared, &stopping).map_err(StartError::Thread)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
@@ -385,10 +383,11 @@ fn open(
 }
 
 /// Who follows the configuration file, from what it holds now.
-fn followed(shared: Arc<Shared>, path: PathBuf, looks: mpsc::Receiver<Look>) -> ConfigWatch {
+fn followed(shared: &Arc<Shared>, path: Option<PathBuf>, looks: mpsc::Receiver<Look>) -> Option<ConfigWatch> {
+    let path = path?;
     let known = file::read(&path, FILE_BYTES_MAX).unwrap_or_default();
     let in_force = Config::parse(&path, &known).map(|(_, written)| written).unwrap_or_default();
-    ConfigWatch { shared, path, known: Some(known), in_force, looks }
+    Some(ConfigWatch { shared: Arc::clone(shared), path, known: Some(known), in_force, looks })
 }
 
 fn url(tls: Option<&Tls>, address: SocketAddr) -> String {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::decisions::Decisions;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, TransferId, UserId};
 use tollgate_core::ledger::Settlement;
@@ -10,8 +11,6 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
-
-use crate::decisions::Decisions;
 
 /// A SHA-256.
 pub type Digest = [u8; 32];

@@ -9,7 +9,6 @@
 //! only place that names SQLite: start with `sqlite/migrations/0001_initial.sql`.
 
 mod catalogue;
-mod decisions;
 mod entry;
 mod error;
 mod feed;
@@ -36,7 +35,6 @@ pub use catalogue::price::{NewPrices, Payers, PriceRates, PriceVersion, Prices};
 pub use catalogue::sealing::Sealing;
 pub use catalogue::setting::Settings;
 pub use catalogue::user::{User, UserChange, Users};
-pub use decisions::{Because, Choice, Decisions, Held, Screened, Verdict};
 pub use entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 pub use error::{StoreError, WriteError};
 pub use feed::{Change, Changed, Feed, News, Part, Wanted};

@@ -39,7 +39,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// How many streams are open, by whose they are: `None` for admins and the admin secret.
 #[derive(Debug, Default)]
-pub(crate) struct OpenStreams(Arc<Mutex<HashMap<Option<UserId>, usize>>>);
+pub(super) struct OpenStreams(Arc<Mutex<HashMap<Option<UserId>, usize>>>);
 
 /// One of them.
 struct Place {
@@ -108,7 +108,7 @@ impl Events {
     /// # Errors
     /// 429 where they have as many streams open as they may, and 401 for somebody who has not said who they are.
     pub(super) fn of(admin: &Arc<Admin>, actor: &Actor, source: impl Source) -> Result<Self, Problem> {
-        let place = admin.streams.place(actor.scope()?)?;
+        let place = admin.house.streams.place(actor.scope()?)?;
         let mut beat = interval(LOOK);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (admin, actor, looks, spoke) = (Arc::clone(admin), actor.clone(), 0, Instant::now());

@@ -58,7 +58,7 @@ use tollgate_runtime::{Choice, ComponentState, Source};
 pub(crate) use self::about::Clients;
 use self::answer::bytes;
 pub(crate) use self::answer::{Answer, Body};
-pub(crate) use self::events::OpenStreams;
+use self::events::OpenStreams;
 pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
 use crate::config::client_address;
@@ -74,6 +74,15 @@ pub(crate) struct House {
     pub(crate) clients: Clients,
     /// Whether providers are simulated.
     pub(crate) demo: bool,
+    /// Streams of events that are open.
+    streams: OpenStreams,
+}
+
+impl House {
+    /// At the start.
+    pub(crate) fn new(clients: Clients, demo: bool) -> Self {
+        Self { clients, demo, streams: OpenStreams::default() }
+    }
 }
 
 /// What the admin listener answers from.
@@ -90,8 +99,6 @@ pub(crate) struct Admin {
     pub(crate) clients: mpsc::Sender<DuplexStream>,
     /// What is known of the house from its start on.
     pub(crate) house: House,
-    /// Streams of events that are open.
-    pub(crate) streams: OpenStreams,
     /// Whether clients are being served: false while starting and while draining.
     pub(crate) ready: AtomicBool,
 }

@@ -32,7 +32,9 @@ use http::Method;
 
 use super::route::{Access, Route, route};
 use super::{
-    about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models, platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users, watch,
+    about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models,
+    platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
+    watch,
 };
 
 /// What all paths begin with.

@@ -3,8 +3,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tollgate_core::decisions::{Choice, Decisions, Held, Screened, Verdict};
 use tollgate_core::id::CredentialId;
-use tollgate_store::{Choice, Decisions, Held, RequestRecord, Screened, Verdict};
+use tollgate_store::RequestRecord;
 
 use super::log_names::{LogNames, LogReader};
 
@@ -83,11 +84,6 @@ pub struct LogHold {
     pub output_tokens: u64,
     /// Whose price: the `model`'s own, or the `default` of its provider.
     pub price: &'static str,
-}
-
-/// The credentials that a record's decisions name.
-pub(super) fn others(record: &RequestRecord) -> impl Iterator<Item = CredentialId> {
-    record.decisions.choice.into_iter().flat_map(|choice| choice.others).flatten()
 }
 
 impl LogDecisions {

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use tollgate_core::id::{ApiKeyId, CredentialId, UserId};
 use tollgate_store::{Attempt, RequestRecord};
 
-use super::{LogEntry, ManageError, Management, log_decisions};
+use super::{LogEntry, ManageError, Management};
 
 /// Who reads the request log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,11 @@ impl LogReader {
             Self::User(user) => owner == Some(user),
         }
     }
+}
+
+/// The credentials that a record's decisions name.
+fn others(record: &RequestRecord) -> impl Iterator<Item = CredentialId> {
+    record.decisions.choice.into_iter().flat_map(|choice| choice.others).flatten()
 }
 
 /// What the users, keys and credentials of some records are called, so far as their reader may know.
@@ -103,7 +108,7 @@ impl Management {
     ) -> Result<LogNames, ManageError> {
         let mut names = LogNames::new(reader);
         let tried = attempts.iter().map(|attempt| attempt.credential);
-        let others = records.iter().flat_map(log_decisions::others);
+        let others = records.iter().flat_map(others);
         self.learn_names(&mut names, Unnamed::of(records, tried.chain(others))).await?;
         Ok(names)
     }

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_core::decisions::Screened;
 use tollgate_core::hold::Quote;
 use tollgate_core::line::{plain, shortened};
 use tollgate_core::points::Micropoints;
 use tollgate_core::price::{ModelPrice, PriceRate, rounded_up};
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Kind, Pricing};
-use tollgate_store::Screened;
 
 use super::error::ProxyError;
 use super::extras::Extras;
@@ -108,11 +108,11 @@ fn decide<'r>(
     let (tier, target) = destination.first().ok_or(ProxyError::NoCredential)?;
     let (model, priced) = (Arc::clone(&tier.model), Priced::of(request, directory, target));
     let price_version = priced.as_ref().map(|priced| priced.version);
-    let refused = |error, filter_hash, screened| Refusal {
+    let refused = |error, filter_hash: Option<_>, screened| Refusal {
         error,
         model: Some(Arc::clone(&model)),
         price_version,
-        filter_hash,
+        filter_hash: filter_hash.map(Box::new),
         screened,
     };
     let screened = filter::screen(request.screen(), inbound)

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tollgate_core::decisions::{Screened, Verdict as Word};
 use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Action, Direction, Filter, Found, OnError, Trigger, Verdict};
-use tollgate_store::{Screened, Verdict as Word};
 
 use super::error::ProxyError;
 use super::mark;

@@ -83,11 +83,11 @@ use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
 use tokio::time::Instant;
+use tollgate_core::decisions::Screened;
 use tollgate_core::id::RequestId;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::Choice;
-use tollgate_store::Screened;
 
 pub(crate) use self::relay::Outgoing;
 pub(crate) use self::session::Switched;

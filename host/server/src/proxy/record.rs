@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_core::decisions::{Decisions, Held};
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
 use tollgate_core::usage::{Class, Usage};
-use tollgate_store::{Attempt, Borrowed, Components, Decisions, Entry, Held, RequestRecord};
+use tollgate_store::{Attempt, Borrowed, Components, Entry, RequestRecord};
 
 use super::request::Hold;
 use super::select::Lease;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_store::Screened;
+use tollgate_core::decisions::Screened;
 
 use super::error::ProxyError;
 use super::filter::TextHash;
@@ -14,7 +14,7 @@ use super::ticket;
 /// Ends a request that is not sent: `asked` is the model that it named.
 pub(super) fn refuse(lane: &Lane, request: Request, asked: &str, refusal: Refusal) -> ProxyError {
     let Refusal { error, model, price_version, filter_hash, screened } = refusal;
-    let request = Request { screened, ..request };
+    let (request, filter_hash) = (Request { screened, ..request }, filter_hash.map(|hash| *hash));
     let model = model.unwrap_or_else(|| asked.into());
     let refused = Refused { request, model, price_version, filter_hash, error: error.clone() };
     ticket::refuse(&lane.endings, refused);
@@ -26,7 +26,7 @@ pub(super) struct Refusal {
     pub(super) error: ProxyError,
     pub(super) model: Option<Arc<str>>,
     pub(super) price_version: Option<u64>,
-    pub(super) filter_hash: Option<TextHash>,
+    pub(super) filter_hash: Option<Box<TextHash>>,
     /// What the filter said of it.
     pub(super) screened: Screened,
 }

@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tollgate_core::decisions::Screened;
 use tollgate_core::hold::Quote;
 use tollgate_core::id::RequestId;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
 use tollgate_runtime::Policies;
-use tollgate_store::Screened;
 
 use super::counted::Counted;
 use super::dialect::ErrorDialect;

@@ -5,12 +5,12 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tollgate_core::decisions::{Because, Choice};
 use tollgate_core::health::{Among, Asked, Call};
 use tollgate_core::id::CredentialId;
 use tollgate_core::protocol::Owner;
 use tollgate_core::time::Timestamp;
 use tollgate_runtime::{Candidate, Health, OnError, SelectRequest, Selector};
-use tollgate_store::{Because, Choice};
 
 use super::error::ProxyError;
 use super::request::Request;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
+use tollgate_core::decisions::Decisions;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::outcome::Outcome;
@@ -12,7 +13,6 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Quality, ServiceTier, Usage};
 
-use crate::decisions::Decisions;
 use crate::entry::{Attempt, Components, Digest, PluginEvent, RequestRecord};
 use crate::error::StoreError;
 use crate::log::filter::{RequestFilter, RequestPages, Requests};

@@ -148,11 +148,12 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     all.insert(route.success().as_str().to_owned(), success);
     let takes = (route.shape.body)(generator).is_some();
+    let logs_in = matches!(route.path, "/login" | "/refresh") || route.path.starts_with("/session/");
     let asks = takes || (route.shape.query)(generator).is_some();
     let kept_out = matches!(route.access, Access::Me | Access::Admin);
     let failures = [
         ("400", asks || route.creates),
-        ("401", route.access != Access::Anyone || route.path == "/login" || route.path == "/refresh"),
+        ("401", route.access != Access::Anyone || logs_in),
         ("403", kept_out || (takes && route.access == Access::Owner)),
         ("404", route.params().next().is_some() || takes),
         ("409", route.action.is_some()),

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::decisions::Decisions;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::points::Micropoints;
@@ -16,7 +17,6 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, ServiceTier, Usage};
 
 use super::code::{Coded, EntryKind};
-use crate::decisions::Decisions;
 use crate::entry::{Attempt, Borrowed, Components, Digest, Entry, PluginEvent, RequestRecord};
 
 /// A number of no class, in the list of a usage's classes: the service tier follows, where it is not the standard one.

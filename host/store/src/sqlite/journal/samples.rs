@@ -1,6 +1,7 @@
 //! One entry of every kind, and every value of every enum that an entry may hold: what the golden bytes were made of.
 
 use proptest::prelude::*;
+use tollgate_core::decisions::{Choice, Decisions, Held};
 use tollgate_core::failure::FailureClass;
 use tollgate_core::id::{ApiKeyId, CredentialId, RequestId, UserId};
 use tollgate_core::ledger::Settlement;
@@ -10,7 +11,6 @@ use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality, ServiceTier, Usage};
 
-use crate::decisions::{Choice, Decisions, Held};
 use crate::entry::{Attempt, Borrowed, Components, Entry, PluginEvent, RequestRecord};
 
 const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);

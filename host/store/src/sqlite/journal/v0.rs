@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer};
 
+use tollgate_core::decisions::Decisions;
 use tollgate_core::failure::FailureClass;
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
@@ -14,7 +15,6 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Quality};
 
 use super::bytes::EntryError;
-use crate::decisions::Decisions;
 use crate::entry::{self, Borrowed, Components, PluginEvent};
 
 /// Reads an entry of 0.1.0.

@@ -2,7 +2,7 @@
 //! without anything on the heap, so that the road pays nothing to carry it; what it means in words is said where it is
 //! shown.
 
-use tollgate_core::id::CredentialId;
+use crate::id::CredentialId;
 
 /// Other candidates that are named.
 const OTHERS: usize = 3;
@@ -148,14 +148,15 @@ pub struct Held {
 
 /// Decisions as bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Packed {
+pub struct Packed {
     bytes: [u8; PACKED_MAX],
     length: usize,
 }
 
 impl Packed {
     /// The bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
@@ -188,7 +189,8 @@ impl Decisions {
     }
 
     /// As bytes: a layout, then whole numbers (LEB128) in a fixed order, then ids.
-    pub(crate) fn packed(&self) -> Packed {
+    #[must_use]
+    pub fn packed(&self) -> Packed {
         let mut out = Packed { bytes: [0; PACKED_MAX], length: 0 };
         out.push(LAYOUT);
         let Self { screened, stand_in, choice, held } = self;
@@ -218,7 +220,8 @@ impl Decisions {
     }
 
     /// The reverse of [`Decisions::packed`]; `None` for what that never makes.
-    pub(crate) fn unpacked(bytes: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn unpacked(bytes: &[u8]) -> Option<Self> {
         let (&LAYOUT, rest) = bytes.split_first()? else { return None };
         let mut from = Unpacking(rest);
         let screened = Screened {
@@ -297,7 +300,7 @@ impl Unpacking<'_> {
 #[cfg(test)]
 mod tests {
     use super::{Because, Choice, Decisions, Held, OTHERS, PACKED_MAX, Screened, Verdict};
-    use tollgate_core::id::CredentialId;
+    use crate::id::CredentialId;
 
     fn dearest() -> Decisions {
         Decisions {

@@ -1,2 +1,0 @@
--- What was decided about a request on its way, in the bytes of `decisions.rs`; NULL for records that are older.
-ALTER TABLE request_record ADD COLUMN decisions BLOB;
