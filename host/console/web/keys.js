@@ -14,7 +14,7 @@ export const enabled = () => localStorage.getItem('keys') !== 'off';
 export function keys(event, view, redraw) {
   const at = /** @type {Element} */ (event.target);
   if (event.ctrlKey || event.metaKey || event.altKey || !enabled()) return;
-  if (at.closest('input, textarea, select, dialog')) return;
+  if (at.closest('input, textarea, select') || document.querySelector('dialog[open]')) return;
   const going = help.going;
   help.going = false;
   if (going) {

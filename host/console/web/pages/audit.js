@@ -46,7 +46,7 @@ export function open(page) {
     const values = filter();
     return [
       h('div', { class: 'head' }, h('h1', null, t('page.audit'))),
-      filterBar({ parts: FILTER(), values, id: 'audit', set: (next) => go(['audit'], next, true) }),
+      filterBar({ parts: FILTER(), values, id: 'audit', set: (next) => go(['audit'], next) }),
       h(
         'div',
         { class: row ? 'split open' : 'split' },

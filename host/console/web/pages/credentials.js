@@ -122,12 +122,7 @@ export function open(page) {
       storageWarning(about(), 'page'),
       problem(house.error, house.load),
       problem(now.error),
-      filterBar({
-        parts: FILTER(),
-        values: filter(),
-        id: 'credentials',
-        set: (values) => go(['credentials'], values, true),
-      }),
+      filterBar({ parts: FILTER(), values: filter(), id: 'credentials', set: (values) => go(['credentials'], values) }),
       h(
         'div',
         { class: row ? 'split open' : 'split' },

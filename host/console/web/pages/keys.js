@@ -93,7 +93,7 @@ export function open(page) {
         parts: FILTER(),
         values: filterOf(query, FILTER()),
         id: 'keys',
-        set: (values) => go(['keys'], values, true),
+        set: (values) => go(['keys'], values),
       }),
       problem(now.error),
       h(

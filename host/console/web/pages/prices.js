@@ -96,7 +96,7 @@ export function open(page) {
     h('p', { class: 'muted' }, t('prices.unit')),
     h(
       'div',
-      { class: path[1] ? 'split open' : 'split' },
+      { class: path[1] ? 'split open even' : 'split' },
       h(
         'div',
         { key: 'list' },

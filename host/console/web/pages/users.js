@@ -12,8 +12,8 @@ import { filterBar, filterOf } from '../parts/filter.js';
 import { draft, field, form } from '../parts/form.js';
 import { moment, points } from '../parts/format.js';
 import { state } from '../parts/icon.js';
-import { busy, empty, problem, warning } from '../parts/note.js';
-import { pages, resource } from '../parts/resource.js';
+import { busy, empty, warning } from '../parts/note.js';
+import { pages } from '../parts/resource.js';
 import { asCommand } from '../parts/save.js';
 import { listed, table } from '../parts/table.js';
 import { userPanel } from '../parts/user.js';
@@ -25,9 +25,13 @@ export function open(page) {
   const { redraw } = page;
   let { path, query } = page;
   const filter = () => filterOf(query, FILTER());
-  const list = pages(redraw, (cursor, signal) => get('users', { ...filter(), cursor }, signal));
-  // One answer holds the rate of every user who has another than the whole.
-  const rates = resource(redraw, (signal) => get('price-rates', {}, signal));
+  // Both lists are of the same users in the same order, so one cursor is good for both.
+  const list = pages(redraw, async (cursor, signal) => {
+    const asked = ['users', 'price-rates'].map((name) => get(name, { ...filter(), cursor }, signal));
+    const [users, rates] = await Promise.all(asked);
+    const ppm = new Map(rates.data.map((/** @type {any} */ it) => [it.user, it.ppm]));
+    return { ...users, data: users.data.map((/** @type {any} */ it) => ({ ...it, ppm: ppm.get(it.id) })) };
+  });
   /** @type {Set<string>} */
   const chosen = new Set();
   const state_ = { making: /** @type {any} */ (null), rating: /** @type {any} */ (null), once: fresh() };
@@ -35,7 +39,6 @@ export function open(page) {
   const panelOf = (/** @type {string | undefined} */ id) => (id ? userPanel(id, { redraw, changed }) : null);
   let panel = panelOf(path[1]);
   void list.load();
-  void rates.load();
 
   const make = async () => {
     const form_ = state_.making;
@@ -54,14 +57,12 @@ export function open(page) {
     await change('PUT', 'price-rates', { ppm: ppm(state_.rating.get('percent')), ...(all ? { all } : { users }) });
     state_.rating = null;
     chosen.clear();
-    await rates.load();
+    await list.load();
   };
   const toggle = (/** @type {string} */ name) => {
     if (!chosen.delete(name)) chosen.add(name);
     redraw();
   };
-  const rateOf = (/** @type {string} */ id) =>
-    rates.value?.data?.find((/** @type {any} */ it) => it.user === id)?.ppm ?? 1_000_000;
   const back = () => path[1] && go(['users'], query);
   const draw = () => [
     h(
@@ -100,9 +101,8 @@ export function open(page) {
       parts: FILTER(),
       values: filter(),
       id: 'users',
-      set: (values) => go(['users', ...path.slice(1)], values, true),
+      set: (values) => go(['users', ...path.slice(1)], values),
     }),
-    problem(rates.error, rates.load),
     h(
       'div',
       { class: panel ? 'split open' : 'split' },
@@ -113,7 +113,7 @@ export function open(page) {
           list,
           (rows) =>
             table({
-              columns: columns(chosen, toggle, rateOf),
+              columns: columns(chosen, toggle),
               rows,
               key: (row) => row.id,
               label: t('page.users'),
@@ -128,7 +128,7 @@ export function open(page) {
       panel && h('aside', { key: path[1], tabindex: '-1', 'aria-label': t('users.one') }, panel.draw(back)),
     ),
     state_.making && making(state_, make, redraw),
-    state_.rating && rating(state_, { chosen, rateOf, rows: list.value?.rows ?? [], send: rate, redraw }),
+    state_.rating && rating(state_, { chosen, rows: list.value?.rows ?? [], send: rate, redraw }),
   ];
   return {
     draw,
@@ -140,7 +140,6 @@ export function open(page) {
     },
     close() {
       list.close();
-      rates.close();
     },
     keys: { Escape: back, j: () => step(1), k: () => step(-1) },
   };
@@ -153,8 +152,8 @@ export function open(page) {
   }
 }
 
-/** @param {Set<string>} chosen @param {(name: string) => void} toggle @param {(id: string) => number} rateOf */
-function columns(chosen, toggle, rateOf) {
+/** @param {Set<string>} chosen @param {(name: string) => void} toggle */
+function columns(chosen, toggle) {
   /** @type {import('../parts/table.js').Column<any>[]} */
   const all = [
     { name: t('users.name'), cell: (row) => row.name },
@@ -172,7 +171,7 @@ function columns(chosen, toggle, rateOf) {
     { name: t('users.state'), cell: (row) => (row.enabled ? state('good', t('on')) : state('off', t('off'))) },
     { name: t('users.points'), number: true, cell: (row) => points(row.points) },
     { name: t('users.reserved'), number: true, cell: (row) => points(row.reserved) },
-    { name: t('users.rate'), number: true, cell: (row) => percent(rateOf(row.id)) },
+    { name: t('users.rate'), number: true, cell: (row) => percent(row.ppm) },
     { name: t('users.since'), cell: (row) => moment(row.created_at_ms) },
   ];
   return all;
@@ -220,7 +219,7 @@ export function ppm(text) {
 }
 
 /** The rate to set, and from what to what it takes whom. @param {any} of @param {any} how */
-function rating(of, { chosen, rateOf, rows, send, redraw }) {
+function rating(of, { chosen, rows, send, redraw }) {
   const it = of.rating;
   const closed = () => {
     of.rating = null;
@@ -236,7 +235,7 @@ function rating(of, { chosen, rateOf, rows, send, redraw }) {
         { key: row.id },
         row.name,
         ': ',
-        percent(rateOf(row.id)),
+        percent(row.ppm),
         ' → ',
         h('strong', null, Number.isNaN(next) ? '…' : percent(next)),
       ),

@@ -62,7 +62,7 @@ export function callsPage(page, { id, operator }) {
   let panel = path[1] ? callPanel(path[1], { redraw, operator }) : null;
   void list.load();
 
-  const set = (/** @type {any} */ values) => go([id, ...path.slice(1)], values, true);
+  const set = (/** @type {any} */ values) => go([id, ...path.slice(1)], values);
   const at = (/** @type {any} */ row) => href([id, row.request], query);
   const step = (/** @type {number} */ by) => {
     const rows = list.value?.rows ?? [];

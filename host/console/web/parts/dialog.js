@@ -42,6 +42,7 @@ export function shut(event) {
 export function question({ title, text, action, danger, run, done, state, redraw }) {
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    if (state.busy) return;
     const form = /** @type {Element} */ (event.currentTarget);
     Object.assign(state, { busy: true, error: null });
     redraw();
@@ -64,7 +65,7 @@ export function question({ title, text, action, danger, run, done, state, redraw
         'footer',
         null,
         h('button', { type: 'button', onclick: shut }, t('cancel')),
-        h('button', { class: danger ? 'danger' : 'main', disabled: state.busy }, action),
+        h('button', { class: danger ? 'danger' : 'main', 'aria-disabled': state.busy ? 'true' : null }, action),
       ),
     ),
   );

@@ -59,12 +59,14 @@ export function field(form, name, label, how = {}) {
     'aria-invalid': wrong ? 'true' : null,
     placeholder: how.placeholder,
     autocomplete: how.auto ?? 'off',
+    // A dialog asks for the attribute when it opens, a page for the call.
+    autofocus: how.focus,
     ready: how.focus ? (/** @type {HTMLElement} */ el) => el.focus() : undefined,
   };
   const typed = (/** @type {any} */ event) => form.set(name, valueOf(event.currentTarget, how.type));
   return h(
     'div',
-    { class: how.type === 'checkbox' ? 'field check' : 'field', key: `field ${name}` },
+    { class: how.type === 'checkbox' ? 'field check' : 'field', key: `${form.id} ${name}` },
     h('label', { for: id }, label, how.required ? h('span', { class: 'muted', 'aria-hidden': 'true' }, ' *') : null),
     control(form, name, how, common, typed),
     (how.hint || wrong) && h('small', { id: `${id}-hint` }, wrong ? form.error.message : how.hint),
@@ -101,12 +103,13 @@ function control(form, name, how, common, typed) {
   if (how.type === 'lines' || how.type === 'text') {
     // While one types lines, the text is theirs: an empty line at its end is no entry yet.
     const text = how.type === 'lines' ? (value ?? []).join('\n') : (value ?? '');
+    const shown = how.type === 'text' ? { value: text } : {};
     return h('textarea', {
       ...common,
+      ...shown,
       rows: how.rows ?? 3,
       spellcheck: 'false',
-      value: how.type === 'text' ? text : undefined,
-      ready: (/** @type {any} */ el) => {
+      ready: (/** @type {HTMLTextAreaElement} */ el) => {
         el.value = text;
         if (how.focus) el.focus();
       },
@@ -153,6 +156,7 @@ function local(ms) {
 export function form(form, how, ...kids) {
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    if (form.busy || how.unchanged) return;
     Object.assign(form, { busy: true, error: null });
     how.redraw();
     try {
@@ -171,7 +175,7 @@ export function form(form, how, ...kids) {
       'footer',
       null,
       how.cancel && h('button', { type: 'button', onclick: how.cancel }, t('cancel')),
-      h('button', { class: 'main', disabled: form.busy || how.unchanged }, how.action),
+      h('button', { class: 'main', 'aria-disabled': form.busy || how.unchanged ? 'true' : null }, how.action),
     ),
   );
 }

@@ -28,6 +28,18 @@ pub(super) struct Which {
     limit: Option<usize>,
 }
 
+/// Whose rates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichPayers {
+    /// A part of the user's name, whatever its case.
+    search: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page: 1 to 100, which is the default.
+    limit: Option<usize>,
+}
+
 /// A price list to publish.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -216,11 +228,12 @@ pub(super) async fn withdraw(ask: Ask<u64>) -> Result<Nothing, Problem> {
 }
 
 /// `GET /management/v1/price-rates`
-pub(super) async fn rates(ask: Ask<Nothing, Which>) -> Result<Page<Rate>, Problem> {
+pub(super) async fn rates(ask: Ask<Nothing, WhichPayers>) -> Result<Page<Rate>, Problem> {
+    let part = ask.query.search.unwrap_or_default();
     let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
     let shown =
         |payer: Payer| Rate { user: payer.user_id.to_string(), name: payer.user, ppm: payer.rate.ppm() };
-    Ok(Page::shown(ask.caller.management.price_rates(window).await?, shown))
+    Ok(Page::shown(ask.caller.management.price_rates(&part, window).await?, shown))
 }
 
 /// `PUT /management/v1/price-rates`

@@ -252,12 +252,16 @@ impl Management {
         Ok(self.store.catalogue.set_price_rate(payers, rate, self.actor(), now()).await?)
     }
 
-    /// What each user pays of the prices. Only for operators.
+    /// What each user whose name has `part` in it pays of the prices. Only for operators.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn price_rates(&self, window: Window<UserId>) -> Result<Page<Payer, UserId>, ManageError> {
-        let users = self.store.catalogue.find_users("", window.after, window.limit_and_one()).await?;
+    pub async fn price_rates(
+        &self,
+        part: &str,
+        window: Window<UserId>,
+    ) -> Result<Page<Payer, UserId>, ManageError> {
+        let users = self.store.catalogue.find_users(part, window.after, window.limit_and_one()).await?;
         let page = Page::new(users, window.limit, |user| user.id);
         let ids: Vec<UserId> = page.rows.iter().map(|user| user.id).collect();
         let rates = self.store.catalogue.price_rates_of(&ids).await?;

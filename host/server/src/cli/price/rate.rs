@@ -35,7 +35,7 @@ impl Rate {
                 output.one(&[("users", count.into()), ("ppm", ppm.ppm().into())])
             }
             Self::List => {
-                let payers = all(|window| management.price_rates(window)).await?;
+                let payers = all(|window| management.price_rates("", window)).await?;
                 let row = |payer: Payer| vec![payer.user.into(), payer.rate.ppm().into()];
                 let rows: Vec<_> = payers.into_iter().map(row).collect();
                 output.many(&["user", "ppm"], &rows)
