@@ -4,7 +4,7 @@
 
 import { written } from './route.js';
 
-const ROOT = new URL('../../../management/v1/', import.meta.url);
+export const ROOT = new URL('../../../management/v1/', import.meta.url);
 const channel = new BroadcastChannel('tollgate');
 /** Access tokens are replaced so many milliseconds before they end. */
 const EARLY_MS = 30_000;
@@ -13,6 +13,7 @@ export const session = { user: /** @type {any} */ (null), ended: false };
 let access = /** @type {{token: string, until: number} | null} */ (null);
 let refreshing = /** @type {Promise<boolean> | null} */ (null);
 let tell = () => {};
+const versions = new WeakMap();
 
 /** Why a call has no result: the server's code, for which there are words, and its own text. */
 export class Problem extends Error {
@@ -85,8 +86,8 @@ export async function leave() {
 
 /** Gets the next access token; one tab at a time, where the browser can arrange that. Whether there is one. */
 export function refresh() {
-  const locks = navigator.locks;
-  refreshing ??= (locks ? locks.request('tollgate-refresh', renew) : renew()).finally(() => (refreshing = null));
+  const begun = () => (navigator.locks ? navigator.locks.request('tollgate-refresh', renew) : renew());
+  refreshing ??= begun().finally(() => (refreshing = null));
   return /** @type {Promise<boolean>} */ (refreshing);
 }
 
@@ -120,16 +121,24 @@ export async function call(method, path, how = {}) {
   }
 }
 
+/** @param {Response} answer @returns {Promise<any>} */
+async function read(answer) {
+  const value = answer.status === 204 ? null : await answer.json();
+  if (value) versions.set(value, answer.headers.get('etag'));
+  return value;
+}
+
 /** @param {string} path @param {Record<string, any>} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
-export const get = async (path, query, signal) => (await call('GET', path, { query, signal })).json();
+export const get = async (path, query, signal) => read(await call('GET', path, { query, signal }));
 
 /**
- * Changes something. What makes a thing takes `once`, so that a second try makes no second one.
- * @param {string} method @param {string} path @param {any} [body] @param {string} [once] @returns {Promise<any>}
+ * Changes something. What makes a thing takes `once`, so that a second try makes no second one; what changes one takes
+ * the value that was seen, `of`, and is refused where somebody has changed it since.
+ * @param {string} method @param {string} path @param {any} [body] @param {string} [once] @param {any} [of]
  */
-export async function change(method, path, body, once) {
-  const answer = await call(method, path, { body, once });
-  return answer.status === 204 ? null : answer.json();
+export async function change(method, path, body, once, of) {
+  const version = of && versions.get(of);
+  return read(await call(method, path, { body, once, headers: version && { 'if-match': version } }));
 }
 
 /** A word for `once`. */

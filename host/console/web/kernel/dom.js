@@ -7,8 +7,7 @@
 const SVG = 'http://www.w3.org/2000/svg';
 /** Set as properties: their attributes are only first values. */
 const LIVE = new Set(['value', 'checked', 'selected', 'indeterminate']);
-/** @type {(() => void)[]} */
-const arrived = [];
+const arrived = /** @type {(() => void)[]} */ ([]);
 
 /**
  * An element. `key` tells it from its siblings, `ready(element)` runs once it is in the document, `style` is an object,
@@ -22,9 +21,7 @@ export function h(tag, props, ...kids) {
 /** @param {any} kids @returns {Node_[]} */
 export function nodes(kids) {
   const flat = [kids].flat(Infinity).filter((kid) => kid != null && typeof kid !== 'boolean' && kid !== '');
-  return flat.map((kid) =>
-    typeof kid === 'object' ? kid : { tag: '', text: String(kid), props: {}, key: undefined, kids: [], el: null },
-  );
+  return flat.map((kid) => (typeof kid === 'object' ? kid : { ...h(''), text: String(kid) }));
 }
 
 /**
@@ -49,10 +46,7 @@ export function settle() {
   for (const run of arrived.splice(0)) run();
 }
 
-/**
- * Which old node each new one goes on as: the one of its key, or else the next of its tag.
- * @param {Node_[]} old @param {Node_[]} next
- */
+/** An old node goes on as the new one of its key, or else of its tag. @param {Node_[]} old @param {Node_[]} next */
 function match(old, next) {
   const keyed = new Map(old.filter((node) => node.key !== undefined).map((node) => [node.key, node]));
   const rest = old.filter((node) => node.key === undefined);

@@ -12,12 +12,11 @@ export function here() {
   return { path: path.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
 }
 
-/** A query as text; members that are empty are left out. @param {URLSearchParams | Record<string, any>} query */
+/** A query as text. A list is its values; what is empty is left out. @param {Record<string, any>} query */
 export function written(query) {
   const pairs = query instanceof URLSearchParams ? [...query] : Object.entries(query);
-  const given = pairs
-    .filter(([, value]) => value != null && value !== '')
-    .map(([name, value]) => [name, String(value)]);
+  const each = pairs.flatMap(([name, value]) => [value].flat().map((one) => [name, one ?? '']));
+  const given = each.filter(([, one]) => one !== '').map(([name, one]) => [name, String(one)]);
   return given.length ? `?${new URLSearchParams(given)}` : '';
 }
 

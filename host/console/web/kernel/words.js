@@ -4,7 +4,6 @@
 export const LANGUAGES = ['en', 'zh'];
 /** Shows keys in place of words, so that a raw text is seen. */
 const PSEUDO = 'xx';
-
 let texts = /** @type {Record<string, string>} */ ({});
 const files = /** @type {Set<string>} */ (new Set());
 /** The language in use. */
@@ -28,16 +27,14 @@ export async function speak(name) {
 
 /** Loads words that are not there yet. @param {...string} names */
 export async function learn(...names) {
-  const wanted = names.filter((name) => !files.has(name));
   const folder = language.name === PSEUDO ? 'en' : language.name;
-  await Promise.all(
-    wanted.map(async (name) => {
-      const answer = await fetch(new URL(`../words/${folder}/${name}.json`, import.meta.url));
-      if (!answer.ok) throw new Error(name);
-      Object.assign(texts, await answer.json());
-      files.add(name);
-    }),
-  );
+  const load = async (/** @type {string} */ name) => {
+    const answer = await fetch(new URL(`../words/${folder}/${name}.json`, import.meta.url));
+    if (!answer.ok) throw new Error(name);
+    Object.assign(texts, await answer.json());
+    files.add(name);
+  };
+  await Promise.all(names.filter((name) => !files.has(name)).map(load));
 }
 
 /**

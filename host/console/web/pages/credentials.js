@@ -4,6 +4,7 @@
 
 import { change, fresh, get } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
+import { listen } from '../kernel/live.js';
 import { go, href } from '../kernel/route.js';
 import { t, word } from '../kernel/words.js';
 import {
@@ -24,8 +25,8 @@ import { pages, resource } from '../parts/resource.js';
 import { asCommand } from '../parts/save.js';
 import { listed, table } from '../parts/table.js';
 
-/** How often the states are looked at again, while somebody looks at them. */
-const AGAIN_MS = 3000;
+/** How often times that are left are drawn again. */
+const AGAIN_MS = 1000;
 const FILTER = () => [
   { name: 'provider', label: t('credential.provider'), first: true },
   {
@@ -58,12 +59,21 @@ export function open(page) {
     once: fresh(),
     error: /** @type {any} */ (null),
     said: /** @type {any} */ (null),
+    seen: /** @type {any} */ (null),
   };
   const find = (/** @type {string} */ id) => list.value?.rows.find((/** @type {any} */ row) => row.id === id);
+  /** What is edited is the version that was seen: another operator's change in between is not overwritten. */
+  const seen = async (/** @type {string} */ id) => {
+    const row = await get(`credentials/${id}`).catch(() => null);
+    if (!row || id !== path[1] || !now.edit?.untouched) return;
+    put(row);
+    Object.assign(now, { seen: row, edit: draft({ ...row, ...row.limits }, redraw) });
+    redraw();
+  };
   const opened = () => {
     const row = find(path[1]);
-    now.edit = row ? draft({ ...row, ...row.limits }, redraw) : null;
-    now.said = null;
+    Object.assign(now, { edit: row ? draft({ ...row, ...row.limits }, redraw) : null, said: null, seen: null });
+    if (row) void seen(row.id);
   };
   void list.load().then(() => {
     opened();
@@ -73,14 +83,20 @@ export function open(page) {
   const put = (/** @type {any} */ row) => {
     if (list.value) list.value.rows = list.value.rows.map((/** @type {any} */ it) => (it.id === row.id ? row : it));
   };
-  // The first page again, in place: rows that were loaded behind it stay as they are.
-  const look = async () => {
-    if (document.hidden || !list.value || list.busy) return;
-    const page_ = await get('credentials', filter()).catch(() => null);
-    page_?.data.forEach(put);
-    redraw();
-  };
-  const timer = setInterval(look, AGAIN_MS);
+  const stop = listen(
+    'events',
+    {},
+    {
+      event: (name, told) => {
+        const row = name === 'credential' && find(told.credential);
+        if (row) put({ ...row, state: told.state, reason: told.reason, until_ms: told.until_ms });
+        redraw();
+      },
+      state: () => {},
+    },
+  );
+  // What is told are changes of state; how long one still rests is counted here.
+  const timer = setInterval(redraw, AGAIN_MS);
   const add = async () => {
     const made = await change('POST', 'credentials', credentialBody(now.making, house.value?.places ?? []), now.once);
     Object.assign(now, { making: null, once: fresh() });
@@ -195,6 +211,7 @@ export function open(page) {
     },
     close() {
       clearInterval(timer);
+      stop();
       list.close();
       house.close();
     },
@@ -223,7 +240,7 @@ const columns = () => [
 /** @param {any} row @param {any} now @param {any} how */
 function panel(row, now, { check, back, redraw, put }) {
   const save = async () => {
-    put(await change('PATCH', `credentials/${row.id}`, editBody(now.edit, row)));
+    put(await change('PATCH', `credentials/${row.id}`, editBody(now.edit, row), undefined, now.seen));
     now.edit = null;
     back();
   };

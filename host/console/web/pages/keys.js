@@ -33,11 +33,18 @@ export function open(page) {
     once: fresh(),
     error: /** @type {any} */ (null),
     asking: {},
+    seen: /** @type {any} */ (null),
   };
   const find = (/** @type {string} */ id) => list.value?.rows.find((/** @type {any} */ row) => row.id === id);
+  /** What is edited is the version that was seen: another's change in between is not overwritten. */
+  const seen = async (/** @type {string} */ id) => {
+    const key = await get(`keys/${id}`).catch(() => null);
+    if (key && id === path[1] && now.edit?.untouched) put(key);
+  };
   const opened = () => {
     const key = find(path[1]);
-    now.edit = key ? keyDraft(key, redraw) : null;
+    Object.assign(now, { edit: key ? keyDraft(key, redraw) : null, seen: null });
+    if (key) void seen(key.id);
   };
   const load = async () => {
     await list.load();
@@ -54,7 +61,7 @@ export function open(page) {
   /** Puts a row that has changed in the place of the one before. @param {any} key */
   const put = (key) => {
     if (list.value) list.value.rows = list.value.rows.map((/** @type {any} */ row) => (row.id === key.id ? key : row));
-    if (key.id === path[1]) now.edit = keyDraft(key, redraw);
+    if (key.id === path[1]) Object.assign(now, { edit: keyDraft(key, redraw), seen: key });
     redraw();
   };
   const patch = async (/** @type {any} */ key, /** @type {any} */ body) => {
@@ -201,7 +208,7 @@ function keyState(row) {
 
 /** @param {any} key @param {any} of */
 function panel(key, { now, redraw, put, back }) {
-  const save = async () => put(await change('PATCH', `keys/${key.id}`, keyBody(now.edit, key)));
+  const save = async () => put(await change('PATCH', `keys/${key.id}`, keyBody(now.edit, key), undefined, now.seen));
   const keep = async () => {
     now.error = null;
     await change('PUT', `keys/${key.id}/keep-bodies`, { keep: !key.keep_bodies }).then(

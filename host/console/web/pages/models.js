@@ -25,11 +25,20 @@ export function open(page) {
     edit: /** @type {any} */ (null),
     asked: /** @type {any} */ (null),
     asking: {},
+    seen: /** @type {any} */ (null),
     once: fresh(),
   };
   const find = () => list.value?.rows.find((/** @type {any} */ row) => row.id === path[1]);
+  const seen = async (/** @type {string} */ id) => {
+    const route = await get(`models/routes/${id}`).catch(() => null);
+    if (!route || id !== path[1] || !now.edit?.untouched) return;
+    Object.assign(now, { seen: route, edit: draft({ ...route, lines: targetLines(route.targets) }, redraw) });
+    redraw();
+  };
   const opened = () => {
     const route = find();
+    now.seen = null;
+    if (route) void seen(route.id);
     now.edit = route?.source === 'database' ? draft({ ...route, lines: targetLines(route.targets) }, redraw) : null;
   };
   const load = async () => {
@@ -53,7 +62,7 @@ export function open(page) {
   const save = async () => {
     const { lines, ...rest } = now.edit.changes;
     const targets = lines && { targets: targetsOf(lines, find().targets) };
-    await change('PATCH', `models/routes/${path[1]}`, { ...rest, ...targets });
+    await change('PATCH', `models/routes/${path[1]}`, { ...rest, ...targets }, undefined, now.seen);
     await load();
   };
   const back = () => path[1] && go(['models']);

@@ -3,6 +3,7 @@
 
 import { change, get } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
+import { listen } from '../kernel/live.js';
 import { href } from '../kernel/route.js';
 import { t, word } from '../kernel/words.js';
 import { ago } from '../parts/format.js';
@@ -10,8 +11,9 @@ import { icon, state } from '../parts/icon.js';
 import { busy, problem } from '../parts/note.js';
 import { resource } from '../parts/resource.js';
 
-/** How often it looks again, while somebody looks at it. */
-const AGAIN_MS = 5000;
+/** How often it looks again where nothing tells it to, and how long it waits for more of what is told. */
+const AGAIN_MS = 30_000;
+const SETTLE_MS = 150;
 const AT_REST = new Set(['cooling', 'half-open', 'disabled']);
 const UNWELL = new Set(['refused', 'rolled-back', 'file-missing', 'tripped']);
 
@@ -35,6 +37,12 @@ export function open({ redraw }) {
   };
   void all.load();
   const timer = setInterval(() => document.hidden || all.busy || void all.load(), AGAIN_MS);
+  let soon = 0;
+  const told = () => {
+    clearTimeout(soon);
+    soon = setTimeout(all.load, SETTLE_MS);
+  };
+  const stop = listen('events', {}, { event: told, state: () => {} });
   const draw = () => {
     const lines = all.value ? causes(all.value, act) : [];
     return [
@@ -62,6 +70,8 @@ export function open({ redraw }) {
     draw,
     close() {
       clearInterval(timer);
+      clearTimeout(soon);
+      stop();
       all.close();
     },
   };

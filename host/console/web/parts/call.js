@@ -6,6 +6,7 @@ import { change, fresh, get } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
 import { href } from '../kernel/route.js';
 import { t, word } from '../kernel/words.js';
+import { decisions } from './decisions.js';
 import { dialog } from './dialog.js';
 import { draft, field, form } from './form.js';
 import { count, digest, duration, moment, points, short } from './format.js';
@@ -57,7 +58,7 @@ export function callPanel(id, { redraw, operator }) {
         ),
       ),
       call.value ? facts(call.value, operator) : call.error ? problem(call.error, call.load) : busy(),
-      call.value && [road(call.value), attempts(call.value)],
+      call.value && [decisions(call.value), attempts(call.value)],
       receiptLines(receipt, operator),
       state.refunded && h('p', { role: 'status' }, t('call.refunded', { n: points(state.refunded.points) })),
       operator &&
@@ -110,7 +111,7 @@ function facts(call, operator) {
       call.key &&
         h('a', { href: href([operator ? 'calls' : 'my-calls'], { key: call.key }) }, call.key_name ?? short(call.key)),
     ],
-    [t('calls.model'), call.model],
+    [t('calls.model.whole'), call.model],
     [t('calls.protocol'), call.protocol && `${call.protocol} · ${call.operation}`],
     [t('calls.provider'), call.provider],
     [
@@ -136,29 +137,6 @@ function facts(call, operator) {
     { class: 'pairs' },
     rows.filter(([, value]) => value).map(([name, value]) => [h('dt', null, name), h('dd', null, value)]),
   );
-}
-
-/** What each step decided, where the gateway has kept it. @param {any} call */
-function road(call) {
-  const steps = call.decisions ?? call.steps;
-  if (!steps) return missing(t('call.road.missing'));
-  const all = Array.isArray(steps) ? steps : Object.entries(steps).map(([step, detail]) => ({ step, detail }));
-  return [
-    h('h2', null, t('call.road')),
-    h(
-      'ol',
-      { class: 'road' },
-      all.map((step) =>
-        h(
-          'li',
-          null,
-          h('strong', null, word('step', step.step)),
-          step.took_us != null && h('span', { class: 'muted' }, ` ${count(step.took_us)} µs`),
-          detail(step.detail),
-        ),
-      ),
-    ),
-  ];
 }
 
 /** A step's own words, member by member. @param {any} value */

@@ -13,19 +13,33 @@ import { clock, count, duration, points } from './format.js';
 import { state } from './icon.js';
 import { empty, missing, problem } from './note.js';
 import { ended, OUTCOMES } from './outcome.js';
-import { pages } from './resource.js';
+import { pages, resource } from './resource.js';
 import { asCommand, download, quoted } from './save.js';
+import { sumsBlock } from './sums.js';
 import { listed, table } from './table.js';
 
 const PROTOCOLS = ['openai-chat', 'openai-responses', 'anthropic-messages', 'gemini'];
 const NUMBERS = ['status', 'attempts_min', 'latency_ms_min', 'ttft_ms_min', 'tokens_min'];
-const TEXTS = ['key', 'credential', 'provider', 'operation', 'component', 'points_min'];
+const TEXTS = ['model', 'key', 'credential', 'provider', 'operation', 'component', 'points_min'];
+const FAILURES = [
+  'invalid-credential',
+  'permission',
+  'quota-exhausted',
+  'rate-limited',
+  'overloaded',
+  'bad-request',
+  'context-too-long',
+  'content-refused',
+  'not-found',
+  'transient',
+  'unknown',
+];
 /** Rows that a running stream keeps. */
 const ROWS_MAX = 500;
 
 /** @param {boolean} operator @returns {import('./filter.js').Part[]} */
 const parts = (operator) => [
-  { name: 'model', label: t('calls.model'), first: true },
+  { name: 'model_part', label: t('calls.model'), first: true },
   ...(operator ? [{ name: 'user', label: t('calls.user'), first: true }] : []),
   {
     name: 'outcome',
@@ -40,8 +54,22 @@ const parts = (operator) => [
     label: t('calls.protocol'),
     options: PROTOCOLS.map((name) => /** @type {[string, string]} */ ([name, name])),
   },
+  {
+    name: 'failure',
+    label: t('calls.failure'),
+    options: FAILURES.map((name) => /** @type {[string, string]} */ ([name, word('failure', name)])),
+  },
+  ...(operator
+    ? [
+        {
+          name: 'trials',
+          label: t('calls.trials'),
+          options: /** @type {[string, string][]} */ ([['true', t('calls.trials.shown')]]),
+        },
+      ]
+    : []),
   ...NUMBERS.map((name) => ({ name, label: t(`calls.${name}`), type: 'number' })),
-  ...TEXTS.map((name) => ({ name, label: t(`calls.${name}`) })),
+  ...TEXTS.map((name) => ({ name, label: t(name === 'model' ? 'calls.model.whole' : `calls.${name}`) })),
 ];
 
 /**
@@ -51,6 +79,8 @@ export function callsPage(page, { id, operator }) {
   const { redraw } = page;
   let { path, query } = page;
   const filter = () => filterOf(query, parts(operator));
+  // An operator's own tries would drown real calls.
+  const asked = () => ({ ...(operator && { trials: 'false' }), ...filter() });
   const tail = {
     stop: /** @type {null | (() => void)} */ (null),
     live: false,
@@ -58,11 +88,15 @@ export function callsPage(page, { id, operator }) {
     skipped: 0,
   };
   const saving = { error: /** @type {any} */ (null) };
-  const list = pages(redraw, (cursor, signal) => get('requests', { ...filter(), cursor }, signal));
+  const list = pages(redraw, (cursor, signal) => get('requests', { ...asked(), cursor }, signal));
   let panel = path[1] ? callPanel(path[1], { redraw, operator }) : null;
+  const sums = resource(redraw, (signal) => get('requests/sums', { ...asked(), by: by() }, signal));
+  const by = () => query.get('by') ?? '';
   void list.load();
+  if (by()) void sums.load();
 
-  const set = (/** @type {any} */ values) => go([id, ...path.slice(1)], values);
+  const set = (/** @type {any} */ values) => go([id, ...path.slice(1)], { ...values, by: by() });
+  const addUp = (/** @type {string} */ slice) => go([id, ...path.slice(1)], { ...filter(), by: slice });
   const at = (/** @type {any} */ row) => href([id, row.request], query);
   const step = (/** @type {number} */ by) => {
     const rows = list.value?.rows ?? [];
@@ -74,7 +108,7 @@ export function callsPage(page, { id, operator }) {
   const shut = () => path[1] && go([id], query);
   const exported = async (/** @type {string} */ kind) => {
     saving.error = null;
-    await download(`requests/export.${kind}`, filter(), `calls.${kind}`).catch((error) => {
+    await download(`requests/export.${kind}`, asked(), `calls.${kind}`).catch((error) => {
       saving.error = error;
     });
     redraw();
@@ -85,17 +119,20 @@ export function callsPage(page, { id, operator }) {
       Object.assign(tail, { stop: null, live: false, error: null });
       return redraw();
     }
-    tail.stop = listen('requests/tail', filter(), {
+    tail.stop = listen('requests/tail', asked(), {
       event: (name, data) => {
         if (name === 'skipped') tail.skipped += data.calls;
         else if (list.value) {
           const rows = list.value.rows.filter((/** @type {any} */ row) => row.request !== data.request);
-          list.value = { ...list.value, rows: [data, ...rows].slice(0, ROWS_MAX) };
+          const next = rows.length < ROWS_MAX ? list.value.next : rows[ROWS_MAX - 2].request;
+          list.value = { ...list.value, rows: [data, ...rows].slice(0, ROWS_MAX), next };
         }
         redraw();
       },
       state: (live, error) => {
-        Object.assign(tail, { live, error });
+        // What came while nobody listened is in the list.
+        if (live && tail.error) void list.load();
+        Object.assign(tail, { live, error: error ?? null });
         redraw();
       },
     });
@@ -115,6 +152,11 @@ export function callsPage(page, { id, operator }) {
           { class: 'end' },
           h('button', { type: 'button', 'aria-pressed': String(Boolean(tail.stop)), onclick: follow }, t('calls.tail')),
           tail.live && state('live', t('calls.live')),
+          h(
+            'button',
+            { type: 'button', 'aria-pressed': String(Boolean(by())), onclick: () => addUp(by() ? '' : 'hour') },
+            t('sums'),
+          ),
           h('button', { type: 'button', onclick: () => exported('csv') }, t('export.csv')),
           h('button', { type: 'button', onclick: () => exported('jsonl') }, t('export.jsonl')),
         ),
@@ -126,6 +168,7 @@ export function callsPage(page, { id, operator }) {
       tail.stop && tail.error && (tail.error.status === 404 ? missing(t('calls.tail.missing')) : problem(tail.error)),
       tail.skipped > 0 && h('p', { class: 'muted', role: 'status' }, t('calls.skipped', { n: tail.skipped })),
       problem(saving.error),
+      by() && sumsBlock(sums, by(), addUp),
       h(
         'div',
         { class: open ? 'split open' : 'split' },
@@ -145,7 +188,7 @@ export function callsPage(page, { id, operator }) {
               }),
             empty(Object.keys(values).length ? t('calls.nothing') : t('calls.never')),
           ),
-          asCommand({ method: 'GET', path: 'requests', query: values, command: command(values, operator) }),
+          asCommand({ method: 'GET', path: 'requests', query: asked(), command: command(values, operator) }),
         ),
         open && h('aside', { key: 'call', tabindex: '-1', 'aria-label': t('calls.one') }, panel?.draw(shut)),
       ),
@@ -154,13 +197,15 @@ export function callsPage(page, { id, operator }) {
   return {
     draw,
     moved(/** @type {any} */ place) {
-      const before = JSON.stringify(filter());
+      const [before, slice] = [JSON.stringify(filter()), by()];
       if (place.path[1] !== path[1]) {
         panel?.close();
         panel = place.path[1] ? callPanel(place.path[1], { redraw, operator }) : null;
       }
       ({ path, query } = place);
-      if (JSON.stringify(filter()) === before) return;
+      const same = JSON.stringify(filter()) === before;
+      if (by() && (by() !== slice || !same)) void sums.load();
+      if (same) return;
       if (tail.stop) {
         follow();
         follow();
@@ -171,6 +216,7 @@ export function callsPage(page, { id, operator }) {
       tail.stop?.();
       panel?.close();
       list.close();
+      sums.close();
     },
     keys: { j: () => step(1), k: () => step(-1), Escape: shut },
   };
@@ -181,7 +227,7 @@ function columns(operator) {
   return [
     { name: t('calls.at'), cell: (row) => clock(row.started_at_ms) },
     ...(operator ? [{ name: t('calls.user'), cell: (/** @type {any} */ row) => row.user ?? row.user_id }] : []),
-    { name: t('calls.model'), cell: (row) => row.model ?? '–' },
+    { name: t('calls.model.whole'), cell: (row) => row.model ?? '–' },
     { name: t('calls.provider'), cell: (row) => row.provider ?? '–' },
     { name: t('calls.outcome'), cell: (row) => ended(row.outcome) },
     { name: t('calls.status'), number: true, cell: (row) => row.status ?? '–' },

@@ -28,6 +28,10 @@ export function draft(of, redraw) {
           .map((name) => [name, touched[name]]),
       );
     },
+    /** Whether nothing was typed yet. */
+    get untouched() {
+      return Object.keys(touched).length === 0;
+    },
     get(/** @type {string} */ name) {
       return name in touched ? touched[name] : of[name];
     },

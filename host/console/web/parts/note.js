@@ -41,6 +41,8 @@ const CLEAR = new Set([
   'internal',
   'last_admin',
   'page',
+  'changed_meanwhile',
+  'too_many_streams',
 ]);
 
 /** @param {string} text @param {...any} more */

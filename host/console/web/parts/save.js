@@ -1,7 +1,7 @@
 // @ts-check
 // What leaves the console: the clipboard, and files.
 
-import { call } from '../kernel/api.js';
+import { call, ROOT } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
 import { t } from '../kernel/words.js';
 
@@ -53,7 +53,7 @@ export async function download(path, query, name) {
  * @param {{method: string, path: string, query?: Record<string, any>, body?: any, command?: string}} of
  */
 export function asCommand({ method, path, query, body, command }) {
-  const url = new URL(`../../../management/v1/${path}`, import.meta.url);
+  const url = new URL(path, ROOT);
   for (const [name, value] of Object.entries(query ?? {})) if (value) url.searchParams.set(name, String(value));
   const parts = [
     'curl',

@@ -27,7 +27,7 @@ export function userPanel(id, { redraw, changed }) {
   };
   void load();
   const save = async () => {
-    await change('PATCH', path, forms.edit.changes);
+    await change('PATCH', path, forms.edit.changes, undefined, user.value);
     said = t('saved');
     await load();
     changed();
