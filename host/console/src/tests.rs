@@ -101,6 +101,18 @@ fn both_languages_have_the_same_keys_and_the_same_values_in_them() {
     }
 }
 
+/// The words of all pages are in one place once they are loaded.
+#[test]
+fn no_key_stands_in_two_files_of_words() {
+    let mut seen = BTreeMap::new();
+    for (name, text) in files("words/en", ".json") {
+        for key in serde_json::from_str::<BTreeMap<String, String>>(&text).unwrap().into_keys() {
+            let other = seen.insert(key.clone(), name.clone());
+            assert_eq!(other, None, "`{key}` stands in {name} too");
+        }
+    }
+}
+
 /// Every text of `t('…')` is there in English, in the words that are loaded with some page.
 #[test]
 fn every_key_that_a_module_names_has_its_words() {

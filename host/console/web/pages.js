@@ -12,6 +12,7 @@ export const PAGES = [
   { id: 'login', area: 'open', load: () => import('./pages/login.js') },
   { id: 'now', area: 'operator', key: 'n', load: () => import('./pages/now.js') },
   { id: 'calls', area: 'operator', key: 'c', load: () => import('./pages/calls.js') },
+  { id: 'usage', area: 'operator', key: 'd', load: () => import('./pages/usage.js') },
   { id: 'users', area: 'operator', key: 'u', load: () => import('./pages/users.js') },
   { id: 'keys', area: 'operator', key: 'k', words: ['key'], load: () => import('./pages/keys.js') },
   { id: 'credentials', area: 'operator', key: 'p', load: () => import('./pages/credentials.js') },
