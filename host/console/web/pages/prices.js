@@ -6,17 +6,17 @@ import { change, fresh, get } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
 import { go, href } from '../kernel/route.js';
 import { t, word } from '../kernel/words.js';
+import { differences } from '../parts/difference.js';
 import { dialog, question } from '../parts/dialog.js';
 import { draft } from '../parts/form.js';
-import { ago, count, moment, points } from '../parts/format.js';
+import { ago, count, moment, short } from '../parts/format.js';
 import { state } from '../parts/icon.js';
 import { empty, missing, problem } from '../parts/note.js';
 import { listForm, priceBody, priceForm } from '../parts/price.js';
-import { pages } from '../parts/resource.js';
+import { pages, resource } from '../parts/resource.js';
+import { version } from '../parts/version.js';
 import { asCommand, save } from '../parts/save.js';
 import { listed, table } from '../parts/table.js';
-
-const MAIN = ['input', 'cache_read', 'output'];
 
 /** @param {any} page */
 export function open(page) {
@@ -34,10 +34,17 @@ export function open(page) {
     once: fresh(),
     error: /** @type {any} */ (null),
   };
+  const other = () => query.get('with') ?? '';
+  const both = resource(redraw, async (signal) => {
+    const lists = [other(), path[1]].map((version) => get(`prices/${version}/list`, {}, signal));
+    const [before, after] = await Promise.all(lists);
+    return differences(before.list, after.list);
+  });
   const show = () => {
     models?.close();
-    models = path[1] ? modelsOf(path[1]) : null;
+    models = path[1] && !other() ? modelsOf(path[1]) : null;
     void models?.load();
+    if (path[1] && other()) void both.load();
   };
   void versions.load();
   show();
@@ -118,14 +125,15 @@ export function open(page) {
         asCommand({ method: 'GET', path: 'prices', command: 'tollgate price history' }),
       ),
       path[1] &&
-        models &&
         h(
           'aside',
           { key: path[1], tabindex: '-1', 'aria-label': t('prices.version', { n: path[1] }) },
           version(path[1], {
             rows: versions.value?.rows ?? [],
             models,
-            query,
+            both,
+            other: other(),
+            compare: (/** @type {string} */ version) => go(['prices', path[1]], { with: version }),
             back,
             save: saved,
             start,
@@ -175,13 +183,14 @@ export function open(page) {
   return {
     draw,
     moved(/** @type {any} */ place) {
-      const before = path[1];
+      const [before, last] = [path[1], other()];
       ({ path, query } = place);
-      if (path[1] !== before) show();
+      if (path[1] !== before || other() !== last) show();
     },
     close() {
       versions.close();
       models?.close();
+      both.close();
     },
     keys: { Escape: back },
   };
@@ -216,56 +225,7 @@ function columns(rows) {
     { name: t('prices.state'), cell: standing },
     { name: t('prices.from'), cell: (row) => moment(row.effective_at_ms) },
     { name: t('prices.models'), number: true, cell: (row) => count(row.models) },
-    { name: t('prices.actor'), cell: (row) => row.actor ?? '–' },
+    { name: t('prices.actor'), cell: (row) => short(row.actor) },
     { name: t('prices.note'), wide: true, cell: (row) => row.note ?? '' },
-  ];
-}
-
-/** @param {string} number @param {any} of */
-function version(number, { rows, models, back, save: saving, start, ask }) {
-  const row = rows.find((/** @type {any} */ it) => String(it.version) === number);
-  const later = row && !row.withdrawn_at_ms && row.effective_at_ms > Date.now();
-  const of = (/** @type {any} */ it) => ({
-    name: it.model,
-    provider: it.provider,
-    output_tokens_max: it.output_tokens_max,
-  });
-  /** @type {import('../parts/table.js').Column<any>[]} */
-  const shown = [
-    { name: t('prices.model'), cell: (it) => it.model },
-    ...MAIN.map((name) => ({
-      name: word('class', name),
-      number: true,
-      cell: (/** @type {any} */ it) => points(it.prices[name]),
-    })),
-    {
-      name: t('prices.more'),
-      cell: (it) => h('button', { type: 'button', class: 'plain', onclick: () => start(of(it)) }, t('edit')),
-    },
-  ];
-  return [
-    h(
-      'div',
-      { class: 'head' },
-      h('h2', null, t('prices.version', { n: number })),
-      h(
-        'div',
-        { class: 'end' },
-        h('button', { type: 'button', onclick: saving }, t('prices.save')),
-        later && h('button', { type: 'button', class: 'danger', onclick: () => ask(row) }, t('prices.withdraw')),
-        h('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onclick: back }, '×'),
-      ),
-    ),
-    listed(
-      models,
-      (all) =>
-        table({
-          columns: shown,
-          rows: all,
-          key: (it) => `${it.provider} ${it.model}`,
-          label: t('prices.version', { n: number }),
-        }),
-      empty(t('prices.nothing')),
-    ),
   ];
 }
