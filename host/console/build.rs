@@ -1,4 +1,4 @@
-//! Compresses every file of `web/`, and writes the table that `src/lib.rs` includes.
+//! Compresses every file of `web/` and the documents of `docs/`, and writes the table that `src/lib.rs` includes.
 //!
 //! All files but the page stand below one digest of the whole set, so their imports stay relative, and a browser may
 //! keep them for ever. The page alone names the digest.
@@ -23,14 +23,17 @@ const DIGEST_CHARS: usize = 16;
 fn main() -> Result<(), Box<dyn Error>> {
     let web = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("web");
     println!("cargo::rerun-if-changed={}", web.display());
+    let documents = web.join("../../../docs").canonicalize()?;
+    println!("cargo::rerun-if-changed={}", documents.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut paths = Vec::new();
-    collect(&web, &web, &mut paths)?;
+    collect(&web, &web, "", &mut paths)?;
+    collect(&documents, &documents, "docs/", &mut paths)?;
     paths.sort();
     let mut digest = Sha256::new();
     let mut files = Vec::new();
-    for path in paths {
-        let bytes = fs::read(web.join(&path))?;
+    for (path, from) in paths {
+        let bytes = fs::read(from)?;
         for part in [path.as_bytes(), &bytes] {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
@@ -45,14 +48,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_table(&out, &hex, files)
 }
 
-/// The files below a folder, by their paths below `root`.
-fn collect(root: &Path, folder: &Path, paths: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
+/// The files below a folder: the path of each below `root`, behind `prefix`, and where it is.
+fn collect(
+    root: &Path,
+    folder: &Path,
+    prefix: &str,
+    paths: &mut Vec<(String, PathBuf)>,
+) -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(root, &path, paths)?;
+            collect(root, &path, prefix, paths)?;
         } else {
-            paths.push(path.strip_prefix(root)?.to_str().ok_or("a name that is no text")?.replace('\\', "/"));
+            let below = path.strip_prefix(root)?.to_str().ok_or("a name that is no text")?.replace('\\', "/");
+            paths.push((format!("{prefix}{below}"), path));
         }
     }
     Ok(())
@@ -93,6 +102,7 @@ fn media_type(path: &str) -> Result<&'static str, Box<dyn Error>> {
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("json") => "application/json",
+        Some("md") => "text/markdown; charset=utf-8",
         _ => return Err(format!("{path}: what is this file?").into()),
     })
 }

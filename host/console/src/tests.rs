@@ -224,6 +224,17 @@ fn the_page_names_the_digest_and_every_file_that_it_names_is_there() {
 }
 
 #[test]
+fn every_document_is_embedded_and_on_the_page_of_documents() {
+    let page = fs::read_to_string(root().join("pages/docs.js")).unwrap();
+    let documents: Vec<_> = FILES.iter().filter_map(|file| file.path.strip_prefix("docs/")).collect();
+    assert!(documents.len() > 10, "{documents:?}");
+    for document in documents {
+        let name = document.trim_end_matches(".md");
+        assert!(page.contains(&format!("'{name}'")), "pages/docs.js does not name {name}");
+    }
+}
+
+#[test]
 fn a_first_visit_and_all_pages_together_are_light() {
     let size = |chosen: &dyn Fn(&str) -> bool| -> usize {
         FILES.iter().filter(|file| chosen(file.path)).map(|file| file.gzip.len()).sum()

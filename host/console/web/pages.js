@@ -23,6 +23,7 @@ export const PAGES = [
   { id: 'codes', area: 'operator', key: 'o', load: () => import('./pages/codes.js') },
   { id: 'pool', area: 'operator', key: 'l', words: ['credentials'], load: () => import('./pages/pool.js') },
   { id: 'audit', area: 'operator', key: 'a', load: () => import('./pages/audit.js') },
+  { id: 'docs', area: 'user', key: 'h', load: () => import('./pages/docs.js') },
   { id: 'api', area: 'operator', key: 'i', load: () => import('./pages/api.js') },
   { id: 'system', area: 'operator', key: 's', load: () => import('./pages/system.js') },
 ];
