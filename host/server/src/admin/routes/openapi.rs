@@ -160,7 +160,7 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         ("412", changes_version(route)),
         ("413", takes),
         ("422", route.action.is_some()),
-        ("429", route.path == "/login"),
+        ("429", matches!(route.path, "/login" | "/session/login")),
     ];
     for (status, _) in failures.into_iter().filter(|(_, applies)| *applies) {
         all.insert(status.to_owned(), json!({"$ref": "#/components/responses/Problem"}));
