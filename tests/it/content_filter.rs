@@ -1,5 +1,6 @@
 //! The content filter on requests: what is refused, masked or skipped, and what is recorded of it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -80,14 +81,26 @@ async fn a_blocked_text_is_refused_however_it_is_spelt_and_only_its_hash_is_kept
     }
     assert!(rig.upstream.requests().is_empty(), "nothing went up");
     let records = rig.records(SPELLINGS.len()).await;
+    let mut hashes = HashMap::new();
     for (id, (literal, found)) in ids.iter().zip(SPELLINGS) {
         let record = records.iter().find(|record| record.request.to_string() == *id).expect("a record");
-        let hash = Sha256::digest(found).to_vec();
-        assert_eq!(record.filter_hash.as_ref(), Some(&hash), "{literal}");
+        let hash = record.filter_hash.clone().expect("a hash");
+        assert_ne!(hash, Sha256::digest(found).to_vec(), "{literal}: everyone could guess it");
+        assert_eq!(
+            *hashes.entry(found).or_insert_with(|| hash.clone()),
+            hash,
+            "{literal}: equal for equal texts"
+        );
+        // Words first, each with the number of its place, then patterns.
+        let rule = ["falcon", "敏感词", "привет", "a/b", "\u{1F600}", "5555-1234"];
+        let rule =
+            rule.iter().position(|word| *word == found.to_lowercase()).and_then(|at| at.try_into().ok());
+        assert_eq!(record.decisions.screened.rule, rule, "{literal}");
         assert_eq!((record.outcome, record.status), (Outcome::Refused, Some(400)), "{literal}");
         assert_eq!((record.hold.get(), record.charge.get(), record.attempts), (0, 0, 0), "{literal}");
         assert!(record.components.filter.is_some());
     }
+    assert_eq!(hashes.len(), 7, "and others for others");
     assert_eq!(rig.balance("alice").await, before);
     rig.stop().await;
     for file in std::fs::read_dir(dir.path()).expect("a data directory") {
@@ -98,6 +111,22 @@ async fn a_blocked_text_is_refused_however_it_is_spelt_and_only_its_hash_is_kept
             assert!(!kept, "{found} is in {}", path.display());
         }
     }
+}
+
+/// What is kept of a refused text here.
+async fn kept_of(word: &str) -> Vec<u8> {
+    let rig = filtered(BLOCK).await;
+    let reply = rig.call(Request::new("POST", CHAT).body(chat(word))).await;
+    assert_eq!(reply.status, 400);
+    let record = rig.records(1).await.remove(0);
+    let hash = record.filter_hash.expect("a hash");
+    rig.stop().await;
+    hash
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_refused_text_means_nothing_elsewhere() {
+    assert_ne!(kept_of("falcon").await, kept_of("falcon").await);
 }
 
 #[tokio::test]

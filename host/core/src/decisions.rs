@@ -24,7 +24,7 @@ pub struct Decisions {
     pub held: Option<Held>,
 }
 
-/// What the content filter said of a request.
+/// What the content filter said of a request, or of its answer where it refused that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Screened {
     /// The verdict.

@@ -177,7 +177,7 @@ impl Gateway {
             configuration,
             runtime,
             directory: ArcSwap::new(Arc::new(opened.directory)),
-            upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes, &opened.granted)),
+            upstreams: ArcSwap::new(Upstreams::new(&config, opened.routes, &opened.granted, opened.text_key)),
             last_good: ArcSwapOption::empty(),
             accounts: Accounts::new(deciders.accounts),
             limiter: Limiter::new(deciders.limiter),

@@ -93,6 +93,12 @@ impl Fingerprints {
         self.print(b"account", provider, account)
     }
 
+    /// A key for hashes of texts, derived from this one alone.
+    pub(crate) fn text_key(&self) -> Secret {
+        let made = self.print(b"texts", "", "");
+        Secret::new(made.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+
     /// No provider's name contains a line feed, so no two inputs have the same bytes.
     fn print(&self, kind: &[u8], provider: &str, what: &str) -> [u8; 32] {
         let parts = [kind, provider.as_bytes(), what.as_bytes()].join(&b'\n');

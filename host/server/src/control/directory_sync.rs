@@ -72,6 +72,8 @@ pub(crate) struct Opened {
     pub(crate) routes: Vec<Model>,
     /// Where components may send keys, by the database.
     pub(crate) granted: Grants,
+    /// Goes into the hashes of texts that are refused.
+    pub(crate) text_key: Arc<Secret>,
     pub(crate) admin_secret: [u8; 32],
     pub(crate) logins: Logins,
     pub(crate) first_start: FirstStart,
@@ -122,6 +124,7 @@ pub(crate) async fn open(
         first_start.demo_link = Some(logins.link(admin, now())?);
     }
     let granted = granted(&management).await?;
+    let text_key = Arc::new(management.text_key());
     let books = DirectorySync { management, follower, permissions: Permissions::default() };
     Ok(Opened {
         store,
@@ -129,6 +132,7 @@ pub(crate) async fn open(
         directory,
         routes,
         granted,
+        text_key,
         admin_secret,
         logins,
         first_start,

@@ -183,6 +183,11 @@ impl Management {
         &self.store
     }
 
+    /// The key of the hashes that are kept of refused texts: this installation's own, whatever its master key is.
+    pub(crate) fn text_key(&self) -> Secret {
+        self.fingerprints.text_key()
+    }
+
     /// The key that seals what is secret.
     pub(crate) fn master(&self) -> &MasterKey {
         &self.master

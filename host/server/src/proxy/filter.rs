@@ -4,10 +4,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use tollgate_core::decisions::{Screened, Verdict as Word};
+use tollgate_core::secret::Secret;
 use tollgate_core::text::{self, Extract, Scope};
-use tollgate_runtime::{Action, Direction, Filter, Found, OnError, Trigger, Verdict};
+use tollgate_runtime::{Action, Direction, Found, OnError, Trigger, Verdict};
 
 use super::error::ProxyError;
 use super::mark;
@@ -18,8 +20,28 @@ use crate::transport::body::Splice;
 /// Most text that a component is shown, around what was found.
 const SHOWN_BYTES_MAX: usize = 256 * 1024;
 
-/// SHA-256 of what a rule covered: all that is stored of refused text.
-pub(crate) type TextHash = [u8; 32];
+/// All that is stored of refused text: a hash of what a rule covered, and which rule that was. The hash has a key of
+/// this installation's own: what people filter (numbers of phones and cards) is guessed from a plain one in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TextHash {
+    /// HMAC-SHA-256 of what was covered, or of the whole text where no rule decided.
+    pub(crate) digest: [u8; 32],
+    /// The rule that decided, where one did.
+    pub(crate) rule: Option<u32>,
+}
+
+impl TextHash {
+    fn new(key: &Secret, text: &str, rule: Option<u32>) -> Self {
+        let keyed = <Hmac<Sha256> as Mac>::new_from_slice(key.expose().as_bytes());
+        let keyed = keyed.unwrap_or_else(|_| unreachable!("HMAC takes keys of every length"));
+        Self { digest: keyed.chain_update(text).finalize().into_bytes().into(), rule }
+    }
+
+    fn of(key: &Secret, text: &str, found: &Found) -> Self {
+        let covered = text.get(found.start as usize..found.end as usize).unwrap_or("");
+        Self::new(key, covered, Some(found.rule))
+    }
+}
 
 /// A request that the filter refused.
 #[derive(Debug)]
@@ -56,12 +78,12 @@ pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<S
     let found = screen.find(&extract.text, &extract.joins);
     let matches = u32::try_from(found.len()).unwrap_or(u32::MAX);
     let said = |verdict, rule| Screened { verdict, rule, matches };
-    match decide(filter, Direction::Request, &extract.text, &found) {
+    match decide(screen, Direction::Request, &extract.text, &found) {
         Decision::Pass if found.is_empty() && filter.plan().trigger == Trigger::OnMatch => Ok(clean),
         Decision::Pass => Ok(said(Word::Allowed, None)),
         // Words of a form are not covered: they do not pass.
         Decision::Mask(_, rule) if inbound.form.is_some() => {
-            let hash = Some(Sha256::digest(&extract.text).into());
+            let hash = Some(TextHash::new(&screen.text_key, &extract.text, rule));
             Err(Refusal { error: ProxyError::Filtered, hash, screened: said(Word::Blocked, rule) })
         }
         Decision::Mask(ranges, rule) => {
@@ -100,13 +122,13 @@ pub(crate) enum Decision {
 }
 
 /// Asks the component about a text, where its plan says so: once, or once per excerpt of a text too long to show.
-pub(crate) fn decide(filter: &Filter, direction: Direction, text: &str, found: &[Found]) -> Decision {
-    if found.is_empty() && filter.plan().trigger == Trigger::OnMatch {
+pub(crate) fn decide(screen: &Screen, direction: Direction, text: &str, found: &[Found]) -> Decision {
+    if found.is_empty() && screen.filter.plan().trigger == Trigger::OnMatch {
         return Decision::Pass;
     }
     let (mut covered, mut by) = (Vec::new(), None);
     for excerpt in excerpts(text, found) {
-        match inspect(filter, direction, text, &excerpt) {
+        match inspect(screen, direction, text, &excerpt) {
             Decision::Pass => {}
             Decision::Mask(ranges, rule) => {
                 covered.extend(ranges);
@@ -118,8 +140,8 @@ pub(crate) fn decide(filter: &Filter, direction: Direction, text: &str, found: &
     if covered.is_empty() { Decision::Pass } else { Decision::Mask(covered, by) }
 }
 
-fn inspect(filter: &Filter, direction: Direction, text: &str, excerpt: &Excerpt<'_>) -> Decision {
-    let found = excerpt.found;
+fn inspect(screen: &Screen, direction: Direction, text: &str, excerpt: &Excerpt<'_>) -> Decision {
+    let (filter, key, found) = (&screen.filter, &screen.text_key, excerpt.found);
     let verdict = match (u32::try_from(excerpt.range.start), text.get(excerpt.range.clone())) {
         (Ok(0), Some(shown)) => filter.inspect(direction, shown, found),
         (Ok(shift), Some(shown)) => {
@@ -134,25 +156,27 @@ fn inspect(filter: &Filter, direction: Direction, text: &str, excerpt: &Excerpt<
         _ => return Decision::Failed,
     };
     match verdict {
-        Ok(verdict) => weigh(&verdict, text, found),
+        Ok(verdict) => weigh(&verdict, key, text, found),
         Err(error) => match error.on_error {
             OnError::Open => Decision::Pass,
             OnError::Closed => Decision::Failed,
             // The gateway's own rule: whatever a rule names does not pass.
             OnError::Fallback => {
-                let block = |found: &Found| Decision::Block(hash(text, found), Some(found.rule));
+                let block = |found: &Found| Decision::Block(TextHash::of(key, text, found), Some(found.rule));
                 found.first().map_or(Decision::Pass, block)
             }
         },
     }
 }
 
-fn weigh(verdict: &Verdict, text: &str, found: &[Found]) -> Decision {
+fn weigh(verdict: &Verdict, key: &Secret, text: &str, found: &[Found]) -> Decision {
     match verdict.action {
         Action::Allow => Decision::Pass,
         Action::Block => {
             let deciding = found.iter().find(|found| found.rule == verdict.rule);
-            let hash = deciding.map_or_else(|| Sha256::digest(text).into(), |found| hash(text, found));
+            // A rule that found nothing here is the component's own word, as that of a filter that is always asked.
+            let whole = || TextHash::new(key, text, Some(verdict.rule));
+            let hash = deciding.map_or_else(whole, |found| TextHash::of(key, text, found));
             Decision::Block(hash, Some(verdict.rule))
         }
         Action::Mask => {
@@ -161,10 +185,6 @@ fn weigh(verdict: &Verdict, text: &str, found: &[Found]) -> Decision {
             Decision::Mask(covered, Some(verdict.rule))
         }
     }
-}
-
-fn hash(text: &str, found: &Found) -> TextHash {
-    Sha256::digest(text.get(found.start as usize..found.end as usize).unwrap_or("")).into()
 }
 
 /// A part of a text, and the matches in it.

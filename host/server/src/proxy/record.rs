@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_core::decisions::{Decisions, Held};
+use tollgate_core::decisions::{Decisions, Held, Screened, Verdict};
 use tollgate_core::id::{RequestId, UserId};
 use tollgate_core::ledger::Settlement;
 use tollgate_core::outcome::Outcome;
@@ -197,7 +197,7 @@ fn record(
         price_version: facts.price_version,
         components: components(facts, charged),
         receipt,
-        filter_hash: facts.filter_hash.map(Vec::from),
+        filter_hash: facts.filter_hash.map(|hash| hash.digest.to_vec()),
         error: facts.error.as_deref().map(str::to_owned),
         left_out: facts.left_out.map(str::to_owned),
         decisions: decisions(facts),
@@ -213,10 +213,21 @@ fn decisions(facts: &Facts<'_>) -> Decisions {
         default_price: hold.priced.default_price.is_some(),
     };
     Decisions {
-        screened: facts.request.screened,
+        screened: screened(facts),
         stand_in: u32::try_from(facts.stand_in).unwrap_or(u32::MAX),
         choice: facts.lease.map(|lease| lease.choice),
         held: facts.hold.map(held),
+    }
+}
+
+/// What the filter said: of the answer, where it refused that.
+fn screened(facts: &Facts<'_>) -> Screened {
+    let asked = facts.request.screened;
+    match facts.filter_hash {
+        Some(hash) if asked.verdict != Verdict::Blocked => {
+            Screened { verdict: Verdict::Blocked, rule: hash.rule, ..asked }
+        }
+        _ => asked,
     }
 }
 

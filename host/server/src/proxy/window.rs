@@ -224,7 +224,7 @@ impl Window {
 fn judge(screen: &Screen, text: &str, decided: usize) -> Decision {
     let mut found = screen.find(text, &[]);
     found.retain(|found: &Found| found.end as usize > decided);
-    decide(&screen.filter, Direction::Response, text, &found)
+    decide(screen, Direction::Response, text, &found)
 }
 
 /// The text of an event, and where its data begins. An event whose data stands on several lines is not looked into

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::id::CredentialId;
+use tollgate_core::secret::Secret;
 use tollgate_runtime::{Filter, Found, Generation, Policies};
 
 use crate::routing::matcher::{self, Matcher};
@@ -44,6 +45,8 @@ pub(crate) struct Screen {
     pub(crate) matcher: Arc<Matcher>,
     /// Whether it looks at texts as a person reads them, too.
     pub(crate) folds: bool,
+    /// Goes into the hashes of what is refused.
+    pub(crate) text_key: Arc<Secret>,
 }
 
 impl Screen {
@@ -86,7 +89,8 @@ impl RoutingSnapshot {
         // The rules were compiled when the generation was loaded, which would have failed with them.
         let screen = |filter: &Arc<Filter>| {
             let matcher = matcher::compiled(filter.plan()).ok()?;
-            Some(Screen { filter: Arc::clone(filter), matcher, folds: configured.folds })
+            let (folds, text_key) = (configured.folds, Arc::clone(&configured.text_key));
+            Some(Screen { filter: Arc::clone(filter), matcher, folds, text_key })
         };
         let screens = generation.filters().filter_map(screen).collect();
         Rc::new(Self { generation, configured, upstreams, sites, platforms: RefCell::default(), screens })

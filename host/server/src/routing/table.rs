@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tollgate_core::id::CredentialId;
 use tollgate_core::names::{self, NameIndex};
 use tollgate_core::protocol::Owner;
+use tollgate_core::secret::Secret;
 
 use crate::config::{self, Model};
 use crate::config::{BaseUrl, Config, Grants, Providers};
@@ -26,6 +27,8 @@ pub(crate) struct Upstreams {
     pub(crate) routes: ModelRoutes,
     /// Whether the content filter looks at texts as a person reads them, too.
     pub(crate) folds: bool,
+    /// Goes into the hashes of texts that the content filter refuses.
+    pub(crate) text_key: Arc<Secret>,
     /// Where components may send keys: by the file, and by the database.
     pub(crate) grants: Arc<Grants>,
     /// By the file alone.
@@ -35,12 +38,17 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    /// What the file says, with the routes and the grants of the database.
-    pub(crate) fn new(config: &Config, stored: Vec<Model>, granted: &Grants) -> Arc<Self> {
+    /// What the file says, with the routes, the grants and the key for texts of the database.
+    pub(crate) fn new(
+        config: &Config,
+        stored: Vec<Model>,
+        granted: &Grants,
+        text_key: Arc<Secret>,
+    ) -> Arc<Self> {
         let (providers, models) = (config.providers.clone(), config.models.clone());
         let folds = config.content_filter.fold;
-        Self { of_file: config.plugins.grants.clone(), folds, ..Self::of(providers, models, stored) }
-            .granting(granted)
+        let of_file = config.plugins.grants.clone();
+        Self { of_file, folds, text_key, ..Self::of(providers, models, stored) }.granting(granted)
     }
 
     /// Where components may send keys by the file alone.
@@ -50,7 +58,7 @@ impl Upstreams {
 
     /// The same after a change of the file.
     pub(crate) fn by_file(&self, config: &Config) -> Arc<Self> {
-        Self::new(config, self.stored.clone(), &self.granted)
+        Self::new(config, self.stored.clone(), &self.granted, Arc::clone(&self.text_key))
     }
 
     /// The same with other grants of the database; `None` where nothing differs.
@@ -66,7 +74,12 @@ impl Upstreams {
 
     fn again(&self, stored: Vec<Model>) -> Self {
         let made = Self::of(self.providers.clone(), self.models.clone(), stored);
-        Self { of_file: self.of_file.clone(), folds: self.folds, ..made }
+        Self {
+            of_file: self.of_file.clone(),
+            folds: self.folds,
+            text_key: Arc::clone(&self.text_key),
+            ..made
+        }
     }
 
     fn granting(self, granted: &Grants) -> Arc<Self> {
@@ -86,7 +99,8 @@ impl Upstreams {
         by_precision(&mut stored);
         let routes = ModelRoutes::new(models.iter().chain(&stored));
         let (grants, of_file, granted) = (Arc::default(), Grants::default(), Grants::default());
-        Self { providers, models, stored, routes, folds: true, grants, of_file, granted }
+        let text_key = Arc::new(Secret::new(String::new()));
+        Self { providers, models, stored, routes, folds: true, text_key, grants, of_file, granted }
     }
 }
 
