@@ -58,6 +58,7 @@ mod retries;
 mod rooms;
 mod routes;
 mod sdk;
+mod signals;
 mod streaming;
 mod tls;
 mod translation;

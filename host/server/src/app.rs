@@ -23,6 +23,7 @@ use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
 use crate::config::{BaseUrl, Config, FILE_BYTES_MAX, Tls, file};
+use crate::control::config_apart::ConfigApart;
 use crate::control::config_watch::ConfigWatch;
 use crate::control::credential_monitor::CredentialMonitor;
 use crate::control::directory_sync::{self, FirstStart, Opened, SyncError};
@@ -66,6 +67,8 @@ pub struct Options {
     pub config: Config,
     /// The file that it came from, watched for changes of providers and policies.
     pub config_path: Option<PathBuf>,
+    /// Where the next start would look for it, so that it can be told that nobody follows it where nobody does.
+    pub config_apart: Option<PathBuf>,
     /// Whether to start the simulated provider and a user to try it with.
     pub demo: bool,
     /// Whether to go on with what is left where something of the data is missing.
@@ -166,7 +169,7 @@ impl Gateway {
         let opened = open(&control, &config, options.accept_loss, options.demo)?;
         let writer = control.block_on(opened.store.ledger.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
-        let Doors { clients, admin: admin_door, address, admin_address, visits } =
+        let Doors { clients, admin: door, address, admin_address, visits } =
             Doors::open(&config, workers, &certificates, &shares)?;
         let (tokens, tokens_wanted) = Tokens::new();
         let transport = transport(&config, instead, &shares);
@@ -214,12 +217,12 @@ impl Gateway {
             tokens_wanted,
             ledger: Arc::clone(&opened.store.ledger),
             copies,
+            config_apart: ConfigApart::unless(config_watch.is_some(), options.config_apart, options.demo),
             config_watch,
             certificates,
             end: control_ending,
         };
-        let control =
-            spawn("control", move || tasks.run(&control, admin_door)).map_err(StartError::Thread)?;
+        let control = spawn("control", move || tasks.run(&control, door)).map_err(StartError::Thread)?;
         let workers = start_workers(clients, &shared, &stopping).map_err(StartError::Thread)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
@@ -287,6 +290,8 @@ struct Control {
     copies: mpsc::Receiver<Copied>,
     /// Follows the configuration file, from its content before anything is served, so that no later change goes unseen.
     config_watch: Option<ConfigWatch>,
+    /// Tells that nobody does.
+    config_apart: Option<ConfigApart>,
     certificates: Certificates,
     end: watch::Receiver<bool>,
 }
@@ -309,6 +314,9 @@ impl Control {
             tokio::spawn(self.nurse.run());
             if let Some(watch) = self.config_watch.take() {
                 tokio::spawn(watch.run());
+            }
+            if let Some(apart) = self.config_apart.take() {
+                tokio::spawn(apart.run());
             }
             tokio::spawn(lease::keep(self.ledger));
             tokio::spawn(retention::watch(

@@ -151,7 +151,7 @@ fn run(cli: Cli, dir_given: bool) -> anyhow::Result<ExitCode> {
 impl Common {
     /// The configuration, and the file that it came from.
     fn read(&self) -> anyhow::Result<(Option<PathBuf>, Config)> {
-        let standard = PathBuf::from("tollgate.toml");
+        let standard = PathBuf::from(STANDARD_CONFIG);
         let path = self.config.clone().or_else(|| standard.symlink_metadata().is_ok().then_some(standard));
         let mut config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         if let Some(dir) = &self.data_dir {
@@ -161,6 +161,8 @@ impl Common {
     }
 }
 
+/// Where a configuration is looked for that nobody names.
+const STANDARD_CONFIG: &str = "tollgate.toml";
 /// Rows that a command reads at once.
 const PAGE: usize = 500;
 

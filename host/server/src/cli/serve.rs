@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::STANDARD_CONFIG;
 use super::output::line;
 use crate::app::{Gateway, Options};
 use crate::config::{Config, LogFilter, LogFormat};
@@ -61,13 +62,20 @@ impl Serve {
         config.log.level = self.log_level.unwrap_or(config.log.level);
         config.log.format = self.log_format.unwrap_or(config.log.format);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (mut terminate, mut interrupt) = {
+        // SIGHUP, too, is nobody's end: who follows a configuration hears of it, at any moment from here on.
+        let (mut terminate, mut interrupt, _hangup) = {
             let _entered = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
         };
+        let apart = path.clone().unwrap_or_else(|| PathBuf::from(STANDARD_CONFIG));
         let gateway = Gateway::start(Options {
             config,
             config_path: path,
+            config_apart: Some(apart),
             demo: self.demo,
             accept_loss: self.accept_loss,
             ..Options::default()

@@ -2,6 +2,7 @@
 //! credentials, removes old records, and renews the node's lease.
 
 pub(crate) mod bodies;
+pub(crate) mod config_apart;
 pub(crate) mod config_watch;
 pub(crate) mod credential_monitor;
 pub(crate) mod directory_build;
