@@ -53,7 +53,7 @@ mod world;
 
 pub use adapter::Adapter;
 pub use archive::Archive;
-pub use behalf::on_behalf_of;
+pub use behalf::{Behalf, caller_is};
 pub use binding::{Binding, Embedded, Kind, Limits, OnError, Probation, Settings, Variant, WHOLE_PPM};
 pub use choice::{Choice, Policies};
 pub use digest::{Digest, NoDigest};

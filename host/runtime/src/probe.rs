@@ -1,6 +1,7 @@
 //! Whose fault a fault is. A component is given what strangers wrote, and what they wrote may be at fault: whatever it
 //! fails over, it is asked about something small and ordinary of the same kind. Where it can do that, the fault belongs
-//! to the exchange that it met, and no other call is kept from the component; where it cannot, it is broken for all.
+//! to the exchange that it met, and no other call is kept from the component; where it cannot, it is broken for all. A
+//! new version on trial that breaks over what several callers brought is taken back all the same (`vitals.rs`).
 
 use std::sync::Arc;
 

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use tollgate_core::id::UserId;
 use tracing::field::display;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -94,6 +95,8 @@ pub(crate) struct Vitals {
     faults: [AtomicU64; FaultKind::ALL.len()],
     /// Those of `faults` that input is to blame for.
     excused: AtomicU64,
+    /// Whose input broke it on trial, at most as many as end that.
+    accusers: Mutex<Vec<Option<UserId>>>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -119,6 +122,7 @@ impl Vitals {
             bytes: AtomicU64::new(0),
             faults: Default::default(),
             excused: AtomicU64::new(0),
+            accusers: Mutex::default(),
             last_error: Mutex::new(None),
             host,
             spec,
@@ -193,12 +197,14 @@ impl Vitals {
         error
     }
 
-    /// Counts, logs and reports a fault that only the input at hand brings about: the breaker does not hear of it,
-    /// and a trial only of a trap, which no input excuses.
+    /// Counts, logs and reports a fault that only the input at hand brings about: the breaker does not hear of it. A
+    /// trial hears of one that is no want of time or memory, by who brought it: one caller alone takes back no version,
+    /// however often they make it fail, and what several meet is no caller's doing.
     #[cold]
     pub(crate) fn excuse(self: &Arc<Self>, fault: Fault) -> CallError {
-        if fault.kind.is_exhaustion() {
-            self.excused.fetch_add(1, Ordering::Relaxed);
+        self.excused.fetch_add(1, Ordering::Relaxed);
+        if !fault.kind.is_exhaustion() && self.on_trial() {
+            self.accuse(behalf::caller());
         }
         let error = self.report(fault);
         if self.on_trial() && self.fails_its_trial() {
@@ -267,14 +273,32 @@ impl Vitals {
     }
 
     fn fails_its_trial(&self) -> bool {
-        let faults = self.fault_total();
-        faults >= TRIAL_FAULTS && faults.saturating_mul(10) > self.calls()
+        let is_many = |faults: u64| faults >= TRIAL_FAULTS && faults.saturating_mul(10) > self.calls();
+        let of_several = || self.accusers().len() as u64 >= TRIAL_FAULTS;
+        is_many(self.fault_total()) || (of_several() && is_many(self.faults_met()))
     }
 
+    /// Notes whose input broke it.
+    fn accuse(&self, caller: Option<UserId>) {
+        let mut accusers = self.accusers();
+        if (accusers.len() as u64) < TRIAL_FAULTS && !accusers.contains(&caller) {
+            accusers.push(caller);
+        }
+    }
+
+    fn accusers(&self) -> MutexGuard<'_, Vec<Option<UserId>>> {
+        self.accusers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Faults that count against it whoever calls.
     fn fault_total(&self) -> u64 {
+        self.faults_met().saturating_sub(self.excused.load(Ordering::Relaxed))
+    }
+
+    /// All faults of calls that were made.
+    fn faults_met(&self) -> u64 {
         let counted = FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::Tripped);
-        let total: u64 = counted.map(|kind| self.faults[kind as usize].load(Ordering::Relaxed)).sum();
-        total.saturating_sub(self.excused.load(Ordering::Relaxed))
+        counted.map(|kind| self.faults[kind as usize].load(Ordering::Relaxed)).sum()
     }
 
     /// Drops `remains` on the runtime's own thread.

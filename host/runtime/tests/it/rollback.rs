@@ -1,6 +1,12 @@
 //! A new version that faults at once is taken back.
 
-use tollgate_runtime::{Binding, ComponentState, Event, Probation, Settings};
+use std::sync::Arc;
+
+use tollgate_core::id::{RequestId, UserId};
+use tollgate_core::protocol::{Operation, Protocol};
+use tollgate_runtime::{
+    Adapter, Behalf, Binding, ComponentState, Event, FaultKind, Kind, Probation, Refusal, Settings, Terms,
+};
 
 use crate::harness::{Bench, chosen, component, digest, eventually, guest, rebuilt, selector, settings};
 
@@ -102,4 +108,83 @@ fn a_second_bad_version_rolls_back_to_the_good_one() {
         chosen(&bench.runtime.current()).selector.unwrap().digest(),
         digest(component("key-selection"))
     );
+}
+
+/// An adapter that served well was replaced by one that cannot say "shibboleth".
+fn adapter_replaced() -> Bench {
+    let binding = Binding {
+        memory_bytes_max: 64 << 20,
+        deadline_ms: 500,
+        ..Binding::new("adapter", "babel", Kind::ProviderAdapter)
+    };
+    let bench = Bench::start(vec![binding]);
+    bench.install("babel", &rebuilt(guest("babel"), 1));
+    bench.runtime.rescan().unwrap();
+    bench
+}
+
+/// Has callers bring what the adapter cannot say, one after the other.
+fn bring(bench: &Bench, callers: impl IntoIterator<Item = u8>, work: impl Fn(&Adapter)) {
+    let adapter = Arc::clone(bench.runtime.current().adapter("adapter").unwrap());
+    for caller in callers {
+        let request = RequestId::from_bytes([9; 16]);
+        Behalf::of(request).by(UserId::from_bytes([caller; 16])).work(|| work(&adapter));
+    }
+}
+
+fn say(adapter: &Adapter) {
+    let terms = Terms {
+        client: Protocol::OpenaiChat,
+        upstream: Protocol::AnthropicMessages,
+        operation: Operation::Generate,
+        model: "m",
+        request_id: "r",
+        now_s: 1,
+        streaming: false,
+        json_array: false,
+        output_limit: u64::MAX,
+        strict: false,
+    };
+    adapter.begin(&terms, b"shibboleth").unwrap_err();
+}
+
+fn classify(adapter: &Adapter) {
+    adapter
+        .classify(&Refusal { status: 400, retry_after_ms: None, kind: "", body: b"shibboleth" })
+        .unwrap_err();
+}
+
+#[test]
+fn what_one_caller_brings_takes_no_version_back() {
+    let bench = adapter_replaced();
+    let id = bench.runtime.current().id();
+    bring(&bench, [1; 20], say);
+    // Nor what two bring, whatever the component is called for.
+    bring(&bench, [1, 2].repeat(10), classify);
+    assert_eq!(bench.status().faults_of(FaultKind::Trap), 40, "counted all the same");
+    eventually("the supervisor", || bench.runtime.generations_live() == 1);
+    assert_eq!((bench.runtime.current().id(), bench.status().state), (id, ComponentState::Active));
+    assert!(!bench.events().iter().any(rolled_back));
+}
+
+#[test]
+fn what_several_callers_meet_is_the_new_versions_own() {
+    let bench = adapter_replaced();
+    bring(&bench, [1, 2, 3], say);
+    bench.await_event(rolled_back);
+    assert!(matches!(bench.status().state, ComponentState::RolledBack { .. }));
+}
+
+#[test]
+fn what_several_callers_rarely_meet_is_not() {
+    let bench = adapter_replaced();
+    let id = bench.runtime.current().id();
+    let fine = |adapter: &Adapter| {
+        adapter.classify(&Refusal { status: 400, retry_after_ms: None, kind: "", body: b"{}" }).unwrap();
+    };
+    bring(&bench, [7; 60], fine);
+    bring(&bench, [1, 2, 3, 4], say);
+    assert_eq!(bench.status().faults_of(FaultKind::Trap), 4);
+    eventually("the supervisor", || bench.runtime.generations_live() == 1);
+    assert_eq!(bench.runtime.current().id(), id);
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, oneshot};
 use tollgate_core::id::RequestId;
-use tollgate_runtime::Runtime;
+use tollgate_runtime::{Behalf, Runtime};
 
 use super::error::ProxyError;
 
@@ -25,13 +25,15 @@ pub(super) async fn aside<R: Send + 'static>(
     request: RequestId,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, ProxyError> {
+    // Whoever works on a request is known here, and not on the other thread.
+    let mut behalf = Behalf::now().unwrap_or(Behalf::of(request));
     let turn = turns().acquire().await.map_err(|_| ProxyError::Internal)?;
     let (done, result) = oneshot::channel();
     let thread = std::thread::Builder::new().name("tollgate-aside".to_owned()).spawn(move || {
         // Where the system does not allow it, the thread competes with the others.
         let _nice = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
         Runtime::prepare_thread();
-        let result = tollgate_runtime::on_behalf_of(request, work);
+        let result = behalf.work(work);
         drop(turn);
         // Who waited may have left.
         let _gone = done.send(result);

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
-use tollgate_core::id::RequestId;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Protocol;
+use tollgate_runtime::Behalf;
 
 use super::error::{ProxyError, UPSTREAM_BROKE};
 use super::exchange::{Translation, Words};
@@ -89,8 +89,8 @@ pub(super) enum Piece {
 
 impl Flow {
     /// The request that it answers.
-    pub(crate) fn request(&self) -> RequestId {
-        self.ticket.request().id
+    pub(crate) fn behalf(&self) -> Behalf {
+        self.ticket.request().behalf()
     }
 
     /// `first` and then what `upstream` sends: a stream of events or not. `events` says whether the client reads one,
@@ -330,7 +330,7 @@ impl Flow {
 
     /// What the translation says of the next events, where there is one and it has some.
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Words, ProxyError>>> {
-        let id = self.request();
+        let id = self.ticket.request().id;
         let Self { pieces: Some(pieces), ticket, silence, .. } = self else { return Poll::Ready(None) };
         if !pieces.is_away() {
             let Some(run) = ready!(pieces.poll_run(cx)) else { return Poll::Ready(None) };

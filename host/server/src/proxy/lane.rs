@@ -107,14 +107,14 @@ impl Background {
                     continue;
                 }
             };
-            let id = ended.facts().request.id;
+            let behalf = ended.facts().request.behalf();
             let shared = Arc::clone(&self.shared);
             if self.shared.accounts.are_local() {
-                on_behalf_of(id, pin!(settle::settle(&shared, ended))).await;
+                on_behalf_of(behalf, pin!(settle::settle(&shared, ended))).await;
             } else {
                 // So that none waits for the answer to another.
                 settling.spawn_local(async move {
-                    on_behalf_of(id, pin!(settle::settle(&shared, ended))).await;
+                    on_behalf_of(behalf, pin!(settle::settle(&shared, ended))).await;
                 });
                 while settling.try_join_next().is_some() {}
             }

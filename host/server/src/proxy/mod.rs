@@ -87,7 +87,7 @@ use tollgate_core::decisions::Screened;
 use tollgate_core::id::RequestId;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
-use tollgate_runtime::Choice;
+use tollgate_runtime::{Behalf, Choice};
 
 pub(crate) use self::relay::Outgoing;
 pub(crate) use self::session::Switched;
@@ -137,7 +137,7 @@ pub(crate) async fn handle(
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
             let answer = pin!(proxy(lane, arrival, dry_run, call, parts, body, &mut copying));
-            (dialect, on_behalf_of(arrival.id, answer).await)
+            (dialect, on_behalf_of(Behalf::of(arrival.id), answer).await)
         }
         Route::Models(listing) => {
             let (protocol, answer) = models::answer(lane, arrival.at, parts, listing);
@@ -210,10 +210,10 @@ fn signed(
 /// Works on a request. Whatever components are called meanwhile say so by its id. The work stays where it is pinned: a
 /// future that is handed on by value lies twice in the one that awaits it, and all of that is copied with it.
 fn on_behalf_of<T>(
-    request: RequestId,
+    mut behalf: Behalf,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> impl Future<Output = T> {
-    poll_fn(move |cx| tollgate_runtime::on_behalf_of(request, || work.as_mut().poll(cx)))
+    poll_fn(move |cx| behalf.work(|| work.as_mut().poll(cx)))
 }
 
 /// The same answer; its bytes are copied as they go.
@@ -243,6 +243,7 @@ async fn proxy(
         None => (authenticate::caller(&directory, &keys, at)?, None),
         Some(DryRun { caller, trace }) => (caller, Some(trace)),
     };
+    tollgate_runtime::caller_is(caller.user);
     trace::note(trace.as_deref(), "authenticate", || authenticate::told(&caller));
     // May they, now?
     let protocol = call.protocol;

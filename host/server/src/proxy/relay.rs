@@ -164,8 +164,8 @@ impl Relay {
         let Some(flow) = &mut self.flow else {
             return Poll::Ready(std::mem::take(&mut self.breaking).then_some(Err(Cut::Upstream)));
         };
-        let request = flow.request();
-        let last = match ready!(tollgate_runtime::on_behalf_of(request, || flow.poll(cx))) {
+        let mut behalf = flow.behalf();
+        let last = match ready!(behalf.work(|| flow.poll(cx))) {
             Piece::Bytes(bytes) => return Poll::Ready(Some(Ok(bytes))),
             Piece::Last(bytes) => {
                 self.end(Outcome::Ok);

@@ -10,7 +10,7 @@ use tollgate_core::id::RequestId;
 use tollgate_core::price::{ModelPrice, PriceRate, Rates};
 use tollgate_core::time::Timestamp;
 use tollgate_core::usage::Usage;
-use tollgate_runtime::Policies;
+use tollgate_runtime::{Behalf, Policies};
 
 use super::counted::Counted;
 use super::dialect::ErrorDialect;
@@ -67,6 +67,11 @@ impl Request {
     /// The content filter that serves it, where there is one.
     pub(crate) fn screen(&self) -> Option<&Screen> {
         self.snapshot.screen(&self.policies)
+    }
+
+    /// What components are told that are called for it.
+    pub(crate) fn behalf(&self) -> Behalf {
+        Behalf::of(self.id).by(self.caller.user)
     }
 
     /// Where its steps note what they decide.
