@@ -9,8 +9,8 @@ mod bytes;
 
 use crate::id::{RequestId, UserId};
 use crate::outcome::Outcome;
-use crate::points::Micropoints;
-use crate::price::{PriceRate, Rates};
+use crate::points::{CHARGE_MAX, Micropoints};
+use crate::price::{PriceRate, Rates, rounded_up};
 use crate::protocol::Owner;
 use crate::time::Timestamp;
 use crate::usage::{Class, Usage};
@@ -115,10 +115,14 @@ impl Receipt {
     }
 
     /// The charge, divided among the classes that were used in proportion to their prices. The amounts sum to the
-    /// charge, to the micro-point; a charge that no price explains (a minimum) is one for the request.
+    /// charge, to the micro-point; a charge that no price explains (a minimum, a flat price, a rule of the policy's
+    /// own) is one for the request.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let weights = self.weights();
+        let mut weights = self.weights();
+        if !self.is_of_prices() {
+            weights.iter_mut().for_each(|(_, _, weight)| *weight = 0);
+        }
         let total: u128 = weights.iter().map(|(_, _, weight)| weight).sum();
         let line = |class, units, amount| Line { class, units, amount, reason: self.reason };
         if total == 0 {
@@ -145,6 +149,25 @@ impl Receipt {
         lines
     }
 
+    /// Whether the charge is what the prices say, or that by one factor for all classes, in whole thousandths. Nothing
+    /// tells a part of any other charge that belongs to a class.
+    fn is_of_prices(&self) -> bool {
+        // The gateway's own rule goes by the prices, and old receipts do not tell.
+        if self.pricing_component == [0; 32] || self.reason.is_none() || self.charge >= CHARGE_MAX {
+            return true;
+        }
+        let (cost, charge) = (self.charged_rates().cost(&self.usage), i128::from(self.charge.get()));
+        if cost <= 0 {
+            return true;
+        }
+        let factor = charge * THOUSANDTHS / cost;
+        let says = |factor: i128| Some(rounded_up(cost.checked_mul(factor)? / 1000).get());
+        // A policy of the first contract rounds what it has no words for by itself.
+        [factor - 1, factor, factor + 1]
+            .into_iter()
+            .any(|factor| says(factor).is_none_or(|amount| amount.abs_diff(self.charge.get()) <= 1))
+    }
+
     /// Each class with its units and what these cost at the prices charged, in a unit that is the same for all. The sum
     /// has 64 bits at most.
     fn weights(&self) -> Vec<(&'static str, u64, u128)> {
@@ -162,6 +185,9 @@ impl Receipt {
         weights
     }
 }
+
+/// Thousandths, times the millionths of a micro-point in which costs are told.
+const THOUSANDTHS: i128 = 1_000_000_000;
 
 /// The class of what a request costs by itself.
 const REQUEST: &str = "request";
@@ -224,6 +250,30 @@ mod tests {
         assert_eq!(lines(&receipt(Usage::default(), Rates::default(), 7)), [("request", 1, 7)]);
         assert_eq!(lines(&receipt(usage, Rates::default(), 7)), [("input", 10, 0), ("request", 1, 7)]);
         assert_eq!(lines(&receipt(usage, Rates::default(), 0)), [("input", 10, 0)]);
+    }
+
+    #[test]
+    fn a_rule_of_the_policys_own_is_not_told_as_prices_of_classes() {
+        let usage = Usage::of(Quality::Exact, &[(Class::Input, 2000), (Class::Output, 900)]);
+        let rates = Rates::of(0, &[(Class::Input, 2_500_000_000), (Class::Output, 10_000_000_000)]);
+        let charged = |charge, reason| Receipt { reason, ..receipt(usage, rates, charge) };
+        // 14 points by the list: all of it, with a twentieth off, at a tenth.
+        for charge in [14_000_000, 13_300_000, 1_400_000] {
+            let told = lines(&charged(charge, Some(Reason::Full)));
+            let by_price = [("input", 2000, charge * 5 / 14), ("output", 900, charge - charge * 5 / 14)];
+            assert_eq!(told, by_price, "{charge}");
+        }
+        // A flat price, a minimum, a third: no part of it is anybody's.
+        for charge in [125_007, 14_000_123, 4_666_667] {
+            for reason in [Reason::Full, Reason::OwnCredential] {
+                let told = lines(&charged(charge, Some(reason)));
+                assert_eq!(told, [("input", 2000, 0), ("output", 900, 0), ("request", 1, charge)]);
+            }
+        }
+        // What an old receipt does not tell, and what the gateway itself charged.
+        assert_eq!(lines(&charged(125_007, None)).len(), 2);
+        let own = Receipt { pricing_component: [0; 32], ..charged(125_007, Some(Reason::Full)) };
+        assert_eq!(lines(&own).len(), 2);
     }
 
     proptest! {
