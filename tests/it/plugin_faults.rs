@@ -155,3 +155,45 @@ async fn a_price_below_nothing_is_refused_before_dispatch_and_never_paid_after()
     assert_eq!(before.get() - rig.balance("alice").await.get(), 1);
     rig.stop().await;
 }
+
+/// The value of a series whose labels contain `label`.
+fn series(metrics: &str, name: &str, label: &str) -> f64 {
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
+    let line = line.unwrap_or_else(|| panic!("there is no {name} of {label}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn metrics_tell_of_each_component_what_it_did_and_how_near_it_came_to_its_limits() {
+    let rig = with_selector("trap", OnError::Fallback).await;
+    assert_eq!(among_neighbours(&rig).await.status, 200);
+    // Settlements follow the answers.
+    rig.records(NEIGHBOURS + 1).await;
+    let plugin = rig.plugin("key-selection").await;
+    let metrics = rig.admin("GET", "/metrics").await.text();
+    let of = "component=\"key-selection\"";
+    for name in ["calls", "bytes", "faults", "log_lines_dropped"] {
+        assert!(
+            metrics.contains(&format!("# TYPE tollgate_component_{name} counter\n")),
+            "{name}: {metrics}"
+        );
+    }
+    let calls = series(&metrics, "tollgate_component_calls_total", of);
+    assert_eq!(Some(calls), plugin["calls"].as_f64());
+    assert!(calls >= 9.0, "{calls}");
+    let digest = plugin["digest"].as_str().expect("a digest");
+    let fault = |kind: &str| format!("digest=\"{digest}\",fault=\"{kind}\"");
+    assert_eq!(series(&metrics, "tollgate_component_faults_total", &fault("trap")), 1.0);
+    assert_eq!(series(&metrics, "tollgate_component_faults_total", &fault("memory")), 0.0);
+    let peak = series(&metrics, "tollgate_component_memory_peak_bytes", of);
+    let limit = series(&metrics, "tollgate_component_memory_limit_bytes", of);
+    assert!(0.0 < peak && peak < limit, "{peak} of {limit}");
+    assert_eq!(plugin["memory_bytes_peak"].as_f64(), Some(peak));
+    let timed = series(&metrics, "tollgate_component_call_duration_seconds_count", of);
+    assert!(0.0 < timed && timed <= calls, "{timed} of {calls}");
+    let all = format!("{of},kind=\"key-selector\",digest=\"{digest}\"");
+    assert_eq!(series(&metrics, "tollgate_component_share_ppm", &all), 1e6);
+    assert_eq!(metrics.matches("# EOF").count(), 1);
+    assert!(metrics.ends_with("# EOF\n"));
+    rig.stop().await;
+}

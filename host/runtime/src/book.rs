@@ -30,8 +30,8 @@ impl Book {
     /// What the status page says about a component beyond its own counters.
     pub(crate) fn verdict(&self, vitals: &Vitals) -> Option<ComponentState> {
         let name = &vitals.spec.name;
-        if let Some((_, error)) = self.refused.get(name) {
-            return Some(ComponentState::Refused { reason: error.words() });
+        if self.refused.contains_key(name) {
+            return Some(self.complaint(name));
         }
         if self.lost.contains(name) {
             return Some(ComponentState::FileMissing);
@@ -41,8 +41,11 @@ impl Book {
     }
 
     /// Why the last version of a unit was refused.
-    pub(crate) fn complaint(&self, name: &str) -> Option<String> {
-        self.refused.get(name).map(|(_, cause)| cause.words())
+    pub(crate) fn complaint(&self, name: &str) -> ComponentState {
+        let (version, cause) =
+            self.refused.get(name).map(|(version, cause)| (*version, cause.words())).unzip();
+        let digest = version.flatten().map(|(digest, _)| digest);
+        ComponentState::Refused { digest, reason: cause.unwrap_or_default() }
     }
 
     /// What is known so far, from an earlier process.

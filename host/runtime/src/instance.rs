@@ -4,10 +4,12 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::deadline::Deadline;
+use crate::durations::Timer;
 use crate::error::{Fault, FaultKind};
 use crate::state::State;
 use crate::unit::Unit;
@@ -41,6 +43,8 @@ pub(crate) struct Instance<W: World> {
 
 impl<W: World> Drop for Instance<W> {
     fn drop(&mut self) {
+        // One that faulted was asked for nothing since.
+        self.vitals.note_memory(self.memory_bytes());
         self.vitals.instances.fetch_sub(1, Ordering::Relaxed);
         self.vitals.host.instances.fetch_sub(1, Ordering::Relaxed);
     }
@@ -81,9 +85,9 @@ impl<W: World> Instance<W> {
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
     ) -> Result<R, Fault> {
         self.calls += 1;
-        let Self { world, store, vitals, .. } = self;
+        let Self { world, store, vitals, calls, .. } = self;
         State::arm(store, vitals.spec.deadline_ms);
-        guarded(store, |store| call(world, store))?
+        timed(vitals, *calls, || guarded(store, |store| call(world, store)))?
     }
 
     /// Runs one call that `bytes` go into: both its time and what it may answer grow with them.
@@ -103,7 +107,7 @@ impl<W: World> Instance<W> {
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<Result<R, Fault>>,
     ) -> Result<R, Fault> {
         self.calls += 1;
-        let Self { world, store, vitals, .. } = self;
+        let Self { world, store, vitals, calls, .. } = self;
         vitals.count_bytes(bytes);
         let answer_bytes_max = vitals.host.limits.answer_bytes_max;
         let told = before.saturating_add(bytes).saturating_mul(ANSWER_BYTES_PER_BYTE);
@@ -111,7 +115,7 @@ impl<W: World> Instance<W> {
         // To write again what was read before takes a part of what reading it does.
         let extra_ms = u32::try_from((before / 8).saturating_add(bytes) / BYTES_PER_MS).unwrap_or(u32::MAX);
         State::arm(store, vitals.spec.deadline_ms.saturating_add(extra_ms));
-        let answer = guarded(store, |store| call(world, store))?;
+        let answer = timed(vitals, *calls, || guarded(store, |store| call(world, store)))?;
         store.set_hostcall_fuel(answer_bytes_max);
         answer
     }
@@ -144,10 +148,22 @@ impl<W: World> Instance<W> {
 
     /// Whether it has served long enough, or grown too much, to be replaced.
     pub(crate) fn worn_out(&self) -> bool {
-        let memory = self.store.data().limiter.memory_bytes;
+        let memory = self.memory_bytes();
+        self.vitals.note_memory(memory);
         let allowed = self.baseline_bytes.saturating_mul(2).max(self.baseline_bytes + GROWTH_BYTES_MIN);
         self.calls >= CALLS_MAX || memory > allowed
     }
+}
+
+/// Notes how long one call of some takes.
+#[inline]
+fn timed<R>(vitals: &Vitals, call: u32, run: impl FnOnce() -> R) -> R {
+    let begun = Timer::times(call).then(Instant::now);
+    let answer = run();
+    if let Some(begun) = begun {
+        vitals.timer.note(begun.elapsed());
+    }
+    answer
 }
 
 /// Runs guest code and names what went wrong. The store must not be used again after a fault.

@@ -167,8 +167,7 @@ impl Runtime {
         let book = self.registry.book();
         let generation = self.registry.current.load();
         let row = |member: &Member| ComponentStatus::new(member, book.verdict(member.vitals()));
-        let lacking =
-            |spec: &Spec| ComponentStatus::lacking(spec, book.complaint(&spec.name).unwrap_or_default());
+        let lacking = |spec: &Spec| ComponentStatus::lacking(spec, book.complaint(&spec.name));
         let members = generation.members().iter().map(row);
         members.chain(generation.lacking().iter().map(lacking)).collect()
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::binding::Kind;
 use crate::digest::Digest;
+use crate::durations::Durations;
 use crate::error::FaultKind;
 use crate::generation::Member;
 use crate::source::Source;
@@ -17,6 +18,8 @@ pub enum ComponentState {
     Active,
     /// It serves, but a newer file or configuration was refused; where its source is nowhere, nothing serves.
     Refused {
+        /// Digest of what was refused, where it could be read.
+        digest: Option<Digest>,
         /// Why, in words for the operator.
         reason: String,
     },
@@ -74,6 +77,14 @@ pub struct ComponentStatus {
     pub bytes: u64,
     /// Faults so far, by this version, in the order of [`FaultKind::ALL`].
     pub faults: [u64; FaultKind::ALL.len()],
+    /// How long the calls took that were timed.
+    pub durations: Durations,
+    /// Longest run of one call, in milliseconds.
+    pub deadline_ms: u32,
+    /// Most linear memory that one of its instances had, in bytes.
+    pub memory_bytes_peak: u64,
+    /// Most linear memory that an instance may have, in bytes.
+    pub memory_bytes_max: u64,
     /// Instances alive now.
     pub instances: u64,
     /// Log lines that were dropped because there were too many.
@@ -101,6 +112,10 @@ impl ComponentStatus {
             calls: vitals.calls(),
             bytes: vitals.bytes(),
             faults: vitals.faults(),
+            durations: vitals.timer.durations(),
+            deadline_ms: vitals.spec.deadline_ms,
+            memory_bytes_peak: vitals.memory_bytes_peak(),
+            memory_bytes_max: vitals.spec.memory_bytes_max as u64,
             instances: vitals.instances.load(Ordering::Relaxed),
             log_lines_dropped: vitals.log.dropped.load(Ordering::Relaxed),
             last_error: vitals.last_error(),
@@ -109,7 +124,7 @@ impl ComponentStatus {
     }
 
     /// What is bound, but could not be loaded, nor anything in its place.
-    pub(crate) fn lacking(spec: &Spec, reason: String) -> Self {
+    pub(crate) fn lacking(spec: &Spec, state: ComponentState) -> Self {
         Self {
             name: spec.name.clone(),
             share_ppm: 0,
@@ -119,10 +134,14 @@ impl ComponentStatus {
             digest: Digest::from_bytes([0; 32]),
             source: Source::Nowhere,
             generation: 0,
-            state: ComponentState::Refused { reason },
+            state,
             calls: 0,
             bytes: 0,
             faults: Default::default(),
+            durations: Durations::default(),
+            deadline_ms: spec.deadline_ms,
+            memory_bytes_peak: 0,
+            memory_bytes_max: spec.memory_bytes_max as u64,
             instances: 0,
             log_lines_dropped: 0,
             last_error: None,

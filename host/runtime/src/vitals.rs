@@ -15,6 +15,7 @@ use crate::behalf;
 use crate::binding::{Limits, Probation};
 use crate::breaker::Breaker;
 use crate::digest::Digest;
+use crate::durations::Timer;
 use crate::engine::Clock;
 use crate::error::{CallError, Fault, FaultKind};
 use crate::event::Event;
@@ -92,6 +93,10 @@ pub(crate) struct Vitals {
     since: Instant,
     calls: AtomicU64,
     bytes: AtomicU64,
+    /// How long its calls take.
+    pub(crate) timer: Timer,
+    /// Most memory that one of its instances had.
+    memory_bytes_peak: AtomicUsize,
     faults: [AtomicU64; FaultKind::ALL.len()],
     /// Those of `faults` that input is to blame for.
     excused: AtomicU64,
@@ -120,6 +125,8 @@ impl Vitals {
             on_trial: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            timer: Timer::default(),
+            memory_bytes_peak: AtomicUsize::new(0),
             faults: Default::default(),
             excused: AtomicU64::new(0),
             accusers: Mutex::default(),
@@ -144,6 +151,19 @@ impl Vitals {
     #[inline]
     pub(crate) fn count_bytes(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes how much memory an instance has now.
+    #[inline]
+    pub(crate) fn note_memory(&self, bytes: usize) {
+        if bytes > self.memory_bytes_peak.load(Ordering::Relaxed) {
+            self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Most memory that one of its instances had.
+    pub(crate) fn memory_bytes_peak(&self) -> u64 {
+        self.memory_bytes_peak.load(Ordering::Relaxed) as u64
     }
 
     pub(crate) fn bytes(&self) -> u64 {

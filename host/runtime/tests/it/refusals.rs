@@ -33,7 +33,8 @@ fn check(bytes: &[u8], fits: impl Fn(&LoadError) -> bool) {
     assert_eq!(bench.runtime.current().id(), before.id());
     assert!(bench.select(0).is_ok());
     let status = bench.status();
-    assert_eq!(status.state, ComponentState::Refused { reason: error.to_string() });
+    let refused = ComponentState::Refused { digest: Some(digest(bytes)), reason: error.to_string() };
+    assert_eq!(status.state, refused);
     assert_eq!(status.digest, digest(component("key-selection")));
 
     // A later look at the same file reports nothing new.

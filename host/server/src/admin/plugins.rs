@@ -47,12 +47,32 @@ pub(super) struct Plugin {
     state: &'static str,
     /// Why it was refused or rolled back.
     reason: Option<String>,
+    /// SHA-256 of what was refused or rolled back, where that could be read.
+    refused_digest: Option<String>,
+    /// The share of all callers that it serves, in millionths; of a shadow, the share that it runs beside.
+    share_ppm: u32,
+    /// Whether it runs beside others and never serves.
+    shadow: bool,
     /// Where it puts keys: headers, parameters of the query, signatures, calls for tokens.
     secret_places: Vec<String>,
     /// Hosts that it names for keys, beside those that the configuration names.
     hosts: Vec<Host>,
     /// Calls so far.
     calls: u64,
+    /// Bytes of requests, answers and texts that were copied into it.
+    bytes: u64,
+    /// How long calls take, in microseconds, by one of sixteen: half of them not longer than this.
+    call_us_p50: Option<u64>,
+    /// And 99 of 100 not longer than this; null beyond 0.1 s.
+    call_us_p99: Option<u64>,
+    /// Longest run of one call, in milliseconds.
+    deadline_ms: u32,
+    /// Most memory that one of its instances had.
+    memory_bytes_peak: u64,
+    /// Most memory that an instance may have.
+    memory_bytes_max: u64,
+    /// Lines of its log that were dropped because there were too many.
+    log_lines_dropped: u64,
     /// Calls that failed, by kind.
     faults: BTreeMap<&'static str, u64>,
     /// Instances that are alive.
@@ -181,7 +201,7 @@ fn plugin(status: &ComponentStatus, adapter: Option<&Arc<Adapter>>, grants: &Gra
     let hosts = adapter.map(|adapter| permissions(adapter, adapter.component(), grants)).unwrap_or_default();
     let faults = FaultKind::ALL.iter().zip(status.faults).filter(|(_, count)| *count > 0);
     let reason = match &status.state {
-        ComponentState::Refused { reason } | ComponentState::RolledBack { reason, .. } => {
+        ComponentState::Refused { reason, .. } | ComponentState::RolledBack { reason, .. } => {
             Some(reason.clone())
         }
         ComponentState::FileMissing => Some(
@@ -189,6 +209,11 @@ fn plugin(status: &ComponentStatus, adapter: Option<&Arc<Adapter>>, grants: &Gra
                 .to_owned(),
         ),
         ComponentState::Active | ComponentState::Tripped => None,
+    };
+    let refused = match &status.state {
+        ComponentState::Refused { digest, .. } => *digest,
+        ComponentState::RolledBack { from, .. } => Some(*from),
+        ComponentState::Active | ComponentState::Tripped | ComponentState::FileMissing => None,
     };
     let since = status.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Plugin {
@@ -205,9 +230,19 @@ fn plugin(status: &ComponentStatus, adapter: Option<&Arc<Adapter>>, grants: &Gra
         generation: status.generation,
         state: status.state.name(),
         reason,
+        refused_digest: refused.map(|digest| digest.to_string()),
+        share_ppm: status.share_ppm,
+        shadow: status.shadow,
         secret_places: adapter.map(|adapter| adapter.plan().key_places()).unwrap_or_default(),
         hosts: hosts.into_iter().map(host).collect(),
         calls: status.calls,
+        bytes: status.bytes,
+        call_us_p50: status.durations.at_most_us(500),
+        call_us_p99: status.durations.at_most_us(990),
+        deadline_ms: status.deadline_ms,
+        memory_bytes_peak: status.memory_bytes_peak,
+        memory_bytes_max: status.memory_bytes_max,
+        log_lines_dropped: status.log_lines_dropped,
         faults: faults.map(|(kind, count)| (kind.name(), count)).collect(),
         instances: status.instances,
         last_error: status.last_error.clone(),

@@ -265,7 +265,21 @@ async fn grants(config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
 }
 
 fn print(answer: &Value, output: &Output) -> anyhow::Result<ExitCode> {
-    let columns = ["name", "kind", "component", "source", "state", "calls", "digest", "reason", "hosts"];
+    let columns = [
+        "name",
+        "kind",
+        "component",
+        "source",
+        "state",
+        "share_ppm",
+        "calls",
+        "call_us_p99",
+        "memory_bytes_peak",
+        "digest",
+        "refused_digest",
+        "reason",
+        "hosts",
+    ];
     let plugins = answer["data"].as_array().context("the server's answer holds no list")?;
     let row = |plugin: &Value| {
         let mut row: Vec<Value> = columns.iter().map(|column| plugin[*column].clone()).collect();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +19,7 @@ use tollgate_core::time::Timestamp;
 use tollgate_core::usage::{Class, Unit as Counting, Usage};
 use tollgate_runtime::{ComponentStatus, FaultKind};
 
+use crate::state::component_metrics::ComponentMetrics;
 use crate::state::directory::Directory;
 use crate::telemetry;
 
@@ -93,6 +94,7 @@ pub(crate) struct Metrics {
     plugin_faults: Family<Fault, Gauge>,
     credentials: Family<Credentials, Gauge>,
     log_lines_lost: Family<Stream, Gauge>,
+    log_file_lines_lost: Family<Stream, Counter>,
     bodies_lost: Counter,
     usage_bounded: Counter,
 }
@@ -116,6 +118,7 @@ impl Metrics {
             plugin_faults: Family::default(),
             credentials: Family::default(),
             log_lines_lost: Family::default(),
+            log_file_lines_lost: Family::default(),
             bodies_lost: Counter::default(),
             usage_bounded: Counter::default(),
             registry: Registry::default(),
@@ -146,18 +149,20 @@ impl Metrics {
             Unit::Seconds,
             metrics.first_byte.clone(),
         );
-        registry.register("plugin_calls", "Calls of a component", metrics.plugin_calls.clone());
-        registry.register(
-            "plugin_bytes",
-            "Bytes of requests, answers and texts copied into a component",
-            metrics.plugin_bytes.clone(),
-        );
-        registry.register("plugin_faults", "Faults of a component by kind", metrics.plugin_faults.clone());
+        // The names of version 0.1 for what `component_metrics.rs` tells; they go with the next version.
+        registry.register("plugin_calls", "Old name of component_calls", metrics.plugin_calls.clone());
+        registry.register("plugin_bytes", "Old name of component_bytes", metrics.plugin_bytes.clone());
+        registry.register("plugin_faults", "Old name of component_faults", metrics.plugin_faults.clone());
         registry.register("credentials", "Provider keys by state", metrics.credentials.clone());
         registry.register(
             "log_lines_lost",
-            "Lines that no log file took, by stream",
+            "Old name of log_file_lines_lost",
             metrics.log_lines_lost.clone(),
+        );
+        registry.register(
+            "log_file_lines_lost",
+            "Lines that no log file took, by stream",
+            metrics.log_file_lines_lost.clone(),
         );
         registry.register(
             "bodies_lost",
@@ -250,13 +255,19 @@ impl Metrics {
                 self.plugin_faults.get_or_create(&label).set(count(number));
             }
         }
+        self.log_file_lines_lost.clear();
         for (stream, lines) in telemetry::lost() {
+            self.log_file_lines_lost.get_or_create(&Stream { stream }).inc_by(lines);
             let lines = i64::try_from(lines).unwrap_or(i64::MAX);
             self.log_lines_lost.get_or_create(&Stream { stream }).set(lines);
         }
+        let mut components = Registry::with_prefix("tollgate");
+        components.register_collector(Box::new(ComponentMetrics(plugins.to_vec())));
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _written = encode(&mut text, &self.registry);
+        let _written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &components))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod affinity;
+pub(crate) mod component_metrics;
 pub(crate) mod concurrency;
 pub(crate) mod configuration;
 pub(crate) mod credentials;
