@@ -27,7 +27,7 @@ const COMPONENTS: [(&str, &str, &str); 6] = [
 
 /// The sources of the components, below the workspace; not `plugins` as a whole, which holds a template with a target
 /// directory of its own.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     "wit",
@@ -37,6 +37,7 @@ const SOURCES: [&str; 10] = [
     "plugins/openai",
     "plugins/claude",
     "plugins/gemini",
+    "plugins/template/kinds",
     "policies",
 ];
 

@@ -62,7 +62,11 @@ DELETE /models/routes/{route} admin
 GET /platforms owner
 GET /plugins admin
 GET /plugins/grants admin
+POST /plugins/{component}/back admin
 POST /plugins/{component}/forget admin
+GET /plugins/{component}/inspection admin
+POST /plugins/{component}/use admin
+GET /plugins/{component}/versions admin
 PUT /plugins/{component}/hosts/{host} admin
 DELETE /plugins/{component}/hosts/{host} admin
 GET /plugins/events admin
@@ -108,8 +112,11 @@ GET /users/{user}/keys owner
 ";
 
 /// Routes whose example cannot succeed here, and why.
-const CANNOT_SUCCEED: [(&str, &str); 5] = [
+const CANNOT_SUCCEED: [(&str, &str); 8] = [
     ("GET /requests/{request}/bodies", "bodies are kept for keys of which an operator wants it alone"),
+    ("POST /plugins/{component}/back", "nothing runs under the name that a grant is for"),
+    ("GET /plugins/{component}/inspection", "nor is there anything to look at"),
+    ("POST /plugins/{component}/use", "nor did any version of it serve"),
     ("POST /refresh", "a refresh token is good once and known to its owner alone"),
     ("POST /session/refresh", "the cookie is known to its browser alone"),
     ("POST /session/link", "a log-in link is good once and made by a start of the gateway"),

@@ -48,6 +48,7 @@ mod own_only;
 mod passthrough;
 mod platforms;
 mod plugin_faults;
+mod plugin_tools;
 mod proxy_test;
 mod questions;
 mod receipts;

@@ -21,6 +21,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] =
+        [Self::ProviderAdapter, Self::KeySelector, Self::PricingPolicy, Self::ContentFilter];
+
+    /// The interface of the contract that makes a component one.
+    #[must_use]
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::ProviderAdapter => "adapter",
+            Self::KeySelector => "key-selection",
+            Self::PricingPolicy => "pricing",
+            Self::ContentFilter => "filtering",
+        }
+    }
+
     /// The name of its world, used in logs, records and configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! What is known of components beyond the generation that serves: what served before, what was refused, what failed.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::binding::Binding;
 use crate::digest::Digest;
@@ -9,7 +10,7 @@ use crate::generation::{Loaded, Member};
 use crate::source::Source;
 use crate::spec::Spec;
 use crate::status::ComponentState;
-use crate::versions::{Failed, Version, Versions};
+use crate::versions::{Failed, Ran, Version, Versions};
 use crate::vitals::Vitals;
 
 /// What is known beyond the current generation.
@@ -69,8 +70,10 @@ impl Book {
         (known == component).then_some(*digest)
     }
 
-    /// Notes what serves: of a file, so that it is known when the file is gone; of the binary, that no file is missed.
+    /// Notes what serves: for the history; of a file, so that it is known when the file is gone; of the binary, that no
+    /// file is missed.
     pub(crate) fn take(&mut self, vitals: &Vitals) {
+        self.note_ran(vitals);
         let (name, component) = (&vitals.spec.name, &vitals.spec.component);
         let other = self.versions.taken.get(name).is_some_and(|(known, _)| known != component);
         match &vitals.source {
@@ -80,6 +83,17 @@ impl Book {
             _ if other => drop(self.versions.taken.remove(name)),
             _ => {}
         }
+    }
+
+    fn note_ran(&mut self, vitals: &Vitals) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.versions.serves(Ran {
+            name: vitals.spec.name.clone(),
+            component: vitals.spec.component.clone(),
+            digest: vitals.digest,
+            config: vitals.config_digest,
+            at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        });
     }
 
     /// The file of a unit is gone. Says whether that is news.
@@ -179,6 +193,7 @@ impl Book {
             _ => drop(self.versions.taken.remove(name)),
         }
         self.prove(good.vitals());
+        self.note_ran(good.vitals());
         Some(good)
     }
 

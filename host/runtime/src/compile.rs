@@ -144,7 +144,7 @@ fn thread_time(thread: Pid) -> Option<Duration> {
 
 /// Refuses bytes that are no component, and those made to exhaust the compiler: its time grows with the number of
 /// functions and faster than the length of one.
-fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+pub(crate) fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
     let malformed = |error: BinaryReaderError| LoadError::Malformed(error.to_string());
     if Parser::is_core_wasm(bytes) {
         return Err(LoadError::CoreModule);

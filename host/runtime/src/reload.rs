@@ -203,14 +203,16 @@ impl Registry {
         loader::load(vitals, self.filter_check)
     }
 
-    /// Keeps what receipts may name, and what a later start may need. Only the former is a reason to refuse a
-    /// component.
+    /// Keeps what receipts may name, what a later start may need, and what an operator may go back to. Only the first
+    /// is a reason to refuse a component.
     fn keep(&self, spec: &Spec, bytes: &[u8], source: &Source) -> Result<(), LoadError> {
         let priced = spec.kind == Kind::PricingPolicy;
-        let Some(archive) = self.archive.as_ref().filter(|_| priced || *source != Source::Embedded) else {
-            return Ok(());
+        let Some(archive) = &self.archive else { return Ok(()) };
+        let kept = match source {
+            Source::Embedded if !priced => archive.carried().keep_lightly(bytes, &spec.config),
+            _ => archive.keep(bytes, &spec.config),
         };
-        match archive.keep(bytes, &spec.config) {
+        match kept {
             Err(error) if priced => Err(LoadError::Archive { cause: error.to_string() }),
             Err(error) => {
                 tracing::warn!(component = spec.name, %error, "a component was not kept for later starts");

@@ -16,6 +16,7 @@ use crate::bindings::selector_world::KeySelector;
 use crate::book::Book;
 use crate::cache::Cache;
 use crate::compile::Compiler;
+use crate::digest::Digest;
 use crate::engine::{self, Clock};
 use crate::error::{ReloadError, StartError};
 use crate::event::Event;
@@ -170,6 +171,25 @@ impl Runtime {
         let lacking = |spec: &Spec| ComponentStatus::lacking(spec, book.complaint(&spec.name));
         let members = generation.members().iter().map(row);
         members.chain(generation.lacking().iter().map(lacking)).collect()
+    }
+
+    /// The bytes of a component that serves, by the name of its binding or of its file, and what they are configured
+    /// with; `None` where nothing of that name does, or its bytes were not kept.
+    #[must_use]
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let generation = self.registry.current.load();
+        let vitals = generation.members().iter().map(Member::vitals);
+        let vitals = vitals.into_iter().find(|it| it.spec.name == name || it.spec.component == name)?;
+        if let Some(embedded) = self.registry.embedded.iter().find(|it| Digest::of(it.bytes) == vitals.digest)
+        {
+            return Some(embedded.bytes.to_vec());
+        }
+        self.registry.archive.as_ref()?.component(vitals.digest).ok()
+    }
+
+    /// What is behind it.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Generations that exist: the current one, and those that requests still use.

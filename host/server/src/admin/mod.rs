@@ -25,6 +25,7 @@ mod log_filter;
 mod models;
 mod platforms;
 mod plugin_events;
+mod plugin_versions;
 mod plugins;
 mod points;
 mod prices;

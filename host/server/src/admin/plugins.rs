@@ -185,7 +185,8 @@ async fn in_force(caller: &Caller) -> Result<(), Problem> {
     Ok(())
 }
 
-fn running(admin: &Admin) -> Plugins {
+/// What runs now.
+pub(super) fn running(admin: &Admin) -> Plugins {
     let runtime = &admin.shared.runtime;
     let generation = runtime.current();
     let grants = Arc::clone(&admin.shared.upstreams.load().grants);

@@ -33,8 +33,8 @@ use http::Method;
 use super::route::{Access, Route, route};
 use super::{
     about, accounts, audit, bodies, configuration, credentials, dry_run, key_preview, keys, lending, models,
-    platforms, plugin_events, plugins, points, prices, receipts, requests, sessions, tail, usage, users,
-    watch,
+    platforms, plugin_events, plugin_versions, plugins, points, prices, receipts, requests, sessions, tail,
+    usage, users, watch,
 };
 
 /// What all paths begin with.
@@ -172,6 +172,10 @@ fn records() -> Vec<Route> {
         route(PUT,    Admin,  "/plugins/{component}/hosts/{host}", plugins::grant, "Lets a component send keys to a host that it names.").changes("plugin.grant"),
         route(DELETE, Admin,  "/plugins/{component}/hosts/{host}", plugins::revoke, "Takes that back: what the configuration file grants is changed there.").changes("plugin.revoke"),
         route(POST,   Admin,  "/plugins/{component}/forget", plugins::forget, "Lets go of what is kept of a component whose file is gone.").changes("plugin.forget"),
+        route(GET,    Admin,  "/plugins/{component}/inspection", plugin_versions::inspect, "Says what a component that runs is, what it is shown and what it may do."),
+        route(GET,    Admin,  "/plugins/{component}/versions", plugin_versions::list, "Lists the versions of a component that served, with their settings, newest first."),
+        route(POST,   Admin,  "/plugins/{component}/use", plugin_versions::put, "Puts a version that served before in force again, by writing its file.").changes("plugin.use"),
+        route(POST,   Admin,  "/plugins/{component}/back", plugin_versions::back, "Puts the version before the one that serves in force again, but for those that were rolled back.").changes("plugin.back"),
         route(GET,    Admin,  "/plugins/events", plugin_events::list, "Lists what happened to components, newest first."),
         route(POST,   Admin,  "/plugins/reload", plugins::reload,   "Looks at the plugins directory now. When a component is refused, what ran before still runs.").changes("plugin.reload"),
     ]

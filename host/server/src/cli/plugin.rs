@@ -1,7 +1,13 @@
 //! `tollgate plugin`
 
+mod bench;
+mod calls;
+mod look;
+mod new;
+mod test;
+mod versions;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -15,27 +21,42 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tollgate_core::host::HostPattern;
-use tollgate_core::line::plain;
-use tollgate_runtime::{Binding, KeyPlace, Kind, Runtime, Variant};
+use tollgate_runtime::Kind;
 
+use self::bench::Bench;
+use self::look::{Check, Inspect};
+use self::new::New;
+use self::test::Test;
+use self::versions::{Back, History, Use};
 use super::output::Output;
-use crate::config::{Config, Grants, file};
+use crate::config::{Config, Grants};
 use crate::listen::pinned::connector;
 use crate::manage::{Management, Opening};
-use crate::routing::components;
-use crate::telemetry::chain;
-use crate::upstream::permission::permissions;
 
 /// Components.
 #[derive(Debug, Subcommand)]
 pub(super) enum Plugin {
+    /// Make a folder for a component of one's own, that builds, tests and loads.
+    New(New),
+    /// Say what a component file is, what it will be shown and what it may do. Nothing of it is run.
+    Inspect(Inspect),
     /// Check a component file as a reload would, without a server: imports, exports, compilation, a first
     /// configuration.
     Check(Check),
+    /// Hold what a component answers to cases in a file, or to what was recorded, without a server.
+    Test(Test),
+    /// Time the calls of a component, beside the built-in one of its kind.
+    Bench(Bench),
     /// Show what a running server has loaded.
     List(Running),
     /// Make a running server look at its plugins directory now.
     Reload(Running),
+    /// Show which versions of components served, with their settings.
+    History(History),
+    /// Have a version that served before serve again.
+    Use(Use),
+    /// Have the version before the one that serves serve again.
+    Back(Back),
     /// Let go of what a running server keeps of a component whose file is gone.
     Forget(Forget),
     /// Let a component send keys to a host that it names.
@@ -44,22 +65,6 @@ pub(super) enum Plugin {
     Revoke(Host),
     /// Show the hosts that components may send keys to.
     Grants,
-}
-
-/// A file to check.
-#[derive(Debug, Args)]
-pub(super) struct Check {
-    /// The component.
-    file: PathBuf,
-    /// What it is to be used as.
-    #[arg(long, value_enum)]
-    kind: KindName,
-    /// Configuration as JSON.
-    #[arg(long, default_value = "{}")]
-    config_json: String,
-    /// The header in which the provider takes its key, where that is none of the usual.
-    #[arg(long)]
-    secret_header: Option<String>,
 }
 
 /// A component that is gone.
@@ -113,7 +118,14 @@ impl From<KindName> for Kind {
 impl Plugin {
     pub(super) async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
         match self {
+            Self::New(new) => new.run(output),
+            Self::Inspect(inspect) => inspect.run(config, output),
             Self::Check(check) => check.run(config, output).await,
+            Self::Test(test) => test.run(config, output).await,
+            Self::Bench(bench) => bench.run(config, output),
+            Self::History(history) => history.run(config, output),
+            Self::Use(version) => version.run(config, output).await,
+            Self::Back(back) => back.run(config, output).await,
             Self::Forget(forget) => {
                 let path = format!("/management/v1/plugins/{}/forget", segment(&forget.component));
                 let answer = forget.running.ask(config, Method::POST, &path, None).await?;
@@ -141,46 +153,6 @@ impl Plugin {
                 print(&answer, output)
             }
         }
-    }
-}
-
-impl Check {
-    /// Loads the file alone, from a directory that holds nothing else.
-    async fn run(self, config: &Config, output: &Output) -> anyhow::Result<ExitCode> {
-        let dir = tempfile::tempdir()?;
-        let copy = dir.path().join("checked.wasm");
-        let bytes = file::read(&self.file, config.plugins.file_bytes_max);
-        std::fs::write(&copy, bytes.with_context(|| format!("reading {}", self.file.display()))?)?;
-        let mut settings = components::settings(config, 1);
-        settings.plugins_dir = Some(dir.path().to_owned());
-        settings.cache_dir = None;
-        settings.archive = None;
-        settings.versions_file = None;
-        let variant = Variant::new("checked", self.config_json);
-        let key_place = KeyPlace { header: self.secret_header, scheme: None };
-        let binding = Binding { key_place, ..Binding::of("checked", self.kind.into(), vec![variant]) };
-        let runtime = match Runtime::start(settings, vec![binding], |_| {}) {
-            Ok(runtime) => runtime,
-            // What it is called within is the component's own to say.
-            Err(error) => bail!("{} is refused: {}", self.file.display(), plain(&chain(&error))),
-        };
-        let Some(status) = runtime.status().into_iter().next() else { bail!("nothing was loaded") };
-        let mut fields: Vec<(&str, Value)> = vec![
-            ("file", self.file.display().to_string().into()),
-            ("kind", status.kind.name().into()),
-            ("digest", status.digest.to_string().into()),
-            ("result", "would be taken up".into()),
-        ];
-        if let Some(adapter) = runtime.current().adapter("checked") {
-            let component = self.file.file_stem().unwrap_or_default().to_string_lossy();
-            let granted = granted(config).await?;
-            let hosts = permissions(adapter, &component, &granted);
-            let told = hosts.iter().map(|it| format!("{} ({})", it.host, it.word.name()));
-            fields.push(("keys in", adapter.plan().key_places().join(", ").into()));
-            fields.push(("keys to", told.collect::<Vec<_>>().join(", ").into()));
-        }
-        output.one(&fields)?;
-        Ok(ExitCode::SUCCESS)
     }
 }
 

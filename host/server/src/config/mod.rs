@@ -4,6 +4,7 @@
 //! `tollgate.example.toml`, which a test holds equal to the defaults. This is the whole file; the files beside this one
 //! hold its sections.
 
+pub(crate) mod bounds;
 pub(crate) mod environment;
 mod grant;
 mod log;

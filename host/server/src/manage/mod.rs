@@ -12,6 +12,7 @@ mod audit;
 mod bodies;
 mod cells;
 mod codes;
+pub(crate) mod components;
 mod credentials;
 mod dry_run;
 mod error;
@@ -40,6 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tollgate_core::secret::Secret;
 use tollgate_store::{Durability, MasterKey, Options, Store};
 
 pub(crate) use tollgate_store::Expected;
@@ -50,6 +52,7 @@ pub use self::amounts::{Prices, Units};
 pub use self::audit::{AuditFilter, AuditRow, Edited};
 pub use self::bodies::{Bodies, Body};
 pub use self::codes::{CodeBatch, CodeOrder};
+pub use self::components::ComponentFile;
 pub use self::credentials::{
     CheckResult, CredentialEdit, CredentialRow, CredentialState, Loan, NewCredential, WhichCredentials,
 };

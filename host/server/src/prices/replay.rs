@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tollgate_core::points::{CHARGE_MAX, Micropoints};
 use tollgate_core::receipt::{Reason, Receipt};
 use tollgate_runtime::{
-    Archive, Bill, Binding, CallError, Choice, Digest, Kind, Runtime, Settings, StartError, Variant,
+    Bill, Binding, CallError, Choice, Digest, Kind, Runtime, Settings, StartError, Variant,
 };
 
 use crate::config::Config;
@@ -88,7 +88,7 @@ impl Policy {
 
     /// The archived component and configuration with these digests.
     fn kept(config: &Config, component: Digest, config_digest: Digest) -> Result<Self, ReplayError> {
-        let archive: Archive = components::archive(config);
+        let archive = config.archive();
         let lost = |what, digest| move |source| ReplayError::NotKept { what, digest, source };
         archive.component(component).map_err(lost("component", component))?;
         let config_json = archive.config(config_digest).map_err(lost("configuration", config_digest))?;

@@ -56,6 +56,11 @@ impl Screen {
     }
 }
 
+/// What a filter's rules find in one text, as a person reads it, too: for whoever looks at a filter beside traffic.
+pub(crate) fn found_in(matcher: &Matcher, text: &str) -> Vec<Found> {
+    reading::find(matcher, text, &[], true)
+}
+
 /// An upstream on a platform; `None` where that is impossible, which has been logged.
 struct OnPlatform {
     place: Place,
