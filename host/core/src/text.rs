@@ -254,7 +254,9 @@ impl<'a> Walk<'a> {
                 self.turn += 1;
                 self.spoke = None;
             }
-            let name = unescaped(self.slice(&scanner.key()?));
+            let escapes = scanner.escapes();
+            let name = self.slice(&scanner.key()?);
+            let name = if scanner.escapes() == escapes { Cow::Borrowed(name) } else { unescaped(name) };
             let kind = scanner.kind()?;
             let start = scanner.at();
             self.value(scanner, Place { name: &name, zone: self.zone_of(&name, kind, zone) })?;

@@ -1,9 +1,13 @@
 //! The one pass over the bytes that all reading of JSON is made of.
 
 use super::{JsonError, Kind, MAX_DEPTH, Nested, Value, code_unit, unescape};
-use memchr::memchr;
 use std::borrow::Cow;
 use std::ops::Range;
+
+/// A string is likely to end within so many words of eight bytes.
+const SHORT_WORDS: usize = 4;
+/// What is longer is read in blocks of so many bytes.
+const BLOCK_BYTES: usize = 64;
 
 /// A position in a body that moves over checked JSON.
 ///
@@ -193,6 +197,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// How many escapes it has read over so far: a string has some where reading it adds to them.
+    pub(crate) const fn escapes(&self) -> usize {
+        self.escapes
+    }
+
     /// Reads a member's name and its colon: the name as it is meant, without quotes and escapes.
     fn name(&mut self) -> Result<Cow<'a, [u8]>, JsonError> {
         let escapes = self.escapes;
@@ -209,8 +218,9 @@ impl<'a> Scanner<'a> {
     pub(super) fn seek(&mut self, name: &str) -> Option<()> {
         let mut more = self.open(Kind::Object).ok()?;
         while more {
+            let escapes = self.escapes;
             let key = self.body.get(self.key().ok()?)?;
-            if key == name.as_bytes() || (memchr(b'\\', key).is_some() && unescape(key) == name) {
+            if key == name.as_bytes() || (self.escapes != escapes && unescape(key) == name) {
                 return Some(());
             }
             self.value().ok()?;
@@ -316,23 +326,33 @@ pub(super) const fn is_space(byte: u8) -> bool {
 
 /// How many bytes at the start of `bytes` are plain string content: no quote, backslash or control character.
 ///
-/// Most strings are short and end within a few words; what is longer is likely long, and is read in blocks.
+/// Most strings are short and end within a few words; what is longer is likely long, and is read in blocks, behind which
+/// its end is a few words away again.
 fn plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
-    while let Some(word) = bytes.get(length..).and_then(<[u8]>::first_chunk) {
-        let specials = specials(u64::from_le_bytes(*word));
-        if specials != 0 {
-            return length + specials.trailing_zeros() as usize / 8;
+    let mut words = SHORT_WORDS;
+    loop {
+        while words > 0
+            && let Some(word) = bytes.get(length..).and_then(<[u8]>::first_chunk)
+        {
+            let specials = specials(u64::from_le_bytes(*word));
+            if specials != 0 {
+                return length + specials.trailing_zeros() as usize / 8;
+            }
+            length += 8;
+            words -= 1;
         }
-        length += 8;
-        while let Some(block) = bytes.get(length..).and_then(<[u8]>::first_chunk::<64>)
+        if words > 0 {
+            return length + bytes.iter().skip(length).take_while(|&&byte| is_plain(byte)).count();
+        }
+        while let Some(block) = bytes.get(length..).and_then(<[u8]>::first_chunk::<BLOCK_BYTES>)
             // Without a branch per byte, so that the compiler compares many at once.
             && block.iter().fold(true, |plain, &byte| plain & is_plain(byte))
         {
-            length += 64;
+            length += BLOCK_BYTES;
         }
+        words = BLOCK_BYTES / 8;
     }
-    length + bytes.iter().skip(length).take_while(|&&byte| is_plain(byte)).count()
 }
 
 const fn is_plain(byte: u8) -> bool {

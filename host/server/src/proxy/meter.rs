@@ -138,17 +138,17 @@ impl Meter {
         } = self;
         let mut fits = |bytes| share.as_mut().is_none_or(|share| share.grow_to(bytes).is_ok());
         let mut see = |event: &[u8]| {
-            *failed |= taps::tells_of_failure(event);
             if let Some(ending) = ending {
                 ending.see(event);
             }
-            let said = *text_bytes;
-            let states_usage = taps::tap(taps, samples, text_bytes, event);
+            let before = *text_bytes;
+            let said = taps::tap(taps, samples, text_bytes, event);
             if *sounds && taps::is_sound(event) {
-                *text_bytes = said + event.len() as u64 / SOUND_BYTES;
+                *text_bytes = before + event.len() as u64 / SOUND_BYTES;
             }
-            *stated |= states_usage;
-            states_usage
+            *failed |= said.failed;
+            *stated |= said.usage;
+            said.usage
         };
         match form {
             Form::Opaque => chunk,
@@ -236,8 +236,7 @@ impl Meter {
                 if let Some(ending) = ending {
                     ending.see_whole(&joined);
                 }
-                self.failed |= taps::is_failure(&joined);
-                taps::whole(taps, samples, text_bytes, &joined);
+                self.failed |= taps::whole(taps, samples, text_bytes, &joined);
                 Bytes::new()
             }
             Form::Events { framer, withhold } => {
@@ -245,8 +244,9 @@ impl Meter {
                     if let Some(ending) = ending {
                         ending.see(event);
                     }
-                    self.failed |= taps::tells_of_failure(event);
-                    taps::tap(taps, samples, text_bytes, event)
+                    let said = taps::tap(taps, samples, text_bytes, event);
+                    self.failed |= said.failed;
+                    said.usage
                 });
                 self.stated |= usage;
                 withhold.filter(|_| !usage).map(|withhold| withhold.held.freeze()).unwrap_or_default()
@@ -418,7 +418,6 @@ mod tests {
     use super::Meter;
     use crate::upstream::{Taps, UsageTap};
     use bytes::Bytes;
-    use memchr::memmem::Finder;
     use std::rc::Rc;
 
     const STREAM: &str = concat!(
@@ -430,16 +429,13 @@ mod tests {
 
     fn taps() -> Rc<Taps> {
         let tap = |path: &str| UsageTap::new(path, true);
-        Rc::new(Taps {
-            usage: vec![tap("usage"), tap("message.usage")],
-            text: vec![Finder::new("\"content\"").into_owned()],
-        })
+        Rc::new(Taps::of(vec![tap("usage"), tap("message.usage")], ["content"]))
     }
 
     #[test]
     fn a_path_through_arrays_leads_to_a_list() {
         let check = |path: &str, body: &str, expected: &str| {
-            let taps = Taps { usage: vec![UsageTap::new(path, true)], text: Vec::new() };
+            let taps = Taps::of(vec![UsageTap::new(path, true)], []);
             let mut meter = Meter::whole(Rc::new(taps));
             meter.pass(Bytes::copy_from_slice(body.as_bytes()));
             meter.end();
@@ -502,7 +498,7 @@ mod tests {
     #[test]
     fn usage_is_the_outermost_objects_wherever_it_stands() {
         let check = |body: &str, expected: &str| {
-            let taps = Taps { usage: vec![UsageTap::new("usage", true)], text: Vec::new() };
+            let taps = Taps::of(vec![UsageTap::new("usage", true)], []);
             let mut meter = Meter::whole(Rc::new(taps));
             meter.pass(Bytes::copy_from_slice(body.as_bytes()));
             meter.end();
@@ -523,7 +519,7 @@ mod tests {
     #[test]
     fn a_count_does_not_fall_to_nothing() {
         let check = |events: &[&str], expected: &str| {
-            let taps = Taps { usage: vec![UsageTap::new("usage", true)], text: Vec::new() };
+            let taps = Taps::of(vec![UsageTap::new("usage", true)], []);
             let mut meter = Meter::events(Rc::new(taps), None);
             for event in events {
                 meter.pass(Bytes::from(format!("data: {{\"usage\":{event}}}\n\n")));

@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::sse::{self, Framer};
 
-use crate::upstream::{EACH, Taps, UsageTap};
+use crate::upstream::{EACH, Seen, Taps, UsageTap};
 
 /// Longest event of a stream; pictures travel inside events.
 pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
@@ -16,24 +16,19 @@ pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 /// Longest value that a tap keeps: what states usage is short.
 const SAMPLE_BYTES_MAX: usize = 256 * 1024;
 
-/// The word without which no answer tells of a failure in JSON: most are not looked into.
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
-
 /// Whether an event is a provider's word that it failed after it had begun: its name, an `error` member, a type or an
-/// object `error`, or a response that carries one.
-pub(super) fn tells_of_failure(event: &[u8]) -> bool {
+/// object `error`, or a response that carries one. Without the name `error` in it, which most do not have, its data are
+/// not looked into.
+fn tells_of_failure(event: &[u8], error: bool) -> bool {
     static NAMED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("event: error"));
-    if ERROR.find(event).is_none() {
+    if !error {
         return event.starts_with(b"event") && NAMED.find(event).is_some() && is_named_error(event);
     }
     sse::data(event).is_some_and(|data| is_failure(&data))
 }
 
 /// Whether a body, or the data of an event, is a provider's word that it failed.
-pub(super) fn is_failure(data: &[u8]) -> bool {
-    if ERROR.find(data).is_none() {
-        return false;
-    }
+fn is_failure(data: &[u8]) -> bool {
     if data.trim_ascii_start().starts_with(b"[") {
         // Google's layers put it into an array.
         let first = json::find(data, &[]).and_then(|array| {
@@ -64,10 +59,13 @@ fn is_named_error(event: &[u8]) -> bool {
 
 /// Whether any of these whole events tells of a failure.
 pub(crate) fn any_failure(events: &[u8]) -> bool {
+    static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
     let mut failed = false;
     // What cannot be framed tells nothing.
-    let _framed =
-        Framer::new(EVENT_BYTES_MAX).push(events, |frame| failed |= tells_of_failure(frame.bytes()));
+    let _framed = Framer::new(EVENT_BYTES_MAX).push(events, |frame| {
+        let event = frame.bytes();
+        failed |= tells_of_failure(event, ERROR.find(event).is_some());
+    });
     failed
 }
 
@@ -79,19 +77,35 @@ pub(super) fn is_sound(event: &[u8]) -> bool {
     NEEDLE.find(&event[..begin]).is_some() || NEEDLE.find(&event[end..]).is_some()
 }
 
-/// Looks into one event; whether it states usage.
-pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8]) -> bool {
-    *text_bytes += taps.text.iter().map(|needle| text_length(event, needle)).sum::<u64>();
-    let mut found = false;
+/// What one event says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Whether it states usage.
+    pub(super) usage: bool,
+    /// Whether it tells of a failure.
+    pub(super) failed: bool,
+}
+
+/// Looks into one event.
+pub(super) fn tap(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, event: &[u8]) -> Said {
+    let mut counted = Seen::default();
+    let seen = taps.look(event, |name, rest| {
+        // The first member of each name counts.
+        if !counted.has_all(name) {
+            counted = counted.with(name);
+            *text_bytes += text_length(rest);
+        }
+    });
+    let mut said = Said { usage: false, failed: tells_of_failure(event, seen.error()) };
     let mut data = None;
     for (tap, sample) in taps.usage.iter().zip(samples) {
-        if !tap.active || tap.is_absent(event) || is_null(tap, event) {
+        if !tap.active || tap.is_absent(seen) || is_null(tap, event) {
             continue;
         }
         let data = data.get_or_insert_with(|| sse::data(event).unwrap_or_default());
-        found |= take(tap, sample, data);
+        said.usage |= take(tap, sample, data);
     }
-    found
+    said
 }
 
 /// Keeps the value that a tap leads to, if it is there and not null; says whether it is an object, as usage is.
@@ -184,9 +198,10 @@ fn from_its_end(tap: &UsageTap, body: &[u8]) -> Option<Value> {
     if once { json::member_at(body, at) } else { None }
 }
 
-/// Whether a tap leads to nothing: one of its names is missing, and no name is spelt with escapes.
-fn leads_nowhere(tap: &UsageTap, body: &[u8]) -> bool {
-    tap.is_absent(body) && memchr::memmem::find(body, b"\\u").is_none()
+/// Whether a name may be spelt with escapes.
+fn has_escapes(body: &[u8]) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
+    ESCAPE.find(body).is_some()
 }
 
 /// A byte of a sample: a line feed outside strings is white space.
@@ -224,27 +239,33 @@ fn each(json: &[u8], path: &[&str], visit: &mut dyn FnMut(&[u8])) {
     });
 }
 
-/// Reads a whole body: an object, or an array of them that was streamed.
-pub(super) fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]) {
-    for needle in &taps.text {
-        let mut rest = body;
-        while let Some(at) = needle.find(rest) {
-            *text_bytes += text_length(&rest[at..], needle);
-            rest = &rest[at + needle.needle().len()..];
-        }
-    }
+/// Reads a whole body: an object, or an array of them that was streamed. Says whether it tells of a failure.
+pub(super) fn whole(taps: &Taps, samples: &mut [Vec<u8>], text_bytes: &mut u64, body: &[u8]) -> bool {
+    let seen = taps.look(body, |_, rest| *text_bytes += text_length(rest));
+    let mut escapes = None;
+    let mut plain = || !*escapes.get_or_insert_with(|| has_escapes(body));
     let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    // A name that stands in the body once, as a member of the outermost object: no other object has it.
+    let mut topmost: &[u8] = &[];
     for (tap, sample) in taps.usage.iter().zip(samples).filter(|(tap, _)| tap.active) {
+        let last = tap.needles.first().map_or(&[][..], Finder::needle);
         match tap.path.as_slice() {
-            _ if leads_nowhere(tap, body) => {}
+            _ if tap.is_absent(seen) && plain() => {}
             [name] if array => take_last(tap, name, sample, body),
             _ if array => take_each(tap, sample, body),
-            [_] if !tap.many && keep(sample, body, from_its_end(tap, body)) => {}
+            [_] if !tap.many
+                && let Some(value) = from_its_end(tap, body) =>
+            {
+                topmost = last;
+                keep(sample, body, Some(value));
+            }
+            [_, _, ..] if last == topmost && plain() => {}
             _ => {
                 take(tap, sample, body);
             }
         }
     }
+    seen.error() && is_failure(body)
 }
 
 /// What the elements of a streamed array state, the last one that does.
@@ -268,10 +289,9 @@ fn take_last(tap: &UsageTap, name: &str, sample: &mut Vec<u8>, body: &[u8]) {
     take(&last, sample, &object);
 }
 
-/// Bytes of text in the string that follows a member's name in an event; 0 where there is none.
-fn text_length(event: &[u8], needle: &Finder<'_>) -> u64 {
-    let Some(at) = needle.find(event) else { return 0 };
-    let after = event[at + needle.needle().len()..].trim_ascii_start();
+/// Bytes of text in the string that follows a member's name; 0 where there is none.
+fn text_length(rest: &[u8]) -> u64 {
+    let after = rest.trim_ascii_start();
     let Some(value) = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else { return 0 };
     value.strip_prefix(b"\"").map_or(0, decoded_length)
 }

@@ -8,12 +8,12 @@ pub(crate) mod permission;
 mod proof;
 mod sigv4;
 mod site;
+mod tap;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::HeaderName;
-use memchr::memmem::Finder;
 use tollgate_core::protocol::{Operation, Protocol};
 use tollgate_runtime::{
     Adapter, AdapterPlan, BodyEdits, ClientHeader, ClientParameter, Framing, HeaderForm, HeaderTemplate,
@@ -24,6 +24,7 @@ use self::envelope::Endpoint;
 use self::permission::Missing;
 use self::proof::{Manner, Proof, Template};
 use self::site::Site;
+pub(crate) use self::tap::{EACH, Seen, Taps, UsageTap};
 use crate::config::{BaseUrl, Grants, Provider};
 use crate::state::platform::Place;
 use crate::transport::Wire;
@@ -128,56 +129,6 @@ pub(crate) struct StreamOption {
     pub(crate) member: String,
     /// The member that is an empty array in the event that this causes.
     pub(crate) withhold_when_empty: String,
-}
-
-/// In a tap's path, after a name: each element of an array.
-pub(crate) const EACH: &str = "[]";
-
-/// What to search for in the passing bytes of one protocol.
-pub(crate) struct Taps {
-    /// All usage taps of the plan, in its order; those of other protocols stay silent.
-    pub(crate) usage: Vec<UsageTap>,
-    /// Members that hold output text.
-    pub(crate) text: Vec<Finder<'static>>,
-}
-
-/// Where usage is stated.
-pub(crate) struct UsageTap {
-    /// Whether the tap is of this protocol.
-    pub(crate) active: bool,
-    /// The names of the path, quoted, the last one first: if one of them is missing, nothing has to be parsed.
-    pub(crate) needles: Vec<Finder<'static>>,
-    /// Member names from the top.
-    pub(crate) path: Vec<String>,
-    /// Whether the path leads through arrays, so that its value is a list.
-    pub(crate) many: bool,
-}
-
-impl Taps {
-    fn new(plan: &AdapterPlan, protocol: Protocol) -> Self {
-        let usage = plan.usage_taps.iter().map(|tap| UsageTap::new(&tap.path, tap.protocol == protocol));
-        let text =
-            plan.text_taps.iter().filter(|tap| tap.protocol == protocol).map(|tap| quoted(&tap.member));
-        Self { usage: usage.collect(), text: text.collect() }
-    }
-}
-
-impl UsageTap {
-    /// A tap of names joined by dots; `[]` after one stands for each element of an array.
-    pub(crate) fn new(path: &str, active: bool) -> Self {
-        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-        let needles = path.iter().rev().map(|name| quoted(name.strip_suffix(EACH).unwrap_or(name)));
-        Self { active, needles: needles.collect(), many: path.iter().any(|name| name.ends_with(EACH)), path }
-    }
-
-    /// Whether one of its names is missing from these bytes.
-    pub(crate) fn is_absent(&self, bytes: &[u8]) -> bool {
-        self.needles.iter().any(|needle| needle.find(bytes).is_none())
-    }
-}
-
-fn quoted(name: &str) -> Finder<'static> {
-    Finder::new(&format!("\"{name}\"")).into_owned()
 }
 
 /// The protocol that a provider is configured to speak.
