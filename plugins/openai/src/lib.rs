@@ -17,7 +17,7 @@ use tollgate_plugin::config;
 use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route, client_headers_and_telemetry};
 use tollgate_protocols::media;
-use tollgate_protocols::openai::{self, ResponsesUsage, Tools};
+use tollgate_protocols::openai::{self, ChatUsage, ResponsesUsage, Tools};
 use tollgate_protocols::sample;
 use tollgate_protocols::target::Abilities;
 use tollgate_translator::{Model, completed_by, counted_by, embedded_by, from_all_to, translate};
@@ -174,7 +174,8 @@ impl Adapter for Openai {
             usage[Class::CodeInterpreter] = containers.len() as u64;
             (usage, sample::either::<String>(samples, RESPONSE_TIER))
         } else {
-            let (own, choices) = (sample::read(samples, CHAT), sample::read(samples, CHOICES));
+            let own = sample::line(samples, CHAT).and_then(ChatUsage::read);
+            let choices = sample::read(samples, CHOICES);
             let usage = openai::chat_usage(own, choices, operation);
             (usage, sample::read::<String>(samples, CHAT_TIER))
         };

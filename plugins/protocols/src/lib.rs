@@ -15,6 +15,7 @@ mod chat;
 mod completion;
 pub mod connection;
 mod counting;
+mod counts;
 mod custom;
 pub mod delay;
 pub mod embedding;

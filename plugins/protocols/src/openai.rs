@@ -5,12 +5,13 @@ use serde_json::value::RawValue;
 use tollgate_plugin::adapter::{Failure, FailureClass};
 use tollgate_plugin::types::{Class, Operation, Quality, ServiceTier, Usage};
 
-use crate::lenient::{count, member, words};
+use crate::counts::Counts;
+use crate::lenient::{self, count, member, words};
 use crate::share::{self, take};
 use crate::{delay, failure};
 
 /// `usage` of a chat completion, its stream, or an embedding.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct ChatUsage {
     #[serde(default, deserialize_with = "count")]
     prompt_tokens: Option<u64>,
@@ -45,7 +46,7 @@ pub struct ResponsesUsage {
     output_tokens_details: Option<OutputDetails>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 struct InputDetails {
     #[serde(default, deserialize_with = "count")]
     cached_tokens: Option<u64>,
@@ -60,7 +61,7 @@ struct InputDetails {
 }
 
 /// What of a prompt a cache served, in a Realtime session.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 struct CachedDetails {
     #[serde(default, deserialize_with = "count")]
     audio_tokens: Option<u64>,
@@ -68,7 +69,7 @@ struct CachedDetails {
     image_tokens: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 struct OutputDetails {
     #[serde(default, deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
@@ -76,6 +77,77 @@ struct OutputDetails {
     audio_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
     image_tokens: Option<u64>,
+}
+
+impl ChatUsage {
+    /// What a statement says.
+    #[must_use]
+    pub fn read(json: &[u8]) -> Option<Self> {
+        Self::plain(json).or_else(|| lenient::read(json))
+    }
+
+    /// The same, of one that is written as OpenAI does.
+    fn plain(json: &[u8]) -> Option<Self> {
+        let mut usage = Self::default();
+        Counts::of(json, |counts| {
+            counts.object(|counts, name| match name {
+                b"prompt_tokens" => counts.count(&mut usage.prompt_tokens),
+                b"completion_tokens" => counts.count(&mut usage.completion_tokens),
+                b"total_tokens" => counts.count(&mut usage.total_tokens),
+                b"seconds" => counts.count(&mut usage.seconds),
+                b"prompt_tokens_details" => {
+                    counts.within(&mut usage.prompt_tokens_details, InputDetails::plain)
+                }
+                b"completion_tokens_details" => {
+                    counts.within(&mut usage.completion_tokens_details, OutputDetails::plain)
+                }
+                name => counts.other(name),
+            })
+        })?;
+        Some(usage)
+    }
+}
+
+impl InputDetails {
+    fn plain(counts: &mut Counts<'_>) -> Option<Self> {
+        let mut details = Self::default();
+        counts.object(|counts, name| match name {
+            b"cached_tokens" => counts.count(&mut details.cached_tokens),
+            b"cache_write_tokens" => counts.count(&mut details.cache_write_tokens),
+            b"audio_tokens" => counts.count(&mut details.audio_tokens),
+            b"image_tokens" => counts.count(&mut details.image_tokens),
+            b"cached_tokens_details" => {
+                counts.within(&mut details.cached_tokens_details, CachedDetails::plain)
+            }
+            name => counts.other(name),
+        })?;
+        Some(details)
+    }
+}
+
+impl CachedDetails {
+    fn plain(counts: &mut Counts<'_>) -> Option<Self> {
+        let mut details = Self::default();
+        counts.object(|counts, name| match name {
+            b"audio_tokens" => counts.count(&mut details.audio_tokens),
+            b"image_tokens" => counts.count(&mut details.image_tokens),
+            name => counts.other(name),
+        })?;
+        Some(details)
+    }
+}
+
+impl OutputDetails {
+    fn plain(counts: &mut Counts<'_>) -> Option<Self> {
+        let mut details = Self::default();
+        counts.object(|counts, name| match name {
+            b"reasoning_tokens" => counts.count(&mut details.reasoning_tokens),
+            b"audio_tokens" => counts.count(&mut details.audio_tokens),
+            b"image_tokens" => counts.count(&mut details.image_tokens),
+            name => counts.other(name),
+        })?;
+        Some(details)
+    }
 }
 
 /// `tool_usage` of a response: what tools used beside the model.
@@ -332,6 +404,7 @@ fn by_message(status: u16, message: &str) -> Option<FailureClass> {
 mod tests {
     use super::{
         ChatUsage, Class, Failure, FailureClass, Operation, Quality, ResponsesUsage, Tools, Usage, classify,
+        lenient,
     };
 
     fn chat(json: &str, operation: Operation) -> Usage {
@@ -343,6 +416,79 @@ mod tests {
     }
 
     const EXACT: Usage = Usage::of(Quality::Exact, &[]);
+
+    /// Some object, most of them as servers write them.
+    fn object(random: &mut fastrand::Rng, depth: u32) -> String {
+        let names = [
+            "prompt_tokens",
+            "completion_tokens",
+            "total_tokens",
+            "seconds",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            "cached_tokens",
+            "cache_write_tokens",
+            "audio_tokens",
+            "image_tokens",
+            "cached_tokens_details",
+            "reasoning_tokens",
+            "accepted_prediction_tokens",
+            "cost",
+            r"cached\u005ftokens",
+            "",
+        ];
+        let odd = [
+            "-1",
+            "1.5",
+            "1e3",
+            "01",
+            "\"7\"",
+            "true",
+            "[]",
+            "[1]",
+            "18446744073709551616",
+            r#""\"""#,
+            "x",
+            "",
+        ];
+        let space = |random: &mut fastrand::Rng| if random.u8(..) < 8 { " " } else { "" };
+        let members: Vec<String> = (0..random.usize(..6))
+            .map(|_| {
+                let value = match random.u8(..) {
+                    0..8 => odd[random.usize(..odd.len())].to_owned(),
+                    8..24 => "null".to_owned(),
+                    24..96 if depth < 3 => object(random, depth + 1),
+                    _ => random.u32(..).to_string(),
+                };
+                let name = names[random.usize(..names.len())];
+                format!("{}\"{name}\"{}:{}{value}", space(random), space(random), space(random))
+            })
+            .collect();
+        format!("{{{}{}}}", members.join(","), space(random))
+    }
+
+    #[test]
+    fn a_plain_statement_says_what_any_reader_says() {
+        let random = &mut fastrand::Rng::with_seed(7);
+        let mut plain = 0;
+        for _ in 0..20_000 {
+            let json = object(random, 0);
+            if let Some(usage) = ChatUsage::plain(json.as_bytes()) {
+                assert_eq!(lenient::read(json.as_bytes()), Some(usage), "{json}");
+                plain += 1;
+            }
+        }
+        assert!(plain > 5_000, "only {plain}");
+        let usual = r#"{"prompt_tokens":20,"completion_tokens":3,"total_tokens":23,"prompt_tokens_details":
+            {"cached_tokens":19,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1,
+            "accepted_prediction_tokens":0}}"#;
+        assert!(ChatUsage::plain(usual.as_bytes()).is_some());
+        for broken in
+            ["", "{", "{}}", "{} x", r#"{"seconds":1,}"#, r#"{"seconds":1"seconds":1}"#, "null", "7"]
+        {
+            assert!(ChatUsage::plain(broken.as_bytes()).is_none(), "{broken}");
+        }
+    }
 
     #[test]
     fn chat_totals_are_split_into_disjoint_classes() {

@@ -8,12 +8,18 @@ use crate::lenient;
 /// The value that tap number `tap` saw, read into `T`. `None` when it saw nothing, or nothing of that shape.
 #[must_use]
 pub fn read<T: DeserializeOwned>(samples: &[u8], tap: usize) -> Option<T> {
+    lenient::read(line(samples, tap)?)
+}
+
+/// What tap number `tap` saw; `None` when it saw nothing.
+#[must_use]
+pub fn line(samples: &[u8], tap: usize) -> Option<&[u8]> {
     let mut rest = samples;
     for _ in 0..tap {
         rest = rest.get(memchr(b'\n', rest)? + 1..)?;
     }
     let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len()))?;
-    if line.is_empty() { None } else { lenient::read(line) }
+    if line.is_empty() { None } else { Some(line) }
 }
 
 /// The same, where a stream states what a whole answer does on the line after its own.
