@@ -3,10 +3,11 @@
 //! what is not known is not counted on.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use foldhash::quality::RandomState;
 use tollgate_core::id::UserId;
 
 /// Models of which something is remembered.
@@ -31,7 +32,7 @@ const FACTOR_MAX: u64 = 2;
 /// What calls of each model have been like.
 #[derive(Debug, Default)]
 pub(crate) struct Habits {
-    models: RwLock<HashMap<Arc<str>, Arc<Habit>>>,
+    models: RwLock<HashMap<Arc<str>, Arc<Habit>, RandomState>>,
     prompts: Prompts,
 }
 
@@ -39,9 +40,11 @@ pub(crate) struct Habits {
 #[derive(Debug, Default)]
 struct Prompts {
     hasher: RandomState,
-    of_users: RwLock<HashMap<u64, Density>>,
-    of_models: RwLock<HashMap<u64, Density>>,
+    of_users: Densities,
+    of_models: Densities,
 }
+
+type Densities = RwLock<HashMap<u64, Density, RandomState>>;
 
 /// Tokens that were stated, and that the text stood for: sums of [`MEMORY`] prompts, so that long ones count more.
 #[derive(Debug, Default)]
@@ -151,11 +154,11 @@ fn family(model: &str) -> &str {
     name.find(|letter: char| !letter.is_ascii_alphabetic()).map_or(name, |end| &name[..end])
 }
 
-fn all_of(all: &RwLock<HashMap<u64, Density>>) -> std::sync::RwLockReadGuard<'_, HashMap<u64, Density>> {
+fn all_of(all: &Densities) -> RwLockReadGuard<'_, HashMap<u64, Density, RandomState>> {
     all.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn note(all: &RwLock<HashMap<u64, Density>>, key: u64, text: u64, stated: u64) {
+fn note(all: &Densities, key: u64, text: u64, stated: u64) {
     let known = all_of(all);
     if let Some(density) = known.get(&key) {
         return density.note(text, stated);

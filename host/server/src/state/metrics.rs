@@ -1,6 +1,7 @@
 //! Counters in Prometheus' text format. Names follow its conventions; labels are few and their values bounded.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -78,9 +79,31 @@ struct Stream {
     stream: &'static str,
 }
 
+/// Counters of a family by a number for their labels: found once, and not looked for by their labels each time. One
+/// that was never found is not there, and no scrape shows it.
+struct Known<const N: usize>([OnceLock<Counter>; N]);
+
+impl<const N: usize> Known<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn count(&self, number: usize, units: u64, find: impl FnOnce() -> Counter) {
+        if let Some(known) = self.0.get(number) {
+            known.get_or_init(find).inc_by(units);
+        }
+    }
+}
+
 /// The gateway's counters.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Of `answers`, those with status 200, by protocol.
+    good_answers: Known<{ Protocol::ALL.len() }>,
+    /// Of `ends`, by outcome.
+    known_ends: Known<{ Outcome::ALL.len() }>,
+    /// Of `tokens` and `units`, by class.
+    known_usage: Known<{ Class::ALL.len() }>,
     answers: Family<AnswerLabels, Counter>,
     ends: Family<End, Counter>,
     tokens: Family<Counted, Counter>,
@@ -105,6 +128,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tollgate");
         let histogram = || Histogram::new(SECONDS);
         let metrics = Self {
+            good_answers: Known::new(),
+            known_ends: Known::new(),
+            known_usage: Known::new(),
             answers: Family::default(),
             ends: Family::default(),
             tokens: Family::default(),
@@ -189,9 +215,14 @@ impl Metrics {
 
     /// A request was answered.
     pub(crate) fn answered(&self, protocol: Protocol, status: StatusCode) {
-        self.answers
-            .get_or_create(&AnswerLabels { protocol: protocol.name(), status: status.as_u16() })
-            .inc();
+        let labels = AnswerLabels { protocol: protocol.name(), status: status.as_u16() };
+        let find = || self.answers.get_or_create_owned(&labels);
+        match status {
+            StatusCode::OK => self.good_answers.count(protocol as usize, 1, find),
+            _ => {
+                find().inc();
+            }
+        }
     }
 
     /// An attempt failed.
@@ -208,15 +239,18 @@ impl Metrics {
         took: Duration,
         first: Option<Duration>,
     ) {
-        self.ends.get_or_create(&End { outcome: outcome.name() }).inc();
+        let end = End { outcome: outcome.name() };
+        self.known_ends.count(outcome as usize, 1, || self.ends.get_or_create_owned(&end));
         self.duration.observe(took.as_secs_f64());
         if let Some(first) = first {
             self.first_byte.observe(first.as_secs_f64());
         }
         self.charged.inc_by(u64::try_from(charge.get()).unwrap_or(0));
         for (class, units) in usage.amounts() {
-            let counted = if class.unit() == Counting::Tokens { &self.tokens } else { &self.units };
-            counted.get_or_create(&Counted { class: Label(class) }).inc_by(units);
+            self.known_usage.count(class.index(), units, || {
+                let counted = if class.unit() == Counting::Tokens { &self.tokens } else { &self.units };
+                counted.get_or_create_owned(&Counted { class: Label(class) })
+            });
         }
     }
 

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tollgate_core::failure::FailureClass;
@@ -38,9 +39,9 @@ pub(crate) type Answers = Vec<Result<(), WriteError>>;
 pub(crate) struct Tables {
     connection: SqliteConnection,
     texts: Texts,
-    accounts: HashMap<UserId, i64>,
-    component_sets: HashMap<Components, i64>,
-    shapes: HashMap<Shape, i64>,
+    accounts: HashMap<UserId, i64, RandomState>,
+    component_sets: HashMap<Components, i64, RandomState>,
+    shapes: HashMap<Shape, i64, RandomState>,
     /// What the last commit left in the tables.
     pub(crate) last: Option<Held>,
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use tollgate_core::outcome::Outcome;
 use tollgate_core::protocol::Operation;
 use tollgate_core::usage::Usage;
@@ -56,7 +57,7 @@ pub(crate) struct Counts {
 
 /// What records add to counters.
 #[derive(Debug, Default)]
-pub(crate) struct Tally<'a>(HashMap<Counter<'a>, Counts>);
+pub(crate) struct Tally<'a>(HashMap<Counter<'a>, Counts, RandomState>);
 
 impl<'a> Tally<'a> {
     /// Adds a record to each of its counters.
