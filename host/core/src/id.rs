@@ -26,6 +26,11 @@ macro_rules! id {
                 self.0.as_bytes()
             }
 
+            /// What its `Display` says, written into a buffer.
+            pub fn text<'b>(&self, buffer: &'b mut [u8; 36]) -> &'b str {
+                self.0.hyphenated().encode_lower(buffer)
+            }
+
             /// The id that these bytes are.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {

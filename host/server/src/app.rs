@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -30,6 +29,7 @@ use crate::control::directory_sync::{self, FirstStart, Opened, SyncError};
 use crate::control::{bodies as kept_bodies, lease, retention, tokens};
 use crate::demo::Simulator;
 use crate::listen::accept;
+use crate::listen::arriving::Arriving;
 use crate::listen::descriptors::{self, Shares};
 use crate::listen::listener::{Doors, ListenError};
 use crate::listen::terms::{Door, Handler};
@@ -356,8 +356,8 @@ struct Operators(Arc<Admin>);
 impl Handler for Operators {
     type Body = admin::Body;
 
-    fn answer(&self, from: IpAddr, head: Parts, body: &mut Incoming) -> impl Future<Output = admin::Answer> {
-        admin::answer(&self.0, from, head, body)
+    fn answer(&self, from: IpAddr, head: Parts, body: &mut Arriving) -> impl Future<Output = admin::Answer> {
+        admin::answer(&self.0, from, head, body.plain())
     }
 
     fn refuse(&self, _: &Parts, words: &'static str) -> admin::Answer {

@@ -4,10 +4,14 @@
 //! Waits, rests and windows are therefore told by the kernel's last tick, late by a few milliseconds and a sixth as
 //! dear. The calendar is exact, because ids are ordered by it; how long a request took is measured with `Instant`.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::pin::{Pin, pin};
 use std::sync::LazyLock;
+use std::task::Poll;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tollgate_core::time::Timestamp;
 
 #[cfg(target_os = "linux")]
@@ -28,6 +32,26 @@ pub(crate) fn steady() -> Timestamp {
     calendar.plus_ms(millis(clock_gettime(STEADY)).saturating_sub(began))
 }
 
+/// What comes of `work` before a moment, which is asked for only where the work has to wait: most of what a request
+/// waits for is there already, and then no clock is read and no timer made.
+pub(crate) async fn before<T>(
+    moment: impl FnOnce() -> Instant,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    let mut moment = Some(moment);
+    let mut timer = pin!(None::<Sleep>);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if let Some(moment) = moment.take() {
+            timer.set(Some(sleep_until(moment())));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx)).map(|()| None)
+    })
+    .await
+}
+
 /// A clock's time in milliseconds. One before its beginning is its beginning.
 fn millis(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -44,4 +68,32 @@ pub(crate) fn random() -> [u8; 10] {
     let mut bytes = [0; 10];
     fastrand::fill(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::before;
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::pin::pin;
+    use std::time::Duration;
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn a_moment_is_asked_for_where_work_has_to_wait() {
+        let asked = Cell::new(0);
+        let in_seconds = |seconds| {
+            asked.set(asked.get() + 1);
+            Instant::now() + Duration::from_secs(seconds)
+        };
+        assert_eq!(before(|| in_seconds(0), pin!(async { 7 })).await, Some(7));
+        assert_eq!(asked.get(), 0);
+        assert_eq!(before(|| in_seconds(0), pin!(pending::<u32>())).await, None);
+        let (sender, receiver) = oneshot::channel();
+        let mut work = pin!(receiver);
+        let waiting = before(|| in_seconds(600), work.as_mut());
+        let (answer, _) = tokio::join!(waiting, async { sender.send(8) });
+        assert_eq!((answer, asked.get()), (Some(Ok(8)), 2));
+    }
 }

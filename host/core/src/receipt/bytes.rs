@@ -206,12 +206,16 @@ impl Writer {
 
     /// How many classes there are, and each with its eight bytes.
     fn amounts(&mut self, each: impl Iterator<Item = (Class, [u8; 8])>) {
-        let some: Vec<_> = each.collect();
-        // No table holds 256 classes.
-        self.raw(&[u8::try_from(some.len()).unwrap_or(u8::MAX)]);
-        for (class, bytes) in some {
+        let (at, mut some) = (self.0.len(), 0_u8);
+        self.raw(&[some]);
+        for (class, bytes) in each {
             self.u16(class.code());
             self.raw(&bytes);
+            // No table holds 256 classes.
+            some = some.saturating_add(1);
+        }
+        if let Some(count) = self.0.get_mut(at) {
+            *count = some;
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::connection;
+use super::desk::Desks;
 use super::seats::{Places, Seat, Seated, Seats};
 use super::socket::{Socket, StallGuard};
 use super::terms::{Door, Handler, Terms};
@@ -46,7 +47,7 @@ pub(crate) async fn serve<H: Handler>(
     let Door { socket, certificate, places, mut visitors, guards } = door;
     let listener = TcpListener::from_std(socket)?;
     let patience = guards.drain;
-    let terms = Rc::new(Terms { certificate, guards, handler });
+    let terms = Rc::new(Terms { certificate, guards, handler, desks: Desks::new() });
     let (mut connections, stopping) = (JoinSet::new(), stop.clone());
     let mut entrance = Entrance::new(places);
     loop {
@@ -197,7 +198,7 @@ async fn visited<H: Handler>(terms: Rc<Terms<H>>, visitor: DuplexStream, stop: w
 }
 
 /// Finds out what a peer speaks: by the handshake under TLS, else by its first bytes. True for HTTP/2.
-async fn open<H>(terms: &Terms<H>, mut stream: StallGuard) -> io::Result<(Socket, bool)> {
+async fn open<H: Handler>(terms: &Terms<H>, mut stream: StallGuard) -> io::Result<(Socket, bool)> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     match &terms.certificate {
         Some(certificate) => {

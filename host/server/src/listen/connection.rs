@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -18,6 +20,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
+use super::arriving::{Arriving, Ear};
+use super::desk::{Answering, Desks, Tray};
 use super::head;
 use super::leftover::{self, Unread};
 use super::seats::{Seat, Served, Turn};
@@ -40,10 +44,12 @@ pub(super) async fn http1<H: Handler>(
     mut stop: watch::Receiver<bool>,
 ) {
     let (unread, switch) = (Unread::default(), Switch::default());
-    // In a box, and no `async` block around it: hyper moves the future, and keeps room for one in each connection.
-    let service = service_fn(|request| {
-        let asked = (seat.turn(), unread.clone(), switch.clone());
-        Box::pin(answer(Rc::clone(terms), from, request, asked)).map(Ok::<_, Infallible>)
+    let ear = Arc::<Ear>::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (terms, turn) = (Rc::clone(terms), seat.turn());
+        let request = request.map(|body| Arriving::new(body, Some(Arc::clone(&ear))));
+        ask(Asked { terms, from, request, turn, unread: unread.clone(), switch: switch.clone() })
+            .map(Ok::<_, Infallible>)
     });
     let strict = Strict::new(&mut socket, terms.guards.head_bytes_max, switch.clone());
     let mut serving = http1::Builder::new()
@@ -52,10 +58,14 @@ pub(super) async fn http1<H: Handler>(
         .header_read_timeout(terms.guards.head_read)
         .max_buf_size(terms.guards.head_bytes_max)
         .serve_connection(TokioIo::new(strict), service);
-    let mut told = false;
+    let (mut told, waker) = (false, ear.waker());
     let ended = loop {
+        let served = poll_fn(|cx| {
+            ear.listens_for(cx.waker());
+            serving.poll_without_shutdown(&mut Context::from_waker(&waker))
+        });
         tokio::select! {
-            ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => break ended,
+            ended = served => break ended,
             _ = stop.wait_for(|stop| *stop), if !told => {
                 told = true;
                 std::pin::Pin::new(&mut serving).graceful_shutdown();
@@ -84,13 +94,39 @@ pub(super) async fn http1<H: Handler>(
     }
 }
 
-/// Has a request answered, and sees to what is left of its body.
-async fn answer<H: Handler>(
+/// A request, and what belongs to it.
+pub(super) struct Asked<H: Handler> {
     terms: Rc<Terms<H>>,
     from: IpAddr,
-    request: Request<Incoming>,
-    (turn, unread, switch): (Turn, Unread, Switch),
-) -> Response<Served<H::Body>> {
+    request: Request<Arriving>,
+    turn: Turn,
+    unread: Unread,
+    switch: Switch,
+}
+
+type Answer<H> = Response<Served<<H as Handler>::Body>>;
+
+/// The desks at which requests are answered.
+pub(super) type Answerers<H> = Desks<Asked<H>, Answer<H>>;
+
+/// Has a request answered, at a desk: hyper moves the future, and keeps room for one in each connection.
+fn ask<H: Handler>(asked: Asked<H>) -> Answering<Asked<H>, Answer<H>> {
+    let desks = Rc::clone(&asked.terms.desks);
+    desks.ask(asked, answers)
+}
+
+/// Answers the requests that come to a desk.
+async fn answers<H: Handler>(tray: Rc<Tray<Asked<H>, Answer<H>>>) -> Infallible {
+    loop {
+        // Pinned, and not handed on by value: so it is made where it stays.
+        let answer = pin!(answer(tray.asked().await)).await;
+        tray.put(answer);
+    }
+}
+
+/// Answers a request, and sees to what is left of its body.
+async fn answer<H: Handler>(asked: Asked<H>) -> Answer<H> {
+    let Asked { terms, from, request, turn, unread, switch } = asked;
     let (mut head, mut body) = request.into_parts();
     let asks_first = leftover::asks_first(&head);
     let answer = match head::refused(&head) {
@@ -106,7 +142,7 @@ async fn answer<H: Handler>(
         None => terms.handler.answer(from, head, &mut body).await,
         Some(words) => refused(&terms.handler, &head, words),
     };
-    leftover::take(body, asks_first, &terms.guards, &unread);
+    leftover::take(body.into_plain(), asks_first, &terms.guards, &unread);
     answer.map(|body| Served::new(body, turn))
 }
 
@@ -121,11 +157,12 @@ pub(super) async fn http2<H: Handler>(
 ) {
     let guards = &terms.guards;
     let streams = Streams::new(guards.write);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let progress = streams.begin();
         let paced = |answer: Response<Served<H::Body>>| answer.map(|body| Paced::new(body, progress));
-        // In a box here too: what watches a stream keeps room for its future three times.
-        Box::pin(answer(Rc::clone(terms), from, request, (seat.turn(), Unread::default(), Switch::default())))
+        let (terms, turn) = (Rc::clone(terms), seat.turn());
+        let request = request.map(|body| Arriving::new(body, None));
+        ask(Asked { terms, from, request, turn, unread: Unread::default(), switch: Switch::default() })
             .map(|answer| Ok::<_, Infallible>(paced(answer)))
     });
     let serving = builder(guards, &streams).serve_connection(TokioIo::new(socket), service);

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Connections that are looked at to find one that makes room.
 const LOOKED_AT: usize = 64;
@@ -37,6 +36,8 @@ pub(super) struct Seats {
     places: Arc<Places>,
     all: RefCell<Vec<Rc<Seat>>>,
     next: Cell<usize>,
+    /// Requests that have ended, and connections that have begun.
+    ended: Rc<Cell<u64>>,
 }
 
 /// Where one connection sits.
@@ -45,7 +46,10 @@ pub(super) struct Seat {
     index: Cell<usize>,
     /// Requests under way.
     busy: Cell<usize>,
-    idle_since: Cell<Instant>,
+    /// How many requests of its door had ended when its last one did.
+    idle_since: Cell<u64>,
+    /// How many have.
+    ended: Rc<Cell<u64>>,
     asked_to_leave: Cell<bool>,
     leave: Notify,
 }
@@ -53,10 +57,15 @@ pub(super) struct Seat {
 impl Seat {
     /// One that nobody counts: for connections from within.
     pub(super) fn apart() -> Rc<Self> {
+        Self::at_door(&Rc::default())
+    }
+
+    fn at_door(ended: &Rc<Cell<u64>>) -> Rc<Self> {
         Rc::new(Self {
             index: Cell::new(0),
             busy: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
+            idle_since: Cell::new(ended.get()),
+            ended: Rc::clone(ended),
             asked_to_leave: Cell::new(false),
             leave: Notify::new(),
         })
@@ -65,6 +74,13 @@ impl Seat {
     /// Waits until somebody else needs the seat.
     pub(super) async fn is_needed(&self) {
         self.leave.notified().await;
+    }
+
+    /// It is idle from now on, for longer than whoever follows. Whose turn it is to leave is told by their order, which
+    /// needs no clock.
+    fn idle(&self) {
+        self.ended.set(self.ended.get() + 1);
+        self.idle_since.set(self.ended.get());
     }
 
     /// A request begins; it lasts for as long as what this returns.
@@ -81,7 +97,7 @@ impl Seat {
 impl Seats {
     /// No connection yet.
     pub(super) fn new(places: Arc<Places>) -> Rc<Self> {
-        Rc::new(Self { places, all: RefCell::default(), next: Cell::new(0) })
+        Rc::new(Self { places, all: RefCell::default(), next: Cell::new(0), ended: Rc::default() })
     }
 
     /// A seat, if need be that of a connection which is idle.
@@ -91,7 +107,8 @@ impl Seats {
             self.places.taken.fetch_sub(1, Relaxed);
             return None;
         }
-        let seat = Seat::apart();
+        let seat = Seat::at_door(&self.ended);
+        seat.idle();
         let mut all = self.all.borrow_mut();
         seat.index.set(all.len());
         all.push(Rc::clone(&seat));
@@ -136,7 +153,7 @@ pub(super) struct Turn(Rc<Seat>);
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.0.idle();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The settings of a listener: where connections come in, what answers them, and what a peer may do.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
+use super::arriving::Arriving;
+use super::connection::Answerers;
 use super::seats::Places;
 use super::tls::Certificate;
 use crate::config::Config;
@@ -27,7 +29,7 @@ pub(crate) trait Handler: Clone + 'static {
         &self,
         from: IpAddr,
         head: Parts,
-        body: &mut Incoming,
+        body: &mut Arriving,
     ) -> impl Future<Output = Response<Self::Body>>;
     /// Switches a connection to another protocol, where its request asks for one that is served: the answer to the
     /// request, and what serves the connection behind it, if it is switched.
@@ -98,8 +100,10 @@ pub(crate) struct Door {
 }
 
 /// What all connections of a socket have in common.
-pub(super) struct Terms<H> {
+pub(super) struct Terms<H: Handler> {
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) guards: Guards,
     pub(super) handler: H,
+    /// Where their requests are answered.
+    pub(super) desks: Rc<Answerers<H>>,
 }

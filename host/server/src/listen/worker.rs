@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 use tollgate_runtime::Runtime;
 
 use super::accept;
+use super::arriving::Arriving;
 use super::terms::{Door, Handler};
 use crate::proxy::lane::Lane;
 use crate::proxy::{self, Outgoing, Switched};
@@ -29,7 +29,7 @@ impl Handler for Clients {
         &self,
         _: IpAddr,
         head: Parts,
-        body: &mut Incoming,
+        body: &mut Arriving,
     ) -> impl Future<Output = Response<Outgoing>> {
         proxy::handle(&self.0, head, body)
     }

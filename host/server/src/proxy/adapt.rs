@@ -79,7 +79,7 @@ pub(crate) async fn request(
         // As a segment of a path, these lead to another one.
         return Err(ProxyError::bad_request("The model's name is not valid.", Some("model")));
     }
-    let (own, session) = (lease.upstream_call == target.call, mark::is_realtime(&inbound.headers));
+    let (own, session) = (lease.upstream_call == target.call, inbound.is_realtime());
     let no_session =
         || ProxyError::bad_request(format!("`{model}` has no Realtime sessions here."), Some("model"));
     let Message { mut headers, query, mut body, sending, response_path } = match own {

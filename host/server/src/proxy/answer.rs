@@ -19,7 +19,6 @@ use super::exchange::{self, Translation};
 use super::flow::Flow;
 use super::forward::Reply;
 use super::limit;
-use super::mark;
 use super::meter::Meter;
 use super::read::Inbound;
 use super::relay::{Outgoing, Relay};
@@ -50,7 +49,7 @@ pub(super) async fn begin(
     lease: Lease,
     ticket: Ticket<Attempting>,
 ) -> Result<Response<Outgoing>, ProxyError> {
-    let Reply { head, first, body, events, legible } = reply;
+    let Reply { head, first, body, events, legible, came } = reply;
     let ResponsePath { withhold, mut exchange, held, left_out } = response_path;
     let mut window = ticket.request().screen().filter(|_| has_words(inbound)).and_then(Window::new);
     // Into what is passed on within its packing no word can be put.
@@ -65,7 +64,7 @@ pub(super) async fn begin(
         headers.insert(LEFT_OUT, names);
     }
     let meter = meter(inbound, &lease, (events, legible), withhold).within(memory.share());
-    let ticket = ticket.answer(lease, head.status, meter);
+    let ticket = ticket.answer(lease, (head.status, came), meter);
     let mut flow = Flow::new(body, first, ticket, (events, told_events), limits);
     if inbound.streaming {
         flow.translate(exchange.take(), held);
@@ -103,7 +102,7 @@ fn meter(
     let streams = (inbound.streaming || events) && inbound.operation.generates();
     let ending = streams.then(|| Ending::new(call.protocol, call.operation));
     let meter = if events { Meter::events(taps, withhold) } else { Meter::whole(taps) };
-    let meter = if mark::is_realtime(&inbound.headers) { meter.sounding() } else { meter };
+    let meter = if inbound.is_realtime() { meter.sounding() } else { meter };
     if legible { meter.until(ending) } else { meter.until(ending).illegible() }
 }
 

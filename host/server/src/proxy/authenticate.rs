@@ -54,6 +54,9 @@ const KEYS_MAX: usize = 7;
 pub(crate) fn take_keys(headers: &mut HeaderMap, query: &mut String) -> Keys {
     let mut keys = Keys::default();
     for name in &HEADERS {
+        if !headers.contains_key(name) {
+            continue;
+        }
         for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
             let key = if *name == header::AUTHORIZATION { bearer_token(text) } else { Some(text.trim()) };
             keys.add(key.unwrap_or_default().to_owned(), name.as_str());

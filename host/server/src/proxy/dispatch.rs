@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -25,7 +26,6 @@ use super::error::{ProxyError, Rejected};
 use super::exchange::Translation;
 use super::forward::{self, Failed, Reply};
 use super::lane::Lane;
-use super::mark;
 use super::read::Inbound;
 use super::record;
 use super::relay::Outgoing;
@@ -123,7 +123,7 @@ impl Dispatch<'_> {
             let token = token(self.lane, &lease).await;
             let begun = Instant::now();
             let sent = ticket.carry(lease, begun);
-            let made = self.attempt((tier, target), &token, &ticket, sent, deadline).await;
+            let made = self.attempt((tier, target), &token, &ticket, sent, (begun, deadline)).await;
             let Some(lease) = ticket.land() else { return Err(give_up(ticket, ProxyError::Internal)) };
             let mut attempt = Attempt { lease, token, begun };
             let (sent, response_path) = match made {
@@ -201,7 +201,7 @@ impl Dispatch<'_> {
         token: &Token,
         attempting: &Attempting,
         sent: Arc<AtomicBool>,
-        deadline: Instant,
+        (begun, deadline): (Instant, Instant),
     ) -> Result<(Result<Reply, Failed>, ResponsePath), ProxyError> {
         let (request, lease) = (attempting.request(), attempting.carried().ok_or(ProxyError::Internal)?);
         if let Some(missing) = lease.upstream.missing() {
@@ -229,10 +229,13 @@ impl Dispatch<'_> {
         let opens = screened || response_path.exchange.is_some() || response_path.withhold.is_some();
         let secret = bearer.unwrap_or(&lease.credential().secret);
         let request = authorize(envelope, secret, now).map_err(|error| unfit(&error))?;
-        let session = mark::of(&self.inbound.headers).filter(|_| response_path.exchange.is_none());
+        let session = self.inbound.session.filter(|_| response_path.exchange.is_none());
         let request = request.within(session);
+        // A translation may have taken its time, which is none of the provider's.
+        let begun = if response_path.exchange.is_some() { Instant::now() } else { begun };
         Ok((
-            forward::send(&self.lane.transports, request, lease, self.limits(), (opens, deadline)).await,
+            forward::send(&self.lane.transports, request, lease, self.limits(), (opens, begun, deadline))
+                .await,
             response_path,
         ))
     }
@@ -260,7 +263,7 @@ impl Dispatch<'_> {
         };
         attempts.follow(next);
         lease.fail(penalty, self.lane.now());
-        note_attempt(&mut ticket, &lease, failed.status, Some(class), begun);
+        note_attempt(&mut ticket, &lease, failed.status, Some(class), begun.elapsed());
         self.note_failure(&mut ticket, lease, failed.detail);
         let answer = failed.answer.map(|answer| (answer, response_path.exchange));
         let missed = Missed { error: failed.error, class, answer };
@@ -310,7 +313,8 @@ impl Dispatch<'_> {
 impl Attempt {
     fn succeed(&mut self, ticket: &mut Attempting, reply: &Reply) {
         self.lease.succeed();
-        note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, self.begun);
+        let took = reply.came.saturating_duration_since(self.begun);
+        note_attempt(ticket, &self.lease, Some(reply.head.status.as_u16()), None, took);
     }
 }
 
@@ -320,9 +324,9 @@ fn note_attempt(
     lease: &Lease,
     status: Option<u16>,
     failure: Option<FailureClass>,
-    begun: Instant,
+    took: Duration,
 ) {
-    let (credential, took) = (lease.credential().id, begun.elapsed());
+    let credential = lease.credential().id;
     trace::note(attempting.request().trace(), "forward", || {
         let failure = failure.map(FailureClass::name);
         detail!({"status": status, "failure": failure, "first_byte_ms": u64::try_from(took.as_millis()).ok()})

@@ -12,7 +12,6 @@ use tollgate_core::text::{self, Extract, Scope};
 use tollgate_runtime::{Action, Direction, Found, OnError, Trigger, Verdict};
 
 use super::error::ProxyError;
-use super::mark;
 use super::read::Inbound;
 use crate::routing::snapshot::Screen;
 use crate::transport::body::Splice;
@@ -65,7 +64,7 @@ pub(crate) fn screen(screen: Option<&Screen>, inbound: &mut Inbound) -> Result<S
     if matcher.is_empty() && filter.plan().trigger == Trigger::OnMatch {
         return Ok(clean);
     }
-    if mark::is_realtime(&inbound.headers) {
+    if inbound.is_realtime() {
         let words =
             "A content filter is in force here, and cannot be asked what is said in a Realtime session.";
         let (error, screened) = (ProxyError::bad_request(words, None), Screened::default());

@@ -106,7 +106,9 @@ impl Flow {
         let every = Duration::from_millis(limits.stream_keep_alive_ms);
         let every = words.map(|_| every).filter(|every| !every.is_zero());
         let deadline = ticket.request().started + limits.request_timeout_ms.duration();
-        let silence = Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline);
+        let mut silence =
+            Silence::new(limits.upstream_idle_timeout_ms.duration(), every, deadline, ticket.came());
+        silence.heard_now = first.is_some();
         let followed = (streams || events) && ticket.request().call.streaming;
         let coverage = Coverage::of(ticket.hold(), followed);
         let patience = Patience::new(limits, &ticket.lease().upstream.name);
@@ -604,18 +606,21 @@ struct Silence {
     since: Instant,
     /// The last byte to the client.
     told: Instant,
+    /// Whether that is what it sends next.
+    heard_now: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Silence {
-    fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant) -> Self {
-        let now = Instant::now();
-        Self { deadline, limit, keep_alive, since: now, told: now, timer: None }
+    fn new(limit: Duration, keep_alive: Option<Duration>, deadline: Instant, now: Instant) -> Self {
+        Self { deadline, limit, keep_alive, since: now, told: now, heard_now: false, timer: None }
     }
 
     /// The upstream has sent something. Says whether the request's time is over all the same.
     fn heard(&mut self) -> bool {
-        self.since = Instant::now();
+        if !std::mem::take(&mut self.heard_now) {
+            self.since = Instant::now();
+        }
         self.since >= self.deadline
     }
 

@@ -1,6 +1,7 @@
 //! One attempt at one upstream, up to the first byte of its answer. What goes wrong until then may be tried
 //! elsewhere; nothing after it is.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use tollgate_runtime::{Failure, Framing, Refusal};
 use super::carried::{EVENTS, JSON};
 use super::error::{ProxyError, Rejected};
 use super::select::Lease;
-use crate::clock::now;
+use crate::clock::{before, now};
 use crate::config::Limits;
 use crate::state::tokens::TokenError;
 use crate::transport::{Answer, AnswerBody, AnswerError, SendError, Transports};
@@ -47,6 +48,8 @@ pub(crate) struct Reply {
     pub(crate) events: bool,
     /// Whether text can be found in it.
     pub(crate) legible: bool,
+    /// When that was known.
+    pub(crate) came: Instant,
 }
 
 /// An attempt that gave no answer to relay.
@@ -67,7 +70,8 @@ pub(crate) struct Failed {
     pub(crate) detail: String,
 }
 
-/// Sends one attempt and waits for the first byte of the answer, for no longer than `deadline`. Where it `opens` the
+/// Sends one attempt and waits for the first byte of the answer, for no longer than
+/// `deadline`, nor than is waited for a first byte of an attempt that has `begun` then. Where it `opens` the
 /// answer, that is handed out plain, however it came packed.
 ///
 /// # Errors
@@ -77,9 +81,9 @@ pub(crate) async fn send(
     request: Authorized,
     lease: &Lease,
     limits: &Limits,
-    (opens, deadline): (bool, Instant),
+    (opens, begun, deadline): (bool, Instant, Instant),
 ) -> Result<Reply, Failed> {
-    let deadline = deadline.min(Instant::now() + limits.upstream_first_byte_timeout_ms.duration());
+    let deadline = deadline.min(begun + limits.upstream_first_byte_timeout_ms.duration());
     let Answer { mut head, mut body } = match timeout_at(deadline, request.send(transports)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error @ SendError::NoRoom { .. })) => {
@@ -117,18 +121,22 @@ async fn first_piece(
     let give_up = is_event_stream(&head.headers) && !patience.is_zero();
     let until = if give_up { deadline.min(Instant::now() + patience) } else { deadline };
     loop {
-        match timeout_at(until, body.frame()).await {
-            Err(_) if give_up && until < deadline => {
+        let frame = before(|| until, pin!(body.frame())).await;
+        match frame {
+            None if give_up && until < deadline => {
                 body.settle(&mut head.headers);
-                return Ok(Reply { head, first: None, body, events: true, legible: true });
+                let came = Instant::now();
+                return Ok(Reply { head, first: None, body, events: true, legible: true, came });
             }
-            Err(_) => return Err(silent()),
-            Ok(None) => return Err(transient("an empty answer".to_owned())),
-            Ok(Some(Err(AnswerError::Said { kind, words }))) => return Err(broken_off(lease, &kind, &words)),
-            Ok(Some(Err(error))) => {
+            None => return Err(silent()),
+            Some(None) => return Err(transient("an empty answer".to_owned())),
+            Some(Some(Err(AnswerError::Said { kind, words }))) => {
+                return Err(broken_off(lease, &kind, &words));
+            }
+            Some(Some(Err(error))) => {
                 return Err(transient(format!("the answer broke before its first byte: {error}")));
             }
-            Ok(Some(Ok(frame))) => match frame.into_data() {
+            Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if !data.is_empty() || body.peek().is_some_and(|seen| !seen.is_empty()) => {
                     let status = Some(head.status.as_u16());
                     let page = || Failed { status, ..unreadable("a page in place of an answer") };
@@ -149,40 +157,43 @@ fn begun(mut head: Parts, first: Bytes, body: AnswerBody, lease: &Lease) -> Opti
     if shape == Some(Shape::Page) {
         return None;
     }
-    let legible = is_legible(&head.headers) || shape.is_some();
-    if let Some(kind) = relabelled(shape, &head.headers) {
+    let kind = kind(&head.headers);
+    let (legible, events) = (shape.is_some() || is_legible(kind, &head.headers), is_events(kind));
+    let (events, kind) = match shape {
+        Some(Shape::Events) if !events => (true, Some(EVENTS)),
+        Some(Shape::Json) if events || is_vague(kind) => (false, Some(JSON)),
+        _ => (events, None),
+    };
+    if let Some(kind) = kind {
         head.headers.insert(header::CONTENT_TYPE, kind);
     }
-    let events = is_event_stream(&head.headers);
-    Some(Reply { head, first: Some(first), body, events, legible })
+    Some(Reply { head, first: Some(first), body, events, legible, came: Instant::now() })
 }
 
 const fn is_media(operation: Operation) -> bool {
     matches!(operation, Operation::Speak | Operation::Transcribe | Operation::TranslateSpeech)
 }
 
-/// What an answer of this shape is to be called, where its head says something else.
-fn relabelled(shape: Option<Shape>, headers: &HeaderMap) -> Option<HeaderValue> {
-    let events = is_event_stream(headers);
-    let vague = || matches!(kind(headers).split(';').next(), Some("" | "text/plain" | "text/html"));
-    match shape? {
-        Shape::Events if !events => Some(EVENTS),
-        Shape::Json if events || vague() => Some(JSON),
-        _ => None,
-    }
+/// Whether an answer does not say what it is, or what anything may be.
+fn is_vague(kind: &str) -> bool {
+    matches!(kind.split(';').next(), Some("" | "text/plain" | "text/html"))
 }
 
 /// Whether an answer says that it is a stream of events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    kind(headers).get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    is_events(kind(headers))
+}
+
+fn is_events(kind: &str) -> bool {
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// Whether an answer says that it is of a kind in which text can be found, and not encoded in another way.
-fn is_legible(headers: &HeaderMap) -> bool {
-    let kind = kind(headers).trim_start();
+fn is_legible(kind: &str, headers: &HeaderMap) -> bool {
+    let kind = kind.trim_start();
     let named = |name: &str| kind.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
-    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
-    plain && (kind.is_empty() || ["application/json", "text/"].into_iter().any(named))
+    let plain = || headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    (kind.is_empty() || ["application/json", "text/"].into_iter().any(named)) && plain()
 }
 
 fn kind(headers: &HeaderMap) -> &str {

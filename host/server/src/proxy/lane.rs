@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
@@ -19,10 +18,7 @@ use crate::clock::{now, random, steady};
 use crate::routing::snapshot::RoutingSnapshot;
 use crate::shared::Shared;
 use crate::state::durable::DurableWaiters;
-use crate::transport::Transports;
-
-/// How often idle upstream connections are looked at.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+use crate::transport::{PRUNE_INTERVAL, Transports};
 
 /// What one thread serves with.
 pub(crate) struct Lane {

@@ -17,11 +17,6 @@ pub(super) fn of(headers: &HeaderMap) -> Option<Session> {
     Some(Session { id: id.parse().ok()?, kind })
 }
 
-/// Whether a call is of a Realtime session.
-pub(super) fn is_realtime(headers: &HeaderMap) -> bool {
-    headers.get(&SESSION).is_some_and(|value| value.as_bytes().starts_with(b"t"))
-}
-
 /// What is escaped in a value of a query.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 

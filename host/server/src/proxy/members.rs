@@ -4,6 +4,8 @@
 //! `maxTokens` or `max_token\u017f` for the name that they look for. What the road decides by it must read as every
 //! provider does, so those few members stand in a body once, in their own spelling. All others are the client's affair.
 
+use std::ops::Deref;
+
 use tollgate_core::json::{self, Nested, Value};
 
 use super::error::ProxyError;
@@ -12,9 +14,45 @@ use super::error::ProxyError;
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     /// Its name.
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: Name,
     /// Its value.
     pub(crate) value: Value,
+}
+
+/// Names up to this length need no room of their own: nearly all.
+const SHORT: usize = 30;
+
+/// The name of a member.
+#[derive(Debug, Clone)]
+pub(crate) enum Name {
+    /// So many bytes of these.
+    Short(u8, [u8; SHORT]),
+    /// One that is longer.
+    Long(Box<[u8]>),
+}
+
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(room), Ok(length)) => {
+                room.copy_from_slice(name);
+                Self::Short(length, bytes)
+            }
+            _ => Self::Long(name.into()),
+        }
+    }
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(name) => name,
+        }
+    }
 }
 
 /// A name that something is decided by: as [`fold`] leaves it, and the spellings that its protocols have for it.
@@ -164,7 +202,7 @@ fn fold<'s>(name: &[u8], space: &'s mut [u8; FOLDED_BYTES_MAX]) -> Option<&'s [u
 
 #[cfg(test)]
 mod tests {
-    use super::{GENERATION, STREAMED, TOP, fold, members_of};
+    use super::{GENERATION, Name, STREAMED, TOP, fold, members_of};
     use crate::proxy::error::ProxyError;
 
     #[test]
@@ -173,6 +211,14 @@ mod tests {
             for spelling in *spellings {
                 assert_eq!(fold(spelling.as_bytes(), &mut [0; 24]), Some(*folded), "{spelling}");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_is_itself_however_long_it_is() {
+        for length in 0..=300 {
+            let name: Vec<u8> = (0..=255).cycle().take(length).collect();
+            assert_eq!(*Name::from(&*name), *name);
         }
     }
 

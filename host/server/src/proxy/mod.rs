@@ -123,7 +123,7 @@ pub(crate) async fn handle(
     body: &mut (impl Body<Data = Bytes> + Unpin),
 ) -> Response<Outgoing> {
     let arrival = lane.arrival();
-    let id = arrival.id.to_string();
+    let id = arrival.id;
     let bodiless = parts.method == Method::HEAD;
     let page = cors::page(&lane.shared.settings.server.cors_origins, &parts.headers);
     if let Some(response) = page.preflight(&parts) {
@@ -150,7 +150,7 @@ pub(crate) async fn handle(
         }
         Route::Unknown { protocol, meant } => (protocol.into(), Err(ProxyError::UnknownPath(meant))),
     };
-    let response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id));
+    let response = answer.unwrap_or_else(|error| answer::refusal(&error, dialect, &id.to_string()));
     let response = signed(lane, response, dialect, (id, &page));
     if bodiless {
         return answer::without_body(response);
@@ -168,25 +168,25 @@ pub(crate) async fn switch(
     head: &mut Parts,
 ) -> Option<(Response<Outgoing>, Option<Switched>)> {
     let path = upgrade::path(head)?;
-    let (dialect, id) = (Protocol::OpenaiResponses.into(), lane.arrival().id.to_string());
+    let (dialect, id) = (Protocol::OpenaiResponses.into(), lane.arrival().id);
     let page = cors::page(&lane.shared.settings.server.cors_origins, &head.headers);
     let (response, switched) = match upgrade::shake(lane, head, path).await {
         Ok(Ok((response, switched))) => (response, Some(switched)),
         // It was asked on the road, and signed there.
         Ok(Err(refused)) => return Some((refused, None)),
-        Err(error) => (answer::refusal(&error, dialect, &id), None),
+        Err(error) => (answer::refusal(&error, dialect, &id.to_string()), None),
     };
     Some((signed(lane, response, dialect, (id, &page)), switched))
 }
 
 /// Refuses a request whose head is not as it should be, in these words.
 pub(crate) fn refuse(lane: &Lane, head: &Parts, words: &'static str) -> Response<Outgoing> {
-    let id = lane.arrival().id.to_string();
+    let id = lane.arrival().id;
     let dialect = match router::route(&head.method, head.uri.path()) {
         Route::Models(listing) => models::listing_protocol(head, &listing).into(),
         route => route.dialect(),
     };
-    let response = answer::refusal(&ProxyError::bad_request(words, None), dialect, &id);
+    let response = answer::refusal(&ProxyError::bad_request(words, None), dialect, &id.to_string());
     let page = cors::page(&lane.shared.settings.server.cors_origins, &head.headers);
     signed(lane, response, dialect, (id, &page))
 }
@@ -196,11 +196,11 @@ fn signed(
     lane: &Lane,
     mut response: Response<Outgoing>,
     dialect: ErrorDialect,
-    (id, page): (String, &Page),
+    (id, page): (RequestId, &Page),
 ) -> Response<Outgoing> {
     lane.shared.metrics.answered(dialect.protocol, response.status());
     // A UUID is always a header value.
-    if let Ok(id) = HeaderValue::try_from(id) {
+    if let Ok(id) = HeaderValue::from_str(id.text(&mut [0; 36])) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     page.tell(response.headers_mut());

@@ -7,9 +7,10 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tollgate_core::id::RequestId;
 use tollgate_core::json::{self, Kind, Value};
 use tollgate_core::protocol::{Operation, Protocol};
@@ -26,10 +27,12 @@ use super::prompt::Prompt;
 use super::router::Call;
 use super::spelling;
 use super::unpack;
+use crate::clock::before;
 use crate::config::Limits;
 use crate::state::memory::{Memory, Share, Spent};
 use crate::state::trace::{Detail, detail};
 use crate::transport::body::Splice;
+use crate::transport::websocket::{self, Session};
 use crate::upstream::CallKind;
 
 /// Bodies from this length on are looked into on a thread of their own.
@@ -72,6 +75,8 @@ pub(crate) struct Inbound {
     pub(crate) output_tokens_max: Option<u64>,
     /// Answers that it asks for at once.
     pub(crate) answers: u64,
+    /// The session that it is a call of.
+    pub(super) session: Option<Session>,
     /// Its fields, where it is a form.
     pub(super) form: Option<Form>,
     /// What it asks for beside text.
@@ -91,6 +96,11 @@ impl Inbound {
             "model": self.model, "protocol": self.protocol.name(), "operation": self.operation.name(),
             "stream": self.streaming, "bytes": self.body.len(), "output_tokens_max": self.output_tokens_max,
         })
+    }
+
+    /// Whether it is a call of a Realtime session.
+    pub(super) fn is_realtime(&self) -> bool {
+        self.session.is_some_and(is_realtime)
     }
 
     /// What kind of call it is.
@@ -145,6 +155,10 @@ impl Inbound {
     }
 }
 
+fn is_realtime(session: Session) -> bool {
+    session.kind == websocket::Kind::Realtime
+}
+
 /// Reads a call's body and peeks into it.
 ///
 /// # Errors
@@ -187,13 +201,13 @@ async fn collect(
     if announced > max as u64 {
         return Err(ProxyError::BodyTooLarge(max));
     }
-    let pace = Pace::new(limits);
+    let mut pace = Pace::new(limits);
     let mut first = Bytes::new();
     let mut joined: Option<BytesMut> = None;
     let mut length = 0;
     loop {
-        let frame = timeout_at(pace.deadline(length), body.frame()).await;
-        let Some(frame) = frame.map_err(|_| ProxyError::BodyTimeout)? else { break };
+        let frame = before(|| pace.deadline(length), pin!(body.frame())).await;
+        let Some(frame) = frame.ok_or(ProxyError::BodyTimeout)? else { break };
         let frame = frame
             .map_err(|_| ProxyError::bad_request("The body ended before its announced length.", None))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -219,7 +233,8 @@ async fn collect(
 
 /// How slowly a body may come.
 struct Pace {
-    begun: Instant,
+    /// When it was first waited for.
+    begun: Option<Instant>,
     /// Between two pieces, and beyond what the rate allows.
     patience: Duration,
     /// Bytes a second; 0 for any.
@@ -229,14 +244,15 @@ struct Pace {
 impl Pace {
     fn new(limits: &Limits) -> Self {
         let patience = limits.body_read_timeout_ms.duration();
-        Self { begun: Instant::now(), patience, rate: limits.client_rate_bytes_min }
+        Self { begun: None, patience, rate: limits.client_rate_bytes_min }
     }
 
     /// Until when the next piece must come, after so many bytes.
-    fn deadline(&self, bytes: usize) -> Instant {
-        let next = Instant::now() + self.patience;
+    fn deadline(&mut self, bytes: usize) -> Instant {
+        let now = Instant::now();
+        let (begun, next) = (*self.begun.get_or_insert(now), now + self.patience);
         match (bytes as u64).saturating_mul(1000).checked_div(self.rate) {
-            Some(ms) => next.min(self.begun + self.patience + Duration::from_millis(ms)),
+            Some(ms) => next.min(begun + self.patience + Duration::from_millis(ms)),
             None => next,
         }
     }
@@ -255,7 +271,8 @@ pub(super) fn peek(
         return peek(call, headers, query, plain);
     }
     let mut extras = Extras::of(call.protocol, call.operation, &body, &members, &below);
-    let around = call.operation.generates() && !mark::is_realtime(&headers);
+    let session = mark::of(&headers);
+    let around = call.operation.generates() && !session.is_some_and(is_realtime);
     let prompt = below.prompt.with(&members, extras.hides_of_prompt(), around);
     let streaming = match call.streaming {
         Some(streaming) => streaming,
@@ -283,6 +300,7 @@ pub(super) fn peek(
         output_tokens_max: limit.map(|limit| limit.saturating_mul(answers)),
         answers,
         form: None,
+        session,
         extras,
         prompt,
         share: None,
@@ -317,6 +335,7 @@ fn peek_form(call: &Call, headers: HeaderMap, query: String, body: Bytes) -> Res
         output_tokens_max: None,
         answers,
         form: Some(form),
+        session: None,
         extras,
         prompt,
         share: None,

@@ -235,10 +235,15 @@ impl Attempting {
         &self.admitted.model
     }
 
-    /// The answer begins.
-    pub(crate) fn answered(self, lease: Lease, status: StatusCode, meter: Meter) -> Answered {
+    /// The answer begins, with what `came` then.
+    pub(crate) fn answered(
+        self,
+        lease: Lease,
+        (status, came): (StatusCode, Instant),
+        meter: Meter,
+    ) -> Answered {
         let Self { admitted, attempts, tried, last, .. } = self;
-        let first_byte = admitted.request.started.elapsed();
+        let first_byte = came.saturating_duration_since(admitted.request.started);
         let error = last.map(|missed| missed.detail);
         let (filter_hash, delivered) = (None, None);
         Answered {
@@ -294,6 +299,11 @@ impl Answered {
     /// The credential that serves.
     pub(crate) const fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// When its first byte came.
+    pub(crate) fn came(&self) -> Instant {
+        self.admitted.request.started + self.first_byte
     }
 
     /// What is reserved, where it is billed.

@@ -10,6 +10,7 @@ use std::pin::Pin;
 
 use http::StatusCode;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 use tollgate_core::outcome::Outcome;
 
 use super::error::ProxyError;
@@ -138,8 +139,13 @@ impl Ticket<Box<Admitted>> {
 
 impl Ticket<Attempting> {
     /// Its answer begins.
-    pub(crate) fn answer(self, lease: Lease, status: StatusCode, meter: Meter) -> Ticket<Answered> {
-        self.become_with(|attempting| attempting.answered(lease, status, meter))
+    pub(crate) fn answer(
+        self,
+        lease: Lease,
+        begins: (StatusCode, Instant),
+        meter: Meter,
+    ) -> Ticket<Answered> {
+        self.become_with(|attempting| attempting.answered(lease, begins, meter))
     }
 
     /// It ends without an answer, and the client is told of this error.

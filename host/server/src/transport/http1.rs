@@ -8,7 +8,7 @@
 //! instead of two that wake each other for every piece, and all pieces of one read of the socket are there before the
 //! first of them is written on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -35,8 +34,9 @@ use super::{Origin, Request, SendError, Settings, Wire};
 
 /// Idle connections kept per upstream and worker.
 const IDLE_MAX: usize = 256;
-/// An idle connection older than this is not used again: servers close theirs at 60 s and more.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(50);
+/// An idle connection that has seen so many prunings is not used again: it is 40 to 50 s old, and servers close theirs
+/// at 60 s and more.
+const IDLE_PRUNINGS_MAX: u64 = 5;
 
 /// Polls of a connection in one turn of its task, before other tasks have theirs.
 const TURNS_MAX: usize = 4;
@@ -118,9 +118,16 @@ struct Waking {
 }
 
 impl Waking {
+    /// The task is about to drive the link.
+    fn look(&self) {
+        self.looking.store(true, Relaxed);
+    }
+
+    /// The same. What there was to do before is done now.
     fn begin(&self, task: &Waker) {
         self.task.register(task);
-        self.looking.store(true, Relaxed);
+        self.look();
+        self.again.store(false, Relaxed);
     }
 
     /// Whether there was a reason to look again.
@@ -152,13 +159,16 @@ impl Wake for Waking {
 
 struct Idle {
     link: Link,
-    since: Instant,
+    /// Prunings before it was idle.
+    since: u64,
 }
 
 /// The idle connections of one worker.
 pub(super) struct Pool {
     connector: Connector,
     idle: RefCell<HashMap<Origin, Vec<Idle>>>,
+    /// How often it was pruned: a clock that is as exact as this needs, and costs nothing.
+    prunings: Cell<u64>,
 }
 
 /// The body of an answer, and the connection that brings it. At its end the connection goes back to the pool; dropped
@@ -173,7 +183,8 @@ pub(super) struct Incoming {
 impl Pool {
     /// An empty pool.
     pub(super) fn new(settings: &Settings) -> Rc<Self> {
-        Rc::new(Self { connector: Connector::new(Wire::Http1, settings), idle: RefCell::default() })
+        let connector = Connector::new(Wire::Http1, settings);
+        Rc::new(Self { connector, idle: RefCell::default(), prunings: Cell::new(0) })
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -225,17 +236,23 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(origin)?;
         while let Some(Idle { mut link, since }) = list.pop() {
-            if link.is_ready(cx) && since.elapsed() < IDLE_AGE_MAX {
+            if link.is_ready(cx) && self.is_young(since) {
                 return Some(link);
             }
         }
         None
     }
 
-    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would.
+    fn is_young(&self, since: u64) -> bool {
+        self.prunings.get() - since < IDLE_PRUNINGS_MAX
+    }
+
+    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would. Called every
+    /// [`PRUNE_INTERVAL`](super::PRUNE_INTERVAL).
     pub(super) fn prune(&self) {
+        self.prunings.set(self.prunings.get() + 1);
         self.idle.borrow_mut().retain(|_, list| {
-            list.retain(|idle| idle.since.elapsed() < IDLE_AGE_MAX);
+            list.retain(|idle| self.is_young(idle.since));
             !list.is_empty()
         });
     }
@@ -256,7 +273,7 @@ impl Pool {
 
     fn keep(&self, origin: &Origin, link: Link) {
         let mut idle = self.idle.borrow_mut();
-        let entry = Idle { link, since: Instant::now() };
+        let entry = Idle { link, since: self.prunings.get() };
         match idle.get_mut(origin) {
             Some(list) if list.len() >= IDLE_MAX => {}
             Some(list) => list.push(entry),
@@ -272,6 +289,8 @@ async fn exchange(
     link: &mut Link,
     message: http::Request<Chained>,
 ) -> Result<Response<hyper::body::Incoming>, TrySendError<http::Request<Chained>>> {
+    // It is handed over now, and written when the link is polled for the first time.
+    link.waking.look();
     let mut answered = pin!(link.sender.try_send_request(message));
     poll_fn(|cx| link.poll(cx, |cx| answered.as_mut().poll(cx))).await
 }

@@ -34,6 +34,9 @@ pub use self::packed::PackedError;
 use self::room::Room;
 use self::websocket::{Kind, Link, Links, Session, Told};
 
+/// How often idle connections are looked at.
+pub(crate) const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -213,7 +216,8 @@ impl Transports {
         self.links.end(session);
     }
 
-    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would.
+    /// Closes what has been idle for too long. No one reads from an idle connection, so no one else would. To be called
+    /// every [`PRUNE_INTERVAL`].
     pub(crate) fn prune(&self) {
         self.http1.prune();
         self.http2.prune();
