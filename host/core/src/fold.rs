@@ -13,6 +13,7 @@
 mod reading;
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 
@@ -129,7 +130,8 @@ fn spots(text: &str, joins: &[usize]) -> Vec<Spot> {
             spots.push(Spot { range: at..next, reads });
         }
     }
-    for at in memmem::find_iter(text.as_bytes(), "\\u") {
+    static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\\u"));
+    for at in ESCAPE.find_iter(text.as_bytes()) {
         if let Some(c) = text.get(at + 2..at + 6).and_then(|hex| u32::from_str_radix(hex, 16).ok()) {
             let reads = char::from_u32(c).map(|c| reading(c).unwrap_or(Reading::One(c)));
             spots.extend(reads.map(|reads| Spot { range: at..at + 6, reads }));

@@ -57,7 +57,7 @@ pub(super) async fn begin(
     let told_events =
         if exchange.is_some() { inbound.streaming && !inbound.wants_array() } else { events && !packed };
     let mut headers = match exchange {
-        None => client_headers(&head.headers, withhold.is_none() && window.is_none()),
+        None => client_headers(head.headers, withhold.is_none() && window.is_none()),
         Some(_) => translated_headers(told_events),
     };
     if let Some(names) = left_out {
@@ -217,7 +217,7 @@ pub(super) fn without_body(response: Response<Outgoing>) -> Response<Outgoing> {
 /// The headers of a provider's own refusal, which says whether another try can fare better: as the provider does, or
 /// by its status where that is certain.
 pub(super) fn refusal_headers(upstream: &HeaderMap, status: StatusCode) -> HeaderMap {
-    let mut headers = client_headers(upstream, false);
+    let mut headers = client_headers(upstream.clone(), false);
     if is_final(status.as_u16()) {
         headers.entry(SHOULD_RETRY).or_insert(NO);
     }
@@ -231,12 +231,11 @@ fn translated_headers(events: bool) -> HeaderMap {
 }
 
 /// What of an upstream's headers the client sees: nothing about the connection, the operator's account or cookies.
-pub(super) fn client_headers(upstream: &HeaderMap, unchanged: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(upstream.len() + 2);
-    for (name, value) in upstream {
-        if !stopped(name, unchanged) {
-            headers.append(name.clone(), value.clone());
-        }
+pub(super) fn client_headers(upstream: HeaderMap, unchanged: bool) -> HeaderMap {
+    let stopped: Vec<HeaderName> = upstream.keys().filter(|name| stopped(name, unchanged)).cloned().collect();
+    let mut headers = upstream;
+    for name in stopped {
+        headers.remove(name);
     }
     headers
 }

@@ -86,6 +86,10 @@ pub(crate) fn owners(destination: &Destination<'_>, directory: &Directory, calle
                 Owner::Platform | Owner::Shared => owners.platform = true,
             }
         }
+        // However many there are, no more can be learned.
+        if owners.own && owners.platform {
+            break;
+        }
     }
     owners
 }
