@@ -326,8 +326,8 @@ pub(super) const fn is_space(byte: u8) -> bool {
 
 /// How many bytes at the start of `bytes` are plain string content: no quote, backslash or control character.
 ///
-/// Most strings are short and end within a few words; what is longer is likely long, and is read in blocks, behind which
-/// its end is a few words away again.
+/// Most strings are short and end within a few words; what is longer is likely long, and is read in blocks, behind
+/// which its end is a few words away again.
 fn plain_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     let mut words = SHORT_WORDS;

@@ -70,9 +70,9 @@ pub(crate) struct Failed {
     pub(crate) detail: String,
 }
 
-/// Sends one attempt and waits for the first byte of the answer, for no longer than
-/// `deadline`, nor than is waited for a first byte of an attempt that has `begun` then. Where it `opens` the
-/// answer, that is handed out plain, however it came packed.
+/// Sends one attempt and waits for the first byte of the answer, for no longer than `deadline`, nor than is waited for
+/// a first byte of an attempt that has `begun` then. Where it `opens` the answer, that is handed out plain, however it
+/// came packed.
 ///
 /// # Errors
 /// [`Failed`] for everything that is no answer: no connection, silence, an error status, an empty body.
