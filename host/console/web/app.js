@@ -45,24 +45,25 @@ async function arrive() {
   // Without a login every page is the login's; its address stays, to go on to.
   const entry =
     session.user === null ? find('login', null) : asked?.id === 'login' ? find(undefined, session.user) : asked;
-  if (now.entry === entry && now.user === user && now.view) {
-    now.view.moved?.(place);
+  if (entry && now.entry === entry && now.user === user && !now.error) {
+    // One that is still on its way looks where it is when it opens.
+    now.view?.moved?.(place);
     return redraw();
   }
   now.view?.close?.();
   Object.assign(now, { entry, user, view: null, error: null });
   redraw();
-  if (entry) await open(entry, place);
+  if (entry) await open(entry, user);
 }
 
-/** @param {import('./pages.js').Entry} entry @param {import('./kernel/route.js').Place} place */
-async function open(entry, place) {
+/** @param {import('./pages.js').Entry} entry @param {string} user */
+async function open(entry, user) {
+  const wanted = () => now.entry === entry && now.user === user && !now.view;
   try {
     const [module] = await Promise.all([entry.load(), learn(entry.id, ...(entry.words ?? []))]);
-    if (now.entry !== entry) return;
-    now.view = module.open({ ...place, redraw });
+    if (wanted()) now.view = module.open({ ...here(), redraw });
   } catch (error) {
-    if (now.entry === entry) now.error = error;
+    if (wanted()) now.error = error;
   }
   redraw();
 }

@@ -101,7 +101,7 @@ function inside({ method, path, says }, all, id, { tried, redraw }) {
       ),
     body && [
       h('h3', null, t('api.body')),
-      h('pre', null, JSON.stringify(body.examples?.[0] ?? {}, null, 2)),
+      h('pre', { tabindex: '0' }, JSON.stringify(body.examples?.[0] ?? {}, null, 2)),
       members(body, all),
     ],
     asked && ask({ path, given }, tried, id, redraw),
@@ -165,7 +165,7 @@ function ask({ path, given }, tried, id, redraw) {
             .map((/** @type {any} */ one) => field(it.form, one.name, one.name, { required: one.required })),
         ),
     ),
-    it.answer != null && h('pre', null, it.answer),
+    it.answer != null && h('pre', { tabindex: '0' }, it.answer),
   ];
 }
 

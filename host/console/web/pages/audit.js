@@ -142,7 +142,7 @@ function change(row, back) {
       { class: 'pairs' },
       rows.filter(([, value]) => value).map(([name, value]) => [h('dt', null, name), h('dd', null, value)]),
     ),
-    row.detail && h('pre', null, JSON.stringify(row.detail, null, 2)),
+    row.detail && h('pre', { tabindex: '0' }, JSON.stringify(row.detail, null, 2)),
     h(
       'p',
       { class: 'actions' },

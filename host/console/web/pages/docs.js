@@ -39,8 +39,8 @@ export function open(page) {
   void text.load();
   /** Documents lead to each other by their files. @param {string} target */
   const link = (target) => {
-    if (target.includes('://')) return null;
-    const at = new URL(target.split('#')[0] || `${name()}.md`, `http://d/docs/${name()}`).pathname;
+    if (target.includes(':/')) return null;
+    const at = new URL(target.split('#')[0] || `${name()}.md`, `${location.origin}/docs/${name()}`).pathname;
     const found = /^\/docs\/(.+)\.md$/.exec(at);
     return found ? href(['docs', ...found[1].split('/')]) : null;
   };

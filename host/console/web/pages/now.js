@@ -38,7 +38,8 @@ export function open({ redraw }) {
   void all.load();
   const timer = setInterval(() => document.hidden || all.busy || void all.load(), AGAIN_MS);
   let soon = 0;
-  const told = () => {
+  const told = (/** @type {string} */ name, /** @type {any} */ data) => {
+    if (!all.value || !news(all.value, name, data)) return;
     clearTimeout(soon);
     soon = setTimeout(all.load, SETTLE_MS);
   };
@@ -75,6 +76,21 @@ export function open({ redraw }) {
       all.close();
     },
   };
+}
+
+/**
+ * Whether what is told is not what is shown: a stream begins with how everything is, and a key that serves needs
+ * nobody.
+ * @param {any} all @param {string} name @param {any} data
+ */
+function news({ credentials, plugins, file }, name, data) {
+  if (name === 'credential') {
+    const was = credentials.data.find((/** @type {any} */ it) => it.id === data.credential)?.state;
+    return was !== data.state && (AT_REST.has(was) || AT_REST.has(data.state));
+  }
+  if (name === 'generation') return data.generation !== plugins.generation;
+  if (name === 'configuration') return JSON.stringify(data) !== JSON.stringify(file);
+  return true;
 }
 
 /** @param {any} all */

@@ -75,7 +75,7 @@ function file(it, reread, waiting) {
   if (!it.followed) return [h('h2', null, t('system.file')), h('p', null, t('system.file.none'))];
   return [
     h('h2', null, t('system.file')),
-    it.refused && warning(h('p', null, t('system.file.refused')), h('pre', { lang: 'en' }, it.refused)),
+    it.refused && warning(h('p', null, t('system.file.refused')), h('pre', { tabindex: '0', lang: 'en' }, it.refused)),
     it.held_back.length > 0 &&
       warning(
         h('p', null, t('system.file.held')),

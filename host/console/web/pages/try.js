@@ -104,7 +104,7 @@ function outcome(result) {
       ' ',
       result.request && h('a', { href: href(['calls', result.request]) }, t('try.call')),
     ),
-    h('pre', null, pretty(result.answer)),
+    h('pre', { tabindex: '0' }, pretty(result.answer)),
     copier(result.answer),
     h('h3', null, t('try.steps')),
     h(

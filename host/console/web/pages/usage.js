@@ -15,7 +15,6 @@ import { listed, table } from '../parts/table.js';
 
 const TIMES = ['hour', 'day', 'month'];
 const THINGS = ['model', 'user', 'key', 'credential'];
-const PACES = ['provider', 'model', 'credential'];
 const [DAYS, DAY_MS] = [30, 86_400_000];
 
 /** @returns {import('../parts/filter.js').Part[]} */
@@ -23,12 +22,18 @@ const FILTER = () => {
   const options = (/** @type {string[]} */ names) =>
     names.map((name) => /** @type {[string, string]} */ ([name, t(`used.${name}`)]));
   return [
-    { name: 'by', label: t('used.rows'), first: true, options: options([...TIMES, ...THINGS]) },
-    { name: 'split', label: t('used.split'), first: true, options: options(THINGS) },
+    {
+      name: 'by',
+      label: t('used.rows'),
+      first: true,
+      none: t('used.day'),
+      options: options(['hour', 'month', ...THINGS]),
+    },
+    { name: 'split', label: t('used.split'), first: true, none: t('used.nothing'), options: options(THINGS) },
     { name: 'from', label: t('used.from'), first: true, type: 'date' },
     { name: 'until', label: t('used.until'), first: true, type: 'date' },
     { name: 'user', label: t('used.user'), first: true },
-    { name: 'pace', label: t('used.pace'), options: options(PACES) },
+    { name: 'pace', label: t('used.pace'), none: t('used.provider'), options: options(['model', 'credential']) },
   ];
 };
 

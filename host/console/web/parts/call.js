@@ -236,8 +236,8 @@ function bodyTexts(bodies) {
   if (!bodies.value) return bodies.busy ? busy() : null;
   return [
     h('h2', null, t('call.asked')),
-    h('pre', null, bodies.value.asked.text),
+    h('pre', { tabindex: '0' }, bodies.value.asked.text),
     h('h2', null, t('call.answer')),
-    h('pre', null, bodies.value.answered.text),
+    h('pre', { tabindex: '0' }, bodies.value.answered.text),
   ];
 }

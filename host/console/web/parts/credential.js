@@ -111,7 +111,7 @@ function secretFields(it, place) {
   }
   const each = parts.map((/** @type {any} */ part) =>
     field(it, `part ${part.name}`, word('part', part.name), {
-      type: part.secret ? 'secret' : 'text',
+      type: part.secret ? 'secret' : undefined,
       required: part.required && !orText,
     }),
   );

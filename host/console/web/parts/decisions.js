@@ -67,7 +67,7 @@ function choice(it, call) {
       h(
         'p',
         { class: 'muted' },
-        t('decision.seen', { fit: seen.fit, unfit: seen.unfit, weight: seen.weight, busy: seen.in_flight }),
+        t('decision.seen', { n: seen.fit, unfit: seen.unfit, weight: seen.weight, busy: seen.in_flight }),
         seen.failures > 0 && ` · ${t('decision.failures', { n: seen.failures })}`,
         seen.half_open && ` · ${word('state', 'half-open')}`,
         seen.idle_ms != null && ` · ${t('decision.idle', { n: duration(seen.idle_ms) })}`,

@@ -6,7 +6,7 @@ import { t } from '../kernel/words.js';
 
 /**
  * @typedef {{name: string, label: string, type?: string, options?: [string, string][], list?: string[],
- *   first?: boolean, shown?: (value: string) => any}} Part
+ *   first?: boolean, none?: string, shown?: (value: string) => any}} Part
  */
 
 /** The members of a query that a filter has. @param {URLSearchParams} query @param {Part[]} parts */
@@ -81,7 +81,7 @@ function control(part, value, id, isFirst, change) {
       ? h(
           'select',
           common,
-          h('option', { value: '', selected: value === '' }, t('any')),
+          h('option', { value: '', selected: value === '' }, part.none ?? t('any')),
           part.options.map(([key, text]) => h('option', { value: key, selected: key === value }, text)),
         )
       : h('input', { ...common, type: part.type ?? 'text', value, size: 14, list, autocomplete: 'off' }),

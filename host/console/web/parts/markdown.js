@@ -50,7 +50,7 @@ function take(lines, holds) {
 function code(lines) {
   const block = take(lines, (it) => !it.startsWith('```')).slice(1);
   lines.shift();
-  return h('pre', null, block.join('\n'));
+  return h('pre', { tabindex: '0' }, block.join('\n'));
 }
 
 /** @param {string} line @param {any} link */

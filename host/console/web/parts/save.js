@@ -68,9 +68,9 @@ export function asCommand({ method, path, query, body, command }) {
     { class: 'command' },
     h('summary', null, t('command')),
     h('h3', null, t('command.curl')),
-    h('pre', null, curl),
+    h('pre', { tabindex: '0' }, curl),
     copier(curl),
-    command && [h('h3', null, t('command.cli')), h('pre', null, command), copier(command)],
+    command && [h('h3', null, t('command.cli')), h('pre', { tabindex: '0' }, command), copier(command)],
   );
 }
 

@@ -93,7 +93,8 @@ function chart(all, by) {
       h('title', null, text),
       rect(row.requests, 'whole'),
       rect(row.failed, 'failed'),
-      at % every === 0 && h('text', { x: at * step, y: HEIGHT - 4 }, named(row, by).slice(0, 18)),
+      at % every === 0 &&
+        h('text', { x: at * step, y: HEIGHT - 4 }, cut(named(row, by), Math.floor((step * every) / 6.5))),
     );
   };
   return h(
@@ -102,6 +103,9 @@ function chart(all, by) {
     shown.map(bar),
   );
 }
+
+/** @param {string} text @param {number} most */
+const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text);
 
 /** @param {any[]} all @param {string} by */
 function rows(all, by) {

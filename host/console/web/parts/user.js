@@ -116,7 +116,7 @@ function editing(it, send, redraw) {
       ),
       field(it, 'enabled', t('user.enabled'), { type: 'checkbox', hint: t('user.enabled.hint') }),
       field(it, 'own_only', t('user.own_only'), { type: 'checkbox', hint: t('user.own_only.hint') }),
-    field(it, 'password', t('user.password'), {
+      field(it, 'password', t('user.password'), {
         type: 'password',
         auto: 'new-password',
         hint: t('user.password.hint'),
