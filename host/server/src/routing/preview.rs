@@ -38,23 +38,23 @@ pub(crate) struct ModelPreview {
     pub(crate) price: Option<(ModelPrice, bool)>,
 }
 
-/// Why no call would be served.
+/// Why no call would be served: what says more comes later, and what a key forbids says more than what is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WhyNot {
-    /// The key may not call it.
-    ModelNotAllowed,
-    /// The key may speak none of the protocols in which it can be called.
-    ProtocolNotAllowed,
-    /// The key may use no provider of it.
-    ProviderNotAllowed,
     /// There is no such model.
     Unknown,
     /// It has no price.
     Unpriced,
-    /// Its provider is switched off.
-    SwitchedOff,
     /// Its provider has no such calls.
     NoOperation,
+    /// Its provider is switched off.
+    SwitchedOff,
+    /// The key may not call it.
+    ModelNotAllowed,
+    /// The key may use no provider of it.
+    ProviderNotAllowed,
+    /// The key may speak none of the protocols in which it can be called.
+    ProtocolNotAllowed,
     /// Nobody has a credential for it.
     NoCredential,
     /// All credentials for it rest or are disabled.
