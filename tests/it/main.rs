@@ -32,6 +32,7 @@ mod key_limits;
 mod key_preview;
 mod languages;
 mod lending;
+mod lists;
 mod live;
 mod logs;
 mod lumen;

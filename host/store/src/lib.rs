@@ -23,7 +23,7 @@ mod sqlite;
 mod store;
 
 pub use catalogue::Catalogue;
-pub use catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
+pub use catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyOrder, KeyUse, NewApiKey};
 pub use catalogue::audit::{Act, AuditFilter, AuditLog, AuditRow, Edited, Expected, Note};
 pub use catalogue::credential::{
     CheckResult, Credential, CredentialChange, CredentialFilter, CredentialName, CredentialPlace,

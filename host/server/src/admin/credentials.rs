@@ -39,6 +39,8 @@ pub(super) struct Which {
     provider: Option<String>,
     /// Those of this owner: `user` or `platform`.
     owner: Option<String>,
+    /// Those in whose name, provider or last characters this stands, whatever its case.
+    search: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Entries of a page: 1 to 100, which is the default.
@@ -233,7 +235,7 @@ impl Limits {
 
 /// `GET /management/v1/credentials`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Credential>, Problem> {
-    let Which { provider, owner, cursor, limit } = ask.query;
+    let Which { provider, owner, search, cursor, limit } = ask.query;
     let window = window(cursor.as_deref(), limit)?;
     let user = ask.caller.actor.scope()?;
     let owner = match owner.as_deref().map(|name| OWNERS.into_iter().find(|owner| owner.name() == name)) {
@@ -241,7 +243,7 @@ pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Credential>, P
         Some(None) => return Ok(Page { data: Vec::new(), next_cursor: None }),
         owner => owner.flatten(),
     };
-    let which = WhichCredentials { provider, owner, user };
+    let which = WhichCredentials { provider, owner, user, search: search.unwrap_or_default() };
     let page = ask.caller.management.credentials(&which, window).await?;
     Ok(Page::shown(page, |row| shown(&ask.caller.admin.shared, &row)))
 }

@@ -10,16 +10,54 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
-use crate::manage::{KeyEdit, KeyRow, Management, Window};
+use super::usage::named;
+use crate::manage::{KeyEdit, KeyOrder, KeyRow, Management, Window};
 
 /// Which keys.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
-    /// `next_cursor` of the page before.
+    /// A user's, by name or id; for an admin, everyone's without it.
+    user: Option<String>,
+    /// Those in whose name, first characters or user's name this stands, whatever its case.
+    search: Option<String>,
+    /// In which order: oldest first without it.
+    #[serde(default)]
+    sort: Sort,
+    /// `next_cursor` of the page before, in the same order.
     cursor: Option<String>,
     /// Entries of a page: 1 to 100, which is the default.
     limit: Option<usize>,
+}
+
+/// The order of a list of keys.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "KeySort")]
+enum Sort {
+    /// Oldest first.
+    #[default]
+    Created,
+    /// By name.
+    Name,
+    /// The one that was used last first.
+    LastUsed,
+    /// The one with most calls first.
+    Requests,
+    /// The one that cost most first.
+    Points,
+}
+
+impl Sort {
+    const fn order(self) -> KeyOrder {
+        match self {
+            Self::Created => KeyOrder::Age,
+            Self::Name => KeyOrder::Name,
+            Self::LastUsed => KeyOrder::LastUse,
+            Self::Requests => KeyOrder::Requests,
+            Self::Points => KeyOrder::Charge,
+        }
+    }
 }
 
 /// A key to make.
@@ -175,8 +213,18 @@ impl Limits {
 
 /// `GET /management/v1/keys`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Key>, Problem> {
-    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
-    page(&ask.caller.management, ask.caller.actor.scope()?, window).await
+    let Which { user, search, sort, cursor, limit } = ask.query;
+    let (management, actor, search) = (&ask.caller.management, &ask.caller.actor, search.unwrap_or_default());
+    let of = match user {
+        Some(user) => Some(named(management, actor, Some(&user)).await?),
+        None => actor.scope()?,
+    };
+    if sort.order() == KeyOrder::Age {
+        let page = management.keys_found(of, &search, window(cursor.as_deref(), limit)?).await?;
+        return Ok(Page::shown(page, |key| shown(&key)));
+    }
+    let page = management.keys_by((of, &search), sort.order(), window(cursor.as_deref(), limit)?).await?;
+    Ok(Page::shown(page, |key| shown(&key)))
 }
 
 /// A page of one user's keys, or of everyone's.

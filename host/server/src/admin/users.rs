@@ -11,7 +11,7 @@ use tollgate_core::secret::Secret;
 use super::ask::{Ask, Nothing, Page, window};
 use super::error::Problem;
 use super::keys::{self, Key};
-use crate::manage::{self, UserEdit, UserRow};
+use crate::manage::{self, UserEdit, UserOrder, UserRow};
 
 /// Which users.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -19,10 +19,43 @@ use crate::manage::{self, UserEdit, UserRow};
 pub(super) struct Which {
     /// A part of the name, whatever its case.
     search: Option<String>,
-    /// `next_cursor` of the page before.
+    /// In which order: oldest first without it.
+    #[serde(default)]
+    sort: Sort,
+    /// `next_cursor` of the page before, in the same order.
     cursor: Option<String>,
     /// Entries of a page: 1 to 100, which is the default.
     limit: Option<usize>,
+}
+
+/// The order of a list of users.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "UserSort")]
+enum Sort {
+    /// Oldest first.
+    #[default]
+    Created,
+    /// By name.
+    Name,
+    /// The one with most points first.
+    Points,
+    /// The one with most calls in this month (UTC) first.
+    Requests,
+    /// The one that spent most in this month first.
+    Spent,
+}
+
+impl Sort {
+    const fn order(self) -> Option<UserOrder> {
+        match self {
+            Self::Created => None,
+            Self::Name => Some(UserOrder::Name),
+            Self::Points => Some(UserOrder::Points),
+            Self::Requests => Some(UserOrder::Requests),
+            Self::Spent => Some(UserOrder::Spent),
+        }
+    }
 }
 
 /// A page of something that one user has.
@@ -114,9 +147,14 @@ impl From<RoleName> for Role {
 
 /// `GET /management/v1/users`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<User>, Problem> {
-    let window = window(ask.query.cursor.as_deref(), ask.query.limit)?;
-    let search = ask.query.search.unwrap_or_default();
-    Ok(Page::shown(ask.caller.management.users(&search, window).await?, |user| shown(&user)))
+    let Which { search, sort, cursor, limit } = ask.query;
+    let (management, search) = (&ask.caller.management, search.unwrap_or_default());
+    if let Some(order) = sort.order() {
+        let page = management.users_by(&search, order, window(cursor.as_deref(), limit)?).await?;
+        return Ok(Page::shown(page, |user| shown(&user)));
+    }
+    let page = management.users(&search, window(cursor.as_deref(), limit)?).await?;
+    Ok(Page::shown(page, |user| shown(&user)))
 }
 
 /// `POST /management/v1/users`

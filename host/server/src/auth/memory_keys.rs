@@ -64,6 +64,7 @@ impl MemoryKeys {
             filter.provider.as_ref().is_none_or(|name| *name == row.provider)
                 && filter.owner.is_none_or(|owner| owner == row.owner)
                 && filter.user.is_none_or(|user| row.user == Some(user))
+                && filter.finds([&row.label, &row.provider, &row.hint])
                 && filter.after.is_none_or(|after| row.id > after)
         };
         self.state().rows.iter().filter(wanted).take(filter.limit).cloned().collect()

@@ -101,6 +101,8 @@ pub struct WhichCredentials {
     pub owner: Option<Owner>,
     /// This user's own.
     pub user: Option<UserId>,
+    /// Those in whose name, provider or last characters this stands.
+    pub search: String,
 }
 
 impl Management {
@@ -162,8 +164,8 @@ impl Management {
         window: Window<CredentialId>,
     ) -> Result<Page<CredentialRow, CredentialId>, ManageError> {
         let (after, limit) = (window.after, window.limit_and_one());
-        let WhichCredentials { provider, owner, user } = which.clone();
-        let filter = CredentialFilter { provider, owner, user, after, limit };
+        let WhichCredentials { provider, owner, user, search } = which.clone();
+        let filter = CredentialFilter { provider, owner, user, search, after, limit };
         let sealed = match &self.memory {
             Some(memory) => memory.page(&filter),
             None => self.store.catalogue.find_credentials(&filter).await?,

@@ -12,7 +12,7 @@ use super::{ManageError, Management, Page, Window};
 use crate::auth::keys;
 use crate::clock::now;
 
-pub use tollgate_store::KeyUse;
+pub use tollgate_store::{KeyOrder, KeyUse};
 
 /// Characters of an API key that stay visible.
 const KEY_HINT_LENGTH: usize = 8;
@@ -96,7 +96,39 @@ impl Management {
         of: Option<UserId>,
         window: Window<ApiKeyId>,
     ) -> Result<Page<KeyRow, ApiKeyId>, ManageError> {
-        let filter = KeyFilter { user: of, after: window.after, limit: window.limit_and_one() };
+        self.keys_found(of, "", window).await
+    }
+
+    /// The same of keys in another order; a page begins after so many of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys_by(
+        &self,
+        (user, search): (Option<UserId>, &str),
+        order: KeyOrder,
+        window: Window<usize>,
+    ) -> Result<Page<KeyRow, usize>, ManageError> {
+        let offset = window.after.unwrap_or_default();
+        let (search, limit) = (search.to_owned(), window.limit_and_one());
+        let filter = KeyFilter { user, search, order, after: None, offset, limit };
+        let keys = self.store.catalogue.find_api_keys(&filter).await?;
+        let Page { rows, next } = Page::new(keys, window.limit, |_| offset.saturating_add(window.limit));
+        Ok(Page { rows: self.key_rows(rows).await?, next })
+    }
+
+    /// The same of those in whose names, or their user's, `search` stands.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys_found(
+        &self,
+        user: Option<UserId>,
+        search: &str,
+        window: Window<ApiKeyId>,
+    ) -> Result<Page<KeyRow, ApiKeyId>, ManageError> {
+        let (search, limit) = (search.to_owned(), window.limit_and_one());
+        let filter = KeyFilter { user, search, after: window.after, limit, ..KeyFilter::default() };
         let keys = self.store.catalogue.find_api_keys(&filter).await?;
         let Page { rows, next } = Page::new(keys, window.limit, |key| key.id);
         Ok(Page { rows: self.key_rows(rows).await?, next })

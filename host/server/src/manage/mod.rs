@@ -58,7 +58,7 @@ pub use self::credentials::{
 };
 pub use self::error::ManageError;
 pub(crate) use self::idempotency::{Keyed, Known};
-pub use self::keys::{KeyEdit, KeyRow, KeyUse};
+pub use self::keys::{KeyEdit, KeyOrder, KeyRow, KeyUse};
 pub use self::lending::{CONSENT_TEXT, CONSENT_VERSION, LentUse};
 pub use self::log_decisions::{LogChoice, LogDecisions, LogHold, LogOther, LogSeen, LogVerdict};
 pub(crate) use self::log_names::LogNames;
@@ -75,7 +75,7 @@ pub use self::requests::{
     Export, LogCall, LogEntry, LogShape, LogTry, RequestFilter, RequestRecord, Retention, moment,
 };
 pub use self::usage::{Days, Slice, UsageCell, UsageCells, UsageOf, UsageSummary, Used};
-pub use self::users::{NewUser, UserEdit, UserRow};
+pub use self::users::{NewUser, UserEdit, UserOrder, UserRow};
 use crate::auth::keys::Fingerprints;
 use crate::auth::master;
 use crate::auth::memory_keys::MemoryKeys;

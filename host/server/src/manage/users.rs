@@ -1,5 +1,6 @@
 //! Users: who they are, what they may do, and what their accounts hold.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use tollgate_core::id::UserId;
@@ -7,7 +8,9 @@ use tollgate_core::points::Micropoints;
 use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::Timestamp;
-use tollgate_store::{Balance, StoreError, User, UserChange};
+use tollgate_store::{
+    Balance, StoreError, UsageLabel, UsageOf, UsageSlice, UsageTable, Used, User, UserChange,
+};
 
 use super::error::Which;
 use super::words::seen;
@@ -36,6 +39,26 @@ pub struct UserRow {
     pub floor: Micropoints,
     /// Whether the user's own credentials alone may serve.
     pub own_only: bool,
+}
+
+/// The order of a list of users, oldest first aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserOrder {
+    /// By name.
+    Name,
+    /// The one with most points first.
+    Points,
+    /// The one with most calls in this month first.
+    Requests,
+    /// The one that spent most in this month first.
+    Spent,
+}
+
+/// How much of a moment is its month.
+const MONTH: usize = "2027-01".len();
+
+fn requests(used: &Used) -> i64 {
+    i64::try_from(used.requests).unwrap_or(i64::MAX)
 }
 
 /// A user to add.
@@ -125,6 +148,63 @@ impl Management {
         let ids: Vec<UserId> = page.rows.iter().map(|user| user.id).collect();
         let balances = self.balances(&ids).await?;
         Ok(page.map(|user| user_row(user, &balances)))
+    }
+
+    /// The same in another order; a page begins after so many of them. All users are looked at for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn users_by(
+        &self,
+        search: &str,
+        order: UserOrder,
+        window: Window<usize>,
+    ) -> Result<Page<UserRow, usize>, ManageError> {
+        let mut users = self.store.catalogue.find_users(search, None, usize::MAX).await?;
+        match order {
+            UserOrder::Name => users.sort_by_cached_key(|user| user.name.to_lowercase()),
+            UserOrder::Points => {
+                let ids: Vec<UserId> = users.iter().map(|user| user.id).collect();
+                let balances = self.balances(&ids).await?;
+                let points = |user: &User| balances.get(&user.id).map(|balance| Reverse(balance.posted));
+                users.sort_by_key(|user| (points(user).is_none(), points(user)));
+            }
+            UserOrder::Requests | UserOrder::Spent => {
+                let used = self.used_this_month().await?;
+                let most = |user: &User| {
+                    let used = used.get(&user.id).copied().unwrap_or_default();
+                    Reverse(if order == UserOrder::Spent { used.charge.get() } else { requests(&used) })
+                };
+                users.sort_by_key(most);
+            }
+        }
+        let offset = window.after.unwrap_or_default();
+        let rows: Vec<User> = users.into_iter().skip(offset).take(window.limit_and_one()).collect();
+        let page = Page::new(rows, window.limit, |_| offset.saturating_add(window.limit));
+        let ids: Vec<UserId> = page.rows.iter().map(|user| user.id).collect();
+        let balances = self.balances(&ids).await?;
+        Ok(page.map(|user| user_row(user, &balances)))
+    }
+
+    /// What users used in this month (UTC).
+    async fn used_this_month(&self) -> Result<HashMap<UserId, Used>, ManageError> {
+        let (today, moment) = (now().day(), now().rfc3339());
+        let month = moment.get(..MONTH).unwrap_or_default();
+        let first = Timestamp::parse_date(&format!("{month}-01")).map_or(today, Timestamp::day);
+        let table = UsageTable {
+            of: UsageOf::Everyone,
+            from_day: first,
+            until_day: today,
+            by: vec![UsageSlice::User],
+            offset: 0,
+            limit: usize::MAX,
+        };
+        let rows = self.store.log.usage_table(&table).await?;
+        let user = |(labels, used): (Vec<UsageLabel>, Used)| match labels.first() {
+            Some(UsageLabel::Id(Some(id))) => Some((UserId::from_bytes(*id), used)),
+            _ => None,
+        };
+        Ok(rows.into_iter().filter_map(user).collect())
     }
 
     /// The id of a user, by name or by id.

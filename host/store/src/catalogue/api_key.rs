@@ -84,14 +84,36 @@ pub struct KeyUse {
 }
 
 /// Which API keys; the default is none, because nobody wants all of them at once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KeyFilter {
     /// Only those of this user.
     pub user: Option<UserId>,
-    /// Younger than this one: where the page before ended.
+    /// Only those in whose name, first characters or user's name this stands, in any case.
+    pub search: String,
+    /// In which order.
+    pub order: KeyOrder,
+    /// Younger than this one: where the page before ended. Of keys in another order than by age, it has no meaning.
     pub after: Option<ApiKeyId>,
+    /// Keys that are passed over, in another order than by age.
+    pub offset: usize,
     /// At most this many.
     pub limit: usize,
+}
+
+/// The order of a list of API keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyOrder {
+    /// Oldest first.
+    #[default]
+    Age,
+    /// By name.
+    Name,
+    /// The one that was used last first.
+    LastUse,
+    /// The one with most requests first.
+    Requests,
+    /// The one that cost most first.
+    Charge,
 }
 
 /// API keys.

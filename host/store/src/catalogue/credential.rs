@@ -177,10 +177,21 @@ pub struct CredentialFilter {
     pub owner: Option<Owner>,
     /// Only those of this user.
     pub user: Option<UserId>,
+    /// Only those in whose name, provider or last characters this stands, in any case.
+    pub search: String,
     /// Younger than this one: where the page before ended.
     pub after: Option<CredentialId>,
     /// At most this many.
     pub limit: usize,
+}
+
+impl CredentialFilter {
+    /// Whether what is searched for stands in one of these, in any case.
+    #[must_use]
+    pub fn finds(&self, texts: [&str; 3]) -> bool {
+        let search = self.search.to_lowercase();
+        search.is_empty() || texts.into_iter().any(|text| text.to_lowercase().contains(&search))
+    }
 }
 
 /// Provider keys.

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqliteConnection};
 use tollgate_core::id::{ApiKeyId, UserId};
 use tollgate_core::limits::{ContextLimit, KeyLimits, RateLimits, Translation};
 use tollgate_core::points::Micropoints;
 use tollgate_core::protocol::Protocol;
 use tollgate_core::time::Timestamp;
 
-use crate::catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyUse, NewApiKey};
+use crate::catalogue::api_key::{ApiKey, ApiKeys, KeyChange, KeyFilter, KeyOrder, KeyUse, NewApiKey};
 use crate::catalogue::audit::Note;
 use crate::error::StoreError;
 use crate::sqlite::amounts::token_classes;
@@ -230,15 +230,41 @@ impl ApiKeys for Database {
     }
 
     async fn find_api_keys(&self, filter: &KeyFilter) -> Result<Vec<ApiKey>, StoreError> {
-        let of_user = if filter.user.is_some() { "user_id = ?3" } else { "1" };
-        let query = format!("{COLUMNS} WHERE id > ?1 AND {of_user} ORDER BY id LIMIT ?2");
-        let mut query = sqlx::query(AssertSqlSafe(query))
-            .bind(filter.after.as_ref().map_or(&[][..], |id| id.as_bytes().as_slice()))
-            .bind(stored(filter.limit as u64));
-        if let Some(user) = &filter.user {
-            query = query.bind(user.as_bytes().as_slice());
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let order = match filter.order {
+            KeyOrder::Age => "id",
+            KeyOrder::Name => "name, id",
+            KeyOrder::LastUse => "used.last_at DESC, id",
+            KeyOrder::Requests => "used.requests DESC, id",
+            KeyOrder::Charge => "used.charge DESC, id",
+        };
+        if order.starts_with("used") {
+            query.push(
+                " LEFT JOIN usage_counter AS used ON used.kind = 4 AND used.subject = api_key.id AND used.day = 0 \
+                 AND used.api_key = x'' AND used.model = ''",
+            );
         }
-        let rows = query.fetch_all(self.pool()).await.doing("listing API keys")?;
+        query.push(" WHERE 1");
+        if let Some(user) = &filter.user {
+            query.push(" AND user_id = ").push_bind(user.as_bytes().to_vec());
+        }
+        if let Some(after) = filter.after.as_ref().filter(|_| filter.order == KeyOrder::Age) {
+            query.push(" AND id > ").push_bind(after.as_bytes().to_vec());
+        }
+        if !filter.search.is_empty() {
+            for (at, column) in ["(instr(lower(name), lower(", "instr(lower(hint), lower("].iter().enumerate()
+            {
+                query.push(if at == 0 { " AND " } else { " OR " }).push(column);
+                query.push_bind(filter.search.clone()).push(")) > 0");
+            }
+            query.push(" OR user_id IN (SELECT users.id FROM users WHERE instr(lower(users.name), lower(");
+            query.push_bind(filter.search.clone()).push(")) > 0))");
+        }
+        query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(stored(filter.limit as u64));
+        if filter.order != KeyOrder::Age {
+            query.push(" OFFSET ").push_bind(stored(filter.offset as u64));
+        }
+        let rows = query.build().fetch_all(self.pool()).await.doing("listing API keys")?;
         Ok(readable("API key", &rows, api_key))
     }
 

@@ -58,7 +58,7 @@ async fn a_page_reads_what_it_shows_however_much_there_is() {
     assert_eq!(store.feed.load(NOW).await.unwrap().balances.len() as u64, USERS);
     assert!(row::taken() >= 2 * USERS, "what a page took when it read all balances");
 
-    let all = KeyFilter { user: None, after: None, limit: PAGE };
+    let all = KeyFilter { limit: PAGE, ..KeyFilter::default() };
     let keys = store.catalogue.find_api_keys(&all).await.unwrap();
     let ids: Vec<ApiKeyId> = keys.iter().take(100).map(|key| key.id).collect();
     let owners: Vec<UserId> = keys.iter().take(100).map(|key| key.user).collect();

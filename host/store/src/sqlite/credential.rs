@@ -187,6 +187,11 @@ impl Credentials for Database {
             (" AND user_id = ?3", filter.user.is_some()),
             (" AND provider = ?4", filter.provider.is_some()),
             (" AND owner = ?5", filter.owner.is_some()),
+            (
+                " AND (instr(lower(label), lower(?6)) > 0 OR instr(lower(provider), lower(?6)) > 0 \
+                 OR instr(lower(hint), lower(?6)) > 0)",
+                !filter.search.is_empty(),
+            ),
         ] {
             text.push_str(if wanted { condition } else { "" });
         }
@@ -197,6 +202,7 @@ impl Credentials for Database {
             .bind(filter.user.as_ref().map(|user| user.as_bytes().as_slice()))
             .bind(filter.provider.as_deref())
             .bind(filter.owner.map(Owner::name))
+            .bind(filter.search.as_str())
             .fetch_all(self.pool())
             .await
             .doing("listing credentials")?;

@@ -509,7 +509,7 @@ async fn pages_of_users_keys_and_credentials_add_up_to_all_of_them() {
     }
     let all = rig.store.feed.load(NOW).await.unwrap();
     let (all, users) = (all.api_keys, all.users);
-    let page = |user, after, limit| KeyFilter { user, after, limit };
+    let page = |user, after, limit| KeyFilter { user, after, limit, ..KeyFilter::default() };
     let first = catalogue.find_api_keys(&page(None, None, 2)).await.unwrap();
     let rest = catalogue.find_api_keys(&page(None, Some(first[1].id), 2)).await.unwrap();
     assert_eq!([first, rest].concat(), all);
