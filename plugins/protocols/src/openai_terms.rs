@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::id;
 use crate::json::{Node, Object, Raw, Text, Writer};
 use crate::messages;
-use crate::model::{At, CacheMark, Effort, Refused, Request, Source, Tier, TokenLogprob};
+use crate::model::{At, CacheMark, Effort, Refused, Request, Sampling, Source, Tier, TokenLogprob};
 use crate::target::{Abilities, Target};
 use tollgate_plugin::types::{Class, Protocol, Side, Usage};
 
@@ -41,6 +41,26 @@ pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>
     request.user = option(body.take("safety_identifier"), Node::text)?.or(user);
     request.tier = option(body.take("service_tier"), tier)?;
     Ok(())
+}
+
+/// Parses how Chat Completions and completions sample, where both call it the same.
+///
+/// # Errors
+/// One of them has the wrong type.
+pub(crate) fn sampling<'a>(body: &Object<'a, '_>, sampling: &mut Sampling<'a>) -> Result<(), Refused> {
+    sampling.frequency_penalty = option(body.take("frequency_penalty"), |node| node.number())?
+        .filter(|penalty| penalty.value.approximate() != 0.0);
+    sampling.presence_penalty = option(body.take("presence_penalty"), |node| node.number())?
+        .filter(|penalty| penalty.value.approximate() != 0.0);
+    sampling.seed = option(body.take("seed"), |node| node.number())?;
+    sampling.stop = option(body.take("stop"), stop)?.filter(|stop| !stop.value.is_empty());
+    sampling.candidates =
+        option(body.take("n"), |node| node.number())?.filter(|n| n.value.whole() != Some(1));
+    Ok(())
+}
+
+fn stop<'a>(node: &Node<'a, '_>) -> Result<Vec<Text<'a>>, Refused> {
+    if node.is_string() { Ok(vec![node.text()?]) } else { node.list(|stop| stop.text()) }
 }
 
 /// A value and its place, where it is given.

@@ -2,7 +2,7 @@
 
 use crate::json::{Node, Object, Text};
 use crate::model::{Body, Part, Refused, Request, Role, Turn};
-use crate::openai_terms::option;
+use crate::openai_terms::{self, option};
 
 /// Parses a request. `user` tells OpenAI's own abuse detection apart who asks, and nobody else.
 ///
@@ -49,23 +49,12 @@ fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), 
     sampling.temperature = option(body.take("temperature"), |node| node.number())?;
     sampling.top_p =
         option(body.take("top_p"), |node| node.number())?.filter(|p| p.value.approximate() != 1.0);
-    sampling.frequency_penalty = option(body.take("frequency_penalty"), |node| node.number())?
-        .filter(|penalty| penalty.value.approximate() != 0.0);
-    sampling.presence_penalty = option(body.take("presence_penalty"), |node| node.number())?
-        .filter(|penalty| penalty.value.approximate() != 0.0);
-    sampling.seed = option(body.take("seed"), |node| node.number())?;
-    sampling.stop = option(body.take("stop"), stop)?.filter(|stop| !stop.value.is_empty());
-    sampling.candidates =
-        option(body.take("n"), |node| node.number())?.filter(|n| n.value.whole() != Some(1));
+    openai_terms::sampling(body, sampling)?;
     let asked = sampling.candidates.as_ref().and_then(|n| n.value.whole()).unwrap_or(1);
     match body.take("best_of") {
         Some(best) if best.whole()? != asked => Err(best.refuse("must be as many as are asked for (`n`)")),
         _ => Ok(()),
     }
-}
-
-fn stop<'a>(node: &Node<'a, '_>) -> Result<Vec<Text<'a>>, Refused> {
-    if node.is_string() { Ok(vec![node.text()?]) } else { node.list(|stop| stop.text()) }
 }
 
 /// Refuses what only a completion has, unless it asks for nothing.

@@ -250,10 +250,10 @@ mod tests {
     use tollgate_core::id::NodeId;
     use tollgate_core::time::Timestamp;
 
-    const NODE: NodeId = NodeId::from_bytes([9; 16]);
+    pub(super) const NODE: NodeId = NodeId::from_bytes([9; 16]);
     const START: Held = Held { position: Position { sequence: 4, offset: 0 }, changes: 0, transfers: 0 };
 
-    fn event(detail: &str) -> Entry {
+    pub(super) fn event(detail: &str) -> Entry {
         Entry::Event(PluginEvent {
             at: Timestamp::from_millis(5),
             component: "c".into(),

@@ -103,25 +103,11 @@ fn has_old_sector(segment: &[u8], from: usize, length: usize, sequence: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::super::held::{Held, Mark};
+    use super::super::tests::{NODE, event};
     use super::super::{Position, frame};
     use super::{Survey, salvage, survey, turn};
-    use crate::entry::{Entry, PluginEvent};
-    use tollgate_core::id::NodeId;
-    use tollgate_core::time::Timestamp;
 
-    const NODE: NodeId = NodeId::from_bytes([9; 16]);
     const HELD: Held = Held { position: Position { sequence: 6, offset: 0 }, changes: 3, transfers: 5 };
-
-    fn event(detail: &str) -> Entry {
-        Entry::Event(PluginEvent {
-            at: Timestamp::from_millis(5),
-            component: "c".into(),
-            kind: "pricing".into(),
-            digest: None,
-            event: "loaded".into(),
-            detail: Some(detail.to_owned()),
-        })
-    }
 
     /// A segment of the turn 7 and where each of its frames ends.
     fn segment() -> (Vec<u8>, Vec<usize>) {

@@ -98,23 +98,12 @@ fn sampling<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), 
     let deprecated = body.take("max_tokens");
     let limit = body.take("max_completion_tokens").or(deprecated);
     sampling.max_tokens = option(limit, Node::whole)?;
-    sampling.frequency_penalty = option(body.take("frequency_penalty"), |node| node.number())?
-        .filter(|penalty| penalty.value.approximate() != 0.0);
-    sampling.presence_penalty = option(body.take("presence_penalty"), |node| node.number())?
-        .filter(|penalty| penalty.value.approximate() != 0.0);
-    sampling.seed = option(body.take("seed"), |node| node.number())?;
-    sampling.stop = option(body.take("stop"), stop)?.filter(|stop| !stop.value.is_empty());
-    sampling.candidates =
-        option(body.take("n"), |node| node.number())?.filter(|n| n.value.whole() != Some(1));
+    openai_terms::sampling(body, sampling)?;
     let top = body.take("top_logprobs").map(|top| top.whole()).transpose()?.unwrap_or(0);
     sampling.logprobs = option(body.take("logprobs"), Node::boolean)?
         .filter(|wanted| wanted.value)
         .map(|wanted| crate::model::At { value: top, path: wanted.path });
     Ok(())
-}
-
-fn stop<'a>(node: &Node<'a, '_>) -> Result<Vec<Text<'a>>, Refused> {
-    if node.is_string() { Ok(vec![node.text()?]) } else { node.list(|stop| stop.text()) }
 }
 
 fn turn<'a>(node: &Node<'a, '_>) -> Result<Turn<'a>, Refused> {
