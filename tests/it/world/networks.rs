@@ -76,6 +76,49 @@ async fn a_page_in_place_of_an_answer_is_none_and_costs_nothing() {
     }
 }
 
+/// Pages that a network in between has for "not now".
+const BUSY: [(&str, &str); 3] = [
+    ("text/html", "<!DOCTYPE html><html><title>Access denied | Error 1015 | rate limited</title></html>"),
+    ("application/json", "\n<html><head><title>502 Bad Gateway</title></head><center>nginx</center></html>"),
+    ("", "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code></Error>"),
+];
+
+#[tokio::test]
+async fn a_page_of_a_network_that_is_busy_rests_no_key_and_sets_nobodys_wait() {
+    for upstream in [OpenaiChat, AnthropicMessages, Gemini] {
+        let rig = rig(upstream).await;
+        let (model, _) = model(upstream);
+        for status in [429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529] {
+            for (kind, body) in BUSY {
+                for client in std::iter::once(upstream).chain(foreign(upstream).take(1)) {
+                    let headers = [("content-type", kind), ("retry-after", "86400")];
+                    rig.upstream.enqueue(Script::whole(status, &headers, body));
+                    let reply = rig.call(ask(client, model, false)).await;
+                    let what = format!("{client:?} of {upstream:?}, {status} {kind}: {}", reply.text());
+                    assert_eq!((reply.status, reply.header("retry-after")), (502, Some("1")), "{what}");
+                    assert!(!reply.text().contains("1015"), "{what}");
+                    rig.upstream.enqueue(Script::json(200, answer(upstream)));
+                    assert_eq!(rig.call(ask(client, model, false)).await.status, 200, "{what}");
+                }
+            }
+        }
+        // The provider's own word counts as before.
+        let own = r#"{"error":{"message":"Slow down.","type":"rate_limit_error","code":429,"status":"RESOURCE_EXHAUSTED"}}"#;
+        let headers = [("content-type", "application/json"), ("retry-after", "40")];
+        rig.upstream.enqueue(Script::whole(429, &headers, own));
+        for _ in 0..2 {
+            let reply = rig.call(ask(upstream, model, false)).await;
+            let wait: u64 = reply.header("retry-after").and_then(|wait| wait.parse().ok()).expect("a wait");
+            assert!(
+                reply.status == 429 && (30..=40).contains(&wait),
+                "{upstream:?}: {wait} {}",
+                reply.text()
+            );
+        }
+        rig.stop().await;
+    }
+}
+
 /// What providers say of a model or a deployment that there is not.
 const MISSING: [(Protocol, &str, &str); 7] = [
     (

@@ -122,6 +122,33 @@ async fn a_packed_answer_passes_as_it_came_and_is_billed_by_what_is_in_it() {
 }
 
 #[tokio::test]
+async fn a_packed_stream_of_which_the_client_wants_no_usage_comes_plain_and_says_so() {
+    let rig = rig(OpenaiChat).await;
+    let (model, _) = model(OpenaiChat);
+    let all = events(OpenaiChat).concat();
+    for (count, packing) in PACKINGS.into_iter().enumerate() {
+        let (encoding, bytes) = packed(packing, all.as_bytes());
+        let headers =
+            [("content-type", "text/event-stream"), ("content-encoding", encoding), ("etag", "W/x")];
+        let length = bytes.len().to_string();
+        // Once in pieces, and once with a length, which is that of the packed bytes.
+        let script = match count % 2 {
+            0 => script("text/event-stream", encoding, &bytes),
+            _ => Script::whole(200, &headers, &bytes),
+        };
+        rig.upstream.enqueue(script);
+        let request = ask(OpenaiChat, model, true).header("accept-encoding", "gzip, br, zstd");
+        let reply = rig.call(request).await;
+        assert_eq!(reply.header("content-encoding"), None, "{packing}");
+        assert_ne!(reply.header("content-length"), Some(length.as_str()), "{packing}");
+        let usage = all.split_inclusive("\n\n").find(|event| event.contains("\"usage\":{")).expect("usage");
+        assert_eq!(reply.text(), all.replace(usage, ""), "{packing}");
+        charged(&rig, count + 1, OpenaiChat, packing).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_packed_answer_is_translated_like_any_other() {
     for upstream in Protocol::ALL {
         let rig = rig(upstream).await;

@@ -226,7 +226,11 @@ async fn refused(mut head: Parts, mut body: AnswerBody, lease: &Lease) -> Failed
         kind: plan.error_header.as_ref().and_then(header).unwrap_or_default(),
         body: &body[..body.len().min(CLASSIFIED_BYTES_MAX)],
     };
-    let (class, retry_after) = classified(lease, &refusal);
+    let of_network = if Shape::of(&body) == Some(Shape::Page) { of_page(status) } else { None };
+    let (class, retry_after) = match of_network {
+        Some(class) => (class, None),
+        None => classified(lease, &refusal),
+    };
     Failed {
         class,
         retry_after,
@@ -236,6 +240,16 @@ async fn refused(mut head: Parts, mut body: AnswerBody, lease: &Lease) -> Failed
         // A model that one credential lacks is one that there is not, if no other has it.
         answer: (class.blames_request() || status == 404).then_some((head, body)),
         detail: format!("status {status}: {}", class.name()),
+    }
+}
+
+/// What a page of such a status means. It is of a network in between, and tells that there is no way to the provider,
+/// but nothing of a key, and how long it asks to wait is nobody's limit.
+const fn of_page(status: u16) -> Option<FailureClass> {
+    match status {
+        401..=403 => Some(FailureClass::Unknown),
+        429 | 500..=599 => Some(FailureClass::Transient),
+        _ => None,
     }
 }
 
