@@ -46,6 +46,8 @@ macro_rules! each_class {
             Character = 16, character, Characters, Other, Free;
             /// Searches of maps that the provider made.
             MapSearch = 17, map_search, Calls, Other, Free;
+            /// Units in which rankings are billed: a question with up to a hundred documents, where they are billed so.
+            SearchUnit = 18, search_unit, Calls, Other, Free;
         }
     };
 }

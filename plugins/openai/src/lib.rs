@@ -52,7 +52,7 @@ const fn route(protocol: Protocol, operation: Operation, streaming: bool, path: 
 }
 
 /// Where usage is stated; the constants below name the lines.
-const USAGE_TAPS: [(Protocol, &str); 15] = [
+const USAGE_TAPS: [(Protocol, &str); 16] = [
     (Protocol::OpenaiChat, "usage"),
     (Protocol::OpenaiResponses, "usage"),
     (Protocol::OpenaiResponses, "response.usage"),
@@ -68,6 +68,7 @@ const USAGE_TAPS: [(Protocol, &str); 15] = [
     (Protocol::OpenaiResponses, "output[].container_id"),
     (Protocol::OpenaiResponses, "response.output[].container_id"),
     (Protocol::OpenaiChat, "choices[].usage"),
+    (Protocol::OpenaiChat, "meta.billed_units"),
 ];
 const CHAT: usize = 0;
 const CHAT_TIER: usize = 3;
@@ -79,6 +80,8 @@ const ITEMS: usize = 8;
 const ACTIONS: usize = 10;
 const CONTAINERS: usize = 12;
 const CHOICES: usize = 14;
+/// What is billed of a ranking.
+const BILLED: usize = 15;
 
 /// Members of stream events that hold output.
 const TEXT_TAPS: [(Protocol, &str); 6] = [
@@ -157,7 +160,7 @@ impl Adapter for Openai {
     }
 
     fn read_usage(&self, protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
-        if let Some(usage) = media::usage(operation, samples, CHAT) {
+        if let Some(usage) = media::usage(operation, samples, (CHAT, BILLED)) {
             return usage;
         }
         let (mut usage, tier) = if protocol == Protocol::OpenaiResponses {

@@ -36,9 +36,10 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-/// What was used by an answer of one of these operations, by what tap number `tap` saw; `None` for other operations.
+/// What was used by an answer of one of these operations, by what tap number `tap` saw, and what is billed of a ranking
+/// by what `units` did; `None` for other operations.
 #[must_use]
-pub fn usage(operation: Operation, samples: &[u8], tap: usize) -> Option<Usage> {
+pub fn usage(operation: Operation, samples: &[u8], (tap, units): (usize, usize)) -> Option<Usage> {
     let out = match operation {
         Operation::MakeImages | Operation::EditImages => Class::ImageOutput,
         Operation::Speak => Class::AudioOutput,
@@ -47,7 +48,21 @@ pub fn usage(operation: Operation, samples: &[u8], tap: usize) -> Option<Usage> 
         }
         _ => return None,
     };
-    Some(sample::read::<Stated>(samples, tap).map_or(Usage::MISSING, |stated| stated.classes(out)))
+    let mut usage = sample::read::<Stated>(samples, tap).map_or(Usage::MISSING, |stated| stated.classes(out));
+    if operation == Operation::Rerank
+        && let Some(billed) = sample::read::<Billed>(samples, units).and_then(|billed| billed.search_units)
+    {
+        usage[Class::SearchUnit] = billed;
+        usage.quality = Quality::Exact;
+    }
+    Some(usage)
+}
+
+/// `meta.billed_units` of a ranking.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Billed {
+    #[serde(default, deserialize_with = "count")]
+    search_units: Option<u64>,
 }
 
 impl Stated {
@@ -88,7 +103,7 @@ mod tests {
 
     fn check(operation: Operation, stated: &str, amounts: &[(Class, u64)]) {
         assert_eq!(
-            usage(operation, stated.as_bytes(), 0),
+            usage(operation, stated.as_bytes(), (0, 1)),
             Some(Usage::of(Quality::Exact, amounts)),
             "{stated}"
         );
@@ -111,6 +126,9 @@ mod tests {
             &[(Class::Input, 14), (Class::AudioOutput, 101)],
         );
         check(Operation::Rerank, r#"{"total_tokens":77}"#, &[(Class::Input, 77)]);
+        check(Operation::Rerank, "\n{\"search_units\":3}", &[(Class::SearchUnit, 3)]);
+        let both = "{\"total_tokens\":77}\n{\"search_units\":1.0,\"classifications\":0}";
+        check(Operation::Rerank, both, &[(Class::Input, 77), (Class::SearchUnit, 1)]);
         check(
             Operation::Moderate,
             r#"{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}"#,
@@ -120,8 +138,8 @@ mod tests {
 
     #[test]
     fn what_states_nothing_is_missing_and_other_calls_are_not_read_here() {
-        assert_eq!(usage(Operation::Speak, b"", 0), Some(Usage::MISSING));
-        assert_eq!(usage(Operation::Moderate, b"{\"x\":1}", 0), Some(Usage::MISSING));
-        assert_eq!(usage(Operation::Embed, b"{\"prompt_tokens\":1}", 0), None);
+        assert_eq!(usage(Operation::Speak, b"", (0, 1)), Some(Usage::MISSING));
+        assert_eq!(usage(Operation::Moderate, b"{\"x\":1}", (0, 1)), Some(Usage::MISSING));
+        assert_eq!(usage(Operation::Embed, b"{\"prompt_tokens\":1}", (0, 1)), None);
     }
 }

@@ -38,6 +38,7 @@ fn list() -> String {
         model("by-audio-token", "\naudio_input = \"6\"\noutput = \"10\""),
         model("by-letter", "\ncharacter = \"15\""),
         model("ranker", "\ninput = \"0.02\""),
+        model("ranker-by-unit", "\nsearch_unit = \"0.002\""),
         model("omni-moderation-latest", ""),
         model("unpriced", ""),
     ]
@@ -92,6 +93,13 @@ fn answer(sent: &Sent) -> Script {
             200,
             r#"{"id":"modr-1","model":"omni-moderation-latest","results":[{"flagged":false,"categories":{},"category_scores":{},"category_applied_input_types":{}}]}"#,
         ),
+        "/v1/rerank" if body.contains("stated") => Script::json(
+            200,
+            r#"{"id":"a","results":[{"index":0,"relevance_score":0.9}],"meta":{"api_version":{"version":"2"},"billed_units":{"search_units":3}}}"#,
+        ),
+        "/v1/rerank" if body.contains("by-unit") => {
+            Script::json(200, r#"{"results":[{"index":0,"relevance_score":0.9}]}"#)
+        }
         "/v1/rerank" => Script::json(
             200,
             r#"{"results":[{"index":1,"relevance_score":0.9}],"usage":{"total_tokens":50000}}"#,
@@ -232,6 +240,32 @@ async fn judgements_and_rankings_are_charged_by_their_input() {
     let (_, charge, tokens, quality) =
         charged(&rig, Request::post("/v1/rerank", &body), Class::Input, 3).await;
     assert_eq!((charge, tokens, quality), (50_000 * 20, 50_000, Quality::Exact));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_ranking_is_charged_by_the_unit_where_it_is_priced_so() {
+    let rig = priced(|_| {}).await;
+    let unit = 2_000_000;
+    for (count, (documents, query, units)) in
+        [(1, "which", 1), (100, "which", 1), (101, "which", 2), (7, "stated", 3)].into_iter().enumerate()
+    {
+        let body = json!({"model": "ranker-by-unit", "query": query, "documents": vec!["a"; documents]});
+        let (_, charge, found, _) =
+            charged(&rig, Request::post("/v1/rerank", &body), Class::SearchUnit, count + 1).await;
+        assert_eq!(
+            (charge, found),
+            (unit * i64::try_from(units).expect("few"), units),
+            "{documents} {query}"
+        );
+    }
+    let records = rig.records(4).await;
+    assert!(
+        records.iter().all(|record| record.charge <= record.hold || record.usage[Class::SearchUnit] == 3)
+    );
+    let body = json!({"model": "unpriced", "query": "which", "documents": ["a"]});
+    let (_, charge, ..) = charged(&rig, Request::post("/v1/rerank", &body), Class::SearchUnit, 5).await;
+    assert_eq!(charge, 0, "one's own server");
     rig.stop().await;
 }
 

@@ -62,7 +62,7 @@ const UNITS: [(&str, Option<Class>, i32); 9] = [
     ("google_maps_grounding_cost_per_query", Some(Class::MapSearch), 0),
     ("code_interpreter_cost_per_session", Some(Class::CodeInterpreter), 0),
     ("file_search_cost_per_1k_calls", Some(Class::FileSearch), 3),
-    ("input_cost_per_query", None, 0),
+    ("input_cost_per_query", Some(Class::SearchUnit), 0),
     ("input_cost_per_request", None, 0),
 ];
 /// Prices of what has another one already: the list's name, and the name of the price that is charged.
@@ -508,10 +508,7 @@ mod tests {
         );
         let speech = r#""mode":"audio_speech","input_cost_per_character":1.5e-05"#;
         assert_eq!(points(speech, Class::Character), "15000", "for a million, as the provider says it");
-        assert_eq!(
-            priced(r#""mode":"rerank","input_cost_per_query":0.002"#).base.price_of_request().to_string(),
-            "2"
-        );
+        assert_eq!(points(r#""mode":"rerank","input_cost_per_query":0.002"#, Class::SearchUnit), "2");
         assert_eq!(points(r#""mode":"moderation","input_cost_per_token":0"#, Class::Input), "0");
         let chat =
             r#""mode":"chat","max_tokens":9,"input_cost_per_token":1e-06,"output_cost_per_token":2e-06"#;

@@ -1,10 +1,12 @@
 //! What the gateway counts of a call itself, because its answer need not state it: images that are made, seconds of a
-//! recording, characters that are spoken. Where the answer states more, that counts.
+//! recording, characters that are spoken, documents that are ranked. Where the answer states more, that counts.
 //!
 //! Such a call is served where what it is counted as, or what its answer states in its place, has a price.
 
+use std::ops::ControlFlow;
+
 use tollgate_core::audio;
-use tollgate_core::json;
+use tollgate_core::json::{self, Kind};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::price::{ModelPrice, Rates};
 use tollgate_core::protocol::Operation;
@@ -16,6 +18,8 @@ use super::members::{Member, last};
 
 /// Tokens that a second of speech has, where tokens are billed and not stated.
 const TOKENS_A_SECOND: u64 = 10;
+/// Documents of a ranking that are one unit.
+const DOCUMENTS_A_UNIT: u64 = 100;
 /// Images of one request, and images that it may show.
 const IMAGES_MAX: u64 = 128;
 
@@ -34,6 +38,18 @@ impl Counted {
             Operation::Speak => {
                 let text = last(members, "input").and_then(|input| json::string(body, input));
                 (Class::Character, text.map_or(0, |text| text.chars().count() as u64))
+            }
+            Operation::Rerank => {
+                let mut documents = 0_u64;
+                let list = last(members, "documents").or_else(|| last(members, "texts"));
+                if let Some(list) = list.filter(|list| list.kind == Kind::Array) {
+                    // The whole body has been validated, so its parts cannot fail.
+                    let _valid = json::elements_of(body, list, |_| {
+                        documents += 1;
+                        ControlFlow::Continue(())
+                    });
+                }
+                (Class::SearchUnit, documents.div_ceil(DOCUMENTS_A_UNIT).max(1))
             }
             _ => return None,
         };
@@ -61,6 +77,8 @@ impl Counted {
         let instead: &[Class] = match self.class {
             Class::Image => &[Class::ImageOutput],
             Class::AudioSecond => &[Class::AudioInput, Class::Input],
+            // Most who rank bill tokens, and one's own server nothing.
+            Class::SearchUnit => return Ok(()),
             _ => &[],
         };
         let priced = |class: &Class| price.base[*class] > 0;
