@@ -22,7 +22,7 @@ const USER_MAX: usize = 64;
 /// One of them has the wrong type or an unknown value.
 pub(crate) fn parse_options<'a>(body: &Object<'a, '_>, request: &mut Request<'a>) -> Result<(), Refused> {
     body.leave_out(&["model"]);
-    body.mention(&["store", "metadata", "prompt_cache_retention", "prompt_cache_options"]);
+    body.mention(&["store", "metadata", "prompt_cache_retention", "prompt_cache_options", "cache_control"]);
     body.hints(&["client_metadata"])?;
     body.hints(&["min_p", "top_a", "typical_p", "repetition_penalty", "length_penalty", "prediction"])?;
     request.stream = body.take("stream").map_or(Ok(false), |node| node.boolean())?;

@@ -293,13 +293,70 @@ async fn marks_of_caches_in_a_chat_become_anthropics_and_are_left_out_elsewhere(
 }
 
 #[tokio::test]
+async fn a_mark_of_a_cache_is_no_stumbling_block_wherever_a_client_puts_it() {
+    let rig = answering().await;
+    let mark = json!({"type": "ephemeral"});
+    // opencode marks the last call and the last answer of a tool.
+    let marked = |at: &str| {
+        let mut call =
+            json!({"id": "call_1", "type": "function", "function": {"name": "sh", "arguments": "{}"}});
+        let mut answer = json!({"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"});
+        match at {
+            "call" => call["cache_control"] = mark.clone(),
+            "function" => call["function"]["cache_control"] = mark.clone(),
+            "answer" => answer["cache_control"] = mark.clone(),
+            _ => {}
+        }
+        let mut message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        if at == "thought" {
+            let thought = json!({"type": "reasoning.text", "text": "hm", "cache_control": mark});
+            message["reasoning_details"] = json!([thought]);
+        }
+        let mut members = json!({"messages": [{"role": "user", "content": "hi"}, message, answer]});
+        if at == "body" {
+            members["cache_control"] = mark.clone();
+        }
+        members
+    };
+    for at in ["call", "function", "answer", "thought", "body"] {
+        for model in [CLAUDE, GEMINI] {
+            let reply = rig.call(ask("chat", model, &marked(at))).await;
+            assert_eq!(reply.status, 200, "{at} of {model}: {}", reply.text());
+            let sent = rig.upstream.next().await.json().to_string();
+            let kept = model == CLAUDE && !matches!(at, "thought" | "body");
+            assert_eq!(sent.contains("cache_control"), kept, "{at} of {model}: {sent}");
+            let told = left_out(&reply).contains("cache_control");
+            assert!(at == "thought" || told != kept, "{at} of {model}: {}", left_out(&reply));
+        }
+    }
+    let call = json!({"type": "function_call", "call_id": "c", "name": "sh", "arguments": "{}", "cache_control": mark});
+    let output =
+        json!({"type": "function_call_output", "call_id": "c", "output": "18", "cache_control": mark});
+    let said = json!({"role": "user", "content": "hi", "cache_control": mark});
+    let input = json!({"input": [said, call, output], "store": false});
+    let reply = rig.call(ask("responses", CLAUDE, &input)).await;
+    assert_eq!((reply.status, left_out(&reply)), (200, ""), "{}", reply.text());
+    assert_eq!(rig.upstream.next().await.json().to_string().matches("cache_control").count(), 3);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_reference_to_a_kept_item_is_refused_with_the_way_out() {
     let rig = answering().await;
     for model in [CLAUDE, GEMINI, GPT] {
-        let input = json!([{"role": "user", "content": "hi"}, {"type": "item_reference", "id": "msg_1"}]);
-        let reply = rig.call(ask("responses", model, &json!({"input": input}))).await;
-        let text = reply.text();
-        assert!(reply.status == 400 && text.contains("input[1]") && text.contains("store"), "{text}");
+        for reference in [
+            json!({"type": "item_reference", "id": "msg_1"}),
+            json!({"id": "msg_1"}),
+            json!({"type": null, "id": "rs_1"}),
+            json!({"id": "fc_1", "type": "item_reference", "status": "completed"}),
+        ] {
+            let input = json!([{"role": "user", "content": "hi"}, reference]);
+            let reply = rig.call(ask("responses", model, &json!({"input": input}))).await;
+            let (text, again) = (reply.text(), reply.header("x-should-retry"));
+            assert!(reply.status == 400 && again == Some("false"), "{again:?} {text}");
+            assert!(text.contains("input[1]") && text.contains("`store` to false"), "{reference}: {text}");
+        }
     }
+    assert_eq!(rig.upstream.count(), 0, "nobody was asked");
     rig.stop().await;
 }

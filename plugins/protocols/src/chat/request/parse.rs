@@ -168,35 +168,38 @@ fn thoughts<'a>(message: &Object<'a, '_>) -> Result<Vec<Part<'a>>, Refused> {
 fn thought<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     let detail = node.object()?;
     detail.leave_out(&["type", "format", "index", "id"]);
+    let cache = openai_terms::cache_mark(&detail)?;
     let text = detail.take("text");
     let text = detail.take("summary").or(text).map_or(Ok(Text::EMPTY), |text| text.text())?;
     let signature = detail.take("signature");
     let signature = detail.take("data").or(signature).map(|proof| proof.text()).transpose()?;
     detail.finish()?;
     let signature = signature.map(|proof| Signature::open(Protocol::OpenaiChat, proof));
-    Ok(Part { body: Body::Thinking { text, signature }, cache: None, path: node.place() })
+    Ok(Part { body: Body::Thinking { text, signature }, cache, path: node.place() })
 }
 
 fn call<'a>(node: &Node<'a, '_>) -> Result<Part<'a>, Refused> {
     let call = node.object()?;
     call.leave_out(&["index"]);
     let id = call.need("id")?.string()?;
+    let cache = openai_terms::cache_mark(&call)?;
     if is_custom(&call)? {
         let custom = call.need("custom")?.object()?;
         let name = custom.need("name")?.string()?;
         let arguments = custom::arguments(&custom.need("input")?.text()?);
         call.finish()?;
         let body = Body::Call(Call { id, name, arguments, signature: None });
-        return Ok(Part { body, cache: None, path: node.place() });
+        return Ok(Part { body, cache, path: node.place() });
     }
     let signature = call.take("extra_content").map(|extra| google_signature(&extra)).transpose()?.flatten();
     let function = call.need("function")?.object()?;
     let name = function.need("name")?.string()?;
     let arguments = arguments(&function)?;
+    let cache = cache.or(openai_terms::cache_mark(&function)?);
     function.finish()?;
     call.finish()?;
     let body = Body::Call(Call { id, name, arguments, signature });
-    Ok(Part { body, cache: None, path: node.place() })
+    Ok(Part { body, cache, path: node.place() })
 }
 
 /// A string that holds an object, or what servers and clients make of it: the object itself, or nothing.

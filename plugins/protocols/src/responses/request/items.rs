@@ -54,12 +54,15 @@ fn turn<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<Option<Tur
     let item = node.object()?;
     item.leave_out(&BOOKKEEPING);
     let kind = item.take("type");
-    let name = kind.map_or(Ok(Cow::Borrowed("message")), |kind| kind.string())?;
+    let mark = openai_terms::cache_mark(&item)?;
+    // What is nothing but an id refers to another item.
+    let usual = if item.has("role") || item.has("content") { "message" } else { "item_reference" };
+    let name = kind.map_or(Ok(Cow::Borrowed(usual)), |kind| kind.string())?;
     if DONE_BY_OPENAI.contains(&&*name) {
         node.hint("only OpenAI runs this tool")?;
         return Ok(None);
     }
-    let turn = match &*name {
+    let mut turn = match &*name {
         "message" => message(&item)?,
         "reasoning" => single(node, Role::Assistant, thought(&item)?),
         "function_call_output" | "custom_tool_call_output" | "local_shell_call_output" => {
@@ -80,6 +83,9 @@ fn turn<'a>(node: &Node<'a, '_>, tools: &mut Vec<Tool<'a>>) -> Result<Option<Tur
             single(node, Role::Assistant, Body::Call(call.ok_or_else(refused)?))
         }
     };
+    if let Some(last) = turn.parts.last_mut() {
+        last.cache = last.cache.or(mark);
+    }
     item.finish()?;
     Ok(Some(turn))
 }
