@@ -25,8 +25,13 @@ fn other(protocol: Protocol, choice: u8) -> Protocol {
 /// A target with this byte's options.
 fn target(choice: u8) -> Target<'static> {
     let bit = |at: u8| choice & (1 << at) != 0;
-    let abilities =
-        Abilities { sampling: bit(2), thinking_budget: bit(3), system_turns: bit(4), reasoning: bit(5) };
+    let abilities = Abilities {
+        sampling: bit(2),
+        thinking_budget: bit(3),
+        system_turns: bit(4),
+        reasoning: bit(5),
+        thoughts_back: bit(1),
+    };
     Target {
         abilities,
         streaming: bit(6),

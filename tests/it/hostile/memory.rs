@@ -333,6 +333,57 @@ async fn gaps(rig: &Rig) -> Vec<u128> {
     gaps
 }
 
+#[expect(clippy::print_stdout, reason = "who measures reads it")]
+fn tell(what: &str, gaps: &[u128]) {
+    let at = |part: usize| gaps[gaps.len() * part / 1000];
+    println!("{what}: p50 {} us, p99 {} us, p99.9 {} us", at(500), at(990), at(999));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: benches/README.md says how to read it"]
+async fn measured_gaps_between_events_beside_large_events() {
+    let rig = rig(|_| {}).await;
+    let gemini = |parts: serde_json::Value| {
+        let content = json!({"role": "model", "parts": parts});
+        format!("data: {}\n\n", json!({"candidates": [{"index": 0, "content": content}]}))
+    };
+    let picture =
+        gemini(json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0K".repeat(MIB / 4)}}]));
+    let text = gemini(json!([{"text": "a word and \"more\" of it ".repeat(3 * MIB / 24)}]));
+    let many = gemini(json!([{"text": "word "}])).repeat(5000);
+    let end = concat!(
+        "data: {\"candidates\":[{\"index\":0,\"finishReason\":\"STOP\"}],",
+        "\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":9,\"totalTokenCount\":18}}\n\n",
+    );
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+    for (what, large) in
+        [("pictures of 2 MiB", picture), ("texts of 3 MiB", text), ("5,000 events at once", many)]
+    {
+        rig.upstream.respond(move |request| {
+            let paced = |script: Script, _| script.pause(Duration::from_millis(5)).chunk(event);
+            match request.target.contains("gemini") {
+                true => Script::sse().chunk(&large).chunk(end).end(),
+                false => (0..600).fold(Script::sse(), paced).end(),
+            }
+        });
+        let request = chat("gemini-2.5-flash", true, "hi").bearer(rig.key("alice"));
+        tell("alone", &gaps(&rig).await);
+        let mut beside = std::pin::pin!(gaps(&rig));
+        let mut streams = 0;
+        let gaps = loop {
+            tokio::select! {
+                gaps = &mut beside => break gaps,
+                reply = self::large(rig.addr(), request.clone()) => {
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    streams += 1;
+                }
+            }
+        };
+        tell(&format!("beside {streams} streams with {what}"), &gaps);
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: benches/README.md says how to read it"]
 async fn measured_gaps_between_events_beside_large_translations() {
@@ -347,10 +398,6 @@ async fn measured_gaps_between_events_beside_large_translations() {
     });
     let text = "a word and \"more\" of it ".repeat(MIB + (MIB >> 3));
     let large = chat("claude-sonnet-4-5", false, &text).bearer(rig.key("alice"));
-    let tell = |what: &str, gaps: &[u128]| {
-        let at = |part: usize| gaps[gaps.len() * part / 1000];
-        println!("{what}: p50 {} us, p99 {} us, p99.9 {} us", at(500), at(990), at(999));
-    };
     tell("alone", &gaps(&rig).await);
     let mut beside = std::pin::pin!(gaps(&rig));
     let mut translations = 0;

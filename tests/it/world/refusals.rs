@@ -16,7 +16,7 @@ use tollgate_tests::patiently;
 use tollgate_tests::upstream::Script;
 
 use crate::bad_input::{ANSWER, CHAT, GOOD};
-use crate::hostile::refusals::{Refusal, junk, lost};
+use crate::hostile::refusals::{Refusal, junk, lost, times};
 
 const RESPONSES: &str = "/v1/responses";
 const MESSAGES: &str = "/v1/messages";
@@ -213,11 +213,6 @@ async fn refusals(rig: &Rig, to: SocketAddr) -> Vec<Refusal> {
         case("no such model", rig.key("alice"), unknown_model, 404),
         case("a limit", &spent, junk, 429),
     ]
-}
-
-/// How often each refusal is tried: `TOLLGATE_REFUSALS` says how often, where the count matters.
-fn times() -> usize {
-    std::env::var("TOLLGATE_REFUSALS").ok().and_then(|times| times.parse().ok()).unwrap_or(3)
 }
 
 #[tokio::test]
