@@ -478,9 +478,11 @@ fn road() -> Vec<String> {
 
 /// The protocols' own words by which a client of theirs is known, and one that it looks for: none of them decides where
 /// a request goes.
-const CLIENT_SIGNS: [&str; 5] = [
+const CLIENT_SIGNS: [&str; 7] = [
     "anthropic-version",
     "x-goog-api-key",
+    "x-goog-api-client",
+    "x-goog-upload-",
     "google-genai",
     "type.googleapis.com/google.rpc.retryinfo",
     "openai-insecure-api-key.",

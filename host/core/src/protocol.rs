@@ -61,11 +61,15 @@ pub enum Operation {
     Moderate,
     /// Order documents by a question: billed by input.
     Rerank,
+    /// Begin to keep a file (Gemini `files`): billed by the request.
+    KeepFile,
+    /// Go on with a file that is kept or coming, tell of it or remove it: never billed.
+    KeptFiles,
 }
 
 impl Operation {
     /// All that a record may name: see [`Operation::recorded`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Generate,
         Self::CountTokens,
         Self::Embed,
@@ -78,6 +82,8 @@ impl Operation {
         Self::TranslateSpeech,
         Self::Moderate,
         Self::Rerank,
+        Self::KeepFile,
+        Self::KeptFiles,
     ];
 
     /// The operation as which it is recorded and counted: interactions and completions count as
@@ -105,19 +111,27 @@ impl Operation {
             Self::TranslateSpeech => "translate-speech",
             Self::Moderate => "moderate",
             Self::Rerank => "rerank",
+            Self::KeepFile => "keep-file",
+            Self::KeptFiles => "kept-files",
         }
     }
 
     /// Whether the operation costs points at all.
     #[must_use]
     pub const fn billed(self) -> bool {
-        !matches!(self, Self::CountTokens | Self::ListModels)
+        !matches!(self, Self::CountTokens | Self::ListModels | Self::KeptFiles)
     }
 
     /// Whether a model writes an answer.
     #[must_use]
     pub const fn generates(self) -> bool {
         matches!(self, Self::Generate | Self::Interact | Self::Complete)
+    }
+
+    /// Whether it is about files that a provider keeps.
+    #[must_use]
+    pub const fn keeps_files(self) -> bool {
+        matches!(self, Self::KeepFile | Self::KeptFiles)
     }
 
     /// Whether its request is a form with files in it.

@@ -78,11 +78,11 @@ same_cases!(Protocol => types::Protocol { OpenaiChat, OpenaiResponses, Anthropic
 same_cases!(types::Protocol => Protocol { OpenaiChat, OpenaiResponses, AnthropicMessages, Gemini });
 same_cases!(Operation => types::Operation {
     Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact, Complete, MakeImages, EditImages, Speak,
-    Transcribe, TranslateSpeech, Moderate, Rerank,
+    Transcribe, TranslateSpeech, Moderate, Rerank, KeepFile, KeptFiles,
 });
 same_cases!(types::Operation => Operation {
     Generate, CountTokens, Embed, EmbedBatch, ListModels, Interact, Complete, MakeImages, EditImages, Speak,
-    Transcribe, TranslateSpeech, Moderate, Rerank,
+    Transcribe, TranslateSpeech, Moderate, Rerank, KeepFile, KeptFiles,
 });
 same_cases!(Owner => types::Owner { User, Platform, Shared });
 same_cases!(Quality => types::Quality { Exact, Estimated, Missing });

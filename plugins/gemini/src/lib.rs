@@ -7,10 +7,10 @@
 mod platforms;
 
 use tollgate_plugin::adapter::{
-    Adapter, ClientParameter, Exchange, Failure, HeaderForm, Plan, Refusal, Reply, TextTap, Translated,
-    UsageTap,
+    Adapter, ClientParameter, Endpoint, Exchange, Failure, HeaderForm, Plan, Refusal, Reply, TextTap,
+    Translated, UsageTap,
 };
-use tollgate_plugin::types::{Class, Operation, Protocol, ServiceTier, Usage};
+use tollgate_plugin::types::{Class, Operation, Protocol, Quality, ServiceTier, Usage};
 use tollgate_protocols::connection::{Connection, Route, client_headers};
 use tollgate_protocols::gemini::{self, InteractionUsage, UsageMetadata};
 use tollgate_protocols::sample;
@@ -38,6 +38,18 @@ const fn route(operation: Operation, streaming: bool, path: &'static str) -> Rou
 const INTERACTIONS_VERSION: &str = "/v1";
 const INTERACTIONS: [Route; 2] =
     [route(Operation::Interact, false, "/interactions"), route(Operation::Interact, true, "/interactions")];
+
+/// Files that are kept for later calls. They go up at another place than the one where they are.
+const FILES: [Route; 2] =
+    [route(Operation::KeepFile, false, "/files"), route(Operation::KeptFiles, false, "/files")];
+
+/// Addresses of kept files, by what makes the address of any other call.
+fn files(endpoint: impl Fn(&Route) -> Endpoint) -> impl Iterator<Item = Endpoint> {
+    FILES.iter().map(move |route| match (route.operation, endpoint(route)) {
+        (Operation::KeepFile, found) => Endpoint { path: format!("/upload{}", found.path), ..found },
+        (_, found) => found,
+    })
+}
 
 /// Where usage is stated; the constants below name the lines.
 const USAGE_TAPS: [&str; 8] = [
@@ -86,11 +98,12 @@ impl Adapter for Gemini {
             INTERACTIONS.iter().map(|route| self.connection.endpoint(INTERACTIONS_VERSION, route));
         let usage_tap = |path: &str| UsageTap { protocol: PROTOCOL, path: path.to_owned() };
         let text_tap = |member: &str| TextTap { protocol: PROTOCOL, member: member.to_owned() };
+        let files = files(|route| self.connection.endpoint(VERSION, route));
         let headers = [("x-server-timeout", HeaderForm::Word), ("api-revision", HeaderForm::Word)];
         let events =
             |operation| ClientParameter { operation, name: "alt".to_owned(), value: "sse".to_owned() };
         Plan {
-            endpoints: answers.chain(interactions).collect(),
+            endpoints: answers.chain(interactions).chain(files).collect(),
             auth: vec![self.connection.auth("x-goog-api-key")],
             defaults: Vec::new(),
             client_headers: client_headers(&headers),
@@ -113,6 +126,9 @@ impl Adapter for Gemini {
     }
 
     fn read_usage(&self, _protocol: Protocol, operation: Operation, samples: &[u8]) -> Usage {
+        if operation == Operation::KeepFile {
+            return Usage::of(Quality::Exact, &[]);
+        }
         let stated: Option<UsageMetadata> = if operation == Operation::Interact {
             let usage =
                 sample::read(samples, INTERACTION_STREAM).or_else(|| sample::read(samples, INTERACTION));
@@ -174,6 +190,8 @@ mod tests {
             "/v1beta/models",
             "/v1/interactions",
             "/v1/interactions",
+            "/upload/v1beta/files",
+            "/v1beta/files",
         ];
         assert_eq!(paths, expected);
         let streaming = plan.endpoints.iter().filter(|endpoint| endpoint.streaming);

@@ -3,7 +3,7 @@
 use tollgate_plugin::adapter::{Check, Endpoint, HeaderTemplate, Platform, Scheme, ServiceAccount, Setting};
 use tollgate_plugin::types::Operation;
 
-use super::{INTERACTIONS, INTERACTIONS_VERSION, PROTOCOL, ROUTES, Route, VERSION};
+use super::{INTERACTIONS, INTERACTIONS_VERSION, PROTOCOL, ROUTES, Route, VERSION, files};
 
 /// All of them.
 pub(crate) fn all() -> Vec<Platform> {
@@ -53,7 +53,8 @@ fn query_key() -> Platform {
         path: format!("{version}{}", route.path),
     };
     let answers = ROUTES.iter().map(|route| endpoint(VERSION, route));
-    let endpoints = answers.chain(INTERACTIONS.iter().map(|route| endpoint(INTERACTIONS_VERSION, route)));
+    let interactions = INTERACTIONS.iter().map(|route| endpoint(INTERACTIONS_VERSION, route));
+    let endpoints = answers.chain(interactions).chain(files(|route| endpoint(VERSION, route)));
     Platform {
         name: "query-key".to_owned(),
         base_url: "https://generativelanguage.googleapis.com".to_owned(),

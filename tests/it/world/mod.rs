@@ -9,6 +9,7 @@ mod doors;
 mod ends;
 mod estimates;
 mod extras;
+mod files;
 mod first_hour;
 mod json_mode;
 mod keepalive;

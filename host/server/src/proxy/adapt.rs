@@ -90,12 +90,15 @@ pub(crate) async fn request(
     if let Some(terms) = &upstream.terms {
         body = platform::edited(body, &mut headers, &terms.edits);
     }
-    let mut path = upstream.target(lease.upstream_call, model, &query).ok_or(ProxyError::NoCredential)?;
+    let (method, target) = match &inbound.kept {
+        None => (Method::POST, upstream.target(lease.upstream_call, model, &query)),
+        Some(kept) => kept.addressed((upstream, lease.upstream_call), &inbound.headers, &mut headers),
+    };
+    let mut path = target.ok_or(ProxyError::NoCredential)?;
     if session {
         path = mark::realtime_path(&path, model).ok_or_else(no_session)?;
     }
-    let message =
-        envelope::Message { method: Method::POST, target: path, model: Some(model.into()), headers, body };
+    let message = envelope::Message { method, target: path, model: Some(model.into()), headers, body };
     let envelope = upstream.envelope(&upstream.endpoint, message).map_err(|error| match error {
         EnvelopeError::Target => {
             ProxyError::bad_request("The model's name or the query is not valid.", Some("model"))

@@ -16,6 +16,7 @@ use super::adapt::ResponsePath;
 use super::dialect::ErrorDialect;
 use super::error::{ENCODINGS, ProxyError, is_final};
 use super::exchange::{self, Translation};
+use super::files::kept::Kept;
 use super::flow::Flow;
 use super::forward::Reply;
 use super::limit;
@@ -63,6 +64,10 @@ pub(super) async fn begin(
     if let Some(names) = left_out {
         headers.insert(LEFT_OUT, names);
     }
+    let list = inbound.kept.as_deref().inspect(|kept| kept.tell(&mut headers)).filter(|kept| kept.is_list());
+    if list.is_some() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let meter = meter(inbound, &lease, (events, legible), withhold).within(memory.share());
     let ticket = ticket.answer(lease, (head.status, came), meter);
     let mut flow = Flow::new(body, first, ticket, (events, told_events), limits);
@@ -73,10 +78,12 @@ pub(super) async fn begin(
         flow.screen(window.take());
     }
     // What is left needs the answer as a whole.
-    let collects = exchange.is_some() || window.is_some();
+    let collects = exchange.is_some() || window.is_some() || list.is_some();
     let outgoing = match collects {
         // In a box: it would be the largest part of every request's future, and few have need of it.
-        true => Box::pin(collected(flow, (limits.answer_bytes_max, memory), exchange, window)).await?,
+        true => {
+            Box::pin(collected(flow, (limits.answer_bytes_max, memory), (exchange, list), window)).await?
+        }
         false => Relay::new(flow).into(),
     };
     let mut response = Response::new(outgoing);
@@ -85,9 +92,11 @@ pub(super) async fn begin(
     Ok(response)
 }
 
-/// Whether an answer has any words in it: a picture has none, and neither has speech.
+/// Whether an answer has any words in it: a picture has none, and neither has speech, or what is said of a file.
 pub(super) fn has_words(inbound: &Inbound) -> bool {
-    !matches!(inbound.operation, Operation::MakeImages | Operation::EditImages | Operation::Speak)
+    let silent =
+        matches!(inbound.operation, Operation::MakeImages | Operation::EditImages | Operation::Speak);
+    !silent && inbound.kept.is_none()
 }
 
 /// What looks at the bytes of an answer.
@@ -110,13 +119,14 @@ fn meter(
 async fn collected(
     flow: Flow,
     (bytes_max, memory): (usize, &Arc<Memory>),
-    translation: Option<Translation>,
+    (translation, list): (Option<Translation>, Option<&Kept>),
     window: Option<Window>,
 ) -> Result<Outgoing, ProxyError> {
     let mut share = memory.share();
     let (answer, ticket) = flow.collect(bytes_max, &mut share).await?;
     let operation = ticket.request().call.operation;
     let answer = match translation {
+        None if let Some(list) = list => list.own(&answer).into(),
         None => answer.into(),
         Some(translation) => match exchange::whole(translation, operation, answer, ticket.request().id).await
         {

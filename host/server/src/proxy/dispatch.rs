@@ -226,7 +226,9 @@ impl Dispatch<'_> {
         // What is changed on its way has to be plain.
         let screened =
             answer::has_words(self.inbound) && attempting.request().screen().is_some_and(Window::wanted);
-        let opens = screened || response_path.exchange.is_some() || response_path.withhold.is_some();
+        let listed = self.inbound.kept.as_ref().is_some_and(|kept| kept.is_list());
+        let opens =
+            screened || listed || response_path.exchange.is_some() || response_path.withhold.is_some();
         let secret = bearer.unwrap_or(&lease.credential().secret);
         let request = authorize(envelope, secret, now).map_err(|error| unfit(&error))?;
         let session = self.inbound.session.filter(|_| response_path.exchange.is_none());

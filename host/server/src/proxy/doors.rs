@@ -77,9 +77,16 @@ pub(super) fn plain(path: &str) -> Option<Plain> {
     let own = matches!((begun, rest), ([.., last, one], [only]) if last == "gemini" && one == "v1" && only == "chat");
     let version = match &**first {
         "chat" if own => "/gemini/v1",
-        "models" | "interactions" if beta => "/v1beta",
+        "models" | "interactions" | "files" if beta => "/v1beta",
         _ => "/v1",
     };
+    if let [upload, version, files] = rest
+        && upload == "upload"
+        && files == "files"
+        && matches!(&**version, "v1" | "v1beta" | "v1alpha")
+    {
+        return Some(Plain { path: "/upload/v1beta/files".to_owned(), family });
+    }
     let path = rest.iter().fold(version.to_owned(), |path, segment| path + "/" + segment);
     Some(Plain { path, family })
 }

@@ -15,6 +15,7 @@ use tollgate_core::usage::{Class, ServiceTier};
 
 use super::counted::Counted;
 use super::error::ProxyError;
+use super::files::name::Name;
 use super::members::Member;
 use super::prompt::{Part, Prompt};
 
@@ -40,6 +41,8 @@ pub(crate) struct Extras {
     counted: Option<Counted>,
     /// Whether it asks for thought, of which a part may not show.
     pub(super) thinks: bool,
+    /// The files that it names and that are kept under names which were given here.
+    named: Vec<Name>,
 }
 
 /// Something that costs more than tokens do.
@@ -63,7 +66,7 @@ impl Extras {
         members: &[Member],
         below: &Below<'_>,
     ) -> Self {
-        let mut extras = Self::default();
+        let mut extras = Self { named: below.named.clone(), ..Self::default() };
         if !operation.generates() {
             return extras;
         }
@@ -95,6 +98,11 @@ impl Extras {
         let results: u64 = extras.asked.iter().map(|asked| asked.uses).sum();
         extras.added_tokens = results.saturating_add(below.remote).saturating_mul(RESULT_TOKENS);
         extras
+    }
+
+    /// The kept files that it names.
+    pub(super) fn named(&self) -> &[Name] {
+        &self.named
     }
 
     /// With what the gateway counts itself.
@@ -325,6 +333,8 @@ pub(super) struct Below<'a> {
     hosted: Vec<usize>,
     /// Files that are named and not sent.
     files: u64,
+    /// Of these, those that are kept under names which were given here.
+    named: Vec<Name>,
     /// Items of earlier answers that are named and not sent.
     items: u64,
     /// Addresses from which the provider fetches something.
@@ -346,6 +356,7 @@ impl<'a> Below<'a> {
             typed,
             hosted: Vec::new(),
             files: 0,
+            named: Vec::new(),
             items: 0,
             remote: 0,
             documents: false,
@@ -356,6 +367,12 @@ impl<'a> Below<'a> {
 
     fn any_in(&self, range: Range<usize>) -> bool {
         self.hosted.iter().any(|at| range.contains(at))
+    }
+
+    /// A file by its address.
+    fn keeps(&mut self, address: Value) {
+        let address = json::string(self.body, address);
+        self.named.extend(address.and_then(|address| Name::within(&address)));
     }
 
     fn kind(&mut self, depth: usize, value: Value) {
@@ -388,8 +405,11 @@ impl Nested for Below<'_> {
         match name {
             b"type" => self.kind(depth, value),
             b"file_id" | b"file_uri" | b"fileUri" | b"file_url" if value.kind == Kind::String => {
-                self.files += 1
+                self.files += 1;
+                self.keeps(value);
             }
+            // So do interactions name a file.
+            b"uri" if value.kind == Kind::String => self.keeps(value),
             b"url" | b"image_url" if self.body[value.range()].starts_with(b"\"http") => self.remote += 1,
             b"functionDeclarations" | b"function_declarations" | b"parts" | b"role" => {}
             _ if !self.typed && depth <= 3 => self.hosted.push(value.start),

@@ -129,6 +129,11 @@ async fn first_piece(
                 return Ok(Reply { head, first: None, body, events: true, legible: true, came });
             }
             None => return Err(silent()),
+            // Of a file that goes up there is nothing to say.
+            Some(None) if lease.upstream_call.operation.keeps_files() => {
+                let (legible, came) = (is_legible(kind(&head.headers), &head.headers), Instant::now());
+                return Ok(Reply { head, first: None, body, events: false, legible, came });
+            }
             Some(None) => return Err(transient("an empty answer".to_owned())),
             Some(Some(Err(AnswerError::Said { kind, words }))) => {
                 return Err(broken_off(lease, &kind, &words));

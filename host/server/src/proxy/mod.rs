@@ -3,7 +3,8 @@
 //! 1. [`router`] finds the call that a path stands for, or which of the [`doors`] was meant, [`authenticate`] who
 //!    calls, and [`limit`] whether they may, now. What the browser of a web page is told of all that is [`cors`].
 //! 2. [`read`] takes the body in and finds the [`members`] that decide something (numbers in their plain [`spelling`])
-//!    and the [`prompt`], and [`context`] shortens a conversation where the key has a window.
+//!    and the [`prompt`], and [`context`] shortens a conversation where the key has a window. What is said of kept
+//!    [`files`] is read there.
 //! 3. [`admit`] decides whether the request is sent: somebody serves it, the [`filter`] passes it, all of its
 //!    [`extras`] have a price, and the account carries what [`reserve`] claims of it, with a limit to its [`output`]
 //!    where it carries less than all. From here on the request has a [`ticket`], which ends once, and goes from one of
@@ -34,6 +35,7 @@ mod doors;
 pub(crate) mod error;
 mod exchange;
 pub(crate) mod extras;
+mod files;
 pub(crate) mod filter;
 mod flow;
 mod form;
@@ -96,9 +98,11 @@ use self::cors::Page;
 use self::dialect::ErrorDialect;
 use self::dispatch::Dispatch;
 use self::error::ProxyError;
+use self::files::Listing;
+use self::files::kept::Found;
 use self::lane::Lane;
 use self::request::Request;
-use self::router::{Call, Route};
+use self::router::{Call, FileCall, Route};
 use crate::bodies::Copying;
 use crate::state::trace::{self, DryRun};
 
@@ -133,6 +137,9 @@ pub(crate) async fn handle(
     let (dialect, answer) = match router::route(&parts.method, parts.uri.path()) {
         // Who asks for a WebSocket goes on over HTTP as soon as there is none.
         route if upgrade::asks(&parts) => (route.dialect(), Err(ProxyError::UpgradeNotServed)),
+        Route::Call(call) if call.file == Some(FileCall::List) => {
+            (Protocol::Gemini.into(), Box::pin(listed(lane, arrival, &call, parts, body)).await)
+        }
         Route::Call(call) => {
             let dialect = ErrorDialect::of(call.protocol, call.operation);
             let dry_run = lane.shared.dry_runs.take(&mut parts.headers);
@@ -216,6 +223,27 @@ fn on_behalf_of<T>(
     poll_fn(move |cx| behalf.work(|| work.as_mut().poll(cx)))
 }
 
+/// A list of kept files, of all its pages.
+async fn listed(
+    lane: &Rc<Lane>,
+    mut arrival: Arrival,
+    call: &Call,
+    mut parts: Parts,
+    body: &mut (impl Body<Data = Bytes> + Unpin),
+) -> Result<Response<Outgoing>, ProxyError> {
+    let mut listing = Listing::default();
+    loop {
+        let mut copying = None;
+        let page = pin!(proxy(lane, arrival, None, call.clone(), parts.clone(), body, &mut copying));
+        let mut response = on_behalf_of(Behalf::of(arrival.id), page).await?;
+        let Some(found) = response.extensions_mut().remove::<Found>() else { return Ok(response) };
+        if let Some(whole) = listing.take(&found, &mut parts)? {
+            return Ok(response.map(|_| Outgoing::from(whole)));
+        }
+        arrival = lane.arrival();
+    }
+}
+
 /// The same answer; its bytes are copied as they go.
 fn copied(response: Response<Outgoing>, mut copying: Box<Copying>) -> Response<Outgoing> {
     copying.answer(forward::is_event_stream(response.headers()));
@@ -228,7 +256,7 @@ async fn proxy(
     lane: &Rc<Lane>,
     arrival: Arrival,
     dry_run: Option<DryRun>,
-    call: Call,
+    mut call: Call,
     parts: Parts,
     body: &mut (impl Body<Data = Bytes> + Unpin),
     copying: &mut Option<Box<Copying>>,
@@ -240,7 +268,7 @@ async fn proxy(
     // Who calls?
     let keys = authenticate::take_keys(&mut headers, &mut query);
     let (caller, trace) = match dry_run {
-        None => (authenticate::caller(&directory, &keys, at)?, None),
+        None => (files::caller(&directory, &mut call, (&keys, query.as_str()), at)?, None),
         Some(DryRun { caller, trace }) => (caller, Some(trace)),
     };
     tollgate_runtime::caller_is(caller.user);
@@ -252,7 +280,15 @@ async fn proxy(
     // What do they ask for?
     carried::strip(&mut headers);
     carried::check_query(&query)?;
-    let inbound = read::inbound(call, headers, query, body, (limits, &shared.memory), id).await?;
+    let inbound = match call.file.take() {
+        None => read::inbound(call, headers, query, body, (limits, &shared.memory), id).await?,
+        Some(asked) => {
+            let sent = files::Sent { headers, query, uri: &parts.uri };
+            let by = (&**lane, &*directory, &*caller);
+            Box::pin(files::inbound(by, (call, asked), sent, body, id)).await?
+        }
+    };
+    let caller = files::bound(&directory, caller, &inbound)?;
     if caller.keep_bodies {
         *copying = Some(shared.bodies.begin(id, caller.api_key, &inbound.body));
     }
@@ -292,6 +328,9 @@ async fn proxy(
     let mut answer = dispatch.run(ticket).await?;
     if let Some(standing) = standing {
         limit::tell(answer.headers_mut(), &standing, protocol, at);
+    }
+    if let Some(found) = inbound.kept.as_ref().and_then(|kept| kept.found()) {
+        answer.extensions_mut().insert(found.clone());
     }
     context::tell(answer.headers_mut(), turns_dropped);
     admit::tell(answer.headers_mut(), output_limit);

@@ -14,7 +14,7 @@ use tollgate_core::time::Timestamp;
 use super::error::ProxyError;
 use super::lane::Lane;
 use super::read::unmarked;
-use super::router::Listing;
+use super::router::{FILES_MODEL, Listing};
 use super::{Outgoing, authenticate, carried, limit};
 use crate::routing::plan::{Destination, Target};
 use crate::routing::snapshot::RoutingSnapshot;
@@ -93,6 +93,10 @@ impl Offer<'_> {
     /// A model, if clients of this protocol can call it and somebody serves it.
     fn listed(&self, name: &str) -> Option<Listed> {
         limit::model(self.caller, name).ok()?;
+        // It stands for kept files, and answers nobody.
+        if name == FILES_MODEL {
+            return None;
+        }
         // A model without output makes embeddings.
         let generates = self.found(Operation::Generate, name).filter(|model| model.output_tokens_max > 0);
         generates.or_else(|| self.found(Operation::Embed, name).filter(|model| model.output_tokens_max == 0))

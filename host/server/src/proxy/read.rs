@@ -20,6 +20,7 @@ use super::carried::{self, ANYTHING, EVENTS, JSON};
 use super::counted::Counted;
 use super::error::ProxyError;
 use super::extras::{Below, Extras};
+use super::files::kept::Kept;
 use super::form::Form;
 use super::mark;
 use super::members::{GENERATION, Member, STREAMED, last, members_of, members_within};
@@ -77,6 +78,8 @@ pub(crate) struct Inbound {
     pub(crate) answers: u64,
     /// The session that it is a call of.
     pub(super) session: Option<Session>,
+    /// What it asks of kept files, where it is about those.
+    pub(super) kept: Option<Box<Kept>>,
     /// Its fields, where it is a form.
     pub(super) form: Option<Form>,
     /// What it asks for beside text.
@@ -90,6 +93,30 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// A request of which nothing is known but who asks for what.
+    pub(super) fn bare(call: &Call, model: String, headers: HeaderMap, query: String, body: Bytes) -> Self {
+        Self {
+            protocol: call.protocol,
+            operation: call.operation,
+            model,
+            renamed: false,
+            streaming: false,
+            splices: Vec::new(),
+            headers,
+            query,
+            output_tokens_max: None,
+            answers: 1,
+            session: None,
+            kept: None,
+            form: None,
+            extras: Extras::default(),
+            prompt: Prompt::EMPTY,
+            share: None,
+            members: Vec::new(),
+            body,
+        }
+    }
+
     /// What an admin is told of a request.
     pub(crate) fn told(&self) -> Detail {
         detail!({
@@ -191,7 +218,7 @@ pub(crate) async fn inbound(
 }
 
 /// Collects a body of bounded size and slowness. One piece is taken as it is; several are joined once.
-async fn collect(
+pub(super) async fn collect(
     body: &mut (impl Body<Data = Bytes> + Unpin),
     limits: &Limits,
     share: &mut Share,
@@ -299,6 +326,7 @@ pub(super) fn peek(
         query: upstream_query(call.protocol, call.gemini_chat, streaming, query),
         output_tokens_max: limit.map(|limit| limit.saturating_mul(answers)),
         answers,
+        kept: None,
         form: None,
         session,
         extras,
@@ -323,25 +351,8 @@ fn peek_form(call: &Call, headers: HeaderMap, query: String, body: Bytes) -> Res
     extras.count(Counted::of_form(call.operation, &body, &form, answers));
     let mut prompt = Prompt::EMPTY;
     prompt.say(form.text_bytes());
-    Ok(Inbound {
-        protocol: call.protocol,
-        operation: call.operation,
-        model,
-        renamed: false,
-        streaming: false,
-        splices: Vec::new(),
-        headers,
-        query,
-        output_tokens_max: None,
-        answers,
-        form: Some(form),
-        session: None,
-        extras,
-        prompt,
-        share: None,
-        members: Vec::new(),
-        body,
-    })
+    let bare = Inbound::bare(call, model, headers, query, body);
+    Ok(Inbound { answers, form: Some(form), extras, prompt, ..bare })
 }
 
 /// The model that is asked, by the path or the body; where both name one, they have to agree.

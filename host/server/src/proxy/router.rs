@@ -6,6 +6,10 @@ use tollgate_core::protocol::{Operation, Protocol};
 
 use super::dialect::ErrorDialect;
 use super::doors;
+use super::files::name::Name;
+
+/// The model as which kept files are routed, priced and recorded.
+pub(crate) const FILES_MODEL: &str = "gemini-files";
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +78,68 @@ pub(crate) struct Call {
     pub(crate) streaming: Option<bool>,
     /// Whether the body is Tollgate's own envelope of a Gemini call: `model` and `stream` in the body.
     pub(crate) gemini_chat: bool,
+    /// What is asked of kept files, where it is about those.
+    pub(crate) file: Option<FileCall>,
+}
+
+/// What is asked of kept files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileCall {
+    /// To take one in.
+    Begin,
+    /// To take a piece of it.
+    Piece {
+        /// What stands for the credential that keeps it.
+        keeper: [u8; 8],
+        /// The provider's name of the upload.
+        upload: String,
+    },
+    /// Which there are.
+    List,
+    /// What is known of one.
+    Read(String),
+    /// To remove one.
+    Remove(String),
+}
+
+impl FileCall {
+    /// By path and method.
+    fn find(method: &Method, path: &str) -> Option<Self> {
+        if path == "/upload/v1beta/files" {
+            return Some(Self::Begin);
+        }
+        let plain = path.strip_prefix("/v1/files");
+        let name = match path.strip_prefix("/v1beta/files").or(plain)? {
+            "" => return Some(Self::List),
+            rest => rest.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains(['/', ':']))?,
+        };
+        let name = decode(name);
+        // Others have files below this version, too, which are not served.
+        if plain.is_some() && Name::read(&name).is_none() {
+            return None;
+        }
+        Some(if method == Method::DELETE { Self::Remove(name) } else { Self::Read(name) })
+    }
+
+    /// The methods that it comes with.
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Begin | Self::Piece { .. } => "POST, PUT",
+            Self::List => "GET",
+            Self::Read(_) | Self::Remove(_) => "GET, DELETE",
+        }
+    }
+
+    fn comes_with(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|name| name == method.as_str())
+    }
+
+    fn call(self) -> Call {
+        let begins = matches!(self, Self::Begin);
+        let operation = if begins { Operation::KeepFile } else { Operation::KeptFiles };
+        let (protocol, model) = (Protocol::Gemini, Some(FILES_MODEL.to_owned()));
+        Call { protocol, operation, model, streaming: Some(false), gemini_chat: false, file: Some(self) }
+    }
 }
 
 /// What stands at a path.
@@ -89,12 +155,16 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
         return Route::Unknown { protocol: protocol_of(path), meant: doors::meant(path) };
     };
     let (protocol, allowed) = match &place {
+        Place::Call(Call { file: Some(file), protocol, .. }) => (*protocol, file.methods()),
         Place::Call(call) => (call.protocol, "POST"),
         Place::Models(listing) => (listing.protocol.unwrap_or(Protocol::OpenaiChat), "GET, HEAD"),
         Place::Greeting => (Protocol::OpenaiChat, "GET, HEAD"),
     };
     match place {
-        Place::Call(call) if method == Method::POST => Route::Call(call),
+        Place::Call(call) if call.file.as_ref().is_some_and(|file| file.comes_with(method)) => {
+            Route::Call(call)
+        }
+        Place::Call(call) if call.file.is_none() && method == Method::POST => Route::Call(call),
         Place::Models(listing) if is_read(method) => Route::Models(listing),
         Place::Greeting if is_read(method) => Route::Greeting,
         _ if method == Method::OPTIONS => Route::Options { protocol, allowed },
@@ -121,6 +191,9 @@ fn find(method: &Method, path: &str) -> Option<Place> {
 fn exact(method: &Method, path: &str) -> Option<Place> {
     if let Some(call) = fixed(path) {
         return Some(Place::Call(call));
+    }
+    if let Some(file) = FileCall::find(method, path) {
+        return Some(Place::Call(file.call()));
     }
     match path {
         "/" | "/health" | "*" if is_read(method) || method == Method::OPTIONS => {
@@ -179,7 +252,8 @@ fn fixed(path: &str) -> Option<Call> {
         _ => return None,
     };
     let streaming = (!operation.generates()).then_some(false);
-    Some(Call { protocol, operation, model: None, streaming, gemini_chat: path == "/gemini/v1/chat" })
+    let gemini_chat = path == "/gemini/v1/chat";
+    Some(Call { protocol, operation, model: None, streaming, gemini_chat, file: None })
 }
 
 fn gemini(model: &str, action: &str) -> Option<Call> {
@@ -192,12 +266,12 @@ fn gemini(model: &str, action: &str) -> Option<Call> {
         _ => return None,
     };
     let (model, streaming) = (Some(decode(model)), Some(streaming));
-    Some(Call { protocol: Protocol::Gemini, operation, model, streaming, gemini_chat: false })
+    Some(Call { protocol: Protocol::Gemini, operation, model, streaming, gemini_chat: false, file: None })
 }
 
 /// The protocol whose error shape suits a path that does not exist.
 fn protocol_of(path: &str) -> Protocol {
-    if ["/v1beta", "/gemini", "/v1/interactions"].iter().any(|begin| path.starts_with(begin)) {
+    if ["/v1beta", "/gemini", "/v1/interactions", "/upload"].iter().any(|begin| path.starts_with(begin)) {
         Protocol::Gemini
     } else if ["/v1/messages", "/api/v1/messages", "/anthropic"].iter().any(|begin| path.starts_with(begin)) {
         Protocol::AnthropicMessages
@@ -213,7 +287,7 @@ fn decode(segment: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listing, Route, route};
+    use super::{FileCall, Listing, Route, route};
     use http::Method;
     use tollgate_core::protocol::{Operation, Protocol};
 
@@ -252,6 +326,34 @@ mod tests {
             check(&at("countTokens"), Gemini, CountTokens, model, Some(false));
             check(&at("embedContent"), Gemini, Embed, model, Some(false));
             check(&at("batchEmbedContents"), Gemini, EmbedBatch, model, Some(false));
+        }
+    }
+
+    #[test]
+    fn kept_files_are_found_by_path_and_method() {
+        let found = |method: Method, path: &str| match route(&method, path) {
+            Route::Call(call) => Ok(call.file),
+            Route::WrongMethod { allowed, .. } => Err(allowed),
+            other => panic!("{path}: {other:?}"),
+        };
+        let name = || "t0".to_owned();
+        let upload = "/upload/v1beta/files";
+        for path in
+            [upload, "/gemini/upload/v1beta/files", "/v1beta/upload/v1beta/files/", "/upload/v1/files"]
+        {
+            assert_eq!(found(Method::POST, path), Ok(Some(FileCall::Begin)), "{path}");
+        }
+        assert_eq!(found(Method::PUT, upload), Ok(Some(FileCall::Begin)));
+        assert_eq!(found(Method::GET, upload), Err("POST, PUT"));
+        assert_eq!(found(Method::GET, "/v1beta/files"), Ok(Some(FileCall::List)));
+        assert_eq!(found(Method::GET, "/google/v1beta/files/t0"), Ok(Some(FileCall::Read(name()))));
+        assert_eq!(found(Method::DELETE, "/v1beta/files/t0"), Ok(Some(FileCall::Remove(name()))));
+        assert_eq!(found(Method::POST, "/v1beta/files/t0"), Err("GET, DELETE"));
+        let own = format!("t{}", "0".repeat(38));
+        assert_eq!(found(Method::GET, &format!("/v1/files/{own}")), Ok(Some(FileCall::Read(own.clone()))));
+        assert_eq!(found(Method::GET, "/v1/files"), Ok(Some(FileCall::List)));
+        for path in ["/v1beta/files/a/b", "/v1beta/filesx", "/v1/files/file-abc", "/upload/v1beta/models"] {
+            assert!(matches!(route(&Method::GET, path), Route::Unknown { .. }), "{path}");
         }
     }
 

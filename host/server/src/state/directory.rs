@@ -61,7 +61,7 @@ pub(crate) struct Caller {
     pub(crate) own_only: bool,
     /// What the key may do, where it is limited at all.
     pub(crate) limited: Option<Limited>,
-    /// The only credential that may serve: of a dry run that names one.
+    /// The only credential that may serve: of a dry run that names one, or of a call about files that it keeps.
     pub(crate) restriction: Option<CredentialId>,
 }
 
@@ -74,6 +74,15 @@ impl Caller {
     /// Whether hints that another protocol lacks are refused, and not left out.
     pub(crate) fn wants_strict_translation(&self) -> bool {
         self.limited.as_ref().is_some_and(|limited| limited.limits.translation == Translation::Strict)
+    }
+
+    /// The same caller, whom only one credential may serve.
+    pub(crate) fn restricted_to(&self, only: CredentialId) -> Self {
+        let limited = self.limited.as_ref();
+        let limited =
+            limited.map(|known| Limited { limits: known.limits.clone(), meter: Arc::clone(&known.meter) });
+        let (account, own) = (Arc::clone(&self.account), Arc::clone(&self.own));
+        Self { limited, restriction: Some(only), account, own, ..*self }
     }
 
     /// The caller of a dry run: another account and key, in the place of a caller whose limits and credentials apply.

@@ -89,6 +89,8 @@ codes! {
     TranslateSpeech = 11,
     Moderate = 12,
     Rerank = 13,
+    KeepFile = 14,
+    KeptFiles = 15,
 }
 
 codes! {
