@@ -77,7 +77,8 @@ impl<'a, 'p> Node<'a, 'p> {
     /// It is not JSON.
     pub(crate) fn document(bytes: &'a [u8]) -> Result<Self, Refused> {
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::new("", "the body is not UTF-8 text"))?;
-        let raw: &RawValue = serde_json::from_str(text)
+        // Places are counted from the first sign: the space before it may have come in another piece.
+        let raw: &RawValue = serde_json::from_str(text.trim_ascii_start())
             .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
         Ok(Self { raw: raw.get(), path: Path::Root(None) })
     }
@@ -467,6 +468,16 @@ mod tests {
         Node::document(json.as_bytes())
             .and_then(parse)
             .map_err(|refused| (refused.path.into_owned(), refused.why.into_owned()))
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_alike_whatever_space_came_before() {
+        let told = |json: &str| outcome(json, |_| Ok(()));
+        for space in [" ", "\n", "\r\n \t"] {
+            for json in ["{", "{\"a\":}", "[1,", "7 8", "{}"] {
+                assert_eq!(told(&[space, json].concat()), told(json), "{space:?}{json}");
+            }
+        }
     }
 
     #[test]
