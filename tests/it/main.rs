@@ -68,4 +68,5 @@ mod transport;
 mod two_admins;
 mod upgrade;
 mod upstream_http2;
+mod users_listener;
 mod world;

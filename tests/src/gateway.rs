@@ -116,6 +116,15 @@ impl Rig {
         self.admin_addr
     }
 
+    /// Where users manage what is theirs.
+    ///
+    /// # Panics
+    /// Without such a listener.
+    #[must_use]
+    pub fn users_addr(&self) -> SocketAddr {
+        self.gateway.as_ref().and_then(|gateway| gateway.users_address).expect("a listener for users")
+    }
+
     /// The admin secret.
     #[must_use]
     pub fn admin_secret(&self) -> &str {

@@ -17,7 +17,7 @@ use tollgate_core::id::RequestId;
 use tollgate_runtime::Runtime;
 use tollgate_store::{Ledger, Store, StoreError, Writer};
 
-use crate::admin::{self, Admin, Clients, House};
+use crate::admin::{self, Admin, Audience, Clients, House};
 use crate::allocator::Frugal;
 use crate::bodies::{Bodies, Copied};
 use crate::config::environment;
@@ -132,6 +132,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
+    /// Where users manage what is theirs, if anywhere.
+    pub users_address: Option<SocketAddr>,
     /// Secrets that a first start made; shown once.
     pub first_start: FirstStart,
     stop: watch::Sender<bool>,
@@ -157,19 +159,17 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub fn start_with(mut options: Options, instead: Option<Arc<dyn Transport>>) -> Result<Self, StartError> {
-        begin_log(&options)?;
-        settle_config(&mut options.config);
         let _frugal = Frugal::begin();
-        let simulator = simulate(&mut options)?;
+        let simulator = prepare(&mut options)?;
         let (config, deciders) = (options.config, options.deciders);
-        let shares = Shares::of(descriptors::raise(), &config.limits);
+        let shares = Shares::of(descriptors::raise(), &config);
         let certificates = Certificates::load(&config.server)?;
         let workers = worker_count(&config);
         let control = event_loop()?;
         let opened = open(&control, &config, options.accept_loss, options.demo)?;
         let writer = control.block_on(opened.store.ledger.writer()).map_err(StartError::Ledger)?;
         let runtime = start_components(&config, workers, writer.clone())?;
-        let Doors { clients, admin: door, address, admin_address, visits } =
+        let Doors { clients, admin: door, users, address, admin_address, users_address, visits } =
             Doors::open(&config, workers, &certificates, &shares)?;
         let (tokens, tokens_wanted) = Tokens::new();
         let transport = transport(&config, instead, &shares);
@@ -222,12 +222,14 @@ impl Gateway {
             certificates,
             end: control_ending,
         };
-        let control = spawn("control", move || tasks.run(&control, door)).map_err(StartError::Thread)?;
+        let control =
+            spawn("control", move || tasks.run(&control, door, users)).map_err(StartError::Thread)?;
         let workers = start_workers(clients, &shared, &stopping).map_err(StartError::Thread)?;
         tracing::info!(%address, %admin_address, workers = workers.len(), "serving");
         Ok(Self {
             address,
             admin_address,
+            users_address,
             first_start: opened.first_start,
             stop,
             workers,
@@ -249,6 +251,13 @@ impl Gateway {
     #[must_use]
     pub fn admin_url(&self) -> String {
         url(self.admin.shared.settings.server.admin_tls.as_ref(), self.admin_address)
+    }
+
+    /// The URL at which users manage what is theirs, without a path.
+    #[must_use]
+    pub fn users_url(&self) -> Option<String> {
+        let tls = self.admin.shared.settings.server.users_tls.as_ref();
+        self.users_address.map(|address| url(tls, address))
     }
 
     /// Accepts no more connections, waits for requests under way (at most for the drain's time), settles them, and
@@ -297,14 +306,10 @@ struct Control {
 }
 
 impl Control {
-    fn run(mut self, runtime: &tokio::runtime::Runtime, door: Door) {
+    fn run(mut self, runtime: &tokio::runtime::Runtime, door: Door, users: Option<Door>) {
         LocalSet::new().block_on(runtime, async move {
-            let (operators, end) = (Operators(Arc::clone(&self.admin)), self.end.clone());
-            let managing = tokio::task::spawn_local(async move {
-                if let Err(error) = accept::serve(door, operators, end).await {
-                    tracing::error!(%error, "the admin listener failed");
-                }
-            });
+            let managing = self.attend(door, Audience::Operators);
+            let users = users.map(|door| self.attend(door, Audience::Users));
             for certificate in self.certificates.each() {
                 tokio::spawn(certificate.watch());
             }
@@ -345,19 +350,35 @@ impl Control {
             }
             // Their panics were logged where they happened.
             let _ended = tokio::join!(keeping, managing);
+            if let Some(users) = users {
+                let _ended = users.await;
+            }
         });
+    }
+
+    /// Serves a listener for management until the end.
+    fn attend(&self, door: Door, audience: Audience) -> tokio::task::JoinHandle<()> {
+        let (office, end) = (Office { admin: Arc::clone(&self.admin), audience }, self.end.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(error) = accept::serve(door, office, end).await {
+                tracing::error!(%error, ?audience, "a listener for management failed");
+            }
+        })
     }
 }
 
-/// Operators' requests, which go to the management API.
+/// Requests of operators or of users, which go to the management API.
 #[derive(Clone)]
-struct Operators(Arc<Admin>);
+struct Office {
+    admin: Arc<Admin>,
+    audience: Audience,
+}
 
-impl Handler for Operators {
+impl Handler for Office {
     type Body = admin::Body;
 
     fn answer(&self, from: IpAddr, head: Parts, body: &mut Arriving) -> impl Future<Output = admin::Answer> {
-        admin::answer(&self.0, from, head, body.plain())
+        admin::answer(&self.admin, self.audience, from, head, body.plain())
     }
 
     fn refuse(&self, _: &Parts, words: &'static str) -> admin::Answer {
@@ -420,6 +441,13 @@ fn worker_count(config: &Config) -> usize {
 /// The runtime of a thread that mostly waits.
 fn event_loop() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+/// What comes before everything else: the log, the environment, and the simulated provider where one is asked for.
+fn prepare(options: &mut Options) -> Result<Option<Simulator>, StartError> {
+    begin_log(options)?;
+    settle_config(&mut options.config);
+    simulate(options)
 }
 
 /// Starts the log, with what is about to start.

@@ -6,6 +6,7 @@ use serde_json::json;
 use tollgate_core::secret::Secret;
 
 use super::ask::{Ask, Nothing};
+use super::audience::Audience;
 use super::error::Problem;
 use crate::clock::now;
 use crate::manage::UserEdit;
@@ -95,14 +96,14 @@ pub(super) async fn log_in(ask: Ask<Nothing, Nothing, Login>) -> Result<Pair, Pr
     }
     let caller = ask.caller;
     let (tokens, refresh) = caller.admin.logins.log_in(&name, password, caller.from, now()).await?;
-    Ok(pair(&tokens, &refresh))
+    Ok(pair(&tokens, &refresh, caller.audience))
 }
 
 /// `POST /management/v1/refresh`
 pub(super) async fn refresh(ask: Ask<Nothing, Nothing, Refresh>) -> Result<Pair, Problem> {
     let token = Secret::new(ask.body.refresh_token);
     let (tokens, refresh) = ask.caller.admin.logins.refresh(&token, now()).await?;
-    Ok(pair(&tokens, &refresh))
+    Ok(pair(&tokens, &refresh, ask.caller.audience))
 }
 
 /// `POST /management/v1/logout`
@@ -152,12 +153,12 @@ pub(super) fn user(user: &User) -> Me {
     }
 }
 
-fn pair(tokens: &Tokens, refresh: &Secret) -> Pair {
+fn pair(tokens: &Tokens, refresh: &Secret, audience: Audience) -> Pair {
     Pair {
         access_token: tokens.access.expose().to_owned(),
         token_type: "Bearer",
         expires_in: tokens.access_ms / 1000,
         refresh_token: refresh.expose().to_owned(),
-        user: user(&tokens.user),
+        user: user(&audience.sees(&tokens.user)),
     }
 }

@@ -13,6 +13,7 @@ use tollgate_core::id::{ApiKeyId, BatchId, CredentialId, RequestId, TransferId, 
 use tollgate_core::role::Role;
 
 use super::Admin;
+use super::audience::Audience;
 use super::error::Problem;
 use super::schema::schema;
 use crate::manage::login::{User, Visitor};
@@ -33,6 +34,8 @@ pub(super) struct Ask<P = Nothing, Q = Nothing, B = Nothing> {
 /// Who calls, and what of the gateway a handler works with.
 pub(super) struct Caller {
     pub(super) admin: Arc<Admin>,
+    /// Whom the listener is for.
+    pub(super) audience: Audience,
     /// What is changed through it is put down to the caller.
     pub(super) management: Management,
     pub(super) actor: Actor,

@@ -17,6 +17,7 @@ use tollgate_core::time::Timestamp;
 
 use super::ask::{Actor, Ask, Caller, Nothing, Page, window};
 use super::error::Problem;
+use super::usage;
 use crate::clock::now;
 use crate::manage::{CredentialEdit, CredentialRow, ManageError, NewCredential, Place, WhichCredentials};
 use crate::shared::Shared;
@@ -39,6 +40,8 @@ pub(super) struct Which {
     provider: Option<String>,
     /// Those of this owner: `user` or `platform`.
     owner: Option<String>,
+    /// A user's own, by name or id. One's own without it; for an admin, everyone's.
+    user: Option<String>,
     /// Those in whose name, provider or last characters this stands, whatever its case.
     search: Option<String>,
     /// `next_cursor` of the page before.
@@ -235,17 +238,21 @@ impl Limits {
 
 /// `GET /management/v1/credentials`
 pub(super) async fn list(ask: Ask<Nothing, Which>) -> Result<Page<Credential>, Problem> {
-    let Which { provider, owner, search, cursor, limit } = ask.query;
+    let Which { provider, owner, user, search, cursor, limit } = ask.query;
     let window = window(cursor.as_deref(), limit)?;
-    let user = ask.caller.actor.scope()?;
+    let caller = &ask.caller;
+    let user = match user.as_deref() {
+        None => caller.actor.scope()?,
+        named => Some(usage::named(&caller.management, &caller.actor, named).await?),
+    };
     let owner = match owner.as_deref().map(|name| OWNERS.into_iter().find(|owner| owner.name() == name)) {
         // Nothing is of an owner that there is not.
         Some(None) => return Ok(Page { data: Vec::new(), next_cursor: None }),
         owner => owner.flatten(),
     };
     let which = WhichCredentials { provider, owner, user, search: search.unwrap_or_default() };
-    let page = ask.caller.management.credentials(&which, window).await?;
-    Ok(Page::shown(page, |row| shown(&ask.caller.admin.shared, &row)))
+    let page = caller.management.credentials(&which, window).await?;
+    Ok(Page::shown(page, |row| shown(&caller.admin.shared, &row)))
 }
 
 /// `POST /management/v1/credentials`

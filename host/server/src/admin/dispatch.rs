@@ -21,12 +21,14 @@ use tollgate_core::id::RequestId;
 use super::Admin;
 use super::answer::{Answer, bytes};
 use super::ask::{Actor, Caller};
+use super::audience::Audience;
 use super::error::Problem;
 use super::idempotency::{Once, Turn};
 use super::route::{Access, Route};
 use super::routes::{ROOT, ROUTES};
 use super::version;
 use crate::clock::now;
+use crate::manage::login::Visitor;
 use crate::manage::{Act, Edited};
 
 /// Time to send a body.
@@ -38,16 +40,17 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Whatever keeps it from having a result.
 pub(super) async fn call(
     admin: &Arc<Admin>,
+    audience: Audience,
     from: IpAddr,
     request_id: RequestId,
     parts: Parts,
     body: &mut Incoming,
 ) -> Result<Answer, Problem> {
     let path = parts.uri.path().strip_prefix(ROOT).ok_or_else(Problem::not_found)?;
-    let found = find(&parts.method, path);
+    let found = find(audience, &parts.method, path);
     let actor = match &found {
         Ok((route, _)) if route.access == Access::Anyone => Actor::Nobody,
-        _ => actor(admin, &parts.headers).await?,
+        _ => actor(admin, audience, &parts.headers).await?,
     };
     let (route, params) = found?;
     let_in(route.access, &actor)?;
@@ -69,7 +72,7 @@ pub(super) async fn call(
     };
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let headers = parts.headers;
-    let caller = Caller { admin: Arc::clone(admin), management, actor, from, query, headers };
+    let caller = Caller { admin: Arc::clone(admin), audience, management, actor, from, query, headers };
     // In a task of its own: a caller who leaves must not stop a change halfway.
     let made = async move {
         let Some(once) = once else { return shown(route, caller, (params, body), edited, &act).await };
@@ -132,9 +135,11 @@ async fn made_id(answer: Answer) -> Result<(Answer, Option<String>), Problem> {
 }
 
 /// The row of a path and method, with what the path says for its parameters.
-fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), Problem> {
+fn find(audience: Audience, method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), Problem> {
     let mut others = BTreeSet::new();
-    for route in ROUTES.iter() {
+    // Of an admin's rows there is nothing where users are.
+    let there = |route: &&Route| audience == Audience::Operators || route.access != Access::Admin;
+    for route in ROUTES.iter().filter(there) {
         match route.matches(path) {
             Some(params) if route.method == *method => return Ok((route, params)),
             Some(_) => others.insert(route.method.as_str()),
@@ -148,15 +153,17 @@ fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), Pr
 }
 
 /// Who asks: the admin secret or an access token says it.
-async fn actor(admin: &Admin, headers: &HeaderMap) -> Result<Actor, Problem> {
+async fn actor(admin: &Admin, audience: Audience, headers: &HeaderMap) -> Result<Actor, Problem> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token =
         given.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(Problem::unauthorized)?.trim();
-    if Sha256::digest(token.as_bytes()).as_slice().ct_eq(&admin.secret).into() {
+    let secret: bool = Sha256::digest(token.as_bytes()).as_slice().ct_eq(&admin.secret).into();
+    if secret && audience == Audience::Operators {
         return Ok(Actor::Operator);
     }
     let visitor = admin.logins.visitor(token, now()).await?;
-    visitor.map(Actor::Visitor).ok_or_else(Problem::unauthorized)
+    let visitor = visitor.ok_or_else(Problem::unauthorized)?;
+    Ok(Actor::Visitor(Visitor { user: audience.sees(&visitor.user), ..visitor }))
 }
 
 /// Whether a row lets someone in. Whose a thing is, its handler asks.

@@ -1,4 +1,5 @@
-//! The operators' listener: health, readiness, metrics, and the management API. Knows nothing of the road.
+//! The operators' listener: health, readiness, metrics, the console and the management API; and the users' one, which
+//! has what of these is theirs. Knows nothing of the road.
 //!
 //! Start with `routes.rs`, which is the API as a table. `route.rs` says what a row is, `ask.rs` and `reply.rs` what a
 //! handler takes and gives, `dispatch.rs` how a call reaches its handler; `openapi.rs` writes the table down for
@@ -8,6 +9,7 @@ mod about;
 mod accounts;
 mod answer;
 mod ask;
+mod audience;
 mod audit;
 mod bodies;
 mod configuration;
@@ -59,6 +61,7 @@ use tollgate_runtime::{Choice, ComponentState, Source};
 pub(crate) use self::about::Clients;
 use self::answer::bytes;
 pub(crate) use self::answer::{Answer, Body};
+pub(crate) use self::audience::Audience;
 use self::events::OpenStreams;
 pub(crate) use self::routes::openapi::openapi;
 use crate::clock::{now, random};
@@ -104,12 +107,19 @@ pub(crate) struct Admin {
     pub(crate) ready: AtomicBool,
 }
 
-/// Answers one request of an operator.
-pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {
+/// Answers one request of an operator or, at their own listener, of a user.
+pub(crate) async fn answer(
+    admin: &Arc<Admin>,
+    audience: Audience,
+    from: IpAddr,
+    head: Parts,
+    body: &mut Incoming,
+) -> Answer {
+    let operators = audience == Audience::Operators;
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
-        (&Method::GET, "/readyz") => ready(admin),
-        (&Method::GET, "/metrics") => metrics(admin),
+        (&Method::GET, "/readyz") if operators => ready(admin),
+        (&Method::GET, "/metrics") if operators => metrics(admin),
         _ => {
             if let Some(file) = console::answer(&head) {
                 return file;
@@ -117,7 +127,7 @@ pub(crate) async fn answer(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: 
             let server = &admin.shared.settings.server;
             let (trusted, header) = (&server.trusted_proxies, &server.client_address_header);
             let from = client_address(trusted, header, from, &head.headers);
-            managed(admin, from, head, body).await
+            managed(admin, audience, from, head, body).await
         }
     }
 }
@@ -188,9 +198,15 @@ pub(crate) fn refuse(words: &'static str) -> Answer {
     error::Problem::bad_request(words).answer(&id.to_string())
 }
 
-async fn managed(admin: &Arc<Admin>, from: IpAddr, head: Parts, body: &mut Incoming) -> Answer {
+async fn managed(
+    admin: &Arc<Admin>,
+    audience: Audience,
+    from: IpAddr,
+    head: Parts,
+    body: &mut Incoming,
+) -> Answer {
     let id = RequestId::new(now(), random());
-    let answer = dispatch::call(admin, from, id, head, body).await;
+    let answer = dispatch::call(admin, audience, from, id, head, body).await;
     let mut answer = answer.unwrap_or_else(|problem| problem.answer(&id.to_string()));
     let headers = answer.headers_mut();
     // Answers are about now, and some hold what is shown once.

@@ -12,7 +12,7 @@ use tollgate_core::secret::Secret;
 
 use super::accounts::{Login, Me, NAME_BYTES_MAX, user};
 use super::answer::Answer;
-use super::ask::{Ask, Nothing};
+use super::ask::{Ask, Caller, Nothing};
 use super::error::Problem;
 use super::reply::Reply;
 use crate::clock::now;
@@ -74,7 +74,7 @@ pub(super) async fn log_in(ask: Ask<Nothing, Nothing, Login>) -> Result<WithCook
     }
     let caller = ask.caller;
     let (tokens, refresh) = caller.admin.logins.log_in(&name, password, caller.from, now()).await?;
-    opened(&tokens, Some(&refresh), &caller.headers)
+    opened(&tokens, Some(&refresh), &caller)
 }
 
 /// `POST /management/v1/session/link`
@@ -82,7 +82,7 @@ pub(super) async fn follow(ask: Ask<Nothing, Nothing, Link>) -> Result<WithCooki
     own_page(&ask.caller.headers)?;
     let token = Secret::new(ask.body.token);
     let (tokens, refresh) = ask.caller.admin.logins.follow_link(&token, now()).await?;
-    opened(&tokens, Some(&refresh), &ask.caller.headers)
+    opened(&tokens, Some(&refresh), &ask.caller)
 }
 
 /// `POST /management/v1/session/refresh`
@@ -90,7 +90,7 @@ pub(super) async fn refresh(ask: Ask) -> Result<WithCookie<Opened>, Problem> {
     own_page(&ask.caller.headers)?;
     let token = cookie(&ask.caller.headers).ok_or(LoginError::BadToken)?;
     let (tokens, refresh) = ask.caller.admin.logins.refresh_shared(&token, now()).await?;
-    opened(&tokens, refresh.as_ref(), &ask.caller.headers)
+    opened(&tokens, refresh.as_ref(), &ask.caller)
 }
 
 /// `POST /management/v1/session/logout`
@@ -111,17 +111,14 @@ fn own_page(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn opened(
-    tokens: &Tokens,
-    refresh: Option<&Secret>,
-    headers: &HeaderMap,
-) -> Result<WithCookie<Opened>, Problem> {
-    let cookie = refresh.map(|token| set_cookie(token.expose(), SESSION_MS / 1000, headers)).transpose()?;
+fn opened(tokens: &Tokens, refresh: Option<&Secret>, caller: &Caller) -> Result<WithCookie<Opened>, Problem> {
+    let set = |token: &Secret| set_cookie(token.expose(), SESSION_MS / 1000, &caller.headers);
+    let cookie = refresh.map(set).transpose()?;
     let answer = Opened {
         access_token: tokens.access.expose().to_owned(),
         token_type: "Bearer",
         expires_in: tokens.access_ms / 1000,
-        user: user(&tokens.user),
+        user: user(&caller.audience.sees(&tokens.user)),
     };
     Ok(WithCookie { answer, cookie })
 }

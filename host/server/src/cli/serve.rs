@@ -117,6 +117,9 @@ fn announce(gateway: &Gateway, demo_dir: Option<&Path>) -> anyhow::Result<()> {
     } else {
         line(&format!("Console: {}/console/", gateway.admin_url()))?;
     }
+    if let Some(url) = gateway.users_url() {
+        line(&format!("Console for users: {url}/console/"))?;
+    }
     if let Some(dir) = demo_dir {
         line(&format!("This is a demonstration: its data is kept in {}", dir.display()))?;
     }

@@ -20,6 +20,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub admin_listen: SocketAddr,
+    /// Where users manage what is theirs; without it they cannot.
+    pub users_listen: Option<SocketAddr>,
     /// Where clients are told to connect, where that is not `listen`.
     pub public_url: Option<BaseUrl>,
     /// What a point is called.
@@ -34,6 +36,8 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// With it, operators must speak TLS.
     pub admin_tls: Option<Tls>,
+    /// With it, users must speak TLS.
+    pub users_tls: Option<Tls>,
     /// Proxies that are believed when they say who they heard from.
     pub trusted_proxies: Vec<Network>,
     /// Where they say it.
@@ -47,6 +51,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            users_listen: None,
             public_url: None,
             point_name: "points".to_owned(),
             workers: 0,
@@ -54,6 +59,7 @@ impl Default for Server {
             drain_timeout_ms: Millis(30_000),
             tls: None,
             admin_tls: None,
+            users_tls: None,
             trusted_proxies: Vec::new(),
             client_address_header: AddressHeader(HeaderName::from_static("x-forwarded-for")),
             cors_origins: Vec::new(),

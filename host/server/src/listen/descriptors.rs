@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::seats::Places;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 
 /// Taken for a limit where the system names none.
 const UNLIMITED: usize = 1 << 20;
@@ -21,6 +21,8 @@ pub(crate) struct Shares {
     pub(crate) clients: Arc<Places>,
     /// Of operators.
     pub(crate) operators: Arc<Places>,
+    /// Of users who manage what is theirs: as many as operators may have, so that neither keeps out the other.
+    pub(crate) users: Arc<Places>,
     /// To providers.
     pub(crate) providers: usize,
 }
@@ -40,8 +42,10 @@ pub(crate) fn raise() -> usize {
 
 impl Shares {
     /// Divides so many descriptors.
-    pub(crate) fn of(descriptors: usize, limits: &Limits) -> Self {
-        let (clients, operators, providers) = divide(descriptors, limits);
+    pub(crate) fn of(descriptors: usize, config: &Config) -> Self {
+        let limits = &config.limits;
+        let offices = if config.server.users_listen.is_some() { 2 } else { 1 };
+        let (clients, operators, providers) = divide(descriptors, limits, offices);
         if limits.connections_max > clients {
             tracing::warn!(
                 connections_max = limits.connections_max,
@@ -50,15 +54,16 @@ impl Shares {
                 "the system gives fewer file descriptors than the configuration has connections"
             );
         }
-        Self { clients: Places::new(clients), operators: Places::new(operators), providers }
+        let office = || Places::new(operators);
+        Self { clients: Places::new(clients), operators: office(), users: office(), providers }
     }
 }
 
-/// Clients, operators, providers. A call of a client needs a descriptor at either end.
-fn divide(descriptors: usize, limits: &Limits) -> (usize, usize, usize) {
+/// Clients, each of the listeners for management, providers. A call of a client needs a descriptor at either end.
+fn divide(descriptors: usize, limits: &Limits, offices: usize) -> (usize, usize, usize) {
     let reserve = (descriptors / 8).clamp(*RESERVE.start(), *RESERVE.end());
     let operators = limits.admin_connections_max.get().min(descriptors / 8).max(4);
-    let rest = descriptors.saturating_sub(reserve + operators).max(16);
+    let rest = descriptors.saturating_sub(reserve + offices * operators).max(16);
     let clients = match limits.connections_max {
         0 => (rest / 2).min(CLIENTS_MAX),
         named => named.min(rest * 3 / 4),
@@ -76,11 +81,13 @@ mod tests {
         for descriptors in [64, 256, 1024, 4096, 65_536, 1 << 20] {
             for connections_max in [0, 10, 1000, 1_000_000] {
                 let limits = Limits { connections_max, ..Limits::default() };
-                let (clients, operators, providers) = divide(descriptors, &limits);
-                assert!(clients > 0 && operators > 3 && providers > 3, "{descriptors} {connections_max}");
-                let kept = descriptors - (clients + operators + providers).min(descriptors);
-                assert!(kept >= 32 || descriptors == 64, "{descriptors} {connections_max}: {kept}");
-                assert!(connections_max == 0 || clients <= connections_max);
+                for offices in [1, 2] {
+                    let (clients, operators, providers) = divide(descriptors, &limits, offices);
+                    assert!(clients > 0 && operators > 3 && providers > 3, "{descriptors} {connections_max}");
+                    let kept = descriptors - (clients + offices * operators + providers).min(descriptors);
+                    assert!(kept >= 32 || descriptors == 64, "{descriptors} {connections_max}: {kept}");
+                    assert!(connections_max == 0 || clients <= connections_max);
+                }
             }
         }
     }

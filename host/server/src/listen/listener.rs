@@ -1,4 +1,4 @@
-//! The sockets of both listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the
+//! The sockets of the listeners. Each worker has a socket of its own on the same address (`SO_REUSEPORT`), so the
 //! kernel spreads connections and no worker wakes for another's.
 
 use std::io;
@@ -11,16 +11,17 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
 use super::descriptors::Shares;
+use super::seats::Places;
 use super::terms::{Door, Guards};
-use super::tls::Certificates;
-use crate::config::Config;
+use super::tls::{Certificate, Certificates};
+use crate::config::{Config, Tls};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Connections from within that may wait.
 const VISITORS: usize = 16;
-/// Longest drain of the operators' listener, which ends after the clients' one.
-const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Longest drain of the listeners for management, which end after the clients' one.
+const OFFICE_DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The sockets of a gateway, and their addresses.
 pub(crate) struct Doors {
@@ -28,10 +29,14 @@ pub(crate) struct Doors {
     pub(crate) clients: Vec<Door>,
     /// Of operators.
     pub(crate) admin: Door,
+    /// Of users, where they have one.
+    pub(crate) users: Option<Door>,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
     /// Where operators connect.
     pub(crate) admin_address: SocketAddr,
+    /// Where users connect.
+    pub(crate) users_address: Option<SocketAddr>,
     /// Connects to the clients' listener from within the process.
     pub(crate) visits: mpsc::Sender<DuplexStream>,
 }
@@ -46,7 +51,7 @@ pub struct ListenError {
 }
 
 impl Doors {
-    /// Opens a clients' socket for each worker, and one for operators.
+    /// Opens a clients' socket for each worker, one for operators, and one for users where they have an address.
     ///
     /// # Errors
     /// When an address is in use or not this machine's.
@@ -58,7 +63,20 @@ impl Doors {
     ) -> Result<Self, ListenError> {
         let server = &config.server;
         let (address, sockets) = bind(server.listen, workers)?;
-        let (admin_address, admin_socket) = bind_one(server.admin_listen, false)?;
+        let office =
+            |address, tls: Option<&Tls>, certificate: &Option<Arc<Certificate>>, places: &Arc<Places>| {
+                let (address, socket) = bind_one(address, false)?;
+                let mut guards = Guards::new(config, tls);
+                guards.drain = guards.drain.min(OFFICE_DRAIN_MAX);
+                let (certificate, places) = (certificate.clone(), Arc::clone(places));
+                Ok((Door { socket, certificate, places, visitors: None, guards }, address))
+            };
+        let (admin, admin_address) =
+            office(server.admin_listen, server.admin_tls.as_ref(), &certificates.admin, &shares.operators)?;
+        let users = server
+            .users_listen
+            .map(|address| office(address, server.users_tls.as_ref(), &certificates.users, &shares.users));
+        let (users, users_address) = users.transpose()?.unzip();
         let (visits, visitors) = mpsc::channel(VISITORS);
         let mut visitors = Some(visitors);
         let door = |socket| Door {
@@ -69,12 +87,7 @@ impl Doors {
             guards: Guards::new(config, server.tls.as_ref()),
         };
         let clients = sockets.into_iter().map(door).collect();
-        let mut guards = Guards::new(config, server.admin_tls.as_ref());
-        guards.drain = guards.drain.min(ADMIN_DRAIN_MAX);
-        let certificate = certificates.admin.clone();
-        let places = Arc::clone(&shares.operators);
-        let admin = Door { socket: admin_socket, certificate, places, visitors: None, guards };
-        Ok(Self { clients, admin, address, admin_address, visits })
+        Ok(Self { clients, admin, users, address, admin_address, users_address, visits })
     }
 }
 

@@ -34,13 +34,15 @@ pub(crate) struct Certificate {
     current: ArcSwap<ServerConfig>,
 }
 
-/// The certificates of both listeners, where they have one.
+/// The certificates of the listeners, where they have one.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {
     /// The clients' listener.
     pub(crate) clients: Option<Arc<Certificate>>,
     /// The operators' listener.
     pub(crate) admin: Option<Arc<Certificate>>,
+    /// The users' listener.
+    pub(crate) users: Option<Arc<Certificate>>,
 }
 
 impl Certificates {
@@ -50,12 +52,13 @@ impl Certificates {
     /// When a file cannot be read, holds nothing usable, or the two are not a pair.
     pub(crate) fn load(server: &Server) -> Result<Self, TlsError> {
         let load = |tls: &Option<Tls>| tls.as_ref().map(Certificate::load).transpose();
-        Ok(Self { clients: load(&server.tls)?, admin: load(&server.admin_tls)? })
+        let (clients, admin) = (load(&server.tls)?, load(&server.admin_tls)?);
+        Ok(Self { clients, admin, users: load(&server.users_tls)? })
     }
 
     /// All of them, to be watched.
     pub(crate) fn each(self) -> impl Iterator<Item = Arc<Certificate>> {
-        self.clients.into_iter().chain(self.admin)
+        self.clients.into_iter().chain(self.admin).chain(self.users)
     }
 }
 

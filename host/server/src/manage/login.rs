@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tollgate_core::id::{SessionId, UserId};
 use tollgate_core::lockout::Lockout;
+use tollgate_core::role::Role;
 use tollgate_core::secret::Secret;
 use tollgate_core::time::{DAY_MS, Timestamp};
 use tollgate_store::{Guessed, Rotated, StoreError, TokenChange};
@@ -332,7 +333,9 @@ impl Logins {
             return Ok(false);
         }
         let user = self.enabled(visitor.user.id).await?;
-        Ok(user.is_some_and(|user| user.role == visitor.user.role))
+        // Who was let in as a user needs no more than that.
+        let may = |user: User| user.role == Role::Admin || visitor.user.role == Role::User;
+        Ok(user.is_some_and(may))
     }
 
     /// The user of this id, if there is one who may log in.
