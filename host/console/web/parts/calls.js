@@ -2,7 +2,7 @@
 // The log of calls: one filter in the address, the list, and the open call beside it. Operators see everyone's calls, a
 // user their own.
 
-import { get } from '../kernel/api.js';
+import { get, session } from '../kernel/api.js';
 import { h } from '../kernel/dom.js';
 import { listen } from '../kernel/live.js';
 import { go, href } from '../kernel/route.js';
@@ -79,8 +79,8 @@ export function callsPage(page, { id, operator }) {
   const { redraw } = page;
   let { path, query } = page;
   const filter = () => filterOf(query, parts(operator));
-  // An operator's own tries would drown real calls.
-  const asked = () => ({ ...(operator && { trials: 'false' }), ...filter() });
+  // An operator's own tries would drown real calls; and what is one's own is one's own for an operator, too.
+  const asked = () => ({ ...(operator ? { trials: 'false' } : { user: session.user.id }), ...filter() });
   const tail = {
     stop: /** @type {null | (() => void)} */ (null),
     live: false,

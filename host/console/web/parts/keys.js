@@ -32,7 +32,7 @@ export const keyDraft = (key, redraw) =>
  */
 export function keyBody(of, key) {
   const changes = key ? of.changes : { ...of.changes, name: of.get('name') };
-  const names = [...LISTS, ...NUMBERS, 'translation', 'enable_context_management'];
+  const names = [...LISTS, ...NUMBERS, 'translation', 'enable_context_management', 'own_only'];
   const touched = names.some((name) => name in changes);
   const limits = {
     ...key?.limits,
@@ -45,9 +45,10 @@ export function keyBody(of, key) {
 /**
  * The fields of a key.
  * @param {any} it
- * @param {{action: string, send: () => Promise<any>, redraw: () => void, key?: any, user?: boolean}} how
+ * @param {{action: string, send: () => Promise<any>, redraw: () => void, key?: any, user?: boolean,
+ *   more?: () => any}} how
  */
-export function keyForm(it, { action, send, redraw, key, user }) {
+export function keyForm(it, { action, send, redraw, key, user, more }) {
   const number = (/** @type {string} */ name) => field(it, name, t(`key.${name}`), { type: 'number', min: 1 });
   return form(
     it,
@@ -88,8 +89,10 @@ export function keyForm(it, { action, send, redraw, key, user }) {
         }),
         field(it, 'enable_context_management', t('key.context'), { type: 'checkbox', hint: t('key.context.hint') }),
         it.get('enable_context_management') && number('context_window'),
+        field(it, 'own_only', t('key.own_only'), { type: 'checkbox', hint: t('key.own_only.hint') }),
       ),
     ),
+    more?.(),
   );
 }
 
@@ -119,6 +122,7 @@ export function summary(limits) {
     ...NUMBERS.slice(0, 4)
       .filter((name) => limits[name] != null)
       .map((name) => t(`key.${name}.short`, { n: limits[name] })),
+    ...(limits.own_only ? [t('key.own_only.short')] : []),
   ];
   return words.length ? words.join(' · ') : t('key.unlimited');
 }
