@@ -8,6 +8,7 @@ mod bad_input;
 mod bad_wire;
 mod bills;
 mod bodies;
+mod browser;
 mod cancellation;
 mod charging;
 mod commands;

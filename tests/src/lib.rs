@@ -2,12 +2,13 @@
 //!
 //! A test stands between two ends that it controls to the byte: [`upstream`] plays the provider by script, and
 //! [`client`] plays the caller; [`gateway`] stands between them. [`http2`], [`tls`] and [`curl`] call in other ways,
-//! [`sdk`] runs the providers' official SDKs instead, and [`odd`] writes what no SDK would; [`hub`] is the shared state
-//! of several gateways. The promises themselves are in `it/`.
+//! [`sdk`] runs the providers' official SDKs instead, [`browser`] opens the console, and [`odd`] writes what no SDK
+//! would; [`hub`] is the shared state of several gateways. The promises themselves are in `it/`.
 //!
 //! Nothing here sleeps to wait for something: a script stops at a [`upstream::Gate`] until the test opens it, and
 //! every wait is for an event. [`patiently`] only turns a wait that would last for ever into a failure.
 
+pub mod browser;
 pub mod client;
 pub mod curl;
 pub mod frames;

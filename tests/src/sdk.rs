@@ -57,7 +57,8 @@ pub async fn run_javascript(script: &str, variables: Variables<'_>) -> Outcome {
     finish(script, command, variables).await
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies the scripts of a folder beside the packages that they need.
+pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|kind| kind == "mjs")) {
