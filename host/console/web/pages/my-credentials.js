@@ -32,6 +32,8 @@ const shut = () => ({
   asked: /** @type {any} */ (null),
   error: /** @type {any} */ (null),
   said: /** @type {any} */ (null),
+  /** The key as it was when its form was opened. */
+  seen: /** @type {any} */ (null),
   once: fresh(),
   asking: {},
 });
@@ -50,8 +52,16 @@ export function open(page) {
   const reopen = () => {
     const row = find(path[1]);
     now.lend?.close();
-    now.edit = row ? draft({ ...row, ...row.limits }, redraw) : null;
+    Object.assign(now, { edit: row ? draft({ ...row, ...row.limits }, redraw) : null, seen: null });
+    if (row) void see(row.id);
     now.lend = row ? lending(row, { terms: () => terms.value, changed: load, redraw }) : null;
+  };
+  /** What is edited is the version that was seen: what another tab has changed in between is not overwritten. */
+  const see = async (/** @type {string} */ id) => {
+    const row = await get(`credentials/${id}`).catch(() => null);
+    if (!row || id !== path[1] || !now.edit?.untouched) return;
+    Object.assign(now, { edit: draft({ ...row, ...row.limits }, redraw), seen: row });
+    redraw();
   };
   const load = async () => {
     await list.load();
@@ -89,7 +99,7 @@ export function open(page) {
       await load();
     },
     save: async (/** @type {any} */ row) => {
-      await change('PATCH', `credentials/${row.id}`, editBody(now.edit, row));
+      await change('PATCH', `credentials/${row.id}`, editBody(now.edit, row), undefined, now.seen);
       await load();
     },
     ask: (/** @type {any} */ row) => {

@@ -24,6 +24,8 @@ const shut = () => ({
   undo: /** @type {any} */ (null),
   error: /** @type {any} */ (null),
   once: fresh(),
+  /** The key as it was when its form was opened. */
+  seen: /** @type {any} */ (null),
 });
 
 /** @param {any} page */
@@ -42,7 +44,13 @@ export function open(page) {
     const key = find(path[1]);
     able.close();
     able = preview(redraw);
-    now.edit = key ? keyDraft(key, redraw) : null;
+    Object.assign(now, { edit: key ? keyDraft(key, redraw) : null, seen: null });
+    if (key) void see(key.id);
+  };
+  /** What is edited is the version that was seen: what another tab has changed in between is not overwritten. */
+  const see = async (/** @type {string} */ id) => {
+    const key = await get(`keys/${id}`).catch(() => null);
+    if (key && id === path[1] && now.edit?.untouched) put(key);
   };
   const load = async () => {
     await list.load();
@@ -56,7 +64,7 @@ export function open(page) {
   /** @param {any} key */
   const put = (key) => {
     if (list.value) list.value.rows = list.value.rows.map((/** @type {any} */ row) => (row.id === key.id ? key : row));
-    if (key.id === path[1]) now.edit = keyDraft(key, redraw);
+    if (key.id === path[1]) Object.assign(now, { edit: keyDraft(key, redraw), seen: key });
     redraw();
   };
   const toggle = async (/** @type {any} */ key) => {
@@ -205,7 +213,8 @@ function standing(row) {
 
 /** @param {any} key @param {any} of */
 function panel(key, { now, act, able }) {
-  const save = async () => act.put(await change('PATCH', `keys/${key.id}`, keyBody(now.edit, key)));
+  const save = async () =>
+    act.put(await change('PATCH', `keys/${key.id}`, keyBody(now.edit, key), undefined, now.seen));
   return [
     h(
       'div',
