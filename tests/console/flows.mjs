@@ -144,6 +144,25 @@ await run({
     await context.close();
   },
 
+  async 'what somebody else has changed is not overwritten'() {
+    const { context, calls } = await visitor();
+    const page = await context.newPage();
+    await logIn(page, 'carol');
+    await go(page, `my-keys/${carol.key.id}`);
+    await page.waitForSelector('aside input[name=name]');
+    const shown = ({ method, url }) => method === 'GET' && url.pathname.endsWith(`/keys/${carol.key.id}`);
+    const { request: asked } = await until('the version that is shown', () => calls.find(shown));
+    await (await asked.response()).finished();
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+    await api('PATCH', `keys/${carol.key.id}`, { name: 'by the operator' });
+    await page.fill('aside input[name=name]', 'by carol');
+    await page.locator('aside form button.main').click();
+    await page.waitForSelector('aside [role=alert]');
+    same('the change of the operator stands', (await api('GET', `keys/${carol.key.id}`)).name, 'by the operator');
+    same('what was typed is kept', await page.inputValue('aside input[name=name]'), 'by carol');
+    await context.close();
+  },
+
   async 'a provider key is added, asked about, changed and removed'() {
     const { context, calls, faults } = await visitor();
     const page = await context.newPage();
