@@ -2,13 +2,13 @@
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'acorn';
 import { full } from 'acorn-walk';
 import { held, run, same } from './tools.mjs';
 
-const { WEB } = process.env;
+const WEB = resolve(process.env.WEB);
 /** Of a function without those that it contains: what is made of closures is as long as the longest of them. */
 const FUNCTION_LINES_MAX = 60;
 /** Three that are longer: they may get shorter, never longer. */
