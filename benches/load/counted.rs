@@ -95,7 +95,7 @@ impl std::str::FromStr for Budget {
     }
 }
 
-/// Counts the things of `exchanges` exchanges and prints the tables. What callgrind wrote stays in the directory `keep`.
+/// Counts the things of `exchanges` exchanges and prints the tables. What callgrind wrote stays in `keep`.
 ///
 /// # Errors
 /// Where one of them costs its worker more than the budget.

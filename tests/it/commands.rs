@@ -172,7 +172,7 @@ fn the_limits_of_a_key_are_set_changed_and_lifted() {
     let key = || desk.json(&["key", "list"])[0].clone();
     let limits = json!({"protocols": ["gemini"], "providers": [], "models": ["gpt-*", "o3"], "requests_per_minute": null,
         "tokens_per_minute": null, "tokens_per_day": null, "concurrency": 4, "enable_context_management": false,
-        "context_window": null, "translation": "lenient"});
+        "context_window": null, "translation": "lenient", "own_only": false});
     assert_eq!(key()["limits"], limits);
     assert_eq!((&key()["name"], &key()["enabled"]), (&json!("ci"), &json!(false)));
     let unused =
