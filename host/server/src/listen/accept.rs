@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::connection;
+use super::connection::{self, Terms};
 use super::desk::Desks;
 use super::seats::{Places, Seat, Seated, Seats};
 use super::socket::{Socket, StallGuard};
-use super::terms::{Door, Handler, Terms};
+use super::terms::{Door, Handler};
 
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -28,7 +28,8 @@ use super::seats::{Seat, Served, Turn};
 use super::socket::Socket;
 use super::stream::{Paced, Streams};
 use super::strict::{Strict, Switch};
-use super::terms::{Guards, Handler, Terms};
+use super::terms::{Guards, Handler};
+use super::tls::Certificate;
 
 /// Bytes of an answer that one HTTP/2 stream may have waiting for the socket.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -94,6 +95,15 @@ pub(super) async fn http1<H: Handler>(
     }
 }
 
+/// What all connections of a socket have in common.
+pub(super) struct Terms<H: Handler> {
+    pub(super) certificate: Option<Arc<Certificate>>,
+    pub(super) guards: Guards,
+    pub(super) handler: H,
+    /// Where their requests are answered.
+    pub(super) desks: Rc<Desks<Asked<H>, Answer<H>>>,
+}
+
 /// A request, and what belongs to it.
 pub(super) struct Asked<H: Handler> {
     terms: Rc<Terms<H>>,
@@ -105,9 +115,6 @@ pub(super) struct Asked<H: Handler> {
 }
 
 type Answer<H> = Response<Served<<H as Handler>::Body>>;
-
-/// The desks at which requests are answered.
-pub(super) type Answerers<H> = Desks<Asked<H>, Answer<H>>;
 
 /// Has a request answered, at a desk: hyper moves the future, and keeps room for one in each connection.
 fn ask<H: Handler>(asked: Asked<H>) -> Answering<Asked<H>, Answer<H>> {

@@ -1,7 +1,6 @@
 //! The settings of a listener: where connections come in, what answers them, and what a peer may do.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
 use super::arriving::Arriving;
-use super::connection::Answerers;
 use super::seats::Places;
 use super::tls::Certificate;
 use crate::config::Config;
@@ -97,13 +95,4 @@ pub(crate) struct Door {
     pub(crate) visitors: Option<mpsc::Receiver<DuplexStream>>,
     /// What a peer may do.
     pub(crate) guards: Guards,
-}
-
-/// What all connections of a socket have in common.
-pub(super) struct Terms<H: Handler> {
-    pub(super) certificate: Option<Arc<Certificate>>,
-    pub(super) guards: Guards,
-    pub(super) handler: H,
-    /// Where their requests are answered.
-    pub(super) desks: Rc<Answerers<H>>,
 }
