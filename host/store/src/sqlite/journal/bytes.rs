@@ -517,7 +517,7 @@ mod tests {
         // After kind, ids, four amounts and the time: the record's two ids, then its API key.
         let key = record.windows(16).position(|window| window == [0x44; 16]).unwrap();
         check(key + 17, 4, "protocol");
-        check(key + 19, 14, "operation");
+        check(key + 19, 16, "operation");
         let credential = record.windows(16).position(|window| window == [0x55; 16]).unwrap();
         check(credential + 16, 8, "outcome");
     }

@@ -147,7 +147,7 @@ mod tests {
     fn each_value_has_a_number_of_its_own_and_is_found_by_it() {
         check::<EntryKind>(8);
         check::<Protocol>(4);
-        check::<Operation>(14);
+        check::<Operation>(16);
         check::<Outcome>(8);
         check::<Quality>(3);
         check::<FailureClass>(11);

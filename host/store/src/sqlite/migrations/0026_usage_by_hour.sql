@@ -20,7 +20,11 @@ INSERT INTO usage_counter (kind, subject, day, api_key, model, requests, failed,
 SELECT kind, subject, day, api_key, model, requests, failed, charge, last_at FROM counted WHERE kind = 5;
 
 INSERT INTO usage_counter_units (kind, subject, day, api_key, model, class, units)
-SELECT kind, subject, day, api_key, model, class, SUM(units) FROM counted_units WHERE kind = 5 GROUP BY 1, 2, 3, 4, 5, 6;
+SELECT kind, subject, day, api_key, model, class,
+    -- As in `sums.rs`: a sum past 64 bits must not keep a gateway from starting.
+    CASE WHEN SUM(units >> 32) + (SUM(units & 4294967295) >> 32) > 2147483647 THEN 9223372036854775807
+        ELSE ((SUM(units >> 32) + (SUM(units & 4294967295) >> 32)) << 32) | (SUM(units & 4294967295) & 4294967295) END
+FROM counted_units WHERE kind = 5 GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- Everyone's usage by user or by credential is found by its days.
 CREATE INDEX usage_counter_of_day ON usage_counter (kind, day);
