@@ -195,7 +195,7 @@ impl Pair {
             started: false,
             ended: false,
         };
-        Stream { upstream: self.upstream, form: Form::Open, reader, sink }
+        Stream { upstream: self.upstream, form: Form::Open(Vec::new()), reader, sink }
     }
 }
 
@@ -273,8 +273,8 @@ pub struct Stream {
 
 /// What comes, by its first bytes.
 enum Form {
-    /// Nothing but space has come yet.
-    Open,
+    /// Nothing but space has come yet, or a part of a byte order mark.
+    Open(Vec<u8>),
     /// Events.
     Events(Framer),
     /// One answer, or an array of pieces of one: a server that does not stream sends everything at once.
@@ -295,17 +295,26 @@ struct Sink {
 impl Stream {
     /// Takes the next bytes of the upstream and returns what they mean for the client; possibly nothing yet.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
-        if let Form::Open = self.form {
-            match begin(bytes).first() {
-                None => {}
-                Some(b'{' | b'[') => self.form = Form::Whole(Vec::new()),
-                Some(_) => self.form = Form::Events(Framer::default()),
+        let held = match &mut self.form {
+            Form::Open(held) => {
+                held.extend_from_slice(bytes);
+                let begin = if MARK.starts_with(held) { &[][..] } else { begin(held) };
+                let form = match begin.first() {
+                    None if held.len() <= Framer::MAX_EVENT_BYTES => return Vec::new(),
+                    Some(b'{' | b'[') => Form::Whole(Vec::new()),
+                    _ => Form::Events(Framer::default()),
+                };
+                let held = std::mem::take(held);
+                self.form = form;
+                held
             }
-        }
+            _ => Vec::new(),
+        };
+        let bytes = if held.is_empty() { bytes } else { &held };
         let Self { form, reader, sink, .. } = self;
         match form {
             _ if sink.ended => {}
-            Form::Open => {}
+            Form::Open(_) => {}
             Form::Events(framer) => {
                 if framer.push(bytes, |event| sink.read(&mut **reader, event)).is_err() {
                     sink.fail("the provider sent an event that is too long");
@@ -322,8 +331,8 @@ impl Stream {
     /// Ends the stream. One that stopped before its end becomes a failure in the client's protocol.
     pub fn finish(&mut self) -> Vec<u8> {
         let Self { upstream, form, reader, sink } = self;
-        match std::mem::replace(form, Form::Open) {
-            Form::Open => {}
+        match std::mem::replace(form, Form::Open(Vec::new())) {
+            Form::Open(_) => {}
             Form::Events(mut framer) => framer.finish(|event| sink.read(&mut **reader, event)),
             Form::Whole(whole) if is_one_object(&whole) => sink.replay(*upstream, &whole),
             // What cannot be taken apart ended early.
@@ -398,9 +407,12 @@ impl Sink {
     }
 }
 
+/// The byte order mark that some servers begin with.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// What a body begins with, without the space before it.
 fn begin(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start()
+    bytes.strip_prefix(MARK).unwrap_or(bytes).trim_ascii_start()
 }
 
 /// Whether a body is one object, and not a stream: events, an array of pieces, or a line for each.

@@ -7,18 +7,44 @@ fn streams() -> Vec<Case> {
     Case::all().into_iter().filter(|case| case.kind == Kind::Stream).collect()
 }
 
+/// What a stream in these chunks is for a client.
+fn told(pair: Pair, chunks: Vec<&[u8]>) -> Vec<u8> {
+    let mut stream = pair.stream(&context(pair.client));
+    let mut out: Vec<u8> = chunks.into_iter().flat_map(|chunk| stream.feed(chunk)).collect();
+    out.extend(stream.finish());
+    out
+}
+
 fn check(cut: impl Fn(&[u8]) -> Vec<&[u8]>) {
     for case in streams() {
         let input = case.input().as_bytes();
         for (client, name) in PROTOCOLS {
             let pair = Pair { client, upstream: case.protocol };
-            let run = |chunks: Vec<&[u8]>| {
-                let mut stream = pair.stream(&context(client));
-                let mut out: Vec<u8> = chunks.into_iter().flat_map(|chunk| stream.feed(chunk)).collect();
-                out.extend(stream.finish());
-                out
-            };
-            assert_eq!(run(cut(input)), run(vec![input]), "{} for {name}", case.path.display());
+            assert_eq!(told(pair, cut(input)), told(pair, vec![input]), "{} for {name}", case.path.display());
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_the_first_event_may_be_cut_too() {
+    for case in streams() {
+        for before in [
+            "\u{feff}",
+            " ",
+            "\r\n",
+            "\u{feff} \n",
+            " \u{feff}",
+            "\u{feff}{",
+            "\u{feff}[",
+            "  {\"a\":\u{feff}",
+        ] {
+            let input = [before, case.input()].concat();
+            for (client, name) in PROTOCOLS {
+                let pair = Pair { client, upstream: case.protocol };
+                let whole = told(pair, vec![input.as_bytes()]);
+                let cut = told(pair, input.as_bytes().chunks(1).collect());
+                assert_eq!(cut, whole, "{before:?} before {} for {name}", case.path.display());
+            }
         }
     }
 }
