@@ -1,6 +1,8 @@
 //! Large values do not go through a component: pictures, documents, prompts, files in arguments, in every translated
 //! cell, there and back.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use tollgate_core::outcome::Outcome;
 use tollgate_core::points::Micropoints;
@@ -246,8 +248,8 @@ fn peak(process: &Process) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_picture_of_twenty_megabytes_takes_a_third_more_than_itself_at_most() {
+/// A provider, and how a gateway before it is started, again and again, with a key for it.
+async fn street() -> (Upstream, tempfile::TempDir, PathBuf, String) {
     let upstream = Upstream::start().await;
     let dir = tempfile::tempdir().expect("a directory");
     let path = config_file(dir.path(), &upstream, "");
@@ -256,19 +258,50 @@ async fn a_picture_of_twenty_megabytes_takes_a_third_more_than_itself_at_most() 
         ["openai", "anthropic", "google"].map(|provider| (provider, None, "platform", 100)).to_vec();
     let users = vec![("alice", Micropoints::from_points(1_000_000))];
     let keys = gateway::provision(&config, users, credentials).await.expect("an empty database takes users");
+    (upstream, dir, path, keys["alice"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_of_twenty_megabytes_takes_a_third_more_than_itself_at_most() {
+    let (upstream, _dir, path, key) = street().await;
     let picture = base64(20 * MIB);
     for (client, provider) in
         [(OpenaiChat, AnthropicMessages), (AnthropicMessages, Gemini), (Gemini, OpenaiChat)]
     {
         let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
         upstream.respond(move |_| Script::json(200, answer(provider)));
-        let ask =
-            |picture: &str| ask(client, model(provider).0, picture, picture, "hi").bearer(&keys["alice"]);
+        let ask = |picture: &str| ask(client, model(provider).0, picture, picture, "hi").bearer(&key);
         // What is made once is made.
         assert_eq!(client::call(process.addr, &ask(&base64(MIB / 4))).await.status, 200);
         let before = peak(&process);
         // Both together are the picture.
         assert_eq!(client::call(process.addr, &ask(&picture[..10 * MIB])).await.status, 200, "{client:?}");
+        let taken = peak(&process) - before;
+        assert!(taken <= 20 * MIB * 13 / 10, "{client:?} to {provider:?}: {} KiB", taken >> 10);
+        process.end().await;
+    }
+}
+
+/// An answer in which a text of so many bytes stands.
+fn saying(upstream: Protocol, bytes: usize) -> Script {
+    let text = Value::from(prompt(bytes)).to_string();
+    Script::json(200, answer(upstream).replace("look. ", text.trim_matches('"')))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_twenty_megabytes_takes_a_third_more_than_itself_at_most() {
+    let (upstream, _dir, path, key) = street().await;
+    for (client, provider) in
+        [(AnthropicMessages, OpenaiChat), (Gemini, AnthropicMessages), (OpenaiResponses, Gemini)]
+    {
+        let process = Process::start(env!("CARGO_BIN_EXE_tollgate-under-test"), &path).await;
+        let ask = || crate::translation::ask(client, model(provider).0, false).bearer(&key);
+        upstream.enqueue(saying(provider, MIB / 4));
+        assert_eq!(client::call(process.addr, &ask()).await.status, 200);
+        let before = peak(&process);
+        upstream.enqueue(saying(provider, 20 * MIB));
+        let reply = client::call(process.addr, &ask()).await;
+        assert!(reply.status == 200 && reply.body.len() > 20 * MIB, "{client:?} to {provider:?}");
         let taken = peak(&process) - before;
         assert!(taken <= 20 * MIB * 13 / 10, "{client:?} to {provider:?}: {} KiB", taken >> 10);
         process.end().await;

@@ -42,6 +42,10 @@ const fn keep_alive(protocol: Protocol) -> Option<&'static [u8]> {
 
 /// How long an upstream has to close its connection after its last word.
 const LINGER: Duration = Duration::from_secs(2);
+/// An answer whose length nobody stated is moved as it grows up to here, and not beyond: one that moves is there twice.
+const GROWN_BYTES: usize = 1 << 20;
+/// Room that it gets then. What nothing comes for takes no memory.
+const ROOM_BYTES: usize = 256 << 20;
 
 /// What an upstream sends, as it passes the meter, the translation and the filter.
 pub(crate) struct Flow {
@@ -171,7 +175,9 @@ impl Flow {
         bytes_max: usize,
         share: &mut Share,
     ) -> Result<(), ProxyError> {
-        let announced = usize::try_from(self.upstream.size_hint().lower()).unwrap_or(usize::MAX);
+        let first = self.first.as_ref().map_or(0, Bytes::len);
+        let rest = usize::try_from(self.upstream.size_hint().lower()).unwrap_or(usize::MAX);
+        let announced = rest.saturating_add(first);
         if announced > bytes_max {
             return Err(ProxyError::AnswerTooLarge(bytes_max));
         }
@@ -191,6 +197,9 @@ impl Flow {
                 return Err(ProxyError::AnswerTooLarge(bytes_max));
             }
             share.grow_to(length).map_err(|Spent| ProxyError::Full)?;
+            if length > collected.capacity() && length > GROWN_BYTES {
+                collected.reserve((bytes_max - collected.len()).min(ROOM_BYTES));
+            }
             collected.extend_from_slice(&bytes);
             if last {
                 return Ok(());
