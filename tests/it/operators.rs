@@ -262,7 +262,9 @@ async fn no_secret_is_logged_at_any_level_and_each_line_names_its_request() {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} is logged: {line:?}");
     }
-    assert!(served.lines.next_line().await.expect("text").is_none(), "two lines are all that it prints");
+    let console = served.lines.next_line().await.expect("text").expect("a third line");
+    assert_eq!(console, format!("Console: http://{}/console/", served.admin_addr));
+    assert!(served.lines.next_line().await.expect("text").is_none(), "three lines are all that it prints");
 }
 
 #[tokio::test]
