@@ -222,6 +222,16 @@ impl Flow {
         self.patience
     }
 
+    /// Ends an answer that has ended without a byte, where none is to be told. Says whether it is one.
+    pub(super) fn end_void(&mut self) -> bool {
+        let is_void =
+            self.first.is_none() && !self.events && self.pieces.is_none() && self.upstream.is_end_stream();
+        if is_void {
+            self.meter_end();
+        }
+        is_void
+    }
+
     /// Where its request goes when it ends.
     pub(super) fn endings(&self) -> Endings {
         self.ticket.endings()

@@ -151,9 +151,14 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Relays a flow.
-    pub(crate) const fn new(flow: Flow) -> Self {
-        Self { flow: Some(flow), breaking: false }
+    /// Relays a flow. One without a byte ends here: hyper does not ask for a body of which it knows that it is empty.
+    pub(crate) fn new(mut flow: Flow) -> Self {
+        let is_void = flow.end_void();
+        let mut relay = Self { flow: Some(flow), breaking: false };
+        if is_void {
+            relay.end(Outcome::Ok);
+        }
+        relay
     }
 
     const fn has_ended(&self) -> bool {
