@@ -93,6 +93,38 @@ impl Entry {
     pub(crate) const fn resolves_hold(&self) -> bool {
         matches!(self, Self::Settle { .. } | Self::Void { .. } | Self::Lent { .. })
     }
+
+    /// Whose account it moves.
+    pub(crate) fn payer(&self) -> Option<UserId> {
+        match self {
+            Self::Hold { user, .. } | Self::Settle { user, .. } | Self::Void { user, .. } => Some(*user),
+            Self::Lent { settle, .. } => settle.payer(),
+            Self::Record(_) | Self::Event(_) | Self::Attempts { .. } | Self::Borrow(_) => None,
+        }
+    }
+
+    /// Who earns by it.
+    pub(crate) const fn lender(&self) -> Option<UserId> {
+        match self {
+            Self::Lent { lender, .. } => Some(*lender),
+            _ => None,
+        }
+    }
+
+    /// The record that it brings, if any.
+    pub(crate) fn record(&self) -> Option<&RequestRecord> {
+        match self {
+            Self::Settle { record, .. } | Self::Void { record, .. } | Self::Record(record) => Some(record),
+            Self::Lent { settle, .. } => settle.record(),
+            Self::Hold { .. } | Self::Event(_) | Self::Attempts { .. } | Self::Borrow(_) => None,
+        }
+    }
+
+    /// The components that its record names, if any.
+    pub(crate) fn components(&self) -> Option<Components> {
+        let set = self.record()?.components;
+        (set != Components::default()).then_some(set)
+    }
 }
 
 /// One use of a lent credential: an attempt to serve a request with it.

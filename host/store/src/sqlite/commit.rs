@@ -179,7 +179,7 @@ impl Tables {
     async fn count(&mut self, entries: &[Entry], answers: &Answers) -> Result<(), sqlx::Error> {
         let mut tally = Tally::default();
         for (entry, _) in entries.iter().zip(answers).filter(|(_, answer)| answer.is_ok()) {
-            if let Some(record) = record_of(entry) {
+            if let Some(record) = entry.record() {
                 tally.add(record);
             }
         }
@@ -239,9 +239,9 @@ impl Tables {
                 .ok_or_else(|| WriteError::Refused(format!("no account of {user}"))),
             None => Ok(0),
         };
-        let (payer, lender) = (account(user_of(entry))?, account(lender_of(entry))?);
-        let components = components_of(entry).and_then(|set| self.component_sets.get(&set).copied());
-        let shape = record_of(entry).and_then(|record| self.shapes.get(&Shape::of(record)).copied());
+        let (payer, lender) = (account(entry.payer())?, account(entry.lender())?);
+        let components = entry.components().and_then(|set| self.component_sets.get(&set).copied());
+        let shape = entry.record().and_then(|record| self.shapes.get(&Shape::of(record)).copied());
         rows.push(entry, Known { payer, lender, components, shape });
         Ok(())
     }
@@ -253,17 +253,17 @@ impl Tables {
             self.shapes.clear();
         }
         for entry in entries {
-            for user in [user_of(entry), lender_of(entry)].into_iter().flatten() {
+            for user in [entry.payer(), entry.lender()].into_iter().flatten() {
                 if !self.accounts.contains_key(&user) {
                     self.learn_account(user).await?;
                 }
             }
-            if let Some(set) = components_of(entry)
+            if let Some(set) = entry.components()
                 && !self.component_sets.contains_key(&set)
             {
                 self.learn_components(set).await?;
             }
-            if let Some(shape) = record_of(entry).map(Shape::of)
+            if let Some(shape) = entry.record().map(Shape::of)
                 && !self.shapes.contains_key(&shape)
             {
                 self.learn_shape(shape).await?;
@@ -368,36 +368,4 @@ impl Tables {
         sqlx::query(text).execute(&mut self.connection).await?;
         Ok(())
     }
-}
-
-/// Whose account the entry moves.
-fn user_of(entry: &Entry) -> Option<UserId> {
-    match entry {
-        Entry::Hold { user, .. } | Entry::Settle { user, .. } | Entry::Void { user, .. } => Some(*user),
-        Entry::Lent { settle, .. } => user_of(settle),
-        Entry::Record(_) | Entry::Event(_) | Entry::Attempts { .. } | Entry::Borrow(_) => None,
-    }
-}
-
-/// Who earns by the entry.
-const fn lender_of(entry: &Entry) -> Option<UserId> {
-    match entry {
-        Entry::Lent { lender, .. } => Some(*lender),
-        _ => None,
-    }
-}
-
-/// The record that the entry brings, if any.
-fn record_of(entry: &Entry) -> Option<&RequestRecord> {
-    match entry {
-        Entry::Settle { record, .. } | Entry::Void { record, .. } | Entry::Record(record) => Some(record),
-        Entry::Lent { settle, .. } => record_of(settle),
-        Entry::Hold { .. } | Entry::Event(_) | Entry::Attempts { .. } | Entry::Borrow(_) => None,
-    }
-}
-
-/// The components that the entry's record names, if any.
-fn components_of(entry: &Entry) -> Option<Components> {
-    let set = record_of(entry)?.components;
-    (set != Components::default()).then_some(set)
 }
