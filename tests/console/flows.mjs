@@ -1,5 +1,5 @@
-// What people do: log in and out, in two tabs, with an expired login, without scripts, below a proxy's path; make, change
-// and lose a key. Everyone here is a user or an operator with a password, and types as a person would.
+// What people do: log in and out, in two tabs, with an expired login, without scripts, below a proxy's path; make,
+// change and lose a key. Everyone here is a user or an operator with a password, and types as a person would.
 
 import { createServer, request } from 'node:http';
 import { ADMIN_URL, PASSWORD, api, go, held, logIn, person, railed, run, same, settled, until, visitor } from './tools.mjs';
